@@ -1,9 +1,9 @@
 """The clock readings of Python code, and the conversion of kernel timestamps to CLOCK_MONOTONIC.
 
-All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel
-timestamps segments with CLOCK_REALTIME: those that arrive (SO_TIMESTAMPNS) and those that leave
-(`transport/tx_timestamps.py`). NTP may step that clock. Therefore a timestamp is converted to an age at once, from both
-clocks read together, and only the age is used.
+All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel's
+timestamps use CLOCK_REALTIME, both for received segments (SO_TIMESTAMPNS) and for sent segments
+(`transport/tx_timestamps.py`). NTP may step CLOCK_REALTIME. Therefore this module reads both clocks together at once,
+computes the age of the kernel timestamp, and uses only the age.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.units import NS_PER_S
 monotonic_ns = time.monotonic_ns
 utc_ns = time.time_ns
 thread_cpu_ns = time.thread_time_ns
-"""The CPU time of this thread in nanoseconds."""
+"""A function that returns the CPU time of the calling thread in nanoseconds."""
 
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python's socket module has no name for it
 ANCILLARY_BYTES = 64
@@ -34,7 +34,7 @@ _keep_stamping: socket.socket | None = None
 
 
 class Arrival(NamedTuple):
-    """The instant of an arrival, its maximum error, and whether it is a timestamp of the kernel."""
+    """The instant of an arrival, and its maximum error. `is_kernel` is True if the kernel recorded the instant."""
 
     at_ns: int
     uncertainty_ns: int = 0
@@ -42,9 +42,10 @@ class Arrival(NamedTuple):
 
 
 class SendTime(NamedTuple):
-    """The instant of a send: the clock just before the send call, and the duration of the call.
+    """The instant of a send.
 
-    `ticket` identifies the kernel's later timestamp of the send; 0 if none was requested, or none is available.
+    `at_ns` is the clock just before the send call. `width_ns` is the duration of the call. `ticket` identifies the
+    timestamp that the kernel will record for this send; it is 0 if none was requested, or none is available.
     """
 
     at_ns: int
@@ -53,10 +54,10 @@ class SendTime(NamedTuple):
 
 
 def enable_timestamps(sock: socket.socket) -> bool:
-    """Ask the kernel to timestamp what arrives on `sock`. Return False if the platform has no such timestamps.
+    """Ask the kernel to timestamp the data that arrives on `sock`. Return False if the platform has no such timestamps.
 
-    The kernel enables timestamps asynchronously, and disables them when the last socket with this option is closed.
-    Therefore a dummy socket keeps them enabled until the process ends.
+    The kernel enables timestamps asynchronously. It disables them when the last socket with this option is closed.
+    Therefore this function opens a dummy socket with the option, which keeps timestamps enabled until the process ends.
     """
     global _keep_stamping
     if not sys.platform.startswith("linux"):
@@ -74,7 +75,10 @@ def enable_timestamps(sock: socket.socket) -> bool:
 
 
 def now_with_realtime() -> tuple[int, int]:
-    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant. Read them again if a preemption occurred in between."""
+    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant.
+
+    If this process was preempted between the two reads, read both clocks again, up to TRIES times.
+    """
     closest, pair = 1 << 62, (0, 0)
     for _ in range(TRIES):
         before = time.monotonic_ns()
@@ -88,9 +92,9 @@ def now_with_realtime() -> tuple[int, int]:
 
 
 def monotonic_of(realtime_ns: int) -> int | None:
-    """Return a kernel timestamp on CLOCK_MONOTONIC.
+    """Convert a kernel timestamp from CLOCK_REALTIME to CLOCK_MONOTONIC.
 
-    Return None if its age is negative or absurd, because then the wall clock was stepped.
+    Return None if the age of the timestamp is negative or over a minute, because then the wall clock was stepped.
     """
     now, wall = now_with_realtime()
     lag = wall - realtime_ns
@@ -98,9 +102,10 @@ def monotonic_of(realtime_ns: int) -> int | None:
 
 
 def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
-    """Return the kernel's receive timestamp from the ancillary data of `recvmsg`, on CLOCK_MONOTONIC.
+    """Return the kernel's receive timestamp, converted to CLOCK_MONOTONIC.
 
-    Return None if there is no usable timestamp. The caller then uses its own clock, and counts the fallback.
+    `ancillary` is the ancillary data of `recvmsg`. Return None if it contains no usable timestamp. The caller then
+    reads its own clock instead, and counts this.
     """
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:

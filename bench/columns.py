@@ -1,8 +1,8 @@
-"""The columns of a run's tables: the name, type, source, meaning and file of each.
+"""The columns of a run's tables: the name, type, source, meaning and file of each column.
 
-The schemas of Parquet and of the spool (`bench.run.folder`), rows (`bench.run.rows`), the dtypes of frames
-(`reports.runs`) and the tables of docs/run-folder.md and docs/metrics.md are made from these tables. The end of a name
-is the unit: `_ns`, `_bytes_…`, `_words`. A column without a unit is a count, a share or a text.
+Other modules and pages are made from this list: the schemas of Parquet and of the spool (`bench.run.folder`), the rows
+(`bench.run.rows`), the dtypes of frames (`reports.runs`), and the tables of docs/run-folder.md and docs/metrics.md. The
+end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. A column without a unit is a count, a share or a text.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from functools import partial
 from typing import Literal
 
 ColumnKind = Literal["label", "text", "whole", "number", "flag"]
-"""The type of a column. A label repeats from row to row, a text does not. Whole numbers have 64 bits."""
+"""The type of a column. Rows often repeat a label; they seldom repeat a text. Whole numbers have 64 bits."""
 InstantSource = Literal["arrival", "send", "clock"]
-"""The source of an instant.
+"""The source of an instant. It determines in which direction the instant may be wrong.
 
-An arrival may really have been earlier than its timestamp, by up to its `error`. A send may have been later, by up to
-its `width`, which is the duration of the send call. Our own clock is exact.
+An arrival may really have been earlier than its timestamp, by up to its uncertainty. A send may really have been later
+than its timestamp, by up to the duration of the send call. The load generator's own clock is exact.
 """
 FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
-"""The part of a turn or session that fills a column of its row.
+"""The source of the value that a column has in the row of a turn or session.
 
-- `same`: the field with the name of the column, in the observation of the turn or session.
-- `or null`: the same, with null for an empty text.
-- `instant`, `error`, `width`: an instant, its error or its width.
+- `same`: the field of the turn's or session's observation that has the name of the column.
+- `or null`: the same field, but null if its text is empty.
+- `instant`, `error`, `width`: an instant, the uncertainty of an arrival, or the uncertainty of a send.
 - `tokens`: a number of tokens.
 - `quality`: the score of a turn.
 - `identity`: the identity that all rows of a session share.
-- `own`: the code that makes the row computes the value.
+- `own`: a value that the code of the row computes.
 """
 
 
@@ -37,7 +37,7 @@ FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "
 class ColumnGroup:
     """Columns that share one description, a sentence in Markdown.
 
-    `audit` is True if they contain the uncertainty of other columns; such columns are stored in a file of their own.
+    `audit` is True if the columns contain the uncertainty of other columns. Such columns are stored in a separate file.
     """
 
     names: tuple[str, ...]
@@ -74,12 +74,18 @@ _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "sen
 
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
-    """Return the names of columns in order. With `filled`, return only columns that are filled in one of these ways."""
+    """Return the names of columns, in the order of the groups.
+
+    If `filled` is given, return only columns that are filled in one of these ways.
+    """
     return tuple(name for group in columns if not filled or group.filled in filled for name in group.names)
 
 
 def instants_by_source(instants: Iterable[InstantGroup], *sources: InstantSource) -> tuple[str, ...]:
-    """Return the names of instants in order. With `sources`, return only instants from one of these sources."""
+    """Return the names of instants, in the order of the groups.
+
+    If `sources` are given, return only instants from one of these sources.
+    """
     return tuple(name for group in instants if not sources or group.timestamp_kind in sources for name in group.names)
 
 
@@ -149,7 +155,7 @@ IDENTITY = (
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
 )
-"""Columns of turns and of sessions: the identity of a row, how it ended and when it began."""
+"""Columns that turns and sessions share. They contain the identity of a row, how it ended, and when it began."""
 
 TOKENS = (
     *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
@@ -158,7 +164,7 @@ TOKENS = (
 
 
 def token_column(kind: str) -> str:
-    """Return the column of a kind of tokens: `input_cached_text_tokens` of `cached_text_in`."""
+    """Return the column of a kind of tokens. For example, `cached_text_in` has `input_cached_text_tokens`."""
     *names, direction = kind.split("_")
     return "_".join(("input" if direction == "in" else "output", *names, "tokens"))
 
@@ -474,9 +480,9 @@ SESSION_ARRIVALS, SESSION_SENDS = (
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
 UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)
-"""The columns with the uncertainties of turns: of instants, of `stall_duration_ns` and of the onset.
+"""The columns with the uncertainties of a turn: of its instants, of `stall_duration_ns`, and of the onset.
 
-They are in a file of their own, after TURN_KEYS.
+These columns are stored in a separate file, after TURN_KEYS.
 """
 LABELS = frozenset(name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names)
-"""The columns with texts that repeat."""
+"""The columns with texts that rows often repeat."""

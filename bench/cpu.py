@@ -1,4 +1,4 @@
-"""CPU cores: those that this process may use, its priority on them, and the CPU time that programs took."""
+"""The CPU cores that this process may use, its priority on them, and the CPU time that programs used."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from bench.clock import monotonic_ns
 from bench.units import NS_PER_S
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-"""The CPU limit of a container's cgroup (v2): microseconds of all processors, or `max`, and the period in microseconds.
+"""The file with the CPU limit of a container (cgroup v2).
+
+The first value is the number of microseconds of CPU time per period, or `max`. The second is the period in
+microseconds.
 """
 BUSY = 0.7
-"""The share of all cores' time in use from which on a process sometimes waits for a core."""
+"""A share of all cores' time. If at least this share is in use, a process sometimes waits for a core."""
 STOLEN = 0.02
-"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays.
+"""A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of delays.
 
-In one time window, the limit is twice as high.
+For the worst time window, the limit is twice as high.
 """
 OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
 HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
 
 
 def allowed_cores() -> frozenset[int]:
-    """Return the numbers of the cores that this process may use; none if the system binds no process to a core."""
+    """Return the numbers of the cores that this process may use; none if the system cannot bind processes to cores."""
     return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
@@ -39,7 +42,7 @@ def core_count() -> int:
 
 
 def cpu_limit() -> float | None:
-    """Return the number of cores whose time this container may use; None if that is not limited."""
+    """Return the CPU limit of this container, as a number of cores; None if there is no limit."""
     with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = CPU_MAX.read_text(encoding="ascii").split()
         return int(quota) / int(period)  # `max` is not a number
@@ -49,9 +52,9 @@ def cpu_limit() -> float | None:
 class CpuUsage(TypedDict):
     """The use of a machine's cores, as shares of the time of all cores; null if the system does not report it.
 
-    `all_programs` is the share of all programs, with this run and the kernel. `total_max` is the share of all users
-    together, in the worst time window of some seconds. `steal_max` is the same for the hypervisor. The load is the
-    average over one minute, at the start and at the end.
+    `all_programs` is the share that all programs used, including this run and the kernel. `total_max` is the share that
+    programs and the hypervisor used together, in the worst time window of some seconds. `steal_max` is the share that
+    the hypervisor used, in its worst time window. `load_start` and `load_end` are the load average over one minute.
     """
 
     cores: int
@@ -65,7 +68,7 @@ class CpuUsage(TypedDict):
 
 
 class CpuTimes(NamedTuple):
-    """Seconds of CPU time: of all cores since the machine started, and of this process."""
+    """Seconds of CPU time. `own_s` is that of this process; the others are of all cores since the machine started."""
 
     all_s: float
     taken_s: float
@@ -75,7 +78,7 @@ class CpuTimes(NamedTuple):
 
 
 def cpu_times() -> CpuTimes | None:
-    """Read the times; None if the system does not report them."""
+    """Return the CPU times until now; None if the system does not report them."""
     try:
         times = psutil.cpu_times()
     except (OSError, RuntimeError, ValueError):
@@ -87,7 +90,7 @@ def cpu_times() -> CpuTimes | None:
 
 
 class CpuMonitor:
-    """A monitor of the machine's CPU use since the monitor was made."""
+    """A monitor of the machine's CPU use. It begins when the monitor is made."""
 
     def __init__(self) -> None:
         self._begin = self._last = cpu_times()
@@ -96,7 +99,10 @@ class CpuMonitor:
         self._stolen_max: float | None = None
 
     def sample(self) -> CpuUsage:
-        """Return the use so far. The time since the last sample is a time window."""
+        """Return the CPU use since the monitor was made.
+
+        The time since the last sample counts as a time window, unless it is shorter than about one second.
+        """
         cores, now = os.cpu_count() or 1, cpu_times()
         own = programs = stolen = taken_max = None
         if now is not None and self._begin is not None and self._last is not None and now.all_s > self._begin.all_s:
@@ -125,7 +131,8 @@ def _larger(*values: float | None) -> float | None:
 def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
     """Return four shares of all cores' time between two instants.
 
-    The shares are of this process, of all programs, of the hypervisor (None if unknown), and of all users together.
+    The shares are what this process used, what all programs used, what the hypervisor used (None if unknown), and what
+    programs and the hypervisor used together.
     """
     all_s, programs_s = end.all_s - start.all_s, end.taken_s - start.taken_s
     is_known = start.stolen_s is not None and end.stolen_s is not None
@@ -136,9 +143,9 @@ def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, 
 
 
 def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
-    """Merge the values of processes of one machine over the same time. Return None for an empty sequence.
+    """Merge the values that several processes measured on one machine over the same time.
 
-    The processes' own use is summed. Of any other value the maximum counts.
+    Sum the processes' own use. Take the maximum of each other value. Return None for an empty sequence.
     """
     if not usages:
         return None
@@ -151,7 +158,10 @@ def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Return a text about who made this process wait for a core, and what to do; "" if no such cause is known."""
+    """Return why this process had to wait for a core, and what to do; "" if no such cause is known.
+
+    The cause is other programs, the hypervisor, or both.
+    """
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_max = (
@@ -163,7 +173,10 @@ def busy_reason(processors: Mapping[str, Any] | None) -> str:
 
 
 def load_average() -> float | None:
-    """Return the mean number of processes that had a core or waited for one, over the last minute; None if unknown."""
+    """Return the load average: the mean number of processes that had a core or waited for one, over the last minute.
+
+    Return None if it is unknown.
+    """
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
@@ -175,13 +188,17 @@ def load_average() -> float | None:
 # terminals.
 
 RAISED, LOWERED = -10, 10
-"""RAISED: the requested niceness, nine times the weight of an ordinary process; the kernel's own work still runs.
-LOWERED: the niceness of processes that run at the same time as sessions.
+"""Values of niceness.
+
+RAISED is the niceness of a process that asks for more priority. Such a process has nine times the weight of an ordinary
+process, but the kernel's own work still runs. LOWERED is the niceness of processes that do other work while sessions
+run.
 """
 AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
-"""Files of the kernel: 1 if it groups by terminal session, else 0; the group of this process.
+"""Two files of the kernel about groups of processes.
 
-The second contains a line such as `/autogroup-812 nice 0`.
+AUTOGROUP contains 1 if the kernel groups processes by terminal session, else 0. OWN_GROUP contains the group of this
+process, in a line such as `/autogroup-812 nice 0`.
 """
 
 
@@ -189,7 +206,7 @@ class Priority(NamedTuple):
     """The priority that a process gets if it asks for more.
 
     `niceness` is the niceness that it gets. `hindrance` is the reason why this niceness has little or no effect; "" if
-    it has an effect. `remedy` states what to do about the hindrance.
+    it has its full effect. `remedy` is how to remove this reason.
     """
 
     niceness: int
@@ -198,19 +215,22 @@ class Priority(NamedTuple):
 
 
 def niceness() -> int:
-    """Return the niceness of this process; on Linux that of the calling thread, which is the one that runs sessions."""
+    """Return the niceness of this process. On Linux, it is that of the calling thread, which runs the sessions."""
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def set_niceness(value: int) -> None:
-    """Change the niceness. Raise PermissionError for a lower one without permission (RLIMIT_NICE, CAP_SYS_NICE)."""
+    """Set the niceness. Raise PermissionError if `value` is lower and the process may not lower it.
+
+    The permission is RLIMIT_NICE or CAP_SYS_NICE.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, value)
 
 
 def available_priority() -> Priority:
     """Return the priority that this process gets if it asks for more.
 
-    Set the priority, read it, and restore the old one.
+    Ask for the priority, read the result, and restore the old priority.
     """
     before = niceness()
     try:
@@ -236,15 +256,15 @@ def available_priority() -> Priority:
 PROC = Path("/proc")
 MAX_SIMULATOR_CORES = 4
 PROGRAMS = ("user", "nice", "system", "steal")
-"""The CPU times of a core that count as used: by programs, or taken by the hypervisor.
+"""The kinds of CPU time that count as use of a core: by programs, or by the hypervisor.
 
-Interrupts are left out, because those of the network are the work that is measured.
+Interrupts are not included, because the network's interrupts are part of the work that is measured.
 """
 
 
 @dataclass(frozen=True)
 class CpuAssignment:
-    """The cores of the load generator and of the simulator; empty if the system binds no process to a core."""
+    """The cores of the load generator and of the simulator; empty if the system cannot bind processes to cores."""
 
     load_generator: frozenset[int]
     simulator: frozenset[int]
@@ -256,7 +276,7 @@ class CpuAssignment:
 
     @property
     def workers(self) -> int:
-        """The number of processes that simulate."""
+        """The number of the simulator's processes."""
         return max(1, len(self.simulator))
 
     @property
@@ -265,7 +285,10 @@ class CpuAssignment:
 
 
 def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
-    """Divide cores: one for the load generator, whose capacity is that of one process; others for the simulator."""
+    """Divide the allowed cores: one for the load generator, which is one process, and others for the simulator.
+
+    If there are fewer than two cores, both use the same cores.
+    """
     if len(allowed) < 2:
         return CpuAssignment(allowed, allowed)
     *others, last = sorted(allowed)
@@ -274,7 +297,7 @@ def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
 
 @contextmanager
 def pinned_to(cores: frozenset[int]) -> Iterator[None]:
-    """Run the processes that the block starts on these cores. They stay there after it."""
+    """Run the processes that the block starts on these cores. They remain on these cores when the block has ended."""
     if not cores:
         yield
         return
@@ -287,7 +310,7 @@ def pinned_to(cores: frozenset[int]) -> Iterator[None]:
 
 
 class CpuReading(NamedTuple):
-    """CPU time so far, in seconds; None if the system does not report it."""
+    """The seconds of CPU time that two processes and a set of cores have used until `at_ns`; None if unknown."""
 
     at_ns: int
     load_generator_s: float | None
@@ -296,7 +319,7 @@ class CpuReading(NamedTuple):
 
 
 class ProcessCpuUsage(NamedTuple):
-    """CPU use in cores: 2.0 is two cores."""
+    """The CPU use of the load generator, the simulator and all other programs, in cores: 2.0 means two full cores."""
 
     load_generator: float | None
     simulator: float | None
@@ -304,7 +327,10 @@ class ProcessCpuUsage(NamedTuple):
 
 
 def read_cpu(load_generator: int, simulator: int, cores: frozenset[int]) -> CpuReading:
-    """Read the CPU time of two processes, by their ids, and of everything that ran on the cores."""
+    """Read the CPU time of two processes, and of everything that ran on `cores`.
+
+    `load_generator` and `simulator` are the ids of these processes.
+    """
     return CpuReading(monotonic_ns(), _process_s(load_generator), _process_s(simulator), _busy_s(cores))
 
 
@@ -330,7 +356,7 @@ def peak_rss_bytes(process: int) -> int | None:
 
 
 def _process_s(process: int) -> float | None:
-    """Return the CPU time of a process and its running children; None if it has ended."""
+    """Return the seconds of CPU time of a process and its running children; None if the process has ended."""
     try:
         parent = psutil.Process(process)
         if parent.status() == psutil.STATUS_ZOMBIE:
@@ -342,7 +368,7 @@ def _process_s(process: int) -> float | None:
 
 
 def _busy_s(cores: frozenset[int]) -> float | None:
-    """Return the CPU time of all programs on these cores; None if the system does not report it."""
+    """Return the seconds of CPU time that all programs used on these cores; None if the system does not report them."""
     core_times = psutil.cpu_times(percpu=True)
     # if a core is offline, the list has no entry for it, and a position is no longer a core's number
     if not cores or len(core_times) <= max(cores):

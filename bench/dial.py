@@ -1,6 +1,6 @@
-"""The connecting to a target. All sessions connect here.
+"""The code that connects to a target. All sessions connect here.
 
-So a session's timeline gets the result even after an unexpected error.
+Therefore a session's timeline contains the result of connecting, even after an unexpected error.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 LOAD_GENERATOR_FAULT = "failed:load_generator"
 TRANSPORTS: Mapping[str, OpenTransport] = {"ws": open_websocket, "wss": open_websocket}
-"""The transports by the schemes of their URLs."""
+"""The function that opens a transport, by the scheme of the URL."""
 
 
 class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
-    """An exception in a session that the end of the run ends. The session's user lives on until Locust stops it."""
+    """An exception that a session gets when the run ends. The session's user continues until Locust stops it."""
 
     def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
         super().__init__(outcome, detail)
@@ -40,10 +40,10 @@ class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
 
 
 class Dialer:
-    """An opener of connections to one target, with its certificates, its headers, and the current token or key.
+    """An object that opens connections to one target, with its certificates, its headers, and its token or key.
 
-    A process has one per target; it makes the TLS context once. Raise UsageError for a client certificate that cannot
-    be used.
+    A process has one dialer per target, so that it makes the TLS context only once. The constructor raises UsageError
+    if a client certificate cannot be used.
     """
 
     def __init__(self, target: Target, keyring: Keyring) -> None:
@@ -52,9 +52,10 @@ class Dialer:
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
 
     def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
-        """Open the transport of the target's scheme. Remove secrets from the service's response, an error or headers.
+        """Open the transport that the scheme of the target's URL requires.
 
-        Raise ConnectError, as `OpenTransport` does, or with `connect_failed:token`.
+        Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
+        the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
         """
         authorization, call_id = self._authorization(limits, phases), uuid.uuid4().hex
         headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
@@ -75,9 +76,10 @@ class Dialer:
         return {name: self._keyring.redact(value) for name, value in headers.items()}
 
     def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
-        """Return the header that authenticates the client.
+        """Return the header that authenticates the client; None if the client sends no key and no token.
 
-        Record a wait for a token only if the loop polled in the meantime.
+        Record the time in `phases` as a wait for a token only if the event loop polled during it, because only then did
+        this greenlet wait.
         """
         monitor, start_ns = LoopMonitor.of_hub(), monotonic_ns()
         polls = monitor.polls
@@ -91,12 +93,12 @@ class Dialer:
 def connect(
     dialer: Dialer, limits: Timeouts, timeline: Timeline, on_handshake: Callable[[Mapping[str, str], str], None]
 ) -> Transport | None:
-    """Open a connection. Return None if it was refused; the timeline then has the outcome.
+    """Open a connection. Return None if it was refused; the timeline then contains the outcome.
 
     `on_handshake` is called with the headers of the service's response and the id of the call. The headers are empty if
-    there was no response. The id is "" for services other than agents.
-    If the greenlet is ended, or an unexpected error occurs, the exception is raised again after the timeline has its
-    outcome: it counts as a failure, and never as a missing sample.
+    there was no response. The id is "" if the service is not an agent. If the greenlet is ended, or an unexpected error
+    occurs, record the outcome in the timeline and then raise the exception again. Such a session counts as a failure,
+    and never as a missing sample.
     """
     phases = ConnectTimings()
     try:

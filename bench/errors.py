@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses: the request cannot be fulfilled; the run is complete and invalid; a signal interrupted the run.
+"""Exit statuses.
 
-130 is the status that shells report for SIGINT (128 + 2). SIGTERM has no status of its own, because both signals end a
-run in the same way.
+USAGE_STATUS means that the request cannot be fulfilled. INVALID_STATUS means that the run is complete but invalid.
+INTERRUPTED_STATUS means that a signal interrupted the run: shells report 130 for SIGINT (128 + 2). SIGTERM has the same
+status, because both signals end a run in the same way.
 """
 
 
@@ -25,16 +26,19 @@ class RtbenchError(Exception):
 
 
 class UsageError(RtbenchError):
-    """An error that the user can fix, in an option, a variable or a file. Commands print it and exit with 2.
+    """An error that the user can fix, in an option, a variable or a file. Commands print it and exit with status 2.
 
-    `others` are the errors that were found at the same time, with one line each.
+    `others` are further errors that were found at the same time. Each is one line.
     """
 
     others: tuple[UsageError, ...] = ()
 
 
 class ScriptError(UsageError):
-    """An error in a file of the user. It states file, line and column (from 1, or None) and what is allowed."""
+    """An error in a file of the user.
+
+    The text states what is wrong and at which line and column of the file. Both count from 1; None if unknown.
+    """
 
     def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
         position = ":".join(str(value) for value in (path, line, column) if value is not None)
@@ -43,14 +47,14 @@ class ScriptError(UsageError):
 
 
 class Mistakes:
-    """A collection of the errors of one file, so that a user sees all of them at once."""
+    """A collection of all errors of one file, so that the user sees all of them at once."""
 
     def __init__(self) -> None:
         self.errors: list[UsageError] = []
 
     @contextmanager
     def gather(self) -> Iterator[None]:
-        """Collect the errors of the block. The block ends at the first error that it raises."""
+        """Run the block and collect its UsageError, if it raises one. The block ends at this error."""
         try:
             yield
         except UsageError as error:
@@ -58,7 +62,7 @@ class Mistakes:
             error.others = ()
 
     def refuse(self) -> None:
-        """Raise the first error, with all others in its `others`. Return if none was found."""
+        """Raise the first collected error, with all other errors in its `others`. Return if there are no errors."""
         if self.errors:
             first, *others = self.errors
             first.others = tuple(others)
@@ -66,7 +70,7 @@ class Mistakes:
 
 
 def each_error(error: RtbenchError) -> list[RtbenchError]:
-    """Return an error and those that were found with it, in the order of their positions."""
+    """Return an error and the errors in its `others`, in the order of their positions in the file."""
     return sorted([error, *(error.others if isinstance(error, UsageError) else ())], key=_place)
 
 
@@ -75,9 +79,9 @@ def _place(error: RtbenchError) -> tuple[int, int]:
 
 
 class ConnectError(RtbenchError):
-    """The failure to open a session. `outcome` is one of the outcomes of a session, such as `connect_failed:401`.
+    """A failure to open a session. `outcome` is the outcome of the session, such as `connect_failed:401`.
 
-    `headers` are those of the service's response, if there was one.
+    `headers` are the headers of the service's response, if there was a response.
     """
 
     def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:

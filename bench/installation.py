@@ -1,9 +1,10 @@
-"""The installed version, the refusal of Windows, and the start of this tool's processes.
+"""The installed version, the exit on Windows, and the start and end of this tool's processes.
 
-Windows lacks sockets, signals and files as Linux and macOS have them, so nothing else is imported before it is refused.
+Windows does not have the sockets, signals and files of Linux and macOS. Therefore the check for Windows comes before
+any import that needs them.
 
-Python searches modules in the working folder first, and then along PYTHONPATH. It would import a user's own `bench.py`
-or `reports/` there instead of ours.
+Python searches modules in the working folder first, and then along PYTHONPATH. Without precautions, it would import a
+user's own `bench.py` or `reports/` instead of ours.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bench.errors import USAGE_STATUS
 
 
 def refuse_windows() -> None:
-    """Exit on Windows, before the import of modules that Windows does not have."""
+    """Exit if the system is Windows. Call this before modules are imported that Windows does not have."""
     if sys.platform == "win32":
         print("rtbench: Windows is not supported: use rtbench in WSL (`wsl --install`), as on Linux", file=sys.stderr)
         sys.exit(USAGE_STATUS)
@@ -29,7 +30,7 @@ def refuse_windows() -> None:
 
 @cache
 def tool_version() -> str:
-    """Return the version of this package; "unknown" for a checkout that is not installed."""
+    """Return the version of this package; "unknown" if it is not installed, as in a checkout."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -39,25 +40,25 @@ def tool_version() -> str:
 
 
 KILLED_S = 10.0
-"""The wait for the end of a killed process. The kernel may hold it, for example if a disk does not respond."""
+"""The maximum wait until a killed process has ended. The kernel may delay the end, if for example a disk is stuck."""
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 EXAMPLES = Path(PACKAGE_ROOT) / "scenarios"
 """The scenarios that come with the tool."""
 
 
 def python_command(module: str, *words: str) -> list[str]:
-    """Return the command `python -P -m module words…`. -P keeps the working folder out of the module search path."""
+    """Return the command `python -P -m module words…`. With -P, Python imports no modules from the working folder."""
     return [sys.executable, "-P", "-m", module, *words]
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which our packages precede all others of PYTHONPATH, if that is set."""
+    """Return `environ`, but with our packages first in PYTHONPATH, if PYTHONPATH is set."""
     path = environ.get("PYTHONPATH")
     return dict(environ) | ({"PYTHONPATH": os.pathsep.join((PACKAGE_ROOT, path))} if path else {})
 
 
 def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
-    """Wait up to `within_s` for the end of a process. Then kill it, and its process group if it leads one."""
+    """Wait up to `within_s` until a process has ended. Then kill it, and its process group if it leads one."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(within_s)
         return
@@ -69,12 +70,15 @@ def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
 
 
 def last_line(printed: str, otherwise: str = "it printed nothing") -> str:
-    """Return the last line that a process of ours printed, without `rtbench: `; `otherwise` if it printed nothing."""
+    """Return the last line of a text that a process of this tool printed, without the prefix `rtbench: `.
+
+    Return `otherwise` if the process printed nothing.
+    """
     return (printed.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
 
 
 def is_alive(pid: object) -> bool:
-    """Return whether a process with this id runs on this host. A zombie, which has ended, does not count."""
+    """Return whether a process with this id runs on this host. A zombie does not count, because it has ended."""
     if not isinstance(pid, int):
         return False
     try:

@@ -1,6 +1,6 @@
-"""The pages of the documentation: their folder, their subjects, and references to them in messages.
+"""The documentation pages: their folder, their index, and references to them in messages.
 
-A checkout has them in `docs`, an installed wheel in `share/doc/rtbench` of its environment.
+In a checkout, the pages are in `docs`. In an installed wheel, they are in `share/doc/rtbench` of the environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LINK = re.compile(r"(?<!!)\[([^]]+)]\(([^)\s]+)\)")
 
 
 def see(page: str, section: str = "") -> str:
-    """Return the command that prints a page, or a section of it, for the end of a message."""
+    """Return the command that prints a page, or a section of the page. Messages end with this command."""
     return f"`rtbench docs {page}{'#' if section else ''}{section}`"
 
 
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 def folder() -> Path:
-    """Return the folder of the pages. Raise UsageError if this installation has none."""
+    """Return the folder of the documentation pages. Raise UsageError if this installation has no pages."""
     checkout = Path(PACKAGE_ROOT)
     if (checkout / "pyproject.toml").is_file() and (checkout / "docs" / INDEX).is_file():
         return checkout / "docs"
@@ -50,7 +50,7 @@ def folder() -> Path:
 
 
 def entries(index: str) -> list[Entry]:
-    """Return the pages that the text of the index lists, in its order."""
+    """Return the pages that `index`, the text of the index page, lists, in the order of the index."""
     pages, group = [], ""
     for line in index.splitlines():
         if heading := HEADING.match(line):
@@ -61,14 +61,14 @@ def entries(index: str) -> list[Entry]:
 
 
 def plain(text: str) -> str:
-    """Return a line of Markdown without links and code marks."""
+    """Return a line of Markdown without links, code marks and bold marks."""
     return LINK.sub(r"\1", text).replace("`", "").replace("**", "")
 
 
 def find(name: str) -> Path:
     """Return the file of a page (`check`, `check.md`), or of an example (`ci/azure-steps.yml`).
 
-    Raise UsageError, with the nearest name, if there is none.
+    Raise UsageError if there is no such file. The message suggests the most similar name.
     """
     root = folder()
     known = {
@@ -85,7 +85,7 @@ def find(name: str) -> Path:
 
 
 def section_of(text: str, anchor: str) -> str:
-    """Return the section of a page that an anchor names, with its subsections. Raise UsageError if there is none."""
+    """Return the section of a page that has this anchor, with its subsections. Raise UsageError if there is none."""
     lines = text.splitlines(keepends=True)
     anchors = headings(text)
     if anchor not in anchors:
@@ -98,7 +98,7 @@ def section_of(text: str, anchor: str) -> str:
 
 
 def headings(text: str) -> dict[str, tuple[int, int]]:
-    """Return each heading's anchor, with the number of its line and its depth."""
+    """Return the line number (from 0) and the depth of each heading, by the heading's anchor."""
     anchors: dict[str, tuple[int, int]] = {}
     fenced = False
     for number, line in enumerate(text.splitlines()):
@@ -109,10 +109,10 @@ def headings(text: str) -> dict[str, tuple[int, int]]:
 
 
 def anchor_of(heading: str) -> str:
-    """Return the anchor of a heading, as GitHub and the documentation site make it."""
+    """Return the anchor that GitHub and the documentation site make for a heading."""
     return re.sub(r"[^\w\- ]", "", plain(heading).lower()).strip().replace(" ", "-")
 
 
 def linked(text: str) -> str:
-    """Return Markdown in which links to other pages are arguments of `rtbench docs`."""
+    """Return the Markdown with changed links: each link to another page becomes an argument of `rtbench docs`."""
     return re.sub(r"]\(([\w-]+)\.md(#[\w-]+)?\)", lambda link: f"]({link[1]}{link[2] or ''})", text)

@@ -1,9 +1,9 @@
-"""The catalogue of metrics: the one definition of each value that the tool prints.
+"""The catalogue of metrics: the one definition of each value that the tool prints. Pure.
 
 A metric of a turn or session is the difference of two instants unless its definition states otherwise. Instants are
-columns of the run folder (`bench.columns`); metrics are derived when a run is read. Reports use the names, units and
-sentences of this module. Live views and reports use the same classes of outcomes, and the same rule for the quantiles
-that are published. Pure.
+columns of the run folder (`bench.columns`). Metrics are not stored: they are computed when a run is read. Reports use
+the names, units and sentences of this module. Live views and reports use the same classes of outcomes, and the same
+rule for which quantiles are published.
 """
 
 from __future__ import annotations
@@ -19,49 +19,53 @@ Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 1
-"""The version of the definitions. A change of a value's meaning raises it. Runs of different versions are not compared.
+"""The version of the definitions. If the meaning of a value changes, the version is raised.
+
+Runs of different versions are not compared.
 """
 
 MEASURED_FROM = ("request_sent", "speech_end")
-"""The instants from which latency can be measured. The first one that a turn has counts; the column `measured_from`
-contains its name.
+"""The instants from which latency may be measured.
+
+Of these, a turn's latency is measured from the first that the turn has. The column `measured_from` contains its name.
 """
 ORIGIN = "measured_from"
-"""The `begin` of metrics that are measured from the instant in the column of this name."""
+"""The value of `begin` for metrics that begin at the instant that the column `measured_from` names."""
 REGULAR = "regular"
-"""The turn type of a turn that has no property of TURN_TYPES."""
+"""The turn type of turns that have none of the properties TURN_TYPES."""
 TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
-"""The properties of turns that are never pooled with other turns of their step.
+"""Properties of turns. Turns that have one are not pooled with other turns of the same step.
 
-The column `turn_type` contains them in this order, joined by `+`. All turns of a session with fillers are `filler`,
-because no event marks a filler, and it may share an item with the answer.
+The column `turn_type` contains the properties of a turn in this order, joined by `+`. All turns of a session with
+fillers have the property `filler`, because no event marks a filler, and a filler may share an item with the answer.
 """
 SLOPE: Final = "ms/1k tokens"
-"""The unit of metrics that describe how a latency grows with the conversation, computed from all turns of a session."""
+"""The unit of metrics that describe how much latency grows with the conversation, over all turns of a session."""
 BYTES_PER_S: Final = "B/s"
-"""The unit of the rates of a session in one direction. The same rates are reported for each second of a run."""
+"""The unit of a session's data rates, each in one direction. The same rates are reported for each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
-"""The instants for which a caller waits, and the metric of each. The first one that a turn has counts."""
+"""The instants for which a caller waits, and the metric of each. A turn counts with the first of them that it has."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
-"""The phases of connecting, in the order in which they end.
+"""The ends of the phases of connecting, in their order.
 
-A phase that did not happen (a name lookup, TLS) took no time: the next one begins at the end of the phase before it.
+A phase that did not happen (a name lookup, TLS) took no time: the next phase begins when the phase before it ends.
 """
 
 
 ColumnValue = Callable[[str], int | str | None]
-"""A function that returns the value of a column of one turn or session; None if there is no such column."""
+"""A function that returns the value of a column, by its name, for one turn or session; None if the column is absent."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """The definition of one metric: the difference of two instants (nanoseconds), or a column.
+    """The definition of one metric: the difference of two instants in nanoseconds, or the value of a column.
 
-    `begin` and `end` name the instants. `less` names a column in ns that is subtracted from their difference. `column`
-    names the column that contains the metric itself or, for a percentage, a part of the column `of`. If `begin` did not
-    happen, another instant may replace it (`begins`). `unless` is a column, and the value at which the metric is
-    absent. If `is_latency` is True and the metric is the time between two instants, a failed turn counts as an endless
-    wait. `signed` is True if values may be negative, as slopes may.
+    `begin` and `end` name the instants. If `begin` did not happen, another instant may replace it (`begins`). `less` is
+    a column in ns: its value is subtracted from the difference. `column` is the column that contains the metric; if
+    `of` is set, the metric is the percentage that `column` is of the column `of`. `unless` is a column and a value: the
+    metric is absent in rows in which the column has this value. `is_latency` is True if a failed turn counts as an
+    endless wait; it has this effect only on the difference of two instants. `signed` is True if values may be negative,
+    as slopes may.
     """
 
     name: str
@@ -80,7 +84,7 @@ class Metric:
 
     @cached_property
     def begins(self) -> tuple[str, ...]:
-        """The instants at which the metric may begin; the first that happened counts."""
+        """The instants at which the metric may begin. It begins at the first of them that happened."""
         if self.begin == ORIGIN:
             return MEASURED_FROM
         if self.begin in CONNECT_PHASES:
@@ -89,7 +93,10 @@ class Metric:
 
     @cached_property
     def is_answer_wait(self) -> bool:
-        """True if a negative value is absent: a reply before the end of the caller's turn is not its answer."""
+        """True if the metric is the wait for an answer. Then a negative value counts as absent.
+
+        The reason is that a reply before the end of the caller's turn is not the answer to that turn.
+        """
         return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
@@ -103,7 +110,7 @@ class Metric:
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """Return the value for one turn or session, from its instants and its columns; None if it is absent.
+        """Return the value for one turn or session, from its instants and its columns; None if the value is absent.
 
         `bench.run.metric_values.values_ns` does the same for whole tables.
         """
@@ -199,7 +206,10 @@ CATALOGUE: dict[str, Metric] = {
 
 
 AUDIBLE = 104
-"""The smallest magnitude, of 32,768, of an audible sample: −50 dBFS. Replies begin with silence below it."""
+"""The smallest magnitude of an audible sample: −50 dBFS, which is 104 of 32,768.
+
+Replies begin with samples that are not audible.
+"""
 
 VAD_SEGMENTS = (
     "speech_end",
@@ -211,9 +221,11 @@ VAD_SEGMENTS = (
     "first_audible",
 )
 MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audio", "first_audible")
-"""The instants that divide `voice_to_voice` into segments, with and without turn detection by the service.
+"""The instants that divide `voice_to_voice` into segments.
 
-If an instant did not happen, its two segments merge, so segments always add up to the whole. A segment may be negative.
+VAD_SEGMENTS are those of turns whose end the service detects. MANUAL_SEGMENTS are those of other turns. If an instant
+did not happen, the segments before and after it merge, so that the segments always add up to the whole. A segment may
+be negative.
 """
 
 SEGMENT_NAMES = {
@@ -225,34 +237,34 @@ SEGMENT_NAMES = {
     "first_audio": "audio_generation",
     "first_audible": "playback_start",
 }
-"""The name of the segment that ends at each instant."""
+"""The name of each segment, by the instant at which the segment ends."""
 
 
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
-"""The headline metrics. If one of them is not exact, the run is invalid."""
+"""The headline metrics. If the values of one of them are not exact, the run is invalid."""
 
 
 Slack = tuple[int, int]
-"""The uncertainty of an instant in ns: how much earlier, and how much later, it may really have been."""
+"""The uncertainty of an instant: by how many ns it may really have been earlier, and by how many ns later."""
 
 
 def uncertainty_ns(start: Slack, end: Slack) -> int:
-    """Return the uncertainty of the time v between two instants, in ns, in the worse direction.
+    """Return the uncertainty of the time between two instants, in ns: the larger of the two possible errors.
 
-    The real time is in [v − end earlier − start later, v + end later + start earlier]: it is longer if it started
-    earlier, and shorter if it ended earlier.
+    The real time is longer if the start was really earlier and the end really later. It is shorter if the start was
+    really later and the end really earlier.
     """
     (start_earlier, start_later), (end_earlier, end_later) = start, end
     return max(end_earlier + start_later, end_later + start_earlier)
 
 
 def turn_type_of(names: Collection[str]) -> str:
-    """Return the turn type: the names that are in TURN_TYPES, in its order, joined by `+`; REGULAR if there are none."""
+    """Return the turn type: those `names` that are in TURN_TYPES, in its order, joined by `+`; else REGULAR."""
     return "+".join(name for name in TURN_TYPES if name in names) or REGULAR
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
-    """Return (from, to, ns) of each segment of `voice_to_voice`; [] if that is absent."""
+    """Return (start, end, ns) of each segment of `voice_to_voice`; [] if `voice_to_voice` is absent."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     if chain[0] not in instants or chain[-1] not in instants or instants[chain[0]] > instants[chain[-1]]:
         return []
@@ -261,25 +273,30 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
 
 
 MIN_TURNS_BEYOND = 5
-"""The minimum number of turns beyond a quantile other than the median, for it to be published: n(1−p) ≥ 5."""
+"""The minimum number n(1−p) of turns beyond a quantile p, for it to be published. It does not apply to the median."""
 ALIKE, INDEPENDENT = 0.5, 3.6
-"""Assumptions for the publication of a tail.
+"""Assumptions about when a quantile in a tail is published.
 
-ALIKE: the assumed correlation of the turns of a session. INDEPENDENT: the number of independent turns beyond a quantile
-that are needed to bound the quantile: p^n ≤ 2.5 % at n(1−p) ≈ 3.7.
+ALIKE is the assumed correlation between the turns of one session. INDEPENDENT is the number of independent turns that
+must lie beyond a quantile so that the largest turn bounds the quantile. The bound needs p^n ≤ 2.5 %, so n(1−p) must be
+3.6 at p95, and 3.7 at p99.
 """
 MIN_EFFECTIVE_SESSIONS = 6
-"""The minimum effective number of sessions (Kish). With fewer, the largest of their medians is no bound: 2^−6 < 2.5 %.
+"""The minimum effective number of sessions (Kish) for a published quantile.
+
+With n sessions, all medians of sessions are below the real median with a probability of 2^−n. Only with six sessions is
+this below 2.5 %, so that the largest median is a bound.
 """
 
 
 def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessions: float) -> int:
-    """Return the number of sessions that a quantile needs, for a design with these turns and (effective) sessions.
+    """Return the number of sessions that a quantile needs to be published.
 
-    `effective_sessions` is the effective number of sessions (Kish). The design of a run decides whether a quantile is
-    published, and not its result; otherwise low values would be published more often. A quantile needs six effective
-    sessions (2^−6 < 2.5 %). A tail also needs 5 turns beyond it, and enough turns to bound it:
-    n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This assumes that the turns of one session have a correlation of one half.
+    `turns`, `sessions` and `effective_sessions` describe the design of the run. `effective_sessions` is the effective
+    number of sessions (Kish). Only the design decides whether a quantile is published. If the result also decided, low
+    values would be published more often. Each quantile needs six effective sessions (2^−6 < 2.5 %). A quantile in a
+    tail also needs 5 turns beyond it, and enough turns to bound it: n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This
+    formula assumes a correlation of one half between the turns of one session.
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p != 0.5:
@@ -289,40 +306,43 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
 
 
 STARVED = "starved"
-"""The outcome if it is unknown whether a limit was met, because this process did not run when the limit ended."""
+"""The outcome if this process did not run when a limit ended, so that it is unknown whether the limit was met."""
 SUCCESSFUL = frozenset({"ok", "interrupted", "renewed"})
 WHOLE = SUCCESSFUL | {STARVED}
-"""The outcomes of turns with a complete reply, in time or not."""
+"""The outcomes of turns with a complete reply, including replies of which it is unknown whether they were in time."""
 UNFINISHED = frozenset({"unfinished", STARVED})
 THROTTLED = "throttled:"
-"""The prefix of outcomes that are caused by a limit of the service."""
+"""The prefix of outcomes that a limit of the service caused."""
 REFUSED = "connect_failed:"
-"""The prefix of outcomes of sessions that were refused, and so never opened."""
+"""The prefix of outcomes of sessions that the service refused, so that they never opened."""
 OutcomeClass = Literal["success", "failed", "unfinished"]
 
 EXPECTED = "failed:missing_"
-"""The prefix of the outcome if an expected event did not come; the name of the event follows."""
+"""The prefix of the outcome if an expected event was not received. The name of the event follows."""
 UNHEARD = "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
 NOTHING_AUDIBLE = "no audible audio was received"
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
-"""The texts for a reply without audible audio: no message, no audio, or audio in which no sound begins."""
+"""Texts about a reply without audible audio.
+
+They state that there was no message, that no message contained audio, or that no audio was loud enough.
+"""
 NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
 ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
 TEXT_SESSION = "the session is a text session"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
 LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
-"""A text that this tool writes into details of outcomes. Remedies recognize the cause by it."""
+"""A text that this tool writes into the details of outcomes. Remedies find the cause by this text."""
 SERVICE_REPORTED = "the service reported: "
-"""The text before the service's own message, in a detail that begins with a text of this tool."""
+"""The text before the service's message, in a detail that begins with this tool's own text."""
 
 
 def outcome_class(outcome: str) -> OutcomeClass:
-    """Return the class of an outcome such as `ok`, `timeout:first_delta`, `unfinished`."""
+    """Return the class of an outcome. Outcomes are, for example, `ok`, `timeout:first_delta` and `unfinished`."""
     if outcome in SUCCESSFUL:
         return "success"
     return "unfinished" if outcome in UNFINISHED else "failed"
 
 
 def is_throttled(outcome: str) -> bool:
-    """Return whether a limit of the service caused the outcome: of requests, connections or tokens."""
+    """Return whether a limit of the service, on requests, connections or tokens, caused the outcome."""
     return outcome.startswith(THROTTLED)

@@ -1,6 +1,7 @@
-"""The days on which services switch models off, with the sources. The caller gives the current day, in UTC.
+"""The days on which services retire models, with the source of each day.
 
-A service may postpone a day; the table is as of 20 November 2026. No clock is read here.
+The table is as of 20 November 2026; a service may postpone a day. This module reads no clock: the caller passes the
+current day, in UTC.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from datetime import date
 from bench.pricing import undated
 
 SOON_DAYS = 60
-"""The number of days before a retirement from which on a run says little about future models.
+"""The number of days before a retirement from which a warning is shown.
 
-Azure sends its notices equally early.
+Results for such a model say little about later models. Azure sends its notices equally early.
 """
 
 OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
@@ -23,18 +24,18 @@ A_TRACKER = "a tracker of OpenAI's deprecations, March 2026; unverified"
 
 @dataclass(frozen=True)
 class Retirement:
-    """The day from which on a service no longer has a model. `source` is where the day was published."""
+    """The retirement of a model. From `day` on, the service does not have it. `source` is where this was published."""
 
     model: str
     day: date
     source: str
 
     def days_left(self, today: date) -> int:
-        """Return the number of days until then; negative if it is past."""
+        """Return the number of days until the retirement; negative if it is in the past."""
         return (self.day - today).days
 
     def text(self, today: date) -> str:
-        """Return the text: is switched off on 2027-01-20, in 59 days (developers.openai.com/…)."""
+        """Return a text such as `is switched off on 2027-01-20, in 59 days (developers.openai.com/…)`."""
         days = self.days_left(today)
         days_text = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
         relative_day = f"in {days_text}" if days > 0 else "today" if days == 0 else f"{days_text} ago"
@@ -68,12 +69,13 @@ RETIREMENTS = {
         ("gpt-realtime-2.1-mini", "2027-06-25", AZURE_SCHEDULE),
     ),
 }
-"""Retirements by service, as targets name services, and by model. A version of a model that has no entry of its own
-retires with its model.
+"""The retirements of models, by service and model. Services have the names that targets use.
+
+A dated version of a model retires with the model, unless the table contains the version.
 """
 
 
 def retirement_of(service: str, model: str) -> Retirement | None:
-    """Return the retirement of a model, by the name that the service reports; None if no day is known."""
+    """Return the retirement of a model, by the name that the service reports; None if no retirement is known."""
     models = RETIREMENTS.get(service, {})
     return models.get(model) or models.get(undated(model))

@@ -1,8 +1,8 @@
 """The cost of sessions: prices per kind of token and per minute, and the sum.
 
-Pure arithmetic, the same before, during and after a run. Rows contain tokens, run.json contains prices with their day,
-and the cost is computed when a run is read: a wrong price is corrected without a new run. A missing price is not zero:
-such turns are counted as unpriced.
+The arithmetic is pure, and the same before, during and after a run. Rows contain the numbers of tokens. run.json
+contains the prices and their date. The cost is computed when a run is read, so a wrong price is corrected without a new
+run. A missing price is not zero: turns without a price are counted as unpriced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 MILLION = 1_000_000
 CENT = 0.01
 UNLISTED_DIALECTS = frozenset({"voice-live"})
-"""Dialects of services with price tiers of their own, which no price table of models contains."""
+"""Dialects of services that have their own price tiers. No price table of models contains these prices."""
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 Tokens = TypeVar("Tokens")
@@ -24,9 +24,10 @@ Tokens = TypeVar("Tokens")
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars per million tokens of a kind, and per minute of a session.
+    """US dollars per million tokens, by kind of token, and per minute of a session.
 
-    Cached tokens are input that was read before. Images without a price of their own cost as much as text.
+    Cached tokens are input that the service has read before. If images have no price of their own, they cost as much as
+    text.
     """
 
     text_input: float
@@ -41,15 +42,15 @@ class Prices:
 
     @property
     def of_tokens(self) -> bool:
-        """True if tokens have a price; otherwise only time has one."""
+        """True if tokens have a price; False if only time has a price."""
         return any((self.text_input, self.text_output, self.audio_input, self.audio_output))
 
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """The facts about a target's prices that are known before it responds.
+    """The facts about a target's prices that are known before the service responds.
 
-    `requested_model` is the requested model or deployment. `own` are the target's own prices. `listed` is True if the
+    `requested_model` is the requested model or deployment. `own` is the target's own prices. `listed` is True if the
     price table contains the prices of the target's service.
     """
 
@@ -60,7 +61,7 @@ class PricingTerms:
 
 @dataclass(frozen=True)
 class TurnPricing:
-    """The model and prices of a turn. `model` is "" if none is named. `prices` is None if they are unknown."""
+    """The model and prices of a turn. `model` is "" if its name is unknown. `prices` is None if they are unknown."""
 
     model: str
     prices: Prices | None
@@ -68,10 +69,10 @@ class TurnPricing:
 
 
 def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: str | None) -> TurnPricing:
-    """Return the model and prices of a turn. This is the one rule, before, during and after a run.
+    """Return the model and prices of a turn. The same rule is used before, during and after a run.
 
-    The model is the one that the service reported, otherwise the requested one. The target's own prices have priority
-    over those of the table, for any model.
+    The model is `answered`, the model that the service reported; if there is none, it is the requested model. The
+    target's own prices precede those of `table`, for any model.
     """
     model = answered or terms.requested_model or ""
     if terms.own is not None:
@@ -81,10 +82,10 @@ def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: str | 
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
-    """Return the price of `tokens`: text_in, audio_in, image_in, their cached_…_in, text_out, audio_out.
+    """Return the cost of tokens in US dollars. `tokens` are the numbers of tokens, or columns of numbers, by kind.
 
-    Cached tokens are a part of the input (the service's `input_token_details`), so they are subtracted from it. The
-    values may be numbers or columns of numbers.
+    The kinds are text_in, audio_in, image_in, the cached_…_in of these three, text_out, and audio_out. The service
+    counts cached tokens in the input too (`input_token_details`), so they are subtracted from the input.
     """
     text_cached, audio_cached, image_cached = (tokens[f"cached_{kind}_in"] for kind in ("text", "audio", "image"))
     image_in_usd = prices.text_input if prices.image_input is None else prices.image_input
@@ -103,14 +104,14 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
 
 
 def audio_out_usd(prices: Prices, tokens: float) -> float:
-    """Return the price of tokens of spoken replies."""
+    """Return the cost of the tokens of spoken replies, in US dollars."""
     return tokens * prices.audio_output / MILLION
 
 
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
-    """Return the prices of a model by its name, or, if the table does not have it, by its name without the date.
+    """Return the prices of a model. If the table does not contain its name, use its name without the date.
 
-    Return None if the table has neither: a newer model with a similar name is another model.
+    Return None if the table contains neither. Prices of a model with a similar name are never used.
     """
     return table.get(model) or table.get(undated(model))
 
@@ -121,7 +122,7 @@ def undated(model: str) -> str:
 
 
 def dollars(usd: float) -> str:
-    """Return an amount without its unit: with cents, or two significant digits below one cent."""
+    """Return an amount as text, without its unit: with cents, or with two significant digits below one cent."""
     if usd >= CENT or usd <= 0:
         return f"{usd:,.2f}"
     return f"{usd:.2g}" if usd >= 0.0001 else "0.0001"

@@ -1,4 +1,4 @@
-"""A probe: a session with one turn, which is played like a session of a run, with a log of every event."""
+"""A probe: a session with one turn. It runs like a session of a run, and every event is logged."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def script_of(
     *,
     greets: bool = False,
 ) -> PreparedScript:
-    """Return a session that sends a text or plays a WAV. If `greets` is True, it first waits for the agent's greeting.
+    """Return a script with one turn, which sends a text or plays a WAV.
 
-    `session` and `timeouts` have the same meaning as in a script's file. Raise UsageError for invalid values.
+    If `greets` is True, the session first waits for the agent's greeting. `session` and `timeouts` have the same
+    meaning as in a script's file. Raise UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
     if isinstance(utterance, Path):
@@ -55,7 +56,7 @@ def script_of(
 
 
 class ReplyAudioListener(SessionListener):
-    """A listener that stores the audio of each response of a logged session."""
+    """A listener that stores the audio of each response in a logged session."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -74,12 +75,12 @@ class ReplyAudioListener(SessionListener):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
 
     def audio(self, response_id: str) -> bytes:
-        """Return the audio of a response; b"" if there was none."""
+        """Return the audio of a response; b"" if the response has no audio."""
         return bytes(self._audio.get(response_id, b""))
 
 
 def probe_target(target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool) -> ReplyAudioListener:
-    """Play a session and log it. The log contains the results (`bench.run.replay`).
+    """Run a session of `script` and log it. The results are read from the log (`bench.run.replay`).
 
     Raise UsageError if the sign-in fails, or a client certificate cannot be used.
     """
@@ -108,7 +109,7 @@ def _run_turn(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAud
 
 
 def session_start(script: PreparedScript, turns: int) -> SessionStart:
-    """Return the start, now, of a session of a script of which this number of turns is played."""
+    """Return the start of a session that starts now and runs `turns` turns of a script."""
     return SessionStart(
         monotonic_ns(),
         turns,

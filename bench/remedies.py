@@ -1,6 +1,7 @@
-"""The remedies for outcomes, for any service. `rtbench doctor` knows the target, and so has more specific ones. Pure.
+"""The remedies for outcomes. They hold for any service. Pure.
 
-The outcomes: docs/metrics.md, "Outcomes".
+`rtbench doctor` has more specific remedies, because it knows the target. docs/metrics.md, "Outcomes", lists the
+outcomes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
     *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
 )
-"""Models with speech, the newest first."""
+"""The models with speech output, from the newest to the oldest."""
 NO_PROXY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine reach it?"
 OUT_OF_ORDER = "the service has an internal error: retry later, and check its status page"
 NO_CREDIT = "the account has no credit left: check its billing page"
@@ -94,7 +95,7 @@ OF_OUTCOMES = {
     "session makes it do so without end (set it on the turn instead), and so may results that do not contain what "
     "it asked for",
 }
-"""Remedies by the complete outcome, for causes that this tool names."""
+"""The remedies for complete outcomes, such as `protocol_error:dialect`, whose cause this tool names."""
 OF_CODES = {
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
     "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
@@ -107,7 +108,7 @@ OF_CODES = {
     "insufficient_quota": NO_CREDIT,
     "inference_not_authorized_error": "the key is restricted: permit it to use the Realtime API, or use another key",
 }
-"""Remedies by the code of the service's error."""
+"""The remedies by the error code of the service."""
 CLASSES = {
     "connect_failed": "the service refuses the connection: see its message",
     "closed": "the service closed the connection: see its close code and reason",
@@ -170,11 +171,14 @@ REPORTED = {
     "connect_failed:tls": {"; ": "see its message, which says what to do about the certificate"},
     "throttled": {"insufficient_quota": NO_CREDIT},
 }
-"""Remedies by two keys: the outcome, or its part before the colon; and a text that occurs in its detail."""
+"""The remedies for outcomes whose detail contains a known text.
+
+The first key is the outcome, or its part before the colon. The second key is the text in the detail.
+"""
 
 
 def remedy_of(outcome: str, detail: str = "") -> str:
-    """Return what to do about an outcome; "" if it is no failure, or no remedy is known.
+    """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
 
     `detail` is the detail of the outcome.
     """

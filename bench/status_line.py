@@ -1,6 +1,6 @@
-"""A line that is refreshed in its own place on a terminal, and the width of text there.
+"""A line that is redrawn in the same place of a terminal, and the width of text there.
 
-Pure functions compute the text of the line and make it fit: its least important parts are removed first.
+Pure functions compute the text of the line. If the line is too long, they remove its least important parts first.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from typing import TextIO
 SEPARATOR = " · "
 USUAL_COLUMNS, USUAL_ROWS = 80, 24
 MAX_WIDTH = 100
-"""The maximum number of columns of text, and the number without a terminal."""
+"""The maximum width of text, in columns. It is also the width if there is no terminal."""
 ERASE_REST = "\x1b[K"
 COLOURS = {"bad": "31", "sim": "35"}
 
 
 def text_width() -> int:
-    """Return the number of columns of a report's text on this terminal."""
+    """Return the width that a report's text may have on this terminal, in columns."""
     return min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, USUAL_ROWS)).columns)
 
 
 @dataclass(frozen=True)
 class StatusPart:
-    """A part of the line: forms of one text, each shorter than the last, and then incomplete ones (`shorter_forms`).
+    """A part of the status line, in several forms of decreasing length.
 
-    If the line is too long, forms are shortened first, beginning at the part of the highest `rank`; then whole parts
-    are removed. Problems therefore have low ranks, and stay longer than good news.
+    `forms` are complete texts, the longest first. `shorter_forms` are shorter, incomplete texts, which are used after
+    the last of `forms`. If the line is too long, the part with the highest `rank` is shortened first. When no part has
+    a shorter complete form, the same order holds for incomplete forms, and then for the removal of parts. Therefore
+    problems have low ranks: they stay longer than good news.
     """
 
     rank: int
@@ -41,7 +43,7 @@ class StatusPart:
 
 
 def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: bool = False) -> str:
-    """Return the parts as a line of at most `width` columns; None for no limit."""
+    """Return the parts as one line of at most `width` columns. If `width` is None, there is no limit."""
     remaining = list(parts)
     while width is not None and remaining and len(SEPARATOR.join(part.forms[0] for part in remaining)) > width:
         _shorten(remaining)
@@ -49,7 +51,7 @@ def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: boo
 
 
 def _shorten(parts: list[StatusPart]) -> None:
-    """Shorten one part. If none has a shorter form, replace a part by its incomplete form, or remove it."""
+    """Shorten one part. If no part has a shorter complete form, replace a part by its incomplete form, or remove it."""
     shortenable = [index for index, part in enumerate(parts) if len(part.forms) > 1]
     index = max(shortenable or range(len(parts)), key=lambda index: parts[index].rank)
     part = parts[index]
@@ -66,37 +68,37 @@ def _coloured(text: str, style: str) -> str:
 
 
 class StatusLine:
-    """A status line on a stream. Text that is written through it does not run into the line."""
+    """A status line on a stream. Write other text through this object, so that it does not run into the line."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
         self._stream = stream
         self.in_place = stream.isatty() and environ.get("TERM") != "dumb"
         self.colour = self.in_place and not environ.get("NO_COLOR")
         self._drawn = False
-        """True if a line is on the screen, which has to be replaced."""
+        """True if the screen shows a line, which must be cleared before other text."""
 
     @property
     def width(self) -> int:
-        """The number of columns that a line may take. The last one stays free, because a terminal would wrap there."""
+        """The number of columns that the line may have. The last column stays free, or a terminal would wrap there."""
         columns = 0
         with contextlib.suppress(OSError, ValueError):
             columns = os.get_terminal_size(self._stream.fileno()).columns
         return (columns or USUAL_COLUMNS) - 1
 
     def can_write(self) -> bool:
-        """Return whether the stream accepts a line now: a stopped terminal (Ctrl-S) would block the whole process."""
+        """Return whether the stream accepts a line now. Writing to a stopped terminal (Ctrl-S) would block."""
         try:
             return bool(select.select([], [self._stream], [], 0)[1])
         except (OSError, ValueError):  # the stream has no file: it is in memory
             return True
 
     def draw(self, line: str) -> None:
-        """Draw a line, which replaces the last one."""
+        """Draw a line in the place of the last one."""
         self._put(f"\r{line}{ERASE_REST}")
         self._drawn = True
 
     def write(self, text: str) -> None:
-        """Write text in the place of the line. The line is drawn again when it is due next."""
+        """Write text in the place of the line. The next call of `draw` draws the line again, after the text."""
         self.clear()
         self._put(text)
 
@@ -104,7 +106,7 @@ class StatusLine:
         """Do nothing, because this stream has no buffer."""
 
     def clear(self) -> None:
-        """Remove the line, before another writer uses the terminal."""
+        """Remove the line, so that another writer can use the terminal."""
         if self._drawn:
             self._put(f"\r{ERASE_REST}")
             self._drawn = False

@@ -1,4 +1,4 @@
-"""The factors between units, the unit that suits a number of bytes, and an instant that never comes.
+"""The factors between units, the unit that suits a number of bytes, and an instant in the endless future.
 
 Factors are integers, so that integer nanoseconds stay integers.
 """
@@ -6,7 +6,7 @@ Factors are integers, so that integer nanoseconds stay integers.
 from __future__ import annotations
 
 NEVER_NS = 1 << 62
-"""An instant that never comes."""
+"""An instant that is later than any real one."""
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
@@ -19,7 +19,7 @@ BYTES_PER_MB = 1_000_000
 
 
 def byte_unit(largest: float) -> tuple[float, str]:
-    """Return the unit for byte counts up to `largest`: (its bytes, its name)."""
+    """Return the unit for numbers of bytes up to `largest`, as (bytes per unit, name of the unit)."""
     for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if largest >= size:
             return size, name

@@ -1,7 +1,7 @@
-"""The forms that a value of a file can have: scripts, targets, prices and profiles are made of them.
+"""Validators: the forms that a value in a file can have. Scripts, targets, prices and profiles are made of these forms.
 
-Each form reads a value, or rejects it with a message that states what is allowed. It also describes itself as JSON
-Schema (draft 2020-12), so that editors know the same rules.
+Each validator reads a value, or rejects it with a message that states what is allowed. It also describes its form as
+JSON Schema (draft 2020-12), so that editors check the same rules.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ ENTRY, ENTRIES = "entry", "entries"
 T = TypeVar("T")
 Schema = dict[str, Any]
 END = r"$(?!\n)"
-"""The end of a regular expression in a schema: `$` alone also matches before a final line break."""
+"""The end of a regular expression in a schema. `$` alone also matches before a final line break."""
 
 
 class Validator(ABC, Generic[T]):
-    """The form that a value at one position of a file must have."""
+    """The form that the value at one position of a file must have."""
 
     @abstractmethod
     def read(self, value: LocatedValue) -> T:
-        """Return the meaning of the value. Raise UsageError that states what is wrong, where, and what is allowed."""
+        """Return the checked and converted value.
+
+        Raise UsageError if the value is wrong. It states the problem, the position, and what is allowed.
+        """
 
     @abstractmethod
     def schema(self) -> Schema:
-        """Return the form as JSON Schema, as far as that can express it."""
+        """Return the form as JSON Schema, as far as JSON Schema can express it."""
 
 
 @dataclass(frozen=True)
 class String(Validator[str]):
     """A string.
 
-    `allowed` describes its form in words. `blank` is True if it may be empty or only white space.
+    `allowed` describes the form in messages. `blank` is True if the string may be empty or only white space.
     """
 
     allowed: str = "a string"
@@ -69,7 +72,7 @@ def unicode_text(value: LocatedValue, text: str) -> str:
 
 @dataclass(frozen=True)
 class RegexString(Validator[str]):
-    """A string that matches a regular expression, which `allowed` describes in words."""
+    """A string that matches the regular expression `pattern`. `allowed` describes this form in messages."""
 
     pattern: str
     allowed: str
@@ -101,7 +104,7 @@ class Date(Validator[date]):
 
 @dataclass(frozen=True)
 class Number(Validator[float]):
-    """A number from `minimum` to `maximum`, both included. `unit` is the unit in words, such as `of seconds`."""
+    """A number from `minimum` to `maximum`, both included. `unit` is its unit in messages, such as `of seconds`."""
 
     minimum: float
     maximum: float
@@ -150,7 +153,7 @@ class Boolean(Validator[bool]):
 
 @dataclass(frozen=True)
 class Choice(Validator[str]):
-    """One of several words."""
+    """A word out of a list of allowed words."""
 
     keywords: tuple[str, ...]
 
@@ -166,7 +169,7 @@ class Choice(Validator[str]):
 
 @dataclass(frozen=True)
 class OneOrMore(Validator[tuple[T, ...]]):
-    """A value, or a list of such values."""
+    """A value of the form `shape`, or a non-empty list of such values."""
 
     shape: Validator[T]
 
@@ -184,7 +187,7 @@ class OneOrMore(Validator[tuple[T, ...]]):
 
 
 def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, ...]:
-    """Read the items of a list. Raise the errors of all of them together."""
+    """Read the items of a list. Raise the errors of all items together."""
     read, mistakes = [], Mistakes()
     for item in items:
         with mistakes.gather():
@@ -195,7 +198,7 @@ def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, .
 
 @dataclass(frozen=True)
 class ListOf(Validator[tuple[T, ...]]):
-    """A list of values of one form; it may be empty."""
+    """A list of values of the form `shape`. It may be empty."""
 
     shape: Validator[T]
 
@@ -211,9 +214,9 @@ class ListOf(Validator[tuple[T, ...]]):
 
 @dataclass(frozen=True)
 class MapOf(Validator[dict[str, T]]):
-    """A mapping of names that match `pattern` to values of one form.
+    """A mapping. Its names match `pattern`, and its values have the form `shape`.
 
-    It has from `minimum` to `maximum` entries. `allowed` describes all of this in words.
+    It has from `minimum` to `maximum` entries. `allowed` describes all these rules in messages.
     """
 
     pattern: str
@@ -273,7 +276,7 @@ class AnyJson(Validator[Any]):
 
 @dataclass(frozen=True)
 class JsonObject(Validator[dict[str, Any]]):
-    """A mapping to any JSON values."""
+    """A mapping of which the values are any JSON values."""
 
     def read(self, value: LocatedValue) -> dict[str, Any]:
         return {key: AnyJson().read(entry) for key, entry in entries_of(value).items()}
@@ -284,9 +287,10 @@ class JsonObject(Validator[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Converted(Validator[T]):
-    """A value of a form that `make` converts. `make` gets the located value, for errors, and the value that was read.
+    """A value of the form `shape` that is converted by the function `make`.
 
-    `more` is what the schema has in addition to that of the form.
+    `make` is called with the located value, which it needs for errors, and the value that was read. `more` is what the
+    schema contains in addition to the schema of the form.
     """
 
     shape: Validator[Any]
@@ -304,8 +308,9 @@ class Converted(Validator[T]):
 class Field(Generic[T]):
     """The value at a key of a table.
 
-    `note` is a description in one line. `default` is the value of an absent key. `nothing` is True if a null has the
-    meaning of an absent key. `is_hidden` is True if errors must not quote the value, because it may be a secret.
+    `note` is a description in one line. `default` is the value if the key is absent. `nothing` is True if null at this
+    key means the same as an absent key. `is_hidden` is True if errors must not quote the value, because it may be a
+    secret.
     """
 
     shape: Validator[T]
@@ -327,7 +332,7 @@ class Field(Generic[T]):
 
 
 def _or_null(schema: Schema) -> Schema:
-    """Return the schema of a value with this schema, or a null. Errors are those that the schema alone would have."""
+    """Return a schema that also permits null. It reports the same errors as the given schema alone."""
     if "enum" in schema:
         return schema | {"enum": [*schema["enum"], None]}
     if isinstance(schema.get("type"), str):
@@ -336,9 +341,9 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a mapping in which the value of a key selects the table.
+    """Return the schema of a mapping in which the value at `key` selects one of `tables`.
 
-    Errors are those of the selected table.
+    The reported errors are those of the selected table.
     """
     chosen = [
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
@@ -348,7 +353,7 @@ def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
 
 
 class InvalidCombinationError(Exception):
-    """An error in a combination of values of a table, each of which is valid. The error is reported at `key`."""
+    """An error in a combination of values of a table. Each value alone is valid. The error is reported at `key`."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)
@@ -357,9 +362,9 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping with the keys of `fields`, and no others.
+    """A mapping that has only the keys of `fields`.
 
-    `build` makes the result, and may raise InvalidCombinationError. `nothing` is True if a null has the meaning of an
+    `build` makes the result, and may raise InvalidCombinationError. `nothing` is True if null means the same as an
     empty mapping.
     """
 
@@ -377,7 +382,7 @@ class StructOf(Validator[T]):
             raise entries_of(value)[error.key].refuse(error.error_text) from None
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
-        """Return the values of readable keys, and the defaults of others. Collect the errors in `mistakes`."""
+        """Return the values of the readable keys, and the defaults of the others. Add the errors to `mistakes`."""
         allowed = f"allowed: {', '.join(self.fields)}"
         values = {key: field.default for key, field in self.fields.items() if field.default is not None}
         try:
@@ -418,9 +423,10 @@ def field_key(
     quiet: bool = False,
     absent: Any = None,
 ) -> Any:
-    """Return a field of a dataclass that is a table of a file, with the form of the value at the key of that name.
+    """Return a field of a dataclass that describes a table of a file.
 
-    `absent` is the field's value if there is neither the key nor a default.
+    The key in the file has the name of the field. The value at the key has the form `shape`. `absent` is the value of
+    the field if the file does not have the key and the key has no default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
     value = absent if default is None else default
@@ -428,18 +434,18 @@ def field_key(
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """Return a field of a dataclass (see `field_key`) for several keys of a table.
+    """Return a field of a dataclass (see `field_key`) that contains several keys of a table.
 
-    In a file, these keys are next to the other keys of the dataclass.
+    In a file, these keys are at the same level as the other keys of the dataclass.
     """
     return field(default=table.build(), metadata={ENTRIES: table})
 
 
 def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
-    """Return the table of a dataclass, from its fields that `field_key` and `field_keys` made.
+    """Return the table that a dataclass describes. Its fields must be made by `field_key` and `field_keys`.
 
-    If `nulls` is True, a key without a default may be null, with the meaning of an absent key. Otherwise the table
-    itself may be null.
+    If `nulls` is True, a key that is optional and has no default may be null; null means the same as an absent key. If
+    `nulls` is False, the table itself may be null.
     """
     entries: dict[str, Field[Any]] = {}
     groups: dict[str, StructOf[Any]] = {}
@@ -465,7 +471,7 @@ def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
 
 @dataclass(frozen=True)
 class OrKeyword(Validator[Any]):
-    """A value of a form, or one word that is itself the value."""
+    """A value of the form `shape`, or the word `keyword`, which is then itself the value."""
 
     shape: Validator[Any]
     keyword: str
@@ -479,7 +485,7 @@ class OrKeyword(Validator[Any]):
 
 @dataclass(frozen=True)
 class OrStruct(Validator[Any]):
-    """A value of a form, or a mapping that expresses the same in more detail."""
+    """A value of the form `shape`, or a mapping of the form `table` that expresses the same in more detail."""
 
     shape: Validator[Any]
     table: Validator[Any]
@@ -493,7 +499,7 @@ class OrStruct(Validator[Any]):
 
 @dataclass(frozen=True)
 class OneKeyOf(Validator[T]):
-    """A mapping that has exactly one of these keys, which selects its table."""
+    """A mapping that has exactly one of the keys of `tables`. This key selects the table that reads the mapping."""
 
     tables: Mapping[str, StructOf[T]]
 
@@ -522,9 +528,9 @@ class OneKeyOf(Validator[T]):
 
 
 def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
-    """Return the values of a mapping. If `nothing` is True, a null counts as an empty mapping.
+    """Return the values of a mapping. If `nothing` is True, null counts as an empty mapping.
 
-    Raise UsageError for anything else.
+    Raise UsageError for any other value.
     """
     content = value.content()
     if content is None and nothing:
@@ -535,12 +541,12 @@ def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> 
 
 
 def either(words: Iterable[str]) -> str:
-    """Return words as in `a, b or c`."""
+    """Return the words as an English list, such as `a, b or c`."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def _hint(key: str, allowed: Collection[str]) -> str:
-    """Return a hint at the key that is probably meant; "" if none is similar."""
+    """Return a hint at the allowed key that the user probably meant; "" if no allowed key is similar."""
     near = difflib.get_close_matches(key, list(allowed), n=1)
     return f"; did you mean {near[0]}?" if near else ""

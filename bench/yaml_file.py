@@ -1,7 +1,7 @@
 """The values of a YAML file with their positions, so that every error states file, line and column.
 
-This module does not know the meaning of a value: validators (`bench.validation`) read it. Values from a Python program
-have the same interface.
+This module does not know what a value means: validators (`bench.validation`) read the values. Values from a Python
+program have the same interface.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from bench.untrusted.sanitize import excerpt
 
 MAX_BYTES = 4 << 20
 MAX_VALUES = 100_000
-"""The maximum number of values of a file, with aliases expanded. A few lines of nested aliases could fill the memory.
+"""The maximum number of values of a file, counted with aliases expanded.
+
+Without a limit, a few lines of nested aliases could fill the memory.
 """
 MAX_DEPTH = 64
-"""The maximum depth of lists and mappings."""
+"""The maximum depth of nested lists and mappings."""
 TAG = "tag:yaml.org,2002:"
 TABLE = "a table (`key: value`)"
 
@@ -36,7 +38,7 @@ TABLE = "a table (`key: value`)"
 class LocatedValue(ABC):
     """A value and its position.
 
-    `name` is its name in errors, such as its key. `is_hidden` is True if errors must not quote it.
+    `name` is the name of the value in errors, such as its key. `is_hidden` is True if errors must not quote the value.
     """
 
     name: str
@@ -45,7 +47,7 @@ class LocatedValue(ABC):
     @property
     @abstractmethod
     def folder(self) -> Path:
-        """The folder to which paths are relative."""
+        """The folder to which paths in the value are relative."""
 
     @property
     @abstractmethod
@@ -64,8 +66,8 @@ class LocatedValue(ABC):
     def content(self) -> object:
         """Return a str, bool, int, float, date, None, list[LocatedValue], dict[str, LocatedValue], or another object.
 
-        Another object means that the value is none of these types. Raise UsageError for a mapping with a key that is
-        not a word, or with a key twice.
+        Another object means that the value has none of these types. Raise UsageError for a mapping that contains a key
+        twice, or a key that is not a string.
         """
 
     @abstractmethod
@@ -73,15 +75,15 @@ class LocatedValue(ABC):
         """Return the error for a problem at this position."""
 
     def refuse(self, problem: str) -> UsageError:
-        """Return the error for a problem of this value."""
+        """Return the error for a problem with this value. The message begins with the value's name."""
         return self.error(f"{self.name} {problem}")
 
     def type_error(self, allowed: str, hint: str = "") -> UsageError:
-        """Return the error for a value that is not what is allowed."""
+        """Return the error for a value that does not have the allowed form. `allowed` describes this form."""
         return self.refuse(f"must be {allowed}{'' if self.is_hidden else f', not {self.displayed()}'}{hint}")
 
     def displayed(self) -> str:
-        """Return the value as errors quote it. Strings are marked as such, because 5 and "5" differ."""
+        """Return the value as errors quote it. Strings are marked as strings, because 5 and "5" differ."""
         match self.content():
             case None:
                 return "nothing"
@@ -98,20 +100,20 @@ class LocatedValue(ABC):
         return replace(self, name=name)
 
     def unquoted(self) -> Self:
-        """Return the same value, which errors do not quote."""
+        """Return the same value, but marked so that errors do not quote it."""
         return replace(self, is_hidden=True)
 
     def within(self, *keys: str) -> LocatedValue | None:
-        """Return the value at the end of nested keys; None if it is absent."""
+        """Follow the keys through nested mappings. Return the value at the last key; None if a key is absent."""
         values = self._along(keys)
         return values[-1] if len(values) > len(keys) else None
 
     def nearest(self, *keys: str) -> LocatedValue:
-        """Return the value at the end of nested keys; if it is absent, the innermost value that would contain it."""
+        """Follow the keys through nested mappings. Return the last value that exists, which may be this value."""
         return self._along(keys)[-1]
 
     def _along(self, keys: tuple[str, ...]) -> list[LocatedValue]:
-        """Return this value, and those along the keys as far as they exist."""
+        """Return this value, and the value at each of the nested keys, up to the first key that is absent."""
         content = self.content() if keys else None
         inner = content.get(keys[0]) if isinstance(content, dict) else None
         return [self, *inner._along(keys[1:])] if isinstance(inner, LocatedValue) else [self]
@@ -154,9 +156,10 @@ class PythonValue(LocatedValue):
 
 @dataclass(frozen=True)
 class YamlValue(LocatedValue):
-    """A node of a file.
+    """A node of a YAML file.
 
-    `mark` is the node at whose start errors are reported. This is the key of the node, if it has one.
+    `mark` is the node whose start is the position in errors. It is the key of the node; the node itself if it has no
+    key.
     """
 
     path: Path
@@ -194,7 +197,10 @@ class YamlValue(LocatedValue):
         return self.node
 
     def _entries(self, mapping: MappingNode) -> dict[str, LocatedValue]:
-        """Return the mapping's own entries, and those that it merges in (`<<`). The first entry of a name counts."""
+        """Return the mapping's own entries, and the entries that it merges in (`<<`).
+
+        If several entries have the same name, the first one counts. The mapping's own entries come first.
+        """
         own: dict[str, LocatedValue] = {}
         merged: dict[str, LocatedValue] = {}
         for key, node in mapping.value:
@@ -217,12 +223,15 @@ class YamlValue(LocatedValue):
 
 
 def read_yaml(path: Path, name: str) -> YamlValue:
-    """Return the content of a file; an empty file is a null. Raise ScriptError if it cannot be read, or is not YAML."""
+    """Return the content of a YAML file; null for an empty file.
+
+    Raise ScriptError if the file cannot be read, or is not YAML.
+    """
     return parsed_yaml(path, read_text(path), name)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8. Raise ScriptError if it cannot be read."""
+    """Return the text of a UTF-8 file. Raise ScriptError if the file cannot be read, is too large, or is not UTF-8."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -239,7 +248,7 @@ def read_text(path: Path) -> str:
 
 
 def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
-    """Return the one document in the text of a file. Raise ScriptError, as `read_yaml` does."""
+    """Return the YAML document in `text`, the text of a file. Raise ScriptError, as `read_yaml` does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML 1.2 allows it
@@ -275,11 +284,14 @@ def _syntax_problem(error: MarkedYAMLError) -> str:
 
 
 def _refuse_too_much(path: Path, root: Node) -> None:
-    """Raise ScriptError if a node contains itself, or has too many or too deep values, with aliases expanded."""
+    """Raise ScriptError if a node contains itself, has too many values, or is nested too deeply.
+
+    Aliases are counted as if they were expanded.
+    """
     measured: dict[int, tuple[int, int] | None] = {}
 
     def measure(node: Node) -> tuple[int, int]:
-        """Return (values, levels) of a node. `measured` has None for nodes that are being counted."""
+        """Return (number of values, depth) of a node. In `measured`, None marks nodes that are being counted."""
         known = measured.get(id(node), (0, 0))
         if known is None:
             raise YamlValue("", path, node, node).error(
@@ -311,7 +323,7 @@ def _count_values(node: Node) -> Iterator[Node]:
 def _scalar(node: ScalarNode) -> object:
     """Return the value of a scalar.
 
-    Return the node itself for a number of YAML that Python does not read (`0o14`, `.nan`), or an invalid date.
+    Return the node itself for an invalid date, and for a number of YAML that Python cannot read (`0o14`, `.nan`).
     """
     if _is_a(node, "str"):
         return str(node.value)
@@ -325,7 +337,7 @@ def _scalar(node: ScalarNode) -> object:
 
 
 def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
-    """Return the result of the first reader that can read a scalar; otherwise the node itself."""
+    """Return the result of the first reader that can read the scalar; the node itself if no reader can."""
     for read in readers:
         try:
             return read(node.value)
@@ -335,5 +347,8 @@ def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
 
 
 def _is_a(node: Node, *types: str) -> bool:
-    """Return whether a node is a scalar that YAML takes for one of: str, int, float, bool, null, timestamp, merge."""
+    """Return whether a node is a scalar of one of the given YAML types.
+
+    The types are str, int, float, bool, null, timestamp and merge.
+    """
     return isinstance(node, ScalarNode) and node.tag in {TAG + name for name in types}

@@ -1,4 +1,4 @@
-"""An HTTP server in this process that stores PUT requests, as a container of Azure Blob Storage does."""
+"""An HTTP server in this process that stores the bodies of PUT requests, like a container of Azure Blob Storage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Put:
-    """A PUT request: its path with the query, its headers with names in lower case, and its body."""
+    """A PUT request. `path` includes the query. The names of `headers` are in lower case."""
 
     target: str
     headers: Mapping[str, str]
@@ -26,9 +26,9 @@ class Put:
 
 @dataclass
 class BlobServer:
-    """The accepted requests, in order.
+    """The URL of a server, and the requests that the server accepted, in the order of their arrival.
 
-    `answers` holds the statuses of the next responses. When it is empty, each response has the status 201.
+    `answers` contains the statuses of the next responses. If it is empty, each response has the status 201.
     """
 
     url: str
@@ -36,7 +36,7 @@ class BlobServer:
     answers: list[int] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
-        """Write the bodies of the requests as files, as a download of the container does."""
+        """Write the body of each request to a file, so that `folder` looks like a download of the container."""
         for put in self.puts:
             path = folder / put.path.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def blob_server() -> Iterator[BlobServer]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Write no log of the requests."""
+            """Do not log requests."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     kept.url = f"http://127.0.0.1:{server.server_address[1]}/container"

@@ -1,4 +1,4 @@
-"""A metrics collector for tests: it receives OTLP over HTTP."""
+"""A metrics collector for tests, which receives OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SUFFIXES = {"s": "_seconds", "By": "_bytes"}
 
 @dataclass
 class Collector:
-    """The requests that the collector received.
+    """A server and the requests that it received.
 
-    `status` is the HTTP status of each response. If it is not 200, the request is not stored.
+    `status` is the HTTP status of each response. A request is not stored if `status` is not 200.
     """
 
     url: str
@@ -32,7 +32,8 @@ class Collector:
         return {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
 
     def in_prometheus(self) -> dict[str, dict[str, set[Any]]]:
-        """Return the label values of each metric of the last request.
+        """Return the label values of each metric of the last request. The key is the name of the metric, then of the
+        label.
 
         Metrics and labels have the names that Prometheus gives them.
         """

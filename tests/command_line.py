@@ -1,4 +1,4 @@
-"""Functions that run `rtbench` commands as a user does, in this process."""
+"""Functions that run `rtbench` commands in this process, with the arguments that a user would type."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ testing._get_command = lambda _: commands()  # type: ignore[assignment, attr-def
 
 
 def call(*words: object, env: Mapping[str, str | None] | None = None) -> testing.Result:
-    """Run a command. `env` is added to the environment; a variable whose value is None is removed."""
+    """Run a command. `env` is added to the environment. If the value of a variable is None, the variable is removed."""
     return testing.CliRunner().invoke(app, [*map(str, words)], env=env)
 
 
 def call_or_raise(*words: object) -> tuple[int, str]:
-    """Run a command and return its exit status and output.
+    """Run a command. Return its exit status and its output.
 
-    If the command raises a UsageError, raise it, as `main` receives it.
+    Raise the UsageError of the command, which `main` would receive.
     """
     found = call(*words)
     if isinstance(found.exception, UsageError):

@@ -57,7 +57,10 @@ os.environ["XDG_STATE_HOME"] = str(forked.servers_folder() / "state")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Exclude the collected tests and all imported modules from garbage collection: they exist until the end."""
+    """Exclude all objects of collected tests and imported modules from garbage collection.
+
+    These objects exist until the end anyway.
+    """
     gc.disable()
     result = yield
     gc.freeze()
@@ -75,10 +78,10 @@ played: set[Path] = set()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Return to the system the memory that the tests of some files have freed.
+    """After every `FILES_APART` test files, return the freed memory to the system.
 
-    Otherwise a process keeps hundreds of MB until its end. Objects that still exist were imported or belong to modules,
-    so they are excluded from later garbage collections.
+    Otherwise a process keeps hundreds of MB until its end. The objects that still exist then were imported or belong to
+    modules, so they are excluded from later garbage collections.
     """
     played.add(item.path)
     if nextitem is None or (nextitem.path != item.path and len(played) >= FILES_APART):
@@ -94,7 +97,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 COSTS = Path(__file__).parents[1] / "build" / "tests.json"
 SYSTEM = "tests/system/"
 MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
-"""The tests that may start processes. Any other test that starts one fails."""
+"""The beginnings of the paths of the tests that may start processes. Any other test that starts a process fails."""
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
     "real runs: fork servers, simulators, Locust and reports": """
@@ -124,12 +127,16 @@ OVER = {
         reports/test_targets reports/test_costs reports/test_not_started reports/test_turn_types reports/test_summary
     """,
 }
-"""The reasons why some files may exceed the budget.
+"""The files that may exceed the budget of CPU time, by the reason.
 
-Any other file over its budget is printed at the end. In CI the test run fails if it costs more than three budgets.
+Any other file that exceeds its budget is printed at the end. In CI, the test run fails if such a file needs more than
+three times its budget.
 """
 FAR = 3
-"""The multiple of its budget above which a file fails CI. A neighbour on the same core may double CPU time."""
+"""A file fails CI if its CPU time exceeds its budget by more than this factor.
+
+A process on the same core may double the CPU time of a test.
+"""
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()
@@ -139,9 +146,9 @@ by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
 def _note_start(starts: tuple[str, ...], event: str, _: object) -> None:
-    """Count a started process.
+    """Count the start of a process.
 
-    `starts` is an argument because the globals no longer exist when the interpreter exits.
+    `starts` is an argument because the globals of this module no longer exist when the interpreter exits.
     """
     if event in starts:
         started.update([event])
@@ -151,7 +158,7 @@ sys.addaudithook(partial(_note_start, STARTS))
 
 
 def _spent() -> tuple[float, int]:
-    """Return the CPU seconds and the number of processes started so far."""
+    """Return the CPU time in seconds that this process has used, and the number of processes that it has started."""
     return sum(os.times()[:4]) + forked.cpu_s, started.total()
 
 
@@ -164,9 +171,9 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
-    """Add the cost of a setup, a test or a teardown to its report.
+    """Add the cost of a phase of a test (setup, call or teardown) to the report of this phase.
 
-    Fail a test that started a process but may not start any.
+    If the test started a process but may not start any, let the test fail.
     """
     global spent
     report = yield
@@ -191,14 +198,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Send the costs to a worker. All workers must collect in the same order."""
+    """Send the costs of earlier test runs to a worker, because all workers must collect the tests in the same order."""
     node.workerinput["costs"] = node.config.stash.get(EARLIER, {})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort the slowest files first, so that no worker runs a slow file alone at the end.
+    """Sort the tests so that the slowest files come first. Otherwise one worker could run a slow file alone at the end.
 
-    The assumed cost of an EXCUSED file is its budget.
+    If the duration of an EXCUSED file is unknown, its budget is used instead.
     """
     costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
     took_s = {name: cost["s"] for name, cost in costs.items()}
@@ -226,9 +233,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def over_budget() -> list[tuple[str, float, int]]:
-    """Return the files of this test run that exceed their budget, with CPU seconds and budget.
+    """Return each file of this test run that exceeds its budget, with its CPU time in seconds and its budget.
 
-    Return none if all examples run or coverage is measured.
+    Return an empty list if all examples are run or if coverage is measured.
     """
     if os.environ.get("EXAMPLES") == "all" or os.environ.get("COVERAGE_RUN"):
         return []

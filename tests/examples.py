@@ -1,4 +1,4 @@
-"""Numbers of examples for properties that need more or fewer than the default, and of repetitions for statistics."""
+"""The number of examples for properties that need more or fewer than the default, and of repetitions for statistics."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ from hypothesis import settings
 
 T = TypeVar("T")
 thorough = settings(max_examples=max(100, settings.default.max_examples))
-"""The settings for the wire, frames and turns with a VAD. Only rare examples have found their defects."""
+"""The settings for properties of the wire, of frames, and of turns with a VAD.
+
+In these parts of the code, only rare examples have revealed defects.
+"""
 few = settings(max_examples=settings.default.max_examples // 3, deadline=None)
-"""The settings for properties that write several run folders in each example, or that are tested for many cases."""
+"""The settings for a property that writes several run folders per example, or that is tested for many parameters."""
 
 
 def trials(quick: int, most: int) -> int:
-    """Return the number of repetitions for an estimate of an error rate: `most` with `EXAMPLES=all`, else `quick`."""
+    """Return the number of repetitions for the estimate of an error rate.
+
+    It is `most` if `EXAMPLES=all`, otherwise `quick`.
+    """
     return most if os.environ.get("EXAMPLES") == "all" else quick
 
 
 def some(cases: Sequence[T], quick: int, first: int = 0) -> Sequence[T]:
-    """Return about `quick` evenly spaced cases; `first` moves the start. With `EXAMPLES=all` return all cases."""
+    """Return about `quick` of the cases, at equal distances. `first` shifts the selection.
+
+    If `EXAMPLES=all`, return all cases.
+    """
     apart = -(-len(cases) // trials(quick, len(cases))) if cases else 1
     return cases[first % apart :: apart]

@@ -1,4 +1,4 @@
-"""Builders for tests of the measuring core: server events, turns, scripts, a service, and observations."""
+"""Builders for tests of the code that measures: server events, turns, scripts, a service, and observations."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ from tests.memory_transport import MemoryTransport, PeerAnswer
 MS = 1_000_000
 S = 1_000_000_000
 AT_NS = 1_000 * S
-"""The instant at which the session starts in tests with virtual time."""
+"""The instant at which the session starts in tests that have a virtual clock."""
 
 REALTIME: dict[str, Dialect] = {
     name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect)
 }
-"""The dialects with the events of the Realtime API, in the GA or the preview spelling."""
+"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview."""
 FIRST_OF_FAMILIES: list[Dialect] = [
     dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]
-"""One dialect of each family: the dialects that are not a variant of another service's dialect."""
+"""One dialect of each family: the dialect that gives the family its name."""
 
 
 def _spelt_as(first: str) -> dict[str, str]:
@@ -90,9 +90,9 @@ def base64_of(count: int) -> str:
 
 
 def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = None) -> bytes:
-    """Return a delta of kind `text`, `audio` or `transcript`.
+    """Return a delta. `kind` is `text`, `audio` or `transcript`.
 
-    If no `payload` is given, the delta holds 100 ms of audio or a word.
+    If no `payload` is given, the delta contains 100 ms of audio or one word.
     """
     if payload is None:
         payload = base64_of(4_800) if kind == "audio" else "word "
@@ -156,7 +156,7 @@ def speech_started(item_id: str, **audio: int) -> bytes:
 def speech_stopped(item_id: str, **audio: int) -> bytes:
     """Return a `speech_stopped` event.
 
-    `audio_end_ms` is the position of the end of speech; omit it if the service reports none.
+    Pass `audio_end_ms`, the position of the end of speech, unless the service reports none.
     """
     return message("input_audio_buffer.speech_stopped", item_id=item_id, **audio)
 
@@ -204,9 +204,9 @@ Task = TypeVar("Task")
 
 
 class Talk:
-    """A timeline with an open session, driven by instants in ms.
+    """A timeline with an open session. Its methods take instants in ms after the session's start.
 
-    If `service_responds`, the VAD creates the responses.
+    If `service_responds`, the service creates a response when its VAD detects the end of speech.
     """
 
     def __init__(
@@ -240,12 +240,12 @@ class Talk:
         self.timeline.apply(inputs.TurnStarted(at(at_ms), build_turn(number, **changes)))
 
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
-        """Start a VAD turn. The last sample of its first chunk is the first sample of speech."""
+        """Start a VAD turn. Send its first chunk, whose last sample is the first sample of speech."""
         self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
         self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, instants={"speech_start": 0})
 
     def end_speech(self, at_ms: float, *, after_ms: float = 0, ticket: int = 0) -> None:
-        """Send the chunk whose last sample is `after_ms` after the last sample of speech."""
+        """Send a chunk. Its last sample is `after_ms` later than the last sample of speech."""
         moments = {"speech_end": round(after_ms * MS)}
         self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, instants=moments)
 
@@ -255,7 +255,7 @@ class Talk:
         )
 
     def transmit(self, at_ms: float, ticket: int, *, acknowledged: bool = False) -> None:
-        """Apply the kernel's transmit timestamp of a message that was sent with this ticket."""
+        """Apply the kernel's transmit timestamp of the message that has this ticket."""
         self.timeline.apply(inputs.Transmitted(ticket, at(at_ms), acknowledged))
 
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
@@ -269,18 +269,18 @@ class Talk:
         return taken
 
     def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
-        """Return the session's tasks of one type that are due at this instant.
+        """Take all tasks of the session that are due at this instant. Return those of type `kind`.
 
-        Append the turns that due tasks deliver to `taken`.
+        If a task delivers a turn, append the turn to `taken`.
         """
         works = list(self.timeline.actions(at(at_ms), at(at_ms)))
         self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:
-        """Return (instant, outcome, detail) of the end that an open turn has if no further message arrives.
+        """Return (instant, outcome, detail): when and how an open turn times out if no further message arrives.
 
-        Return None if no deadline is set.
+        Return None if no timeout is set.
         """
         due = self.timeline.turns.next_timeout(self.timeline.limits)
         return None if due is None else due[:3]
@@ -296,22 +296,22 @@ LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()
 
 
 def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> None:
-    """Receive the end of speech that a VAD detected at this instant, and the commit of this speech 5 ms later."""
+    """Receive the end of speech, which the service's VAD detects at this instant. Receive the commit 5 ms later."""
     talk.hear(at_ms, speech_stopped(item_id, **audio))
     talk.hear(at_ms + 5, committed(item_id))
 
 
 def speaks(talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any) -> None:
-    """Send a VAD turn. The service reports the start of speech 60 ms after the turn's start."""
+    """Send the speech of a VAD turn. The service reports the start of speech 60 ms after the start of the turn."""
     talk.begin_speech(begin_ms, number, **changes)
     talk.hear(begin_ms + 60, speech_started(f"item_{number}"))
     talk.end_speech(end_ms)
 
 
 def answers(talk: Talk, at_ms: float, response_id: str = "r1") -> None:
-    """Receive a complete response, created at this instant.
+    """Receive a complete response that is created at this instant.
 
-    Its audio arrives 300 ms later; it is done after another 100 ms.
+    Its audio arrives 300 ms after its creation, and it is done 100 ms after its audio.
     """
     talk.hear(at_ms, created(response_id))
     talk.hear(at_ms + 300, delta(talk.dialect, "audio", response_id, LOUD))
@@ -323,7 +323,7 @@ def at(ms: float) -> int:
 
 
 def after_ms(turn: TurnObservation, instant: str) -> float | None:
-    """Return an instant of a turn in ms after `AT_NS`; None if the turn does not have it."""
+    """Return the time in ms from `AT_NS` to an instant of a turn; None if the turn does not have this instant."""
     at_ns = turn.instants.get(instant)
     return None if at_ns is None else (at_ns - AT_NS) / MS
 
@@ -336,7 +336,7 @@ def build_message(text: str, role: MessageRole = "user", image: Image | None = N
 
 
 def png(width: int, height: int) -> bytes:
-    """Return the smallest file that is accepted as a PNG of this size."""
+    """Return a file that is accepted as a PNG of this size. It contains only what is needed for this."""
     head = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08\x00\x00\x00\x00"
     chunks = b"".join(len(chunk[4:]).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) for chunk in (head, b"IEND"))
     return b"\x89PNG\r\n\x1a\n" + chunks
@@ -367,7 +367,10 @@ def build_script(
     keys: Mapping[str, Any] = MappingProxyType({}),
     **session: Any,
 ) -> PreparedScript:
-    """Return a prepared script with these steps. `session` holds its session settings, and `keys` its other keys."""
+    """Return a prepared script with these steps. `session` contains the session settings.
+
+    `keys` contains the script's other keys.
+    """
     settings, within = SessionSettings(**session), limits or Timeouts()
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
@@ -378,11 +381,11 @@ def build_script(
 # A service for `MemoryTransport`.
 
 Turn = Callable[[str], Iterable[PeerAnswer]]
-"""A function that gets the ID of a response and returns the messages that answer its `response.create`."""
+"""A function of a response ID. It returns the messages that answer the `response.create` event of this response."""
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return each message with its delay: `first_ns` for the first message, and `gap_ns` more for each one after it."""
+    """Return each message with its delay: `first_ns` for the first one, and `gap_ns` more for each further one."""
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 
@@ -390,10 +393,11 @@ def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20
 class Service:
     """A service that answers one session.
 
-    `turns` holds the answers to the first `response.create` events. All later responses succeed.
+    Each entry of `turns` answers one `response.create` event. When all entries are used, every further event gets a
+    successful response.
 
-    The service always confirms settings. If `acknowledges`, it also confirms items and commits. If only `transcript_ns`
-    is set, it also confirms commits, but no items.
+    The service confirms settings unless `settings_ns` is None. It confirms items if `acknowledges`. It confirms commits
+    if `acknowledges`, or if `transcript_ns` is not None.
     """
 
     dialect: Dialect = GA
@@ -402,7 +406,7 @@ class Service:
     settings_ns: int | None = 30 * MS
     acknowledges: bool = False
     transcript_ns: int | None = None
-    """The delay from a commit to the transcript of the caller's speech; None if there is no transcript."""
+    """The time from a commit to the transcript of the caller's speech; None if the service sends no transcript."""
     requests: int = 0
     commits: int = 0
 
@@ -437,7 +441,10 @@ class Service:
 
 
 class GuardedTransport(MemoryTransport):
-    """A transport that detects a busy loop: `SPINS` consecutive waits without a message that take no time."""
+    """A transport that detects a busy loop of the session.
+
+    A busy loop is a sequence of `SPINS` waits in which no message arrives and no time passes.
+    """
 
     SPINS = 50
 
@@ -470,16 +477,16 @@ def noting(came: list[ReceivedMessage], take: OnMessage = lambda _: True) -> OnM
 
 
 def receive(transport: Transport, until_ns: int) -> list[ReceivedMessage]:
-    """Return all messages that arrive until an instant."""
+    """Return all messages that arrive before this instant, or at it."""
     came: list[ReceivedMessage] = []
     transport.receive_until(until_ns, noting(came))
     return came
 
 
 def interrupt_after(transport: MemoryTransport, moments: int) -> None:
-    """Simulate Ctrl-C at one moment of a run: the moment with the number `moments`.
+    """Simulate Ctrl-C at the moment with the number `moments`, counted from 1.
 
-    A moment is the start of a wait, a received message, or a chunk that is due.
+    A moment is the start of a wait, the arrival of a message, or the instant when a chunk is due.
     """
     whole, offer, left = transport.receive_until, transport.try_send, moments
 
@@ -508,7 +515,7 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
 
 @dataclass
 class Listening:
-    """A session listener that records everything."""
+    """A listener of a session that records all callbacks."""
 
     turns: list[TurnObservation] = field(default_factory=list)
     events: list[ServerEvent] = field(default_factory=list)
@@ -519,7 +526,7 @@ class Listening:
     began: int = 0
     paid_for: list[TokenUsage] = field(default_factory=list)
     spent_after: int = 1 << 30
-    """The number of responses after which the budget is used up, so that no further turn starts."""
+    """The number of responses with a cost after which the budget is spent. Then no further turn starts."""
     on_turn: Callable[[TurnObservation], None] = lambda turn: None
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
@@ -550,7 +557,7 @@ class Listening:
 
 
 GREETED_NS = 40 * MS
-"""The time after the session's start by which a `Service` has sent its greeting and confirmed the settings."""
+"""The time in ns after the session's start when a `Service` has sent its greeting and confirmed the settings."""
 
 
 def seated(
@@ -559,7 +566,7 @@ def seated(
     listening: Listening | None = None,
     ending: Callable[[], bool] = lambda: False,
 ) -> tuple[Session, Timeline, Listening]:
-    """Return a session on this transport before its start, its timeline, and its listener."""
+    """Return a session on this transport that has not started, its timeline, and its listener."""
     listening = listening or Listening()
     start = SessionStart(transport.now_ns(), len(script.turns), script.limits, service_responds=script.service_responds)
     timeline = Timeline(start, script.dialect)
@@ -567,7 +574,7 @@ def seated(
 
 
 class Played:
-    """A session that ran to its end, with everything that it sent and recorded."""
+    """A session that has run to its end, with all that it sent and recorded."""
 
     def __init__(
         self, script: PreparedScript, service: Service | None = None, ending: Callable[[int], bool] = lambda ns: False
@@ -617,7 +624,7 @@ def closing(delay_ns: int, code: int, reason: str = "") -> PeerAnswer:
 
 
 def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target:
-    """Return the target that a URL or the environment defines. There must be only one."""
+    """Return the target that a URL or the environment defines. Fail if there are several."""
     (target,) = resolve_targets(environ, ServiceOptions(**service_options))
     return target
 
@@ -628,7 +635,8 @@ def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target
 def build_observation(**changes: Any) -> TurnObservation:
     """Return a successful turn.
 
-    Its request is sent at 1 ms, the first audio arrives 500 ms later, and the turn is done 1 s after that.
+    The request is sent 1 ms after `AT_NS`. The first audio arrives 500 ms after the request, and the turn is done 1 s
+    later.
     """
     instants = {"request_sent": at(1), "response_created": at(101), "first_transcript": at(400), "first_audio": at(501),
                 "last_audio": at(1_001), "audio_done": at(1_400), "transcript_done": at(1_450),
@@ -649,7 +657,7 @@ def build_observation(**changes: Any) -> TurnObservation:
 
 
 def build_session(**changes: Any) -> SessionObservation:
-    """Return a successful session of one turn. It ends two seconds after the WebSocket upgrade."""
+    """Return a successful session of one turn. The session ends two seconds after the WebSocket upgrade."""
     instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
                 "opened": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
@@ -672,18 +680,18 @@ NO_IDENTITY = ("", "", None, "", None, None, None, "", "", 0, "", True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
-    """Return the columns of a turn's row, without the columns that identify the turn."""
+    """Return the row of a turn, without the columns that identify the turn."""
     columns = turn_columns([turn_row(NO_IDENTITY, turn, utc_offset_ns)], TextSanitizer(str))
     return {name: value for name, (value,) in columns.items() if name not in IDENTITY}
 
 
 def present(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a row that are not null."""
+    """Return the entries of a row whose value is not None."""
     return {name: value for name, value in row.items() if value is not None}
 
 
 def designs(times: Mapping[str, Mapping[LiveMetricKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
-    """Return the counts that a worker reports for targets with these turns, as if each turn had its own session."""
+    """Return the counts that a worker reports for each target that has these turns. Each turn counts as one session."""
     turns = {
         arm: max([0, *(len(of) for of in times.get(arm, {}).values())]) + sum(n for _, n in failures.get(arm, ()))
         for arm in times.keys() | failures.keys()

@@ -1,4 +1,4 @@
-"""A run whose simulator and master are on a hub. Each worker is on a host of its own (`tests.hosts`)."""
+"""A run on several hosts (`tests.hosts`). The simulator and the master are on a hub; each worker is on its own host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ PASSWORD = "a-password-of-the-proxy"
 
 
 class HostedRun:
-    """The processes and files of the run. Each process has a folder of its own and a log next to that folder."""
+    """The processes and files of a run on several hosts.
+
+    The master and each worker have their own folder, and a log next to this folder.
+    """
 
     def __init__(self, folder: Path, net: Hosts, names: Sequence[str]) -> None:
         self.folder, self.net, self.names = folder, net, names
@@ -39,7 +42,7 @@ class HostedRun:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def serve(self) -> subprocess.Popen[bytes]:
-        """Start the simulator and wait until it listens."""
+        """Start the simulator. Return when it listens."""
         (self.folder / "quick.yaml").write_text(QUICK)
         ready, ca = self.folder / "ready.json", self.folder / "ca.pem"
         served = ("--host", self.net.service_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
@@ -62,25 +65,28 @@ class HostedRun:
         return process
 
     def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:
-        """Start the master, which waits for one worker per host. `starts` holds the options that start the test."""
+        """Start the master, which waits for one worker per host. `starts` contains the options that start the load."""
         address = self.net.hub_address
         roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs-dir", "runs", *self._options]
         self.master = started(self.net.of_hub, [*command, *options], self.master_folder, self.folder / "master.log")
 
     def work(self, *options: str, through: str = "") -> None:
-        """Start a worker on each host. If `through` is given, the workers use this address instead of the master's."""
+        """Start a worker on each host.
+
+        If `through` is given, workers connect to this address instead of the master's address.
+        """
         for name in self.names:
             self.start(name, *options, through=through)
 
     def start(self, name: str, *options: str, through: str = "") -> None:
-        """Start a worker on a host, for the first time or as a replacement."""
+        """Start a worker on a host, for the first time or in place of a worker that has ended."""
         role = ("--worker", "--master-host", through or self.net.hub_address)
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
         self.workers[name] = started(self.net.of(name), command, self.folder_of(name), self.folder / f"{name}.log")
 
     def ended(self) -> int:
-        """Wait for the master's end and return its exit status."""
+        """Wait until the master ends, and return its exit status."""
         assert self.master is not None
         return self.master.wait(GUARD_S)
 
@@ -97,7 +103,7 @@ class HostedRun:
         return self.folder / "truth.jsonl"
 
     def wait_for_turns(self, count: int) -> None:
-        """Wait until the master has received at least `count` turns."""
+        """Wait until the master has stored at least `count` turns."""
         until = time.monotonic() + GUARD_S
         while self._turns() < count:
             assert time.monotonic() < until, self.log("master")
@@ -116,7 +122,10 @@ class HostedRun:
 
 @contextmanager
 def hosted_run(folder: Path, names: Sequence[str]) -> Iterator[HostedRun]:
-    """Start a simulator and create the folders for a master and workers. End all processes at the end of the block."""
+    """Start a simulator, and create the folders of the master and of the workers.
+
+    At the end of the block, end all processes.
+    """
     for name in ("master", *names):
         (folder / name).mkdir()
         write_scenario(folder / name)

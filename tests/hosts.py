@@ -1,6 +1,6 @@
-"""Hosts for tests: network namespaces on a bridge, each with a host name, a network and a file system of its own.
+"""Hosts for tests: network namespaces on a bridge. Each host has its own host name, network and file system.
 
-Creating hosts requires root and the command `ip`; `available` checks for both.
+The creation of hosts requires root and the command `ip`. `available` checks both.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from tests import forked
 
 NET = "10.213.77"
-"""The network of the hosts. The hub has two addresses in it: .1 (master) and .100 (simulator)."""
+"""The network prefix of the hosts. The hub has two addresses: .1 is for the master, and .100 is for the simulator."""
 HOLD = 'hostname "$1"; mount -t tmpfs none "$2"; echo; exec sleep infinity'
-"""The command of the process that keeps a host's namespaces alive. Other processes enter these namespaces."""
+"""The command of a process that keeps the namespaces of a host alive. Other processes enter these namespaces."""
 
 LISTEN = """
 import socket, sys
@@ -47,7 +47,7 @@ def available() -> bool:
 
 
 class Hosts:
-    """A hub and some hosts on its bridge. `hidden` is a folder that only the hub can see."""
+    """A hub, and hosts on its bridge. `hidden` is a folder that only the hub can see."""
 
     def __init__(self, names: Sequence[str], hidden: Path) -> None:
         self._prefix, self._names, self._hidden = f"rtb{os.getpid()}", names, hidden
@@ -89,16 +89,16 @@ class Hosts:
 
     @property
     def of_hub(self) -> list[str]:
-        """The namespaces that a process on the hub enters."""
+        """The files of the namespaces that a process on the hub enters."""
         return [f"/run/netns/{self.space('hub')}"]
 
     def of(self, name: str) -> list[str]:
-        """Return the namespaces that a process on this host enters."""
+        """Return the files of the namespaces that a process on this host enters."""
         return [f"/proc/{self._holders[name].pid}/ns/{kind}" for kind in ("net", "uts", "mnt")]
 
     @contextmanager
     def listening(self, heard: Path) -> Iterator[None]:
-        """Write every packet that passes through the hub to the file `heard` until the end of the block."""
+        """Until the end of the block, write every packet that passes through the hub to the file `heard`."""
         command = ["ip", "netns", "exec", self.space("hub"), sys.executable, "-c", LISTEN, str(heard)]
         listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
@@ -138,9 +138,9 @@ def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:
 
 
 def started(namespaces: Sequence[str], command: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """Start a command in these namespaces and in this folder, with a process group of its own.
+    """Start a command in these namespaces and in `folder`, with its own process group.
 
-    Its output goes to a file.
+    Its output goes to the file `output`.
     """
     with output.open("wb") as file:
         return forked.Popen(

@@ -1,4 +1,4 @@
-"""Unreadable folders for tests. These tests may also run as root, and root ignores permissions."""
+"""Folders that tests cannot read. Tests may run as root, to which permissions do not apply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 
 def lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a folder's list and contents inaccessible, as mode 000 does for other users than root."""
+    """Let access to a folder and to its files fail, as mode 000 does for users other than root."""
     held = folder.resolve()
 
     def refusing(call: Callable[..., Any], *, itself: bool) -> Callable[..., Any]:

@@ -1,4 +1,7 @@
-"""Functions for the generated parts of pages of docs/: they replace the text between two markers and lay out tables."""
+"""Functions for generated parts of the pages of docs/.
+
+They replace the text between two markers, and lay out tables.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ SECTION = "<!-- made: {} -->\n{}<!-- end -->"
 
 
 def made_anew(page: str, sections: Mapping[str, str]) -> str:
-    """Return the page in which these sections, given by their names, are replaced."""
+    """Return the page with new text in these sections. The key of a section is the name in its marker."""
     for name, text in sections.items():
         section = SECTION.format(name, text).replace("\\", r"\\")
         page = re.sub(SECTION.format(name, "(?s:.*?)"), section, page)
@@ -17,7 +20,7 @@ def made_anew(page: str, sections: Mapping[str, str]) -> str:
 
 
 def listed(entries: Iterable[tuple[str, str]]) -> str:
-    """Return a Markdown list of terms with their meanings, between blank lines."""
+    """Return a Markdown list with one item for each (term, meaning), and a blank line before and after the list."""
     return "\n" + "".join(f"- {term}: {meaning}\n" for term, meaning in entries) + "\n"
 
 

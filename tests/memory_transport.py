@@ -1,9 +1,9 @@
-"""Transports without a network: a peer in memory and a virtual clock, for tests of code that drives a session.
+"""Transports without a network, for tests of code that runs a session. They have a peer in memory and a virtual clock.
 
-The clock stops while the session computes, and jumps when the session waits. So a test takes no time, and every instant
-is known exactly. The peer of a `MemoryTransport` is a function: it takes one client message and returns the answers of
-the service as pairs (delay in ns, message). The peer of a `LiveTransport` is an object that decides what to send and
-when.
+The clock stops while the session computes, and jumps forward when the session waits. So a test takes no time, and every
+instant is known exactly. The peer of a `MemoryTransport` is a function. It takes one client message and returns the
+answers of the service as pairs (delay in ns, message). The peer of a `LiveTransport` is an object that decides what to
+send and when.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class VirtualClock:
 
 
 class TransmitDelays(NamedTuple):
-    """The times from the send call until a message leaves the host and until it is acknowledged."""
+    """Two durations from the call that sends a message: until it leaves the host, and until it is acknowledged."""
 
     left_ns: int = 0
     acknowledged_ns: int = 0
 
 
 class MemoryTransport:
-    """A `bench.transport.interface.Transport` with a function as its peer. It sends `greeting` at the start."""
+    """A `bench.transport.interface.Transport` whose peer is a function. The peer sends `greeting` at the start."""
 
     transmit: TransmitDelays | None = None
-    """The transmit timestamps of timestamped messages. None for no timestamps, as on a platform without them."""
+    """The delays of the transmit timestamps. None if there are none, as on a platform without such timestamps."""
     keeps_texts = False
 
     def __init__(self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None) -> None:
@@ -64,14 +64,14 @@ class MemoryTransport:
         self.closed: CloseInfo | None = None
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True
-        """The uncertainty of receive timestamps, and whether they are kernel timestamps."""
+        """The uncertainty of receive timestamps, and True if they are timestamps of the kernel."""
         self._transmitted: list[TxTimestamp] = []
         self._due: list[tuple[int, int, bytes | CloseInfo]] = []
         self._number = 0
         self.schedule(greeting)
 
     def schedule(self, answers: Iterable[PeerAnswer]) -> None:
-        """Schedule messages of the peer, each after its delay."""
+        """Schedule messages of the peer. Each message arrives after its delay."""
         for delay_ns, answer in answers:
             self._number += 1
             heapq.heappush(self._due, (self.clock.now_ns + delay_ns, self._number, answer))
@@ -94,7 +94,7 @@ class MemoryTransport:
         return None
 
     def _ticket(self) -> int:
-        """Return the ticket of the last message that was sent, and schedule its transmit timestamps."""
+        """Return a ticket for the last sent message, and schedule the transmit timestamps of this message."""
         if self.transmit is None:
             return 0
         now_ns, ticket = self.clock.now_ns, len(self.sent)
@@ -136,10 +136,10 @@ class MemoryTransport:
                 return
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Do nothing, because this transport matches no deltas and delivers each message whole."""
+        """Do nothing: this transport does not match deltas, but delivers each message as a whole."""
 
     def _come_about(self, until_ns: int) -> None:
-        """Schedule the messages that the peer sends unasked until an instant."""
+        """Schedule the messages that the peer sends until this instant without a request."""
 
     def network(self) -> TcpInfo | None:
         return None
@@ -153,20 +153,20 @@ class MemoryTransport:
 
 
 class LivePeer(Protocol):
-    """A peer that decides for itself what to send and when."""
+    """A peer that decides what to send, and when."""
 
     def hear(self, message: bytes, at_ns: int) -> None:
         """Receive a client message."""
 
     def next_due_ns(self) -> int | None:
-        """Return the instant of its next message, as currently planned; None if none is planned."""
+        """Return the instant of the next message that this peer currently plans; None if it plans none."""
 
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        """Return the (instant, message) of each message that is due."""
+        """Return (instant, message) of each message that is due."""
 
 
 class LiveTransport(MemoryTransport):
-    """A `Transport` with a peer that sends when it decides to, such as `bench.simulator.behaviour`."""
+    """A `Transport` whose peer decides when to send, for example `bench.simulator.behaviour`."""
 
     def __init__(self, peer: LivePeer, clock: VirtualClock | None = None) -> None:
         super().__init__(self._tell, clock=clock)
@@ -187,7 +187,10 @@ class LiveTransport(MemoryTransport):
 
 
 class Matching(MemoryTransport):
-    """A mixin that matches a reply's deltas, as the connection to a service does. It precedes the transport."""
+    """A mixin that matches the deltas of a reply, as a connection to a service does.
+
+    In the list of base classes, it comes before the transport.
+    """
 
     def __init__(self, *of: Any) -> None:
         self.reader = MessageReader()

@@ -1,11 +1,12 @@
 """Count the mutants of the product that the tests kill. A mutant is one changed expression, drawn with a seed.
 
-    python -m tests.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
+python -m tests.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
 
-A first run records which tests execute each line (coverage contexts, build/mutants). A mutant is then tested by the
-tests that execute its line, in a forked process that imports the changed module. No file is changed. `--again` repeats
-the mutants of an earlier result (build/mutants.json), except those killed by a test that still exists. `--product` and
-`--tests` select the folders or files to mutate and the tests to run (all except tests/system).
+A first run records which tests execute each line (coverage contexts, in build/mutants). Then the tests that execute the
+line of a mutant test this mutant, in a forked process that imports the changed module. No file is changed. The result
+is written to build/mutants.json. `--again` repeats the mutants of an earlier result, except those that were killed by a
+test that still exists. `--product` selects the folders or files to mutate, and `--tests` selects the tests to run (by
+default all except tests/system).
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ import pytest
 FOLDER = Path("build/mutants")
 RESULT = Path("build/mutants.json")
 FIRST_TESTS, FIRST_FILES = 40, 8
-"""The maximum numbers of tests and of files in the first part of a trial. The quickest tests run first.
+"""The maximum number of tests, and the maximum number of test files, in the first part of a trial.
 
-The tests come from few files, because the import of a file takes longer than most tests.
+The quickest tests run first. They come from few files, because the import of a file takes longer than most tests.
 """
 LONGEST_S = 40.0
-"""The maximum total duration of the tests that are run for one mutant. The durations are measured without mutants."""
+"""The maximum total duration of the tests of one mutant, from durations that were measured without mutants."""
 HANGS_S = 240
 SWAPPED: dict[type, type] = {
     ast.Lt: ast.GtE, ast.LtE: ast.Lt, ast.Gt: ast.LtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -50,9 +51,9 @@ NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 @dataclass
 class Mutant:
-    """A change of one expression: `now` replaces `was`.
+    """A change of one expression. `was` is the original expression, and `now` replaces it.
 
-    `line` is the text of the line, by which the line is found again.
+    `line` is the text of the line that contains the expression. The line is found again by this text.
     """
 
     path: str
@@ -62,20 +63,20 @@ class Mutant:
     now: str
     column: int = 0
     fate: str = ""
-    """The result of the mutant's test.
+    """The result of the test of this mutant.
 
-    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (its line
+    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (the line
     does not exist any more).
     """
 
     def find(self, text: str) -> bool:
-        """Set `number` to the nearest line that has the mutant's text. Return whether the file has such a line."""
+        """Set `number` to the nearest line of `text` that has the text `line`. Return whether there is such a line."""
         found = [number for number, line in enumerate(text.splitlines()) if line.strip() == self.line]
         self.number = min(found, key=lambda at: abs(at - self.number), default=self.number)
         return bool(found)
 
     def spoil(self, text: str) -> str:
-        """Return the text of the file after the mutant has replaced the original expression."""
+        """Return the text of the file in which this mutant has replaced the original expression."""
         lines = text.splitlines(keepends=True)
         line = lines[self.number]
         at = len(line) - len(line.lstrip()) + self.column
@@ -84,7 +85,10 @@ class Mutant:
 
 
 def mutants(path: str, text: str) -> Iterator[Mutant]:
-    """Yield every mutant of a file: swapped operators, numbers plus one, inverted conditions, removed results."""
+    """Yield every mutant of a file.
+
+    A mutant has a swapped operator, a number plus one, an inverted condition, or a removed result.
+    """
     lines = text.splitlines()
     for node in _logic(ast.parse(text)):
         if node.lineno != node.end_lineno:  # type: ignore[attr-defined]
@@ -98,7 +102,7 @@ def mutants(path: str, text: str) -> Iterator[Mutant]:
 
 
 def _logic(node: ast.AST, *, inside: bool = False) -> Iterator[ast.AST]:
-    """Yield statements and expressions inside functions, except annotations and messages."""
+    """Yield the statements and expressions inside functions. Leave out annotations and messages."""
     inside |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     for name, value in ast.iter_fields(node):
         if name not in ("annotation", "returns", "args", "decorator_list", "type_params") or isinstance(node, ast.Call):
@@ -130,7 +134,7 @@ def _spoilt(node: ast.AST) -> Iterable[str]:
 
 
 def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
-    """Draw `count` lines of the product, and one mutant of each line."""
+    """Draw `count` lines of the product, and draw one mutant for each of these lines."""
     listed = subprocess.run(
         ["git", "ls-files", "bench/*.py", "reports/*.py", "rtbench/*.py"], cwd=tree, capture_output=True, text=True
     )
@@ -143,7 +147,10 @@ def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
 
 
 class Contexts:
-    """A plugin that names the coverage context of each test by the test function, and records the test's duration."""
+    """A plugin for the first run, which records the lines that each test executes.
+
+    It uses the test function as the name of a test's coverage context, and records the duration of each test.
+    """
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -173,7 +180,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def function_of(nodeid: str) -> str:
-    """Return a test's ID without its parameters."""
+    """Return the ID of a test without its parameters."""
     return nodeid.partition("[")[0]
 
 
@@ -202,7 +209,7 @@ def measure(tests: Sequence[str]) -> None:
 
 
 class Suite:
-    """The tests that execute each line of the product, and the duration of each test in seconds."""
+    """The tests that execute each line of the product, and the duration of each of these tests in seconds."""
 
     def __init__(self) -> None:
         from coverage import CoverageData
@@ -213,7 +220,7 @@ class Suite:
         self._lines: dict[str, dict[int, list[str]]] = {}
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Return the tests that execute a mutant's line, the quickest first."""
+        """Return the tests that execute the line of a mutant. The quickest test is first."""
         path = str(Path(mutant.path).resolve())
         if path not in self._lines:
             self._lines[path] = self._data.contexts_by_lineno(path)
@@ -222,7 +229,10 @@ class Suite:
 
 
 def parts(tests: Sequence[str], seconds: dict[str, float]) -> Iterator[list[str]]:
-    """Yield the tests for the first process, then the tests for the second one, up to the maximum total duration."""
+    """Yield the tests for the first process, and then the tests for the second one.
+
+    Leave out tests beyond `LONGEST_S`.
+    """
     first: list[str] = []
     files: set[str] = set()
     rest: list[str] = []
@@ -243,7 +253,7 @@ def parts(tests: Sequence[str], seconds: dict[str, float]) -> Iterator[list[str]
 
 
 class Killer:
-    """A plugin that runs tests in the given order and writes the failing tests to a pipe."""
+    """A plugin that runs tests in the given order, and writes the name of each failing test to a pipe."""
 
     def __init__(self, order: Sequence[str], pipe: int) -> None:
         self._order = {test: at for at, test in enumerate(order)}
@@ -263,7 +273,7 @@ class Killer:
 
 
 def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
-    """Run tests with a mutant in this process. The process must not have imported the product before."""
+    """Run tests with a mutant in this process. This process must not have imported the product before."""
     path = str(Path(mutant.path).resolve())
     changed = mutant.spoil(Path(path).read_text(encoding="utf-8"))
     original = SourceFileLoader.get_code
@@ -282,7 +292,7 @@ def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
 
 
 class Trial:
-    """The test of one mutant, in at most two parts. Each part is a forked process."""
+    """The test of one mutant. It has at most two parts, and each part is a forked process."""
 
     def __init__(self, mutant: Mutant, suite: Suite) -> None:
         self.mutant = mutant
@@ -293,7 +303,7 @@ class Trial:
         self.ends_at = 0.0
 
     def go_on(self) -> bool:
-        """Start the next part. Return False if there is no further part, or if the mutant is killed."""
+        """Start the next part. Return False if there is no next part, or if the mutant has already been killed."""
         tests = next(self._parts, [])
         if not tests or self.mutant.fate != "lives":
             return False
@@ -313,7 +323,7 @@ class Trial:
         return True
 
     def end(self) -> None:
-        """Kill the process, which has ended or hangs, and read the mutant's result."""
+        """Kill the process of the current part, which has ended or hangs. Read the result of the mutant."""
         hangs = time.monotonic() >= self.ends_at
         with_signal(self.pid)
         _, status = os.waitpid(self.pid, 0)
@@ -328,13 +338,13 @@ class Trial:
 
 
 def with_signal(group: int) -> None:
-    """Kill a process and the processes that it started."""
+    """Kill a process group: a process and the processes that it started."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
 
 def try_all(mutants: Sequence[Mutant], every: Sequence[Mutant], suite: Suite, jobs: int) -> None:
-    """Test each mutant, `jobs` at a time."""
+    """Test the mutants. Test up to `jobs` mutants at the same time."""
     waiting = iter(mutants)
     running: dict[int, Trial] = {}
     with selectors.DefaultSelector() as selector:
@@ -356,7 +366,7 @@ def try_all(mutants: Sequence[Mutant], every: Sequence[Mutant], suite: Suite, jo
 
 
 def start(trial: Trial, running: dict[int, Trial], selector: selectors.BaseSelector) -> None:
-    """Start the next part of a trial, if there is one."""
+    """Start the next part of a trial. Do nothing if the trial has no next part."""
     if trial.go_on():
         running[trial.pipe] = trial
         selector.register(trial.pipe, selectors.EVENT_READ)
@@ -406,9 +416,9 @@ def main() -> None:
 
 
 def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
-    """Return whether the test that killed a mutant earlier still exists.
+    """Return whether the test that killed a mutant in an earlier run still exists.
 
-    If the test is not among `tests`, check only its file.
+    If this test is not among `tests`, only check that its file exists.
     """
     killer = function_of(one.fate.removeprefix("killed by "))
     file = killer.partition("::")[0]

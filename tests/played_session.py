@@ -1,4 +1,4 @@
-"""Run one session on its real transport, without Locust, and record it as a run does."""
+"""Run one session on its real transport, without Locust. Record the session as a run does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
-"""Timeouts so long that they end no correct session. On a busy machine the defaults are too short for a handshake."""
+"""Timeouts that no correct session reaches. The default timeouts are too short for a handshake on a busy machine."""
 
 
 def short_at(stages: Container[str]) -> Timeouts:
@@ -37,7 +37,10 @@ def short_at(stages: Container[str]) -> Timeouts:
 
 
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
-    """Run a session. Return the observations of the session and of its turns, whose rows are spooled in the folder."""
+    """Run a session. Return the observation of the session and the observations of its turns.
+
+    The rows of the session are written to the spool in `folder`.
+    """
     (folder / "spool").mkdir(parents=True)
     recorder = Recorder(Spool(folder, 0), utc_ns())
     record = recorder.session(RowContext("s", dialer.target.label, "scenario", "script"))
@@ -57,7 +60,10 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
 
 
 class Recorded:
-    """A listener that records a session and its turns. After the first turn it sets long timeouts."""
+    """A listener that records a session and its turns.
+
+    When the first turn has ended, it sets the timeouts to `LONG`.
+    """
 
     def __init__(self, record: SessionRecorder, timeline: Timeline) -> None:
         self._record, self._timeline = record, timeline
@@ -78,7 +84,10 @@ class Recorded:
 
 
 def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Raise TimeoutError in a test that hangs, even with a blocked event loop. Shorten the waits at a session's end."""
+    """Raise TimeoutError in a test that hangs, even if its event loop is blocked.
+
+    Shorten the waits at the end of a session too.
+    """
     monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
     monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
 
@@ -93,5 +102,5 @@ def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
-    """Return the spooled rows."""
+    """Return the rows of this table in the spool."""
     return [row for batch in files.spooled_batches(folder, table) for row in batch.to_pylist()]

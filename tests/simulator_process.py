@@ -1,4 +1,4 @@
-"""The real simulator for a test, in its own process on a free port."""
+"""The real simulator for tests. It runs in its own process on a free port."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ functions: {arguments_tokens_per_s: 1000}
 
 @dataclass
 class Ready:
-    """A simulator that accepts connections. `stop` ends it early. `output` and `returncode` are set after the block."""
+    """A simulator that accepts connections.
+
+    `stop` ends it before the end of the block. `output` and `returncode` are set after the block.
+    """
 
     pid: int
     pids: list[int]  # the serving processes
@@ -64,7 +67,7 @@ class Ready:
 
 @contextmanager
 def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Ready]:
-    """Start `rtbench simulate --port 0 ARGUMENTS`. End it with SIGINT at the end of the block."""
+    """Start `rtbench simulate --port 0 ARGUMENTS`. At the end of the block, end it with SIGINT."""
     with tempfile.TemporaryDirectory() as folder:
         ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
         command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "simulate", "--port", "0"]
@@ -83,7 +86,7 @@ def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: P
 
 @contextmanager
 def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[Ready]:
-    """Start a simulator with delays of a few milliseconds. `more` is appended to its profile."""
+    """Start a simulator whose delays are a few milliseconds. `more` is appended to its profile."""
     profile = folder / "quick.yaml"
     profile.write_text(QUICK + more)
     with running_simulator("--profile", str(profile), *arguments) as ready:
@@ -92,7 +95,7 @@ def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[R
 
 @contextmanager
 def patient_simulator(folder: Path, *arguments: str) -> Iterator[Ready]:
-    """Start a quick simulator that generates replies at the speed of speech, so that they can be interrupted."""
+    """Start a quick simulator that generates a reply as fast as it is spoken, so that the reply can be interrupted."""
     profile = folder / "patient.yaml"
     profile.write_text(QUICK.replace("generation_speed: 100", "generation_speed: 1"))
     with running_simulator("--profile", str(profile), *arguments) as ready:

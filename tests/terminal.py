@@ -1,4 +1,4 @@
-"""A terminal for tests: a test can read what a program displays on it."""
+"""A terminal for tests. A test can read what a program displays on the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TextIO
 def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
     """Open a pseudoterminal.
 
-    Yield a file descriptor from which a test reads, and the stream to which a program writes.
+    Yield the file descriptor from which a test reads, and the stream to which the program under test writes.
     """
     reads, writes = pty.openpty()
     termios.tcsetwinsize(writes, (24, columns))
@@ -24,7 +24,7 @@ def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
 
 
 def screen(reads: int) -> str:
-    """Return everything that was written to the terminal."""
+    """Return all that was written to the terminal."""
     text = b""
     while select.select([reads], [], [], 0.05)[0]:
         text += os.read(reads, 65_536)

@@ -1,7 +1,7 @@
-"""Calls with the simulated agent, without a network: the measured instants are those at which the agent spoke.
+"""Calls with the simulated agent, without a network. The measured instants equal those at which the agent spoke.
 
-Time is virtual, so the ground truth is exact: the instants that the agent itself records. The only uncertainty is that
-of sound detection.
+Time is virtual, so the ground truth is exact: it consists of the instants that the agent records. The only uncertainty
+is that of the detection of sounds.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0)
 
 
 class Agent:
-    """One simulated call, as a `tests.memory_transport.LivePeer`. `said` holds everything that the agent sent."""
+    """One simulated call, as a `tests.memory_transport.LivePeer`.
+
+    `said` contains everything that the agent has sent.
+    """
 
     def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
         rng, ids = np.random.default_rng(1), Ids("a" * 12)
@@ -87,13 +90,13 @@ class Call:
     greeted_ns: int
 
     def utterance_starts(self, what: str) -> list[int]:
-        """Return the positions in `said` at which an utterance of this kind begins."""
+        """Return the positions in `said` at which the utterances of one type begin. `what` is this type."""
         return [place for place, sent in enumerate(self.agent.said) if sent.facts and sent.facts["utterance"] == what]
 
     def audible_ns(self, place: int, bytes_per_s: int) -> int:
-        """Return when the utterance at this position becomes audible.
+        """Return the instant at which the utterance at a position of `said` becomes audible.
 
-        An utterance is played in real time from its first frame on, even if its frames arrive faster.
+        An utterance is played in real time from its first frame on, even if its frames arrive faster than real time.
         """
         ahead = 0
         for sent in self.agent.said[place:]:
@@ -105,7 +108,7 @@ class Call:
 
 
 class Transport(LiveTransport):
-    """A transport whose peer is an agent. The call opens when the clock starts."""
+    """A transport whose peer is a simulated agent. The call opens when the clock starts."""
 
     def __init__(self, way: str, profile: Profile) -> None:
         self.agent = Agent(way, profile, 1_000_000_000_000)
@@ -117,7 +120,7 @@ replies = cache(load_replies)
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScript]:
-    """Return the script of the callers in each dialect."""
+    """Return the script of the caller, prepared for each dialect."""
     path = tmp_path_factory.mktemp("scripts") / "call.yaml"
     path.write_text(SCRIPT)
     script = load_script(path)
@@ -147,7 +150,7 @@ MANNERS = {
 def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
-    """With fillers, the first sound is the filler, because a caller cannot know that the answer follows later."""
+    """If the agent sends fillers, its first sound is a filler. A caller cannot know that the answer follows later."""
     call = play_call(way, build_profile(MANNERS[manners]), scripts[way])
 
     _, question, objection = call.turns

@@ -1,4 +1,4 @@
-"""Kernel timestamps, converted to the monotonic clock of the process."""
+"""Kernel timestamps and their conversion to the monotonic clock of the process."""
 
 from __future__ import annotations
 

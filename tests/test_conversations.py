@@ -1,7 +1,7 @@
-"""Function calls, answers in parts and interruptions, with the simulator's own behaviour on a virtual clock.
+"""Function calls, answers in several parts, and interruptions, with the behaviour of the simulator on a virtual clock.
 
-The ground truth consists of all that the simulator sent and received, with the times. Every value is compared with it
-to the nanosecond.
+The ground truth contains all messages that the simulator sent and received, with their instants. Every measured value
+is compared with the ground truth to the nanosecond.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def with_functions(
 ) -> Talked:
     """Run a conversation in which the service may call the function `find_parcel`.
 
-    Each call takes `delay_s` to return.
+    The function returns after `delay_s`.
     """
     function = ScriptFunction(ORDER, [{"place": "out for delivery"}], delay=delay_s)
     script = build_script(*steps, tools=(ORDER,), **session)
@@ -72,9 +72,9 @@ def with_functions(
 
 
 def events_sent_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return the events of these types in a response.
+    """Return (instant, event) of each event of a response that has one of these types.
 
-    Each is preceded by the instant at which the simulator sent it.
+    The instant is the one at which the simulator sent the event.
     """
     return [
         (sent.due_ns, decoded(sent.body))
@@ -92,12 +92,12 @@ def responses(talk: Talked) -> list[str]:
 
 
 def calls_of(talk: Talked, response_id: str) -> list[int]:
-    """Return the instants at which the arguments of a response's function calls were complete."""
+    """Return the instants at which the arguments of the function calls of a response were complete."""
     return [at_ns for at_ns, _ in events_sent_in(talk, response_id, "response.function_call_arguments.done")]
 
 
 def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]:
-    """Return, for each item in order, the (instant, bytes) of its audio deltas."""
+    """Return (instant, number of bytes) of each audio delta of a response. The key is the item of the delta."""
     items: dict[str, list[tuple[int, int]]] = {}
     for at_ns, event in events_sent_in(talk, response_id, "response.output_audio.delta"):
         items.setdefault(event["item_id"], []).append((at_ns, len(base64.b64decode(event["delta"]))))
@@ -209,9 +209,9 @@ def test_a_python_function_receives_the_arguments_of_the_call() -> None:
 
 
 def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) -> int:
-    """Return how many ns of an item's audio have been played when the player stops.
+    """Return how many ns of an item's audio have been played until the player stops at `stopped_ns`.
 
-    If audio is late, the player waits for it, and then continues at once.
+    If audio is late, the player waits for it, and plays it as soon as it arrives.
     """
     played_ns, free_ns = 0, audio[0][0] + jitter_ns
     for at_ns, size in audio:
@@ -222,9 +222,9 @@ def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) 
 
 
 def check_interruption(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
-    """Check that the values that a turn reports of its interruption agree with what was sent, received and played.
+    """Check the values that a turn reports about its interruption against the audio that was sent, received and played.
 
-    Return the played audio in ns.
+    Return the length of the played audio in ns.
     """
     received, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
     cuts = {event["item_id"]: event["audio_end_ms"] for _, event in received_events(talk, "conversation.item.truncate")
@@ -338,7 +338,7 @@ def test_truncation_correct_equals_the_ground_truth(
 
 def test_an_item_that_the_service_does_not_return_is_awaited_as_long_as_a_late_transcript() -> None:
     class Secretive(Simulator):
-        """A simulator that does not return items."""
+        """A simulator that does not answer requests for an item."""
 
         def say(self, now_ns: int) -> Iterator[PeerAnswer]:
             return ((at_ns, data) for at_ns, data in super().say(now_ns) if b"item.retrieved" not in data)
@@ -420,7 +420,10 @@ def test_a_false_reply_to_a_sound_in_silence_equals_the_ground_truth_and_disturb
 
 
 def next_loud_instant(talk: Talked, since_ns: int) -> list[int]:
-    """Return the next instant at which the caller or a noise becomes audible, as a list of at most one instant."""
+    """Return the first instant after `since_ns` at which the caller or a noise becomes audible.
+
+    Return a list with this instant, or an empty list if there is no such instant.
+    """
     speech = ("sound-", "turn-")
     sent = [(at_ns, event["event_id"]) for at_ns, event in received_events(talk, "input_audio_buffer.append")]
     began = [at_ns for at_ns, event_id in sent if event_id.startswith(speech) and event_id.endswith("-1")]
@@ -488,7 +491,7 @@ def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type
 
 
 def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
-    """With `tool_choice: required` the model calls a function in every response, whatever the functions return."""
+    """With `tool_choice: required`, the model calls a function in every response, whatever the function returns."""
     talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
 
     (turn,) = talk.turns

@@ -1,6 +1,6 @@
-"""The use of a machine's cores: by this process, by other programs, and by the hypervisor.
+"""The use of the cores of a machine: by this process, by other programs, and by the hypervisor.
 
-An unknown use is not zero.
+A use that is unknown is not reported as zero.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def watched(**changes: float | None) -> CpuUsage:
 
 
 class Times(NamedTuple):
-    """Some of the fields that psutil reports on Linux. Other systems lack some of them."""
+    """Some of the fields that psutil reports on Linux. On other systems, psutil reports fewer of them."""
 
     user: float
     system: float
@@ -48,7 +48,7 @@ class Times(NamedTuple):
 
 
 class Machine:
-    """A machine with given CPU times of programs, idle cores and the hypervisor.
+    """A machine whose CPU times a test sets: those of programs, of idle cores, and of the hypervisor.
 
     `own_s` is the CPU time of this process in s.
     """
@@ -66,7 +66,7 @@ class Machine:
         return self.times
 
     def ran(self, user: float, idle: float, steal: float = 0.0) -> None:
-        """Set the CPU times in seconds. A tenth of the idle time is a wait for a disk."""
+        """Set the CPU times in seconds. A tenth of the idle time is spent in waits for a disk."""
         self.times = Times(user / 2, user / 2, idle * 0.9, idle * 0.1, steal)
 
 
@@ -95,7 +95,7 @@ def test_cpu_use_of_others_and_steal_are_reported_overall_and_at_their_maximum(m
 
 
 def test_steal_is_none_if_the_system_does_not_report_it(machine: Machine) -> None:
-    """On macOS, psutil reports neither stolen time nor waits for disks."""
+    """On macOS, psutil reports neither the stolen time nor the waits for disks."""
     machine.times = SimpleNamespace(user=100.0, nice=0.0, system=0.0, idle=100.0)
     monitor = CpuMonitor()
     machine.times = SimpleNamespace(user=110.0, nice=5.0, system=5.0, idle=120.0)
@@ -156,7 +156,7 @@ def test_cpu_times_of_this_machine_are_plausible_or_none() -> None:
 
 
 class Kernel:
-    """A kernel with the niceness of one process. `floor` is the lowest niceness that the process may set."""
+    """A kernel that stores the niceness of one process. `floor` is the lowest niceness that the process may set."""
 
     def __init__(self, niceness: int, floor: int) -> None:
         self.niceness, self.floor = niceness, floor
@@ -174,7 +174,10 @@ class Kernel:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Replace the kernel's files by the files of a kernel that does not group sessions."""
+    """Replace two files of the kernel by files in a folder.
+
+    At first these files do not exist, as on a kernel that does not group sessions.
+    """
     monkeypatch.setattr(cpu, "AUTOGROUP", tmp_path / "enabled")
     monkeypatch.setattr(cpu, "OWN_GROUP", tmp_path / "group")
     return tmp_path

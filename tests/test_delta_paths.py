@@ -1,4 +1,4 @@
-"""A session has the same results whether its deltas are decoded, matched, or read from its log."""
+"""A session has the same results if its deltas are decoded, if they are matched, and if they are read from its log."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ TURNS = 4
 ORDER = FunctionTool(name="order")
 RECORDING = Pcm(Path("a.wav"), "d", bytes(48 * 500), SpeechSpan(0, 24 * 400))
 LATER_MS = st.sampled_from([0, 1, *[20] * 8, *[400] * 4, 9_000, 11_000, 29_000])
-"""The times between events. The timeouts are 10 s for the next delta and 30 s for the next item."""
+"""The time in ms between two events.
+
+The timeout of the next delta is 10 s, and the timeout of the next item is 30 s.
+"""
 ITEMS = st.sampled_from([*["i1"] * 5, "i2"])
 SELDOM = st.sampled_from([*[False] * 9, True])
 AUDIO = st.sampled_from([LOUD, LOUD, base64_of(4_800), base64_of(4_801), base64_of(1), "", "no base64!"])
@@ -124,11 +127,14 @@ SAYS: dict[str, Callable[[Dialect, str, str], bytes]] = {
     "no JSON": lambda _, r, i: b"{",
 }
 EDGES = ("item added", "item done", "call added", "call done", "audio done", "transcript done", "cleared")
-"""The events that most replies contain."""
+"""The events that occur in most replies."""
 
 
 class Copy:
-    """One of three sessions with the same inputs. `log` is the event log that this session writes, or None."""
+    """One of three sessions that get the same inputs.
+
+    `log` is the event log that the session writes; None for no log.
+    """
 
     def __init__(self, transport: MemoryTransport, script: PreparedScript, log: EventLog | None = None) -> None:
         self.transport, self.script, self.listening = transport, script, Listening()
@@ -152,7 +158,7 @@ class Copy:
             self.line.send(sent)
 
     def wait(self, until_ns: int, *, ends: bool) -> None:
-        """Receive messages until an instant. `ends` is True if the script awaits the end of the turn."""
+        """Receive messages until `until_ns`. `ends` is True if the script waits for the end of the turn."""
         while self.transport.now_ns() < until_ns and self.transport.closed is None:
             turns = self.timeline.turns
             self.line.receive_until(
@@ -175,9 +181,10 @@ class Copy:
 
 
 class DeltaPaths(RuleBasedStateMachine):
-    """Three sessions with the same inputs.
+    """Three sessions that get the same inputs.
 
-    The first decodes all deltas, the second matches them, and the third matches them and writes a log.
+    The first session decodes all deltas. The second session matches them. The third session matches them and writes a
+    log.
     """
 
     def __init__(self) -> None:
@@ -186,7 +193,7 @@ class DeltaPaths(RuleBasedStateMachine):
         self.copies: list[Copy] = []
         self.turns = 0
         self.ends = True
-        """True if the script awaits the end of the turn and takes no further step within it."""
+        """True if the script waits for the end of the turn, and takes no further step within the turn."""
         self.last, self.reply = session_updated(), "r1"
 
     @initialize(
@@ -214,7 +221,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @property
     def within_turn(self) -> bool:
-        """True if the script may still take a step within the turn."""
+        """True if the script can still take a step within the current turn."""
         return not self.ends and self.timeline.turns.current is not None
 
     def _wait(self, later_ns: int) -> None:
@@ -222,7 +229,7 @@ class DeltaPaths(RuleBasedStateMachine):
             copy.wait(copy.transport.now_ns() + later_ns, ends=self.ends)
 
     def _arrive(self, later_ms: int, *messages: tuple[int, bytes]) -> None:
-        """Schedule messages, and receive until all of them have arrived."""
+        """Schedule messages in all sessions, and receive until all messages have arrived."""
         for copy in self.copies:
             copy.transport.schedule([(later_ms * MS + later_ns, data) for later_ns, data in messages])
         self.last = messages[-1][1]
@@ -235,7 +242,10 @@ class DeltaPaths(RuleBasedStateMachine):
     @precondition(lambda self: self.may_start)
     @rule(within=SELDOM, waits=SELDOM)
     def start_turn(self, within: bool, waits: bool) -> None:
-        """Start a turn. If `within`, a step may follow within the turn. If `waits`, the reply does not arrive yet."""
+        """Start a turn in all sessions. If `within`, the script may take a step within the turn.
+
+        If `waits`, the reply does not begin yet.
+        """
         self.ends, spoken = not within, self.copies[0].script.turns[self.turns].plan.vad
         self.turns += 1
         for copy in self.copies:
@@ -283,7 +293,10 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(of_turn=st.integers(1, TURNS))
     def another_reply(self, of_turn: int) -> None:
-        """Assign the events before the next turn to the reply of another turn or to an unrequested reply."""
+        """Let the next events belong to the reply with the number `of_turn`, until the next reply begins.
+
+        This reply may belong to another turn, or may not have been requested.
+        """
         self.reply = f"r{of_turn}"
 
     @rule(later_ms=LATER_MS)
@@ -296,7 +309,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(kernel=st.booleans())
     def timestamps(self, kernel: bool) -> None:
-        """Use kernel timestamps or timestamps of this process from now on."""
+        """From now on, use kernel timestamps if `kernel`; otherwise use timestamps of this process."""
         for copy in self.copies:
             copy.transport.kernel = kernel
 

@@ -1,4 +1,4 @@
-"""The licences of the package's dependencies are listed."""
+"""The list of the licences of all packages on which this package depends."""
 
 from __future__ import annotations
 

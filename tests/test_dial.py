@@ -1,6 +1,6 @@
-"""Connecting to a target: the headers of the upgrade, the network path, and the wait for a token.
+"""The connection to a target: the headers of the upgrade, the network path, and the wait for a token.
 
-The session's timeline records every result. If a connection fails, its session is still recorded.
+The timeline of the session records every result. If a connection fails, the session is recorded too.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def build_target(
 
 @contextmanager
 def serving(**how: Any) -> Iterator[int]:
-    """Start a service that accepts every connection, or handles the handshake as `how` specifies. Yield its port."""
+    """Start a service that accepts every connection, and yield its port.
+
+    `how` changes the way in which the service handles the handshake.
+    """
     with serve(lambda connection: connection.close(), "127.0.0.1", 0, **how) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -77,14 +80,17 @@ def serving(**how: Any) -> Iterator[int]:
 
 @contextmanager
 def service() -> Iterator[tuple[int, list[Request]]]:
-    """Start a service that accepts every connection. Yield its port and the list of received requests."""
+    """Start a service that accepts every connection. Yield its port, and the list of the requests that it receives."""
     requests: list[Request] = []
     with serving(process_request=lambda _, request: requests.append(request)) as port:
         yield port, requests
 
 
 class SlowKeyring:
-    """A keyring that returns its token after `turns` iterations of the event loop, or raises `problem`."""
+    """A keyring that returns its token only after `turns` iterations of the event loop.
+
+    If `problem` is given, it raises `problem` instead.
+    """
 
     def __init__(self, turns: int, problem: ConnectError | None = None) -> None:
         self._turns, self._problem = turns, problem
@@ -209,7 +215,7 @@ def test_an_unusable_client_certificate_is_refused_before_any_connection(tmp_pat
 
 
 class FakeDialer:
-    """A dialer that sets the instants of START, then returns its transport or raises its error."""
+    """A dialer that sets the instants of START, and then returns its transport or raises its exception."""
 
     def __init__(self, end: MemoryTransport | BaseException, auth_wait_ns: int = 0) -> None:
         self._end, self._auth_wait_ns = end, auth_wait_ns
@@ -223,7 +229,7 @@ class FakeDialer:
 
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
-    """Connect.
+    """Open a connection.
 
     Return the transport or the exception, the observation of the session, and the headers that were reported.
     """

@@ -1,4 +1,7 @@
-"""Calls with an agent that says "hm" at once and answers later: the answer's latency, and the criterion of a filler."""
+"""Calls with an agent that immediately says "hm" and answers later.
+
+The tests check the latency of the answer, and which sounds count as fillers.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from tests.helpers import MS
 
 FILLER_AFTER_MS, FILLER_MS, ANSWER_MS = 300, 140, 1_000
 CHUNK_MS = 100
-"""The maximum delay after which the agent detects the end of a question."""
+"""The maximum delay in ms after which the agent detects the end of a question."""
 QUESTIONS = 3
 QUESTION = (8_000 * np.sin(np.arange(24 * 1_500) / 8)).astype("<i2").tobytes()
-"""A recorded question without pauses, because the agent of these tests takes a pause for the end of the question."""
+"""A recorded question without pauses. The agent of these tests would take a pause for the end of the question."""
 STEPS: tuple[Step, ...] = (
     GreetingTurn(wait_for="greeting"),
     *[AudioTurn(audio=(Pcm(Path("question.wav"), "question", QUESTION, SpeechSpan(0, len(QUESTION) // 2)),))]
@@ -30,7 +33,10 @@ STEPS: tuple[Step, ...] = (
 
 
 def hesitating(voice: AgentVoice, pause_ms: int, *, answers: bool = True) -> Actions:
-    """Yield an agent that greets and says "hm" after each question. It answers `pause_ms` later."""
+    """Yield the actions of an agent that greets, and says "hm" after each question.
+
+    It answers `pause_ms` after the "hm".
+    """
     yield from voice.says()
     for _ in range(QUESTIONS):
         yield AFTER_UTTERANCE
@@ -118,7 +124,10 @@ def test_a_turn_with_only_fillers_times_out_and_its_detail_names_the_cause(tmp_p
 
 
 def test_an_answer_that_begins_before_the_question_ends_is_not_the_answer(tmp_path: Path) -> None:
-    """The agent takes a pause for the end, gives a long answer, and answers again after the whole question."""
+    """The agent takes a pause for the end of the question, and gives a long answer.
+
+    After the whole question, the agent answers again.
+    """
     voice = VOICES["pcm"]
 
     def actions() -> Actions:

@@ -1,4 +1,4 @@
-"""A short run of `make fuzz`, with the same cases each time."""
+"""A short run of `make fuzz` that has the same cases each time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_no_mutated_input_causes_an_unexpected_error(subject: str) -> None:
 
 
 def test_mutated_input_differs_from_the_original() -> None:
-    """If the mutated input were the same as the original, the cases would test nothing."""
+    """If the changed input were equal to the original, the cases would test nothing."""
     document = {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"a": "b"}}}
     whole = json.dumps(document).encode()
     spoilt = [(damaged_bytes(Random(n), whole), damaged_document(Random(n), document)) for n in range(100)]

@@ -1,4 +1,4 @@
-"""The help, the completion and the documents list the commands in groups, in the order in which they are used."""
+"""The groups of commands. The help, the completion and the documents list them in the order in which they are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for imports, names and texts. The rules for imports define where each module and each library may be imported.
+"""Rules for imports, names and texts. A rule for imports says where a module or a library may be imported.
 
 All tests that read parsed code are in this file, so that each module is parsed only once.
 """
@@ -54,9 +54,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
-"""The layers of each package with their modules, from the lowest up.
+"""The layers of each package, from the lowest layer to the highest. A layer contains modules.
 
-A module imports only from its own and lower layers.
+A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
@@ -107,7 +107,7 @@ PURE = (
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "SendTime"}
-"""The names that a pure module may import from `bench.clock`, because they are plain data."""
+"""The names that a pure module may import from `bench.clock`. They are allowed because they are plain data."""
 
 KNOW_THE_FAST_PATH = {
     "bench.transport.websocket",
@@ -115,16 +115,16 @@ KNOW_THE_FAST_PATH = {
     "bench.transport.tls",
     "bench.doctor.machine_checks",
 }
-"""The only modules that import the fast path.
+"""The only modules that may import the fast path.
 
-`websocket` reads messages with it, `tcp` reads sockets, `tls` decrypts, and `machine_checks` reports whether it was
-compiled.
+`websocket` reads messages with it, `tcp` reads sockets with it, and `tls` decrypts with it. `machine_checks` reports
+whether it was compiled.
 """
 
 MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.runners.web_ui")
 """The modules that may create sockets.
 
-`bench.clock` opens a dummy socket that keeps timestamps enabled; `runners.web_ui` checks that a port is free.
+`bench.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a port is free.
 """
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {
@@ -145,7 +145,7 @@ DRAWING = (
     "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.targets")
-"""The modules that a plotting module must not import, because it receives its data as a frame."""
+"""The modules that a plotting module must not import. A plotting module gets its data as a frame."""
 
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
@@ -156,7 +156,7 @@ STARTED = {
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
-"""For each module, the modules that it starts as processes."""
+"""The modules that a module starts as processes. The key is the module that starts them."""
 
 
 def modules() -> dict[str, Path]:
@@ -189,7 +189,10 @@ def nodes(name: str) -> tuple[ast.AST, ...]:
 
 @cache
 def imports(name: str) -> frozenset[str]:
-    """Return every module that a module imports anywhere in its code, and every name that it imports from a module."""
+    """Return every module that the module `name` imports, and every name that it imports from a module.
+
+    Imports anywhere in the code count.
+    """
     return frozenset(_imports(name))
 
 
@@ -209,7 +212,10 @@ def within(name: str, *packages: str) -> bool:
 
 
 def layer_of(name: str, package: str) -> str | None:
-    """Return the layer of a package that contains a module; None for the package itself and for modules outside it."""
+    """Return the layer of `package` that contains a module.
+
+    Return None if the module is the package itself, or if it is not in the package.
+    """
     if not package:
         return name.partition(".")[0]
     return name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else None
@@ -231,10 +237,10 @@ def test_a_layer_imports_only_layers_below_it(package: str) -> None:
 
 
 def modules_used_by(name: str) -> set[str]:
-    """Return the modules of this project that a module imports, also within functions and only for types.
+    """Return the modules of this project that the module `name` imports, within functions and for types, too.
 
-    Imports for types count, because a cycle of them is a cycle for readers, too. A package is omitted if the module
-    imports only modules of the package, or if the module itself is in the package.
+    Imports for types count, because a cycle of them is also a cycle for a reader. Leave out a package from which only
+    modules are imported, and a package that contains the module `name`.
     """
     packages = {
         node.module
@@ -250,7 +256,7 @@ CODE = MODULES.keys() | C_MODULES.keys()
 
 
 def test_a_module_assigns_each_constant_once() -> None:
-    """If a constant were assigned again further down, the functions above that line would use the second value, too."""
+    """If a constant were assigned again further down, the functions above that line would also use the second value."""
     given = Counter(
         (name, target.id)
         for name in MODULES
@@ -323,7 +329,7 @@ def test_a_pure_module_imports_no_clock_and_no_socket(name: str) -> None:
 
 
 def test_every_module_that_is_started_by_name_is_listed() -> None:
-    """A process that is started as `python -m MODULE` is an import that the other tests cannot see."""
+    """If a process is started as `python -m MODULE`, this is an import that the other tests do not see."""
     started = {
         (name, node.args[0].value if isinstance(node.args[0], ast.Constant) else None)
         for name in MODULES
@@ -339,7 +345,7 @@ def test_every_module_that_is_started_by_name_is_listed() -> None:
 
 
 def calls(name: str, functions: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the (module, function) of each call `module.function(…)` to one of these functions."""
+    """Yield (module, function) for each call `module.function(…)` in the module `name` to one of these functions."""
     for node in nodes(name):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in functions:
             yield ast.unparse(node.func.value), node.func.attr
@@ -372,7 +378,7 @@ def test_clocks_are_read_only_in_bench_clock() -> None:
 
 @pytest.mark.parametrize("name", DRAWING)
 def test_a_module_that_draws_figures_computes_nothing(name: str) -> None:
-    """A module that draws figures may import only types from the statistics."""
+    """A module that draws figures may import only types from `reports.statistics`."""
     named = set(imports(name))
 
     assert not [module for module in named if within(module, *COMPUTING)]
@@ -402,17 +408,17 @@ def test_live_views_parse_no_names() -> None:
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ONLY_FOR_TYPES = {"_typeshed"}
 NEVER_NAMED = {"pysocks"}
-"""The distributions that no module imports by name.
+"""The distributions that no module imports by its name.
 
-pysocks is used by requests, and so by azure-identity, for SOCKS proxies.
+requests needs pysocks for SOCKS proxies, and azure-identity uses requests.
 """
 distributions = cache(packages_distributions)
 
 
 def distribution(module: str) -> str | None:
-    """Return the distribution whose files include the module.
+    """Return the distribution that contains the module.
 
-    Return None for a namespace that several distributions share.
+    Return None for a namespace that is shared by several distributions.
     """
     named = distributions()[module.partition(".")[0]]
     if len(set(named)) == 1:
@@ -438,7 +444,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 def imported() -> set[str | None]:
-    """Return the distributions that contain the modules that our modules import."""
+    """Return the distributions whose modules are imported by our modules."""
     foreign = {
         module
         for name in MODULES
@@ -468,8 +474,7 @@ NOUNLESS = {
 }
 
 NANOSECONDS = 1_000_000_000
-"""The number of nanoseconds per second. It is the only factor with one meaning; any other factor may also be a count.
-"""
+"""The number of nanoseconds per second. This factor has only one meaning. Any other factor may also be a count."""
 
 
 def test_factors_between_units_are_defined_only_in_bench_units() -> None:
@@ -492,7 +497,7 @@ def test_factors_between_units_are_defined_only_in_bench_units() -> None:
 
 @pytest.mark.parametrize("name", C_MODULES)
 def test_every_compiled_module_can_be_imported(name: str) -> None:
-    """If the import fails, slower general code is used instead of the module, without notice."""
+    """If the import fails, slower general code replaces the module, and no message is displayed."""
     if importlib.util.find_spec(name) is None:
         pytest.skip("there was no compiler")
 
@@ -508,7 +513,7 @@ def test_class_names_are_unique_within_a_package(package: str) -> None:
 
 
 def test_a_docstring_begins_with_its_subject() -> None:
-    """A docstring such as `Of the first that told` has no noun, so a reader has to search for its subject."""
+    """A docstring such as `Of the first that told` has no noun. A reader would have to search for its subject."""
     nounless = [
         f"{path}:{line} {text.splitlines()[0]}"
         for path in MODULES
@@ -521,7 +526,10 @@ def test_a_docstring_begins_with_its_subject() -> None:
 
 
 def docstrings(name: str) -> Iterator[tuple[int, str]]:
-    """Yield the docstrings of a module, its classes, functions, constants and attributes, with their lines."""
+    """Yield (line, text) of each docstring in a module.
+
+    These are the docstrings of the module, its classes, functions, constants and attributes.
+    """
     for node in nodes(name):
         body = getattr(node, "body", None)
         for line in body if isinstance(body, list) else ():
@@ -530,7 +538,10 @@ def docstrings(name: str) -> Iterator[tuple[int, str]]:
 
 
 def types(module: ast.Module) -> Iterator[str]:
-    """Yield the names of a module's public classes and type aliases, except short names for numpy types (`Floats`)."""
+    """Yield the names of the public classes and type aliases of a module.
+
+    Leave out short names for numpy types (`Floats`).
+    """
     for node in module.body:
         if isinstance(node, ast.ClassDef):
             name = node.name
@@ -543,7 +554,10 @@ def types(module: ast.Module) -> Iterator[str]:
 
 
 def literal(node: ast.expr) -> object:
-    """Return the value of a constant or of a power of two integer constants; None for any other expression."""
+    """Return the value of a constant, or of a power whose two operands are integers.
+
+    Return None for any other expression.
+    """
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
         base, power = literal(node.left), literal(node.right)
         return base**power if isinstance(base, int) and isinstance(power, int) else None
@@ -554,9 +568,9 @@ PROSE = {
     *("sentence", "notice", "note", "reason", "remedy", "verdict", "headline", "mark", "stopped", "cause", "unfit"),
     *("why", "said", "judged", "outcome", "threshold"),
 }
-"""The names of values that hold text for people.
+"""The names of values that contain text for people.
 
-Code must not parse such a text: it must use the value from which the text is made.
+Code must not parse such a text. Instead, it must use the value from which the text is made.
 """
 PARSERS = {
     *("startswith", "endswith", "partition", "rpartition", "split", "removeprefix", "removesuffix", "find", "index"),
@@ -595,9 +609,9 @@ PHRASE = re.compile(r"[a-z]{2,},? [a-z]")
 
 
 def test_the_summary_contains_no_english_sentences() -> None:
-    """The summary contains codes and numbers; `wording` contains the texts.
+    """The summary contains codes and numbers. Their texts are in `wording`.
 
-    Descriptions of fields are in the schemas.
+    The descriptions of the fields are in the schemas.
     """
     sentences = {
         (name, node.value)
@@ -611,7 +625,7 @@ def test_the_summary_contains_no_english_sentences() -> None:
 
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:
-    """Yield the string constants of a module, except docstrings and descriptions of fields."""
+    """Yield the string constants of a module. Leave out docstrings and the descriptions of fields."""
     docstrings: set[int] = set()
     for node in ast.walk(module):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -622,7 +636,7 @@ def texts(module: ast.Module) -> Iterator[ast.Constant]:
 
 
 def parses(node: ast.AST) -> bool:
-    """Return whether a node parses, searches or indexes a text. Separating the first letter does not count."""
+    """Return whether a node parses, searches or indexes a text. A split after the first letter does not count."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         taken = [node.func.value] if node.func.attr in PARSERS else node.args[:1] if node.func.attr in MATCHES else []
         return any(last_name(each) in PROSE for each in taken)
@@ -634,7 +648,7 @@ def parses(node: ast.AST) -> bool:
 
 
 def last_name(expression: ast.expr) -> str:
-    """Return the last name of an expression: `reason` for `item.reason`, `reason(item)` and `reason`."""
+    """Return the last name of an expression. It is `reason` for `item.reason`, `reason(item)` and `reason`."""
     if isinstance(expression, ast.Call):
         return last_name(expression.func)
     return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
@@ -656,11 +670,11 @@ MAY_CHOOSE = (
     "bench.target",  # an address determines its dialect
     "rtbench.calibrate.ground_truth",  # reads what the simulator sent
 )
-"""The modules that may name a particular dialect. All others receive a dialect or look one up by its name."""
+"""The modules that may name a particular dialect. All other modules get a dialect, or look it up by its name."""
 
 
 def constants(name: str) -> Iterator[str]:
-    """Yield every string constant in a module."""
+    """Yield every string constant of a module."""
     for node in nodes(name):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value

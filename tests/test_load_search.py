@@ -1,4 +1,4 @@
-"""The next load of a search, as determined by the results of the earlier loads."""
+"""The choice of the next load of a search from the results of the earlier loads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def results(*played: tuple[int, Verdict | None]) -> list[LevelResult]:
 
 
 def play_search(grid: LoadGrid, limit: int, beyond: Verdict | None = "fail") -> list[LevelResult]:
-    """Return the levels of a search in which all loads up to `limit` pass. Higher loads get the verdict `beyond`."""
+    """Return the levels of a search. All loads up to `limit` pass, and all higher loads get the verdict `beyond`."""
     known: list[LevelResult] = []
     while (step := next_level(grid, known)) is not None:
         known.append(LevelResult(step.load, "pass" if step.load <= limit else beyond, step.confirmation_run))

@@ -1,4 +1,4 @@
-"""Runs that a command starts: the environment variables that they do not inherit, their last lines, and their start."""
+"""Runs that a command starts: the environment variables that a run does not inherit, its last lines, and its start."""
 
 from __future__ import annotations
 

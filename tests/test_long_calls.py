@@ -1,4 +1,4 @@
-"""Conversations longer than the service's context: their tokens and truncations, as the service counts them."""
+"""Conversations that exceed the context of the service: their tokens and truncations, as the service counts them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.simulator.profile import TokenCache, default_profile
 from tests.test_talking import Talked, converse, decoded
 
 ROOM = 900
-"""The limit of the context in tokens. Each letter of the caller's text counts as a quarter of a token."""
+"""The limit of the context in tokens. A letter of the caller's text counts as a quarter of a token."""
 
 
 def talk(lengths: list[int], retained: float) -> Talked:
-    """Run a session whose turns have these numbers of tokens.
+    """Run a session. `lengths` contains the number of tokens of each turn.
 
     A truncation retains the share `retained` of the context.
     """

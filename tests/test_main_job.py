@@ -1,6 +1,7 @@
-"""One real run for each part of the main job: text turns, voice turns, two targets compared and checked, workers.
+"""Real runs for the main job: one with text turns, one with voice turns, one with two targets, and one with workers.
 
-These are the only tests of the small circle that start processes. All other such tests are in tests/system.
+The run with two targets is also compared and checked. Except for these tests, all tests that start processes are in
+tests/system.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A session that matches the deltas of a reply makes the same decisions as one that decodes each message."""
+"""Sessions that match the deltas of a reply. They make the same decisions as sessions that decode each message."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ EACH_TRANSPORT = pytest.mark.parametrize("kind", [MemoryTransport, MatchingTrans
 
 @dataclass
 class Cancellable(Service):
-    """A service that ends a response when it is cancelled. `after` maps event IDs to the answers that follow."""
+    """A service that ends a response when the client cancels it.
+
+    `after` contains further answers to client events. The key is the ID of the client event.
+    """
 
     after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
 
@@ -52,7 +55,7 @@ class Cancellable(Service):
 
 
 def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return a reply with 100 ms of audio for each word. The reply ends long after its last delta."""
+    """Return a reply that has 100 ms of audio for each word. By default, it ends long after its last delta."""
     answers = [(50 * MS, created(response_id))]
     for place, word in enumerate(words):
         at_ns = 100 * MS + place * gap_ns
@@ -62,7 +65,10 @@ def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_
 
 
 def interrupted_at_ms(script: PreparedScript, transport: MemoryTransport) -> tuple[list[str], float | None]:
-    """Run a session. Return the outcomes of its turns, and the instant in ms of its first `response.cancel`, if any."""
+    """Run a session. Return the outcomes of its turns, and the instant in ms of its first `response.cancel`.
+
+    The instant is None if the session sent no `response.cancel`.
+    """
     begun_ns = transport.now_ns()
     session, _, listening = seated(script, transport)
     session.run()

@@ -1,6 +1,6 @@
-"""The files of docs/observability agree with each other.
+"""The files of docs/observability, which agree with each other.
 
-The dashboard's queries are tested in tests/system/end_to_end/test_runs.py.
+The queries of the dashboard are tested in tests/system/end_to_end/test_runs.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cost of tokens, for single values and for columns; the prices that apply to a model; the format of amounts."""
+"""The cost of tokens for single values and for columns, the prices that apply to a model, and the format of amounts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KINDS = (*READ, *(f"cached_{kind}" for kind in READ), *WRITTEN)
 
 @st.composite
 def usages(draw: st.DrawFn) -> dict[str, int]:
-    """Return token counts as a service reports them: cached tokens are a part of the input tokens."""
+    """Draw token counts as a service reports them. The input tokens include the cached tokens."""
     counts = {kind: draw(st.integers(0, 100_000)) for kind in (*READ, *WRITTEN)}
     cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in READ}
     return counts | cached
@@ -208,7 +208,7 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
 
 
 def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFrames:
-    """Return the frames of a run whose sessions report that model."""
+    """Return the frames of a run. The model that its sessions report is `answered`."""
     run = rtbench.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
     entry = {"name": "sim", "model": terms.requested_model, "dialect": "ga" if terms.listed else "voice-live"}
     own = {"prices": asdict(terms.own)} if terms.own else {}

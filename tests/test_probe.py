@@ -1,4 +1,4 @@
-"""The content of a reply that a probe records."""
+"""The part of a reply that a probe records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quick run, up to the point at which it needs a service."""
+"""The quick run, until it needs a service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ targets:
 
 @pytest.fixture(autouse=True)
 def no_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide an empty stdin, so that no question is answered, and fail if a run is started."""
+    """Make stdin empty, so that no question is answered. Fail if a run is started."""
     for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO())
@@ -71,7 +71,7 @@ def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPat
 
 
 CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4
-"""The duration of the simulated calls, the pause between calls, and the turns of each call."""
+"""The duration of a simulated call in s, the pause between calls in s, and the number of turns of a call."""
 
 
 @pytest.mark.parametrize(("spare", "users"), [(8.0, 100), (2.0, 100), (1.0, 50), (0.5, 30), (0.0, 30)])
@@ -91,9 +91,9 @@ def test_a_busy_machine_runs_fewer_calls_at_a_time_but_enough_in_two_minutes(spa
 def test_sessions_sets_the_number_of_sessions(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """On a busy machine fewer sessions run at a time.
+    """On a busy machine, fewer sessions run at the same time.
 
-    For a deployment, the cost estimate is for the given number of sessions.
+    The cost estimate for a deployment uses the given number of sessions.
     """
     played: list[quickstart.DemoLoad] = []
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
@@ -114,7 +114,7 @@ def test_sessions_sets_the_number_of_sessions(
 def test_cores_that_this_process_may_not_use_are_reported_separately(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The report, in contrast, gives all cores of the machine."""
+    """The report, in contrast, counts all cores of the machine."""
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 1.5)
     monkeypatch.setattr(quickstart, "core_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
@@ -147,7 +147,7 @@ LACKING = {"status": "invalid", "uncertain_metrics": []} | {
 BUSY = {"name": "red", "workers": 1} | {
     "cpu_use": {"cores": 2, "this_run": 0.1, "all_programs": 0.97, "total_max": 1.0}
 }
-"""A host on which other programs used the cores."""
+"""A host whose cores were used by other programs."""
 
 
 @pytest.mark.parametrize(

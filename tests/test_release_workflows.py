@@ -1,4 +1,4 @@
-"""The workflows that test and publish: the actions that they trust, their permissions and their commands."""
+"""The workflows that test and publish: the actions that they use, their permissions, and their commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every possible failure has a remedy that users can read."""
+"""The remedies of failures. Every possible failure has a remedy that users can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that users import. Each comes from our module, even if the user's path has another module of that name."""
+"""The names that users import. They come from our modules, even if a module on the user's path has the same name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 import rtbench
 
 LOCUST = "bench.load.user"
-"""The module that imports Locust, which patches the process's standard library.
+"""The module that imports Locust. Locust patches the standard library of the process.
 
-Scenarios import from `rtbench` instead.
+Scenarios import from `rtbench` instead of this module.
 """
 TREE = ast.parse(Path(rtbench.__file__).read_text(encoding="utf-8"))
 

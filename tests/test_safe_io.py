@@ -1,6 +1,6 @@
-"""Files from other people are read, or refused with a short message.
+"""Files that other people wrote. They are read, or refused with a short message.
 
-They cause neither a RecursionError nor an endless wait.
+No such file causes a RecursionError or an endless wait.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_any_json_input_is_read_or_refused_with_one_printable_line(data: bytes |
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """Create a named pipe to which nothing writes. Opening the pipe to read blocks forever."""
+    """Create a named pipe to which nothing writes, and return its path. To open it for reading would block forever."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path
@@ -111,7 +111,7 @@ def test_read_file_refuses_a_file_above_the_maximum_size(tmp_path: Path) -> None
 
 
 def facts_of(folder: Path, json: bytes) -> PartFacts:
-    """Return the facts of a worker with this JSON in its spool."""
+    """Return the facts of a worker. `json` is the content of the file of these facts in the spool."""
     spool.prepare(folder)
     spool.path_of(folder, 0, FACTS).write_bytes(json)
     return WorkerPart(folder, 0).facts
@@ -120,7 +120,10 @@ def facts_of(folder: Path, json: bytes) -> PartFacts:
 def in_file(
     read: Callable[[Path], object], name: str = "file.json", before: bytes = b""
 ) -> Callable[[Path, bytes], object]:
-    """Return a function that writes JSON to a file and reads the file with `read`."""
+    """Return a function that writes JSON to the file `name`, and then reads this file with `read`.
+
+    `before` is written to the file before the JSON.
+    """
 
     def reads(folder: Path, json: bytes) -> object:
         path = folder / name
@@ -139,7 +142,7 @@ LATER = {
     "a summary": in_file(lambda path: read_summary(path.parent), "summary.json"),
     "a history": in_file(load_history, "history.jsonl"),
 }
-"""Functions that raise a UsageError whose message is one line."""
+"""The functions that raise a UsageError with a message of one line."""
 
 
 @pytest.mark.parametrize("kind", LATER)
@@ -161,7 +164,7 @@ NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
         (),
     ),
 }
-"""Functions that return the same result as if the file or the value did not exist."""
+"""The functions that treat a bad file or value as missing. The second entry is the result if it is missing."""
 
 
 def _base64(data: bytes) -> str:
@@ -216,7 +219,7 @@ def test_a_response_body_with_too_deep_json_is_quoted_verbatim(body: bytes) -> N
 
 
 def test_an_event_log_with_an_impossible_number_is_refused(tmp_path: Path) -> None:
-    """The number can be anywhere: a time, a size, an error."""
+    """The number may be at any place: it may be a time, a size or an error."""
     numbers = [match.span(1) for match in re.finditer(rb'":(\d+)', LOG)]
     for begin, end in numbers[::5]:
         path = tmp_path / "log.jsonl"

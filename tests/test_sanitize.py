@@ -1,4 +1,4 @@
-"""Texts of other programs, made safe to display."""
+"""Texts of other programs, which are made safe for display."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A session over a transport without a network. Time passes only while the session waits.
 
-The tests cover the start, the turns, the other messages, the end, and the messages with transmit timestamps.
+The tests cover the start, the turns, the other messages, the end, and the messages that have transmit timestamps.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_unpaced_audio_is_sent_at_once() -> None:
 
 
 class SlowTransport(GuardedTransport):
-    """A transport on which the send call for a chunk takes `slow_ns`."""
+    """A transport on which the call that sends a chunk takes `slow_ns`."""
 
     slow_ns = 0
 
@@ -145,7 +145,7 @@ def test_a_chunk_is_late_if_its_delay_exceeds_a_tenth_of_its_length(slow_ms: int
 
 
 def test_a_late_chunk_does_not_delay_later_chunks() -> None:
-    """Each send takes as long as one and a half chunks last."""
+    """The send of each chunk takes one and a half times the length of the chunk."""
     transport = SlowTransport(Service())
     transport.slow_ns = 150 * MS
     session, _, listening = seated(build_script(play(400, chunk_ms=100)), transport)
@@ -178,7 +178,7 @@ LIMITS = Timeouts(session=2, first_delta=3, next_delta=1, response=5)
 
 
 class Dawdling(Listening):
-    """A listener that needs 300 ms for every message."""
+    """A listener that takes 300 ms to handle a message."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class Dawdling(Listening):
 
 @pytest.mark.parametrize(("updated_ms", "outcome"), [(1_980, "ok"), (2_001, "timeout:session")])
 def test_settings_that_are_sent_late_have_the_rest_of_the_session_timeout(updated_ms: int, outcome: str) -> None:
-    """After the greeting, which arrives 10 ms after the start, the process is suspended for an hour."""
+    """The greeting arrives 10 ms after the start of the session. The process is then suspended for an hour."""
     service = Service(settings_ns=updated_ms * MS)
     transport = GuardedTransport(service)
 
@@ -406,7 +406,7 @@ def test_the_session_waits_for_a_late_transcription_for_at_most_five_seconds() -
 
 
 def throttled(words: str) -> Turn:
-    """Return a response that fails at once because of a rate limit."""
+    """Return a response that fails immediately because of a rate limit."""
     refused = {"type": "requests", "code": "rate_limit_exceeded", "message": words}
     return lambda r: [(5 * MS, created(r)), (6 * MS, done(r, "failed", type="failed", error=refused))]
 
@@ -589,7 +589,7 @@ def test_unacknowledged_history_is_awaited_for_two_seconds() -> None:
 
 
 class Slow(Service):
-    """A service that acknowledges one message per second."""
+    """A service that acknowledges one item per second."""
 
     items = 0
 
@@ -811,7 +811,7 @@ LEFT_NS, ACKNOWLEDGED_NS = 3_000, 20 * MS
 
 
 class StampingTransport(GuardedTransport):
-    """A transport that records the timestamped messages and counts the polls for transmit timestamps."""
+    """A transport that records the messages with timestamps, and counts the polls for transmit timestamps."""
 
     def __init__(self, service: Service, delays: TransmitDelays | None) -> None:
         super().__init__(service)
@@ -882,7 +882,10 @@ def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
 
 
 def test_transmit_timestamps_are_polled_only_when_one_is_due() -> None:
-    """For a reply of any number of deltas two polls are enough: one after the send, and one at the acknowledgement."""
+    """Two polls are enough for a reply of any number of deltas.
+
+    The first poll comes after the send of the request, and the second at its acknowledgement.
+    """
 
     def looks(deltas: int) -> int:
         def turn(response_id: str) -> list[tuple[int, bytes]]:

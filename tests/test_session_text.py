@@ -1,4 +1,4 @@
-"""The detailed text of one session: its events, tokens, rate limits and network path."""
+"""The detailed text about one session: its events, tokens, rate limits and network path."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str
 
 
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
-    """Return the whole text on one line."""
+    """Return the whole text about the session as one line."""
     return " ".join(" ".join(lines(timeline, log)).split())
 
 
@@ -166,7 +166,7 @@ def test_cached_tokens_are_printed_as_a_share_of_the_tokens_read() -> None:
 
 @pytest.fixture
 def spoken(log: EventLog) -> LoggedTimeline:
-    """Return a turn with speech from 0 ms to 900 ms. The reply's first delta arrives at 1,400 ms."""
+    """Return the timeline of a turn with speech until 900 ms. The first delta of the reply arrives at 1,400 ms."""
     timeline = LoggedTimeline(
         SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GA, log=log, about={"dialect": "ga"}
     )
@@ -184,7 +184,7 @@ def spoken(log: EventLog) -> LoggedTimeline:
 
 
 def rows(printed: list[str]) -> dict[str, str]:
-    """Return name → offset of the rows of the last waterfall."""
+    """Return the offset of each row of the last waterfall. The key is the name of the row."""
     begin = max(number for number, line in enumerate(printed) if line.startswith("turn "))
     found = (re.match(r"\s*(\S+)  ([→←♪·] .+?)   ", line + "   ") for line in printed[begin + 1 :])
     return {match[2]: match[1] for match in found if match}

@@ -1,4 +1,4 @@
-"""A session with an open microphone. The service finds the end of speech. The transport has no network."""
+"""A session with an open microphone, whose service detects the end of speech. The transport has no network."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ ASKED = TurnDetection(create_response=False)
 
 @dataclass
 class Hearing(Service):
-    """A service that sends the messages in `after` when it receives the client message with that event ID."""
+    """A service with additional answers.
+
+    The key in `after` is the ID of the client event to which the service sends them.
+    """
 
     after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
 
@@ -62,13 +65,16 @@ class Hearing(Service):
 
 
 def noticed(number: int, at_ns: int = 500 * MS) -> list[PeerAnswer]:
-    """Return the end of speech that the service reports `at_ns` after a turn's last chunk of speech, and its commit."""
+    """Return the end of speech of a turn, and the commit of the speech.
+
+    The service reports the end of speech `at_ns` after it received the last chunk of speech.
+    """
     item_id = f"item_{number}"
     return [(at_ns, speech_stopped(item_id)), (at_ns + 5 * MS, committed(item_id))]
 
 
 def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[PeerAnswer]:
-    """Return the response that begins `at_ns` after the turn's last chunk of speech and is done 400 ms later."""
+    """Return the response to a turn. It begins `at_ns` after the last chunk of speech, and is done 400 ms later."""
     response_id = f"r{number}"
     return [
         (at_ns, created(response_id)),
@@ -78,7 +84,10 @@ def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[Pe
 
 
 def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[PeerAnswer]]:
-    """Return the answers for turns with these numbers of chunks: the detected speech and a response for each."""
+    """Return the answers to several turns. Each turn gets its detected speech and a response.
+
+    `chunks` contains the number of chunks of each turn.
+    """
     after: dict[str, list[PeerAnswer]] = {}
     for number, count in enumerate(chunks, 1):
         after[f"turn-{number}-append-1"] = [(10 * MS, speech_started(f"item_{number}"))]
@@ -89,7 +98,10 @@ def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[PeerAnswer]]:
 
 
 def appended(played: Played) -> list[tuple[int, str]]:
-    """Return when each audio message was sent, with its event ID; "between" if it was sent between turns."""
+    """Return (instant, event ID) of each audio message that was sent.
+
+    The ID is "between" if it was sent between turns.
+    """
     audio = ((at_ns, event["event_id"]) for at_ns, event in played.sent if event["type"].endswith("append"))
     return [(at_ns, "between" if event_id == "between-turns" else event_id) for at_ns, event_id in audio]
 
@@ -222,7 +234,7 @@ def test_a_reply_to_partial_speech_that_never_ends_is_abandoned_after_next_delta
 
 @pytest.mark.parametrize("clock", [False, True])
 def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(clock: bool) -> None:
-    """Each noise gets an answer, and the next noise interrupts this answer."""
+    """Each noise gets a reply, and the next noise interrupts this reply."""
     after, cancelled = hearing(2), {"type": "cancelled", "reason": "turn_detected"}
     for number in range(40):
         began_ms, name, answer = 700 + 2_500 * number, f"n{number}", f"rn{number}"
@@ -285,7 +297,10 @@ def test_every_turn_has_an_outcome_if_the_run_ends_at_any_moment(at_ms: int, det
 
 
 class Full(GuardedTransport):
-    """A transport that accepts `takes` − 1 chunks at once. The next one is sent 7 ms after its offer, or never."""
+    """A transport that accepts `takes` − 1 chunks immediately.
+
+    The next chunk is sent 7 ms after it was offered. If `goes`, the connection breaks instead.
+    """
 
     def __init__(self, service: Service, takes: int, *, goes: bool = False) -> None:
         super().__init__(service)
@@ -340,7 +355,7 @@ def test_a_connection_that_closes_while_a_chunk_is_sent_ends_the_session() -> No
 
 @pytest.mark.parametrize("abandoned", [False, True])
 def test_a_finished_session_leaves_no_reference_cycles(abandoned: bool) -> None:
-    """A garbage collection that has to find such cycles would delay all sessions of the process."""
+    """A garbage collection that finds reference cycles of a session would delay all sessions of the process."""
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
     session = seated(script, transport)[0]

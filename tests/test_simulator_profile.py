@@ -1,4 +1,4 @@
-"""A run can be converted to a profile of the simulator with the delays that it measured."""
+"""The conversion of a run to a profile of the simulator. The profile has the delays that the run measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rtbench init`: the files that it writes are valid without changes, and the user's files are never overwritten."""
+"""`rtbench init`: the files that it writes are valid without a change, and it never overwrites a user's file."""
 
 from __future__ import annotations
 

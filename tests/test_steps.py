@@ -1,4 +1,7 @@
-"""A new type of step needs only a class in the table of step types and an entry in the table of handlers."""
+"""New types of steps.
+
+A new type needs only a class in the table of step types and an entry in the table of handlers.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ TALK = "steps:\n  - text: One\n  - clap: 0.1\n  - text: Two\n"
 
 @dataclass(frozen=True)
 class Clap(Step):
-    """A step in which the caller claps this many seconds after the end of the previous turn."""
+    """A step in which the caller claps. `clap` is the time in seconds since the end of the previous turn."""
 
     verb: ClassVar = "clap"
 
@@ -41,7 +44,7 @@ class Clap(Step):
 
 @dataclass(frozen=True)
 class ClapWithin(Clap):
-    """A step in which the caller claps this many seconds after the input of the previous turn was sent."""
+    """A step in which the caller claps. `clap` is the time in seconds since the input of the previous turn was sent."""
 
     @property
     def within_turn(self) -> bool:
@@ -50,7 +53,7 @@ class ClapWithin(Clap):
 
 @pytest.fixture
 def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Register a handler for claps. Return the instants of the claps on the session's clock."""
+    """Register a handler for claps. Return a list of the instants of the claps on the clock of the session."""
     heard_ns: list[int] = []
 
     def clap(session: Session, step: Any) -> None:
@@ -63,7 +66,7 @@ def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, text: str = TALK) -> Path:
-    """Write a script with claps of this type, and register the type with the reader of scripts."""
+    """Write a script that contains claps of the type `kind`. Register this type with the reader of scripts."""
     monkeypatch.setitem(kinds.STEP_TABLES, "clap", kinds.step_table(kind))
     path = folder / "talk.yaml"
     path.write_text(text)

@@ -1,7 +1,8 @@
-"""A process that is suspended when a timeout ends reads the received data before it decides on an outcome.
+"""A process that is suspended when a timeout ends. It reads the received data before it decides on an outcome.
 
 If the arrival of a message is unknown, the outcome is not a timeout of the service. The session uses a real connection.
-From the request on, the process is busy, as if suspended by SIGSTOP, until a thread has sent the service's messages.
+After it has sent the request, the process is busy, as if it were suspended by SIGSTOP. It continues when a thread has
+sent the messages of the service.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 @pytest.fixture(scope="module", autouse=True)
 def stamping() -> None:
-    """Wait until the kernel timestamps packets, because it enables timestamps with a delay."""
+    """Wait until the kernel timestamps packets. It enables timestamps only after a delay."""
     while not kernel_timestamps(GUARD_S):
         pass
 
 
 class HeldUp(Listening):
-    """A listener that blocks the process after the turn's request was sent."""
+    """A listener that blocks the process after the session has sent the request of the turn."""
 
     def __init__(self, hold_up: Callable[[], None]) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class HeldUp(Listening):
 
 
 Said = Sequence[bytes] | Close | None
-"""Messages, a close frame, or the end of the stream without a close frame (None)."""
+"""Messages that the peer sends, a close frame, or None for the end of the stream without a close frame."""
 
 
 def send_all_messages(peer: Peer, messages: Said) -> None:
@@ -76,7 +77,7 @@ def played(
 ) -> tuple[SessionObservation, TurnObservation]:
     """Run a session whose process is blocked until its service has sent `early` and then `late`.
 
-    The timeout of the first delta ends after `early` and before `late`, however long the sends take.
+    The timeout of the first delta ends after `early` was sent and before `late` is sent, however long the sends take.
     """
     with connected_websocket(tls, certificate) as (transport, peer):
 
@@ -112,7 +113,7 @@ def test_a_reply_that_arrived_in_time_counts_even_if_it_is_read_late(
 def test_a_reply_that_may_have_arrived_in_time_is_not_a_timeout(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """Data that are read together have only one kernel timestamp, which is that of the last packet."""
+    """If data are read together, they have only one kernel timestamp, which is that of the last packet."""
     session, turn = played(certificate, [created("r1"), delta(GA, "audio", "r1")], [done("r1")], tls=tls)
 
     assert (session.outcome, turn.outcome) == ("ok", STARVED)
@@ -141,7 +142,7 @@ def test_a_reply_that_certainly_arrived_too_late_is_a_timeout(
 def test_a_connection_end_that_may_have_been_in_time_has_its_own_outcome(
     early: Said, late: Said, outcome: str, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """The service has failed in either order."""
+    """The close frame and the end of the stream may come in either order. In both cases the service has failed."""
     session, turn = played(certificate, early, late)
 
     assert (session.outcome, turn.outcome) == (outcome, outcome)

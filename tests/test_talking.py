@@ -1,9 +1,8 @@
-"""Complete conversations with the simulator's own behaviour, without a network.
+"""Complete conversations with the behaviour of the simulator, without a network.
 
-Each value is compared with the ground truth.
-
-Client and service share one virtual clock, and messages arrive without delay. The ground truth consists of all that the
-simulator sent, all that the session sent, the times of both, and the samples of the reply.
+Each measured value is compared with the ground truth. The client and the service share one virtual clock, and messages
+arrive without a delay. The ground truth contains all that the simulator sent, all that the session sent, the instants
+of both, and the samples of the reply.
 """
 
 from __future__ import annotations
@@ -105,7 +104,10 @@ LOUD = 3_000
 
 
 def sound(*lengths_ms: float, level: int = LOUD, seed: int = 1) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Return samples with silence, speech, silence, … of these lengths. All speech has the same amplitude."""
+    """Return samples that are silence and speech in turn. The first length is that of a silence.
+
+    All speech has the same amplitude.
+    """
     signs = np.random.default_rng(seed).choice([-level, level], round(RATE_HZ * sum(lengths_ms) / 1_000))
     edges = [0, *(round(RATE_HZ * ms / 1_000) for ms in accumulate(lengths_ms))]
     for begin, end in list(pairwise(edges))[::2]:
@@ -118,7 +120,7 @@ def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
 
 
 def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> AudioTurn:
-    """Return a voice turn with the samples of `sound`."""
+    """Return a voice turn whose recording consists of the samples of `sound`."""
     return AudioTurn((recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced)
 
 
@@ -127,7 +129,10 @@ REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700
 
 
 class Simulator:
-    """A `LivePeer` with the behaviour of one simulated session. It records messages in `heard` and `said`."""
+    """A `LivePeer` with the behaviour of one simulated session. It records the messages that it received and sent.
+
+    `heard` contains the received messages, and `said` contains the sent ones.
+    """
 
     def __init__(
         self,
@@ -159,7 +164,7 @@ class Simulator:
 
 
 class PatientTransport(LiveTransport):
-    """A transport that fails if a session waits more often, or longer, than any session should."""
+    """A transport that fails if a session waits more often or longer than any correct session does."""
 
     WAITS, NS = 20_000, 600 * S
     waits = 0
@@ -187,7 +192,7 @@ class Talked:
 
 
 def over_reply(turn: AudioTurn, cue: InterruptTrigger, *, verify: bool = False) -> InterruptStep:
-    """Return a step that speaks the recording of this turn during the reply to the previous turn."""
+    """Return an interruption step. The caller speaks the recording of `turn` during the reply to the previous turn."""
     return InterruptStep(
         InterruptSettings(audio=turn.audio, cue=cue, verify_truncation=verify), name=turn.name, chunk_ms=turn.chunk_ms
     )
@@ -196,7 +201,10 @@ def over_reply(turn: AudioTurn, cue: InterruptTrigger, *, verify: bool = False) 
 def build_script(*steps: Step, dialect: Dialect = GA, limits: Timeouts | None = None,
                  background: BackgroundNoise | None = None, history: int = 0, pipelined: bool = False,
                  **session: Any) -> PreparedScript:  # fmt: skip
-    """Return a prepared script. `history` is the number of earlier messages."""
+    """Return a prepared script.
+
+    `history` is the number of messages that the conversation contains before the first turn.
+    """
     wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
     before = tuple(build_message(f"Word {number}") for number in range(history))
     script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, timeouts=limits or Timeouts(),
@@ -242,7 +250,10 @@ NAMES = {
     "response.audio_transcript.done": "transcript_done",
     "response.done": "response_done",
 }
-"""For each event type (in the preview spelling), the name of the instant of its first occurrence in a response."""
+"""The name of an instant for each event type, in the preview spelling.
+
+The instant is that of the first event of this type in a response.
+"""
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 METRICS = {
     "ttfa": ("measured_from", "first_audio"),
@@ -260,13 +271,14 @@ METRICS = {
     "input_transcript_total": ("speech_end", "input_transcribed"),
 }
 Exact = Any
-"""`Fraction | int`. mypy can neither subtract nor order this type."""
+"""`Fraction | int`, written as Any because mypy can neither subtract nor order this type."""
 
 
 class Truth:
-    """The ground truth of a conversation in which every turn got one reply, in order.
+    """The ground truth of a conversation in which every turn got one reply, in the order of the turns.
 
-    `edges` holds, by the number of a voice turn, its first sample of speech and the sample after the last.
+    `edges` contains two samples of each voice turn: the first sample of speech, and the sample after the last one. The
+    key is the number of the turn.
     """
 
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
@@ -279,7 +291,7 @@ class Truth:
         self._appends = [each for each in self._heard if each[1]["type"] == "input_audio_buffer.append"]
 
     def instants(self, number: int) -> dict[str, Exact]:
-        """Return every instant of a turn that occurred."""
+        """Return all instants of a turn that have occurred."""
         turn = self._turns[number - 1]
         came: dict[str, Exact] = {}
         for sent in self._answer(number):
@@ -314,7 +326,7 @@ class Truth:
         return came
 
     def words(self, number: int) -> tuple[str, str]:
-        """Return two texts of a turn: the text of the service's reply, and the service's transcript of the caller."""
+        """Return the text of the reply of a turn, and the transcript that the service made of the caller's speech."""
         said = [
             decoded(sent.body) for sent in self._answer(number) if sent.type.endswith(("text.done", "transcript.done"))
         ]
@@ -324,10 +336,10 @@ class Truth:
         return said[0].get("text") or said[0]["transcript"], understood
 
     def microphone(self, number: int, samples: int) -> Fraction:
-        """Return the instant at which a microphone had recorded this number of samples of a turn's recording.
+        """Return the instant at which a microphone had recorded the first `samples` samples of a turn's recording.
 
-        There are 24,000 samples per second. The instant is computed from the bytes that the service received and from
-        their arrivals.
+        A recording has 24,000 samples per second. The instant is computed from the bytes that the service received, and
+        from the instants at which they arrived.
         """
         begin = [event["event_id"] for _, event in self._appends].index(f"turn-{number}-append-1")
         wanted_s, recorded_s = Fraction(samples, RATE_HZ), Fraction(0)
@@ -338,17 +350,20 @@ class Truth:
         raise AssertionError("the recording was not sent to its end")
 
     def _deltas(self, number: int) -> list[tuple[int, bytes]]:
-        """Return the audio of a turn's reply with the instants at which it was sent."""
+        """Return (instant, audio) of each audio delta of a turn's reply.
+
+        The instant is the one at which it was sent.
+        """
         return [(sent.due_ns, base64.b64decode(decoded(sent.body)["delta"])) for sent in self._answer(number)
                 if sent.audio_bytes]  # fmt: skip
 
     def _played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
-        """Return (instant of playback of the reply's first audible sample, ns of stalls in the reply, number of
-        stalls).
+        """Return three values of the playback of a reply.
 
-        Each delta requires a minimum start of playback: its arrival minus the duration of all earlier audio. The jitter
-        buffer requires one, too. The playback time of a sample follows from the latest of these starts, up to the
-        sample's own delta.
+        They are the instant at which the first audible sample is played, the ns of stalls, and the number of stalls.
+        Each delta gives an earliest start of the playback: its arrival minus the duration of all earlier audio. The
+        jitter buffer gives another one. A sample is played as if the playback had begun at the latest of these starts,
+        up to that of the sample's own delta.
         """
         deltas, rate = self.deltas(number), self._spoken_as.rate_hz
         samples = [self._spoken_as.decode(data).astype(int) for _, data in deltas]
@@ -361,7 +376,7 @@ class Truth:
         return heard_ns, begun[-1] - begun[0], sum(after > before for before, after in pairwise(begun))
 
     def ends_ns(self, number: int) -> Fraction:
-        """Return when the last sample of a turn's reply has been played."""
+        """Return the instant at which the last sample of a turn's reply has been played."""
         deltas = self.deltas(number)
         _, stalled_ns, _ = self.played(number)
         samples = sum(len(self._spoken_as.decode(data)) for _, data in deltas)
@@ -374,7 +389,7 @@ def decoded(data: bytes) -> dict[str, Any]:
 
 
 def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
-    """Check every value of every turn: instants to the ns, durations to 2 ns."""
+    """Check all values of all turns. Instants must agree to the ns, and durations to 2 ns."""
     truth = Truth(talk, edges)
     for turn in talk.turns:
         instants = truth.instants(turn.turn)
@@ -415,7 +430,10 @@ def truth_of_the_start(talk: Talked) -> dict[str, int]:
 
 
 def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> Exact:
-    """Return the time from dialling to the first audible sample, minus the caller's own time in the ready session."""
+    """Return the time from dialling until the first audible sample of the first answer.
+
+    The time that the caller used after the session was ready is subtracted.
+    """
     instants = Truth(talk, edges).instants(1)
     ready_ns = next(sent.due_ns for sent in talk.simulator.said if sent.type == "session.updated")
     origin_ns = instants["request_sent"] if "request_sent" in instants else instants["speech_end"]
@@ -425,7 +443,7 @@ def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]
 # Metrics.
 
 SPEECH = (30, 700)
-"""The silence and speech of a turn in ms, without a pause that a VAD could take for the end."""
+"""The lengths in ms of the silence and of the speech of a turn. It has no pause that a VAD could take for the end."""
 EDGES = (30 * 24, 730 * 24)
 VAD = TurnDetection(silence_duration_ms=400)
 WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
@@ -501,7 +519,7 @@ def check_all_metrics(way: str, speed: float, format: AudioFormatName | None, di
 
 
 def edge_in_ms(talk: Talked) -> Fraction:
-    """Return the end of speech that the session measured, in ms after the true start of the recording."""
+    """Return the end of speech that the session measured, in ms after the ground truth of the recording's start."""
     end_ns = talk.turns[0].instants["speech_end"]
     return (end_ns - Truth(talk, {}).microphone(1, 0)) / MS
 
@@ -530,7 +548,7 @@ def test_background_noise_does_not_move_the_end_of_speech() -> None:
 # A VAD that mistakes a pause for the end.
 
 HALTING = (30, 500, 600, 500)
-"""The lengths of silence, speech, a pause and speech, in ms."""
+"""The lengths in ms of a silence, speech, a pause, and speech again."""
 
 
 def test_a_reply_to_a_pause_that_is_cancelled_fails_only_its_turn() -> None:
@@ -563,7 +581,7 @@ def test_a_pause_causes_no_request_if_the_client_requests_responses() -> None:
 
 
 class Distant(Simulator):
-    """A simulator with a one-way network delay of `away_ns` in both directions."""
+    """A simulator behind a network. Each message takes `away_ns` in each direction."""
 
     def __init__(self, dialect: Dialect, profile: Profile, seed: int, away_ns: int) -> None:
         super().__init__(dialect, profile, seed)
@@ -647,12 +665,15 @@ def test_the_delay_of_idle_prompts_equals_the_ground_truth(speed: float) -> None
 Trouble = str | int | bytes | CloseInfo
 """A fault of an event.
 
-The event is dropped (`lost`), sent `twice`, delayed (a number of ns), or preceded by other data.
+The event is not sent (`lost`), is sent `twice`, is delayed by a number of ns, or follows other data.
 """
 
 
 class Troubled(Simulator):
-    """A simulator with faults at the events that have these numbers. If `endless`, it never sends `response.done`."""
+    """A simulator with faults. The key in `troubles` is the number of the event that has the fault.
+
+    If `endless`, the simulator never sends `response.done`.
+    """
 
     def __init__(
         self, dialect: Dialect, profile: Profile, seed: int, troubles: Mapping[int, Trouble], *, endless: bool = False
@@ -732,14 +753,14 @@ LIMITS = st.builds(Timeouts, end_of_turn=st.sampled_from([0.5, 3]), first_delta=
 
 
 def sayable(steps: list[Step], dialect: Dialect) -> bool:
-    """Return whether a dialect supports all of these steps."""
+    """Return whether the dialect supports all of these steps."""
     return dialect.missing_features.keys().isdisjoint(feature for step in steps for feature in step.features())
 
 
 def playable(steps: list[Step]) -> list[Step]:
-    """Return the steps that can be played.
+    """Return the steps of a list that can be run.
 
-    A step that belongs within a turn is omitted if it does not follow a turn.
+    Leave out each step that belongs within a turn but does not follow a turn.
     """
     kept: list[Step] = []
     for step in steps:
@@ -760,7 +781,7 @@ UNASKED = [
     committed("item_x"), speech_started("item_x", audio_start_ms=900), speech_stopped("item_x", audio_end_ms=1_500),
     transcribed("item_x"),
 ]  # fmt: skip
-"""Messages that a service may send at any time."""
+"""Messages that a service may send at any time without a request."""
 CLOSURES = [CloseInfo(code, reason, 0) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")]
 TROUBLES: st.SearchStrategy[Mapping[int, Trouble]] = st.dictionaries(
     st.integers(2, 90),
@@ -783,9 +804,9 @@ CALLS = st.builds(
 
 @dataclass
 class Conversation:
-    """A conversation before its start. `ends_ns` is the time at which the run ends.
+    """A conversation that has not started.
 
-    `responses` is the number of responses that the budget allows.
+    `ends_ns` is the time at which the run ends. `responses` is the number of responses for which the budget is enough.
     """
 
     script: PreparedScript
@@ -796,7 +817,7 @@ class Conversation:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> Conversation:
-    """Return a conversation with steps of any type and a service with arbitrary faults."""
+    """Draw a conversation that has steps of any type, and whose service has any faults."""
     dialect, detection = draw(st.sampled_from(FIRST_OF_FAMILIES)), draw(DETECTIONS)
     within = [INTERRUPTIONS, INTERRUPTIONS, IN_SILENCE] if detection else []
     kinds = st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, UNTRACKED_STEPS, *within)

@@ -1,7 +1,7 @@
-"""A dialect that has nothing in common with the shipped ones: one object suffices to run and measure a session.
+"""A dialect that has nothing in common with the shipped dialects. One object is enough to run and measure its sessions.
 
-The dialect resembles a walkie-talkie. The service sends no greeting. A message has one key, which is its name, and no
-IDs. One message may have several meanings. Audio has 16,000 samples per second.
+The dialect resembles a walkie-talkie. The service sends no greeting. A client message has one key, which is its name.
+There are no IDs. One message of the service may have several meanings. Audio has 16,000 samples per second.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.memory_transport import MemoryTransport, PeerAnswer
 EMPTY = msgspec.Raw()
 RATE_HZ = 16_000
 PONG = b'{"pong": 1}'
-"""A message without information."""
+"""A message that contains no information."""
 
 
 class _Wire(msgspec.Struct):
@@ -134,7 +134,10 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def station(message: bytes) -> Iterable[PeerAnswer]:
-    """Yield the answers of a service that confirms settings after 30 ms and answers a request within 250 ms."""
+    """Yield the answers of a service to a message.
+
+    It confirms settings after 30 ms, and begins an answer after 250 ms.
+    """
     match [*msgspec.json.decode(message)]:
         case ["tune"]:
             yield 30 * MS, b'{"ready": true}'
@@ -154,7 +157,7 @@ def walked(*steps: Step, **session: Any) -> CompiledScript:
 
 
 def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
-    """Run a session over a transport without a network, and log it to a file."""
+    """Run a session over a transport without a network, and write its event log to `path`."""
     script, transport, listening = walked(*steps).prepare_session(0, 0), MemoryTransport(station), Listening()
     log = EventLog(path, hide=str, record_audio=False)
     facts = about("run", RowContext("s", "here", "talk", script.name), script)

@@ -1,4 +1,4 @@
-"""`rtbench validate` reports every mistake in a file, with its position."""
+"""`rtbench validate`, which reports every error in a file with its position."""
 
 from __future__ import annotations
 

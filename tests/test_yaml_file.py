@@ -1,4 +1,4 @@
-"""One reader for all YAML files of a user: a mistake has the same message, with its position, in every type of file."""
+"""The reader of all YAML files of a user. An error has the same message, with its position, in every type of file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def value_of(folder: Path, text: str) -> LocatedValue:
 
 
 def content_of(value: LocatedValue) -> object:
-    """Return the content of a value, recursively."""
+    """Return the content of a value. The content of its inner values is included."""
     content = value.content()
     if isinstance(content, dict):
         return {name: content_of(inner) for name, inner in content.items()}

@@ -1,1 +1,4 @@
-"""The checks of everything between this machine and a measured turn, in order. A failed check names its remedy."""
+"""The checks of everything that a measured turn needs, from this machine to the service.
+
+A failed check states its remedy.
+"""

@@ -1,8 +1,8 @@
 """The diagnosis of a refusal, or of a session that failed. Pure.
 
 The input is an outcome and the service's messages; the output is a remedy. docs/troubleshooting.md, "Messages and what
-to do", lists the messages for users. If a service is called in the wrong dialect, its error messages reveal this, and
-so does the form in which it describes a session.
+to do", lists the messages for users. A wrong dialect is recognized in two ways: by the service's error messages, and by
+the form in which the service describes a session.
 
 A `CheckFinding` is the result of one check, in plain data, with its remedy.
 """
@@ -53,7 +53,7 @@ class CheckFinding:
 
 
 class CheckedTarget(msgspec.Struct, frozen=True):
-    """A target, with the findings about it."""
+    """A target and the findings about it."""
 
     name: str
     url: str
@@ -72,7 +72,7 @@ class DoctorDocument(msgspec.Struct, frozen=True):
 
 
 def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFinding:
-    """Return a finding. If `good` is True, the check passes; otherwise, the finding is a warning with the remedy."""
+    """Return a finding. If `good` is True, the check passes. Otherwise the finding is a warning with the remedy."""
     return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
 
 
@@ -81,7 +81,10 @@ def any_failed(findings: Iterable[CheckFinding]) -> bool:
 
 
 def printable_finding(finding: CheckFinding, hide: Callable[[str], str] = str) -> CheckFinding:
-    """Return the finding without secrets and terminal control sequences, which a service's message may contain."""
+    """Return the finding without secrets and without terminal control sequences.
+
+    A service's message may contain both. `hide` removes secrets from a text.
+    """
     message, remedy = (escape_control(hide(text)) for text in (finding.message, finding.remedy))
     return replace(finding, message=message, remedy=remedy)
 
@@ -100,25 +103,25 @@ OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
     PREVIEW: ("modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription",
               "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
 }  # fmt: skip
-"""For each dialect, the top-level keys of a `session` or `response` that the other dialect does not have."""
+"""For each dialect, the top-level keys of a request's `session` or `response` that only this dialect has."""
 OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
     GA: ("output_modalities", "audio"),
     PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
 }
-"""For each dialect, the top-level keys that only this dialect has in the `session` object of a service."""
+"""For each dialect, the top-level keys of a service's `session` object that only this dialect has."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
-"""The session object of a service that has not described its session."""
+"""The session object if the service has not described its session."""
 OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
-"""The outcomes that a wrong dialect never causes, without the text after their colon."""
+"""The outcomes that a wrong dialect never causes. The text after the colon of an outcome is left out."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a target's "
     f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {AZURE_PREVIEW}",
     PREVIEW: "the service uses the preview dialect: use --dialect preview. This tool uses GA if --dialect or a "
     f"target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for other paths than {AZURE_PREVIEW}",
 }
-"""The remedies for a wrong dialect, by the dialect that the service uses."""
+"""The remedies if the client uses the wrong dialect, by the dialect that the service uses."""
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
-"""The other dialect with the same addresses, for each dialect that is easily confused."""
+"""For each dialect, the dialect with which it is easily confused, because both have the same addresses."""
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
@@ -128,13 +131,13 @@ _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication",
 
 
 def shape_of(session: Mapping[str, Any]) -> Dialect | None:
-    """Return the dialect to which the form of a service's session belongs; None if the form fits both, or neither."""
+    """Return the dialect in which a service described its session; None if the form fits both dialects, or neither."""
     shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
     return shapes[0] if len(shapes) == 1 else None
 
 
 def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
-    """Return the remedy if the wrong dialect caused the outcome; otherwise "".
+    """Return the remedy if the client's wrong dialect caused the outcome; otherwise "".
 
     `message` is the service's text. `dialect` is the dialect that the client used. `greeting` is the session object in
     `session.created`.
@@ -170,20 +173,20 @@ OF_AGENTS = {
 }
 """The remedies for outcomes of a call with an agent."""
 RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
-"""The outcomes whose detail states what was received. The remedy for such an outcome depends on this detail."""
+"""The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
 SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
-"""A mapping from outcomes to other outcomes that have the same remedy."""
+"""For some outcomes, another outcome that has the same remedy."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The response to a request that failed.
+    """A service's refusal of a session or turn.
 
     `outcome` is the outcome of the session or turn. `message` is the service's text, with its error code. `wait_s` is
-    the time that the service asks the client to wait; None if it does not ask. `claims` are the public claims of the
-    token that the client sent. `greeting` is the session object that the service sent first.
+    the wait that the service requests, in seconds; None if it requests no wait. `claims` are the public claims of the
+    token that the client sent. `greeting` is the session object in `session.created`.
     """
 
     outcome: str
@@ -300,10 +303,10 @@ def signed_by(target: Target) -> Signed:
 
 
 def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
-    """Return the first known remedy for the end of a session or of one of its turns; "" if none is known.
+    """Return the first known remedy for a failed session or one of its turns; "" if no remedy is known.
 
-    If there is no target, as for a log, only the remedy for a wrong dialect is possible. All other remedies depend on
-    the target and on the way in which the client called it.
+    If `target` is None, as for a log, only the remedy for a wrong dialect can be found. All other remedies depend on
+    the target and on how the client called it.
     """
     greetings = (
         p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED
@@ -321,5 +324,5 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
 
 
 def remedy_of_agents(outcome: str, detail: str) -> str:
-    """Return the remedy for the end of a call with an agent; "" if agents have no remedy of their own."""
+    """Return the remedy for an outcome of a call with an agent; "" if there is no remedy that is specific to agents."""
     return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, detail) if outcome in RECEIVED else "")

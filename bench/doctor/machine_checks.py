@@ -1,6 +1,6 @@
 """The checks of this machine's capacity, of its clocks and timestamps, and of the network path to a service.
 
-The checks of the path are, in order: the proxy, the name, the addresses, TLS and the certificate. They send no request
+The network path is checked step by step: proxy, name lookup, addresses, TLS, certificate. These checks send no request
 to the service.
 """
 
@@ -37,7 +37,8 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64
-"""The number of files that a process opens besides its sessions: libraries, logs, Locust's own connections."""
+"""The number of files that a process opens in addition to its sessions, for libraries, logs, and Locust's connections.
+"""
 COARSE_S = 1e-5
 STEP_MS, WATCHED_S = 5.0, 0.25
 SHOWN_MS = 0.01
@@ -47,7 +48,7 @@ TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def check_machine() -> Iterator[CheckFinding]:
-    """Yield every finding about this machine."""
+    """Yield the findings about this machine, one for each check."""
     yield installation(compiled=COMPILED)
     yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield local_ports(*_port_range())
@@ -59,9 +60,9 @@ def check_machine() -> Iterator[CheckFinding]:
 
 
 def installation(*, compiled: bool) -> CheckFinding:
-    """Report the installed version.
+    """Report the installed version. Warn if the compiled parts are missing.
 
-    `compiled` is True if the installation has the parts in C, which lower the CPU cost of events.
+    `compiled` is True if the installation has the compiled parts (in C), which lower the CPU cost per event.
     """
     message = f"rtbench {tool_version()} on Python {platform.python_version()}"
     message += (
@@ -72,9 +73,9 @@ def installation(*, compiled: bool) -> CheckFinding:
 
 
 def open_files(soft: int, hard: int) -> CheckFinding:
-    """Check the limit on open files; each session needs one file.
+    """Check the limit on open files. Each session needs one file.
 
-    `soft` and `hard` are the two values of RLIMIT_NOFILE; negative if there is no limit.
+    `soft` and `hard` are the two values of RLIMIT_NOFILE. A negative value means that there is no limit.
     """
     if soft < 0:
         return CheckFinding("open files", "pass", "no limit")
@@ -85,9 +86,10 @@ def open_files(soft: int, hard: int) -> CheckFinding:
 
 
 def local_ports(first: int, last: int, used: int) -> CheckFinding:
-    """Check the number of local ports. Each connection to an address needs one port.
+    """Check the number of free local ports. Each connection to the same address needs one port.
 
-    `first` and `last` are the range of ports; both are 0 if the range is unknown.
+    `first` and `last` are the first and last port of the range; both are 0 if the range is unknown. `used` is the
+    number of ports in use.
     """
     if not last:
         return CheckFinding("local ports", "skipped", "the port range is unknown on this system")
@@ -98,7 +100,7 @@ def local_ports(first: int, last: int, used: int) -> CheckFinding:
 
 
 def timestamps() -> CheckFinding:
-    """Check whether the kernel adds timestamps to received data. If not, report which timestamps are used instead."""
+    """Check whether the kernel timestamps received data. If it does not, report which timestamps are used instead."""
     try:
         has_timestamps = kernel_timestamps(LIMIT_S)
     except (OSError, ConnectError) as error:
@@ -124,7 +126,7 @@ def processors(cpus: int, load: float) -> CheckFinding:
 def priority(available: Priority) -> CheckFinding:
     """Report whether the option `--priority` of a run has an effect on this machine.
 
-    If the option has no effect, that is no defect of the machine.
+    If it has no effect, the check is skipped and does not fail, because this is no defect of the machine.
     """
     if not available.hindrance:
         return CheckFinding("priority", "pass", f"available: a run with `--priority` has niceness {available.niceness}")
@@ -134,7 +136,7 @@ def priority(available: Priority) -> CheckFinding:
 
 
 def wall_clock() -> CheckFinding:
-    """Check whether the wall clock is stepped during the check."""
+    """Watch the wall clock for a moment. Warn if it moves against the monotonic clock."""
     monotonic_start_ns, wall_start_ns = now_with_realtime()
     time.sleep(WATCHED_S)
     monotonic_end_ns, wall_end_ns = now_with_realtime()
@@ -150,9 +152,9 @@ def judged_wall_clock(moved_ms: float) -> CheckFinding:
 
 
 def _port_range() -> tuple[int, int, int]:
-    """Return the first local port, the last one, and the number of ports in use.
+    """Return the first local port, the last local port, and the number of ports in use; zeros if the range is unknown.
 
-    The second column of the kernel's tables is ADDRESS:PORT in hexadecimal.
+    In the kernel's tables of connections, the second column is ADDRESS:PORT in hexadecimal.
     """
     try:
         first, last = map(int, PORT_RANGE.read_text().split())
@@ -173,7 +175,7 @@ NAMES_SHOWN = 3
 
 
 def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
-    """Yield the findings about the network path, from the proxy to TLS. Steps after a failed step are skipped."""
+    """Yield the findings about the network path, from the proxy to TLS. After a failed step, skip the later ones."""
     path = target.network_path
     if path.proxy is not None:
         yield (proxied := _proxied(target, path.proxy, limits))
@@ -197,7 +199,7 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
 
 
 def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[CheckFinding, list[Any]]:
-    """Return a finding about the duration of the name lookup, and the addresses of the name."""
+    """Look up a name. Return a finding about the lookup and its duration, and the addresses of the name."""
     try:
         addresses, start_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
@@ -221,7 +223,7 @@ def _try_route(address: Any, limits: Timeouts, target: Target) -> CheckFinding:
 
 
 def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
-    """Check the proxy, and then the tunnel through it. If the proxy is unreachable, the tunnel is not checked."""
+    """Check the proxy, and then the tunnel through it. If the proxy is unreachable, skip the tunnel."""
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
@@ -252,7 +254,7 @@ def _clock_lag(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[C
 
 
 def secured(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
-    """Yield the TLS version, the cipher and the certificate. A certificate that is not trusted is described, too."""
+    """Yield findings about TLS: version and cipher, and the certificate. An untrusted certificate is described, too."""
     path = target.network_path
     try:
         context = tls_context(path.ca, path.client_cert, path.client_key)
@@ -270,7 +272,7 @@ def secured(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
 
 
 def _days_left(certificate: x509.Certificate) -> float:
-    """Return the days until a certificate expires; negative if it has expired."""
+    """Return the number of days until a certificate expires; negative if it has expired."""
     return (certificate.not_valid_after_utc.timestamp() - utc_ns() / NS_PER_S) / DAY_S
 
 
@@ -288,9 +290,9 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFinding:
-    """Report a failed connection, with the remedy of the error if it has one.
+    """Return the finding about a failed TLS connection, with the remedy that the error contains, if any.
 
-    If the certificate is not trusted, describe it.
+    If the certificate is not trusted, the finding describes the certificate.
     """
     problem, _, remedy = error.detail.partition("; ")
     certificate_text = ""
@@ -307,7 +309,11 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFin
 
 
 def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:
-    """Connect with TLS. Return a text with version, cipher and duration, and the certificate. Raise ConnectError."""
+    """Connect with TLS. Return (description, certificate). Raise ConnectError.
+
+    The description is a text with the TLS version, the cipher and the duration of the handshake. The certificate is
+    None if the server sends none.
+    """
     tcp = open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
     try:
         start_ns = monotonic_ns()

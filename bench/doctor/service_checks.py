@@ -1,4 +1,7 @@
-"""The checks of a target in order, from its configuration to a turn. One connection has upgrade, session and turn."""
+"""The checks of a target, step by step, from its configuration to a turn.
+
+The upgrade, the session and the turn use the same connection.
+"""
 
 from __future__ import annotations
 
@@ -55,18 +58,21 @@ SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
 INFORMING = ("no key is set: signs in", "through the proxy")
-"""The prefixes of notices that only inform, and so are not shown as warnings."""
+"""Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
-    """Yield the findings of one target, from its configuration to a turn. They contain no secrets."""
+    """Yield the findings about a target, from its configuration to a turn. They contain no secrets.
+
+    `prices` are the prices by model. If `with_turn` is False, no turn is run, because a turn costs money.
+    """
     return _harmless(target, lambda keyring: _examine_target(target, keyring, prices, with_turn=with_turn))
 
 
 def examine_offline(target: Target) -> Iterator[CheckFinding]:
-    """Yield the findings about one target for which no network is needed. They contain no secrets."""
+    """Yield the findings about a target that need no network. They contain no secrets."""
 
     def check(keyring: Keyring) -> Iterator[CheckFinding]:
         yield from configuration(target)
@@ -80,7 +86,10 @@ def examine_offline(target: Target) -> Iterator[CheckFinding]:
 
 
 def _harmless(target: Target, check: Callable[[Keyring], Iterator[CheckFinding]]) -> Iterator[CheckFinding]:
-    """Yield the findings of `check` without secrets and control sequences. `check` gets the target's keyring."""
+    """Yield the findings of `check`, but without secrets and control sequences.
+
+    `check` is called with a keyring for the target.
+    """
     keyring = Keyring([target])
     try:
         for finding in check(keyring):
@@ -112,7 +121,7 @@ def _examine_target(
 
 
 def configuration(target: Target) -> Iterator[CheckFinding]:
-    """Yield the target's address and dialect, and the notices about its configuration. The target is not called."""
+    """Yield findings about a target's configuration: address, dialect, and notices. Open no connection."""
     message = f"{target.public_url}, {target.dialect.name} dialect"
     if (known := SERVICES.get(target.service)) is not None:
         limit = "" if known.minutes is None else f", whose sessions last at most {known.minutes} minutes"
@@ -125,7 +134,7 @@ def configuration(target: Target) -> Iterator[CheckFinding]:
 
 
 def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
-    """Check the key. If the target uses Entra ID, fetch a token and check the token."""
+    """Check the credentials: that a key is set, or, if the target uses Entra ID, that a token can be fetched."""
     sign_in_kind = signed_by(target)
     if sign_in_kind == "nothing" and target.secrets:
         return CheckFinding("sign-in", "pass", VARIABLES_SENT)
@@ -160,7 +169,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
 
 
 class ProbeListener(SessionListener):
-    """The listener that stores the greeting, the rate limits and the turns of a session."""
+    """A listener that stores the greeting, the rate limits, the turns and the pace of the audio of a session."""
 
     def __init__(self) -> None:
         self.greeting: Mapping[str, Any] = {}
@@ -182,10 +191,10 @@ class ProbeListener(SessionListener):
 
 
 class ServiceProbe:
-    """One connection to a service.
+    """A check of a service on one connection.
 
     `prices` are the prices by model. `claims` are the public claims of the token that the client sends. `hide` is a
-    function that removes secrets from a text. `greets` is True if an agent is expected to speak first.
+    function that removes secrets from a text. `greets` is True if the agent is expected to speak first.
     """
 
     def __init__(
@@ -202,10 +211,10 @@ class ServiceProbe:
         self._script = _script(self._target, greets=greets)
         self._listener = ProbeListener()
         self.is_unanswered = False
-        """True if the agent did not greet, so that no question was put to it."""
+        """True if the agent did not greet. Then the caller has not spoken, and there is no answer to check."""
 
     def findings(self, *, with_turn: bool) -> Iterator[CheckFinding]:
-        """Connect, and yield each finding as soon as it is made."""
+        """Connect, run the checks, and yield each finding as soon as it is known."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
         if transport is None:
@@ -221,7 +230,7 @@ class ServiceProbe:
         yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 
     def answer_findings(self) -> Iterator[CheckFinding]:
-        """Yield the findings about the answer of an agent, if the caller speaks first."""
+        """Connect to an agent, speak first, and yield the findings about the agent's answer."""
         timeline, transport = self._connected(turns=1)
         if transport is None:
             yield self._refused("turn", timeline)
@@ -238,7 +247,7 @@ class ServiceProbe:
 
     @property
     def _reply_format(self) -> AudioFormat | None:
-        """The audio format of the replies; None if the dialect has only one format."""
+        """The audio format of the replies; None if the dialect has only one audio format."""
         return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
 
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
@@ -269,7 +278,7 @@ class ServiceProbe:
             yield self._turn(timeline, with_turn=with_turn)
 
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
-        """Yield the findings of a call with an agent that was expected to speak first."""
+        """Yield the findings about a call in which the agent was expected to speak first."""
         greeting, *others = *self._listener.turns[:2], None
         yield (first := check_spoken_greeting(greeting, observed))
         self.is_unanswered = first.result == "warning"
@@ -294,9 +303,9 @@ class ServiceProbe:
 
 
 def _script(target: Target, *, greets: bool) -> PreparedScript:
-    """Return a script with one turn.
+    """Return a script with one turn. The turn is text if the service accepts text; otherwise it is speech.
 
-    The turn is typed; if the service needs speech, it is spoken. If `greets`, the turn follows the agent's greeting.
+    If `greets` is True and the target is an agent, the turn follows the agent's greeting.
     """
     if target.dialect.takes_requests:
         return script_of(target, WORDS, target.session)

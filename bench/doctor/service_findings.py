@@ -1,6 +1,6 @@
-"""Findings from the data of a service: its headers, its greeting, its rate limits, and the price of a turn. Pure.
+"""Findings from the data that a service sends: headers, greeting, rate limits, and the tokens of a turn. Pure.
 
-In a call with an agent, the only available data is the audio.
+An agent sends only audio, so findings about a call with an agent are derived from its audio.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bench.validation import either
 MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0
 IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")
-"""The headers whose values the service's support team asks for."""
+"""The headers that identify a request. The service's support team asks for their values."""
 TOKENS = {kind: kind.replace("_", " ") for kind in ("text_in", "audio_in", "image_in", "text_out", "audio_out")}
 
 
@@ -53,11 +53,12 @@ def explain_refusal(
     redact: Callable[[str], str],
     greeting: Mapping[str, Any] = UNGREETED,
 ) -> CheckFinding:
-    """Return the finding about a session that did not open, with its remedy.
+    """Return the finding about a session that failed, with its remedy.
 
-    `claims` are the public claims of the token that was sent. `greeting` is the session object that the service sent
-    first. `redact` is a function that removes secrets from a text. If the service has truncated a secret, `redact`
-    detects it only at the end of the service's message.
+    `claims` are the public claims of the token that the client sent. `greeting` is the session object in
+    `session.created`. `redact` is a function that removes secrets from a text. If a service cuts its message within a
+    secret, `redact` detects the rest of the secret only at the end of the text. Therefore it is applied before anything
+    is added to the message.
     """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
     detail = redact(detail_text(observed.outcome, observed.detail))
@@ -69,7 +70,7 @@ def explain_refusal(
 def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> CheckFinding:
     """Return the finding about a turn that failed, or about a session that failed before its turn.
 
-    `remedy` is a function that returns the remedy for the text of the failure.
+    `remedy` is a function that returns the remedy. Its argument is the text of the failure.
     """
     detail = detail_text(observed.outcome, observed.detail)
     return CheckFinding(name, "fail", f"{observed.outcome}: {detail}" if detail else observed.outcome, remedy(detail))
@@ -99,17 +100,17 @@ def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETE
 
 
 def _ids(headers: Mapping[str, str]) -> str:
-    """Return the ids in the headers as text. If two headers have the same id, the text contains the id once."""
+    """Return the ids in the headers as text. If several headers contain the same id, the text contains the id once."""
     names = {headers[name]: name for name in reversed(IDS) if headers.get(name)}
     texts = [f"{name} {value}" for value, name in reversed(names.items())]
     return f"; {', '.join(texts)}" if texts else ""
 
 
 def service_clock(date: str | None, now_ns: int) -> CheckFinding:
-    """Compare this machine's wall clock with that of the service.
+    """Compare this machine's wall clock with the service's wall clock.
 
-    `date` is the header with the service's time, in whole seconds (RFC 9110 §6.6.1). `now_ns` is the time of this
-    machine.
+    `date` is the response's Date header, which contains the service's time in whole seconds (RFC 9110 §6.6.1); None if
+    there is no such header. `now_ns` is the time of this machine.
     """
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
@@ -133,7 +134,7 @@ def compression(headers: Mapping[str, str], *, requested: bool) -> CheckFinding:
 
 
 def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> CheckFinding:
-    """Report the model that answers, the maximum duration of the session, and the time until the greeting."""
+    """Report the model that answers, the maximum duration of the session, and the time until `session.created`."""
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
     expires = greeting.get("expires_at")
     if isinstance(expires, int | float) and expires > now_s:
@@ -144,9 +145,9 @@ def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, no
 
 
 def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[CheckFinding]:
-    """Yield the date on which the service retires the model that answers; a warning if the date is near.
+    """Yield the day on which the service retires the model that answers. If it is near, the finding is a warning.
 
-    `today` is the date in UTC.
+    `today` is the current day in UTC.
     """
     retirement = retirement_of(service, str(greeting.get("model") or ""))
     if retirement is None or is_simulated({}, greeting):
@@ -157,7 +158,7 @@ def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> 
 
 
 def in_other_dialect(greeting: Mapping[str, Any], dialect: Dialect) -> Iterator[CheckFinding]:
-    """Yield a warning if the form of the session belongs to another dialect than `dialect`, which the client used."""
+    """Yield a warning if the service described its session in another dialect than `dialect`, which the client uses."""
     shape = shape_of(greeting)
     if shape is not None and shape is SIBLINGS.get(dialect):
         message = f"session.created has the form of the {shape.name} dialect, but the target uses {dialect.name}"
@@ -170,9 +171,9 @@ def duration_text(seconds: float) -> str:
 
 
 def settings_in(session: Mapping[str, Any]) -> str:
-    """Return the session's settings that affect latency, as text.
+    """Return the settings of a session that affect latency, as text.
 
-    The settings are at the top level in preview, and nested in GA.
+    In the preview dialect, these settings are at the top level of the session object. In GA, they are nested.
     """
     audio = _part(session, "audio")
     input_settings, output_settings = _part(audio, "input"), _part(audio, "output")
@@ -202,7 +203,7 @@ def check_reply(
 ) -> CheckFinding:
     """Report the latency of the turn's first output, and the cost of the turn.
 
-    `greeting` is the session object that the service sent first.
+    `paid` is the model and prices of the turn. `greeting` is the session object in `session.created`.
     """
     if turn.outcome != "ok":
         wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
@@ -245,13 +246,19 @@ def check_rate_limits(limits: tuple[RateLimit, ...]) -> CheckFinding:
 
 
 AUDIBLE_S, MAX_RESPONSE_S = 12, 40
-"""The maximum time, in seconds, until a greeting or an answer is audible, and until it ends."""
+"""Two maximum times, in seconds, for a greeting or an answer of an agent.
+
+AUDIBLE_S is the time until it is audible. MAX_RESPONSE_S is the time until it ends.
+"""
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
-"""The ratios between the sample rates that are common in telephony and in models."""
+"""The ratios between the sample rates that are common in telephony and for models."""
 NEAR = 0.04
 PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
-"""The pause that separates two segments of audio, and the minimum duration of a segment to measure its pace."""
+"""PAUSE_NS is the shortest pause that separates two segments of audio.
+
+MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio is measured.
+"""
 UNANSWERED = "timeout:first_delta"
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
 UNREAD = "they affect no metric, and a provider ignores them: are they meant for another provider (--dialect)?"
@@ -266,7 +273,7 @@ SPLIT = (
 
 
 def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservation) -> CheckFinding:
-    """Check whether the agent spoke first. Silence is only a warning, because a script can take it into account."""
+    """Check whether the agent spoke first. Silence is only a warning, because a script can allow for it."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
         return CheckFinding(
             "greeting", "pass", f"the agent speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after the call started"
@@ -281,9 +288,9 @@ def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservat
 def check_answer(
     turn: TurnObservation | None, session: SessionObservation, pace: AudioPace, format: AudioFormat | None
 ) -> Iterator[CheckFinding]:
-    """Yield the latency of an answer, and a check whether the answer's audio arrives at the speed of playback.
+    """Yield findings about an agent's answer: its latency, and whether its audio arrives at the speed of playback.
 
-    `format` is the playback format; None if the format cannot be changed.
+    `pace` is the measured pace of the audio. `format` is the playback format; None if the format cannot be changed.
     """
     if turn is None or turn.outcome != "ok":
         observed = turn or session
@@ -299,7 +306,7 @@ def check_answer(
 
 
 def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]:
-    """Yield a warning about messages that the dialect does not have. A telephony provider also ignores them."""
+    """Yield a warning about messages that do not exist in the dialect. A telephony provider would ignore them, too."""
     if session.unknown_events:
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
         message = f"ignored messages, which this dialect does not have: {top_counts(session.unknown_events)}"
@@ -307,7 +314,7 @@ def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]
 
 
 class AudioPace:
-    """The pace at which audio arrives, measured in the longest segment without a pause.
+    """The pace at which audio arrives, measured in the longest segment of audio without a pause.
 
     `odd_messages` is the number of audio messages with an odd number of bytes.
     """
@@ -315,7 +322,7 @@ class AudioPace:
     _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0
 
     def add(self, at_ns: int, audio_bytes: int) -> None:
-        """Add the audio of a message that arrived at `at_ns`."""
+        """Add a message that contains `audio_bytes` bytes of audio and arrived at `at_ns`."""
         self.odd_messages += max(0, audio_bytes) % 2
         if at_ns - self._last_ns > PAUSE_NS:
             self._began_ns, self._bytes = at_ns, 0
@@ -326,16 +333,17 @@ class AudioPace:
             self._longest_ns, self._longest_bytes = at_ns - self._began_ns, self._bytes
 
     def speed(self, format: AudioFormat) -> float | None:
-        """Return the seconds of audio received per second; None if the longest segment is too short."""
+        """Return the seconds of audio that are received per second; None if the longest segment is too short."""
         if self._longest_ns < MIN_SEGMENT_NS:
             return None
         return format.duration_ns(self._longest_bytes) / self._longest_ns
 
 
 def check_pace(speed: float | None, format: AudioFormat) -> CheckFinding:
-    """Check whether the sample rate of a reply's audio can be that of its playback.
+    """Check whether a reply's audio has the sample rate at which it is played.
 
-    `speed` is the number of seconds of audio received per second; None if it is unknown.
+    If the audio arrives faster or slower by a ratio of PACES, it probably has another sample rate. `speed` is the
+    number of seconds of audio that are received per second; None if it is unknown.
     """
     if speed is None:
         return CheckFinding("audio", "skipped", "too little audio was received to determine its speed")

@@ -1,11 +1,12 @@
 """The lifecycle of a run in one process: when sessions may start, when they drain, and when the run is closed.
 
-It is pure: it reads no clock and has no side effects. `runners/role.py` passes it events and executes the actions that
-it returns, in their order. Four rules define it:
+This module is pure: it reads no clock and has no side effects. `runners/role.py` passes it events, and executes the
+actions that it returns, in this order. Four rules hold:
 
-* The first cause that ends a run wins. A stop without a reason leaves the reason to the first cause that has one.
-* No session and no turn starts after the run begins to drain.
-* A run that started is drained and then closed once, in any case. After that it ignores all events.
+* The first cause that ends a run is its reason. If the first stop has no reason, the first later cause with a reason
+  is the reason.
+* After the run begins to drain, no session and no turn starts.
+* A run that has started is drained once and then closed once, in all cases. After that, it ignores all events.
 * The process that leads a run ends it. A worker asks its master to end the run, and continues until the master lets it
   drain.
 
@@ -28,20 +29,20 @@ SIGNING_IN = "signing in through Microsoft Entra ID"
 
 
 class RunState(Enum):
-    """The states of a run in one process, in their order."""
+    """The states of a run in one process, in the order in which they follow each other."""
 
     IDLE = auto()
-    """Before the run starts, and in a process that takes no part in it."""
+    """The run has not started. A process that takes no part in the run stays in this state."""
     SIGNING_IN = auto()
-    """While tokens are fetched. There is no run folder yet."""
+    """Tokens are being fetched. There is no run folder yet."""
     RUNNING = auto()
-    """While sessions may start. The run folder exists."""
+    """Sessions may start. The run folder exists."""
     DRAINING = auto()
-    """While open turns end. No session and no turn starts."""
+    """Open turns may end. No session and no turn starts."""
     CLOSING = auto()
-    """After draining, while the run's files are closed and reported."""
+    """All sessions have ended. The run's files are being closed and reported."""
     REPORTED = auto()
-    """After the end of the run."""
+    """The run has ended."""
 
 
 NOT_STARTED = frozenset({RunState.IDLE, RunState.SIGNING_IN})
@@ -62,9 +63,9 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A component of the run requests its end.
+    """A component of the run requests the end of the run.
 
-    `spent`: True if the budget is used up, so open turns get no further response.
+    `spent` is True if the budget is used up, so that open turns get no further response.
     """
 
     reason: str
@@ -73,7 +74,7 @@ class StopRequested:
 
 @dataclass(frozen=True)
 class RunRefused:
-    """The user must fix a problem first. `spent`: as in `StopRequested`."""
+    """The run cannot start or continue, because the user must fix a problem. `spent` is as in `StopRequested`."""
 
     problem: str
     spent: bool = False
@@ -93,7 +94,7 @@ class MasterLost:
 class UsersStopping:
     """Locust stops the users, or a master lets its worker drain.
 
-    `reason`: why; empty if unknown. `spent`: as in `StopRequested`.
+    `reason` is why; "" if unknown. `spent` is as in `StopRequested`.
     """
 
     reason: str = ""
@@ -102,17 +103,17 @@ class UsersStopping:
 
 @dataclass(frozen=True)
 class UsersStopped:
-    """Locust has stopped the users, or skips this step."""
+    """Locust has stopped the users, or omits this step."""
 
 
 @dataclass(frozen=True)
 class ProcessQuitting:
-    """Locust ends the process. If the run has not ended by then, the cause is a signal that Locust handles itself."""
+    """Locust ends the process. If the run has not ended before, the cause is a signal that Locust handles itself."""
 
 
 @dataclass(frozen=True)
 class RunClosed:
-    """The action `CloseRun` was executed. `failed`: True if it raised an exception."""
+    """The action `CloseRun` was executed. `failed` is True if it raised an exception."""
 
     failed: bool = False
 
@@ -126,7 +127,7 @@ RunEvent: TypeAlias = SignInStarted | RunStarted | EndCause | UsersStopped | Run
 
 @dataclass(frozen=True)
 class Say:
-    """Show a line."""
+    """Print a line."""
 
     text: str
 
@@ -147,17 +148,17 @@ class AskMaster:
 
 @dataclass(frozen=True)
 class StopTest:
-    """Make Locust stop the test, and the process if it ends with its run."""
+    """Make Locust stop the test. If the process ends with its run, also make Locust end the process."""
 
 
 @dataclass(frozen=True)
 class DrainSessions:
-    """Wait for the open turns."""
+    """Wait until the open turns have ended."""
 
 
 @dataclass(frozen=True)
 class CloseRun:
-    """Close and report the recorded data, after the sessions are drained. `RunClosed` follows."""
+    """Close the recorded data and report it, when the sessions have ended. Then `RunClosed` follows."""
 
 
 RunAction: TypeAlias = Say | SetExitStatus | AskMaster | StopTest | DrainSessions | CloseRun
@@ -165,28 +166,29 @@ RunActions: TypeAlias = tuple[RunAction, ...]
 
 
 class RunLifecycle:
-    """The lifecycle of one run in one process. `leads`: True if this process decides when the run ends; False in a
-    worker.
+    """The lifecycle of one run in one process.
+
+    `leads` is True if this process decides when the run ends. It is False in a worker.
     """
 
     def __init__(self, *, leads: bool = True) -> None:
         self._leads = leads
         self.state = RunState.IDLE
         self.reason = ""
-        """The reason why the run ends; empty if unknown."""
+        """The reason why the run ends; "" if unknown."""
         self.problem = ""
-        """The first problem that the user must fix."""
+        """The first problem that the user must fix; "" if there is none."""
         self.is_spent = False
-        """True if the budget is used up, so open turns get no further response."""
+        """True if the budget is used up, so that open turns get no further response."""
         self.is_hurried = False
-        """True if open turns are aborted."""
+        """True if open turns are aborted and not awaited."""
 
     @property
     def may_start(self) -> bool:
         return self.state is RunState.RUNNING and not self.is_spent
 
     def apply(self, event: RunEvent) -> RunActions:
-        """Process an event. Return the actions to execute, in this order."""
+        """Process an event. Return the actions that must be executed, in this order."""
         match event:
             case _ if self.state is RunState.REPORTED:
                 return ()
@@ -251,7 +253,7 @@ class RunLifecycle:
         return self._end(reason) if self.state in (RunState.SIGNING_IN, RunState.RUNNING) else ()
 
     def _end(self, reason: str) -> RunActions:
-        """Drain the run if it has started."""
+        """End the run for this reason: drain it if it has started."""
         before, self.reason = self.state, reason
         if before is RunState.RUNNING:
             self.state = RunState.DRAINING
@@ -263,13 +265,16 @@ class RunLifecycle:
         return (Say(not_started_text(reason)), SetExitStatus(status))
 
     def _say_once(self) -> RunActions:
-        """Show the reason, unless it is one that users expect."""
+        """Return the action that prints the reason of the end, unless it is a reason that users expect."""
         if not self._leads or self.reason in ("", ALL_DONE, INTERRUPTED):
             return ()
         return (Say(f"the run ends early: {self.reason}"),)
 
 
 def not_started_text(reason: str) -> str:
-    """Describe a run that ended during sign-in. `reason`: empty if its time was over or it was stopped."""
+    """Return a line about a run that ended during sign-in.
+
+    `reason` is "" if the run's time was over, or the run was stopped.
+    """
     cause = reason or "its time was over, or it was stopped"
     return f"the run did not start: {cause} (during sign-in); no session was opened"

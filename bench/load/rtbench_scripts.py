@@ -1,6 +1,6 @@
-"""The Locust file of `rtbench run` for YAML scripts, whose paths are in the environment.
+"""The Locust file with which `rtbench run` runs YAML scripts. The environment variable SCRIPTS contains their paths.
 
-Locust loads it as a module of this name, in addition to a user's own.
+Locust loads this file as a module named `rtbench_scripts`, in addition to the user's own Locust files.
 """
 
 import json
@@ -21,7 +21,7 @@ PATHS = tuple(Path(path) for path in json.loads(os.environ[SCRIPTS]))
 
 
 class ScriptCaller(RealtimeUser):
-    """A caller who runs the scripts, all equally often."""
+    """A caller who runs all scripts, each equally often."""
 
     tasks: ClassVar = [script(path) for path in PATHS]
 

@@ -1,7 +1,7 @@
-"""The command that runs scripts and Locust files for `rtbench run`: `python -m bench.load.run_files FILE… OPTIONS`.
+"""The command with which `rtbench run` runs files: `python -m bench.load.run_files FILE… OPTIONS`.
 
-Locust's own parser reads the command line, so every option of `locust` is also an option here. Words that are neither
-options nor values of options name the files.
+The files are scripts and Locust files. Locust's own parser reads the command line, so every option of `locust` is also
+an option here. Words that are neither options nor values of options are the names of the files.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from bench.load.runners import locust_events
 
 
 class Argument(str):
-    """A word of the command line that keeps its position in the list that a parser leaves."""
+    """A word of the command line. It has its position, because a parser returns only some of the words."""
 
     position: int
 
 
 def positional_arguments(words: Sequence[str]) -> set[int]:
-    """Return the positions of the words that Locust's parser reads neither as options nor as values of options."""
+    """Return the positions of the words that are neither options nor values of options for Locust's parser."""
     parser = get_parser()
     parser._actions = [action for action in parser._actions if action.option_strings]
     placed = [Argument(word) for word in words]
@@ -40,7 +40,7 @@ def positional_arguments(words: Sequence[str]) -> set[int]:
 
 
 def run_files() -> None:
-    """Run the files of the command line. End the process with the status of the run."""
+    """Run the files that the command line names. End the process with the exit status of the run."""
     locust_events.register()
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]

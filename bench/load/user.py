@@ -49,29 +49,30 @@ IDLE_S = 0.1
 class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     """One simulated caller. It runs one of its tasks, which is one session, pauses, and runs the next task.
 
-    A task that is a method is rehearsed before the run, without a service and without `on_start`, so that its input is
-    known and prepared. If its session is over (refused, timed out, the run ends), the next step leaves the method. Use
-    `pause` to wait: if a task sleeps in another way, its session sends and receives nothing meanwhile.
+    If a task is a method, it is rehearsed before the run, without a service and without `on_start`, so that its input
+    is known and prepared. When its session has ended (refused, timed out, the run ends), the next step leaves the
+    method. Use `pause` to wait: if a task sleeps in another way, its session sends and receives nothing meanwhile.
 
-    The keys of a script's file other than its steps (`session`, `timeouts`, `tools`, …: see `bench.plan.script.Script`)
-    are class attributes of the same names for such tasks.
+    Such a task has the settings of a script's file (`session`, `timeouts`, `tools`, …: see `bench.plan.script.Script`).
+    They are class attributes with the same names.
 
-    `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` have the effect of the options of the same names.
-    The options win; see docs/load.md.
+    `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` have the same effect as the options with these
+    names. If an option is given, it has priority; see docs/load.md.
 
     A class with both a `script` and methods that are tasks runs both. The script has the weight of one task.
 
-    In a run that compares targets, a user runs a session with each of them at the same time. Then one user per target
-    runs the task: the user itself, and a copy (`copy.copy`) for each further target, which is made at its first session
-    and kept. So each copy has its own attributes; the content of lists and dicts among them is shared.
+    In a run that compares targets, a user runs a session with each target at the same time. Each target has its own
+    user, which runs the task: the first is the user itself, and the others are copies of it (`copy.copy`). A copy is
+    made before its first session, and is kept. So each copy has its own attributes, but lists and dicts that were in an
+    attribute before are shared.
     """
 
     abstract = True
     script: ClassVar[str | Path] = ""
-    """A YAML script that replaces the tasks that the class inherits."""
+    """A YAML script. It replaces the tasks that the class inherits."""
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
-    """All tasks of the class. Locust removes from `tasks` those that `--tags` excludes."""
+    """All tasks of the class. The attribute `tasks` lacks those that the option `--tags` excludes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -92,7 +93,10 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     # Sessions.
 
     def run(self) -> None:
-        """Run the user; Locust calls this. An error ends the run, which otherwise would wait for this user."""
+        """Run the user. Locust calls this method.
+
+        An error ends the run, because the run would otherwise wait for this user.
+        """
         self._copies = ()
         for name in ("on_start", "on_stop"):
             setattr(self, name, partial(self._guard, name, getattr(self, name)))
@@ -110,13 +114,13 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             self._give_up(UsageError(problem).with_traceback(error.__traceback__))
 
     def _give_up(self, error: UsageError) -> NoReturn:
-        """End this user and the run. GreenletExit is the only exception that Locust shows without a traceback."""
+        """End this user and the run. Raise GreenletExit, because Locust shows all other exceptions with a traceback."""
         located_error = at_its_line(error, file_of(type(self)), type(self).__name__)
         self.environment.rtbench.apply(RunRefused(str(located_error)))
         raise GreenletExit
 
     def run_session(self, task: SessionTask) -> None:
-        """Run one session with each target, at the same time, and then pause."""
+        """Run one session with each target, all at the same time, and then pause."""
         role: ProcessRole = self.environment.rtbench
         live = role.live
         if live is None:
@@ -132,7 +136,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         self._sleep(live.session_pause_s if has_run else IDLE_S)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait. Return early if the run is ending or the user must leave."""
+        """Wait for this time. Return early if the run is ending or the user must leave."""
         until_ns = monotonic_ns() + int(seconds * NS_PER_S)
         role: ProcessRole = self.environment.rtbench
         while (left_ns := until_ns - monotonic_ns()) > 0 and not self.is_leaving():
@@ -141,7 +145,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 
     def stop(self, force: bool = False) -> bool:
-        """Stop when Locust asks, unless the user is already stopping: two events can end a run at the same time."""
+        """Stop the user. Do nothing if it is already stopping, because two events can end a run at the same time."""
         return False if self.is_leaving() and not force else bool(super().stop(force))
 
     def is_leaving(self) -> bool:

@@ -1,7 +1,7 @@
-"""The requests of the process that runs a load. The response to each is a line of JSON.
+"""The commands of this process. The process that runs a load starts it, and gets one line of JSON as the response.
 
 python -m reports.sequential plan JSON       plan the interim analyses of a run
-python -m reports.sequential look FOLDER     analyse a run: whether it may end now; exit 0 for any verdict
+python -m reports.sequential look FOLDER     analyse a run, and decide whether it may end now; exit 0 for any verdict
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench.errors import USAGE_STATUS, UsageError
 
 
 def analyse(folder: str) -> dict[str, Any]:
-    """Return the result of an interim analysis. Raise UsageError if the run has no plan, or cannot be read."""
+    """Return the result of an interim analysis of a run. Raise UsageError if the run has no plan, or cannot be read."""
     from reports.sequential.decide import analyse_pairs
     from reports.sequential.decision import decision_sentence
 

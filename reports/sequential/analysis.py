@@ -1,7 +1,8 @@
-"""Interim analyses of a comparison: which analysis decides it, and how. Pure.
+"""Interim analyses of a comparison: the rules that find the deciding analysis and its result. Pure.
 
-At analysis k, with the first g_k pairs in order of their start, each gate has a z: the number of standard errors by
-which the candidate is beyond the margin. `c_k(a)` is the critical value of `reports.statistics.group_sequential`.
+Analysis k uses the first g_k pairs that started. For each gate (a primary metric), z is the number of standard errors
+by which the candidate is beyond the margin. c_k(a) is the critical value from `reports.statistics.group_sequential`.
+The result, its condition, and its effect on the run are:
 
     regressed       z ≥ c_k(a / number of gates), the others by Holm's step-down          the run stops, exit status 1
     not regressed   the upper bound at c_k(a) is below the margin; a pass is final        all of them: it stops, 0
@@ -24,15 +25,21 @@ from reports.statistics.verdicts import InconclusiveReason, VerdictName, step_do
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
 ]
-"""The reason that there is no further analysis.
+"""The reason why no further analysis follows.
 
-`pending`: there will be one. `no_analysis`: the run ended before the first one was complete.
+`pending`: a further analysis will follow. `no_analysis`: the run ended before the first analysis was possible.
 """
 
 
 @dataclass(frozen=True)
 class AnalysisSchedule:
-    """The analyses that are planned before the first session."""
+    """The plan of the interim analyses, made before the first session starts.
+
+    - `pairs` is the maximum number of pairs.
+    - `sizes` is the number of pairs at each analysis.
+    - `primary_metrics` is the number of gates.
+    - `level` is the one-sided type I error.
+    """
 
     pairs: int
     sizes: tuple[int, ...]
@@ -46,10 +53,11 @@ class AnalysisSchedule:
 
 @dataclass(frozen=True)
 class InterimAnalysis:
-    """One analysis that was made.
+    """An interim analysis that was made.
 
-    - `c`: the critical value c_k(a)
-    - `c_first`: the critical value c_k(a / gates), which the first regressed gate must reach
+    - `statistics` has the statistic of each gate.
+    - `c` is the critical value c_k(a), at which a gate passes.
+    - `c_first` is the critical value c_k(a / gates), which at least one gate must reach if any is to fail.
     """
 
     pairs: int
@@ -62,8 +70,9 @@ class InterimAnalysis:
 class MetricDecision:
     """The decision on one gate.
 
-    - `analysis`: the number of the analysis that decided, from 0
-    - `d`, `low`, `high`, `corrected`: the difference, its bounds, and its corrected estimate at that analysis
+    - `analysis` is the index of the analysis that decided it, from 0.
+    - `d` is the difference at this analysis. `low` and `high` are its bounds, and `corrected` is its corrected
+    estimate.
     """
 
     verdict: VerdictName
@@ -74,12 +83,12 @@ class MetricDecision:
     high: float
     corrected: float
     provisional: bool = False
-    """True if the gate had drift or bursts at any analysis that was made."""
+    """True if drift or bursts of this gate were found at any analysis that was made."""
 
 
 @dataclass(frozen=True)
 class SequentialResult:
-    """All analyses that were made, up to the one that decided, and their result."""
+    """All analyses up to the deciding one, the reason for the end, and the decision on each gate."""
 
     analyses: tuple[InterimAnalysis, ...]
     reason: End
@@ -98,13 +107,13 @@ def run_analyses(
     *,
     unfit: Callable[[int], object] = lambda pairs: False,
 ) -> SequentialResult:
-    """Make the first `complete` planned analyses, one after another, until one decides.
+    """Make the first `complete` planned analyses, one after another, until one of them decides.
 
-    - `compute_statistics`: pairs → the statistics of all gates
-    - `unfit`: pairs → the causes because of which the targets may not be compared; false if there are none
-    - `end`: why there will be no more analyses; empty while the run continues. "by hand": a person who could see
-    results ended it, so only crossed bounds count. "blind": the end did not depend on results. Then, if no analysis has
-    decided, the last complete one is the final one and spends all the remaining error
+    - `compute_statistics` returns the statistics of all gates, given the number of pairs.
+    - `unfit` returns why the targets cannot be compared, given the number of pairs. The result is false if they can.
+    - `end` is the reason why the run has ended; empty if it continues. "by hand": a person who could see results ended
+    it. Then only a metric that crossed its critical value is decided. "blind": the end did not depend on results. Then,
+    if no analysis has decided, the last complete analysis becomes the final one, and spends all the remaining error.
     """
     if not complete:
         return SequentialResult((), "no_analysis" if end else "pending", ())
@@ -127,7 +136,11 @@ def _evaluate_analyses(
     shares: Sequence[float],
     default_reason: End,
 ) -> SequentialResult:
-    """Make the analyses at these shares of N. The last share spends all the remaining error."""
+    """Make the first `complete` analyses, until one of them decides.
+
+    `shares` is the size of each analysis as a share of N. At the last of these, all the remaining error is spent.
+    `default_reason` is the reason to return if no analysis decides.
+    """
     ladder = [
         group_sequential.critical_values(shares, schedule.level / remaining_gates)
         for remaining_gates in range(schedule.primary_metrics, 0, -1)
@@ -165,7 +178,14 @@ def _reason(
     last: bool,
     final: tuple[float, float],
 ) -> End | None:
-    """Return why this analysis ends the run; None if it does not."""
+    """Return the reason if this analysis ends the run; otherwise None.
+
+    - `passed` is, for each gate, the analysis at which it passed; None if it has not passed.
+    - `worse` is the gates that regressed.
+    - `t` is the size of this analysis as a share of N.
+    - `last` is True if no further analysis is planned.
+    - `final` is two critical values of the last analysis: for a gate to pass, and for the first gate to regress.
+    """
     if worse:
         return "regressed"
     if None not in passed:
@@ -190,9 +210,10 @@ def _result(
     worse: frozenset[int],
     ladder: Sequence[Sequence[float]],
 ) -> SequentialResult:
-    """Return the result with the decision on each gate.
+    """Return the result, with the decision on each gate.
 
-    `ladder`: the critical values of all analyses for each of Holm's steps: the first gate to regress, …, the last one.
+    `ladder` is the critical values of all analyses, one sequence for each step of Holm's test: for the first gate to
+    regress, for the second, and so on.
     """
     decisions = []
     for gate, passed_at in enumerate(passed):

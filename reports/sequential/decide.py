@@ -1,12 +1,14 @@
-"""The decision on a comparison run that continues or has ended, and its file: run folder → `Decision`, decision.json.
+"""The decision on a comparison run, from its folder. The run may still continue. The decision is a `Decision` and the
+file decision.json.
 
-No state is kept between analyses: each one is computed again from the rows, with resamples seeded by the run's ID. So
-the result does not depend on the caller or the time.
+No state is kept between analyses. Each analysis is computed again from the rows of the run, and the seed of its
+resamples depends on the run's ID. So the result does not depend on who computes it, or when.
 
-An analysis uses the first pairs in order of their start, complete, and only once all of them have ended. It never uses
-"the pairs that have ended": the slow ones are still open. A pair gets its number when it starts, so an analysis waits
-for all lower numbers. After the run has ended, a number without a session never started. The analyses end at the first
-pair that lacks a session, or that the end of the run interrupted.
+An analysis uses the first n pairs that started, and waits until all of them have ended. It does not use the first n
+pairs that ended, because slow pairs are then still open, and would be missing. A pair gets its number when it starts,
+so an analysis waits for all lower numbers. After the run has ended, a number without a session is a pair that never
+started. Analyses use only the pairs before the first pair that lacks a session of one target, or that was interrupted
+by the end of the run.
 """
 
 from __future__ import annotations
@@ -49,13 +51,17 @@ from reports.turns import measured_rows
 from reports.wording.validity import InvalidReason, of_run
 
 AT_THE_END = (VALID, TURNS)
-"""Checks that an analysis skips: the load generator is checked after the run has ended, and turns may still come."""
+"""The checks that an interim analysis skips.
+
+VALID: the load generator is checked after the run has ended. TURNS: further turns may still be recorded.
+"""
 
 
 def analyse_pairs(folder: Path) -> Decision:
-    """Return the decision on a run that continues or has ended, and write it to decision.json.
+    """Return the decision on a run, which may still continue. Write it to decision.json.
 
-    Raise UsageError if the folder is no run, was started without a plan, or is not writable.
+    Raise UsageError if the folder is not a run, if the run was started without a plan, or if the folder is not
+    writable.
     """
     decision = decision_of(runs.load_for_report(folder), str(folder))
     write_decision(decision, folder)
@@ -63,7 +69,7 @@ def analyse_pairs(folder: Path) -> Decision:
 
 
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
-    """Return the decision on a loaded run."""
+    """Return the decision on a loaded run. `named` is the name of the run in error messages."""
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != TARGETS or not run.metadata.get("interleaved"):
@@ -92,7 +98,10 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     complete = sum(planned <= size for planned in plan.analyses)
 
     def statistics_of(pair_count: int) -> list[InterimStatistic]:
-        """Return the statistics of all gates. The quantiles of one metric have the same resamples."""
+        """Return the statistics of all gates after `pair_count` pairs.
+
+        All quantiles of one metric use the same resamples.
+        """
         compared_targets, rng = first(pair_count), np.random.default_rng([seed, pair_count])
         error = EARLY if pair_count < plan.analyses[-1] else FOUND  # the type I error of the tests for drift and bursts
         by_spec: dict[MetricSpec, InterimStatistic] = {}
@@ -140,9 +149,9 @@ def _finding(
     ruling: MetricDecision,
     compared_targets: Sequence[ComparedTarget],
 ) -> MetricComparison:
-    """Return the comparison of both targets for one gate, with its decision.
+    """Return the comparison of both targets for one gate, with the decision `ruling`.
 
-    `compared_targets`: both targets, with only the pairs of the analysis that decided the gate.
+    `compared_targets` are both targets, restricted to the pairs of the analysis that decided the gate.
     """
     base, candidate = [gate.statistic.value(target, gate) for target in compared_targets] or [math.nan] * TARGETS
     base_counts, counts = [gate.statistic.counts(target, gate) for target in compared_targets] or [NO_TURNS] * TARGETS
@@ -162,9 +171,9 @@ def _finding(
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
-    """Return the `end` of a run for `run_analyses`.
+    """Return the `end` that `run_analyses` takes, from the run's document.
 
-    The reason for the end of a killed run is unknown, so it counts as ended by hand.
+    It is unknown why a killed run ended, so the result is then "by hand".
     """
     if document.get("state") not in ("ended", "killed"):
         return ""
@@ -175,9 +184,9 @@ TARGETS = 2
 
 
 def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
-    """Return the numbers of the measured pairs, ascending, up to the first one that has not ended.
+    """Return the numbers of the measured pairs before the first pair that has not ended, ascending.
 
-    `ended`: True if the run ended normally; then numbers without a row never started.
+    `ended` is True if the run ended normally. Then a number without a row is a pair that never started; it is skipped.
     """
     numbered = sessions["pair"].notna().to_numpy()
     is_measured = np.zeros(len(sessions), dtype=bool)
@@ -200,7 +209,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
 
 
 def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
-    """Return both targets of a run, the baseline first, with only these pairs; () if there are no pairs."""
+    """Return both targets of a run, the baseline first, restricted to these pairs. Return () if there are no pairs."""
     if not pairs.size:
         return ()
     rows = run.sessions["pair"].isin(pairs).to_numpy()

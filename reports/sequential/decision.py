@@ -1,6 +1,7 @@
-"""The current decision on a run, by its plan of interim analyses: as a sentence, on a terminal, and as decision.json.
+"""The current decision on a run with planned interim analyses, as a sentence, as a table, and as decision.json.
 
-decision.json has the plan, the statistics of every analysis, and the result; enough to compute it again.
+decision.json has the plan, the statistics of every analysis, and the result. With these, the result can be computed
+again.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 
 @dataclass(frozen=True)
 class Decision:
-    """The current decision on a run by its plan.
+    """The current decision on a run with planned interim analyses.
 
-    - `primary_metrics`: the gates, in the order of the decisions in `result`
-    - `pairs`: the number of measured pairs that have ended, without gaps from the first
-    - `invalid`: why the values of a run that ended may not be used
+    - `primary_metrics` are the gates, in the same order as the decisions in `result`.
+    - `pairs` is the number of measured pairs before the first pair that has not ended.
+    - `invalid` are the reasons why the values of a run must not be used; empty if they may.
     """
 
     run: RunFrames
@@ -49,16 +50,16 @@ class Decision:
     ended: bool
     invalid: tuple[InvalidReason, ...]
     findings: tuple[MetricComparison, ...]
-    """The comparison of both targets for each gate, with their values at the analysis that decided."""
+    """The comparison of both targets for each gate. Its values are those at the analysis that decided the gate."""
 
     @property
     def stopped(self) -> bool:
-        """True if this run can give no further decision."""
+        """True if no further interim analysis of this run will follow."""
         return self.result.stopped or bool(self.invalid)
 
     @property
     def stopped_by_analysis(self) -> bool:
-        """True if an analysis stopped the run."""
+        """True if an interim analysis, or the end of the run after one, gave the result."""
         reason = self.result.reason
         return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
 
@@ -70,17 +71,20 @@ class Decision:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status of `rtbench check`: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
+        """The exit status of `rtbench check`.
+
+        It is 4 if the run is invalid, 1 if a metric regressed, 0 if every primary metric passes, otherwise 3.
+        """
         return 4 if self.invalid else STATUSES.get(self.result.reason, 3)
 
     @property
     def used(self) -> int:
-        """The number of pairs in the verdict."""
+        """The number of pairs that the last analysis used; 0 without an analysis."""
         return self.result.analyses[-1].pairs if self.result.analyses else 0
 
     @property
     def after(self) -> int:
-        """The number of complete pairs outside the verdict: they ended after the decision, or no analysis used them."""
+        """The number of complete pairs that the last analysis did not use."""
         return self.pairs - self.used
 
 
@@ -91,12 +95,12 @@ DRIFTED = "Provisional: one target drifted or had bursts during the run."
 
 
 def decision_sentence(decision: Decision) -> str:
-    """Return the answer with its details and the analysis that decided."""
+    """Return the answer, its details, and the analysis that gave the result, as sentences."""
     return " ".join(filter(None, (decision_headline(decision), decision_details(decision))))
 
 
 def decision_headline(decision: Decision) -> str:
-    """Return the answer in a sentence."""
+    """Return the answer as one sentence."""
     reason, planned = decision.result.reason, decision.plan.analyses
     if decision.invalid:
         return do_not_use(decision.invalid)
@@ -112,9 +116,9 @@ def decision_headline(decision: Decision) -> str:
 
 
 def decision_details(decision: Decision) -> str:
-    """Return the text after the headline: confidence, other metrics, and the analysis that stopped the run.
+    """Return the text after the headline: the confidence, the other metrics, and the analysis that stopped the run.
 
-    It is empty if no analysis stopped the run.
+    Return "" if no analysis gave the result.
     """
     if not decision.stopped_by_analysis:
         return ""
@@ -123,18 +127,22 @@ def decision_details(decision: Decision) -> str:
 
 
 def _details(decision: Decision) -> str:
-    """Return the confidence and the other metrics; empty if no analysis decided, or the run is invalid."""
+    """Return the confidence and the other metrics.
+
+    Return "" if no analysis gave the result, or if the run is invalid.
+
+    """
     decided = decision.stopped_by_analysis and not decision.invalid
     return answer_details(decision.findings, settle=False) if decided else ""
 
 
 def outcome(decision: Decision) -> str:
-    """Return the answer and its confidence, without the analysis that decided."""
+    """Return the answer and its confidence, without the sentence about the analysis that stopped the run."""
     return " ".join(filter(None, (decision_headline(decision), _details(decision))))
 
 
 def _stop(decision: Decision) -> str:
-    """Return a sentence that says what ended the run, and at which analysis."""
+    """Return a sentence with the reason for the end of the run, and with the last analysis."""
     reason, plan, last = decision.result.reason, decision.plan, analysis_place(decision)
     if reason == "futility":
         return f"Stopped for futility at {last}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
@@ -146,14 +154,14 @@ def _stop(decision: Decision) -> str:
 
 
 def analysis_place(decision: Decision) -> str:
-    """Return the number of the last analysis and its size, such as `interim analysis 3 of 10, 150 pairs`."""
+    """Return the number and size of the last analysis, such as `interim analysis 3 of 10, 150 pairs`."""
     analysis_count, planned = len(decision.result.analyses), len(decision.plan.analyses)
     kind = "final" if analysis_count == planned else "interim"
     return f"{kind} analysis{NBSP}{analysis_count} of {planned}, {plural(decision.used, 'pair')}"
 
 
 def analyses(decision: Decision) -> Iterable[Block]:
-    """Yield a table of the interim analyses, with the z-score of each primary metric and the critical values."""
+    """Yield a table of the interim analyses: the critical values, and the z-score of each primary metric."""
     if not decision.result.analyses:
         return
     if decision.invalid and not decision.stopped_by_analysis:
@@ -268,7 +276,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 
 
 def decision_data(decision: Decision) -> dict[str, Any]:
-    """Return the decision as lists, dictionaries, strings and numbers."""
+    """Return the decision as data for JSON: dictionaries, lists, strings, and numbers."""
     run, result = decision.run, decision.result
     return to_json_data(
         DecisionDocument(

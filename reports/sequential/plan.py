@@ -1,17 +1,18 @@
-"""The plan of the interim analyses of a run that ends once it is decided: `sequential_plan` of its run.json.
+"""The plan of the interim analyses of a run that ends as soon as it is decided. run.json stores it as
+`sequential_plan`.
 
-It is made before the run starts. The request (JSON) comes from the process that runs the load, which knows no
-thresholds:
+The plan is made before the run starts, from a request (JSON). The process that runs the load sends the request, because
+it does not read thresholds itself. The keys of the request are:
 
-- `metric`: the main metric
-- `targets`: the baseline and the candidate
-- `scripts`: for each script its `name`, the `turns` of a session, and its `steps` (the label of each turn, or null if
-  unknown before the run)
-- `pairs`: the maximum number of pairs
-- `every`: the number of pairs between analyses
-- `thresholds`: a file or null
-- `of_scripts`: the thresholds of the scripts, by metric
-- `lacking`: what the scripts can never measure (`reports.measurable`)
+- `metric` is the main metric.
+- `targets` are the names of the baseline and of the candidate.
+- `scripts` has an object for each script. `name` is its name. `turns` is the number of turns of a session. `steps` is
+the label of each turn, or null if the labels are unknown before the run.
+- `pairs` is the maximum number of pairs.
+- `every` is the number of pairs between two analyses.
+- `thresholds` is the path of a thresholds file, or null.
+- `of_scripts` are the thresholds in the scripts, by metric.
+- `lacking` describes what the scripts can never measure (`reports.measurable`).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SequentialPlan(ClosedJsonEntry, frozen=True):
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
-        """The primary metrics. Raises UsageError if one cannot be read or is not relative."""
+        """The primary metrics, parsed. Raises UsageError if one of them cannot be parsed, or is not relative."""
         parsed = parse_all(self.primary_metrics)
         for threshold in parsed:
             if threshold.margin is None:
@@ -63,7 +64,10 @@ class SequentialPlan(ClosedJsonEntry, frozen=True):
 
 
 def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
-    """Raise UsageError for a gate of another target than the candidate, the second of the two `targets`."""
+    """Raise UsageError if a gate names a target other than the candidate.
+
+    `targets` are the names of the baseline and of the candidate.
+    """
     baseline, candidate = targets
     for gate in gates:
         if gate.target not in ("", candidate):
@@ -74,12 +78,12 @@ def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> 
 
 
 def was_planned(document: Mapping[str, Any]) -> bool:
-    """Return whether a run was started with interim analyses."""
+    """Return whether a run was started with a plan of interim analyses. `document` is the content of its run.json."""
     return document.get("sequential_plan") is not None
 
 
 def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
-    """Return the plan in a run's document. `run`: the name of the run that the user gave.
+    """Return the plan in `document`, the content of run.json. `run` is the name of the run as the user wrote it.
 
     Raise UsageError if there is no plan, or if the plan is not valid.
     """
@@ -114,15 +118,16 @@ def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
 
 LEVEL = 0.05
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
-"""The default gates on the main metric."""
+"""The gates on the main metric, if no threshold is given."""
 DEFAULT_FAILURES = "rate<+1pt"
 
 
 def plan_analyses(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the plan as run.json stores it.
+    """Return the plan in the form that run.json stores.
 
-    `request` has the keys in the docstring of this module. Raise UsageError if the file of thresholds cannot be used or
-    has no relative threshold, if this run cannot measure a threshold, or if the run is too short to test a gate.
+    This module's docstring describes the keys of `request`. Raise UsageError if the thresholds file cannot be used or
+    has no relative threshold, if this run cannot measure the metric of a threshold, or if the run is too short to test
+    a gate.
     """
     gates = _primary_metrics(request["thresholds"], request.get("of_scripts", {}), request["metric"])
     refuse_other_targets(gates, request["targets"])
@@ -158,9 +163,9 @@ def plan_analyses(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cannot_pass(gate: Threshold, pairs: int, step_pairs: int, first: int) -> str:
-    """Return why a rate cannot pass with this many pairs even without failures, and the required number of pairs.
+    """Return the reason if a rate cannot pass with this many pairs, even without failures. Return "" if it can pass.
 
-    Return "" if it can pass.
+    The reason includes the required number of pairs, if any number is enough.
     """
     level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), gate.question.margin
     enough: int | None = pairs
@@ -177,14 +182,15 @@ def _cannot_pass(gate: Threshold, pairs: int, step_pairs: int, first: int) -> st
 
 
 def _last_level(sizes: Sequence[int]) -> float:
-    """Return the one-sided error of the bound at the last of these analyses."""
+    """Return the one-sided type I error of the last analysis, given the sizes of all analyses."""
     return float(ndtr(-critical_values([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
 def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
-    """Return the relative thresholds. If there is no file and no relative threshold, return the default ones.
+    """Return the relative thresholds, from the file if there is one, otherwise from the scripts.
 
-    `rtbench check` decides on absolute thresholds.
+    Absolute thresholds are left out, because `rtbench check` decides on them. If there is no file, and the scripts have
+    no relative threshold, return the default thresholds.
     """
     written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     gates = [threshold for threshold in written if threshold.margin is not None]
@@ -202,16 +208,19 @@ def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], 
 
 
 def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
-    """Return the steps of a script with their names in reports; None if unknown.
+    """Return the names that reports use for the steps of a script; None if the steps are unknown before the run.
 
-    If there are several scripts, a name contains the script's name.
+    `scripts` is the number of scripts. If it is more than one, the name of a step contains the script's name.
     """
     steps: list[str] | None = script["steps"]
     return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
 
 
 def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
-    """Return the minimum number of values per session, if known, otherwise 1; for a step, the mean over scripts."""
+    """Return the expected minimum number of values per session for a gate; 1 if it is unknown.
+
+    For a gate on a step, return the mean over all scripts.
+    """
     if THRESHOLD_METRICS[gate.metric].of_sessions:
         return 1
     if not gate.step:

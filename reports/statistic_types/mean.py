@@ -1,6 +1,6 @@
-"""The mean over successful turns. Failed turns are only counted.
+"""The mean of a metric over successful turns. Failed turns have no value and are only counted.
 
-The bounds of a mean x are x ± t · SE, with the standard error between sessions.
+The bounds of a mean x are x ± t · SE. SE is the standard error computed from sessions.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ from reports.stored import Baseline
 
 @dataclass(frozen=True)
 class Mean(Statistic):
-    """The mean of a metric."""
-
     kind: ClassVar[str] = "mean"
     per_stratum: ClassVar[bool] = True
 
@@ -94,7 +92,7 @@ class Mean(Statistic):
 
 
 def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
-    """Return a mean with its bounds, from the total and the number of turns of each session."""
+    """Return a mean with its bounds. `totals` is the sum and the number of turns of each session."""
     mean = ratio_of(totals)
     if not mean.turns:
         return no_estimate()

@@ -1,8 +1,8 @@
-"""A quantile of a metric's values; failed turns are infinite.
+"""A quantile of a metric's values. A failed turn has an infinite value.
 
-The bounds that are compared with a limit are those of order statistics with a design effect
-(`reports.statistics.quantiles`). If sessions drift or events come in bursts, they are the wider ones of sessions and of
-parts of the run.
+The bounds that are compared with a limit are order statistics with a design effect (`reports.statistics.quantiles`). If
+sessions drift or events come in bursts, bounds are also computed with parts of the run as clusters, and the wider
+bounds are used.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ from reports.stored import PS, Baseline
 from reports.strata import NO_STRATUM
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
-"""The default margins by quantile. Another quantile has the margin of the next higher quantile in this table."""
+"""The default margins. Each key is the level of a quantile. A quantile that is not in this table has the margin of the
+next higher level."""
 _WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 DRAWS = 2_000
-"""The number of resamples of an interim analysis."""
+"""The default number of resamples at an interim analysis."""
 INFINITE = 0.01
-"""The maximum share of resamples whose quantile is infinite (among failed turns). With more, it is not tested."""
+"""The maximum share of resamples in which a quantile is infinite, because it lies among failed turns. If the share is
+larger, the quantile is not tested."""
 
 
 @dataclass(frozen=True)
 class Quantile(Statistic):
-    """The p-quantile of a metric."""
-
     kind: ClassVar[str] = "quantile"
     per_stratum: ClassVar[bool] = True
     at: float
@@ -192,19 +192,25 @@ class Quantile(Statistic):
 
 
 def margin_of(p: float, metric: str = "") -> Margin:
-    """Return the default margin of a quantile; if more is better, the share is subtracted, not added."""
+    """Return the default margin of a quantile.
+
+    If more is better, the limit is the baseline's value minus the share in MARGINS; otherwise plus it.
+    """
     share = next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
     higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
 def _margins(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
-    """Return the level of each quantile, with its margin."""
+    """Return the level of the quantile and the margin of each spec."""
     return [(spec.p, spec.margin) for spec in group if spec.p is not None]
 
 
 def _log(value: float | None) -> float:
-    """Return the log of a stored quantile, which is null if it lies among failed turns."""
+    """Return the log of a stored quantile.
+
+    If the value is None, the quantile lies among failed turns, and the log is +inf.
+    """
     return math.inf if value is None else math.log(value) if value > 0 else -math.inf
 
 
@@ -213,8 +219,9 @@ def estimate_quantile(
 ) -> ThresholdEstimate:
     """Return a quantile with its bounds.
 
-    - `sessions`: the number of sessions with a value; the codes of sessions are in the order of their start
-    - `unit`: the unit that has one value
+    - `sample` has the codes of sessions in the order of their start.
+    - `sessions` is the number of sessions with a value.
+    - `unit` is "turn" if each turn has a value, "session" if each session has one.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
     printed_estimate = quantiles(sample, [p], CONFIDENCE)[0]
@@ -253,10 +260,13 @@ def quantiles_seen(
     draws: int = DRAWS,
     error: float = FOUND,
 ) -> list[InterimStatistic]:
-    """Return the statistics of quantiles of one metric at an interim analysis, from the same resampled pairs.
+    """Return the statistics of several quantiles of one metric at an interim analysis.
 
-    `error`: the type I error of the tests for drift and bursts. Pairs without a value are also drawn, but do not count
-    in the degrees of freedom. If a target drifts, or its tail comes in bursts, parts of the run are drawn.
+    All use the same resampled pairs.
+
+    `error` is the type I error of the tests for drift and bursts. Pairs without a value are also drawn, but they do not
+    count in the degrees of freedom. If a target drifts, or its slow turns come in bursts, parts of the run are
+    resampled too.
     """
     ps = [p for p, _ in margins]
     resamples = target_resamples(samples, ps, draws=draws, rng=rng)
@@ -277,7 +287,11 @@ def quantiles_seen(
 
 
 def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> InterimStatistic:
-    """Return the statistic with the standard error of parts of the run, if that is larger."""
+    """Return the statistic with the larger of two standard errors: its own, and that computed from parts of the run.
+
+    `excesses` is the distance beyond the margin in each resample of the parts. If too few of them are finite, the
+    metric cannot be tested.
+    """
     se = math.sqrt(part_variance(excesses, PARTS[order]))
     if statistic.untested or math.isnan(se):
         return replace(statistic if statistic.untested else untestable(BECAUSE_OF[order], statistic.d), order=order)

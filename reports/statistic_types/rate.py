@@ -1,7 +1,8 @@
 """A rate: a share of turns, or of words.
 
-Few events show little about their clustering. So the bound on the bad side is the larger of two: that of the standard
-error between sessions, and that with one more, unseen session (`reports.statistics.unseen`).
+A few events do not show how events cluster in sessions. So the bound on the bad side is the wider of two bounds. The
+first is computed from the standard error between sessions. The second allows for one more, unseen session
+(`reports.statistics.unseen`).
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 
 FAILINGS = ("throttle_rate", "failure_rate")
-"""The rates whose events are failed turns."""
+"""The rates that count failed turns as events."""
 
 
 @dataclass(frozen=True)
 class Rate(Statistic):
-    """The share of turns, or of words, that are events."""
+    """A rate: events divided by turns, or by words."""
 
     kind: ClassVar[str] = "rate"
 
@@ -171,7 +172,7 @@ def _counts(metric: str, by_cluster: PerCluster) -> TargetCounts:
 
 
 def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
-    """Return a rate with its bounds, from the numbers of events and turns of each session."""
+    """Return a rate with its bounds. `totals` is the number of events and the number of turns of each session."""
     rate = ratio_of(totals)
     if not rate.turns:
         return no_estimate()
@@ -199,10 +200,10 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdE
 
 
 def none_seen(metric: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
-    """Return the reason for a rate without any event: its true value may still be above 0.
+    """Return the reason why a rate without any event is inconclusive: its true value may be above 0.
 
-    - `longest`: the number of turns as a multiple of those of the longest session
-    - `needed`: the number of sessions for a conclusive result
+    - `needed` is the number of sessions for a conclusive result; None if no number is enough.
+    - `longest` is the number of turns divided by that of the longest session.
     """
     upper = upper_share(0.0, 0.0, longest, level)
     return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=metric, upper=upper)
@@ -216,9 +217,9 @@ def rate_seen(
     better: Better = "lower",
     error: float = FOUND,
 ) -> InterimStatistic:
-    """Return the statistic of a rate at an interim analysis; if more is better, of the rate's complement.
+    """Return the statistic of a rate at an interim analysis. If more is better, test the complement of the rate.
 
-    With few failures the standard error is too small, so the upper bound is that of `upper_of_points`.
+    With few failures the standard error is too small. So the upper bound is computed by `upper_of_points`.
     """
     if reason := few_pairs(base, cand):
         return untestable(reason)

@@ -1,4 +1,4 @@
-"""The typical change over all steps, for targets in pairs (`reports.statistics.typical_change`)."""
+"""The typical change over all steps. It needs paired sessions (`reports.statistics.typical_change`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TypicalChange(Statistic):
         return of_sample(source.sample(spec))
 
     def value(self, source: Source, spec: MetricSpec) -> float:
-        """Return the exponential of the trimmed mean of the logs."""
+        """Return the typical value of one target: the exponential of the trimmed mean of the logs."""
         return math.exp(trimmed_mean(logs_of(source.sample(spec).values)))
 
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
@@ -49,7 +49,7 @@ class TypicalChange(Statistic):
 
 
 def step_latencies(source: Source, spec: MetricSpec) -> StepLatencies:
-    """Return the values of a metric on a target, with the step and the pair of each value."""
+    """Return the values of a metric for one target, with the step and the pair of each value."""
     parts = [(code, step_sample(source, spec, step)) for code, step in enumerate(source.step_names)]
     return StepLatencies(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
@@ -63,5 +63,10 @@ def step_sample(source: Source, spec: MetricSpec, step: str) -> Sample:
 
 
 def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
-    """Return a change over pairs as a difference of these values, if less is better. Its bounds are d ∓ t·SE."""
+    """Compare two values, the baseline's first, by the log of their ratio and its standard error over pairs.
+
+    Less is better.
+
+    The bounds are d ∓ t·SE.
+    """
     return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)

@@ -26,10 +26,11 @@ from reports.statistics.quantiles import Sample, effective_size, quantile
 class TwoSamples:
     """The samples of one metric of both targets.
 
-    - `clusters`: for each target, the number of clusters to resample, including those without a value
-    - `paired`: the clusters are pairs; then `clusters` has the number of pairs twice
-    - `steps`: the step of each value of both targets, as codes from 0; None if steps are not weighted
-      (`reports.statistics.mix` weights the candidate's steps to the baseline's shares)
+    - `clusters` is the number of clusters to resample, one number for each target. Clusters without a value are
+    included.
+    - `paired` is True if the clusters are pairs. Then both numbers in `clusters` are the number of pairs.
+    - `steps` is the step of each value, as a code from 0: one array for each target. It is None if steps are not
+    weighted. Otherwise `reports.statistics.mix` weights the candidate's steps to the baseline's shares.
     """
 
     base: Sample
@@ -40,7 +41,10 @@ class TwoSamples:
 
     @cached_property
     def turns(self) -> tuple[Integers, ...]:
-        """The number of turns per cluster: one array per target or, if the clusters are pairs, one for both targets."""
+        """The number of turns in each cluster.
+
+        There is one array per target; if the clusters are pairs, there is one array for both.
+        """
         first, second = (
             np.bincount(sample.sessions, minlength=size)
             for sample, size in zip((self.base, self.cand), self.clusters, strict=True)
@@ -49,16 +53,25 @@ class TwoSamples:
 
     @cached_property
     def effective_sessions(self) -> tuple[float, ...]:
-        """Kish's effective number of sessions of each target, or of pairs. Clusters without a value do not count."""
+        """Kish's effective number of sessions of each target; of pairs, if sessions are paired.
+
+        Clusters without a value do not count.
+        """
         return tuple(effective_size(turns) for turns in self.turns)
 
     @cached_property
     def max_sessions(self) -> int:
-        """The number of sessions with a value of the larger target, or of pairs."""
+        """The number of sessions with a value in the target that has more of them.
+
+        If sessions are paired, it is the number of pairs with a value.
+        """
         return max(int(np.count_nonzero(turns)) for turns in self.turns)
 
     def values(self, p: float) -> tuple[float, float]:
-        """Return the p-quantiles of both targets; the candidate's is weighted to the baseline's shares of steps."""
+        """Return the p-quantiles of both targets.
+
+        If steps are weighted, the candidate's quantile is weighted to the baseline's shares of steps.
+        """
         if self.steps is None:
             return quantile(self.base.values, p), quantile(self.cand.values, p)
         return quantile(self.base.values, p), self.mixed.value(p)
@@ -73,7 +86,10 @@ class TwoSamples:
 def target_resamples(
     samples: TwoSamples, ps: Sequence[float], *, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return the quantiles of resamples of both targets, the baseline first: one row per resample, one column per p."""
+    """Return the quantiles of resamples of both targets: two arrays, the baseline's first.
+
+    Each array has one row per resample, and one column per p.
+    """
     if samples.steps is not None:
         return _mixed_resamples(samples, ps, draws, rng)
     if samples.paired:
@@ -86,7 +102,7 @@ def target_resamples(
 def _mixed_resamples(
     samples: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return the result of `target_resamples` if the candidate's steps are weighted to the baseline's shares."""
+    """Return the same result as `target_resamples`, but weight the candidate's steps to the baseline's shares."""
     mixed = samples.mixed
     windows, base = [mixed.cells(p) for p in ps], prepare(samples.base, ps, samples.clusters[0])
     first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)

@@ -2,29 +2,33 @@
 
 The bootstrap treats sessions, or pairs of them, as if their order had no meaning. A drift that both targets of a pair
 share cancels inside the pair. A drift of one target does not cancel: then a hundred pairs within ten minutes are
-evidence only about those ten minutes. So a series with one number per pair in the order of their start (the difference
-of its targets), or per session of a target, is tested for autocorrelation by two tests, each at 2.5 %:
+evidence only about those ten minutes. So a series of numbers is tested for autocorrelation. If sessions are paired, the
+series has one number per pair: the difference between its two targets. Otherwise each target has its own series, with
+one number per session. The pairs or sessions are in the order in which they started. Each of the two tests has a type I
+error of 2.5 %:
 
     slow    one-way analysis of variance over the quarters of the series, F(3, n − 4)
     quick   von Neumann: (r_1 + 1/n)·√n is normal, where r_1 is the lag-1 autocorrelation
 
-The series of a quantile or mean has the medians, or means, of the clusters. If either test is significant, that target
-drifts, and the k = 4 quarters become the clusters. Failures and stalls come in bursts that medians do not show. So the
-series of a rate has the shares of events per cluster. A quantile other than the median has a second series: the shares
-of turns beyond the pooled quantile. If either test is significant there, k = 6 batches become the clusters: bursts are
-short compared with a sixth of the run, or too few for any method. V is the variance over resamples of the k parts, of
-each target or of both together:
+For a quantile, the series has the median of each cluster; for a mean, the mean of each cluster. If either test is
+significant, a target drifts, and the k = 4 quarters of the run become the clusters. Failures and stalls come in bursts
+that medians do not show. So for a rate, the series has the share of events in each cluster. A quantile other than the
+median has a second series: the share of turns in each cluster that lie beyond the quantile of both targets together. If
+either test is significant for one of these two series, the events come in bursts, and k = 6 batches become the
+clusters. Bursts are short compared with a sixth of the run; if they are not, they are too few for any method. V is the
+variance of the statistic over resamples of the k parts. Both targets of pairs are resampled together, otherwise each
+target alone:
 
     SE² = V · k/(k − 1)      bounds d ∓ t·SE with k − 1 degrees of freedom, or Welch's of two runs
 
-The percentile interval is not used, because it needs more clusters. The SE of rates is that of the parts' sums. The
-wider of these bounds and the usual ones (`differences`, `rates`) are used. A drift that is slower than a part is still
-underestimated, so such a verdict is also provisional.
+The percentile interval is not used, because it needs more clusters. For rates, SE is computed from the sums of each
+part. These bounds are compared with the usual ones (`differences`, `rates`), and the wider ones are used. If a drift is
+slower than a part of the run, SE is still too small. So such a verdict is also provisional.
 
-Two samples may also be closer together than independent samples are. D is the largest distance of their empirical
-distributions, of n and m values. λ = (D + 1/min(n, m)) · √(nm / (n + m)) has Kolmogorov's distribution if both are
-independent samples of one distribution (the 1/n corrects for the steps of D): P(λ < x) ≈ √(2π)/x · exp(−π²/8x²), 3·10⁻⁴
-at 0.35. A correlation within sessions makes λ larger, not smaller.
+Two samples may also be more similar than independent samples are. The samples have n and m values, and D is the largest
+distance between their empirical distributions. λ = (D + 1/min(n, m)) · √(nm / (n + m)) has Kolmogorov's distribution if
+both are independent samples of one distribution (the 1/n corrects for the steps of D): P(λ < x) ≈ √(2π)/x ·
+exp(−π²/8x²), 3·10⁻⁴ at 0.35. A correlation within sessions makes λ larger, not smaller.
 
 After: von Neumann, "Distribution of the ratio of the mean square successive difference to the variance" (1941).
 """
@@ -50,25 +54,28 @@ QUARTERS, BATCHES = 4, 6
 """The number of parts of a run that become its clusters: QUARTERS if a target drifts, BATCHES if its events come in
 bursts."""
 FOUND, EARLY = 0.025, 0.1
-"""The type I error of each of the two tests.
+"""The type I error of each of the two tests for autocorrelation.
 
-With 0.025, 4 to 5 % of runs without autocorrelation test positive. EARLY is for an interim analysis that would stop the
-run: its error may be larger, because a later analysis follows.
+With FOUND = 0.025, 4 to 5 % of runs without autocorrelation test positive. EARLY is used at an interim analysis that
+would stop the run. It may be larger, because a later analysis can still stop the run.
 """
 BURST_ALPHA_FACTOR = 0.6
-"""The tests for bursts have this multiple of the type I error, because each positive test costs power, and bursts that
-matter are obvious."""
+"""The factor on the type I error of the tests for bursts. It is below 1 because each positive test costs power, and
+because bursts that matter are obvious."""
 MIN_SERIES_LENGTH = 20
 """The minimum length of a series that is tested."""
 
 
 def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
-    """Return, for each cluster in the order of their start, the part of the run in which the cluster lies, from 0."""
+    """Return the part of the run in which each cluster lies, from 0. The clusters are in the order of their start."""
     return np.arange(clusters) * parts // max(1, clusters)
 
 
 def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
-    """Return whether a series is autocorrelated. Numbers that are not finite are left out."""
+    """Return whether a series is autocorrelated at this type I error. Values that are not finite are left out.
+
+    Return False if the series is shorter than MIN_SERIES_LENGTH, or constant.
+    """
     x = series[np.isfinite(series)]
     n = x.size
     if n < MIN_SERIES_LENGTH or not np.ptp(x) > 0:
@@ -85,9 +92,9 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
-    """Return the median log of each cluster's values.
+    """Return the median of the logs of each cluster's values.
 
-    The result is NaN for a cluster without values, and not finite if its median is infinite or 0.
+    It is NaN for a cluster without values. It is infinite if the cluster's median is infinite or 0.
     """
     order = np.lexsort((sample.values, sample.sessions))
     values, counts = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
@@ -101,7 +108,7 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
 
 
 def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
-    """Return the share of each cluster's turns above a value; NaN for a cluster without turns."""
+    """Return the share of turns above `value` in each cluster; NaN for a cluster without turns."""
     turns = np.bincount(sample.sessions, minlength=clusters)
     beyond = np.bincount(sample.sessions[sample.values > value], minlength=clusters)
     cluster_shares: Floats = np.divide(beyond, turns, out=np.full(clusters, np.nan), where=turns > 0)
@@ -109,13 +116,13 @@ def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
 
 
 def in_parts(sample: Sample, clusters: int, parts: int) -> Sample:
-    """Return a sample with parts of the run as clusters."""
+    """Return the sample with other clusters: the run is divided into `parts` parts, and each part is one cluster."""
     return Sample(sample.values, part_of(clusters, parts)[sample.sessions], sample.failed, sample.unfinished)
 
 
 PARTS: dict[Order, int] = {"drift": QUARTERS, "bursts": BATCHES}
 FINITE = 0.99
-"""The minimum share of finite resamples if the bounds of a quantile are computed from parts of a run."""
+"""The minimum share of finite resamples. It applies if the bounds of a quantile are computed from parts of a run."""
 
 
 def shares(totals: PerCluster) -> Floats:
@@ -141,9 +148,11 @@ def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
 
 
 def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
-    """Return whether the differences of pairs, or either target's own series, are autocorrelated.
+    """Return whether a target is autocorrelated.
 
-    `error`: the total type I error.
+    If sessions are paired, test the differences of the pairs; otherwise, test each target's own series.
+
+    `error` is the type I error of all these tests together.
     """
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
@@ -153,9 +162,12 @@ def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paire
 def latencies_by_order(
     samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Return the `quantile_differences` for these levels with their margins.
+    """Compare quantiles as `differences.quantile_differences` does.
 
-    If a target drifts, or its tail has bursts, the bounds also cover parts of the run as clusters.
+    `margins` is the level of each quantile, with its margin.
+
+    If a target drifts, or its slow turns come in bursts, also compute bounds with parts of the run as clusters, and use
+    the wider bounds.
     """
     rng = np.random.default_rng(inference.seed)
     comparisons = differences.quantile_differences(samples, margins, better, replace(inference, seed=rng))
@@ -180,10 +192,12 @@ def latencies_by_order(
 
 
 def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return, for each type of autocorrelation, the indices of the quantiles that are tested by parts of the run.
+    """Return the quantiles that must also be compared by parts of the run, for each type of autocorrelation.
 
-    If a target drifts, these are all quantiles. Otherwise a quantile, except the median, is tested so if the turns
-    beyond it come in bursts.
+    The result has their indices in `ps`.
+
+    If a target drifts, these are all quantiles. Otherwise they are the quantiles, except the median, for which the
+    turns beyond the quantile come in bursts.
     """
     targets = tuple(zip((samples.base, samples.cand), samples.clusters, strict=True))
     first, second = (cluster_levels(sample, clusters) for sample, clusters in targets)
@@ -203,9 +217,10 @@ def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> 
 def mean_by_order(
     totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
-    """Return the `mean_difference`. If a target drifts, its bounds also cover quarters of the run as clusters.
+    """Compare two means as `rates.mean_difference` does.
 
-    `error`: the type I error of the tests for drift.
+    If a target drifts, also compute bounds with quarters of the run as clusters, and use the wider bounds. `error` is
+    the type I error of the tests for drift.
     """
     usual = mean_difference(totals, margin, better, inference)
     with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, relative to their target's mean
@@ -220,10 +235,11 @@ def mean_by_order(
 def rate_by_order(
     totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
-    """Return the `rate_difference`. If a target's events come in bursts, its bounds also cover batches as clusters.
+    """Compare two rates as `rates.rate_difference` does.
 
-    `error`: the type I error of the tests for bursts. The bounds of each target's own rate are still those of its
-    sessions, because parts of a run show less about unseen sessions.
+    If a target's events come in bursts, also compute bounds with sixths of the run as clusters, and use the wider
+    bounds. The type I error of the tests for bursts is BURST_ALPHA_FACTOR times `error`. The bounds of each target's
+    own rate are always computed from its sessions, because parts of a run show less about unseen sessions.
     """
     if better == "higher":
         complements = replace(totals, base=rates.complement(totals.base), cand=rates.complement(totals.cand))
@@ -239,9 +255,11 @@ def rate_by_order(
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
-    """Return a difference with the wider bounds of two: the usual ones, and those from parts of the run.
+    """Return the difference `usual` with the wider bounds of `usual` and `parts`.
 
-    The standard error is that from the parts if it is larger or NaN.
+    `parts` is the difference computed from parts of the run.
+
+    The standard error is the larger of both; if that of `parts` is NaN, the result is NaN.
     """
     interval = OneSidedBounds(usual.low, usual.high).wider_of(OneSidedBounds(parts.low, parts.high))
     worse, better = usual.worse.wider_of(parts.worse), usual.better.wider_of(parts.better)
@@ -253,14 +271,17 @@ def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
 
 
 def by_parts(samples: TwoSamples, parts: int) -> TwoSamples:
-    """Return the samples of both targets with parts of the run as clusters."""
+    """Return the samples of both targets with other clusters: each of the `parts` parts of the run is one cluster."""
     first = in_parts(samples.base, samples.clusters[0], parts)
     second = in_parts(samples.cand, samples.clusters[1], parts)
     return replace(samples, base=first, cand=second, clusters=(parts, parts))
 
 
 def part_variance(values: Floats, parts: int) -> float:
-    """Return the variance of a statistic from resamples of parts of a run; NaN if too many resamples are infinite."""
+    """Return the variance of a statistic. `values` is the statistic in each resample of the parts of a run.
+
+    Return NaN if too few of the values are finite.
+    """
     return variance(values, FINITE) * parts / (parts - 1)
 
 
@@ -269,7 +290,7 @@ def _sums_by_parts(totals: ClusterTotals, parts: int) -> ClusterTotals:
 
 
 def by_part(totals: PerCluster, parts: int) -> PerCluster:
-    """Return the totals of a target's clusters in each part of the run."""
+    """Return the totals of one target for each part of the run: the sums over the part's clusters."""
     part_codes, part_totals = part_of(totals[0].size, parts), np.zeros((2, parts))
     for sums, values in zip(part_totals, totals, strict=True):
         np.add.at(sums, part_codes, values)
@@ -277,21 +298,24 @@ def by_part(totals: PerCluster, parts: int) -> PerCluster:
 
 
 NEIGHBOUR_ALPHA = 0.35
-"""The λ below which two samples are too close to be independent."""
+"""The limit of λ: if λ is below it, two samples are too similar to be independent."""
 MIN_VALUES = 20
-"""The minimum number of values of each sample: with fewer, D is too coarse."""
+"""The minimum number of values of each sample. With fewer values, the steps of D are too large."""
 
 
 def have_same_distribution(first: Floats, second: Floats) -> bool:
-    """Return whether two samples of finite values are too close to be independent.
+    """Return whether two samples of finite values are too similar to be independent samples.
 
-    Return False if a sample has fewer than 20 values.
+    Return False if a sample has fewer than MIN_VALUES values.
     """
     return min(first.size, second.size) >= MIN_VALUES and kolmogorov_distance(first, second) < NEIGHBOUR_ALPHA
 
 
 def kolmogorov_distance(first: Floats, second: Floats) -> float:
-    """Return λ of two samples, as this module's docstring defines it. The samples need no order, but a value each."""
+    """Return λ of two samples, as this module's docstring defines it. The samples need not be sorted.
+
+    Each must have a value.
+    """
     a, b = np.sort(first), np.sort(second)
     points = np.concatenate([a, b])
     distances = np.searchsorted(a, points, side="right") / a.size - np.searchsorted(b, points, side="right") / b.size

@@ -2,17 +2,18 @@
 
 Two runs differ by more than their sessions explain: an unchanged service drifts by some percent from run to run, and a
 test that knows only sessions takes that for a change. From five stored runs on, their standard deviation estimates the
-run-to-run variation. With y_r = log q of run r of R, V_r its variance from the sessions inside the run, and s =
-sd(y_r):
+run-to-run variation. There are R stored runs. For run r, y_r is the log of its quantile q, and V_r is the variance of
+y_r from the sessions inside the run. s is the standard deviation of all y_r. The candidate has y_c and V_c:
 
     R ≥ 5   SE = max(√(V_c + mean(V_r)/R), s·√(1 + 1/R))           df = R−1 if the second is larger, else Welch's
     R < 5   SE² = V_c + mean(V_r)/R + run_sd²·(1 + 1/R)            Welch's df; run_sd is assumed, so provisional
 
-The bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates are compared in the same way without logs. With few stored runs,
-the assumed run-to-run sd of log odds gives run_sd·r(1 − r) for each rate r.
+The bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates are compared in the same way, but without logs. If there are fewer
+than five stored runs, a run-to-run sd of the log odds is assumed; for a rate r, the run-to-run sd is then this sd times
+r(1 − r).
 
-A quantile may be 0, which has no log. A candidate at 0 is not above any stored run, and below all of them if none is 0.
-A candidate above 0 has no ratio to a stored 0, and the comparison is inconclusive.
+A quantile may be 0, which has no log. If the candidate is 0, it is not above any stored run. If also no stored run is
+0, it is below all of them. A candidate above 0 has no ratio to a stored 0, and the comparison is inconclusive.
 """
 
 from __future__ import annotations
@@ -33,17 +34,21 @@ from reports.statistics.rates import RatioEstimate, between_runs, log_difference
 MIN_STORED_RUNS = 5
 """The minimum number of stored runs to estimate the run-to-run variation."""
 RUN_SD, RATE_RUN_SD = 0.05, 0.3
-"""The assumed run-to-run sd if there are fewer stored runs: RUN_SD of the log of a quantile, RATE_RUN_SD of the log
-odds of a rate."""
+"""The run-to-run sd that is assumed if there are fewer stored runs than MIN_STORED_RUNS.
+
+RUN_SD is the sd of the log of a quantile. RATE_RUN_SD is the sd of the log odds of a rate.
+"""
 
 
 @dataclass(frozen=True)
 class StoredValue:
-    """A quantile of one run: its log (−inf for 0), and the variance of this log between sessions of the run.
+    """A quantile of one run, stored for later comparisons.
 
-    - `infinite_share`: the share of resamples whose quantile is infinite, because it lies among failed turns; the
-    variance excludes these resamples
-    - `above`: if the quantile is 0, the share of resamples above 0
+    - `log_q` is the log of the quantile; −inf if the quantile is 0.
+    - `variance` is the variance of this log from the sessions of the run. Resamples with an infinite quantile are left
+    out.
+    - `infinite_share` is the share of resamples whose quantile is infinite, because it lies among failed turns.
+    - `above` is the share of resamples whose quantile is above 0. It is set only if the quantile is 0.
     """
 
     log_q: float
@@ -55,7 +60,7 @@ class StoredValue:
 def stored_quantile(
     sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = RESAMPLES
 ) -> StoredValue | None:
-    """Return the stored data of a quantile, for later comparisons; None if the quantile is unknown or below 0."""
+    """Return a quantile with the data that later comparisons need; None if the quantile is unknown or below 0."""
     value = quantile(sample.values, p)
     if not value >= 0:
         return None
@@ -74,11 +79,12 @@ def against_stored(
     better: Better,
     inference: Inference,
 ) -> Difference:
-    """Compare a quantile with stored runs.
+    """Compare a quantile with the same quantile of stored runs.
 
-    `clusters`: the effective sessions of the candidate, and of all stored runs. An infinite point estimate alone
-    decides nothing. The candidate is worse than any margin only if at least 1 − `level` of its resamples are infinite.
-    It is not worse only if at most `level` of them are infinite.
+    `clusters` is the effective number of sessions of the candidate, and of all stored runs together. An infinite
+    estimate of the candidate decides nothing alone: its resamples decide. If at least 1 − α of them are infinite, the
+    candidate is worse than any margin. If more than α of them are infinite, the candidate cannot be "not worse". α is
+    the `level` of `inference`.
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
     if -math.inf in (candidate.log_q, *logs):
@@ -92,14 +98,18 @@ def against_stored(
 
 
 def no_ratio(difference: Difference) -> bool:
-    """Return whether a ratio is undefined because the candidate is above 0 and at least one stored run is 0."""
+    """Return whether the ratio is undefined because the candidate is above 0 and the baseline is 0.
+
+    The baseline is 0 if the quantile of at least one stored run is 0.
+    """
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
 def _with_zero(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
-    """Compare a candidate with stored runs if the candidate or a stored run is 0.
+    """Compare a quantile with stored runs, if it is 0 in the candidate or in a stored run.
 
-    The candidate counts as 0 if at most `level` of its resamples are above 0.
+    `logs` is the log of the quantile of each stored run. The candidate counts as 0 only if at most `level` of its
+    resamples are above 0.
     """
     is_zero = np.isneginf(logs)
     baseline = 0.0 if is_zero.any() else math.exp(float(logs.mean()))
@@ -125,7 +135,10 @@ def rate_against_stored(
     better: Better = "lower",
     inference: Inference,
 ) -> Difference:
-    """Compare a rate of a run with the same rate of stored runs, each from `rates.ratio_of`."""
+    """Compare a rate of one run with the same rate of stored runs.
+
+    `rates.ratio_of` computes each of these estimates.
+    """
     if better == "higher":
         complements = [rate.left() for rate in (candidate, *stored)]
         return mirrored(rate_against_stored(complements[0], complements[1:], margin, inference=inference))
@@ -143,10 +156,12 @@ def rate_against_stored(
 def _standard_error(
     values: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
 ) -> StandardError:
-    """Return the standard error of the candidate minus the mean of the stored runs.
+    """Return the standard error of the difference: the candidate minus the mean of the stored runs.
 
-    - `inside`: the variances between sessions of one run
-    - `between`: the run-to-run variance that is assumed if there are few stored runs
+    - `values` is the value of each stored run.
+    - `inside` is the variance from the sessions inside the runs: of the candidate, and of the mean of the stored runs.
+    - `clusters` is the effective number of sessions: of the candidate, and of all stored runs.
+    - `between` is the run-to-run variance. It is added if there are too few stored runs to estimate it.
     """
     runs, known = values.size, values.size >= MIN_STORED_RUNS and bool(np.isfinite(values).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))
@@ -160,7 +175,10 @@ def _standard_error(
 def _with_infinite(
     difference: Difference, infinite_share: float, base_open: bool, better: Better, level: float
 ) -> Difference:
-    """Widen the bounds if resamples of the candidate or of stored runs are infinite (failed turns).
+    """Widen the bounds if resamples are infinite because turns failed.
+
+    - `infinite_share` is the share of the candidate's resamples that are infinite.
+    - `base_open` is True if too many resamples of a stored run are infinite.
 
     If more is better, return the bounds unchanged.
     """

@@ -1,11 +1,12 @@
-"""The cluster bootstrap of quantiles: sessions, or pairs of them, are drawn with replacement. Pure.
+"""The cluster bootstrap of quantiles: sessions, or pairs of sessions, are drawn with replacement. Pure.
 
-No resample is sorted. A resample is a weight for each cluster, so its p-quantile is the first of the sorted values up
-to which the weights of the clusters add up to the rank. Only values within six standard errors of rank p·n are likely
-to be the quantile. The values below this window are one count per cluster, and the window is split into cells. One
-sparse product gives the counts of all cells in many resamples at once; then only one cell is searched. The few
-resamples whose quantile is outside the window are counted completely, so the quantiles are exactly those of a plain
-bootstrap.
+No resample is sorted. A resample is a weight for each cluster: how often the cluster was drawn. Each value has the
+weight of its cluster, and the weights are added up over the sorted values. The p-quantile of the resample is the first
+value at which this sum reaches the rank. Only values within six standard errors of rank p·n are likely to be the
+quantile. They are called the window. The values below the window are reduced to one count per cluster, and the window
+is split into cells. One sparse product gives the counts of all cells in many resamples at once; then only one cell is
+searched. A few resamples have their quantile outside the window. For these, all values are examined. So the quantiles
+are exactly those of a plain bootstrap.
 """
 
 from __future__ import annotations
@@ -25,49 +26,60 @@ from reports.statistics.quantiles import Sample, rank
 
 RESAMPLES = 10_000
 REACH = 6.0
-"""The half-width of the window, in standard errors of p·n."""
+"""The half-width of the window of likely quantiles, in standard errors of rank p·n."""
 CELLS_AT_ONCE = 250_000
-"""The maximum size of the largest array of a portion of resamples. Larger arrays do not fit in the processor's cache.
-"""
+"""The maximum number of elements of the largest array, if several resamples are computed at once. A larger array does
+not fit in the processor's cache."""
 EXACT = 2**24
-"""The limit below which counts are exact in single precision."""
+"""The limit of counts: smaller counts are exact in single precision."""
 
 Weights = npt.NDArray[np.floating]
 
 
 def seed_of(*run_ids: str) -> int:
-    """Return a seed below 2⁴⁸ from run IDs: the same runs in the same order give the same verdict."""
+    """Return a seed below 2⁴⁸ that depends only on the run IDs and their order.
+
+    So the same runs always give the same verdict.
+    """
     return int.from_bytes(hashlib.sha256("\0".join(run_ids).encode()).digest()[:6], "big")
 
 
 def resampled_quantiles(
     sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> Floats:
-    """Return quantiles of resamples: one row per resample, one column per p.
+    """Return the quantiles of resamples of one sample: one row per resample, one column per p.
 
-    The quantiles of a resample without values are NaN. The sample's `sessions` are codes below `clusters`. Clusters
-    without values are drawn with the same probability.
+    The `sessions` of the sample are codes from 0 to `clusters` − 1. Clusters without values are drawn with the same
+    probability as others. If a resample has no values, its quantiles are NaN.
     """
     return resample_weights((sample,), ps, clusters, draws, rng)[0]
 
 
 def variance(values: Floats, min_share: float = 0.0) -> float:
-    """Return the variance of the finite values; NaN with fewer than two, or if their share is below `min_share`."""
+    """Return the variance of the finite values.
+
+    Return NaN if fewer than two values are finite, or if the share of finite values is below `min_share`.
+    """
     finite = values[np.isfinite(values)]
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= min_share * values.size else math.nan
 
 
 def resamples_at_once(*rows: int) -> int:
-    """Return the number of resamples to compute at once, from the numbers of rows of their arrays.
+    """Return how many resamples to compute at once.
 
-    Return 1 instead of two to four, because a product with a vector is faster.
+    `rows` is the number of rows of each array; its columns are the resamples.
+
+    If the result would be 2 to 4, return 1, because a product with a vector is faster.
     """
     portion = CELLS_AT_ONCE // max(rows)
     return portion if portion > 4 else 1
 
 
 def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield how often each cluster (column) is drawn in each resample (row), `portion` rows at a time."""
+    """Yield arrays of how often each cluster (column) is drawn in each resample (row).
+
+    All arrays together have `draws` rows. Each has `portion` rows; the last one may have fewer.
+    """
     for done in range(0, draws, portion):
         rows = min(portion, draws - done)
         codes = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
@@ -76,11 +88,13 @@ def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int
 
 @dataclass(frozen=True)
 class PreparedSample:
-    """A sample prepared for resampling.
+    """A sample with the counts that its resamples need.
 
-    - `edges`: for each p, the indices (from 0) at which the cells of its window begin and end
-    - `counts`: turns by cluster. Multiplied by the weights of clusters, they give the total number of turns, and for
-    each p the number of turns below its window and in each cell
+    - `edges` is one array for each p: the indices in `sample.values` at which the cells near the p-quantile begin and
+    end.
+    - `counts` is a matrix with one column per cluster. The first row is the number of turns. Then, for each p, there is
+    a row with the number of turns below the first cell, and a row for each cell. A product with the weights of the
+    clusters gives these numbers for a resample.
     """
 
     sample: Sample
@@ -92,9 +106,9 @@ class PreparedSample:
 def resample_weights(
     samples: Sequence[Sample], ps: Sequence[float], clusters: int, draws: int, rng: np.random.Generator
 ) -> list[Floats]:
-    """Return, for each sample, the quantiles of its resamples: one row per resample, one column per p.
+    """Return the quantiles of resamples, one array per sample: one row per resample, one column per p.
 
-    All samples are resampled with the same draws of clusters.
+    In each resample, the same clusters are drawn for all samples.
     """
     prepared_samples = [prepare(sample, ps, clusters) for sample in samples]
     quantiles = [np.full((draws, len(ps)), np.nan) for _ in samples]
@@ -110,7 +124,7 @@ def resample_weights(
 
 
 def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSample:
-    """Return the counts that resamples of these quantiles need."""
+    """Return the sample with the counts that resamples of these quantiles need."""
     turns = np.bincount(sample.sessions, minlength=clusters)
     exact = clusters * int(turns.max(initial=0)) < EXACT
     edges = tuple(edges_of(sample, p, turns) for p in ps)
@@ -130,9 +144,9 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
 
 
 def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
-    """Return the edges of about √n cells, each with about √n values near the p-quantile.
+    """Return the edges of about √n cells, each with about √n of the n values near the p-quantile.
 
-    A resample first finds its cell, and then searches only that cell.
+    `turns` is the number of turns in each cluster. A resample first finds its cell, and then searches only this cell.
     """
     n, clusters = sample.n, turns.size
     if not n:
@@ -147,7 +161,7 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
 def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
     """Return the quantiles of resamples: one row per resample, one column per p.
 
-    `cluster_weights`: the weight of each cluster (row) in each resample (column).
+    `cluster_weights` is the weight of each cluster (row) in each resample (column).
     """
     sums = prepared.counts @ cluster_weights
     turns, row = sums[0].astype(np.float64), 1
@@ -171,11 +185,15 @@ def in_cells(
     cluster_weights: Weights,
     step_weights: tuple[Floats, Integers] | None = None,
 ) -> tuple[Floats, Integers]:
-    """Return the value at which each resample reaches its rank, and the indices of resamples that reach it in no cell.
+    """Return the value at which the weights of each resample add up to its rank.
 
-    - `cumulative_weights`: the weight below the cells and up to the end of each cell (row), in each resample
-    - `step_weights`: the weight of each step (row) in each resample, and the step of each value; if None, all
-      weights are 1
+    Also return the indices of the resamples for which this value is in no cell.
+
+    - `cumulative_weights` has a column for each resample. Its first row is the weight of the values below the cells.
+    Each further row is the weight up to the end of a cell.
+    - `ranks` is the rank of the quantile in each resample.
+    - `step_weights` is the weight of each step (row) in each resample (column), and the step of each value. If it is
+    None, each step has the weight 1.
     """
     cell = (cumulative_weights < ranks).sum(axis=0) - 1
     inside = (cell >= 0) & (cell < edges.size - 1)

@@ -1,12 +1,13 @@
 """Quantiles with equal weight for each session. Pure.
 
 Such a quantile is the smallest x at which the mean, over sessions, of the share of turns ≤ x reaches p. It is not the
-same as a quantile over turns. Each session contributes equally, so its interval holds for sessions of any lengths. With
-s_g the share of turns ≤ x in session g, G sessions, and z, t as in `quantiles`:
+same as a quantile over turns. Each session contributes equally, so its interval holds for sessions of any lengths.
+There are G sessions. s_g is the share of turns ≤ x in session g. z and t are defined as in `quantiles`:
 
     v = var(s_g) / G      n_e = min(n, p(1−p)/v) · (z / t_{G−1})²
 
-v / (p(1−p)) is the larger of two such ratios: at p, and at the share twice as far from the end.
+The ratio v / (p(1−p)) is computed twice: at p, and at the share that is twice as far from the end of the distribution
+(`quantiles.nearer`). The larger ratio is used.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ class BySession(NamedTuple):
 
 
 def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence: float) -> BySession:
-    """Return the quantile of ascending values with equal weight for each session; it needs at least two sessions."""
+    """Return the quantile of `values` with equal weight for each session.
+
+    `values` are in ascending order, and `sessions` is the session of each value. At least two sessions are needed.
+    """
     turns = np.bincount(sessions)
     clusters = int(np.count_nonzero(turns))
     reached = np.cumsum(1 / (turns[sessions] * clusters))

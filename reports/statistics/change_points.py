@@ -1,28 +1,30 @@
 """Change points in a metric over many runs, and their sizes. Pure.
 
 The run is the sampling unit: an unchanged service differs from run to run by more than its sessions explain. At each
-position between two runs, the mean of the last 5, 10, 20 … runs before it, and of all of them, is compared with the
-mean of the next 5, 7, 10, 14 … runs. With R runs a and S runs b, s² the variance around both means, V_r the variance of
-run r between its sessions, and c the cost of autocorrelation:
+position between two runs, means before and after it are compared. The means before it are those of the last 5, 10, 20 …
+runs, and of all runs. The means after it are those of the next 5, 7, 10, 14 … runs. Let a be the mean of R runs before
+the position, and b the mean of S runs after it. s² is the variance of these runs around a and b, V_r is the variance of
+run r from its sessions, and c is the cost of autocorrelation:
 
     SE = max( s·√((1/R + 1/S) · c),  √(mean(V_a)/R + mean(V_b)/S) )     c = (1 + f)/(1 − f)     df = (R + S)/c − 2
 
 A position is marked as a change point if |b − a| > t · SE at the level of this comparison, and |b − a| > `min_change`.
-The position with the largest |b − a| / (t · SE) is marked first. No later comparison may span a marked position.
+The position with the largest |b − a| / (t · SE) is marked first. Comparisons that span a marked position are not used
+any more.
 
-A trend is read night after night. So each comparison is made only once, in the night of its last run: no window is
-shortened by the end of the series. Each night of a year has the same share of the type I error, which is divided among
-its comparisons in all series (Bonferroni). So the level holds for readers who read the trend every night.
+A trend is read night after night. So each comparison is made only once, in the night of its last run. It is not made
+before with fewer runs. Each night of a year has the same share of the type I error, which is divided among its
+comparisons in all series (Bonferroni). So the type I error holds for readers who read the trend every night.
 
 f is the autocorrelation of neighbouring runs: the mean of two estimates, plus half a standard error, 1/(2√n). The first
 estimate uses differences at lags 1 and 2: E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the mean. The second one is the
-correlation r of neighbours around the means between changes. Subtracting k means from n runs reduces it by (1 + 3r)·k/n
-(Kendall), which is added. These means are those between the changes that f = 0 would mark, so that a change is not
-mistaken for autocorrelation.
+correlation r of neighbours around the means between changes. Subtracting k means from n runs reduces r by (1 + 3r)·k/n
+(Kendall), so this is added to r. The changes between these means are those that would be marked with f = 0. So a change
+is not mistaken for autocorrelation.
 
-If the weekdays differ (Kruskal-Wallis test), their effect is subtracted first. The distance of a day is its difference
-from the mean of the seven days around it. The effect of a weekday is the median of its distances, so that neither an
-outlier nor a change moves it far.
+If weekdays differ (Kruskal-Wallis test), the effect of the weekday is first subtracted from each value. The distance of
+a day is its value minus the mean of the seven days around it. The effect of a weekday is the median of the distances of
+its days. So neither an outlier nor a change moves the effect far.
 """
 
 from __future__ import annotations
@@ -39,27 +41,30 @@ from reports.statistics.baselines import MIN_STORED_RUNS
 from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.05
-"""The probability of any false change point, over all series that are read together, in YEAR nights."""
+"""The probability that at least one false change point is marked in YEAR nights, in all series that are read together.
+"""
 YEAR = 365
-"""The minimum number of runs among which the error probability LEVEL is divided."""
+"""The number of nights among which the error probability LEVEL is divided. If a series has more runs, it is divided
+among these."""
 MIN_SIDE_RUNS = MIN_STORED_RUNS
-"""The minimum number of runs on either side of a position: with fewer, their variance is unknown."""
+"""The minimum number of runs before and after a position. With fewer runs, the variance between runs is unknown."""
 ENOUGH = 2 * MIN_SIDE_RUNS
 AUTOCORRELATION_MAX = 0.9
 DF_MIN = 2.0
 WEEK, WEEKS = 7, 3
-"""The number of days in a week, and the minimum number of values of each weekday."""
+"""WEEK is the number of days in a week. WEEKS is the minimum number of values of a weekday."""
 THURSDAY = 3
-"""The weekday of day 0, 1 January 1970."""
+"""The weekday of day 0, 1 January 1970. Monday is 0."""
 
 
 @dataclass(frozen=True)
 class ChangePoint:
-    """A change by `d` between run `at` − 1 and run `at`.
+    """A change between run `at` − 1 and run `at`.
 
-    - `before`, `after`: the numbers of runs that were compared on either side
-    - `low`, `high`: the bounds of `d` at the type I error of the comparison after Bonferroni's correction; they exclude
-    0
+    - `d` is the size of the change: the mean after it minus the mean before it.
+    - `before` and `after` are the numbers of runs in these two means.
+    - `low` and `high` are the bounds of `d` at the type I error of the comparison after Bonferroni's correction. Both
+    are above 0, or both below.
     """
 
     at: int
@@ -72,25 +77,29 @@ class ChangePoint:
 
 @dataclass(frozen=True)
 class ChangePoints:
-    """The changes of a series, in their order in time.
+    """The change points of a series, in order of time.
 
-    `unmarked`: changes that would be marked if neighbouring runs were independent.
+    `unmarked` are further changes: they would be marked if neighbouring runs were independent.
     """
 
     changes: tuple[ChangePoint, ...] = ()
     unmarked: tuple[ChangePoint, ...] = ()
     autocorrelation: float = 0.0
     weekdays: tuple[float, ...] = ()
-    """The effects of Monday to Sunday that were subtracted; empty if they do not differ."""
+    """The effect of each weekday, Monday first, which was subtracted from the values. Empty if weekdays do not differ.
+    """
 
     def effective_runs(self, runs: int) -> int:
-        """Return the effective number of independent runs."""
+        """Return the effective number of independent runs among `runs` autocorrelated runs."""
         return round(runs / _cost(self.autocorrelation))
 
 
 @lru_cache(64)
 def windows(runs: int) -> Integers:
-    """Return every comparison of a series of `runs` runs: (first run before, first run after, last run after + 1)."""
+    """Return all comparisons of a series of `runs` runs, one per row.
+
+    The columns are the first run before the position, the first run after it, and the last run after it + 1.
+    """
     widths = [round(MIN_SIDE_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_SIDE_RUNS * 2 ** (k / 2) <= runs]
     before, position, after = np.array(
         np.meshgrid([*widths[::2], runs], np.arange(MIN_SIDE_RUNS, runs), widths), int
@@ -100,16 +109,17 @@ def windows(runs: int) -> Integers:
 
 
 def number_of_comparisons(runs: int) -> int:
-    """Return the number of comparisons that a series of this many runs has had."""
+    """Return the number of comparisons in a series of `runs` runs."""
     return len(windows(runs))
 
 
 def find_changes(values: Floats, variances: Floats, days: Integers, *, among: int, min_change: float) -> ChangePoints:
-    """Find the changes in a series.
+    """Find the change points of a series that has one value per run.
 
-    - `variances`: the variance of each run between its sessions
-    - `days`: the day of each run, counted from 1 January 1970
-    - `among`: the number of series that share the error probability LEVEL
+    - `variances` is the variance of each value from the sessions inside its run.
+    - `days` is the day of each run, counted from 1 January 1970.
+    - `among` is the number of series that share the error probability LEVEL.
+    - `min_change` is the size that a change must exceed.
     """
     if values.size < ENOUGH:
         return ChangePoints()
@@ -128,9 +138,12 @@ def find_changes(values: Floats, variances: Floats, days: Integers, *, among: in
 
 
 def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
-    """Return the effects of Monday to Sunday relative to their mean; empty if they do not differ.
+    """Return the effect of each weekday, Monday first, relative to the mean effect.
 
-    A weekday is used if it has at least WEEKS values. A day is used if the seven days around it are complete.
+    Return () if weekdays do not differ.
+
+    A weekday is used only if it has at least WEEKS values. A day is used only if each of the seven days around it that
+    falls on a used weekday has a value.
     """
     seen, runs = np.unique(days, return_inverse=True)
     by_day = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
@@ -153,7 +166,7 @@ def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
 
 
 def remove_weekdays(values: Floats, days: Integers, effects: Sequence[float]) -> Floats:
-    """Return a series without the effects of weekdays (Monday to Sunday)."""
+    """Return the values without the effects of weekdays. `effects` is the effect of each weekday, Monday first."""
     return values - np.array(effects)[(days + THURSDAY) % WEEK] if effects else values
 
 
@@ -182,14 +195,14 @@ def autocorrelation(values: Floats, positions: Sequence[int]) -> float:
 
 
 def levels(values: Floats, changes: Sequence[ChangePoint]) -> list[float]:
-    """Return the mean before the first change, between each two changes, and after the last change."""
+    """Return the mean of each segment. Segments are separated by the changes."""
     return [float(segment.mean()) for segment in np.split(values, [change.at for change in changes])]
 
 
 def _mark_change(
     values: Floats, variances: Floats, correlation: float, among: int, min_change: float
 ) -> list[ChangePoint]:
-    """Return the positions that are marked as change points, in their order in time."""
+    """Return the positions that are marked as change points, in order of time."""
     comparisons = windows(values.size)
     shares = LEVEL / max(YEAR, values.size) / among / np.bincount(comparisons[:, 2])[comparisons[:, 2]]
     difference, se, df = _compared(values, variances, comparisons, correlation)
@@ -213,7 +226,7 @@ def _mark_change(
 def _compared(
     values: Floats, variances: Floats, comparisons: Integers, correlation: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Return after − before of each comparison, its standard error, and the degrees of freedom."""
+    """Return, for each comparison, mean after − mean before, its standard error, and the degrees of freedom."""
     first, position, end = comparisons.T
     before, after = position - first, end - position
     runs = before + after
@@ -227,7 +240,7 @@ def _compared(
 
 
 def _cost(correlation: float) -> float:
-    """Return the number of autocorrelated runs that count as one independent run."""
+    """Return how many autocorrelated runs give as much information as one independent run."""
     return (1 + correlation) / (1 - correlation)
 
 
@@ -238,9 +251,10 @@ def _sums(values: Floats, first: Integers, end: Integers) -> Floats:
 
 
 def variance_of(low: float, value: float, high: float) -> float:
-    """Return the variance of the log of a quantile from its 95 % interval.
+    """Return the variance of the log of a quantile, computed from its 95 % interval.
 
-    If the lower end is not above 0, use the upper half. Return 0 if the value is 0 or the upper end is infinite.
+    If `low` is not above 0, use only the part of the interval above `value`. Return 0 if `value` is 0 or `high` is
+    infinite.
     """
     if not (value > 0 and high < math.inf):
         return 0.0

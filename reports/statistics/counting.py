@@ -1,19 +1,20 @@
 """Sort orders and distinct codes of arrays, and the number of calls in progress over time. Pure.
 
-numpy sorts a million integers several times as fast as it computes their sort order. So this module sorts integers that
-contain a key and its position. Codes are integers from 0. Orders are stable, as with `numpy.argsort(kind="stable")`.
+numpy sorts a million integers several times as fast as it computes their sort order. So this module packs each key and
+its position into one integer, and sorts these integers. An order is an array of positions, as
+`numpy.argsort(kind="stable")` returns it. Codes are integers from 0.
 
 A call is in progress from its start up to its end. Instants and durations are integer nanoseconds; instants count from
 1970.
 
-**The load changed** if, for long enough, clearly more calls were in progress than usually. With c(t) the calls in
-progress, b the c that was not exceeded for 40 % of the time, and E the root mean square of the excess over b, weighted
-by the duration of calls,
+**The load changed** if, for long enough, clearly more calls were in progress than usual. c(t) is the number of calls in
+progress. b is the number that c did not exceed during 40 % of the time. E is the root mean square of the excess of c
+over b, weighted by c. The load changed if both conditions hold:
 
     E² = ∫ c · max(0, c − b)² dt / ∫ c dt        E > b/4   and   E > 1.7·√(b + 1)
 
-A run of constant load ramps up at its start and down at its end: it has fewer calls for a while, but never more than b,
-so E is close to 0. Calls with random arrivals at a constant rate have an E of 0.9 to 1.3·√(b + 1).
+A run of constant load ramps up at its start and down at its end. It has fewer calls for a while, but never more than b,
+so E is close to 0. If calls arrive at random at a constant rate, E is 0.9 to 1.3 times √(b + 1).
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ Keys = npt.NDArray[np.uint64]
 
 
 def ranks(values: Floats | Integers) -> Floats:
-    """Return the rank of each value, from 1; equal values have the mean of their ranks."""
+    """Return the rank of each value, from 1. Equal values all get the mean of their ranks."""
     _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(ties) - (ties - 1) / 2)[inverse]
 
 
 def order_of_values(values: Floats) -> Integers:
-    """Return the order that sorts numbers, none of which is NaN."""
+    """Return the positions of numbers in ascending order. No number may be NaN."""
     bits = (values + 0.0).view(np.int64)  # −0.0 becomes 0.0
     bits ^= bits >> 63 & np.int64(2**63 - 1)
     bits ^= np.int64(-(2**63))  # larger numbers have larger bits
@@ -45,16 +46,20 @@ def order_of_values(values: Floats) -> Integers:
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """Return the order that sorts codes. Codes of 16 bits have a radix sort, which is faster."""
+    """Return the positions of codes in ascending order.
+
+    For codes of 16 bits, use numpy's radix sort, which is faster.
+    """
     if codes.max(initial=0) < 1 << 16:
         return np.argsort(codes.astype(np.uint16), kind="stable")
     return _order(codes.astype(np.uint64))
 
 
 def _order(keys: Keys) -> Integers:
-    """Return the order that sorts keys.
+    """Return the positions of keys in ascending order.
 
-    Sort by the highest bits that fit. If the result is not in order, sort by the lower bits, and then by the highest.
+    Sort by as many of the highest bits as fit with the position into 64 bits. If the keys are then not in order, sort
+    by the remaining low bits, and then again by the highest bits.
     """
     if keys.size:
         keys -= keys.min()
@@ -71,9 +76,9 @@ def _order(keys: Keys) -> Integers:
 
 
 def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
-    """Return the order of keys without their `low` lowest bits.
+    """Return the positions of keys in ascending order, but ignore the `low` lowest bits of each key.
 
-    Sort integers with the key in the high bits and its position below.
+    To do so, sort integers that have the key in the high bits and its position in the low bits.
     """
     position_bits = np.uint64(keys.size.bit_length())
     packed = keys >> low
@@ -108,17 +113,20 @@ Nanoseconds = npt.NDArray[np.int64]
 CallCounts = npt.NDArray[np.int32]
 
 SUSTAINED_SHARE = 0.4
-"""The share of the time for which the usual number of calls in progress is not exceeded."""
+"""The share of the time in which the number of calls in progress is at most the usual number."""
 APART, BY_CHANCE = 0.25, 1.7
-"""The minimum excess that counts as a change of load.
+"""The minimum excess over the usual number of calls in progress that counts as a change of load.
 
-APART is relative to the usual number of calls; BY_CHANCE is in units of √(that number + 1).
+APART is a share of the usual number. BY_CHANCE is a multiple of √(usual number + 1). The excess must exceed both.
 """
 
 
 @dataclass(frozen=True)
 class ConcurrencySeries:
-    """The number of calls in progress from each instant up to the next; instants ascend and may repeat."""
+    """The number of calls in progress over time.
+
+    `counts` has the number from each instant of `at_ns` up to the next one. The instants ascend; several may be equal.
+    """
 
     at_ns: Nanoseconds
     counts: CallCounts
@@ -139,7 +147,10 @@ class ConcurrencySeries:
 
 
 def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
-    """Return the series of calls in progress, from their starts and their ends, each in any order."""
+    """Return the number of calls in progress over time, given the start and the end of each call.
+
+    Both arrays may be in any order.
+    """
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
     steps = np.where(order < starts_ns.size, 1, -1).astype(np.int32)

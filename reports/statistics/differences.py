@@ -1,18 +1,20 @@
 """The difference of one metric between two targets, with its confidence interval and its p-value at a margin. Pure.
 
-Quantiles and means are compared by the log of their ratio, rates by their difference. The sampling unit is the session,
-or the pair of sessions if they start together: then both targets are resampled with the same draws.
+Quantiles and means are compared by the log of their ratio, rates by their difference. The sampling unit is the session.
+If sessions of both targets start in pairs, it is the pair: then both targets are resampled with the same draws.
 
-The interval of a quantile is the expanded percentile interval of the resampled D* = log q*_cand − log q*_base. With g
-the effective (Kish) number of sessions of the smaller target, or of pairs; V the variance of log q* in a target; and t
-with Welch's df,
+The interval of a quantile is the expanded percentile interval of the resampled D* = log q*_cand − log q*_base. G_c and
+G_b are the effective (Kish) numbers of sessions of candidate and baseline, and g is the smaller of them; for pairs, g
+is the effective number of pairs. V_c and V_b are the variances of log q* over the resamples of each target. t has
+Welch's df:
 
     df = (V_c + V_b)² / (V_c²/(G_c−1) + V_b²/(G_b−1))     paired: df = pairs − 1
     a' = Φ(−t_{1−a, df} · √(g/(g−1)))                       bounds: the a'- and (1−a')-quantiles of D*
     p  = T_df(Φ⁻¹((#{D* ≤ margin} + 1)/(B+1)) · √((g−1)/g))   of "not worse than the margin"
 
-Failed turns are +inf, so a bound may be infinite. A resample that is infinite in both targets has no ratio: it counts
-as −inf for the lower bound and as +inf for the upper one. If a' · B < 1, the bounds are open.
+B is the number of resamples. If a' · B < 1, the bounds are open. Failed turns are +inf, so a bound may be infinite. A
+resample that is infinite in both targets has no ratio: it counts as −inf for the lower bound, and as +inf for the upper
+bound.
 """
 
 from __future__ import annotations
@@ -31,27 +33,28 @@ from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 
 LEVEL = 0.05
-"""The one-sided type I error. Reports print the two-sided interval of 90 %, whose ends are the bounds that decide."""
+"""The one-sided type I error. Reports print the two-sided interval of 90 %; its two ends are the bounds that decide."""
 
 POWER = 0.8
 MAX_SESSIONS_RATIO = 20
-"""The maximum number of additional sessions, as a multiple of the existing ones. If more are needed, no number is
-recommended."""
+"""The maximum number of additional sessions to recommend, as a multiple of the existing ones. If more are needed, no
+number is recommended."""
 
 Scale = Literal["ratio", "points", "slope"]
 Better = Literal["lower", "higher"]
 Order = Literal["drift", "bursts"]
-"""The type of autocorrelation of a target: its sessions drift, or its events come in bursts."""
+"""The type of autocorrelation in a target. "drift": the latencies of its sessions drift. "bursts": its failures or slow
+turns come in bursts."""
 
 
 @dataclass(frozen=True)
 class Margin:
     """The largest deterioration that is accepted.
 
-    - `ratio`: the margin of quantiles and means; 0.1 is 10 %
-    - `points`: the margin of rates; 0.01 is one percentage point
-    - `plus`: the margin in the unit of the metric. Slopes use only `plus`. If `ratio` is also given, a regression must
-    exceed both
+    - `ratio` is the margin of quantiles and means; 0.1 is 10 %.
+    - `points` is the margin of rates; 0.01 is one percentage point.
+    - `plus` is the margin in the unit of the metric. Slopes use only `plus`. If a quantile or mean has `ratio` and
+    `plus`, a regression must exceed both.
     """
 
     ratio: float = 0.0
@@ -61,9 +64,9 @@ class Margin:
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """The one-sided bounds of a quantity, each at the same type I error.
+    """The lower and the upper bound of a quantity. Each is one-sided, with the same type I error.
 
-    `p`: the p-value of the null hypothesis "the quantity is not above 0".
+    `p` is the p-value of the null hypothesis "the quantity is not above 0".
     """
 
     low: float = -math.inf
@@ -80,11 +83,13 @@ class OneSidedBounds:
 
 @dataclass(frozen=True)
 class Difference:
-    """A comparison of candidate and baseline.
+    """A comparison of a candidate with its baseline.
 
-    - `d`, `low`, `high`: the log of the ratio, or the difference of rates or slopes; `low` and `high` are ±inf if open
-    - `worse`, `better`: the distance of the candidate beyond the margin, in the bad and in the good direction. Above 0,
-    the candidate is beyond the margin; below 0, it is not. Both are unbounded if only the interval is known.
+    - `d` is the log of the ratio or, for rates and slopes, candidate minus baseline.
+    - `low` and `high` are the bounds of `d`; −inf and +inf if they are open.
+    - `worse` is the distance by which the candidate is worse than the margin allows. Below 0, it is not.
+    - `better` is the distance by which the candidate is better than the margin. Below 0, it is not. If only the
+    interval of `d` is known, `worse` and `better` have no bounds.
     """
 
     scale: Scale
@@ -99,22 +104,24 @@ class Difference:
     better: OneSidedBounds = OneSidedBounds()
     level: float = LEVEL
     more_sessions: int | None = None
-    """The approximate number of sessions to add per target to decide; None if decided, or if no number suffices."""
+    """The approximate number of additional sessions per target that a decision needs. None if the metric is decided, or
+    if no number suffices."""
     assumed: float = 0.0
-    """The part of `se`² that comes from assumed run-to-run variation."""
+    """The part of the squared standard error (`se`²) that comes from assumed run-to-run variation."""
     order: Order | None = None
-    """The type of autocorrelation found in a target. If set, the clusters are parts of the run, not sessions or pairs.
-    """
+    """The type of autocorrelation that was found in a target; None if none was found. If it is set, the clusters are
+    parts of the run, not sessions or pairs."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """The settings for the interval of a difference.
+    """The settings from which the interval of a difference is computed.
 
-    - `level`: the one-sided type I error
-    - `run_sd`, `rate_run_sd`: the run-to-run sd of the log of a quantile, and of the log odds of a rate, if the targets
-    are two runs
-    - `seed`: the seed of the resamples, or a generator
+    - `level` is the one-sided type I error.
+    - `run_sd` is the run-to-run sd of the log of a quantile. It is 0 if both targets are in one run.
+    - `rate_run_sd` is the run-to-run sd of the log odds of a rate. It is 0 if both targets are in one run.
+    - `resamples` is the number of bootstrap resamples.
+    - `seed` is the seed of the resamples, or a random number generator.
     """
 
     level: float = LEVEL
@@ -125,7 +132,10 @@ class Inference:
 
     @property
     def run_variance(self) -> float:
-        """The variance that two runs add to a quantile's SE²; more sessions do not reduce it."""
+        """The part of a quantile's SE² that comes from the variation between two runs.
+
+        More sessions do not reduce it.
+        """
         return 2 * self.run_sd**2
 
 
@@ -133,10 +143,10 @@ class Inference:
 class StandardError:
     """The standard error of a difference.
 
-    - `clusters`: the number of sessions of the larger target
-    - `fixed`: the part of SE² that more sessions do not reduce
-    - `alone`: True if only the candidate would get more sessions
-    - `assumed`: the part of SE² that comes from assumed run-to-run variation
+    - `clusters` is the number of sessions of the larger target.
+    - `fixed` is the part of SE² that more sessions do not reduce.
+    - `alone` is True if additional sessions are for the candidate only.
+    - `assumed` is the part of SE² that comes from assumed run-to-run variation.
     """
 
     se: float
@@ -150,12 +160,12 @@ class StandardError:
 def quantile_differences(
     samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Compare quantiles of the candidate with the baseline's, by resampling sessions or pairs.
+    """Compare quantiles of the candidate with the same quantiles of the baseline, by resampling sessions or pairs.
 
-    `margins`: the level of each quantile, with its margin.
+    `margins` is the level of each quantile, with its margin.
 
-    Clusters without a value are also drawn, but do not count in g. A quantile below 0 has no log: all its bounds are
-    open.
+    Clusters without a value are also drawn, but they do not count in the effective number of sessions. If a quantile is
+    below 0, it has no log, and its bounds are open.
     """
     rng = np.random.default_rng(inference.seed)
     first, second = target_resamples(samples, [p for p, _ in margins], draws=inference.resamples, rng=rng)
@@ -191,10 +201,9 @@ def quantile_differences(
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
-    """Return log more − log max((1+m)·less, less + plus).
+    """Return log more − log max((1 + ratio)·less, less + plus), where `ratio` and `plus` are those of the margin.
 
-    Here m is the margin's `ratio`, and plus its `plus`. Two zeros do not differ. The result is NaN if both values are
-    +inf or if a value is negative.
+    If both numbers are 0, the result is that of two equal values. It is NaN if both are +inf, or if one is negative.
     """
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -204,23 +213,23 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
 
 
 def excess_over_margin(values: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
-    """Return how far the second target is beyond the margin on the bad side.
+    """Return by how much the candidate is worse than the margin allows. `values` has the baseline's values first.
 
-    If the targets are swapped, the result is how far the candidate is better.
+    If `values` has the candidate's values first, the result is by how much the candidate is better than the margin.
     """
     return log_ratio(values[1], values[0], margin) if better == "lower" else log_ratio(values[0], values[1], margin)
 
 
 def log_variance(values: Floats) -> float:
-    """Return the variance of the finite logs of resampled values; 0 with fewer than two."""
+    """Return the variance of the logs of resampled values. Only finite logs count; with fewer than two, return 0."""
     finite_variance = variance(np.log(values[values > 0]))
     return 0.0 if math.isnan(finite_variance) else finite_variance
 
 
 def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
-    """Return Welch's degrees of freedom of a difference.
+    """Return Welch's degrees of freedom of a difference. Each target has one entry in `variances` and in `clusters`.
 
-    For pairs, give one number of clusters and no variances; the result is pairs − 1.
+    For pairs, give the number of pairs as the only entry of `clusters`; the result is this number − 1.
     """
     if len(clusters) == 1:
         return float(clusters[0] - 1)
@@ -229,10 +238,10 @@ def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
 
 
 def _expanded(values: Floats, clusters: float, df: float, level: float) -> OneSidedBounds:
-    """Return the expanded percentile interval of resampled values, and their p-value.
+    """Return the expanded percentile interval of resampled values, and the p-value of "not above 0".
 
-    If no resample lies on the good side, the number n of resamples bounds the p-value from below: 1/(n + 1). With many
-    primary metrics none could then fail after Holm's correction. So the tail of Student's t is used if it is smaller.
+    If all n resamples are above 0, the p-value from counting is at least 1/(n + 1). With many primary metrics, no
+    metric could then fail after Holm's correction. So in this case the p-value of Student's t is used if it is smaller.
     """
     if clusters < 2:
         return OneSidedBounds()
@@ -250,7 +259,7 @@ def _expanded(values: Floats, clusters: float, df: float, level: float) -> OneSi
 
 
 def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSidedBounds:
-    """Return value ∓ t·SE and the p-value; open if the value, SE or df is unknown."""
+    """Return the bounds value ∓ t·SE, and the p-value. The bounds are open if the value, SE or df is unknown."""
     if not (math.isfinite(value) and math.isfinite(se) and df > 0):
         return OneSidedBounds()
     reach = float(stdtrit(df, 1 - level)) * se
@@ -259,10 +268,11 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
 
 
 def at_twice_the_run_sd(difference: Difference) -> Difference:
-    """Return the difference as if the run-to-run sd were twice the assumed one.
+    """Return the difference as it would be if the run-to-run sd were twice the assumed one.
 
-    `assumed` is a variance, so it counts four times. As SE grows by a factor, so does the distance of the bounds from
-    their middle. The p-values are those of a t that is smaller by this factor.
+    `assumed` is a variance, so it becomes four times as large. SE grows by a factor, and the distance of each bound
+    from the middle of the interval grows by the same factor. For the p-values, the t statistic is divided by this
+    factor.
     """
     if not (difference.assumed > 0 and difference.se > 0):
         return difference
@@ -285,16 +295,19 @@ def at_twice_the_run_sd(difference: Difference) -> Difference:
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the interval lies on one side of the margin. An interval that ends on the margin does not."""
+    """Return whether the whole interval of `bad` lies on one side of the margin.
+
+    If it ends on the margin, return False.
+    """
     return bad.low > 0 or bad.high < 0
 
 
 def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -> int | None:
-    """Return the approximate number of additional sessions per target for a decision with a power of 80 %.
+    """Return the approximate number of additional sessions per target that a decision with a power of 80 % needs.
 
-    The number has two significant digits. Return None if no number suffices, or if it exceeds MAX_SESSIONS_RATIO times
-    the existing sessions. The true distance from the margin is assumed to be the estimated one. More sessions reduce
-    SE² down to its fixed part.
+    `distance` is the estimated distance from the margin; the true one is assumed to be the same. More sessions reduce
+    SE², but not its fixed part. The number is rounded up to two significant digits. Return None if no number suffices,
+    or if it exceeds MAX_SESSIONS_RATIO times the existing sessions.
     """
     required_variance = (distance / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - error.fixed
     if not (math.isfinite(required_variance) and math.isfinite(error.se)) or required_variance <= 0:
@@ -304,6 +317,6 @@ def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -
 
 
 def two_digits(number: float) -> int:
-    """Round up to two digits: 241 → 250."""
+    """Round up to two significant digits: 241 → 250."""
     unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return math.ceil(number / unit) * unit

@@ -1,23 +1,23 @@
 """Group-sequential interim analyses: alpha spending, and estimates corrected for early stopping. Pure.
 
-A comparison is analyzed during the run, at planned sizes, with no higher type I error than one test at the end. The
-plan is made before the run: at most N pairs, analyses at g_1 < … < g_K = N of them. At an analysis, the share t = g/N
-of the information is available, and a·t² of the error a may have been spent. The critical values c_k follow from
-Brownian motion S without drift:
+A comparison is analyzed several times during the run, with no higher type I error than one test at the end. The plan is
+made before the run: it has at most N pairs, and an analysis after g_1 < … < g_K = N pairs. At an analysis after g
+pairs, the share t = g/N of the information is available. Of the total error a, at most a·t² may then be used ("spent").
+Under the null hypothesis, the statistic is a Brownian motion S without drift. This gives the critical values c_k:
 
     P(S(t_j)/√t_j first reaches c_j at j = k) = a·t_k² − a·t_{k−1}²
 
-Stops in the other direction are ignored: they only lower the error. The last analysis spends all the remaining error,
-whatever its size is.
+Stops in the other direction are ignored, because they only reduce the error. The last analysis spends all the remaining
+error, even if it has fewer than N pairs.
 
 After: Lan, DeMets, "Discrete sequential boundaries for clinical trials" (1983), by numerical integration as in
 Armitage, McPherson, Rowe, "Repeated significance tests on accumulating data" (1969).
 
-After an early stop the interval agrees with the verdict, and the estimate is corrected. A stop because a metric is far
-from its margin is partly due to chance: the plain estimate overstates the distance. The corrected estimate is
-median-unbiased in the stage-wise order. With S = z·√t at the deciding analysis and w the drift of the Brownian motion,
-P(w) is the probability of an upper stop before that analysis, plus that of reaching it with at least S. The estimate is
-the w at which P(w) = 1/2.
+After an early stop, the interval agrees with the verdict, and the estimate is corrected. A run stops early if a metric
+is far from its margin. This is partly due to chance, so the plain estimate of the distance is too large. The corrected
+estimate is median-unbiased in the stage-wise order. S = z·√t is the value at the deciding analysis, and w is the drift
+of the Brownian motion. P(w) is the probability that the motion reaches an upper critical value before this analysis, or
+has at least S at this analysis. The estimate is the w at which P(w) = 1/2.
 
 After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group sequential test" (1984).
 """
@@ -37,42 +37,53 @@ from reports.statistics.verdicts import SESSIONS, turns_to_decide
 
 SPENDING = "a t^2"
 EVERY = 50
-"""The number of pairs between analyses; the sizes of the first one and of N are multiples of it."""
+"""The default number of pairs between two analyses. The sizes of the first and of the last analysis are multiples of
+it."""
 FUTILITY_POWER = 0.1
-"""The conditional power below which a run is futile.
+"""The conditional power below which a result is considered out of reach.
 
-A run stops if the power to pass of at least one open gate, and the power to fail of every gate, are below it.
+A run is futile, and stops, if at least one open gate has less than this power to pass, and each gate has less than this
+power to fail.
 """
 PATH_NODES = 200
 REACH = 8.0
-"""The range of the integration, in standard deviations."""
+"""The lower end of the numerical integration, in standard deviations."""
 
 
 def analysis_sizes(max_pairs: int, step: int = EVERY, first: int = 0) -> tuple[int, ...]:
-    """Return the sizes of the analyses in pairs, such as (100, 150, …, N): the first size, steps of `step`, and N."""
+    """Return the sizes of the analyses in pairs, such as (100, 150, …, N). N is `max_pairs`.
+
+    The first size is the larger of `first` and `step`. The next sizes follow at intervals of `step`. The last size is
+    N.
+    """
     sizes = range(max(first, step), max_pairs, step)
     return (*sizes, max_pairs)
 
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
-    """Return the minimum number of pairs to test a quantile, given the values per session.
+    """Return the minimum number of pairs from which a metric can be tested.
 
-    `p` is None for a rate or a mean.
+    `p` is the level of a quantile; None for a rate or a mean. `values_per_session` is the mean number of values per
+    session.
     """
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
 def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
-    """Return the minimum number of pairs to test every gate, rounded up to a multiple of `step`."""
+    """Return the size of the first analysis: the pairs needed to test every gate, rounded up to a multiple of `step`.
+
+    `needed` is the minimum number of pairs for each gate.
+    """
     return math.ceil(max(needed) / step) * step
 
 
 def critical_values(t: Sequence[float], a: float) -> list[float]:
-    """Return the critical value of each analysis, for one-sided error `a`.
+    """Return the critical value of each analysis, at the one-sided type I error `a`.
 
-    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. If a run ended
-    early for a reason that does not depend on its result, give only the analyses that were made. Paths without a stop
-    are a density on Gauss-Legendre nodes below the bound.
+    `t` is the size of each analysis as a share of N, ascending, each in (0, 1]. The last analysis spends all the
+    remaining error. If a run ended early for a reason that does not depend on its result, give only the analyses that
+    were made. The calculation represents the paths that have not stopped by their density at Gauss-Legendre nodes below
+    the bound.
     """
     return list(_critical_values(tuple(t), a))
 
@@ -94,15 +105,17 @@ def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=4)
 def _nodes(grid: int) -> tuple[Floats, Floats]:
-    """Return Gauss-Legendre nodes and their weights, cached: 200 of them take 100 ms."""
+    """Return Gauss-Legendre nodes and their weights. They are cached, because 200 nodes take 100 ms to compute."""
     nodes, weights = np.polynomial.legendre.leggauss(grid)
     return nodes, weights
 
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
-    """Return the bound that paths exceed with the probability `increment` after a normal step.
+    """Return the bound that paths exceed with probability `increment` after one normally distributed step.
 
-    `at`, `mass`: the positions of the paths before the step, and their probabilities.
+    - `at` is the position of each path before the step.
+    - `mass` is the probability of each path.
+    - `sd` is the standard deviation of the step.
     """
     from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
@@ -110,12 +123,18 @@ def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
 
 
 def propagate(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
-    """Return the density at `to` after a normal step from `at`."""
+    """Return the density of paths at the positions `to`, after one normally distributed step from the positions `at`.
+
+    `mass` is the probability of each position before the step. `sd` is the standard deviation of the step.
+    """
     return np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """Return the distance beyond the margin as a normal deviate, Φ⁻¹(T_df(excess / SE)); ±inf if SE is 0."""
+    """Return the distance beyond the margin as a standard normal deviate: Φ⁻¹(T_df(excess / SE)).
+
+    If SE is 0, the result is ±inf, or 0 without excess.
+    """
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
     return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
@@ -128,9 +147,13 @@ def bound_distance(c: float, df: float) -> float:
 
 @dataclass(frozen=True)
 class ConditionalPower:
-    """The probabilities that a gate passes or fails at N, given an analysis.
+    """The probabilities that a gate will pass, or will fail, at N pairs, given an interim analysis.
 
-    For each probability, the drift is assumed to be one standard error more favourable to that result than estimated.
+    - `passing` is the probability to pass.
+    - `red` is the probability to fail.
+
+    For each probability, the drift is assumed to be more favourable to this result than the estimate, by one standard
+    error.
     """
 
     passing: float
@@ -138,13 +161,14 @@ class ConditionalPower:
 
 
 UNKNOWN = ConditionalPower(1.0, 1.0)
-"""The values of a gate that could not be tested yet."""
+"""The conditional power of a gate that could not be tested yet: both results are still possible."""
 
 
 def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
-    """Return the conditional power at share `t` of the information, with the statistic `z`.
+    """Return the conditional power at an analysis with the share `t` of the information and the statistic `z`.
 
-    `c_pass`, `c_red`: the critical values of the last analysis, at error a and at a divided by the number of gates.
+    `c_pass` and `c_red` are critical values of the last analysis: `c_pass` at error a, and `c_red` at a divided by the
+    number of gates.
     """
     if t >= 1 or not math.isfinite(z):
         return ConditionalPower(float(z <= -c_pass), float(z >= c_red))
@@ -156,9 +180,9 @@ def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> Condit
 
 
 def is_futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
-    """Return whether an open gate will hardly pass and no gate will fail.
+    """Return whether a run is futile: at least one open gate is unlikely to pass, and all gates are unlikely to fail.
 
-    A stop for this reason does not change the error of any verdict.
+    A stop because of futility does not change the type I error of any verdict.
     """
     return any(power.passing < FUTILITY_POWER for power in open_gates) and all(
         power.red < FUTILITY_POWER for power in all_gates
@@ -167,15 +191,16 @@ def is_futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[Condit
 
 NODES = 100
 AWAY = 12.0
-"""The search range of the drift around the plain estimate, in standard errors."""
+"""The half-width of the range in which the corrected drift is searched, in standard errors. The plain estimate is in
+the middle."""
 
 
 def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """Return the corrected distance from the margin, on the scale of `se`.
+    """Return the corrected distance from the margin, in the unit of `se`.
 
-    `t`, `c`: fractions and critical values of the analyses up to the deciding one, which observed `z`. At the first
-    analysis there is no correction. `z` is a normal deviate: if it comes from a t statistic, `se` is the observed
-    distance / z.
+    `t` and `c` are the shares of N and the critical values of the analyses, up to the deciding one. `z` is the
+    statistic at the deciding analysis. If this is the first analysis, the distance is not corrected. `z` is a normal
+    deviate. If it was computed from a t statistic, `se` must be the observed distance / z.
     """
     if not math.isfinite(z) or len(t) == 1:
         return z * se
@@ -188,7 +213,10 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
 
 
 def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """Return P(w): the probability of an upper stop before the last analysis, or of reaching it with at least `s`."""
+    """Return P(w): the probability of an upper stop before the last analysis, or of at least `s` at the last analysis.
+
+    `w` is the drift. `t` and `c` are the shares of N and the critical values of the analyses.
+    """
     bounds = [*(critical * math.sqrt(share) for share, critical in zip(t[:-1], c, strict=False)), s]
     reached, before = 0.0, 0.0
     for (at, mass), bound, share in zip(_open(tuple(t[:-1]), tuple(c)), bounds, t, strict=True):
@@ -200,10 +228,12 @@ def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floats]]:
-    """Return the positions and probabilities of paths without a stop, before each analysis and after the last.
+    """Return the positions and probabilities of the paths that have not stopped.
 
-    The paths have no drift and lie between both bounds. A drift w only multiplies the weight of a path at S at time t
-    by exp(w·S − w²·t/2).
+    The first element is the state before the first analysis; then there is one for each analysis.
+
+    The paths have no drift, and lie between both bounds. A drift w only multiplies the weight of a path, which has the
+    position S at time t, by exp(w·S − w²·t/2).
     """
     nodes, weights = _nodes(NODES)
     paths, before = [(np.zeros(1), np.ones(1))], 0.0

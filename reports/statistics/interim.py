@@ -1,4 +1,4 @@
-"""The statistic of one metric at an interim analysis, and when the metric passes or fails there. Pure."""
+"""The statistic of one metric at an interim analysis, and the rules by which the metric passes or fails there. Pure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from reports.statistics.rates import PerCluster
 from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, floor_reason
 
 REACH = 8.0
-"""The largest critical value at which `z_within` is searched."""
+"""The largest critical value that the search for `z_within` considers."""
 WIDER = 1e-6
-"""The minimum of `z_within` − `z` from which a bound other than that of the standard error decides."""
+"""The minimum difference of `z_within` and `z` that counts. If they differ by more, the upper bound is wider than that
+of the standard error, and this wider bound decides."""
 
 
 @dataclass(frozen=True)
 class InterimStatistic:
-    """One metric at one analysis, on the scale of its difference (log of a ratio, or points).
+    """One metric at one interim analysis. The unit is that of its difference: log of a ratio, or points.
 
-    - `d`: the difference of candidate and baseline
-    - `excess`: the distance beyond the margin, on the bad side
-    - `upper`: the function that returns the upper bound of `excess` at a critical value
-    - `better`: 1 if less is better, −1 if more is
-    - `untested`: the reason that the metric cannot be tested yet; None if it can
-    - `unsettled`: the function that returns why the metric has not passed at a critical value; None if the interval
-    shows the reason
-    - `order`: the autocorrelation found in a target; if set, the standard error is that of parts of the run
+    - `d` is the difference of candidate and baseline.
+    - `excess` is the distance by which the candidate is worse than the margin allows.
+    - `upper` is a function: it returns the upper bound of `excess` at a critical value.
+    - `better` is 1 if less is better, −1 if more is better.
+    - `untested` is the reason why the metric cannot be tested yet; None if it can.
+    - `unsettled` is a function: it returns why the metric has not passed at a critical value. It returns None if the
+    interval shows the reason.
+    - `order` is the autocorrelation found in a target. If it is set, the standard error is computed from parts of the
+    run.
     """
 
     d: float
@@ -46,14 +48,18 @@ class InterimStatistic:
 
     @property
     def z(self) -> float:
-        """The statistic that is computed from the standard error. It decides whether the metric fails."""
+        """The test statistic computed from the standard error; NaN if the metric cannot be tested yet.
+
+        It decides whether the metric fails.
+        """
         return math.nan if self.untested else group_sequential.z_of(self.excess, self.se, self.df)
 
     @property
     def z_within(self) -> float:
-        """The statistic that is computed from the upper bound: it is below −c if upper(c) < 0.
+        """The test statistic computed from the upper bound of `excess`. It decides whether the metric passes.
 
-        It decides whether the metric passes. For a rate with few failures it is closer to 0 than `z`.
+        It is below −c if the upper bound at critical value c is below 0. For a rate with few failures it is closer to 0
+        than `z`.
         """
         if self.untested or self.z >= 0 or self.upper(REACH) < 0:
             return self.z
@@ -62,18 +68,28 @@ class InterimStatistic:
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
     def conditional_power(self, t: float, c_pass: float, c_red: float) -> group_sequential.ConditionalPower:
-        """Return the conditional power to pass, by the upper bound, and to fail, by the standard error."""
+        """Return the conditional power.
+
+        The power to pass is computed from the upper bound, and the power to fail from the standard error.
+
+        `t` is the share of the planned pairs. `c_pass` and `c_red` are critical values of the last analysis.
+        """
         passing, red = (group_sequential.conditional_power(z, t, c_pass, c_red) for z in (self.z_within, self.z))
         return group_sequential.ConditionalPower(passing.passing, red.red)
 
     def inconclusive_reason(self, c: float) -> InconclusiveReason | None:
-        """Return why the metric neither passes nor fails at a critical value; None if its interval shows the reason."""
+        """Return why the metric neither passes nor fails at critical value `c`.
+
+        Return None if the interval of the metric shows the reason.
+        """
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
-        """Return the lower bound, the upper bound, and the corrected estimate of `d`, at a critical value.
+        """Return the lower bound, the upper bound, and the corrected estimate of `d`.
 
-        The bounds agree with the verdict. `t`, `bounds`: for each analysis up to this one, its fraction of the run, and
+        The bounds are those at critical value `c`, so they agree with the verdict.
+
+        `t` and `bounds` describe the analyses up to this one: `t` is the share of the planned pairs, and `bounds` is
         the critical value that would have stopped the run.
         """
         if self.untested:
@@ -94,7 +110,7 @@ class InterimStatistic:
 def by_se(
     d: float, excess: float, se: float, df: float, better: int = 1, *, order: Order | None = None
 ) -> InterimStatistic:
-    """Return the statistic of a metric whose upper bound is that of the standard error."""
+    """Return the statistic of a metric whose upper bound is computed from its standard error alone."""
     return InterimStatistic(
         d, excess, se, df, lambda c: excess + group_sequential.bound_distance(c, df) * se, better, order=order
     )
@@ -106,7 +122,7 @@ def untestable(reason: InconclusiveReason, d: float = math.nan) -> InterimStatis
 
 
 def few_pairs(base: PerCluster, cand: PerCluster) -> InconclusiveReason | None:
-    """Return the reason if a rate or a mean has too few pairs with turns to be tested."""
+    """Return why a rate or a mean cannot be tested: too few pairs have turns. Return None if there are enough."""
     turns = base[1], cand[1]
     pairs = [int(np.count_nonzero(n)) for n in turns]
     return floor_reason(None, (), pairs, "pair", effective_sessions=[effective_size(n) for n in turns])

@@ -1,15 +1,16 @@
 """Bootstrap quantiles of a candidate whose steps are weighted to the baseline's shares. Pure.
 
-If steps are chosen at random, or by the callers, the shares of steps differ between two targets. A quantile over all
-turns may then differ although no step does (Simpson's paradox). With A_s the baseline's turns of step s, and B_s the
-candidate's, the candidate's turns of step s have the weight A_s/ΣA · 1/B_s. Its p-quantile is the smallest x at which
-the weights of the values ≤ x add up to p. Both counts are those of the resample, so the variance of the shares is part
-of the interval. A step that is missing in the candidate's resample has no weight, and the others add up to 1. If the
-resamples have no step in common, the candidate's own shares are used.
+If steps are chosen at random, or by the callers, the shares of steps differ between two targets. Then a quantile over
+all turns may differ although it is the same in each step (Simpson's paradox). The baseline has A_s turns of step s, and
+the candidate B_s. Each turn of step s in the candidate gets the weight A_s/ΣA · 1/B_s. The candidate's p-quantile is
+the smallest x at which the weights of the values ≤ x add up to p. A_s and B_s are counted in each resample, so the
+interval includes the variance of the shares. If the candidate's resample has no turn of a step, this step has no
+weight, and the weights of the other steps add up to 1. If the resamples of both targets have no step in common, the
+candidate's own shares are used.
 
-As in `bootstrap`, only values near the quantile are examined: below a window there is one count per session and step,
-the window is split into cells, and only one cell is searched. The few resamples whose quantile is outside the window
-are counted completely.
+As in `bootstrap`, only values near the quantile are examined. They are called the window. The values below the window
+are reduced to one count per session and step. The window is split into cells, and only one cell is searched. A few
+resamples have their quantile outside the window. For these, all values are examined.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
 
 SLACK = 1e-9
-"""The rounding error of sums of weights that is tolerated."""
+"""The tolerance for rounding errors in sums of weights."""
 
 
 class Cells(NamedTuple):
-    """Cells of values near a quantile.
+    """The cells of values near the p-quantile of a candidate.
 
-    `counts`: the number of turns of each step, below the cells and in each cell (row), by cluster (column).
+    - `edges` is the indices of values at which the cells begin and end.
+    - `counts` is the number of turns. Each step has one row for the values below the cells, and one row per cell. Each
+    cluster is a column.
     """
 
     p: float
@@ -40,7 +43,10 @@ class Cells(NamedTuple):
 
 
 def weights_of(base_turns: Floats, turns: Floats | Integers) -> Floats:
-    """Return the weight of one turn of each step (row) in each resample (column), from the turns of both targets."""
+    """Return the weight of one turn of each step (row) in each resample (column).
+
+    `base_turns` and `turns` are the numbers of turns of each step in the baseline and in the candidate.
+    """
     counts = np.where(turns > 0, base_turns, 0.0)
     counts = np.where(counts.sum(axis=0) > 0, counts, turns)
     weights: Floats = counts / np.maximum(counts.sum(axis=0), 1) / np.maximum(turns, 1)
@@ -48,12 +54,15 @@ def weights_of(base_turns: Floats, turns: Floats | Integers) -> Floats:
 
 
 def _first(reached: Floats, p: float) -> int:
-    """Return the index of the first sum of weights that reaches p."""
+    """Return the first index at which the sum of weights reaches p."""
     return min(int(np.searchsorted(reached, p - SLACK)), reached.size - 1)
 
 
 class Mixed:
-    """The samples of both targets, divided by step. `steps`: the step of each value, as codes from 0."""
+    """The samples of both targets, divided by step.
+
+    `steps` is the step of each value, as a code from 0: one array for each target.
+    """
 
     def __init__(self, base: Sample, cand: Sample, steps: tuple[Integers, Integers], clusters: tuple[int, int]):
         self.step_count = 1 + max(int(codes.max(initial=0)) for codes in steps)
@@ -66,11 +75,11 @@ class Mixed:
         self.reached = np.cumsum(weights[self.steps, 0])
 
     def value(self, p: float) -> float:
-        """Return the weighted p-quantile of the candidate's sample, without resampling."""
+        """Return the weighted p-quantile of the candidate's sample. Nothing is resampled."""
         return float(self.sample.values[_first(self.reached, p)])
 
     def cells(self, p: float) -> Cells:
-        """Return the cells near the p-quantile, which its resamples need."""
+        """Return the cells of the candidate's values near the p-quantile. `quantiles` needs them."""
         share = (_first(self.reached, p) + 1) / self.sample.n
         edges, clusters = edges_of(self.sample, share, self.turns.sum(axis=0)), self.turns.shape[1]
         cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")  # cell 0 is below the window
@@ -79,10 +88,11 @@ class Mixed:
         return Cells(p, edges, csr_matrix((ones, (row, sessions)), shape=(self.step_count * edges.size, clusters)))
 
     def quantiles(self, windows: Sequence[Cells], cluster_weights: Weights, base_turns: Floats) -> Floats:
-        """Return quantiles of resamples: one row per resample, one column per window.
+        """Return the weighted quantiles of the candidate's resamples: one row per resample, one column per window.
 
-        - `cluster_weights`: the weight of each cluster (row) in each resample (column)
-        - `base_turns`: the baseline's turns of each step (row) in each resample
+        - `windows` is the cells near each quantile.
+        - `cluster_weights` is the weight of each cluster (row) in each resample (column).
+        - `base_turns` is the number of the baseline's turns of each step (row) in each resample (column).
         """
         values = np.full((cluster_weights.shape[1], len(windows)), np.nan)
         turns = self.turns @ cluster_weights

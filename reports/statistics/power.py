@@ -1,31 +1,35 @@
 """Sample size by power, from a pilot run, without assuming a distribution. Pure.
 
-For two equal targets, a candidate that is truly worse by `effect`, a margin, and the standard error SE_0 of the metric
-of one target over the G_0 sessions of a pilot, each target needs G sessions:
+G is the number of sessions that each target needs. The candidate is assumed to be truly worse by `effect`, and
+otherwise like the baseline. SE_0 is the standard error of the metric in a pilot run of one target, with G_0 sessions:
 
     G = 2 · G_0 · SE_0² · s² / (effect − margin)²          quantiles: all on the log scale
 
-s is the number of standard errors from the margin to the effect. For a rate it is z_{1−a} + z_power. A latency is
-tested for drift: 4.5 % of runs without drift test positive for autocorrelation, and are then decided by their quarters:
+s is the required distance from the margin to the effect, in standard errors. For a rate, s is z_{1−a} + z_power. A
+latency is tested for drift. 4.5 % of runs without drift test positive, and their quarters then decide. So the s of a
+latency is the solution of:
 
     power = 95.5 % · Φ(s − z_{1−a}) + 4.5 % · P(t_3(s) > t_{3, 1−a})         t_3(s): noncentral
 
-From p90 on it is also tested for bursts: 2.7 % test positive, and are decided by their sixths (t_5). a is the error of
-the strictest of m primary metrics after Holm's correction, 5 % / m, because it is not known which one is rejected
-first.
+From p90 on, a latency is also tested for bursts. 2.7 % of runs without bursts test positive, and their sixths then
+decide (t_5). a is 5 % / m for m primary metrics: the strictest error of Holm's correction. It is used because it is
+unknown which metric is rejected first.
 
-If the pilot has both targets in pairs, 2 · SE_0² is the variance of their difference. G of a latency is inflated by
-1.1, because a plan that is too small loses more power than one that is too large gains; from p90 on by 1.25, because
-the standard error of a tail is underestimated. A plan is as uncertain as its pilot, so it is a range: 5 to 95 % of
-bootstrap samples of the pilot. Their standard errors are those of order statistics one standard error on either side of
-the quantile, which needs no bootstrap within the bootstrap.
+If the pilot has both targets in pairs, 2 · SE_0² is replaced by the variance of their difference. G of a latency is
+multiplied by 1.1, because too small a plan loses more power than too large a plan gains. From p90 on, G is multiplied
+by 1.25, because the standard error of a tail is underestimated. A plan is as uncertain as its pilot. So it is a range:
+the 5 % and 95 % quantiles over bootstrap samples of the pilot. The standard error of each bootstrap sample is computed
+from two order statistics, one standard error below and above the quantile. So no bootstrap within the bootstrap is
+needed.
 
-The variance of a run is split by one-way analysis of variance, for G sessions of n_g values with means x_g, N in total:
+One-way analysis of variance splits the variance of a run into v_s between sessions and v_t between the turns of a
+session. There are G sessions with N values in total. Session g has n_g values, and their mean is x_g:
 
     v_t = ΣΣ(x − x_g)² / (N − G)     v_s = (Σ n_g (x_g − x̄)² / (G − 1) − v_t) / n₀     n₀ = (N − Σ n_g² / N) / (G − 1)
 
-A negative v_s is set to 0. The components of a quantile are those of its influence values p − 1{x ≤ q}, whose density
-cancels in every ratio. A constant changes no variance, so 1{x > q} gives the same.
+A negative v_s is set to 0. The components of a quantile are computed from its influence values p − 1{x ≤ q}. The
+density, by which they would be divided, cancels in every ratio. A constant changes no variance, so 1{x > q} gives the
+same components.
 """
 
 from __future__ import annotations
@@ -45,33 +49,40 @@ from reports.statistics.rates import ratio_of
 
 LEVEL = 0.05
 PRIMARY_METRICS = 3
-"""The default number of primary metrics of a check: p50, p95 and failures."""
+"""The default number of primary metrics of a check: p50, p95 and the failure rate."""
 ORDERED, BURSTING = 0.045, 0.027
-"""The shares of runs that test positive for autocorrelation: ORDERED of runs without drift, BURSTING of runs without
-bursts."""
+"""The shares of runs that test positive although they have no autocorrelation. ORDERED is the share of the test for
+drift; BURSTING is the share of the test for bursts."""
 MAX_DISTANCE = 35.0
-"""The largest distance from a margin to an effect that is searched, in standard errors."""
+"""The largest distance between a margin and an effect that the search considers, in standard errors."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
 MIN_SESSIONS = 20
 BETTER_SESSIONS = 200
 DRAWS, BOOTSTRAP_SAMPLES = 2_000, 200
 FINITE = 0.9
-"""The minimum share of finite resamples: a quantile that is infinite in more of them cannot be planned for."""
+"""The minimum share of finite resamples. If a quantile is infinite in more resamples, no sample size can be planned for
+it."""
 RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
-"""The minimum number of failures: with fewer, their clustering is unknown, and a correlation is assumed."""
+"""The minimum number of failures. With fewer, it is unknown how failures cluster in sessions, and a correlation is
+assumed."""
 ASSUMED = 0.2
-"""The assumed correlation of failures within sessions. The range of a plan varies it from 0 (failures occur alone) to 1
-(complete sessions fail)."""
+"""The assumed correlation of failures within sessions.
+
+The range of a plan covers correlations from 0 (failures are independent) to 1 (sessions fail completely or not).
+"""
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """The variance of a difference, and how uncertain this variance is.
+    """The result of a pilot run: the variance of a difference, and the uncertainty of this variance.
 
-    - `variance`: the variance if both targets had one session, or if there were one pair; NaN if it is unknown
-    - `bootstrap`: the same variance for bootstrap samples of the pilot's sessions
-    - `drifts`: True for a latency, which is tested for drift
+    - `variance` is the variance of the difference if each target had one session, or if there were one pair. NaN if it
+    is unknown.
+    - `bootstrap` is the same variance, once for each bootstrap sample of the pilot's sessions.
+    - `sessions` is the number of sessions of the pilot.
+    - `tail` is True for a quantile from p90 on, which is also tested for bursts.
+    - `drifts` is True for a latency, which is tested for drift.
     """
 
     variance: float
@@ -81,9 +92,9 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
-        """Return the required number of sessions of each target: low, likely, high.
+        """Return the range of the number of sessions that each target needs: low end, likely number, high end.
 
-        `distance`: the distance from the margin to the effect, above 0.
+        `distance` is the distance from the margin to the effect; it must be above 0.
         """
         # imported here because the import takes a tenth of the time of a small run's report, which needs no sample size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
@@ -98,17 +109,23 @@ class Pilot:
         return min_size, likely_size, max_size
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
-        """Return the power with this many sessions of each target."""
+        """Return the power if each target has this many sessions.
+
+        `distance` is the distance from the margin to the effect.
+        """
         se = math.sqrt(self.variance * self._inflation / sessions)
         return self._power_at(min(distance / se, MAX_DISTANCE), level) if se > 0 else 1.0
 
     @property
     def _inflation(self) -> float:
-        """The factor on the number of sessions for the uncertainty of the pilot."""
+        """The factor by which the number of sessions is multiplied because the pilot is uncertain."""
         return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
-        """Return the power to detect an effect that is `shift` standard errors beyond its margin."""
+        """Return the power to detect an effect.
+
+        `shift` is the distance from the margin to the effect, in standard errors.
+        """
         plain = float(ndtr(shift - float(ndtri(1 - level))))
         ordered = {} if not self.drifts else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
         of_ordered = sum(
@@ -119,14 +136,15 @@ class Pilot:
 
 
 def distance_of(effect: float, margin: float) -> float:
-    """Return the distance from a margin to an effect on the log scale. Both are shares of a value: 0.1 is 10 %."""
+    """Return the distance from a margin to an effect on the log scale. Both are relative: 0.1 is 10 %."""
     return math.log1p(effect) - math.log1p(margin)
 
 
 def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: np.random.Generator) -> Pilot:
-    """Return the pilot of a quantile, from one target or from both targets of pairs.
+    """Return the pilot of a quantile. `samples` has one target, or both targets of pairs.
 
-    Two targets have twice the variance of one. Both targets of pairs are resampled with the same draws.
+    With one target, its variance is doubled, because the comparison will have two targets. Both targets of pairs are
+    resampled with the same draws.
     """
     logs = [np.log(quantiles[:, 0]) for quantiles in resample_weights(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
@@ -146,13 +164,14 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
-    """Return the pilot of a rate that increases by `effect` (points).
+    """Return the pilot of a rate, for a candidate whose rate is higher by `effect` (points).
 
-    `events`, `turns`: the numbers in each session of one target. A sample with a rate near 0 underestimates its
-    variance. So the variance is that of a share, r (1 − r) · deff / turns, at the rates of both targets. deff is the
-    pilot's, or 1 + 0.2 (k − 1) if the pilot has hardly any event. A bootstrap of such a pilot would have no events
-    either: then the correlation is drawn uniformly from 0 to 1, and the rate from its Beta posterior with n / deff
-    turns.
+    `events` and `turns` are the numbers of events and turns in each session of one target. If a rate is near 0, a
+    sample underestimates its variance. So the variance is computed as r (1 − r) · deff / turns, at the rates of both
+    targets. deff is the design effect of the pilot. If the pilot has fewer than FEW_EVENTS events, deff is 1 + 0.2 (k −
+    1) for sessions of k turns. Bootstrap samples of such a pilot would have few or no events. So instead, the
+    correlation is drawn uniformly from 0 to 1, and the rate from its Beta posterior with n / deff turns, where n is the
+    number of turns.
     """
     size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
     if x < FEW_EVENTS:
@@ -175,21 +194,25 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
 
 
 def _rate_variance(rate: float, effect: float) -> float:
-    """Return the sum of the variances of one turn of each target."""
+    """Return the sum of two variances: of one turn of the baseline, and of one turn of the candidate."""
     rates = np.clip([rate, rate + effect], 0.0, 1.0)
     return float((rates * (1 - rates)).sum())
 
 
 def _rate_deff(events: Floats, turns: Floats) -> float:
-    """Return the design effect of sessions on a rate, at least 1."""
+    """Return the design effect of a rate, at least 1.
+
+    It is the factor by which the correlation within sessions increases the variance.
+    """
     n, x = float(turns.sum()), float(events.sum())
     return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
 
 def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
-    """Return the variance of the log of a weighted quantile.
+    """Return the variance of the log of a quantile, if each cluster has a weight.
 
-    It is (half the distance of the logs of the values at F(q) ± SE)².
+    It is (half the distance between two logs)². The logs are those of the values at p − SE and p + SE, where SE is the
+    standard error of the share of turns up to the quantile.
     """
     if not sample.n:
         return math.nan
@@ -225,12 +248,12 @@ class VarianceComponents:
 
 @dataclass(frozen=True)
 class Variability:
-    """The variability that determines the sample size; NaN if it is unknown.
+    """The variability of a run, which determines the sample size. A value is NaN if it is unknown.
 
-    - `sigma`: the sd of the log of successful latencies
-    - `icc`: the share of the variance that is between sessions
-    - `deff50`, `deff95`: the design effects of sessions on p50 and p95
-    - `effective_sessions`: Kish's effective number of sessions
+    - `sigma` is the sd of the log of successful latencies.
+    - `icc` is the share of the variance that is between sessions.
+    - `deff50` and `deff95` are the design effects of p50 and p95.
+    - `effective_sessions` is Kish's effective number of sessions.
     """
 
     sigma: float
@@ -241,7 +264,7 @@ class Variability:
 
 
 def components(values: Floats, clusters: Integers) -> VarianceComponents:
-    """Return the variance components of values, given the session code of each."""
+    """Return the variance components of `values`. `clusters` is the session of each value, as a code."""
     code, groups = dense_codes(clusters)
     sizes, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
@@ -254,14 +277,17 @@ def components(values: Floats, clusters: Integers) -> VarianceComponents:
 
 
 def components_at(sample: Sample, p: float) -> VarianceComponents:
-    """Return the variance components of an indicator: 1 for a value above the p-quantile, else 0."""
+    """Return the variance components of an indicator, which is 1 for a value above the p-quantile, and otherwise 0."""
     if not sample.n:
         return VarianceComponents(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
 def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
-    """Return the variability of a sample, given its p50 and p95. Zeros and failures have no log and are left out."""
+    """Return the variability of a sample, given its p50 and p95.
+
+    Latencies of 0 and failures are left out, because they have no log.
+    """
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
@@ -272,9 +298,10 @@ def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate)
 
 @dataclass(frozen=True)
 class SessionPrice:
-    """The price of a session of k turns in any unit: `session` + `turn` · k + `history` · k (k − 1) / 2.
+    """The price of a session, in any currency: `session` + `turn` · k + `history` · k (k − 1) / 2 for k turns.
 
-    `history`: the price that each turn adds to every later one, because the conversation so far is billed again.
+    `history` is the price that each turn adds to each later turn, because each turn is billed for the conversation
+    before it.
     """
 
     session: float
@@ -287,9 +314,9 @@ class SessionPrice:
 
 
 def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
-    """Return the turns per session that minimize (v_s + v_t / k) · price(k).
+    """Return the number of turns per session for which a variance is cheapest: it minimizes (v_s + v_t / k) · price(k).
 
-    Return None if a variance component or the price is unknown.
+    Consider at most `max_turns` turns. Return None if a variance component or the price is unknown.
     """
     costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
     return int(np.argmin(costs)) + 1 if all(math.isfinite(cost) and cost > 0 for cost in costs) else None

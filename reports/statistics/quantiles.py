@@ -1,29 +1,31 @@
 """Quantiles of clustered samples, their intervals, and the rules for printing them. Pure.
 
-A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; unfinished ones are left out.
+A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; unfinished turns are left out.
 Sessions are the sampling unit: turns of one session resemble each other, so an interval uses order statistics with a
-design effect. For G sessions with n_g turns each, S_g of them ≤ q, and F = ΣS_g / n, the share of all:
+design effect. There are G sessions with n turns in total. Session g has n_g turns, and S_g of these are ≤ q. F = ΣS_g /
+n is the share of all turns that are ≤ q:
 
     v = (G−1)/G · Σ((S_g − F·n_g) / (n − n_g))²     deff = max(1, v·n / (p(1−p)))     n_e = n/deff · (z / t_{K−1})²
     p_L = BetaInv(a/2; p·n_e, n_e − p·n_e + 1)     p_U = BetaInv(1−a/2; p·n_e + 1, n_e − p·n_e)
 
-The bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open if that rank does not exist. The upper
-end is also open if p^n_e > a/2, because then even the largest value is no bound at this confidence (with independent
-turns: p50 needs 6, p90 36, p95 72, p99 368 turns). One session gives no information about other sessions: both ends are
-open.
+The bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open if its rank does not exist. The upper
+end is also open if p^n_e > a/2, because then even the largest value is no bound at this confidence. (To have an upper
+end, independent turns must number 6 for p50, 36 for p90, 72 for p95, and 368 for p99.) With one session, both ends are
+open, because it gives no information about other sessions.
 
-v is the jackknife variance, with each session left out (CR3; for sessions of equal length G/(G−1)·Σ(S_g − F·n_g)²/n²).
-K = n² / Σn_g² is Kish's effective number of sessions: 60 sessions, one of which has half of the turns, count as 4.
-After: Kish, Survey Sampling (1965); Bell, McCaffrey, "Bias reduction in standard errors for linear regression with
-multi-stage samples" (2002).
+v is the jackknife variance: each session is left out once (CR3). For sessions of equal length it is G/(G−1)·Σ(S_g −
+F·n_g)²/n². K = n² / Σn_g² is Kish's effective number of sessions: 60 sessions, one of which has half of the turns,
+count as 4. After: Kish, Survey Sampling (1965); Bell, McCaffrey, "Bias reduction in standard errors for linear
+regression with multi-stage samples" (2002).
 
-v uses F, not p, because of ties: if many values are equal to q, all sessions have more than p·n_g turns ≤ q, and that
-is no difference between sessions. Without ties, F is as close to p as n turns allow.
+v uses F, not p, because of ties. If many values are equal to q, all sessions have more than p·n_g turns ≤ q. This is
+not a difference between sessions, so it must not increase v. Without ties, F is as close to p as n turns allow.
 
-Sessions that fail completely are rare and have a large effect: if a run has few of them by chance, v is too small. So
-if at least half of the turns of a session failed, and at least two, the upper end must also allow for one more, unseen
-session (`reports.statistics.unseen`): it is at least the smallest x for which the upper bound, at error a/2, of the
-share of turns above x is at most 1 − p. If long sessions differ from short ones, both ends allow for such a session.
+Sessions that fail completely are rare and have a large effect. If a run has few of them by chance, v is too small. So
+if at least half of the turns of a session failed, and at least two turns, the upper end must also allow for one more,
+unseen session (`reports.statistics.unseen`). Take the share of turns above x, and its upper bound at error a/2. The
+upper end is then at least the smallest x for which this bound is at most 1 − p. If long sessions differ from short
+ones, both ends of the interval allow for an unseen session.
 """
 
 from __future__ import annotations
@@ -47,16 +49,18 @@ from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 CONFIDENCE = 0.95
 """The confidence of the two-sided interval."""
 COUNTS_AT_ONCE = 1 << 14
-"""The maximum number of counts per step, sessions × quantiles: 128 kB, which fit in a core's cache."""
+"""The maximum number of counts (sessions × quantiles) that are computed in one step. This many take 128 kB, which fit
+in a core's cache."""
 
 Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions", "unbounded"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of one metric, ascending, and the session code of each value. Failed turns are +inf, at the end.
+    """The values of one metric in ascending order, and the session of each value, as a code.
 
-    `failed` and `unfinished` also count turns that are not among the values; `not_started` is a part of `failed`.
+    The values include failed turns as +inf, at the end. `failed` and `unfinished` are numbers of turns; they also count
+    turns that are not among the values. `not_started` is the part of `failed` that did not start.
     """
 
     values: Floats
@@ -67,7 +71,8 @@ class Sample:
     has_whole_sessions: bool = True
     """True if the sample has all turns of its sessions.
 
-    Otherwise it is a subset, and its sizes give no information about an unseen session.
+    False if it is a subset of the turns. Then the numbers of turns per session give no information about an unseen
+    session.
     """
 
     @property
@@ -81,12 +86,12 @@ class Sample:
 
     @property
     def planned(self) -> int:
-        """The number of successful values and of all failed turns."""
+        """The number of planned turns: those with a finite value, and all failed turns."""
         return int(self.succeeded.size) + self.failed
 
     @property
     def completed_share(self) -> float:
-        """The share of the planned turns that have a value; NaN if none was planned."""
+        """The share of the planned turns that have a finite value; NaN if no turn was planned."""
         return self.succeeded.size / self.planned if self.planned else math.nan
 
 
@@ -117,14 +122,14 @@ class QuantileEstimate(JsonEntry, frozen=True):
     successes: Annotated[Rounded, about("the same quantile of successful turns alone")] = math.nan
 
     def published(self) -> QuantileEstimate:
-        """Return the estimate without the numbers that may not be printed; infinity may be."""
+        """Return a copy in which the numbers that may not be printed are NaN. A value of +inf may be printed."""
         if self.has_interval:
             return self
         return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
 
     @property
     def has_interval(self) -> bool:
-        """True if the estimate has an interval, closed or open."""
+        """True if the estimate has an interval. One end of the interval may be open."""
         return self.status in ("reported", "unbounded")
 
     @property
@@ -134,7 +139,7 @@ class QuantileEstimate(JsonEntry, frozen=True):
 
     @property
     def reported_value(self) -> float:
-        """The quantile or, if its interval is unbounded on one side, the finite end of the interval."""
+        """The quantile; if one end of its interval is open, the other end instead."""
         return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
@@ -148,13 +153,16 @@ def effective_size(turns: Floats | Integers) -> float:
 
 
 def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
-    """Return a sample of values, sorted together with their sessions."""
+    """Return a sample of these values, sorted together with their sessions.
+
+    `censored` is the number of unfinished turns.
+    """
     order = np.argsort(values, kind="stable")
     return Sample(values[order], sessions[order], failed, censored)
 
 
 def rank(p: float, n: int) -> int:
-    """Return the rank, from 1, of the p-quantile of n values.
+    """Return the rank of the p-quantile of n values. The first rank is 1.
 
     A tolerance of 1e-9 corrects rounding errors such as 0.07 · 100 = 7.000000000000001.
     """
@@ -162,17 +170,18 @@ def rank(p: float, n: int) -> int:
 
 
 def quantile(ascending: Floats, p: float) -> float:
-    """Return the inverse CDF at p; NaN without values."""
+    """Return the p-quantile of values in ascending order (the inverse CDF at p); NaN without values."""
     return float(ascending[rank(p, ascending.size) - 1]) if ascending.size else math.nan
 
 
 def quantiles(
     sample: Sample, ps: Sequence[float], confidence: float = CONFIDENCE, *, unseen: bool = True
 ) -> list[QuantileEstimate]:
-    """Return quantiles at these `ps` with their two-sided intervals, each at this confidence.
+    """Return the quantile at each p of `ps`, with a two-sided interval at this confidence.
 
-    `unseen`: True to allow for an unseen session if the sample has whole sessions; False if the clusters are parts of a
-    run. Raise UsageError if a p is not between 0 and 1.
+    Give False for `unseen` if the clusters are parts of a run. If True, the intervals allow for an unseen session, as
+    this module's docstring describes. They do not if the sample is a subset of its sessions' turns. Raise UsageError if
+    a p or the confidence is not between 0 and 1.
     """
     unseen = unseen and sample.has_whole_sessions
     if not all(0 < share < 1 for share in (*ps, confidence)):
@@ -216,13 +225,20 @@ def quantiles(
 
 
 def fail_together(sample: Sample, of_session: Integers) -> bool:
-    """Return whether at least half of a session's turns failed, and at least two. That is rarely due to chance."""
+    """Return whether in any session at least half of the turns failed, and at least two. This is rarely due to chance.
+
+    `of_session` is the number of turns of each session.
+    """
     failed = np.bincount(sample.sessions[sample.succeeded.size :], minlength=of_session.size)
     return bool(((failed > 1) & (2 * failed >= of_session)).any())
 
 
 def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:
-    """Return the upper end of the p-quantile's interval with an unseen session, at least `high`; +inf if unbounded."""
+    """Return the upper end of the p-quantile's interval that allows for an unseen session; +inf if it is open.
+
+    `high` is the upper end without an unseen session; the result is at least this. `error` is the type I error of the
+    end. `of_session` is the number of turns of each session.
+    """
 
     def holds(index: int) -> bool:
         above = np.searchsorted(sample.values, sample.values[index], side="right")
@@ -237,7 +253,11 @@ def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
 
 
 def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, low: float) -> float:
-    """Return the lower end of the p-quantile's interval with an unseen session, at most `low`; −inf if unbounded."""
+    """Return the lower end of the p-quantile's interval that allows for an unseen session; −inf if it is open.
+
+    `low` is the lower end without an unseen session; the result is at most this. `error` is the type I error of the
+    end. `of_session` is the number of turns of each session.
+    """
 
     def fails(index: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[index])
@@ -251,14 +271,17 @@ def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
 
 
 def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float, float, float]:
-    """Return the share, mean square, and sessions of the values from index `first`, as `upper_share` takes them."""
+    """Return the first three arguments of `unseen.upper_share`.
+
+    The share is that of the values from index `first` on.
+    """
     turns = np.bincount(sample.sessions[first:], minlength=of_session.size)
     square = float((turns**2 / np.maximum(1, of_session)).sum()) / sample.n
     return float(turns.sum()) / sample.n, square, sample.n / float(of_session.max())
 
 
 def nearer(p: float) -> float:
-    """Return the share that is twice as far from its end of the distribution, up to 0.5.
+    """Return the share that is twice as far as p from its end of the distribution, but at most 0.5 from it.
 
     Examples: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5.
     """
@@ -266,7 +289,10 @@ def nearer(p: float) -> float:
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
-    """Return the design effect of each of these quantiles. `ps` ascend; several quantiles are computed in one step."""
+    """Return the design effect of each of the quantiles `ps`, which must ascend.
+
+    `of_session` is the number of turns of each session. Several quantiles are computed in one step.
+    """
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
@@ -287,7 +313,13 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
 
 
 class Sizes(NamedTuple):
-    """The turns of each session, the turns of all other sessions, and the total numbers of turns and sessions."""
+    """The lengths of sessions.
+
+    - `of_session` is the number of turns of each session.
+    - `others` is, for each session, the number of turns of all other sessions.
+    - `turns` is the total number of turns.
+    - `sessions` is the number of sessions with a turn.
+    """
 
     of_session: Floats
     others: Floats
@@ -296,15 +328,17 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(of_session: Integers) -> Sizes:
-    """Return the sizes of sessions, some of which may have no turn."""
+    """Return the lengths of sessions, given the number of turns of each, which may be 0."""
     sizes = of_session.astype(np.float64)
     return Sizes(sizes, sizes.sum() - sizes, float(sizes.sum()), int(np.count_nonzero(sizes)))
 
 
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
-    """Return the variance of a share relative to that of independent turns, at least 1; NaN with one session.
+    """Return the design effect of a share: its variance relative to that of independent turns.
 
-    `below`: the number of turns below the quantile in each session; for several p, one row per p.
+    At least 1; NaN with one session.
+
+    `below` is the number of turns in each session that are at most the quantile. For several p, it has one row per p.
     """
     of_session, others, n, clusters = sizes
     if clusters < 2:
@@ -319,19 +353,19 @@ def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
 
 
 def shrink_of(effective_sessions: float, confidence: float) -> float:
-    """Return (z / t)², the factor by which the effective size is reduced if few sessions estimate the variance.
+    """Return (z / t)², the factor that reduces the effective size, because the variance is estimated from few sessions.
 
-    Return 0 if the sessions are too few to estimate it.
+    Return 0 if there are too few sessions to estimate the variance.
     """
     tail = 1 - (1 - confidence) / 2
     return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
 
 
 def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Return the shares of values below both ends of each interval.
+    """Return, for each p, the shares of values below the lower end and below the upper end of its interval.
 
-    The upper share is NaN if the interval is unbounded. `effective`: the effective number of independent values, for
-    each p.
+    The upper share is NaN if the upper end is open. `effective` is the effective number of independent values, one
+    number for each p.
     """
     a, p = 1 - confidence, np.array(ps)
     lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64)
@@ -343,9 +377,9 @@ def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tup
 
 
 def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
-    """Return both ends of each interval; −inf and +inf if unbounded.
+    """Return the lower and the upper end of each interval; −inf and +inf if open.
 
-    `effective`: the effective number of independent values, for each p.
+    `effective` is the effective number of independent values, one number for each p.
     """
     n, (lower, upper) = ascending.size, end_shares(ps, effective, confidence)
     first, last = np.floor(lower * n).astype(int), np.ceil(np.nan_to_num(upper, nan=2.0) * n).astype(int)
@@ -356,29 +390,37 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence
 
 
 def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
-    """Return the minimum number n of independent values whose largest one bounds the p-quantile: p^n ≤ a/2."""
+    """Return the minimum number n of independent values whose largest value is an upper bound of the p-quantile.
+
+    The condition is p^n ≤ a/2, with a = 1 − confidence.
+    """
     return math.log((1 - confidence) / 2) / math.log(p)
 
 
 def turns_to_publish(p: float) -> int:
-    """Return the minimum number of turns to print a quantile: p90 50, p95 100, p99 500; p50 has no rule of its own."""
+    """Return the minimum number of turns to print a quantile. It is 50 for p90, 100 for p95, and 500 for p99.
+
+    Up to p50, it is the number of turns that an interval needs.
+    """
     return math.ceil(smallest_publishable(p)) if p <= 0.5 else math.ceil(MIN_TURNS_BEYOND / (1 - p) - 1e-9)
 
 
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
-    """Return the minimum number of sessions, with these turns each, to print a quantile.
+    """Return the minimum number of sessions to print a quantile. `of_session` is the number of turns of each session.
 
-    With sessions of equal length: 6 for the median; with ten turns each, 20 for p90, 40 for p95, 198 for p99; with one
-    turn each, 50, 100, 500.
+    If sessions are equally long, the median needs 6 sessions. With ten turns per session, p90 needs 20, p95 40, p99
+    198. With one turn per session, p90 needs 50, p95 100, p99 500.
     """
     n = round(of_session.sum())  # if the sizes are shares, their sum is almost an integer
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
 
 
 class Shortfall(NamedTuple):
-    """The missing data of a quantile that cannot be printed.
+    """The data that a quantile lacks, so that it cannot be printed.
 
-    `of`: the unit of which there are too few; `there`: the existing number; `needs`: the required number.
+    - `of` is the unit of which there are too few.
+    - `there` is the existing number of this unit.
+    - `needs` is the required number.
     """
 
     of: Literal["sessions", "turns", "words"]
@@ -387,7 +429,7 @@ class Shortfall(NamedTuple):
 
 
 def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
-    """Return the turns or sessions that a target lacks to print the quantile; None if it lacks none.
+    """Return which unit a target lacks to print the quantile, sessions or turns; None if it has enough of both.
 
     The turns are assumed to be distributed equally over the sessions.
     """
@@ -399,9 +441,12 @@ def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
 def _status(
     sample: Sample, p: float, ends: tuple[float, float], turns: float, clusters: int, sessions: int
 ) -> tuple[Status, int]:
-    """Return the status of a quantile, and the required number of sessions or turns.
+    """Return the status of a quantile, and the number of sessions or turns that it requires; 0 if none.
 
-    `turns`: the number of turns that would bound the quantile.
+    - `ends` is the interval of the quantile.
+    - `turns` is the number of turns from which the interval has both ends.
+    - `clusters` is the number of sessions.
+    - `sessions` is the number of sessions that the quantile needs to be printed.
     """
     near, far = ends if p >= 0.5 else ends[::-1]
     if sample.values[0] == math.inf:

@@ -1,17 +1,18 @@
-"""Means and rates of two targets, as ratios of totals over sessions, and upper bounds of rates. Pure.
+"""Means and rates of two targets, and upper bounds of rates. Each is a ratio of two sums over sessions. Pure.
 
-A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn in a target of G sessions, by the jackknife
+A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. A target has G sessions, and r = Σx/Σn. The jackknife gives
 
     V(r) = (G−1)/G · Σ((x_g − r·n_g) / (Σn − n_g))²      V(log r) = V(r) / r²
 
-which for sessions of equal length is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Intervals of differences are d ∓ t·SE with Welch's
-df. For pairs, SE² = (G−1)/G·Σe² over the contributions of pairs, e = e_cand − e_base with e = (x − r·n)/(Σn − n) for
-each target (divided by r for logs). Degrees of freedom use Kish's effective number of sessions, or pairs
+For sessions of equal length, V(r) is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Intervals of differences are d ∓ t·SE with Welch's
+df. For G pairs, SE² = (G−1)/G·Σe². Each pair contributes e = e_cand − e_base. For each target, e is (x − r·n)/(Σn − n);
+for logs it is divided by r. Degrees of freedom use Kish's effective number of sessions, or of pairs
 (`reports.statistics.quantiles.effective_size`).
 
-With few failures the SE of a rate is too small. So "not worse" uses the largest of three upper bounds: the one above;
-one from both targets' own bounds, squared and added as by Newcombe; and one from the candidate's bound as if nothing
-had failed, because failures that both targets have in common prove nothing:
+With few failures the SE of a rate is too small. So "not worse" uses the largest of three upper bounds of the
+difference. The first is d + t·SE. The second combines both targets' own bounds, as Newcombe does: their distances are
+squared and added. The third adds the upper bound that the candidate would have without any failure, because failures
+that both targets have in common prove nothing:
 
     d + √((upper_cand − r_cand)² + (r_base − lower_base)²)      d + upper_cand of no failure
 
@@ -35,19 +36,21 @@ from reports.statistics.quantiles import effective_size
 from reports.statistics.unseen import lower_share, upper_share
 
 PerCluster = tuple[Floats, Floats]
-"""The sum (of amounts, or of events) and the number of turns, by session or by pair."""
+"""The sum of amounts, or of events, in each session, and the number of turns in each session. If sessions are paired,
+the numbers are those of each pair."""
 
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A mean or a rate of one target, its variance, and its numbers of turns and sessions.
+    """A mean or a rate of one target, its variance, and the numbers of turns and sessions.
 
-    - `square`: for a rate, the mean over turns of the squared share of events in their session
-    - `effective_sessions`: Kish's effective number of sessions
-    - `sessions_if_all_longest`: the turns as a multiple of those of the longest session
-    - `words`: True for a rate over words; no session fails in all its words
+    - `square` is set for a rate. Take the share of events in the session of each turn; `square` is the mean of its
+    square over all turns.
+    - `effective_sessions` is Kish's effective number of sessions.
+    - `sessions_if_all_longest` is the number of turns divided by that of the longest session.
+    - `words` is True for a rate over words. It is assumed that no session fails in all its words.
 
-    If `effective_sessions` and `sessions_if_all_longest` are not given, sessions are assumed to be equally long.
+    If `effective_sessions` is not given, sessions are assumed to be equally long.
     """
 
     value: float
@@ -72,12 +75,15 @@ class RatioEstimate:
 
     @property
     def deff(self) -> float:
-        """The design effect of a rate: its variance relative to that of independent turns; 1 if unknown."""
+        """The design effect of a rate: its variance relative to that of independent turns.
+
+        At least 1; 1 if it is unknown.
+        """
         independent = self.value * (1 - self.value) / self.turns
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
     def upper(self, level: float) -> float:
-        """Return the upper bound of a rate. It is also valid if there are few events."""
+        """Return the upper bound of a rate at a one-sided type I error. It is also valid if there are few events."""
         if self.value > 1:
             return self._student(level).high
         return upper_share(self.value, self.square, self.sessions_if_all_longest, level)
@@ -88,25 +94,31 @@ class RatioEstimate:
         return lower_share(self.value, self.square, self.sessions_if_all_longest, level)
 
     def reach(self, level: float) -> float:
-        """Return t · SE at a one-sided error; inf with one session, which gives no information about other sessions."""
+        """Return t · SE at a one-sided type I error.
+
+        Return inf with one session, which gives no information about other sessions.
+        """
         if self.clusters < 2:
             return math.inf
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
 
     def unseen(self, level: float) -> float:
-        """Return the upper bound of the rate as if no event had occurred in as many sessions; 0 for words."""
+        """Return the upper bound that the rate would have without any event; 0 for a rate over words."""
         return 0.0 if self.words else upper_share(0.0, 0.0, self.sessions_if_all_longest, level)
 
     def left(self) -> RatioEstimate:
-        """Return the complement: the rate of the turns that are not events."""
+        """Return the complement: the rate of the turns without an event."""
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
     def _student(self, level: float) -> OneSidedBounds:
-        """Return Student's bounds. They are used for a rate above 1, since there may be more word errors than words."""
+        """Return Student's bounds of a rate above 1.
+
+        The word error rate may be above 1, because there may be more errors than words.
+        """
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def with_sessions(self, more: int, existing: int) -> RatioEstimate:
-        """Return the estimate with `more` additional sessions for each `existing` sessions."""
+        """Return the estimate as it would be with more sessions: `more` for each `existing` sessions."""
         times = 1 + more / existing
         return replace(
             self,
@@ -119,7 +131,10 @@ class RatioEstimate:
 
 
 def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
-    """Return the ratio of totals of a target. Sessions without a turn do not count. NaN without turns."""
+    """Return the mean or the rate of one target. Sessions without a turn do not count.
+
+    The value is NaN without turns.
+    """
     turns, clusters = float(totals[1].sum()), int(np.count_nonzero(totals[1]))
     value = float(totals[0].sum()) / turns if turns else math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -144,7 +159,7 @@ def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
 
 @dataclass(frozen=True)
 class ClusterTotals:
-    """The totals of the turns of both targets, by session or by pair. `words`: a rate is counted over words."""
+    """The sums of both targets in each session, or in each pair. `words` is True for a rate over words."""
 
     base: PerCluster
     cand: PerCluster
@@ -160,12 +175,18 @@ class ClusterTotals:
         return effective_size(self.base[1] + self.cand[1]) - 1
 
     def variance_of_pairs(self, parts: Floats) -> float:
-        """Return the variance of a difference, from the contribution of each pair to its error."""
+        """Return the variance of a difference.
+
+        `parts` is the contribution of each pair to the error of the difference.
+        """
         return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
 def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, inference: Inference) -> Difference:
-    """Return the log ratio of two means of positive amounts; unbounded if the mean of a target is not positive."""
+    """Compare two means of positive amounts by the log of their ratio.
+
+    The bounds are open if a mean is not positive.
+    """
     base, cand = totals.ratios
     if totals.paired:
         parts = _jackknife_contributions(totals.cand) / (cand.value or math.nan) - _jackknife_contributions(
@@ -183,7 +204,10 @@ def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, infer
 def log_difference(
     values: tuple[float, float], error: StandardError, margin: Margin, better: Better, level: float = LEVEL
 ) -> Difference:
-    """Return the difference of two values, the baseline's first, given the standard error of their log ratio."""
+    """Compare two values by the log of their ratio. `values` has the baseline's value first.
+
+    `error` is the standard error of this log.
+    """
     base, cand = (np.array([value]) for value in values)
     d = float(differences.log_ratio(cand, base)[0])
     bad_by, good_by = (
@@ -197,26 +221,29 @@ def log_difference(
 
 
 def between_runs(rates: Iterable[float], run_sd: float) -> float:
-    """Return the sum of the run-to-run variances of these rates: (sd of log odds · r(1 − r))² each."""
+    """Return the sum of the run-to-run variances of these rates.
+
+    The variance of a rate r is (sd of log odds · r(1 − r))².
+    """
     return sum((run_sd * rate * max(0.0, 1 - rate)) ** 2 for rate in rates if math.isfinite(rate))
 
 
 def with_runs(error: StandardError, between: float) -> StandardError:
-    """Return a standard error with the run-to-run variance added."""
+    """Return the standard error with the run-to-run variance `between` added."""
     se = math.sqrt(error.se**2 + between)
     return replace(error, se=se, fixed=error.fixed + between, assumed=error.assumed + between)
 
 
 def complement(totals: PerCluster) -> PerCluster:
-    """Return the totals of the complement of a rate: of the turns that are not events."""
+    """Return the totals of the complement of a rate: its events are the turns without an event."""
     events, turns = totals
     return turns - events, turns
 
 
 def mirrored(difference: Difference) -> Difference:
-    """Return the difference of two rates if more is better, from the difference of their complements.
+    """Return the difference of two rates for which more is better. `difference` is that of their complements.
 
-    The complements are tested.
+    The complements are tested, so `worse` and `better` are not changed.
     """
     return replace(
         difference,
@@ -236,9 +263,9 @@ def rate_difference(
     *,
     error: StandardError | None = None,
 ) -> Difference:
-    """Return the candidate's rate minus the baseline's.
+    """Compare two rates by the candidate's rate minus the baseline's.
 
-    `error`: the standard error to use instead of that from sessions.
+    `error` is a standard error to use instead of the one computed from sessions or pairs.
     """
     if better == "higher":
         complements = replace(totals, base=complement(totals.base), cand=complement(totals.cand))
@@ -247,7 +274,7 @@ def rate_difference(
 
 
 def se_of_rates(totals: ClusterTotals) -> StandardError:
-    """Return the standard error of the difference of two rates, from the contributions of sessions or pairs."""
+    """Return the standard error of the difference of two rates, computed from sessions or pairs."""
     base, cand = totals.ratios
     clusters = max(base.clusters, cand.clusters)
     if totals.paired:
@@ -263,9 +290,9 @@ def se_of_rates(totals: ClusterTotals) -> StandardError:
 def points_difference(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, margin: Margin, level: float = LEVEL
 ) -> Difference:
-    """Return the difference of two rates.
+    """Compare two rates by the candidate's rate minus the baseline's, given the standard error.
 
-    The bounds d ∓ t · SE decide "worse" and "better"; the largest of the three upper bounds decides "not worse".
+    The bounds d ∓ t · SE decide "worse" and "better". The largest of three upper bounds decides "not worse".
     """
     d, se, df = cand.value - base.value, error.se, error.df
     simple = differences.student(d, se, df, level)
@@ -283,12 +310,15 @@ def points_difference(
 
 
 def upper_of_points(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> float:
-    """Return the upper bound of the candidate's rate minus the baseline's."""
+    """Return the upper bound of the candidate's rate minus the baseline's: the largest of three bounds."""
     return max(_upper_bounds(base, cand, se, df, level))
 
 
 def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> Iterator[float]:
-    """Yield the three bounds, of which the largest is used; the slowest to compute is last."""
+    """Yield the three upper bounds of the difference, of which the largest is used.
+
+    The bound that is slowest to compute is the last.
+    """
     d = cand.value - base.value
     yield differences.student(d, se, df, level).high
     yield d + cand.unseen(level)
@@ -298,11 +328,11 @@ def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float
 def _more_to_pass(
     ratios: tuple[RatioEstimate, RatioEstimate], error: StandardError, margin: Margin, level: float
 ) -> int | None:
-    """Return the approximate number of additional sessions to pass with a power of 80 %.
+    """Return the approximate number of additional sessions with which the candidate passes with a power of 80 %.
 
-    To pass, the upper bound must be below the margin. The true rates are assumed to be the estimates. Return None if
-    MAX_SESSIONS_RATIO times as many sessions do not suffice. The bound has no inverse, so the number is found by
-    bisection.
+    To pass, the upper bound of the difference must be below the margin. The true rates are assumed to be the estimated
+    ones. Return None if MAX_SESSIONS_RATIO times the existing sessions do not suffice. The bound has no inverse, so the
+    number is found by bisection.
     """
     base, cand = ratios
     clusters, fixed = error.clusters, error.fixed
@@ -325,14 +355,17 @@ def _more_to_pass(
 
 
 def any_event(totals: PerCluster) -> RatioEstimate:
-    """Return the share of sessions with any event. Sessions are independent, so its variance is binomial."""
+    """Return the share of sessions with at least one event.
+
+    Sessions are independent, so the variance of this share is binomial.
+    """
     sessions = int(np.count_nonzero(totals[1]))
     share = np.count_nonzero(totals[0][totals[1] > 0]) / sessions if sessions else math.nan
     return RatioEstimate(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
 
 
 def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> tuple[float, float]:
-    """Return Newcombe's interval of the difference of two shares, from Wilson's limits of each."""
+    """Return Newcombe's interval of the difference of two shares. It is computed from Wilson's limits of each share."""
     z = float(ndtri(1 - level))
 
     def upper(low: RatioEstimate, high: RatioEstimate) -> float:
@@ -343,7 +376,7 @@ def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> 
 
 
 def _jackknife_contributions(totals: PerCluster) -> Floats:
-    """Return the contribution of each cluster to the ratio's error, by the jackknife: (x − r·n) / (Σn − n)."""
+    """Return the contribution of each cluster to the error of the ratio, by the jackknife: (x − r·n) / (Σn − n)."""
     amounts, turns = totals
     total = turns.sum()
     if not total:
@@ -358,6 +391,9 @@ def _jackknife_variance(parts: Floats, clusters: int) -> float:
 
 
 def wilson(share: float, n: float, z: float) -> float:
-    """Return Wilson's limit of a share of n events: the upper limit if z is above 0, the lower one if z is below 0."""
+    """Return Wilson's limit of a share in n trials.
+
+    It is the upper limit if z is above 0, and the lower limit if z is below 0.
+    """
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)

@@ -1,4 +1,4 @@
-"""The numbers of turns and sessions of a target that a value is based on. Pure."""
+"""The numbers of turns and sessions of a target from which a value is computed. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from reports.statistics.quantiles import Sample, effective_size
 
 @dataclass(frozen=True)
 class TargetCounts:
-    """The numbers of turns of one target for a metric, of the sessions (or pairs) with a turn, and of failed turns.
+    """The numbers of turns and sessions of one target from which the value of a metric is computed.
 
-    - `completed_share`: for a quantile or mean, the share of the planned turns that have a value; NaN for rates
-    - `effective_sessions`: Kish's effective number of sessions
-    - `sessions_if_all_longest`: the turns as a multiple of those of the longest session
+    - `turns` is the number of turns that count for the metric.
+    - `sessions` is the number of sessions (or pairs) with at least one of these turns.
+    - `failed` is the number of failed turns.
+    - `completed_share` is the share of the planned turns that have a value, for a quantile or mean; NaN for a rate.
+    - `effective_sessions` is Kish's effective number of sessions.
+    - `sessions_if_all_longest` is the number of turns divided by that of the longest session.
 
-    If the last two are not given, sessions are assumed to be equally long.
+    If `effective_sessions` is not given, sessions are assumed to be equally long.
     """
 
     turns: int
@@ -46,5 +49,5 @@ def of_turns(turns: Integers | Floats, failed: int, completed_share: float = mat
 
 
 def of_sample(sample: Sample) -> TargetCounts:
-    """Return the counts of the values of a quantile's metric."""
+    """Return the counts of a sample from which a quantile is computed."""
     return of_turns(np.bincount(sample.sessions), sample.failed, sample.completed_share)

@@ -1,8 +1,9 @@
 """One value of one target, compared with a limit. Pure.
 
-Reports and checks show a value with its two-sided interval of 95 %. One bound with an error of 5 % decides: the limit
-is met if the bound on its far side meets it, and missed if the bound on its near side does not. Such a bound lies
-within the interval unless sessions drift or events come in bursts, which make it wider.
+Reports and checks show a value with its two-sided interval of 95 %. The decision uses two other bounds, each with a
+type I error of 5 %. A limit is passed if both bounds meet it, and failed if neither does. These bounds usually lie
+within the interval. If sessions drift or events come in bursts, they may lie outside it, because drift and bursts make
+them wider.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from reports.statistics.target_counts import NO_TURNS, TargetCounts
 from reports.statistics.verdicts import InconclusiveReason, floor_reason
 
 TAIL = LEVEL
-"""The type I error of each bound."""
+"""The type I error of each of the two deciding bounds."""
 BOUNDS = 1 - 2 * TAIL
-"""The confidence of both bounds together."""
+"""The confidence of the interval between the two deciding bounds."""
 
 
 @dataclass(frozen=True)
 class ThresholdEstimate:
-    """A value with its interval and the deciding bounds; NaN without turns, ±inf for open ends and among failures.
+    """A value of a metric with its interval and its deciding bounds.
 
-    - `reason`: why the value decides nothing
-    - `required`: the number of sessions that are needed to print a quantile
-    - `order`: the autocorrelation found in the sessions; if set, the bounds are those of parts of the run
-    - `by_session`: the quantile with equal weight for each session, if a few long sessions dominate
+    - `value` is NaN without turns, and +inf if it lies among failed turns.
+    - `low` and `high` are the ends of the interval of 95 %; ±inf if open.
+    - `lower` and `upper` are the bounds that decide; ±inf if open.
+    - `reason` is the reason why the value decides nothing; None if it decides.
+    - `required` is the number of sessions that are needed to print a quantile.
+    - `order` is the autocorrelation found in the sessions. If it is set, the bounds are computed from parts of the run.
+    - `by_session` is the quantile with equal weight for each session. It is set if a few long sessions dominate.
     """
 
     value: float
@@ -46,11 +50,11 @@ class ThresholdEstimate:
 
 
 def no_estimate() -> ThresholdEstimate:
-    """Return the estimate of a metric without any turn."""
+    """Return the estimate of a metric that has no turns."""
     ends = -math.inf, math.inf
     return ThresholdEstimate(math.nan, *ends, *ends, NO_TURNS, few_sessions(NO_TURNS))
 
 
 def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> InconclusiveReason | None:
-    """Return the reason if the sessions, or their effective number, are too few to decide; None otherwise."""
+    """Return the reason if the number of sessions, or their effective number, is too small to decide; else None."""
     return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))

@@ -1,23 +1,25 @@
-"""Changes within sessions and steps, in addition to pooled quantiles: typical change, worst step, slopes. Pure.
+"""Changes that quantiles over all turns do not show: the typical change, the worst step, and slopes. Pure.
 
-The pooled p50 describes the median caller. `typical_change` describes the change of the typical turn, whatever its step
-is: its value does not depend on the steps that changed, and it needs fewer sessions. Logs are centred by step. Then the
-mean between the ranks of 10 and 90 % is taken; with medians, ties would be at zero and bias it towards no difference.
+The p50 over all turns describes the median caller. `typical_change` describes the change of the typical turn. Its value
+does not depend on which steps changed, and it needs fewer sessions. The log of each latency is centred: the centre of
+its step is subtracted. Then the mean of the logs between the ranks of 10 and 90 % is computed, separately for each
+target. With medians, many centred logs would be exactly zero, and these ties would bias the change towards zero.
 
-Pairs are the sampling unit: a pair has one session of each target that start together, and contributes one number. The
-standard error of a trimmed mean is linearized. With q the quantiles of 10 and 90 %, each value x contributes (clip(x,
-q_10, q_90) − their mean) / 0.8 / n. These are added up by pair, and SE² = G/(G−1) · Σ r².
+The sampling unit is the pair: one session of each target that start together. The standard error of the trimmed mean is
+linearized. q_10 and q_90 are the quantiles of 10 and 90 %, and n is the number of values of the target. Each value x
+contributes (clip(x, q_10, q_90) − mean of all clipped values) / 0.8 / n. For each of the G pairs, r is the sum of the
+candidate's contributions minus that of the baseline's, and SE² = G/(G−1) · Σ r².
 
-A slope is the growth of a value with another one within a session. The slope of a session is the Theil-Sen estimator:
-the median of the slopes between any two of its points, which a few outliers do not move. The value of a target is the
-median over its sessions, each with one slope.
+A slope describes how much a value y grows with another value x within a session. It is the Theil-Sen estimator: the
+median of the slopes between all pairs of points of the session. A few outliers do not change it much. The value of a
+target is the median slope of its sessions.
 
-Slopes may be negative, so two targets differ by d = median_cand − median_base. Monotone functions preserve quantiles,
-so with any K > 0
+Slopes may be negative, so two targets are compared by d = median_cand − median_base. s_cand and s_base are the slopes
+of the sessions. Monotone functions preserve quantiles, so for any K > 0
 
     d = K · (log median(exp(s_cand / K)) − log median(exp(s_base / K)))
 
-This is a difference of two quantiles as in `differences`, with its intervals, tests of drift and verdicts.
+This is a difference of two quantiles as in `differences`, and it has the same intervals, tests for drift, and verdicts.
 
 After: Theil, "A rank-invariant method of linear and polynomial regression analysis" (1950); Sen, "Estimates of the
 regression coefficient based on Kendall's tau" (1968).
@@ -40,15 +42,18 @@ from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantile, sample
 
 TRIM = 0.1
-"""The share that is trimmed at either end."""
+"""The share of values that the trimmed mean leaves out at each end."""
 WORST_STEP_MARGIN = 0.2
 MIN_TURNS = 20
-"""The minimum number of turns of a step in each target."""
+"""The minimum number of turns that a step needs in each target."""
 
 
 @dataclass(frozen=True)
 class StepLatencies:
-    """The latencies of one target (+inf for failed turns), with the step and the pair of each as codes from 0."""
+    """The latencies of one target. Failed turns are +inf.
+
+    `steps` and `pairs` are the step and the pair of each latency, as codes from 0.
+    """
 
     values: Floats
     steps: Integers
@@ -57,7 +62,7 @@ class StepLatencies:
 
 @dataclass(frozen=True)
 class LogRatio:
-    """The log of the ratio of candidate to baseline with its standard error over pairs; NaN if undefined."""
+    """The log of the ratio of candidate to baseline, and its standard error over pairs. Both are NaN if undefined."""
 
     d: float
     se: float
@@ -65,9 +70,9 @@ class LogRatio:
 
 @dataclass(frozen=True)
 class StepMedian:
-    """The ratio of the targets' medians of one step.
+    """The ratio of the medians of both targets for one step.
 
-    `p_worse`: the p-value of "not worse than the margin".
+    `p_worse` is the p-value of the null hypothesis "not worse than the margin".
     """
 
     step: int
@@ -76,10 +81,10 @@ class StepMedian:
 
 
 def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
-    """Return `ttfa_typical_change`, over all steps.
+    """Return the metric `ttfa_typical_change`, over all steps.
 
     If 10 % or more of the turns failed, the change is undefined, and the failure rate decides. The centre of a step is
-    the trimmed mean of both targets together. The standard error treats the centre as fixed.
+    the trimmed mean of the logs of both targets together. The standard error treats the centre as a constant.
     """
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
     middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step; 0 for a step without a centre
@@ -99,15 +104,18 @@ def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogR
 
 
 def logs_of(values: Floats) -> Floats:
-    """Return the logs of latencies; −inf for a latency ≤ 0: the reply started before its caller had finished."""
+    """Return the logs of latencies.
+
+    A latency ≤ 0 has the log −inf: the reply started before the caller had finished.
+    """
     return np.log(values, out=np.full(values.shape, -np.inf), where=values > 0)
 
 
 def trimmed_mean(ascending: Floats) -> float:
-    """Return the mean of the values between the ranks of 10 and 90 %.
+    """Return the mean of the values between the ranks of 10 and 90 %. The values must ascend.
 
-    The result is NaN without values, and +inf if failures are among these values. A rank may lie inside a value; then
-    only a part of the value counts.
+    The result is NaN without values, and +inf if there are failures between these ranks. A rank may lie inside a value;
+    then only a part of this value counts.
     """
     n = ascending.size
     if not n:
@@ -121,10 +129,13 @@ def trimmed_mean(ascending: Floats) -> float:
 def worst_step(
     base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
-    """Return the medians of each step with their test against WORST_STEP_MARGIN, the most likely to be worse first.
+    """Return the change of the median of each step, with a test against WORST_STEP_MARGIN.
 
-    Steps with few turns, or with an infinite median, are left out. Resamples with an infinite or missing median are
-    left out of the variance; if fewer than half remain, the variance is undefined.
+    The steps most likely to be worse come first.
+
+    Steps with few turns, or with an infinite median, are left out. If a resample has an infinite or missing median, it
+    is left out of the variance. If fewer than half of the resamples remain, the variance is undefined, and the step is
+    left out.
     """
     step_medians = []
     for step in np.intersect1d(base.steps, cand.steps):
@@ -149,17 +160,19 @@ def worst_step(
 
 
 POINTS = 4
-"""The minimum number of points of a session for a slope."""
+"""The minimum number of points from which the slope of a session is computed."""
 CELLS = 200_000
-"""The number of pairs of points that are computed in one step."""
+"""The maximum number of slopes between two points that are computed in one step."""
 K = 1_000.0
-"""The scale of slopes in ms per 1,000 tokens; far larger than their differences."""
+"""The constant K of this module's docstring, in ms per 1,000 tokens. It is far larger than the differences of slopes.
+"""
 
 
 def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
-    """Return the slope of each session, ascending, with the session of each slope.
+    """Return the slope of each session, in ascending order.
 
-    Sessions whose points have less than `span` between their smallest and largest x have no slope.
+    `sessions` is the session of each point (x, y). A session has a slope only if it has at least POINTS points, and if
+    its largest x exceeds its smallest by at least `span`.
     """
     order = np.argsort(sessions, kind="stable")
     x, y, sessions = x[order], y[order], sessions[order]
@@ -184,7 +197,10 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 def slope_differences(
     samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Compare quantiles of slopes. Margins use `plus`. `run_sd` is not used, because it is a share of a value."""
+    """Compare quantiles of slopes. Only the `plus` of each margin is used.
+
+    The run-to-run sd of `inference` is not used, because it is relative to a value.
+    """
     base, cand = (
         replace(target_sample, values=np.exp(np.clip(target_sample.values / K, -500, 500)))
         for target_sample in (samples.base, samples.cand)

@@ -1,10 +1,12 @@
 """Verdicts from differences: minimum numbers of turns and sessions, and multiple testing. Pure.
 
 A metric *regressed* if its lower bound lies beyond the margin. For a primary metric this must also hold after Holm's
-correction, because with many metrics, chance alone could move one over its margin. A metric is *not regressed* if its
-upper bound lies below the margin, not on it, where many resamples of a coarse clock may lie. That needs no correction,
-because a build passes only if all metrics do. *Improved* is the opposite of regressed. *Equivalent* is below the margin
-on both sides. Both pass. All else is inconclusive: finding no difference is not a pass.
+correction, because with many metrics, chance alone could move one of them over its margin. A metric is *not regressed*
+if its upper bound lies below the margin. A bound exactly on the margin is not enough, because with a coarse clock many
+resamples may lie there. *Not regressed* needs no correction, because a build passes only if all metrics do. *Improved*
+is the opposite of regressed. *Equivalent* means that the difference is smaller than the margin in both directions. A
+metric passes if it is not regressed, improved, or equivalent. Otherwise it is inconclusive: finding no difference is
+not a pass.
 """
 
 from __future__ import annotations
@@ -29,13 +31,14 @@ Counted = Literal["session", "pair", "turn"]
 class InconclusiveReason:
     """The reason for an inconclusive result. Only the fields that its kind needs are set.
 
-    - `needed`, `there`: the required number of `unit`, and the number in each target; `targets` may name the targets
-    - `p`: the p of a quantile
-    - `effective_sessions`: the effective number of sessions of unequal length
-    - `metric`, `upper`, `needed`: a rate without any event in `there` sessions; its true value may still be up to
-    `upper`
-    - `text`: why a metric is uncertain
-    - `about_sessions`: for the turns of one target, the approximate number of sessions that have enough turns
+    - `needed` is the required number of `unit`.
+    - `there` is the existing number of `unit` in each target.
+    - `targets` are the names of these targets, if known.
+    - `p` is the level of a quantile.
+    - `effective_sessions` is the effective number of sessions of unequal length.
+    - `metric` is a rate that has no event in `there` sessions. `upper` is the upper bound of its true value.
+    - `text` is the reason why a metric is uncertain.
+    - `about_sessions` is the approximate number of sessions that have `needed` turns, if one target has too few turns.
     """
 
     kind: ReasonKind
@@ -62,7 +65,10 @@ IN_FAILURES = InconclusiveReason("in_failures")
 def too_few(
     unit: Counted, needed: int, there: Sequence[int], targets: Sequence[str] = (), p: float | None = None
 ) -> InconclusiveReason:
-    """Return the reason for a result with too few of a unit: each target needs `needed`, and at least one has fewer."""
+    """Return the reason for a result that is based on too few of a unit. Each target needs `needed`.
+
+    `there` is the existing number in each target; at least one of them is too small.
+    """
     return InconclusiveReason("too_few", unit, needed, tuple(there), tuple(targets), p)
 
 
@@ -70,16 +76,17 @@ VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "i
 
 SESSIONS = 20
 BEYOND = 20
-"""The minimum number of turns beyond a quantile in each target for a decision: n(1−p) ≥ 20."""
+"""The minimum number of turns beyond a quantile in each target, with which the quantile can decide: n(1−p) ≥ 20."""
 ORDERS: dict[Order, str] = {
     "drift": "latency of one target drifted during the run",
     "bursts": "failures or slow turns of one target occurred in bursts",
 }
 OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
 OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The type I error if a target drifts and the true value is exactly on the margin.
+"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
+be exactly on the margin.
 
-`make benchmark-statistics` measures it (own_drift).
+`make benchmark-statistics` measures this error (own_drift).
 """
 
 
@@ -87,8 +94,10 @@ OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
 class Verdict:
     """A verdict on one metric.
 
-    - `reason`: why it is inconclusive
-    - `provisional`: run-to-run variation was assumed, or a target drifted or had bursts
+    - `reason` is the reason why it is inconclusive; None if it is not, or if the interval shows the reason.
+    - `provisional` is True if run-to-run variation was assumed, or if a target drifted or had bursts.
+    - `more_sessions` is the approximate number of additional sessions per target with which the metric could be
+    decided.
     """
 
     name: VerdictName
@@ -110,12 +119,14 @@ def floor_reason(
     targets: Sequence[str] = (),
     effective_sessions: Sequence[float] = (),
 ) -> InconclusiveReason | None:
-    """Return why the turns or sessions of a measured target are too few to decide; None if they suffice.
+    """Return the reason if a target has too few turns or sessions to decide; None if all targets have enough.
 
-    - `p`: the p of a quantile; None for a rate or a mean, which only needs sessions
-    - `sessions`: the number of sessions or pairs of each target
-    - `targets`: the names of the targets
-    - `effective_sessions`: Kish's effective number of sessions, if they are not equally long
+    - `p` is the level of a quantile. It is None for a rate or a mean, which need only sessions.
+    - `turns` is the number of turns of each target.
+    - `sessions` is the number of sessions or pairs of each target.
+    - `targets` are the names of the targets.
+    - `effective_sessions` is Kish's effective number of sessions of each target. It is empty if sessions are equally
+    long.
     """
     if min(sessions) < SESSIONS:
         return too_few(unit, SESSIONS, sessions, targets)
@@ -130,34 +141,39 @@ def floor_reason(
 
 
 def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
-    """Return a sentence such as "60 sessions of unequal length count as 3.9"."""
+    """Return a text such as "60 sessions of unequal length count as 3.9"."""
     counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
     return f"{sessions:,} {unit}s of unequal length count as {counted}"
 
 
 def turns_to_decide(p: float) -> int:
-    """Return the minimum turns per target to decide on a quantile.
+    """Return the minimum number of turns per target with which a quantile can be decided.
 
-    p50 needs 40, p90 200, p95 400, p99 2,000; p5 needs the same as p95.
+    p50 needs 40 turns, p90 200, p95 400, p99 2,000. p5 needs as many as p95.
     """
     return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
 
 
 def both_infinite(difference: Difference) -> bool:
-    """Return whether the quantile lies among the failed turns of both targets; then the failure rate decides."""
+    """Return whether the quantile lies among failed turns in both targets. Then the failure rate decides instead."""
     return math.isinf(difference.baseline) and math.isinf(difference.candidate)
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Return the rejections of Holm's step-down test.
+    """Return whether Holm's step-down test rejects each null hypothesis.
 
-    Compare the smallest p with level/m, the next with level/(m−1), up to the first that fails.
+    Compare the smallest p-value with level/m, the next with level/(m−1), and so on. At the first p-value that is too
+    large, stop: all others are not rejected.
     """
     return step_down([-p for p in p_values], [-level / left for left in range(len(p_values), 0, -1)])
 
 
 def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
-    """Compare the strongest evidence with the first bound, the next with the second, up to the first that fails."""
+    """Return, for each item, whether its evidence reaches its bound, in a step-down test.
+
+    Compare the strongest evidence with the first bound, the next with the second, and so on. At the first evidence
+    below its bound, stop: all others do not count as reached.
+    """
     reached = [False] * len(evidence)
     for index, bound in zip(sorted(range(len(evidence)), key=lambda i: -evidence[i]), bounds, strict=False):
         if evidence[index] < bound:
@@ -175,8 +191,11 @@ def verdicts(
 ) -> list[Verdict]:
     """Return the verdict of each difference.
 
-    `floors`: why a metric decides nothing (`floor_reason`); None if it may decide. Holm's correction covers the primary
-    metrics that may decide. Each other metric is decided by its own interval.
+    - `primary` is True for each primary metric.
+    - `floors` is the reason (`floor_reason`) why a metric cannot be decided; None if it can.
+
+    Holm's correction includes the primary metrics that can be decided. Each other metric is decided by its own
+    interval.
     """
     tested = {
         index: difference
@@ -197,9 +216,10 @@ def verdicts(
 
 
 def _verdict(difference: Difference | None, floor: InconclusiveReason | None, worse: bool, better: bool) -> Verdict:
-    """Return the verdict.
+    """Return the verdict from a difference.
 
-    `worse`, `better`: True if the difference is significant after Holm's correction, or if the metric is not corrected.
+    `worse` is True if the metric is significantly worse after Holm's correction; `better` is True if it is
+    significantly better. Both are True for a metric that is not corrected.
     """
     if difference is None:
         return Verdict("inconclusive", floor or InconclusiveReason("no_value"))

@@ -1,6 +1,6 @@
-"""The cost of a run's tokens and minutes, by `bench.pricing`.
+"""The cost of a run's tokens and minutes, at the prices of `bench.pricing`.
 
-It includes all turns and sessions, since all are billed.
+It includes all turns and sessions, also those of the warm-up, because all are billed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
     *("text_out", "audio_out"),
 )
-"""The types of tokens in `bench.pricing`. Cached tokens are a part of the input tokens."""
+"""The types of tokens that `bench.pricing` distinguishes. Cached tokens are also counted as input tokens."""
 
 
 @dataclass(frozen=True)
 class UsageArrays:
-    """The usage that may be billed, as arrays of one length.
+    """The usage that may be billed, as arrays of equal length.
 
-    The arrays have one entry for each turn of the run, followed by one for each session. The entry of a session has the
-    usage that belongs to no turn.
+    The arrays have one entry for each turn of the run, and then one entry for each session. The entry of a session has
+    the usage of this session that belongs to no turn.
 
-    `target` and `model` are indices; `session` has indices among `ids`.
+    - `unattributed` is True for the entries of sessions.
+    - `target` is the index of a target.
+    - `model` is an index into `models`.
+    - `session` is an index into `ids`.
     """
 
     run: RunFrames
@@ -49,12 +52,12 @@ class UsageArrays:
     ids: pd.Index[str]
 
     def tokens(self, kind: str) -> Floats:
-        """Return the tokens of one of KINDS; NaN if no usage was reported."""
+        """Return the tokens of one type, which is one of KINDS. An entry is NaN if the service reported no usage."""
         return _tokens(self.run, kind)
 
     @property
     def unplayed(self) -> tuple[Integers, Floats, Floats]:
-        """The interrupted turns, the ns of audio that each received and did not play, and the tokens of this audio."""
+        """The audio that interrupted turns received but did not play: the turns, the duration in ns, and the tokens."""
         wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
         wasted_ns = wasted_ns[stopped]
@@ -64,7 +67,11 @@ class UsageArrays:
 
     @property
     def minutes(self) -> Floats:
-        """The minutes that each session was open, in the session's entry; 0 for turns, and if it never opened."""
+        """The minutes that each session was open.
+
+        Entries of turns are 0; so are those of sessions that never opened.
+
+        """
         sessions = self.run.sessions
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
@@ -77,7 +84,7 @@ class UsageArrays:
 
 
 def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
-    """Return the usage of a run. A target's index is its position in `targets`."""
+    """Return the usage of a run. The index of a target is its position in `targets`."""
     turns, sessions = run.turns, run.sessions
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
@@ -100,7 +107,11 @@ def _tokens(run: RunFrames, kind: str) -> Floats:
 
 
 def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
-    """Return the cached tokens of one type. If a service reports them without a type, text is cached before audio."""
+    """Return the cached tokens of one type in each row.
+
+    A service may report cached tokens without their type. They then count as cached text, up to the number of text
+    tokens, and the rest as cached audio.
+    """
     values, cached = _column(frame, kind), _column(frame, "cached_in")
     if kind == "cached_image_in":
         return values
@@ -117,9 +128,9 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:
-    """Return the models, and the model index of each of these sessions.
+    """Return the names of the models, and the index of the model of each session in `ids`.
 
-    The last index is for entries without a session.
+    The array of indices has one more element at its end, for entries without a session.
     """
     named = run.sessions[["session_id", "model"]].set_index("session_id")["model"].astype("category").cat
     labels = [*map(str, named.categories), ""]
@@ -171,7 +182,7 @@ class UnplayedAudio(JsonEntry, frozen=True):
 
 
 def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
-    """Return the sum of the audio that was not played."""
+    """Return the sum of several amounts of unplayed audio."""
     *parts, _ = UnplayedAudio.__struct_fields__
     sums = {name: sum(getattr(waste, name) for waste in wastes) for name in parts}
     return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
@@ -231,7 +242,7 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
 
     @property
     def by_minute(self) -> bool:
-        """True if any minute had a price."""
+        """True if any minute of a session had a price."""
         return any(charge.prices and charge.prices.usd_per_minute for cost in self.targets for charge in cost.models)
 
     @property
@@ -276,7 +287,10 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
 
 
 def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
-    """Yield the cost of each target. Prices are linear, so sums of tokens by target and model are priced."""
+    """Yield the cost of each target.
+
+    Prices are linear, so the tokens of a target and model are added up before they are priced.
+    """
     bills = bills_of(run, targets)
     models = len(bills.models)
     size, group = len(targets) * models, bills.target * models + bills.model
@@ -321,7 +335,10 @@ def _cost(
 ) -> TargetCost:
     """Return the cost of a target.
 
-    `sessions`: the number of sessions with a price; `minutes`: the minutes of conversation in them.
+    - `charges` has one entry for each model.
+    - `without_usage` is the number of turns without reported usage.
+    - `sessions` is the number of sessions that have a price. `minutes` is how long these sessions were open.
+    - `waste` is the audio that was not played.
     """
     paid = [charge for charge in charges if charge.prices]
     usd, priced = sum(charge.usd for charge in paid) if paid else math.nan, sum(charge.turns for charge in paid)
@@ -357,7 +374,10 @@ def _unplayed_audio(bills: UsageArrays, group: Integers, prices: Sequence[Prices
 
 
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[TurnPricing]:
-    """Return the pricing of the turns for each target and model: all models of the first target, then of the next."""
+    """Return the pricing of turns for each combination of target and model.
+
+    The order is: all models of the first target, all models of the second target, and so on.
+    """
     entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}
@@ -375,5 +395,5 @@ def _prices(entry: Mapping[str, Any]) -> Prices:
 
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:
-    """Return the sum of each group; unreported values count as 0."""
+    """Return the sum of the values in each group. Values that were not reported count as 0."""
     return np.bincount(group, np.nan_to_num(values), size).astype(np.float64)

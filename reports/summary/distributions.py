@@ -1,4 +1,4 @@
-"""The distribution of a metric in ms: percentile curves, and histograms on a logarithmic axis. Pure."""
+"""The distribution of a metric in ms, as percentile curves and as histograms on a logarithmic axis. Pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from reports.turns import Pool
 PUBLISHED = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 _GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)) > 0.012 for p in PUBLISHED)])
 CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
-"""The percentiles of a curve: those of tables, and others that are equidistant in −log₁₀(1 − p).
+"""The percentiles of a curve: those that tables have, and others at equal distances on the axis −log₁₀(1 − p).
 
-Equidistant percentiles close to one of a table are left out.
+If one of the others is close to a percentile of tables, it is left out.
 """
 
 
 @dataclass(frozen=True)
 class PercentileCurve:
-    """The quantile function of one target with its interval."""
+    """The percentiles of one target, with their intervals."""
 
     target: str
     colour: int
@@ -35,33 +35,35 @@ class PercentileCurve:
 
     @property
     def solid_to(self) -> float:
-        """The last percentile, from the median on, with enough turns and sessions for tables; 0 if there is none."""
+        """The last percentile, from the median on, that has enough turns and sessions for tables; 0 if none has."""
         return max((e.p for e in self.points if e.p >= 0.5 and not e.has_too_few), default=0.0)
 
 
 def curves(metric_sample: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
-    """Return the percentile curve of each pool that has the metric."""
+    """Return the percentile curve of each pool that has values of the metric."""
     samples = [(pool.target, metric_sample.of(pool.target, pool.steps)) for pool in pools]
     return [curve_of(metric_sample.turns.targets[target], target, sample) for target, sample in samples if sample.n]
 
 
 def curve_of(target: str, colour: int, sample: Sample) -> PercentileCurve:
-    """Return the percentiles of a sample, up to the last one with at least half a turn beyond it."""
+    """Return the percentile curve of a sample. The last percentile has at least half a turn beyond it."""
     ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
     return PercentileCurve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
 
 
 MIN_TURNS = 5
-"""The minimum number of successful turns to plot a distribution.
-
-With fewer, the table of slow turns shows more.
-"""
+"""The minimum number of successful turns to plot a distribution. With fewer turns, a table of slow turns is more
+useful."""
 BINS_LEAST, BINS_MOST = 8, 48
 
 
 @dataclass(frozen=True)
 class HistogramTarget:
-    """The turns of one target by bin. `failed`: turns without a value, which count as infinite latency."""
+    """The turns of one target in a histogram.
+
+    - `counts` is the number of turns in each bin.
+    - `failed` is the number of failed turns. They have no bin, and count as infinite latencies.
+    """
 
     target: str
     colour: int
@@ -82,9 +84,9 @@ class HistogramTarget:
 
 @dataclass(frozen=True)
 class Histogram:
-    """The turns of all targets in the same bins, so that targets can be compared.
+    """A histogram of several targets. All use the same bins, so that they can be compared.
 
-    `edges`: n + 1 edges of n bins, in ms.
+    `edges` are the n + 1 edges of n bins, in ms.
     """
 
     edges: Floats
@@ -92,7 +94,11 @@ class Histogram:
 
 
 def histogram_of(metric_sample: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
-    """Return the distribution of a metric by target; None if no target has enough positive values."""
+    """Return the histogram of a metric, with one target per pool.
+
+    Return None if no target has enough positive values.
+
+    """
     samples = [(pool.target, metric_sample.of(pool.target, pool.steps)) for pool in pools]
     target_samples = [(target, sample) for target, sample in samples if sample.n]
     if max((_positive(sample).size for _, sample in target_samples), default=0) < MIN_TURNS:
@@ -116,5 +122,5 @@ def histogram_of(metric_sample: MetricSample, pools: Sequence[Pool]) -> Histogra
 
 
 def _positive(sample: Sample) -> Floats:
-    """Return the positive successful values. A logarithmic axis cannot show others."""
+    """Return the positive values of successful turns, because a logarithmic axis has no place for others."""
     return sample.succeeded[sample.succeeded > 0]

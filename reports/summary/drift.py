@@ -1,14 +1,15 @@
-"""Drift within a run: the earlier half of the turns of a pool compared with the later half.
+"""Drift within a run: the latencies of the later half of the turns, compared with those of the earlier half.
 
-The time of a turn is the instant at which it started; for a turn that did not start, the end of its session. Sessions
-are resampled, each with its turns of both halves, so sessions may be short or span the middle. Sessions that start
-together play the same steps at the same time. So each latency is divided by its step's median: otherwise a slow step in
-the later half would look like drift. Drift is suspected if the interval of the ratio of the halves' medians excludes 1
-and they differ by more than 5 %. The intervals of all pools of a run have a joint confidence of 98 % (Bonferroni), so
-drift is suspected in at most one of fifty stationary runs.
+The turns of each pool (one target and stratum) are compared separately. They are ordered by the instant at which they
+started. A turn that did not start has the instant at which its session ended. Sessions are resampled; each has its
+turns of both halves. So sessions may be short, or include the middle of the run. Sessions that start together play the
+same steps at the same time, so a slow step in the later half would look like drift. Therefore each latency is divided
+by the median of its step. Drift is suspected if the interval of the ratio of both medians excludes 1, and the medians
+differ by more than 5 %. The intervals of all pools of a run have a joint confidence of 98 % (Bonferroni). So drift is
+suspected in at most one of fifty runs that have none.
 
-No drift is suspected of unusable values: of an invalid run, or of a metric that is not exact in the run. A simulator
-that was late responds later than its profile, so its lateness is added to the 5 %.
+Drift is never suspected if the run is invalid, or if the metric is not exact in the run. A simulator that was late
+responds later than its profile requires. Its lateness is added to the limit of 5 %.
 """
 
 from __future__ import annotations
@@ -32,12 +33,15 @@ from reports.turns import Pool
 from reports.uncertainty import reason_text
 
 ERROR = 0.02
-"""The maximum share of stationary runs with any suspected pool."""
+"""The maximum share of runs without drift in which drift of any pool is suspected."""
 MIN_DIFFERENCE = 0.05
 SESSIONS = 20
-"""The minimum number of sessions of each half."""
+"""The minimum number of sessions in each half."""
 DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
-"""The number of resamples per pool, and its minimum. It is reduced if resamples × sessions exceed WEIGHTS."""
+"""DRAWS is the usual number of resamples per pool, and DRAWS_LEAST the minimum.
+
+The number is reduced if resamples × sessions would exceed WEIGHTS.
+"""
 
 
 class Drift(MainMetric, frozen=True):
@@ -54,13 +58,17 @@ class Drift(MainMetric, frozen=True):
 
 
 class PoolDrift(Drift, frozen=True, kw_only=True):
-    """A drift with the label of its pool."""
+    """The drift of one pool. `label` is the label of the pool."""
 
     label: str
 
 
 def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
-    """Yield the drift of each pool by its main metric; pools with too few sessions in a half are left out."""
+    """Yield the drift of each pool, computed from its main metric.
+
+    Pools with too few sessions in a half are left out.
+
+    """
     pool_halves = [(pool, pair) for pool in samples.turns.pools if (pair := _halves(samples, pool)) is not None]
     rng = np.random.default_rng(seed_of(str(run.metadata.get("run_id") or "")))
     usable, late_ms = validity_of(run.metadata).status != "invalid", simulator_late_ms(run.metadata)
@@ -83,10 +91,11 @@ def is_suspected(ratio: float, low: float, high: float, min_difference: float = 
 
 
 def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
-    """Return the turns of a pool, ascending by latency: (multiple of the step's median, session, instant in ns).
+    """Return the latency, the session, and the instant in ns of each turn of a pool, in ascending order of latency.
 
-    The latency is the main metric. It is infinite for turns that failed or did not start. The instant of a turn that
-    did not start is the end of its session. Return None without a turn, or if a step's median is 0.
+    The latency is the value of the main metric, divided by the median of its step. It is infinite for a turn that
+    failed or did not start. The instant is the start of the turn; for a turn that did not start, it is the end of its
+    session. Return None if there are no turns, or if the median of a step is not above 0.
     """
     sample, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = sample.part(pool.target, pool.steps)
@@ -111,7 +120,10 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
 
 
 def _halves(samples: MetricSamples, pool: Pool) -> TwoSamples | None:
-    """Return the latencies of the earlier and the later half of a pool's turns; None if either has too few sessions."""
+    """Return the latencies of the earlier and of the later half of a pool's turns.
+
+    Return None if a half has too few sessions.
+    """
     if (latencies := relative_latencies(samples, pool)) is None:
         return None
     values, session, at_ns = latencies

@@ -1,7 +1,8 @@
-"""Single turns: the slowest ones with their IDs, and those of the speech timeline, in seconds after the end of speech.
+"""Single turns of a run: the slowest turns with their IDs, and example turns for the speech timeline.
 
-The event log of a session shows how a reply was played: the simulated player starts after the first audio delta plus
-the jitter buffer, and plays at the rate of its format. A delta after all others were played ends a stall.
+Times in the timeline are in seconds after the end of speech. The event log of a session shows when a reply was played.
+The simulated player starts when the jitter buffer's delay after the first audio delta has passed. It plays at the rate
+of the audio format. If all received audio has been played, playback stalls until the next delta.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ COLUMNS = SCHEMAS["turns"].names
 MAX_TURNS = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
 OF_STEP, OF_STEPS = 3, 96
-"""The number of turns of each step on each target, and the maximum over all steps.
+"""OF_STEP is the maximum number of turns of each step on each target. OF_STEPS is the maximum of all steps together.
 
-With many steps, each has fewer turns.
+With many steps, each step has fewer turns.
 """
 
 
@@ -61,13 +62,16 @@ class SlowTurnEntry(MainMetric, frozen=True):
 
 
 class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
-    """A slow turn with its row in turns.parquet. The row has only the columns that reports read."""
+    """A slow turn, with its row in turns.parquet. Only the columns that reports read are included."""
 
     row: tuple[tuple[str, str], ...]
 
 
 class TurnRanking(NamedTuple):
-    """The turns of one stratum, the slowest first. `falling`: the index of each turn among the values of `sample`."""
+    """The turns of one stratum, the slowest first.
+
+    `falling` is the position of each of these turns in `sample.values`.
+    """
 
     sample: MetricSample
     stratum: Stratum
@@ -77,10 +81,10 @@ class TurnRanking(NamedTuple):
 def slowest_turns(
     run: RunFrames, samples: MetricSamples, started_utc_ns: int
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
-    """Return the slowest successful turns of each stratum, and the slowest of each step on each target.
+    """Return the slowest successful turns of each stratum, and the slowest turns of each step on each target.
 
-    The second tuple is empty if there are too many steps. Turns are ranked by `voice_to_voice`, or else by
-    their main metric.
+    If there are too many steps, the second tuple is empty. Turns are ranked by `voice_to_voice`. Turns without this
+    metric are ranked by their main metric.
     """
     turns, slowest, of_steps = samples.turns, list[TurnRanking](), list[TurnRanking]()
     for stratum in turns.strata:
@@ -104,7 +108,7 @@ def slowest_turns(
 
 
 def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurn, ...]:
-    """Return the turns of each ranking. The rows of all rankings are looked up together."""
+    """Return the turns of all rankings. The rows of all these turns are read together."""
     ranked = [(listing, int(position)) for listing in listings for position in listing.falling]
     if not ranked:
         return ()
@@ -159,13 +163,15 @@ def _text(row: dict[str, Any], name: str) -> str:
 
 
 Playing = tuple[int, int]
-"""(start, end) in ns of the log's clock."""
+"""The start and the end of a playback, in ns of the clock of the event log."""
 
 
 def playback_spans(log: Path, start_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
-    """Return the spans in which the audio deltas from `start_ns` to `end_ns` were played, split at stalls.
+    """Return the spans in which audio was played, separated by stalls.
 
-    Return () if the log does not exist or has none of these deltas.
+    Only audio deltas received from `start_ns` to `end_ns` count.
+
+    `buffer_ns` is the delay of the jitter buffer. Return () if the log does not exist, or has none of these deltas.
     """
     spans: list[Playing] = []
     span_start_ns, played = 0, 0
@@ -198,7 +204,10 @@ class _Line(msgspec.Struct):
 
 
 def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
-    """Yield (arrival, decoded bytes) of each audio delta in a time span; damaged lines are skipped."""
+    """Yield the arrival and the number of decoded bytes of each audio delta received in a time span.
+
+    Skip damaged lines.
+    """
     with suppress(OSError), open_file(log) as lines:
         for text in lines:
             if b"audio.delta" not in text:
@@ -214,22 +223,22 @@ def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
 
 BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
 BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
-"""The bytes per second of decoded audio, by the script's output format."""
+"""The bytes per second of decoded audio, for each output format of a script."""
 MAX_BUFFER_MS = 2_000
-"""The longest jitter buffer of a script."""
+"""The longest jitter buffer that a script may have."""
 AGREES_S = 0.001
 MAX_STEPS = 12
-"""The maximum number of steps of a run for which the turns of each step are reported."""
+"""The maximum number of steps of a run. If it has more, no example turns of single steps are reported."""
 Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
 ROLE_METRICS: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
-"""The metric of each special role: the turn with the median of this metric is reported."""
+"""The metric of each special role. The example of such a role is the turn with the median of its metric."""
 
 
 @dataclass(frozen=True)
 class ExampleTurn:
-    """One successful turn; a time is NaN if unknown.
+    """One successful turn in the speech timeline. A time is NaN if it is unknown.
 
-    Only an event log has the positions of stalls within the reply.
+    The positions of stalls within the reply are known only if there is an event log.
     """
 
     role: Role
@@ -239,7 +248,7 @@ class ExampleTurn:
     turn: int
     session: str
     event_log: str
-    """The log of the session's events, relative to the run's folder; empty without a log."""
+    """The path of the session's event log, relative to the run's folder. Empty if there is no log."""
     speech_s: float
     noticed_s: float
     first_delta_s: float
@@ -250,19 +259,20 @@ class ExampleTurn:
     stall_s: float
     stall_count: int
     answer_s: float = np.nan
-    """The start of the audible answer, after a filler or preamble. If there was neither, it equals `wait_s`."""
+    """The start of the audible answer, after any filler or preamble. It equals `wait_s` if there was no filler or
+    preamble."""
     called_s: float = np.nan
     asked_on_s: float = np.nan
-    """The time of the request for the answer, after the function results."""
+    """The time at which the answer was requested, after the function results were sent."""
     barge_in_s: float = np.nan
     silent_s: float = np.nan
-    """The end of the reply's audio after the barge-in."""
+    """The time at which the audio of the reply ended after the barge-in."""
     longest_stall: bool = False
-    """True if this turn has the longest stall, but is reported for another role."""
+    """True if this turn has the longest stall of all turns, but was chosen for another role."""
     heard: tuple[tuple[float, float], ...] = ()
-    """The (start, end) of each uninterrupted playback from an event log.
+    """The start and the end of each part of the reply that was played without a stall, from the event log.
 
-    It is empty without a log; then the reply is plotted as one segment.
+    It is empty if there is no log. The reply is then plotted as one part.
     """
 
     @property
@@ -272,9 +282,10 @@ class ExampleTurn:
 
 
 def example_turns(run: RunFrames, sample: MetricSample) -> tuple[ExampleTurn, ...]:
-    """Return the example turn of each role; () if there are none.
+    """Return one example turn for each role that a turn can have; () if there are none.
 
-    The turns are chosen from the successful turns of all targets that have a `voice_to_voice`.
+    The turns are chosen from the successful turns of all targets. `sample` has the values of `voice_to_voice`; turns
+    without this metric are not chosen.
     """
     turns = sample.turns
     indices = sample.index[np.isfinite(sample.values)]  # in ascending order of voice_to_voice
@@ -298,7 +309,10 @@ def example_turns(run: RunFrames, sample: MetricSample) -> tuple[ExampleTurn, ..
 
 
 def example_turns_of_steps(run: RunFrames, sample: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
-    """Return, by step, the median and the slowest turn of each target; {} with one step, or more than MAX_STEPS."""
+    """Return, for each step, the median and the slowest turn of each target.
+
+    Return {} if the run has only one step, or more than MAX_STEPS.
+    """
     turns = sample.turns
     indices = sample.index[np.isfinite(sample.values)]
     steps = np.unique(turns.step[indices])
@@ -321,7 +335,11 @@ def example_turns_of_steps(run: RunFrames, sample: MetricSample) -> dict[str, tu
 def _example_turns(
     run: RunFrames, turns: TurnArrays, chosen: Collection[tuple[Role, int]], longest: int = -1
 ) -> Iterable[ExampleTurn]:
-    """Yield example turns. `chosen`: (role, index among the turns); `longest`: the index of the longest stall."""
+    """Yield the example turns of the chosen turns.
+
+    `chosen` is the role and the index of each turn. `longest` is the index of the turn with the longest stall; −1 if
+    unknown.
+    """
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
     logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
     logs = set(run.sessions["session_id"][logged].astype(str))
@@ -366,9 +384,9 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
 
 
 def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
-    """Return the end of the reply, computed from the length of its audio.
+    """Return the end of the reply's playback, computed from the length of its audio.
 
-    Return NaN if the length is unknown, or the reply has several parts.
+    Return NaN if the length is unknown, or if the reply has several parts.
     """
     if example.in_parts:
         return np.nan
@@ -382,7 +400,10 @@ def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_
 def _placed(
     run: RunFrames, example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float
 ) -> ExampleTurn:
-    """Return the turn with the positions of its stalls, if the total stall time in its event log is that of its row."""
+    """Return the example turn with the positions of its stalls, read from the event log.
+
+    If the log has another total stall time than the turn's row, return the turn without these positions.
+    """
     if not (example.event_log and example.stall_s and rate and turn["ended_at_ns"] > 0):
         return example
     start_ns, buffer_ns = int(turn["start_ns"]), round(buffer_s * NS_PER_S)

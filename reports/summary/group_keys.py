@@ -1,12 +1,17 @@
-"""The group of each turn of a pool by a key. To add a breakdown, add a key and its row of KEYS.
+"""The keys by which the turns of a pool are grouped. Each key is a function that finds the group of each turn.
 
-A turn that did not start has the number that it would have had, the host and the region of its session, and the instant
-at which its session ended. A key leaves out the turns whose group is unknown, and counts them.
+To add a breakdown, add a function and its row in KEYS.
 
-Calls in progress are the open sessions of one target, including the warm-up. A session counts from before it connects
-to its end. For a turn they are counted at the instant from which its latency is measured, else at its start. For a turn
-that did not start they are counted at the end of its session, and include this session. For a session they are counted
-at its start.
+A turn that did not start also has a group. Its number is the one that it would have had. Its host and its region are
+those of its session. Its instant is the end of its session. If the group of a turn is unknown, the turn is left out of
+all groups, and counted.
+
+Calls in progress are the open sessions of one target, including those of the warm-up. A session counts from before it
+connects to its end. The calls in progress are counted:
+
+- for a turn, at the instant from which its latency is measured; if there is none, at its start
+- for a turn that did not start, at the end of its session, which is included
+- for a session, at its start
 """
 
 from __future__ import annotations
@@ -28,12 +33,17 @@ from reports.statistics.counting import ConcurrencySeries, Floats, Integers, con
 from reports.turns import Flags, Pool, TurnArrays, measured_sessions
 
 CONFIDENCE = 0.98
-"""The joint confidence of the intervals of two groups that are compared."""
+"""The joint confidence of the two intervals of a comparison of two groups."""
 
 
 @dataclass(frozen=True)
 class GroupBin:
-    """A group's name, its position on the axis of its key, and its range; NaN if the key is not numeric."""
+    """A group of a key.
+
+    - `name` is the printed name.
+    - `at` is the position on the axis of the key.
+    - `low` and `high` are the range of the group; NaN if the key is not a number.
+    """
 
     name: str
     at: float
@@ -42,49 +52,51 @@ class GroupBin:
 
 
 Compared = Literal["ends", "pairs"]
-"""The groups that are compared: "ends" is the first and the last; "pairs" is the pair with the largest difference."""
+"""The groups that are compared. "ends": the first group and the last. "pairs": the two groups that differ most."""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups of a key, and the group index of each measured turn; −1 for a turn without a group.
+    """The groups of a key.
 
-    `compared`: the groups that are compared; None if none are.
+    - `index` is the group of each measured turn; −1 if it has no group.
+    - `compared` shows which groups are compared; None if none are.
     """
 
     places: tuple[GroupBin, ...]
     index: Integers
     lost: Integers
-    """The group of each turn that did not start, −1 if it is unknown."""
+    """The group of each turn that did not start; −1 if it is unknown."""
     end: float
     every: bool = False
-    """True if groups without turns are reported, too."""
+    """True if groups without turns are also reported."""
     compared: Compared | None = None
     began: Integers | None = None
-    """The group in which each measured session of the target started; None if the key has no group for sessions."""
+    """The group of each measured session of the target, by the start of the session. None if the key does not group
+    sessions."""
     unopened: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    """For each session of `began`, whether it failed before it opened."""
+    """True for each session of `began` that failed before it opened."""
 
     @property
     def confidence(self) -> float:
-        """The confidence of the intervals that must not overlap if groups differ.
+        """The confidence of the intervals that are compared: two groups differ if their intervals do not overlap.
 
-        For pairs it increases with their number.
+        For "pairs", it is higher if there are more pairs of groups.
         """
         return CONFIDENCE if self.compared == "ends" else 1 - (1 - CONFIDENCE) / math.comb(len(self.places), 2)
 
 
 MAX_LEVELS = 8
-"""The maximum number of ranges of calls in progress, before they are merged."""
+"""The maximum number of ranges of calls in progress, before small ranges are merged."""
 MIN_LEVEL_TURNS = 40
-"""The minimum number of turns of a range; a smaller one is merged with its neighbour."""
+"""The minimum number of turns in a range. A range with fewer turns is merged with its neighbour."""
 NEVER_NS = np.iinfo(np.int64).max
 
 
 def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by calls in progress.
+    """Group turns by the number of calls in progress.
 
-    Return None if the load did not change and was not planned to change, or if there is only one range.
+    Return None if the load did not change and no change was planned, or if there is only one range.
     """
     target, started_count = turns.targets[pool.target], turns.rows.size
     in_target = np.append(turns.target, turns.not_started.target) == pool.target
@@ -128,9 +140,10 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
 
 
 def _concurrency(run: RunFrames, target: str) -> ConcurrencySeries:
-    """Return the calls of a target that are in progress over time.
+    """Return the number of calls in progress over time, of one target.
 
-    If the run was killed, a session may have no row. It then counts as a call from its first turn on, without an end.
+    If the run was killed, a session may have no row. Such a session counts as a call without an end, from its first
+    turn on.
     """
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -149,7 +162,12 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
 
 
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
-    """Return (first, last) of each range of indices with turns. A small range is merged with its smaller neighbour."""
+    """Return the ranges of indices, as the first and the last index of each.
+
+    `turns` is the number of turns at each index.
+
+    Ranges without turns are left out. A small range is merged with the smaller of its neighbours.
+    """
     ranges = [(index, index, int(turns[index])) for index in np.flatnonzero(turns).tolist()]
     while len(ranges) > 1 and min(n for *_, n in ranges) < MIN_LEVEL_TURNS:
         thin = min(range(len(ranges)), key=lambda at: ranges[at][2])
@@ -161,14 +179,14 @@ def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
 
 
 NUMBERED = 10
-"""The last turn number with a group of its own."""
+"""The last turn number that has a group of its own. All later turns are in one group."""
 AGES = 12
 CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
-"""The upper ends of groups in input tokens; the last group has no end."""
+"""The upper end of each group of input tokens. One more group has no upper end."""
 
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """Group by the turn's number in its session. The turns after the tenth are in one group."""
+    """Group turns by their number in the session. All turns after the tenth are in one group."""
     number, not_started_number = np.nan_to_num(turns.column("turn")), turns.not_started.number
     max_number = int(min(NUMBERED + 1, max(number.max(initial=1), not_started_number.max(initial=1))))
     bins = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(max_number, NUMBERED) + 1))
@@ -181,9 +199,9 @@ def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 
 
 def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """Group by the age of the session when the turn started, in AGES equal parts.
+    """Group turns by the age of the session at their start. The ages are divided into AGES equal ranges.
 
-    For a turn that did not start, use the age of the session at its end.
+    For a turn that did not start, the age is that at the end of the session.
     """
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
     not_started_age_s = (turns.not_started.at_utc_ns - began_ns[turns.not_started.position]) / NS_PER_S
@@ -199,7 +217,11 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 
 
 def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by the input tokens of the turn's first response; None if all turns of the stratum are in one group."""
+    """Group turns by the input tokens of their first response.
+
+    Return None if all turns of the pool are in one group.
+
+    """
     tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
     index = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
     used_indices = np.unique(index[index >= 0])
@@ -214,9 +236,9 @@ def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None
 
 
 def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by the host that recorded the turn, because a host may be farther away, or busy.
+    """Group turns by the host that recorded them, because a host may be busy, or farther away from the service.
 
-    Return None if one host recorded all turns.
+    Return None if the run has only one host.
     """
     names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
     if len(names) < 2:
@@ -231,7 +253,7 @@ NOT_REPORTED = "not reported"
 
 
 def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by the region that the service reports; None if all sessions of the target have the same one."""
+    """Group turns by the region that the service reports. Return None if all turns of the pool have the same region."""
     names = [*sequence(run.sessions, "region"), NOT_REPORTED]
     of_session = np.full(turns.sessions, NOT_REPORTED, dtype=object)
     of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_REPORTED)
@@ -252,9 +274,10 @@ def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
 
 
 def _named(names: Sequence[str], started: Integers, not_started: Integers, *, with_empty: bool = False) -> Grouping:
-    """Return groups with names and no order.
+    """Return groups that have names, but no natural order.
 
-    `started`, `not_started`: the name index of each turn that started, and of each turn that did not start.
+    `started` is the index in `names` for each turn that started. `not_started` is the index for each turn that did not
+    start. If `with_empty` is True, groups without turns are also reported.
     """
     bins = tuple(GroupBin(name, at) for at, name in enumerate(names))
     return Grouping(
@@ -268,7 +291,7 @@ KEYS: dict[str, Callable[[RunFrames, TurnArrays, Pool], Grouping | None]] = {
 
 
 def ages(turns: TurnArrays, sessions: pd.DataFrame) -> Floats:
-    """Return the seconds from its session's start to the start of each measured turn; NaN if the session has no row."""
+    """Return the age of its session, in seconds, at the start of each measured turn; NaN if the session has no row."""
     began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
     of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))
     # floats round ns since 1970 by some 100 ns: no problem for an age in seconds

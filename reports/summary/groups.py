@@ -1,4 +1,7 @@
-"""Latencies of groups of measured turns, by the keys of `group_keys`; turns that did not start are infinite."""
+"""Latencies of groups of measured turns. The groups come from the keys of `group_keys`.
+
+Turns that did not start are included; their latency is infinite.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,12 @@ from reports.summary.metrics import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays
 
 INSEPARABLE_CORRELATION = 0.9
-"""The correlation from which the effects of turn number and session age cannot be separated."""
+"""The minimum correlation of turn number and session age at which their effects cannot be separated."""
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
-"""The minimum difference of groups that is reported.
+"""The minimum difference of two groups that is reported.
 
-For latencies it is a share of the lower one, and ms; for rates it is points.
+A difference of latencies must be at least MATTERS times the lower one, and at least MATTERS_MS. A difference of rates
+must be at least MATTERS_POINTS.
 """
 
 
@@ -62,7 +66,7 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
 
 
 class Group(GroupEntry, frozen=True, kw_only=True):
-    """A group with its position on the axis of its key."""
+    """A group with its position on the axis of its key, `bin`."""
 
     bin: GroupBin
 
@@ -70,7 +74,7 @@ class Group(GroupEntry, frozen=True, kw_only=True):
         return self.p50 if p == self.p50.p else self.p95
 
     def published(self, p: float) -> bool:
-        """Return whether a quantile may be printed, by the rule for all metrics of turns."""
+        """Return whether the p-quantile may be printed. The rule is the same as for all metrics of turns."""
         return self.at(p).has_interval
 
     @property
@@ -81,10 +85,10 @@ class Group(GroupEntry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class GroupedLatency:
-    """The main metric of one pool, grouped by one key. The groups are in the order of the key."""
+    """The main metric of one pool, grouped by one key. The groups are in the order that the key defines."""
 
     by: str
-    """The key: one of KEYS."""
+    """The name of the key, which is a key of KEYS."""
     metric: str
     target: str
     label: str
@@ -95,7 +99,7 @@ class GroupedLatency:
     places: tuple[GroupBin, ...]
     groups: tuple[Group, ...]
     unplaced: int
-    """The number of turns that did not start and have no known group."""
+    """The number of turns that did not start, and whose group is unknown."""
 
     @property
     def published(self) -> tuple[Group, ...]:
@@ -104,15 +108,18 @@ class GroupedLatency:
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """The groups whose p50 and p95 may be printed; empty if there is only one, because one point makes no line."""
+        """The groups whose p50 and p95 may both be printed.
+
+        Empty if there is only one, because one point is not a line.
+        """
         tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
     @property
     def thinned(self) -> bool:
-        """True if a group has less than half the turns of another.
+        """True if a group has less than half as many turns as another.
 
-        The late groups then have only the surviving sessions.
+        This happens if sessions end early: late groups then have turns only of the sessions that continued.
         """
         sizes = [group.n for group in self.groups]
         return bool(sizes) and 2 * min(sizes) < max(sizes)
@@ -120,7 +127,10 @@ class GroupedLatency:
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """Two of a pool's groups that differ significantly in a quantile or a rate, the lower one first."""
+    """Two groups of a pool that differ significantly. `low` is the group with the lower value.
+
+    `what` is the quantile or rate in which they differ.
+    """
 
     of: GroupedLatency
     what: Literal["p95", "p50", "failed", "unopened"]
@@ -131,7 +141,10 @@ class GroupDifference:
 def latency_by(
     run: RunFrames, samples: MetricSamples
 ) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
-    """Return the main metric of each pool by each applicable key, and the groups that differ significantly."""
+    """Return the main metric of each pool, grouped by each key that applies.
+
+    Also return the groups that differ significantly.
+    """
     grouped, differing = [], []
     for by, key in KEYS.items():
         for pool in samples.turns.pools:
@@ -144,9 +157,9 @@ def latency_by(
 
 
 def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) -> list[GroupedLatency]:
-    """Return the groups with intervals of CONFIDENCE.
+    """Return the groups of a pool, with intervals of CONFIDENCE.
 
-    If groups are compared, also return them with the intervals for the comparison.
+    If groups are compared, also return the same groups with the intervals for the comparison.
     """
     target = sample.turns.targets[pool.target]
     unplaced = int((grouping.lost[sample.turns.not_started_in(pool)] < 0).sum())
@@ -162,7 +175,7 @@ def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) ->
 def _groups(
     by: str, sample: MetricSample, pool: Pool, grouping: Grouping, confidences: Sequence[float], unplaced: int
 ) -> Iterable[list[Group]]:
-    """Yield a list for each group. The list has the group with the intervals of each confidence."""
+    """Yield a list for each group. It has the same group several times, once with the intervals of each confidence."""
     turns = sample.turns
     in_pool, not_started_in_pool = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.not_started_in(pool))
     positions_by_group = dict(split(grouping.index[in_pool] + 1))  # 0 is no group
@@ -205,7 +218,10 @@ def _groups(
 
 
 def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
-    """Yield the pool's groups that differ significantly: by p95 (or p50 if there is no p95), and by each rate."""
+    """Yield the groups of a pool that differ significantly.
+
+    They are compared by p95, or by p50 if p95 shows no difference, and by each rate.
+    """
     ends = latency.compared == "ends" and latency.groups
     groups = (latency.groups[0], latency.groups[-1]) if ends else latency.groups
     for p in (0.95, 0.5):
@@ -225,7 +241,7 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
 
 
 def same_grouping(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
-    """Return whether turn number and session age are so closely correlated that their effects cannot be separated."""
+    """Return whether turn number and session age are so strongly correlated that their effects cannot be separated."""
     number, age_s = turns.column("turn"), ages(turns, sessions)
     known = np.isfinite(number) & np.isfinite(age_s)
     if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:

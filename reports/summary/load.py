@@ -1,11 +1,11 @@
 """Offered load in an open loop, the results of its calls, and the rate limits of the service. Pure.
 
-Offered load is that of the measured phase, within the time in which calls arrive. Loads are in erlangs: the mean number
-of calls in progress. A call lasts from the start of connecting to its end. The mean duration is the total duration of
-all calls divided by the number of calls that ended before the end of the run. The total includes the calls that the end
-of the run interrupted; otherwise long calls would be left out.
+The offered load includes only the measured phase, and only the time in which calls arrive. A load is in erlangs: the
+mean number of calls in progress. A call lasts from the start of connecting to its end. The mean duration of a call is
+the total duration of all calls, divided by the number of calls that ended before the end of the run. The total includes
+calls that the end of the run interrupted; without them, long calls would be left out.
 
-Rate limits are those of the whole run, including the warm-up.
+Rate limits include the whole run with its warm-up.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class ArrivalSummary(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class CallBins:
-    """The numbers of calls that arrived and that were blocked, in bins of equal duration from the start of the run."""
+    """The numbers of calls that arrived, and of calls that were blocked, in bins of equal duration.
+
+    The first bin begins at the start of the run.
+    """
 
     bin_s: float
     calls: Floats
@@ -77,7 +80,10 @@ class CallBins:
 def arriving_of(
     run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float
 ) -> ArrivalSummary | None:
-    """Return the offered load; None in a closed loop. Both instants are seconds since 1970."""
+    """Return the arrivals of calls; None in a closed loop.
+
+    `measured_from_s` and `ended_s` are the start of the measured phase and the end of the run, in seconds since 1970.
+    """
     arrivals = run.metadata.get("arrivals")
     if arrivals is None:
         return None
@@ -132,7 +138,10 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], start_s: floa
 
 
 def call_bins(run: RunFrames) -> CallBins:
-    """Return the calls of the first target; all targets have the same calls."""
+    """Return the calls in bins of time.
+
+    Only the calls of the first target are counted, because all targets have the same calls.
+    """
     seconds = run.seconds
     began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
     first = seconds["target"].iloc[:1]
@@ -155,7 +164,7 @@ OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
 
 @dataclass(frozen=True)
 class RemainingLimit:
-    """The minimum remaining share of a limit in each bin in which it was reported."""
+    """The remaining share of a rate limit: the minimum in each time bin in which the service reported it."""
 
     limit: str
     at_s: Floats
@@ -177,10 +186,14 @@ class RateLimits(JsonEntry, frozen=True):
 
 
 class Throttling(RateLimits, frozen=True, kw_only=True):
-    """Rate limits over the run: throttled turns and sessions by bin, and the remaining shares."""
+    """The rate limits of one target over the run.
+
+    - `counts` is the number of throttled turns and sessions in each time bin.
+    - `remaining` is the remaining share of each limit.
+    """
 
     waits_s: tuple[float, ...]
-    """The pauses that the service requested, ascending."""
+    """The waiting times that the service requested, in ascending order."""
     counts: Floats
     remaining: tuple[RemainingLimit, ...]
 
@@ -196,7 +209,10 @@ class Throttling(RateLimits, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class RateLimitSeries:
-    """The limits of a run's targets; bins start at 0 and have equal duration."""
+    """The rate limits of all targets of a run, in time bins of equal duration.
+
+    The first bin begins at the start of the run.
+    """
 
     targets: tuple[Throttling, ...]
     bin_s: float
@@ -216,7 +232,10 @@ class RateLimitSeries:
 
 
 def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> RateLimitSeries:
-    """Return the rate limits: totals from rows of turns and sessions, time series from the rows of seconds."""
+    """Return the rate limits of all targets.
+
+    Totals are computed from the rows of turns and sessions, and values over time from the rows of seconds.
+    """
     seconds = run.seconds[OF_SECOND]
     at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)

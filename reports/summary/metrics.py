@@ -1,4 +1,4 @@
-"""The metrics of a run: quantiles of samples, slopes, shares with intervals over sessions, histograms, throughput."""
+"""The metrics of a run: quantiles, slopes, rates with their intervals, histograms, and throughput."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def metric_summaries(
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
-    """Summarize a sample of a target's turns or sessions.
+    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one target.
 
-    `uncertain`: the uncertain metrics of the run; `pool`: the pool of the turns.
+    `uncertain` are the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
     """
     succeeded, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
     return MetricSummary(
@@ -110,7 +110,7 @@ def metric_summaries(
 
 
 def turn_metrics(sample: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Yield the summary of a metric of turns, for each of its pools, and for each step that has the metric there."""
+    """Yield the summaries of a metric of turns: for each pool, and for each step that has the metric in this pool."""
     for pool in sample.pools():
         label, name = sample.turns.targets[pool.target], sample.metric.name
         pool_values = sample.part(pool.target, pool.steps)
@@ -122,7 +122,7 @@ def turn_metrics(sample: MetricSample, uncertain: Collection[UncertainMetric]) -
 def session_metrics(
     sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[UncertainMetric] = ()
 ) -> Iterable[MetricSummary]:
-    """Yield the summaries of metrics of sessions, for each target that has them."""
+    """Yield the summaries of metrics of sessions, for each target that has the metric. `names` are the metrics."""
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
     of_target = {label: measured[(target == label).to_numpy()] for label in targets}
@@ -134,13 +134,17 @@ def session_metrics(
 
 
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
-"""The slopes by input tokens. A slope with True leaves out cached tokens."""
+"""The slopes over input tokens. If the value is True, the slope ignores cached tokens."""
 SPAN_K = 1.0
-"""The minimum range of a session's input tokens, in thousands. With less, its slope would be extrapolated."""
+"""The minimum range of input tokens in a session, in thousands. With a smaller range, the slope would be an
+extrapolation."""
 
 
 def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
-    """Return the slope of each session of a target, in ms per 1,000 tokens, by its successful turns of these steps."""
+    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of SLOPES.
+
+    `waits` has the latencies. Only successful turns of these steps are used.
+    """
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
     cached = waits.turns.column("context_cached_tokens") if SLOPES[name] else 0.0
@@ -152,7 +156,7 @@ def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> S
 def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
     """Yield the slopes of each pool, computed from its main metric.
 
-    A pool has none if no session's conversation grows enough.
+    A pool has no slopes if no session's conversation grows enough.
     """
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
@@ -192,12 +196,15 @@ class TurnRate(JsonEntry, frozen=True):
 
     @property
     def published(self) -> bool:
-        """True if there are enough turns, or words, to print more than the two counts."""
+        """True if there are enough turns, or words, to print the rate. Otherwise only the two counts may be printed."""
         return self.total >= MIN_RATE_UNITS
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
-    """Yield each rate that is computed from a column, for each target with turns for it. All strata are pooled."""
+    """Yield each rate that is computed from a column, for each target that has turns for it.
+
+    All strata are counted together.
+    """
     for rate in OF_COLUMNS:
         events, units = rate_counts(turns, rate.name)
         counted = ~np.isnan(units)
@@ -210,7 +217,8 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
 def turn_rate(rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers) -> TurnRate:
     """Return a rate of turns, or of words.
 
-    `events`, `units`, `sessions`: for each turn, the number of events, the number of units, and the session.
+    For each turn, `events` is the number of events, `units` is the number of turns or words, and `sessions` is the
+    session.
     """
     estimate = ratio_in(events, units, sessions, CONFIDENCE)
     has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
@@ -219,7 +227,10 @@ def turn_rate(rate: RateMetric, target: str, events: Floats, units: Floats, sess
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
-    """Yield the share of planned turns of each target that failed or did not start. `sessions`: the measured ones."""
+    """Yield, for each target, the share of its planned turns that failed or did not start.
+
+    `sessions` are the measured sessions.
+    """
     codes = session_codes(turns.frame, sessions)
     ended, not_started, target = (
         turns.kind != UNFINISHED,
@@ -234,16 +245,19 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEs
 
 
 def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """Return the share of turns, or sessions, that are events, with its interval over sessions at this confidence."""
+    """Return the share of turns (or sessions) that are events, with an interval at this confidence.
+
+    The interval is computed from sessions.
+    """
     return ratio_in(events, np.ones(events.size), sessions, confidence)
 
 
 def ratio_in(
     events: Floats | Flags, units: Floats, sessions: npt.NDArray[np.integer], confidence: float
 ) -> ShareEstimate:
-    """Return the number of events divided by the number of units, with its interval over sessions.
+    """Return the number of events divided by the number of units, with an interval at this confidence.
 
-    `events`, `units`: the number of events and of units of each turn or session.
+    `events`, `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
     """
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
@@ -254,7 +268,8 @@ def ratio_in(
 
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
-"""The outcome of a turn if the service responds to a pause and then cancels this response.
+"""The outcome of a turn whose response the service cancelled, because the response had been started by a pause of the
+caller.
 
 The turn ends before its second commit.
 """
@@ -337,13 +352,17 @@ class Throughput(JsonEntry, frozen=True):
 
 
 def events(run: RunFrames, targets: Sequence[str]) -> Iterable[HistogramSummary]:
-    """Yield the summary of each metric in PER_EVENT, for each target that has values."""
+    """Yield the summary of each metric of PER_EVENT, for each target that has values of it."""
     summaries = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
     return (summary for summary in summaries if summary.n)
 
 
 def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> HistogramSummary:
-    """Return the summary of a metric's histogram: of one target, or of all targets together."""
+    """Return the summary of the histogram of a metric, for one target.
+
+    If `target` is None, all targets are added up.
+
+    """
     key_parts = HistogramKey(metric, target or "", step).tag.split("|")[:3]
     keys = (key for key, _ in run.histograms.items() if key.metric == metric)
     selected = (key for key in keys if target is None or list(key[:3]) == key_parts)
@@ -356,7 +375,10 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
 def histogram_quantiles(
     run: RunFrames, metric: str, keys: Iterable[HistogramKey], ps: Sequence[float]
 ) -> tuple[int, list[float], float]:
-    """Return the count, quantiles and maximum of the sum of these histograms, of the measured phase only."""
+    """Return the number of values, the quantiles, and the maximum of the sum of several histograms.
+
+    Only the measured phase counts.
+    """
     total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:
         histogram = run.histograms.get(key)
@@ -368,7 +390,7 @@ def histogram_quantiles(
 
 
 def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:
-    """Yield the bytes in each direction of each target, without the warm-up."""
+    """Yield the throughput of each target in each direction, without the warm-up."""
     seconds = measured_seconds(run.seconds)
     if not len(run.seconds):
         return
@@ -388,6 +410,10 @@ def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_s(seconds: pd.DataFrame) -> float:
-    """Return the recorded duration in seconds, the longest of all workers. A row may cover less than a second."""
+    """Return the recorded duration in seconds, of the worker that recorded longest.
+
+    A row may cover less than a second.
+
+    """
     length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

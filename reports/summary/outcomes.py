@@ -25,9 +25,9 @@ OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
 
 @dataclass(frozen=True)
 class OutcomeCount:
-    """One outcome with its count for each target.
+    """One outcome, with its count for each target.
 
-    `message`: the most frequent message of this outcome. Messages of the service have priority.
+    `message` is the most frequent message of this outcome. Messages of the service have priority over others.
     """
 
     outcome: str
@@ -39,7 +39,7 @@ class OutcomeCount:
 
 @dataclass(frozen=True)
 class Remedy:
-    """The remedy for some outcomes."""
+    """A remedy, and the outcomes that it applies to."""
 
     outcomes: tuple[str, ...]
     text: str
@@ -76,14 +76,18 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The outcomes of all targets together, and of each target. The counts of `turns` sum to `started`."""
+    """The outcomes of a run, for all targets together and for each target.
+
+    The counts of `turns` add up to `started`.
+
+    """
 
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
     not_started_turns: tuple[OutcomeCount, ...]
-    """The outcomes of the sessions whose turns did not start.
+    """The outcomes of the sessions that have turns that did not start. Each such turn counts once.
 
-    Sessions interrupted by the end of the run have no outcome.
+    If the end of the run interrupted a session, it has no outcome.
     """
     targets: tuple[OutcomesEntry, ...]
 
@@ -112,7 +116,10 @@ class Outcomes:
         return sum(entry.sessions_started for entry in self.targets)
 
     def quoted(self) -> list[OutcomeCount]:
-        """Return the failed outcomes that have a message, sessions first. Each message is returned once."""
+        """Return the failed outcomes that have a message, those of sessions first.
+
+        If outcomes have the same message, return only the first.
+        """
         by_message: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
             if ending.kind == "failed" and ending.message:
@@ -120,9 +127,9 @@ class Outcomes:
         return list(by_message.values())
 
     def remedies(self) -> list[Remedy]:
-        """Return the remedies of the outcomes, the remedy of the most frequent outcome first.
+        """Return the remedies of all outcomes. The remedy of the most frequent outcome is the first.
 
-        Each remedy is returned once. The remedy of an outcome depends on its most frequent message.
+        Each remedy is returned once. It depends on the outcome and on its most frequent message.
         """
         counted, messages = Counter[str](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
@@ -135,14 +142,14 @@ class Outcomes:
 
 
 def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
-    """Return the number of a target's turns, or sessions, by outcome."""
+    """Return the number of one target's turns (or sessions) for each outcome. `target` is the index of the target."""
     return {ending.outcome: ending.counts[target] for ending in endings if ending.counts[target]}
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """Return the numbers of turns, or sessions, that were throttled, and that ended.
+    """Return two numbers of turns (or sessions): those that were throttled, and those that ended.
 
-    Unfinished ones did not end.
+    Unfinished turns and sessions do not count as ended.
     """
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
@@ -183,9 +190,11 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Return the most frequent `detail` of each failed outcome; messages of the service have priority.
+    """Return the most frequent text in the column `detail` of each failed outcome.
 
-    `rows`: a frame with the columns WITH_MESSAGE.
+    Messages of the service have priority.
+
+    `rows` is a frame with the columns WITH_MESSAGE.
     """
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
@@ -207,9 +216,10 @@ def _endings(
     *,
     of_session: bool = False,
 ) -> tuple[OutcomeCount, ...]:
-    """Return the outcomes: successes first, then failures by frequency, unfinished ones last.
+    """Return the outcomes with their counts: successes, failures by decreasing count, and unfinished ones.
 
-    A row without an outcome is unfinished.
+    `codes` is the index in `names` for each row; a row with a negative code has no outcome, and counts as unfinished.
+    `target` is the index of the target for each row. `size` is the number of targets.
     """
     labels = [*names, "unfinished"]
     table = np.zeros((len(labels), size), dtype=np.int64)
@@ -226,7 +236,7 @@ def _endings(
 
 
 def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
-    """Return the number of sessions that failed or have a failed turn, per target."""
+    """Return, for each target, the number of sessions that failed or have at least one failed turn."""
     bad = (sessions["outcome_class"] == "failed").to_numpy()
     failed = turns.kind == FAILED
     codes, first = np.unique(turns.session[failed], return_index=True)

@@ -1,12 +1,14 @@
-"""The run over time, each of its steps, and its slowest time window: small aggregates for any number of turns.
+"""The run over time, each of its steps over time, and its slowest time window. The results are small for any number of
+turns.
 
-Times are seconds since the run started, latencies are ms. Warm-up is plotted, but not counted. A planned turn that did
-not start is a failed one at the instant at which its session ended.
+Times are in seconds after the start of the run, and latencies are in ms. The warm-up is plotted, but not counted. A
+planned turn that did not start counts as a failed turn at the instant at which its session ended.
 
-Of sixty windows of a run without any change, one is the slowest, about 1.3 times as slow as the run; that has no
-meaning. So a window is reported only if the interval of its median lies above the run's median, at a joint confidence
-for all windows: 1 − 5 % / windows (Bonferroni). Sessions that start together play the same steps at the same time, so
-each latency is divided by its step's median: otherwise a slow step would be a slow window.
+A run has many time windows, and one of them is always the slowest. If a run without any change has sixty windows, the
+slowest one is about 1.3 times as slow as the run, by chance. So a window is reported only if the interval of its median
+lies above the run's median. The intervals of all windows have a joint confidence of 95 % (Bonferroni: each has 1 − 5 %
+/ number of windows). Sessions that start together play the same steps at the same time, so a slow step would look like
+a slow window. Therefore each latency is divided by the median of its step.
 """
 
 from __future__ import annotations
@@ -30,18 +32,20 @@ from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, position_of, values_of
 
 ERROR = 0.05
-"""The maximum probability that a run without any change has a reported window."""
+"""The maximum probability that a window is reported for a run without any change."""
 TURNS, STRETCHES = 10, 3
-"""The minimum number of turns in a window, and of windows in a run."""
+"""TURNS is the minimum number of turns in a window. STRETCHES is the minimum number of windows in a run."""
 MIN_DIFFERENCE = 1.05
-"""The minimum ratio to the run's median that is reported, even if it is significant."""
+"""The minimum ratio to the run's median at which a window is reported. A smaller ratio is not reported even if it is
+significant."""
 
 
 @dataclass(frozen=True)
 class SlowWindow:
-    """The turns of one pool that started within one bin.
+    """A slow time window of one pool.
 
-    `ratio`: the median latency of these turns relative to that of the whole run.
+    - `begin_s` is the start of the window.
+    - `ratio` is the median latency of the turns that started in the window, divided by that of the whole run.
     """
 
     label: str
@@ -51,9 +55,10 @@ class SlowWindow:
 
 @dataclass(frozen=True)
 class PoolSeries:
-    """The measured turns of a pool, ascending by latency.
+    """The measured turns of a pool, in ascending order of latency.
 
-    Latencies are multiples of the median of their step; those of failed turns are +inf.
+    `values` are the latencies, each divided by the median of its step; +inf for failed turns. `at_s` is the start of
+    each turn.
     """
 
     label: str
@@ -63,7 +68,7 @@ class PoolSeries:
 
 
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
-    """Yield the series of each pool, computed from its main metric, if the median is finite."""
+    """Yield the series of each pool whose median is finite. It is computed from the main metric of the pool."""
     for pool, answer in zip(summary.turns.pools, summary.answers, strict=True):
         if (latencies := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = latencies
@@ -72,12 +77,15 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
 
 
 def not_started_s(summary: Summary, indices: Integers) -> Floats:
-    """Return the end of the session of each turn that did not start, in seconds after the start of the run."""
+    """Return the time of turns that did not start: the end of their session, in seconds after the start of the run."""
     return (summary.turns.not_started.at_utc_ns[indices] - summary.window.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
-    """Return the window with the largest ratio among those that are significantly slow; None without one."""
+    """Return the slowest of the windows that are significantly slow; None if no window is.
+
+    `bin_s` is the length of a window.
+    """
     windows: list[tuple[PoolSeries, float, Sample]] = []
     for series in all_series:
         # values stay ascending within each window
@@ -98,21 +106,22 @@ def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow
 
 
 CELLS, ROWS = 69, 26
-"""The numbers of cells of the heat map along time and along the logarithm of the latency."""
+"""The size of the heat map: CELLS is the number of cells along time, ROWS the number along the logarithm of latency."""
 AT_ONCE = 100_000
-"""The number of turns that are binned in one step, because numpy needs memory for about ten numbers per turn."""
+"""The number of turns that are sorted into cells in one step. It is limited because numpy needs memory for about ten
+numbers per turn."""
 DOTS = 600
 """The maximum number of a target's turns that are plotted as dots.
 
-With more turns, a heat map is plotted. A heat map of a few turns shows nothing.
+If there are more turns, a heat map is plotted instead. With few turns, a heat map is not readable.
 """
 
 
 @dataclass(frozen=True)
 class TimeBin:
-    """A time bin with its turns, including those that did not start.
+    """The turns in one time bin, including turns that did not start.
 
-    A quantile is NaN if there are too few turns, and +inf if it lies among failed turns.
+    `p50` and `p95` are NaN if there are too few turns, and +inf if the quantile lies among failed turns.
     """
 
     begin_s: float
@@ -124,10 +133,13 @@ class TimeBin:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pool over time: single turns or counts by cell, quantiles by bin, and the instants of failures.
+    """The data to plot one pool over time. The warm-up is plotted, too.
 
-    Few successful turns are plotted one by one, many as counts by cell. All turns are plotted, including the warm-up.
-    `turns` and `failed` count the measured ones; both include turns that did not start.
+    - `turns` and `failed` are the numbers of measured turns and of failed turns. Both include turns that did not start.
+    - `bins` has the quantiles of each time bin.
+    - `failures_s` are the instants of failures.
+    - `dots` are the time and the latency of each successful turn. It is None if there are too many; then `cells` is
+    used.
     """
 
     label: str
@@ -139,17 +151,22 @@ class Panel:
     failures_s: Floats
     dots: tuple[Floats, Floats] | None
     cells: npt.NDArray[np.int64]
-    """The counts by (time, latency)."""
+    """The number of successful turns in each cell of the heat map, by time and latency."""
 
     def line(self, quantile: str) -> list[tuple[float, float]]:
-        """Return (start of the bin, value) of `p50` or `p95`; [] if fewer than two bins have it."""
+        """Return the points of the line of a quantile: the start of each bin, and the value.
+
+        `quantile` is "p50" or "p95".
+
+        Return [] if fewer than two bins have the quantile.
+        """
         known = [(bin_.begin_s, value) for bin_ in self.bins if not np.isnan(value := float(getattr(bin_, quantile)))]
         return known if len(known) > 1 else []
 
 
 @dataclass(frozen=True)
 class OverTime:
-    """A run from its start to its end, one panel per target and stratum."""
+    """A whole run over time. It has one panel per target and stratum."""
 
     metrics: tuple[str, ...]
     duration_s: float
@@ -159,18 +176,18 @@ class OverTime:
     high: float
     panels: tuple[Panel, ...]
     active: tuple[Floats, Floats]
-    """The instants in seconds, and the number of active sessions at each instant."""
+    """Two arrays: instants in seconds, and the number of active sessions at each instant."""
     slowest: SlowWindow | None
-    """The slowest window, if its slowness is unlikely to be due to chance; None otherwise."""
+    """The slowest time window, if it is significantly slow; otherwise None."""
 
     @property
     def is_plottable(self) -> bool:
-        """True if any turn has a value. If all turns failed, there is no axis for a plot."""
+        """True if at least one turn succeeded. If all turns failed, a plot has no axis."""
         return any(bin_.turns > bin_.failed for panel in self.panels for bin_ in panel.bins)
 
 
 def over_time(summary: Summary) -> OverTime | None:
-    """Return the main metrics over the run, including the warm-up; None without any turn to plot."""
+    """Return the main metrics over the run, including the warm-up. Return None if there are no turns to plot."""
     at_s, pools = began_s(summary), []
     for pool in summary.turns.pools:
         sample, values = summary.samples[summary.mains[pool.stratum]], plotted(summary, pool)
@@ -202,23 +219,27 @@ def over_time(summary: Summary) -> OverTime | None:
 
 
 def began_s(summary: Summary) -> Floats:
-    """Return the start of each turn, with one entry per row of all turns, in seconds after the start of the run."""
+    """Return the start of each turn in seconds after the start of the run.
+
+    There is one element per row of turns, including the warm-up.
+    """
     since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
     return since_ns / NS_PER_S
 
 
 def bin_length(length_s: float, turns: int) -> float:
-    """Return the duration of a bin, such that the run has 12 to 60 bins.
+    """Return the duration of a bin. The run has 12 to 60 bins.
 
-    A bin has about 80 turns of a target, of which 4 are above p95.
+    Within these limits, a bin has about 80 turns of a target, of which 4 are above p95. `turns` is the number of these
+    turns in the run.
     """
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
 def plotted(summary: Summary, pool: Pool) -> Floats:
-    """Return the latency of each turn of the run, including the warm-up.
+    """Return the latency of each turn of the run, including the warm-up, for the plot of one pool.
 
-    It is +inf if the turn failed, and NaN if the turn is not plotted in the panel of this pool.
+    It is +inf for a failed turn, and NaN for a turn that is not in the plot of this pool.
     """
     turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
     values = values_of(turns.frame, metric, turns.measured_from_ns)
@@ -238,7 +259,13 @@ def _panel(
     pool: Pool, at_s: Floats, values: Floats, counted: Flags, not_started_at_s: Floats, length_s: float, bin_s: float,
     ends: tuple[float, float],
 ) -> Panel:  # fmt: skip
-    """Return the panel of a pool. `not_started_at_s`: the time of each turn that did not start."""
+    """Return the panel of a pool.
+
+    - `at_s` and `values` are the start and the latency of each turn that started.
+    - `counted` is True for the measured turns.
+    - `not_started_at_s` is the time of each turn that did not start.
+    - `ends` are the lowest and the highest latency of the heat map.
+    """
     at_s, values = np.append(at_s, not_started_at_s), np.append(values, np.full(not_started_at_s.size, np.inf))
     counted = np.append(counted, np.ones(not_started_at_s.size, dtype=bool))
     succeeded = np.isfinite(values)
@@ -258,7 +285,10 @@ def _panel(
 
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
-    """Yield the bins that have any turn, including those that did not start."""
+    """Yield the time bins that have at least one turn. `at_s` and `values` are the time and the latency of each turn.
+
+    Turns that did not start are included.
+    """
     bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
     order = order_of_codes(bin_index)
     bin_index, values = bin_index[order], values[order]
@@ -272,7 +302,10 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
 
 
 def active(summary: Summary) -> tuple[Floats, Floats]:
-    """Return the active sessions of all targets and workers, at ≤ 240 instants of the run."""
+    """Return the number of active sessions over time: the instants in seconds, and the number at each instant.
+
+    All targets and workers are added up. There are at most 240 instants.
+    """
     seconds = summary.run.seconds
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
@@ -283,13 +316,13 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
 
 
 IN_BIN = 12
-"""The planned number of a step's turns in a bin, so that six turns are on either side of the bin's median."""
+"""The intended number of turns of a step in a bin. With 12 turns, six are on either side of the median."""
 MAX_STEPS = 24
 
 
 @dataclass(frozen=True)
 class StepSeries:
-    """A step on one target, with the bins whose median is known."""
+    """One step on one target. `bins` are the time bins in which the median of the step is known."""
 
     step: str
     target: int
@@ -298,7 +331,7 @@ class StepSeries:
 
 @dataclass(frozen=True)
 class StepsOverTime:
-    """The steps of a stratum, on the targets that play them."""
+    """The steps of a stratum over time, on each target that plays them."""
 
     metric: str
     duration_s: float
@@ -311,7 +344,7 @@ class StepsOverTime:
 
 
 def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
-    """Return the main metric of each step over the run; None if no step has a median in two bins."""
+    """Return the main metric of each step over the run. Return None if no step has a median in at least two bins."""
     turns, at_s = summary.turns, began_s(summary)
     steps = np.flatnonzero(turns.steps_in(stratum))[:MAX_STEPS]
     sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[:, steps]

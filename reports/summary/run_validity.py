@@ -1,4 +1,4 @@
-"""Facts on the validity of a run's values: checks, timestamps, clock and cores of each host, incidents, settings."""
+"""The validity of a run, and facts about its data: timestamps, clock and cores of each host, incidents, settings."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from reports.turns import TurnArrays
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
 TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
-"""The word that screens print for a status."""
+"""The word that reports print for each status."""
 
 
 @dataclass(frozen=True)
 class NoVerdict:
-    """The reason that a run has no verdict.
+    """The reason why a run has no verdict.
 
-    `note`: the text of a check that had no data.
+    `note` is the text of a check that could not be evaluated.
     """
 
     kind: Literal["running", "closing", "warm-up", "killed", "unknown", "nothing"]
     turns: int = 0
-    """The number of all turns of the run, if all were in the warm-up."""
+    """The number of turns of the run, if all of them were in the warm-up; otherwise 0."""
     warmup_s: float = 0.0
     note: str = ""
 
@@ -47,7 +47,7 @@ class NoVerdict:
 class RunValidity:
     """The validity of a run's values.
 
-    `not_judged`: the reason that the run has no verdict.
+    `not_judged` is the reason why the run has no verdict; None if it has one.
     """
 
     status: ValidityStatus
@@ -69,7 +69,7 @@ class RunValidity:
 
 
 def validity_of(document: dict[str, Any]) -> RunValidity:
-    """Return the validity from a run's document; a run without one has no verdict."""
+    """Return the validity that a run's document states. If it states none, the run has no verdict."""
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
     return RunValidity(validity.status, tuple(validity.reasons), tuple(validity.checks), not_judged)
@@ -87,7 +87,7 @@ def _not_judged(document: dict[str, Any], validity: Validity) -> NoVerdict:
 
 
 def within_warmup(document: dict[str, Any]) -> NoVerdict | None:
-    """Return the reason that nothing was measured, if all turns were in the warm-up; None otherwise."""
+    """Return the reason why nothing was measured, if all turns were in the warm-up; otherwise None."""
     totals = document.get("totals") or {}
     turns = sum((totals.get("turns") or {}).values())
     if not turns or totals.get("warmup_turns") != turns:
@@ -96,16 +96,14 @@ def within_warmup(document: dict[str, Any]) -> NoVerdict | None:
 
 
 BUSIEST = 10
-"""The number of seconds that are compared with the calibration.
-
-They are the seconds of the run with the most events.
+"""The number of seconds whose event rate is compared with the calibration. They are the seconds with the most events.
 """
 
 
 def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
-    """Return two maxima: the open sessions of a process, and the events per second of the busiest process.
+    """Return two maxima over the workers: the number of open sessions, and the number of events per second.
 
-    The events per second are those of its busiest seconds.
+    The number of events per second is the mean of the BUSIEST seconds of a worker.
     """
     if not len(seconds):
         return 0.0, 0.0
@@ -151,7 +149,7 @@ SHARES = ("load_start", "load_end", "this_run", "all_programs", "steal", "total_
 
 
 def machines(run: RunFrames) -> Iterable[HostCpu]:
-    """Yield each host with a record of its core use."""
+    """Yield the core use of each host whose core use was recorded."""
     for entry in hosts_of(run.metadata):
         watched = entry.get("cpu_use")
         if watched is not None:
@@ -162,9 +160,9 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
 
 
 def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:
-    """Yield each host of a run, in the order of their names; none if there is only one host.
+    """Yield each host of a run, in the order of the run's document. If there is only one host, yield none.
 
-    `sessions`: the measured sessions.
+    `sessions` are the measured sessions.
     """
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
@@ -197,26 +195,28 @@ def _or_nan(value: Any) -> float:
 
 
 FILLER = "filler"
-"""The word in the name of a turn type which shows that a filler may come before the answer."""
+"""A word in the name of a turn type. It shows that a filler may come before the answer."""
 
 
 @dataclass(frozen=True)
 class DataNotes:
-    """Facts on the data of a run that are not metrics."""
+    """Facts about the data of a run that are not metrics."""
 
     turns: int
     left_out: int
-    """The number of turns that were in the warm-up; 0 if all turns were."""
+    """The number of turns that were left out because they were in the warm-up. It is 0 if all turns were in the
+    warm-up."""
     filled_in: int
-    """The number of measured turns that may have had a filler first."""
+    """The number of measured turns in which a filler may have come before the answer."""
     unattributed_commits: int
     """The number of commits that belong to no turn of the script."""
     models: tuple[tuple[str, str], ...]
-    """(target, model) of each model that responded, and of each model that transcribed the caller's speech."""
+    """The models of each target, as (target, model): those that responded, and those that transcribed the caller's
+    speech."""
 
 
 def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
-    """Return the notes on the data of a run. `sessions`: the measured sessions."""
+    """Return facts about the data of a run. `sessions` are the measured sessions."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
     named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
@@ -242,7 +242,11 @@ class Incident(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class Incidents:
-    """The incidents whose texts are stored, in the order of their time, and the total number of each type."""
+    """The incidents of a run.
+
+    - `listed` are the incidents whose texts are stored, in order of time.
+    - `counts` is the number of incidents of each type, including those whose texts are not stored.
+    """
 
     listed: tuple[Incident, ...]
     counts: Mapping[str, int]
@@ -253,25 +257,28 @@ class Incidents:
 
 
 SIMULATOR_LATE, LATE_MS = "simulator_late", re.compile(r"([\d.]+) ms")
-"""The type of incidents in which a simulator was late, and the pattern that finds the p99 of its lateness in their
-text."""
+"""The type of incidents in which a simulator was late, and a pattern for their texts. The pattern finds the p99 of the
+lateness."""
 
 
 def late_ms(incident: Incident) -> float | None:
-    """Return how late latencies were, relative to the simulator's profile, in an incident; None for other types."""
+    """Return how much later than its profile requires a simulator responded, in ms.
+
+    Return None for other types of incidents.
+    """
     match = LATE_MS.search(incident.text) if incident.kind == SIMULATOR_LATE else None
     return float(match[1]) if match else None
 
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
-    """Return the maximum lateness of latencies relative to the simulator's profile; 0 if no simulator was late."""
+    """Return how much later than its profile requires a simulator responded at most, in ms; 0 if none was late."""
     return max((late_ms(incident) or 0.0 for incident in incidents_of(document, 0).listed), default=0.0)
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
     """Return the incidents of a run.
 
-    A worker counts all of its incidents, and stores the texts of the first hundred.
+    A worker counts all of its incidents, but stores only the texts of the first hundred.
     """
     unsorted: list[Incident] = []
     for entry in document.get("incidents") or []:
@@ -310,6 +317,9 @@ def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
 
 
 def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
-    """Return the distinct values of a setting in ascending order, without None."""
+    """Return the distinct values of one setting, ascending. `key` is the name of the setting.
+
+    Values of None are left out.
+    """
     values = (setting.get(key) for setting in settings)
     return tuple(sorted({float(value) for value in values if value is not None}))

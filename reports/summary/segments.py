@@ -1,7 +1,7 @@
-"""The segments of voice_to_voice. They are means and integer sums of ns, which add up exactly to the total.
+"""The segments of voice_to_voice. Each segment is the time from one instant to the next.
 
-Quantiles would not add up. Turns with the same instants form one breakdown; a missing instant merges its two
-neighbours.
+Their values are sums in ns, and means, so they add up exactly to the total. Quantiles would not add up. Turns that have
+the same instants are in one breakdown. If an instant is missing, the segments before and after it are one segment.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from reports.summary.metrics import ALL
 from reports.turns import TurnArrays
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
-"""(percentile, half-width, minimum number of turns) of the bands whose segments are reported."""
+"""The percentile bands whose segments are reported: the percentile, the half-width of the band, and the minimum number
+of turns."""
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
-"""The instants of a VAD turn if the service, not the script, starts the response."""
+"""The instants of a VAD turn in which the service starts the response, not the script."""
 COMPLETE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
 
 
@@ -56,7 +57,7 @@ class Breakdown(JsonEntry, frozen=True):
 
     @property
     def has_end_detection(self) -> bool:
-        """True if the service detected the end of speech. Otherwise only the script knew when speech ended."""
+        """True if the service detected the end of speech. Otherwise, only the script knew it."""
         return self.segments[0].end == "speech_stopped"
 
     @property
@@ -71,7 +72,10 @@ class PercentileBand(Breakdown, frozen=True, kw_only=True):
 
 
 def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
-    """Return a breakdown of `turns` turns, from each segment's instants and its sum."""
+    """Return the breakdown of a number of turns.
+
+    `sums` has the first instant, the last instant, and the sum in ns of each segment.
+    """
     segment_entries = []
     for start, end, ns in sums:
         name = SEGMENT_NAMES[end] if (start, end) in COMPLETE else f"{SEGMENT_NAMES[start]} → {SEGMENT_NAMES[end]}"
@@ -81,9 +85,10 @@ def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tu
 
 
 class SegmentPattern(NamedTuple):
-    """The successful turns of one target and step with the same instants.
+    """The successful turns of one target and step that have the same instants.
 
-    `pattern`: one bit for each instant of VAD_SEGMENTS; the bit is set if the turns have the instant.
+    - `pattern` has one bit for each instant of VAD_SEGMENTS. The bit is set if the turns have this instant.
+    - `places` are the indices of the turns.
     """
 
     target: int
@@ -93,7 +98,7 @@ class SegmentPattern(NamedTuple):
 
 
 def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
-    """Return the breakdowns of each target: all steps together, then each step if there are several."""
+    """Return the breakdowns of each target: for all steps together, and for each step if there are several."""
     pieces = _summed(turns, list(_segments(turns)))
     result: list[Breakdown] = []
     for target in turns.targets:
@@ -103,7 +108,10 @@ def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
 
 
 def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
-    """Return the breakdowns around the percentiles BANDS of voice_to_voice, by target, turn type, and instants."""
+    """Return breakdowns of the turns around the percentiles in BANDS.
+
+    There is one for each percentile and each group of turns with the same target, turn type, and instants.
+    """
     groups: dict[tuple[int, str, int], list[SegmentPattern]] = {}
     for piece in _segments(turns):
         turn_type = turns.strata[turns.stratum[piece.step]].turn_type
@@ -135,9 +143,9 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
 
 
 def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
-    """Yield the patterns in the order of targets and steps.
+    """Yield the turns of each target and step, grouped by the instants that they have.
 
-    Instants are read one after another, because with a million turns each instant needs 8 MB.
+    Instants are read one after another, because each needs 8 MB for a million turns.
     """
     pattern = np.zeros(turns.rows.size, dtype=np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
@@ -154,7 +162,7 @@ def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
 
 
 def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdown]:
-    """Return the breakdown of each pattern. Instants are read and summed one after another."""
+    """Return the breakdown of each group of turns. Instants are read and added up one after another."""
     sums: list[dict[str, int]] = [{} for _ in pieces]
     for bit, name in enumerate(VAD_SEGMENTS):
         at_ns = turns.instant(name)
@@ -170,7 +178,7 @@ def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdo
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
-    """Yield the sums over all steps with the same turn type and instants."""
+    """Yield breakdowns over all steps. Breakdowns with the same turn type and the same instants are added up."""
     kinds = dict.fromkeys((piece.turn_type, _chain(piece)) for piece in pieces)
     for turn_type, chain in kinds:
         mine = [piece for piece in pieces if (piece.turn_type, _chain(piece)) == (turn_type, chain)]

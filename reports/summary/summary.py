@@ -1,4 +1,4 @@
-"""One run as plain data, computed once for all forms of its report. Times are in ms, rates in B/s."""
+"""All results of one run. They are computed once and used by all forms of its report. Times are in ms, rates in B/s."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ from reports.summary.targets import (
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
 READ = "transcript_first"
-"""The metric of readers of captions."""
+"""The metric for callers who read captions."""
 GREETING = "greeting"
-"""The metric of callers if the service speaks first."""
+"""The metric for callers of a service that speaks first."""
 PLOTTED = ("ttfa", "ttft", VOICE_TO_VOICE, "response_total", "transcript_total")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
@@ -74,7 +74,7 @@ class RunPeriod:
     started_utc_ns: int
     duration_s: float
     warmup_s: float
-    """The time before the first measured turn; 0 if there was no warm-up."""
+    """The time from the start of the run to its first measured turn; 0 if there was no warm-up."""
 
     @property
     def measured_s(self) -> float:
@@ -83,13 +83,13 @@ class RunPeriod:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Summary:
-    """One run: its results, and the data from which they were computed, for curves and plots."""
+    """The results of one run, and the data from which they were computed. Curves and plots need these data."""
 
     run: RunFrames
     samples: MetricSamples
     """The samples of the metrics in PLOTTED and of the main metrics.
 
-    Others are discarded: a sample of a million turns takes 12 MB.
+    Samples of other metrics are not kept, because a sample of a million turns takes 12 MB.
     """
     sessions: pd.DataFrame
     """The measured sessions."""
@@ -100,37 +100,39 @@ class Summary:
     validity: run_validity.RunValidity
     setup: run_validity.PlaybackSetup
     metrics: tuple[MetricSummary, ...]
-    """All metrics of turns, for each pool and step."""
+    """All metrics of turns, for each pool, and for each step of a pool."""
     plotted: tuple[str, ...]
     answers: tuple[MainResult, ...]
-    """The main metrics, for each target and stratum."""
+    """The results of the main metrics, one for each target and stratum."""
     voice_to_voice: tuple[MainResult, ...]
-    """voice_to_voice, if there are spoken turns and it is not their main metric."""
+    """The results of `voice_to_voice`, for the strata with spoken turns whose main metric is another one."""
     answered: tuple[MainResult, ...]
-    """answer_voice_to_voice, for scripts that set the minimum duration of an answer."""
+    """The results of `answer_voice_to_voice`. Empty unless a script sets the minimum duration of an answer."""
     transcript_first: tuple[MainResult, ...]
-    """transcript_first, for each target and stratum in which replies have a transcript."""
+    """The results of `transcript_first`, for each target and stratum whose replies have a transcript."""
     greeting: tuple[MainResult, ...]
-    """greeting, if services speak first. Its unit is a call, not a turn."""
+    """The results of `greeting`, if services speak first. They count calls, not turns."""
     differences: tuple[TargetsQuantile, ...]
     variability: tuple[tuple[MetricSummary, Variability], ...]
-    """The variability of each main metric with more than one value. The size of a comparison depends on it."""
+    """The variability of each main metric with more than one value. The required size of a comparison depends on it."""
     drifts: tuple[PoolDrift, ...]
-    """The median of the later half of the turns relative to the earlier half, for pools with enough sessions."""
+    """The drift of each pool that has enough sessions: the median of the later half of the turns relative to the
+    earlier half."""
     slopes: tuple[MetricSummary, ...]
-    """The growth of the main metrics with the conversation, for each stratum and target that reports its tokens."""
+    """The growth of the main metrics with the length of the conversation, for each target and stratum that reports its
+    tokens."""
     grouped_latency: tuple[GroupedLatency, ...]
-    """The main metrics of each target and stratum, by each key of `group_keys`."""
+    """The main metrics of each target and stratum, grouped by each key of `group_keys.KEYS`."""
     group_differences: tuple[GroupDifference, ...]
-    """The groups that differ significantly.
+    """The groups of turns that differ significantly.
 
-    If there are any, the values of the whole run are those of a mixture.
+    If there are any, the values of the whole run mix different groups.
     """
     breakdowns: tuple[Breakdown, ...]
     bands: tuple[PercentileBand, ...]
-    """The segments of the turns around p50 and p95 of voice_to_voice, for each target with enough turns."""
+    """The segments of the turns around p50 and around p95 of voice_to_voice, for each target with enough turns."""
     slowest: tuple[SlowTurn, ...]
-    """The slowest turns by voice_to_voice; turns without this metric are ranked by their main metric."""
+    """The slowest turns by voice_to_voice. Turns that lack voice_to_voice are ranked by their main metric."""
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
     rates: tuple[TurnRate, ...]
@@ -141,7 +143,7 @@ class Summary:
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
     hosts: tuple[run_validity.HostAccuracy, ...]
-    """The hosts that recorded the run, if there are several."""
+    """The hosts that recorded the run. Empty if there was only one."""
     machines: tuple[run_validity.HostCpu, ...]
     target_facts: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
@@ -162,7 +164,10 @@ class Summary:
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum: ttfa if there is audio, otherwise ttft; voice_to_voice for agents."""
+        """The main metric of each stratum.
+
+        It is ttfa if there is audio, otherwise ttft; for agents it is voice_to_voice.
+        """
         return self.samples.mains
 
     @property
@@ -175,7 +180,7 @@ class Summary:
         return title_of(self.scenario, self.labels)
 
     def latency_by(self, by: str) -> list[list[GroupedLatency]]:
-        """Return the grouped latencies by one key, a list for each stratum."""
+        """Return the latencies grouped by one key: one list for each stratum that has them."""
         of_strata = (
             [latency for latency in self.grouped_latency if (latency.by, latency.stratum) == (by, s)]
             for s in self.turns.strata
@@ -258,7 +263,7 @@ def summarise(run: RunFrames) -> Summary:
 
 
 class TurnMetric(NamedTuple):
-    """The summaries of a metric of turns, and its pools. The steps of each pool are those that have the metric."""
+    """A metric of turns: its summaries, and its pools. A pool has only the steps that have the metric."""
 
     pools: tuple[Pool, ...]
     figures: tuple[MetricSummary, ...]
@@ -266,7 +271,10 @@ class TurnMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class _MainResults:
-    """The source of the results for metrics of turns. `known`: the metrics already computed, by name."""
+    """The object that computes the results for metrics of turns.
+
+    `known` are the metrics that were already computed, by name.
+    """
 
     run: RunFrames
     samples: MetricSamples
@@ -275,7 +283,11 @@ class _MainResults:
     known: dict[str, TurnMetric]
 
     def metric(self, name: str) -> TurnMetric:
-        """Return a metric of turns. It has values if it applies to any turn, or is a main metric."""
+        """Return a metric of turns.
+
+        It has summaries only if any turn can have the metric, or if it is a main metric.
+
+        """
         if name not in self.known:
             samples, main = self.samples, name in self.samples.mains.values()
             sample = samples[name] if main or name in PLOTTED else sampled(samples.turns, name, samples.mains)
@@ -285,7 +297,10 @@ class _MainResults:
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the results of a metric in the strata with another main metric, for the steps that have the metric."""
+        """Return the results of a metric for the strata whose main metric is another one.
+
+        Only the steps that have the metric count.
+        """
         mains = self.samples.mains.items()
         return tuple(
             self.of(pool, metric)
@@ -294,9 +309,9 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the result of all turns of a pool, including failed ones.
+        """Return the result of a metric for all turns of a pool, including failed turns.
 
-        For metrics whose name ends with `voice_to_voice`, only turns of steps that have the metric count.
+        For `voice_to_voice` and `answer_voice_to_voice`, only turns of steps that have the metric count.
         """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
@@ -325,9 +340,9 @@ def _main_result(
 
 
 def window_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the period of a run. A killed run ends with its last stored second.
+    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions.
 
-    `sessions`: the measured sessions.
+    A killed run ends with its last stored second.
     """
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))

@@ -1,4 +1,4 @@
-"""The targets of a run side by side: their settings, their interleaving, and their ratios."""
+"""Facts about the targets of a run: their settings, their interleaving, and the ratios of their quantiles."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from reports.summary.metrics import MetricSummary
 
 QUANTILE_LEVELS = (0.5, 0.95)
 FAIR = 0.01
-"""The maximum difference of failure rates, and the maximum share of throttling, of a fair comparison."""
+"""The limit for a fair comparison: the maximum difference of failure rates, and the maximum throttled share."""
 DEFLATE = "permessage-deflate"
 SEEN = 200
-"""The number of a target's sessions whose effective settings are read."""
+"""The maximum number of a target's sessions whose effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
-"""The columns of sessions that facts on targets and their interleaving need.
+"""The columns of sessions that `interleaving_of` needs.
 
-Reading all sixty takes ten times as long.
+To read all sixty columns takes ten times as long.
 """
 
 
@@ -74,14 +74,14 @@ class TargetsQuantile(JsonEntry, frozen=True):
 
     @property
     def others(self) -> list[tuple[str, float]]:
-        """The targets other than the baseline, each with its ratio."""
+        """The targets other than the baseline, each with its ratio to the baseline."""
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
 def facts_of_targets(
     document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
 ) -> tuple[TargetFacts, ...]:
-    """Return the settings of each target, from the document and from the settings that its sessions received."""
+    """Return the settings of each target, from the run's document and from the rows of its sessions."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     facts = sessions[OF_FACTS]
     facts_by_target = {label: facts[(sessions["target"] == label).to_numpy()] for label in targets}
@@ -130,7 +130,11 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def transcription_model(text: str) -> str:
-    """Return the transcription model in the settings of a session, in either dialect; empty if there is none."""
+    """Return the transcription model in a session's settings; empty if there is none.
+
+    `text` is JSON in either dialect.
+
+    """
     settings = _parsed(text)
     transcription = _inside(settings, "audio", "input", "transcription") or _inside(
         settings, "input_audio_transcription"
@@ -145,7 +149,7 @@ def _inside(settings: Any, *names: str) -> Any:
 
 
 def _detection(settings: dict[str, Any]) -> str:
-    """Return a text such as "server_vad, threshold 0.5, silence_duration_ms 500"."""
+    """Return the turn detection of a session as a text such as "server_vad, threshold 0.5, silence_duration_ms 500"."""
     nested = _inside(settings, "audio", "input")
     holder = nested if isinstance(nested, dict) and "turn_detection" in nested else settings
     if "turn_detection" not in holder:
@@ -159,9 +163,9 @@ def _detection(settings: dict[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Return nested settings as one dictionary with keys such as turn_detection.type.
+    """Return nested settings as a flat dictionary with keys such as `turn_detection.type`.
 
-    Null settings are left out.
+    Settings whose value is null are left out.
     """
     flat: dict[str, str] = {}
     for key, entry in value.items():
@@ -173,12 +177,12 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
 
 
 def _reported(entry: Mapping[str, Any], key: str) -> str:
-    """Return a text of the document: `none` if the value is empty, and an empty text if the key is missing."""
+    """Return a value in the document as text: "none" if the value is empty, and "" if the key is missing."""
     return str(entry[key] or "none") if key in entry else ""
 
 
 def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_count: int) -> Interleaving | None:
-    """Return the interleaving; None if the run's sessions did not start together."""
+    """Return facts on the pairs of a run. Return None if the sessions of its targets did not start together."""
     if not document.get("interleaved") or target_count < 2 or sessions["pair"].isna().all():
         return None
     paired = sessions[OF_PAIRS][sessions["pair"].notna().to_numpy()]
@@ -194,7 +198,12 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_
 
 
 def quantiles_of_targets(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
-    """Yield p50 and p95 of the metrics that are measured from one instant, if at least two targets report them."""
+    """Yield p50 and p95 of several targets, relative to the baseline.
+
+    Quantiles are compared only within a metric and stratum.
+
+    A quantile is left out if fewer than two targets report it.
+    """
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for answer in answers:
         groups.setdefault((answer.metric, answer.stratum), []).append(answer)

@@ -1,8 +1,8 @@
-"""The clusters of a target, which are resampled.
+"""The clusters of a target. A bootstrap resamples clusters.
 
-Clusters are the sessions of a target, or pairs of sessions if the sessions of all targets started together. Only
-sessions of the measured phase count. A session that has turns but no row yet, because it is open or its run was killed,
-is also a cluster. A pair needs the row of each of its sessions.
+A cluster is a session of the target. If the sessions of all targets started together, it is a pair: one session of each
+target. Only sessions of the measured phase count. A session may have turns but no row yet, because it is open, or
+because the run was killed. It is also a cluster. But a pair counts only if each of its sessions has a row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reports.statistics.counting import Integers
 from reports.turns import TurnArrays, measured_rows
 
 ABSENT = -1
-"""The index of a target that no row of its run names."""
+"""The index of a target that does not occur in any row of its run."""
 
 
 NO_SESSION: Integers = np.zeros(0, dtype=np.int64)
@@ -26,23 +26,27 @@ NO_SESSION: Integers = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """The clusters of one target, numbered from 0. The number −1 means that a session is in no cluster."""
+    """The clusters of one target. They are numbered from 0; −1 means no cluster."""
 
     count: int
     of_code: Integers
-    """The cluster of each session code of `TurnArrays.session`."""
+    """The cluster of each session; −1 if it is in none. The index is the code of the session in `TurnArrays.session`.
+    """
     rows: Integers
-    """The indices of the rows of `RunFrames.sessions` that count."""
+    """The indices of the rows of `RunFrames.sessions` that belong to a cluster."""
     of_row: Integers
-    """The cluster of each row in `rows`."""
+    """The cluster of each row whose index is in `rows`."""
     pairs: Integers | None = None
-    """The numbers that the run gave its pairs, ascending; None if clusters are not pairs."""
+    """The numbers of the pairs, ascending, as the run assigned them. None if clusters are not pairs."""
     cut: int = 0
-    """The number of incomplete pairs. They are left out."""
+    """The number of incomplete pairs, which are left out."""
 
 
 def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
-    """Return each session of a target as a cluster, in the order of their start; sessions without a row are last."""
+    """Return the clusters of a target if each session is a cluster.
+
+    Sessions are in the order of their start. Those without a row are last.
+    """
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
     # the start on CLOCK_MONOTONIC can order only the sessions of one host
@@ -57,7 +61,11 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
 
 
 def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
-    """Return, for each of these targets, its complete pairs as clusters; None if there is no complete pair."""
+    """Return the clusters of each target if each complete pair is a cluster.
+
+    Return None if there is no complete pair.
+
+    """
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]
@@ -77,7 +85,7 @@ def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[
 
 
 def session_rows_of(run: RunFrames, turns: TurnArrays, target: int) -> Integers:
-    """Return the measured rows of a target's sessions."""
+    """Return the indices of the rows of a target's measured sessions."""
     if target == ABSENT:
         return NO_SESSION
     rows = measured_rows(run.sessions)

@@ -29,15 +29,15 @@ from reports.turns import Flags, TurnArrays, column_of, measured_sessions, not_s
 
 @dataclass(frozen=True, eq=False)
 class ComparedTarget:
-    """A target of a run.
+    """A target in a comparison.
 
-    - `label`: the printed name of the target
-    - `target`: the index of the target in `turns`; ABSENT if no row names it
+    - `target` is the index of the target in `turns`; ABSENT if no row of the run contains it.
+    - `label` is the printed name of the target.
     """
 
     run: RunFrames
     samples: MetricSamples
-    """The samples of the run's metrics. All targets of a run share this object."""
+    """The samples of the metrics of the run. All targets of the run share this object."""
     target: int
     label: str
     name: str = ""
@@ -55,7 +55,7 @@ class ComparedTarget:
 
     @property
     def sessions(self) -> int:
-        """The number of clusters: sessions, or pairs."""
+        """The number of clusters. A cluster is a session or a pair."""
         return self.clusters.count
 
     @property
@@ -64,7 +64,7 @@ class ComparedTarget:
 
     @cached_property
     def turn_mask(self) -> Flags:
-        """A mask of the turns of `turns` that count for this target."""
+        """A mask of the turns in `turns`. It is True for the turns of this target that are in a cluster."""
         if self.target == ABSENT:
             return np.zeros(self.turns.rows.size, dtype=bool)
         flags: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
@@ -72,14 +72,14 @@ class ComparedTarget:
 
     @cached_property
     def session_rows(self) -> pd.DataFrame:
-        """The rows of the target's sessions."""
+        """The rows of the target's sessions that are in a cluster."""
         return self.run.sessions.iloc[self.clusters.rows]
 
     @property
     def observed_s(self) -> float:
-        """The time from the start of the target's first session to the end of the last one.
+        """The time from the start of the target's first session to the end of its last session.
 
-        No verdict can detect changes that are slower than this.
+        A verdict cannot detect changes that are slower than this.
         """
         rows = self.session_rows
         ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
@@ -91,31 +91,37 @@ class ComparedTarget:
         return self.turns_started_in(np.ones(len(self.turns.steps), dtype=bool))
 
     def turns_started_in(self, steps: Flags) -> dict[Stratum, int]:
-        """Return the number of the target's turns of some steps, in each stratum of the run."""
+        """Return the number of the target's turns in each stratum of the run.
+
+        `steps` is a mask of the steps that count.
+        """
         of_step = self.turns_started_by_step
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
     @cached_property
     def turns_started_by_step(self) -> Integers:
-        """The number of the target's turns of each step of the run."""
+        """The number of the target's turns in each step of the run."""
         return np.bincount(self.turns.step[self.turn_mask], minlength=len(self.turns.steps))
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """The outcomes of the measured turns and sessions of the run.
+        """The outcomes of the measured turns and sessions of the run, for all of its targets.
 
-        The outcomes of this target are at index `target`.
+        Those of this target are at the index `target`.
         """
         return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION))
 
     @property
     def simulated(self) -> bool:
-        """True if the target is `rtbench simulate`. Its rows show this; without rows, the run's document does."""
+        """True if the target is `rtbench simulate`. The rows of its turns contain this.
+
+        If there are none, the run's document does.
+        """
         flags = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
         return bool(flags.eq(True).any()) if len(flags) else bool(self.run.metadata.get("simulated"))
 
     def steps(self, spec: MetricSpec) -> Flags:
-        """Return a mask of the steps of the run that a metric spec is about."""
+        """Return a mask of the steps of the run. It is True for the steps that the metric spec includes."""
         mask = np.ones(len(self.turns.steps), dtype=bool)
         if spec.step:
             names = zip(self.turns.steps, self.turns.labels, strict=True)
@@ -123,9 +129,10 @@ class ComparedTarget:
         return mask & self.turns.steps_in(spec.stratum) if spec.stratum is not None else mask
 
     def sample(self, spec: MetricSpec) -> Sample:
-        """Return the values of a metric, ascending, with failed ones as +inf, and the cluster of each.
+        """Return the values of a metric in ascending order, with the cluster of each value. Failed turns are +inf.
 
-        A metric spec without a stratum includes turns of all strata: if a run has several, set one.
+        If the spec has no stratum, turns of all strata are included. So if the run has several strata, the spec should
+        name one.
         """
         metric = CATALOGUE[spec.metric]
         if metric.unit == SLOPE:
@@ -159,7 +166,7 @@ class ComparedTarget:
         return Sample(values, clusters[counted], failed, sample.unfinished, int(not_started.sum()))
 
     def counts(self, spec: MetricSpec) -> PerCluster:
-        """Return the events and the units of a rate (turns or words) in each cluster."""
+        """Return the number of events and the number of units (turns or words) of a rate in each cluster."""
         turns, steps = self.turns, self.steps(spec)
         counts = rate_counts(turns, spec.metric)
         mine = self.turn_mask & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
@@ -169,7 +176,7 @@ class ComparedTarget:
         return events + not_started, units + not_started
 
     def totals(self, spec: MetricSpec) -> PerCluster:
-        """Return the sum and the number of the values of a mean in each cluster. Failed turns have no value."""
+        """Return the sum and the number of the values of a metric in each cluster. Failed turns have no value."""
         sample = self.sample(spec)
         succeeded = sample.succeeded
         clusters, size = sample.sessions[: succeeded.size], self.clusters.count
@@ -177,7 +184,10 @@ class ComparedTarget:
         return totals, np.bincount(clusters, minlength=size).astype(np.float64)
 
     def _not_started(self, steps: Flags) -> Integers:
-        """Return the number of planned turns of some steps that did not start, in each cluster."""
+        """Return the number of planned turns that did not start in each cluster.
+
+        `steps` is a mask of the steps that count.
+        """
         if not steps.size:  # no turn of the run started
             return np.bincount(self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count).astype(
                 np.int64
@@ -187,18 +197,18 @@ class ComparedTarget:
         return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
     def uncertainty_text(self, spec: MetricSpec) -> str:
-        """Return why a value of the metric may decide nothing in this run; empty if it may decide."""
+        """Return the reason why the metric is not exact in this run and cannot decide; "" if it is exact."""
         return uncertainty.reason_text(self.run.uncertain_metrics, self.name, spec.metric)
 
     @property
     def step_names(self) -> list[str]:
-        """The distinct names of the run's steps. One name may belong to steps of several strata."""
+        """The distinct names of the run's steps. Steps of different strata may have the same name."""
         return list(dict.fromkeys(self.turns.steps))
 
     def worst_bound(self, spec: MetricSpec) -> float:
-        """Return the maximum error of a value of a metric, in the unit of the metric.
+        """Return the maximum error of a value of the metric, in the unit of the metric.
 
-        It is inf if the error is unknown, or if values may be those of another metric.
+        It is inf if the error is unknown, or if some values may be those of another metric.
         """
         key = self.name, spec.metric
         early = any(entry.is_early for entry in self.run.uncertain_metrics if (entry.target, entry.metric) == key)
@@ -206,5 +216,5 @@ class ComparedTarget:
 
 
 def uncertainty_text(targets: Sequence[ComparedTarget], spec: MetricSpec) -> str:
-    """Return why targets may not be compared by a metric, because it is not exact in their runs; empty if they may."""
+    """Return why targets may not be compared by a metric: it is not exact in their runs. Return "" if they may."""
     return "; ".join(f"{reason} on {target.label}" for target in targets if (reason := target.uncertainty_text(spec)))

@@ -1,9 +1,9 @@
-"""The conditions of a target's measurement, from the run's document: the workload, and all others.
+"""The conditions under which a target was measured, from the run's document. Some of them are the workload.
 
-A fair comparison needs the same workload: the scripts with their audio, pacing, turn detection and limits, the number
-of concurrent sessions, and the length of the warm-up. The compared properties are never part of it: the target, its
-model and region, and the settings of a variant. A stored baseline only has runs under the same conditions, including
-the workload, except for those that the user allows to differ.
+Two targets can be compared only if their workload is the same: the scripts with their audio, pacing, turn detection and
+limits, the number of concurrent sessions, and the length of the warm-up. Properties that a comparison is about are
+never part of the workload: the target, its model and region, and the settings of a variant. A stored baseline contains
+only runs under the same conditions, including the workload. The user may allow some conditions to differ.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from reports.targets.compared_target import ComparedTarget
 from reports.thresholds import near, quoted
 
 EXTRA = "extra"
-"""The key of session settings that the tool passed on without knowing them.
+"""The key of session settings that the tool sends without knowing their meaning.
 
-Their text is JSON, so that different settings have different texts.
+Their text is JSON. So different settings always have different texts.
 """
 FILLERS = "fillers"
-"""The key of speech that fills the time while callers wait.
+"""The key of the settings for fillers: speech that fills the time while callers wait.
 
-With such speech, latencies of the first sound are those of the filler, so variants may not differ in it.
+With fillers, the latency of the first sound is that of the filler. So variants may not differ in this setting.
 """
 TIMEOUTS = "timeouts"
 OF_SCRIPTS = {
@@ -48,7 +48,7 @@ OF_SCRIPTS = {
     "variables": "rows of variables",
     TIMEOUTS: "timeouts, s",
 }
-"""The settings of a script in a document, except the script's digest, and their texts."""
+"""The keys of a script's settings in a document, and the text for each. The digest of the script is not included."""
 OF_VARIANTS = {
     "turn_detection": ("turn_detection", "turn_detection_settings"),
     "input_format": ("input_format",),
@@ -56,7 +56,7 @@ OF_VARIANTS = {
     "output": ("output",),
     EXTRA: (EXTRA,),
 }
-"""For each setting that a variant can replace, the keys that are then not part of the workload."""
+"""The settings that a variant can replace. For each, the keys that are then not part of the workload."""
 OF_LOAD = {
     "num_users": "users",
     "spawn_rate": "users started a second",
@@ -68,31 +68,33 @@ OF_LOAD = {
     "tags": "tags",
     "exclude_tags": "tags left out",
 }
-"""Options that determine the number of concurrent sessions, and their texts."""
+"""The options that determine the number of concurrent sessions, and the text for each."""
 OF_DEMAND = {"arrivals": "calls that arrive", "stages": "stages of sessions"}
-"""Keys of a document for load other than a constant number of users, and their texts."""
+"""The keys of a document for load other than a constant number of users, and the text for each."""
 WARMUP = "warm-up, s"
 DIGEST = 12
-"""The number of printed characters of a digest."""
+"""The number of characters of a digest that are printed."""
 
 
 def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the workload of one target as texts. Settings that the document does not contain are left out.
+    """Return the workload of one target, as texts. A setting that the document does not contain is left out.
 
-    If the document of a run has no arrivals or no stages, their text is "none", so that an open loop differs from a
-    closed one.
+    If a run has no arrivals or no stages, their text is "none". So an open loop differs from a closed loop.
     """
     closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
     return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
 
 
 def warmup(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the length of the warm-up, which is not measured."""
+    """Return the length of the warm-up as a condition."""
     return {WARMUP: setting_text(document.get("warmup_s") or 0)}
 
 
 def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the conditions that determine the number of concurrent sessions. An option that was not set is "none"."""
+    """Return the conditions that determine the number of concurrent sessions, as texts.
+
+    An option without a value is "none".
+    """
     settings, entry = document.get("settings") or {}, _entry(document, target)
     conditions = {text: setting_text(settings.get(name)) for name, text in OF_LOAD.items() if settings}
     conditions |= {text: demand(document[key]) for key, text in OF_DEMAND.items() if document.get(key)}
@@ -102,10 +104,7 @@ def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
-    """Return the arrivals of calls, or the stages of a load, as a text.
-
-    The text does not contain their start time.
-    """
+    """Return the arrivals of calls, or the stages of a load, as a text. Their start time is left out."""
     if not isinstance(entry, Mapping):
         return "; ".join(setting_text(dict(stage)) for stage in entry)
     settings = {key: value for key, value in entry.items() if key != "started_utc_ns"}
@@ -113,9 +112,9 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
 
 
 def differing_between(targets: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Return the conditions that differ between targets.
+    """Return the conditions that differ between targets. `targets` has the conditions of each target.
 
-    Each has one text per target, a dash if the target lacks it. `targets`: the conditions of each target.
+    Each condition has one text per target. The text is a dash if the target lacks the condition.
     """
     names = dict.fromkeys(name for conditions in targets for name in conditions)
     differing = (name for name in names if len({conditions[name] for conditions in targets if name in conditions}) > 1)
@@ -128,7 +127,10 @@ def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
 
 
 def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the settings of each script that this target played."""
+    """Return the settings of each script that the target played, as texts.
+
+    Settings that a variant replaces are left out.
+    """
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
     mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
@@ -147,7 +149,7 @@ def _setting(key: str, value: object) -> str:
 
 
 def setting_text(value: object) -> str:
-    """Return a setting as text: `10`, `0.5`, `yes`, `type server_vad, silence_duration_ms 500`; `none` for None."""
+    """Return a setting as text: `10`, `0.5`, `yes`, or `silence_duration_ms 500, type server_vad`. None is `none`."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -163,35 +165,35 @@ def setting_text(value: object) -> str:
 
 
 OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
-"""The conditions with a group of their own.
+"""The conditions that form a group of their own. The user allows them to differ by their own name.
 
 All other conditions are settings of a workload, such as `users`.
 """
 SETTINGS = "settings of the target"
-"""The condition with the settings of a variant, which replace settings of its script."""
+"""The condition whose text is the settings of a variant. These settings replace those of the script."""
 FIXED = ("simulated", "definitions", "fillers")
-"""The conditions that must be equal. The user cannot allow them to differ."""
+"""The conditions that must be equal: the user cannot allow them to differ."""
 ALLOWABLE = (
     *("service", "model", "region", "api_version", "voice", "client_version"),
     *("scripts", "pacing", "concurrency", "warmup"),
 )
 PACING = ("pacing", "jitter buffer")
-"""Prefixes of the conditions that affect when audio is sent and played."""
+"""Beginnings of the names of conditions. These conditions affect when audio is sent and played."""
 UNKNOWN = "unknown"
 
 
 def conditions_of(target: ComparedTarget) -> dict[str, str]:
-    """Return a text for each condition of a target's run, including the workload.
-
-    The result is empty if the conditions are unknown.
-    """
+    """Return the conditions of a target's run, including the workload, as texts."""
     document = target.run.metadata
     facts = facts_of_targets(document, target.session_rows, [target.name])[0]
     return conditions_in(document, target.name, facts, simulated=target.run.simulated)
 
 
 def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool) -> dict[str, str]:
-    """Return the conditions from a run's document. `facts`: settings of its sessions, such as the voice."""
+    """Return the conditions in a run's document, as texts.
+
+    `facts` has settings of the target's sessions, such as the voice.
+    """
     entry = _entry(document, target)
     own = entry.get("session")
     versions = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
@@ -216,9 +218,10 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return a text for each condition that differs between a run (`now`) and a baseline (`then`) and may not differ.
+    """Return a text for each condition in which a run differs from a baseline, although it may not.
 
-    Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
+    `now` has the conditions of the run, `then` those of the baseline, and `allowed` the groups of conditions that may
+    differ. Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
     """
     texts = {}
     for key in dict.fromkeys([*now, *then]):
@@ -232,7 +235,7 @@ def differing_conditions(
 
 
 def group_of(key: str) -> str:
-    """Return the name by which `--allow-different` refers to a condition."""
+    """Return the name of the group to which a condition belongs. `--allow-different` takes these names."""
     if key in OWN:
         return key.lower().replace(" ", "_")
     if key.startswith("load: "):
@@ -245,9 +248,9 @@ def group_of(key: str) -> str:
 
 
 def allowed(text: str) -> tuple[str, ...]:
-    """Return the conditions in a text such as `model,region`.
+    """Return the names in a text such as `model,region`, the value of `--allow-different`.
 
-    Raise UsageError for an unknown condition, or for one that may not differ.
+    Raise UsageError if a name is unknown, or if its conditions may not differ.
     """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:

@@ -1,7 +1,7 @@
-"""Fairness checks: differences between targets other than the compared ones.
+"""Fairness checks: whether targets differ in other properties than those that the comparison is about.
 
-A comparison is invalid if one of its runs is invalid or has no verdict, if a target has no turns, if more than 1 % of a
-target was throttled, if the workload differs, or if only some of the targets were simulated.
+A comparison is invalid in these cases: one of its runs is invalid or has no verdict; a target has no turns; more than 1
+% of a target's turns or sessions were throttled; the workload differs; or only some of the targets were simulated.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Fairness = Literal["pass", "fail", "informational"]
 
 @dataclass(frozen=True)
 class FairnessCheckEntry:
-    """A check of whether targets may be compared, with a text for each target.
+    """A check of whether targets may be compared. `texts` has one text per target.
 
-    `causes`: the reasons that the check failed, each about the target that it concerns.
+    `causes` are the reasons why the check failed. Each names the target that it concerns.
     """
 
     name: str
@@ -47,7 +47,7 @@ class FairnessCheckEntry:
 
     @property
     def remedy(self) -> str:
-        """The remedies of the causes, as clauses; empty if no remedy is known."""
+        """The remedies of all causes, as one text; "" if no remedy is known."""
         return join_words(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
 
 
@@ -55,9 +55,9 @@ VALID, TURNS, SERVICE, SAME = "run valid", "turns", "kind of service", "same wor
 THROTTLED = f"throttled turns, limit 1{NBSP}%"
 NO_TURN = "no turn"
 UNEQUAL = 3
-"""The ratio between the numbers of sessions of two targets above which error rates of tails are unreliable."""
+"""The largest ratio between the numbers of sessions of two targets. Above it, error rates of tails are unreliable."""
 MAX_TEXT_CHARACTERS = 90
-"""The maximum length of a text in a row, in characters."""
+"""The maximum number of characters of a text in a row."""
 SHARES = (
     "The shares of steps differ: {0} has {1} of the turns of {2} and {3} of the turns of {4}. Percentiles are compared "
     "after weighting the steps of {4} to the shares of {2}, so they differ from those of a report. Rates and means are "
@@ -66,7 +66,7 @@ SHARES = (
 
 
 def refuse_other_definitions(targets: Sequence[ComparedTarget]) -> None:
-    """Raise UsageError if metrics of the same name have different definitions."""
+    """Raise UsageError if the runs define metrics of the same name differently."""
     versions = {target.label: definitions_version(target) for target in targets}
     if len(set(versions.values())) > 1:
         versions_text = join_words([f"{label}: version {version}" for label, version in versions.items()])
@@ -77,19 +77,23 @@ def refuse_other_definitions(targets: Sequence[ComparedTarget]) -> None:
 
 
 def definitions_version(target: ComparedTarget) -> int:
-    """Return the version of the definitions of a run's metrics."""
+    """Return the version of the metric definitions with which the target's run was made."""
     return int(target.run.metadata["definitions_version"])
 
 
 def checks_of(targets: Sequence[ComparedTarget]) -> tuple[FairnessCheckEntry, ...]:
-    """Return the rows of "Was the comparison fair?": first those that decide, then the informational ones."""
+    """Return the rows of the table "Was the comparison fair?": first the deciding checks, then rows for information."""
     mixes = _mixes(targets)
     deciding = deciding_checks(targets, "same scripts" if any(mixes) else SAME)
     return (*deciding, *_informational(targets, mixes))
 
 
 def deciding_checks(targets: Sequence[ComparedTarget], same: str = SAME) -> tuple[FairnessCheckEntry, ...]:
-    """Return the checks that decide whether targets may be compared."""
+    """Return the checks that decide whether targets may be compared.
+
+    `same` is the name of the check of the workload.
+
+    """
     throttled = [throttled_share(target) for target in targets]
     over = [target for target, share in zip(targets, throttled, strict=True) if share > FAIR]
     shares = (percent(share, 1) for share in throttled)
@@ -104,14 +108,14 @@ def deciding_checks(targets: Sequence[ComparedTarget], same: str = SAME) -> tupl
 
 
 def causes_of(checks: Iterable[FairnessCheckEntry]) -> tuple[InvalidReason, ...]:
-    """Return why targets may not be compared, without duplicates."""
+    """Return the reasons why targets may not be compared. Each reason occurs only once."""
     return tuple(dict.fromkeys(cause for check in checks if check.result == "fail" for cause in check.causes))
 
 
 def own_causes(targets: Sequence[ComparedTarget]) -> tuple[InvalidReason, ...]:
-    """Return the reasons that make the values of a run unusable in any comparison.
+    """Return the reasons why the values of a run cannot be used in any comparison.
 
-    `targets`: all targets of the run.
+    `targets` are all targets of the run.
     """
     return causes_of((_valid(targets), _measured(targets)))
 
@@ -138,7 +142,7 @@ def _valid(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
 
 
 def _measured(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
-    """Return the check that each target has turns."""
+    """Return the check of whether each target has turns."""
     turn_counts = [int(target.turn_mask.sum()) for target in targets]
     numbers = [plural(n, "turn") if n else NO_TURN for n in turn_counts]
     lacking = [target for target, n in zip(targets, turn_counts, strict=True) if not n]
@@ -156,7 +160,7 @@ def _no_turns(target: ComparedTarget) -> InvalidReason:
 
 
 def throttled_share(target: ComparedTarget) -> float:
-    """Return the share of throttled turns, or of throttled sessions if that is larger."""
+    """Return the share of throttled turns, or that of throttled sessions if it is larger."""
     return target.outcomes.targets[target.target].throttled if target.target != ABSENT else 0.0
 
 
@@ -168,7 +172,10 @@ def throttled_cause(target: ComparedTarget) -> InvalidReason:
 
 
 def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheckEntry]:
-    """Yield one row with the name `same` if the workload is the same, otherwise one row for each difference."""
+    """Yield the check of whether the workload is the same. If it differs, yield one row for each difference.
+
+    `same` is the name of the row if nothing differs.
+    """
     conditions_of_target = scripts if one_run(targets) else workload
     by_target = [conditions_of_target(target.run.metadata, target.name) for target in targets]
     differing = differing_between(by_target)
@@ -188,12 +195,15 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
 
 
 def _mixes(targets: Sequence[ComparedTarget]) -> list[ShareChange | None]:
-    """Return, for each candidate, the step whose share differs most from the baseline's; None if no share differs."""
+    """Return, for each candidate, the step whose share differs most from the baseline's.
+
+    The element is None if no share differs significantly.
+    """
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(targets)]
 
 
 def one_run(targets: Sequence[ComparedTarget]) -> bool:
-    """Return whether all targets are those of one run."""
+    """Return whether all targets belong to the same run."""
     return all(target.run is targets[0].run for target in targets)
 
 
@@ -209,9 +219,9 @@ def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
 def _informational(
     targets: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None]
 ) -> Iterable[FairnessCheckEntry]:
-    """Yield the rows with the size of each target, the shares of the step that differ most, and all differences.
+    """Yield the rows for information: sizes of the targets, the step whose share differs most, other differences.
 
-    The differences are those in the settings of the targets (which are compared), the tool, and the machine.
+    The other differences are in the settings of the targets, the version of the tool, and the machine.
     """
     rows = {
         "sessions": tuple(plural(target.sessions, "pair" if targets[0].paired else "session") for target in targets)
@@ -250,7 +260,7 @@ def _environment(target: ComparedTarget) -> dict[str, str]:
 
 
 def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[str]:
-    """Yield the notices to read before the values: on the comparison, then on each run."""
+    """Yield the notices to read before the values: first those on the comparison, then those on each run."""
     sizes = [target.sessions for target in targets]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
         counts = join_words([count(n) for n in sizes])
@@ -292,7 +302,10 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[str]:
 
 
 def one_seed(targets: Sequence[ComparedTarget]) -> Iterable[str]:
-    """Yield a notice if two simulators share a seed and generated the same delays: comparing them shows nothing."""
+    """Yield a notice for each simulator whose values are almost equal to those of a simulated baseline.
+
+    Two simulators with the same seed generate the same delays. A comparison of them shows nothing.
+    """
     spec, (first, *others) = next(default_specs(targets)), targets
     for target in others:
         same = first.sample(spec).succeeded, target.sample(spec).succeeded

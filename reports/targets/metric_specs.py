@@ -1,4 +1,7 @@
-"""The metric specs of compared targets: one per stratum of their turns, and the default ones. Pure."""
+"""The metric specs of a comparison. A spec names a metric, a statistic, a margin, and a stratum of turns. Pure.
+
+If targets have turns of several strata, each stratum has its own spec. This module also has the default specs.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from reports.targets.compared_target import ComparedTarget
 from reports.thresholds import Threshold
 
 MAIN = "ttfa"
-"""The main metric of targets without any turn."""
+"""The main metric if no target has turns."""
 SECONDARY = (
     *(
         (VOICE_TO_VOICE, 0.5),
@@ -32,26 +35,27 @@ SECONDARY = (
     ),
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
-"""Quantiles that are compared in addition to those of the main metric."""
+"""The quantiles that are compared in addition to those of the main metric: metric and level."""
 
 
 SLOPE_MS = 10.0
-"""The accepted increase of a latency per 1,000 tokens: 0.1 s in a conversation of 10,000."""
+"""The accepted increase of a latency in ms per 1,000 tokens. It is 0.1 s in a conversation of 10,000 tokens."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
 MEASURED_FROM_DIFFERS = {"measured_from": (True,), "speech_end": (True, False)}
-"""Whether turns with different `measured_from` are in different strata, by the instant at which a metric starts.
+"""The metrics for which turns that differ in `measured_from` are in different strata.
 
-If there is a second value, it is for targets without a common stratum.
+A key is the instant at which such a metric starts. True means different strata. The first value applies. If targets
+then have no common stratum, the second value applies, if there is one. Metrics with another start have the value False.
 """
 
 
 def by_stratum(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """Return the metric specs for these targets: one for each common stratum, if there are several.
+    """Return the metric specs that replace `spec` for these targets: one per common stratum, if there are several.
 
-    Turn types are never pooled. Metrics that start at the turn's `measured_from` instant, or at the end of speech, are
-    not pooled over `measured_from` either. Rates are pooled. If there is no common stratum, the baseline's most
-    frequent stratum is used, and its spec has no result. A primary metric also has a spec for each stratum that the
-    baseline has and another target lacks, so that no gate disappears.
+    Turns of different types are never in one sample. Turns that differ in `measured_from` are not in one sample either,
+    if the metric starts at this instant or at the end of speech. Rates include the turns of all strata. If targets have
+    no common stratum, the most frequent stratum of the baseline is used, and its spec has no result. A primary metric
+    also has a spec for each stratum that the baseline has and another target lacks. So no gate disappears.
     """
     if not spec.statistic.per_stratum or CATALOGUE[spec.metric].scope != "turn":
         return [spec]
@@ -76,9 +80,9 @@ def by_stratum(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> list[Metr
 def specs_of_thresholds(
     threshold: Threshold, threshold_spec: MetricSpec, targets: Sequence[ComparedTarget]
 ) -> list[MetricSpec]:
-    """Return the metric specs of a threshold for these targets, one per stratum.
+    """Return the metric specs of a threshold for these targets: one per stratum.
 
-    `threshold_spec`: the metric spec that the threshold is about.
+    `threshold_spec` is the spec of the threshold, before it is divided into strata.
     """
     specs = by_stratum(threshold_spec, targets)
     if not threshold.measured_from:
@@ -97,7 +101,10 @@ def specs_of_thresholds(
 
 
 def instants_of(threshold: Threshold, targets: Sequence[ComparedTarget]) -> list[str]:
-    """Return the instants from which turns are measured, if there are several and the threshold names none of them."""
+    """Return the instants from which the turns of a threshold's metric are measured.
+
+    Return [] if there is only one, or if the threshold names an instant.
+    """
     known = CATALOGUE.get(threshold.metric)
     if known is None or known.begin != ORIGIN or threshold.measured_from:
         return []
@@ -107,9 +114,9 @@ def instants_of(threshold: Threshold, targets: Sequence[ComparedTarget]) -> list
 
 
 def _counted(turn_counts: Sequence[Mapping[Stratum, int]], *, by_measured_from: bool) -> list[Counter[Stratum]]:
-    """Return the number of turns of each target by stratum.
+    """Return the number of turns of each target in each stratum.
 
-    Strata have no `measured_from` if it is the same for all turns, or if `by_measured_from` is False.
+    The `measured_from` of the strata is empty if it is the same for all turns, or if `by_measured_from` is False.
     """
     several = (
         by_measured_from and len({stratum.measured_from for of in turn_counts for stratum, n in of.items() if n}) > 1
@@ -123,7 +130,7 @@ def _counted(turn_counts: Sequence[Mapping[Stratum, int]], *, by_measured_from: 
 
 
 def common_strata(targets: Sequence[ComparedTarget]) -> list[Stratum]:
-    """Return the strata of turns that all targets have, the most frequent first. Targets without turns are ignored."""
+    """Return the strata that all targets have, the most frequent first. Targets without turns are ignored."""
     return _common([target.turns_started for target in targets])
 
 
@@ -134,9 +141,9 @@ def _common(turn_counts: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
 
 
 def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[Stratum]:
-    """Return the strata that the baseline has and another target lacks.
+    """Return the strata that the baseline has and that are not common to all targets.
 
-    Turn types with too few turns to decide on their median are left out.
+    A stratum with a special turn type is left out if it has too few turns to decide on its median.
     """
     return [
         stratum
@@ -146,13 +153,13 @@ def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list
 
 
 def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
-    """Yield the default metric specs, the primary ones first.
+    """Yield the default metric specs. The primary metrics come first.
 
-    The primary metrics are the failure rate, and p50 and p95 of the main metric, for the most frequent common stratum
-    and for the strata that the baseline has and another target lacks. If targets have no stratum in common, the main
-    metric is that of the audible reply, which has one definition for all starts of a reply. The secondary metrics are
-    the latencies of all strata, and all other metrics for the turn type of the first stratum. Specs are yielded one by
-    one, because it takes long to find the metrics that the targets have.
+    The primary metrics are the failure rate, and p50 and p95 of the main metric. They are compared in the most frequent
+    common stratum, and in each stratum that the baseline has and another target lacks. If targets have no common
+    stratum, the main metric is `voice_to_voice`, because its definition is the same for all ways to start a reply. The
+    secondary metrics are the latencies of all strata, and all other metrics for the turn type of the most frequent
+    stratum. Specs are yielded one by one, because it takes long to find the metrics that the targets have.
     """
     strata = common_strata(targets)
     started = {stratum for target in targets for stratum, n in target.turns_started.items() if n}
@@ -189,22 +196,30 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
 
 
 def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:
-    """Return the stratum to set in a metric spec; None if there is only one. `started`: all strata that have turns."""
+    """Return the stratum that a metric spec must name; None if there is only one.
+
+    `started` are all strata that have turns.
+
+    If all strata have the same `measured_from`, it is left out.
+    """
     if len(started) < 2:
         return None
     return stratum if len({other.measured_from for other in started}) > 1 else stratum._replace(measured_from="")
 
 
 def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
-    """Return the main metric of most of the targets that have turns of a stratum."""
+    """Return the main metric of a stratum.
+
+    If targets differ in it, return that of most targets that have turns of the stratum.
+    """
     named = [target.main_metrics[stratum] for target in targets if target.turns_started.get(stratum)]
     return max(named, key=named.count)
 
 
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
-    """Return whether the baseline and another target have a value of the metric.
+    """Return whether the baseline and at least one other target have a value of the metric.
 
-    For a throttle rate, return whether any target was throttled.
+    For a throttle rate, return whether turns of any target were throttled.
     """
     if spec.metric == "throttle_rate":
         return any(target.counts(spec)[0].any() for target in targets)

@@ -1,8 +1,9 @@
-"""The shares of steps that two targets played, and the samples of the targets if these shares differ.
+"""The shares of steps that two targets played, and the samples of both targets with weights for their steps.
 
-Scripts choose steps at random, and so do callers. If a slow step has a larger share on one target, quantiles over all
-turns differ although no step does. So the candidate's steps are weighted to the baseline's shares if the shares differ
-by more than MIN_SHARE_DIFFERENCE (`reports.statistics.mix`). A share that differs significantly is reported.
+Scripts may choose steps at random, and callers may choose them too. If a slow step has a larger share on one target,
+quantiles over all turns differ although the latency of each step is the same. So if the shares differ by more than
+MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the baseline's shares (`reports.statistics.mix`). A share
+that differs significantly is reported.
 """
 
 from __future__ import annotations
@@ -24,24 +25,25 @@ from reports.targets.clusters import ABSENT
 from reports.targets.compared_target import ComparedTarget
 
 MIN_SHARE_DIFFERENCE = 0.005
-"""The distance of the shares (half the sum of absolute differences) above which steps are weighted."""
+"""The distance of the shares above which steps are weighted. The distance is half the sum of the absolute differences.
+"""
 MIN_STEP_TURNS = 20
-"""The minimum number of turns of a step on both targets for a weight of its own.
+"""The minimum number of turns that a step needs on both targets to have its own weight.
 
-All other steps share one weight.
+All steps with fewer turns share one weight.
 """
 FOUND, POINT = 0.01, 0.01
-"""FOUND: the type I error of the test of shares, over all steps (Bonferroni).
+"""FOUND is the type I error of the test for a difference of shares, for all steps together (Bonferroni).
 
-POINT: the minimum difference that is reported.
+POINT is the minimum difference that is reported.
 """
 
 
 @dataclass(frozen=True)
 class ShareChange:
-    """A step whose share of the planned turns differs.
+    """A step whose share of the planned turns differs between two targets.
 
-    `shares`: the two shares, the baseline's first.
+    `shares` has the share on the baseline, and then the share on the candidate.
     """
 
     step: str
@@ -49,7 +51,7 @@ class ShareChange:
 
 
 def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChange]:
-    """Return the steps whose shares differ significantly, the largest difference first."""
+    """Return the steps whose shares differ significantly between two targets. The largest difference is the first."""
     labels = _labels(base, cand)
     if ABSENT in (base.target, cand.target) or len(labels) < 2:
         return []
@@ -59,9 +61,9 @@ def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChan
 
 
 def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
-    """Return the steps whose shares differ significantly, each with its two shares.
+    """Return the steps whose shares differ significantly, with the shares of both targets.
 
-    `turns`: for each target, the number of turns by step (row) and cluster (column).
+    `turns` has an array for each target: the number of turns of each step (row) in each cluster (column).
     """
     shares_by_step = {}
     of_base, of_cand = (counts.sum(axis=0) for counts in turns)
@@ -75,7 +77,10 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
 
 
 def _by_step(target: ComparedTarget, labels: Sequence[str]) -> Floats:
-    """Return the planned turns of a target by step (row) and cluster (column)."""
+    """Return the number of planned turns of each step (row) in each cluster (column).
+
+    The rows have the order of `labels`.
+    """
     turns, size = target.turns, target.clusters.count
     not_started = turns.not_started.target == target.target
     steps = np.append(turns.step[target.turn_mask], turns.not_started.step[not_started])
@@ -92,19 +97,22 @@ def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
 
 
 def _codes(target: ComparedTarget, labels: Sequence[str]) -> Integers:
-    """Return the index among `labels` of each step of the target's run."""
+    """Return the index in `labels` of each step of the target's run."""
     return np.array([labels.index(label) for label in target.turns.labels], dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class ComparedTargets:
-    """A baseline and a candidate with the same type of clusters."""
+    """A baseline and a candidate. The clusters of both are sessions, or the clusters of both are pairs."""
 
     base: ComparedTarget
     candidate: ComparedTarget
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
+        """Return the samples of both targets.
+
+        If the candidate's steps must be weighted, the result has the step of each value.
+        """
         both = self.base, self.candidate
         two_samples = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
         metric = CATALOGUE[spec.metric]
@@ -123,7 +131,7 @@ class ComparedTargets:
 def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
     """Return the distance between the shares of steps on two targets; 0 if a target has no planned turns.
 
-    The shares are those of the planned turns that the metric spec is about.
+    Only the planned turns that the metric spec includes count.
     """
     planned = []
     for target in (base, cand):
@@ -137,7 +145,7 @@ def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labe
 
 
 def _steps_of_values(target: ComparedTarget, spec: MetricSpec) -> Integers:
-    """Return the step of each value of the target's sample."""
+    """Return the step of each value in the target's sample of the metric spec."""
     samples, turns, spec_steps = target.samples[spec.metric], target.turns, target.steps(spec)
     _, index = samples.part(target.target, spec_steps)
     steps, session = turns.step[index], turns.session[index]

@@ -1,4 +1,4 @@
-"""The targets of a comparison as a user names them: runs, and targets of runs, with their clusters."""
+"""The targets of a comparison, found from the names that a user gives: a run, or a target of a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from reports.turns import target_labels
 
 
 def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarget, ...]:
-    """Return the targets that a user names: a run (all of its targets), or `RUN:TARGET`. The first one is the baseline.
+    """Return the targets that a user names. The first one is the baseline.
 
-    Their clusters are pairs if all are targets of one interleaved run, else sessions. Raise UsageError if a run or
-    target is unknown, or fewer than two are named.
+    Each element is `RUN:TARGET`, or a run. A run means all of its targets. If all targets belong to one interleaved
+    run, their clusters are pairs; otherwise they are sessions. Raise UsageError if a run or target is unknown, or if
+    fewer than two targets are named.
     """
     chosen = named_targets(named)
     by_run = {id(run): targets_of(run) for run, _ in chosen}
@@ -36,7 +37,7 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
 
 
 def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
-    """Return each target of a run with all of its sessions, paired or not.
+    """Return each target of a run with all of its sessions. Its clusters are sessions, not pairs.
 
     A target that never started has no sessions.
     """
@@ -51,7 +52,7 @@ def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
 
 
 def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
-    """Return the targets for one comparison: their labels differ, and their clusters are pairs if they ran in pairs.
+    """Return the chosen targets for one comparison: with distinct labels, and with pairs as clusters if possible.
 
     Raise UsageError if a target would be compared with itself, or with a copy of its run.
     """
@@ -65,27 +66,24 @@ def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
 
 
 def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
-    """Return two targets with the clusters of a comparison of only these two.
+    """Return two targets with the clusters that they have if only these two are compared.
 
-    A third target has no effect on them.
+    So a pair counts even if a third target lacks its session.
     """
     of_base, of_cand = _clusters_of((base, cand))
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
 def matched_to_the_first(targets: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
-    """Return each candidate with the baseline, the baseline first.
+    """Return a list of comparisons: the baseline with each candidate.
 
-    The clusters are those of a comparison of only these two.
+    Clusters are those of a comparison of only these two targets.
     """
     return [matched(targets[0], target) for target in targets[1:]] if len(targets) > 2 else [(targets[0], targets[1])]
 
 
 def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
-    """Return whether two targets of a run are two services, neither of which is the baseline of the other.
-
-    The baseline of a variant is the target from which it is derived.
-    """
+    """Return whether two targets of an interleaved run are services: the candidate is no variant of the baseline."""
     entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
     variant_of = (entries.get(candidate) or {}).get("variant_of")
     return bool(run.metadata.get("interleaved")) and variant_of != baseline
@@ -101,9 +99,10 @@ def _clusters_of(targets: Sequence[ComparedTarget]) -> Sequence[Clusters]:
 
 
 def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
-    """Return each named target: its run and its name. Each run is read once.
+    """Return the run and the name of each target that a user names. Each run is read only once.
 
-    Raise UsageError if a run or target is unknown, a target is ambiguous, or fewer than two targets are named.
+    Raise UsageError if a run or target is unknown, if a run has several targets and none is chosen, or if fewer than
+    two targets are named.
     """
     read: dict[Path, RunFrames] = {}
     targets: list[tuple[RunFrames, str]] = []
@@ -122,7 +121,14 @@ def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFram
 
 
 def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> list[str]:
-    """Return the names of the targets to compare; one empty name if no target of the run started."""
+    """Return the names of the targets to compare in a run.
+
+    - `target` is the name that the user chose; None if the user named only the run.
+    - `named` is the run as the user wrote it.
+    - `alone` is True if the user named nothing else; then all targets of the run are compared.
+
+    If no target of the run started, return one empty name.
+    """
     known = known_targets(run)
     if target is not None:
         refuse_unknown(run, target)
@@ -137,23 +143,28 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
 
 
 def known_targets(run: RunFrames) -> list[str]:
-    """Return the targets that the document names, even if they have no session, then others that only the rows name."""
+    """Return the names of a run's targets: first those in its document, then those that occur only in rows.
+
+    Targets in the document are included even if they have no sessions.
+    """
     written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """Return the ID and the start (UTC, ns) of a run.
+    """Return the ID of a run and its start (UTC, ns). Both together are unique.
 
-    The ID alone is not unique: it contains the start in seconds, and two machines may start runs in the same second.
+    The ID alone is not: it contains the start in seconds, and two machines may start runs in the same second.
     """
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
 def split_name(reference: str | Path) -> tuple[Path, str | None]:
-    """Return the folder and the target of a reference such as `RUN:TARGET`; the target is None if it has none.
+    """Split a reference such as `RUN:TARGET` into the folder and the target.
 
-    Both may contain a colon. The folder is the shortest prefix that is a folder.
+    The target is None if the reference has none.
+
+    Folder and target may both contain a colon. The folder is the shortest prefix that is the path of a folder.
     """
     path = Path(reference)
     if isinstance(reference, Path) or is_folder(path) or ":" not in str(reference):
@@ -164,7 +175,7 @@ def split_name(reference: str | Path) -> tuple[Path, str | None]:
 
 
 def refuse_unknown(run: RunFrames, target: str) -> None:
-    """Raise UsageError if a run has no such target."""
+    """Raise UsageError if the run has no target of this name."""
     if target not in (known := known_targets(run)):
         raise UsageError(f"{run.folder} has no target {target}: its targets are: {', '.join(known) or 'none'}")
 
@@ -184,7 +195,10 @@ def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
 
 
 def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
-    """Return the labels of targets. If several are equal, add the run's folder, or its complete path if necessary."""
+    """Return the labels of targets.
+
+    If two labels are equal, add the names of their runs' folders, or else their full paths.
+    """
     labels = [target for _, target in targets]
     for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
         times = Counter(labels)

@@ -1,4 +1,7 @@
-"""summary.json and the other files of a report. Times are in ms, rates in B/s, sums of segments in ns, costs in USD."""
+"""The files of a report, and the content of summary.json.
+
+Times are in ms, rates in B/s, sums of segments in ns, and costs in USD.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,7 @@ def summary_json(summary: Summary) -> str:
 
 
 def summary_data(summary: Summary) -> dict[str, Any]:
-    """Return the summary as lists, dictionaries, strings, and numbers."""
+    """Return the summary as data for JSON: dictionaries, lists, strings, and numbers."""
     document, window, setup, validity = summary.run.metadata, summary.window, summary.setup, summary.validity
     return to_json_data(
         SummaryDocument(
@@ -174,7 +177,12 @@ def summary_data(summary: Summary) -> dict[str, Any]:
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
-    """Write report.html, report.md and summary.json into the run's folder. Raise UsageError if that fails."""
+    """Write report.html, report.md and summary.json into the run's folder.
+
+    Raise UsageError if a file cannot be written.
+
+    `page` is the page to write; if it is None, it is made from the run.
+    """
     summary = run if isinstance(run, Summary) else summarise(run)
     paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
     return write_page(page or run_page(summary), summary_json(summary), paths, "the report")

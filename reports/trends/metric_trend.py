@@ -1,4 +1,4 @@
-"""One metric over a series of comparable runs: the value of each run, and the runs at which its level changed."""
+"""One metric over a series of comparable runs: its value in each run, and the runs at which its level changed."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from reports.trends.trend_point import RunValue, TrendPoint
 from reports.wording.verdicts import as_share
 
 BOTH_SIDES = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
-"""The number of runs on both sides that are required to find a change, in words."""
+"""The number of runs before and after a change that are required to find it, as a text."""
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
-"""The conditions that may change within a series: a trend shows the effect of such changes."""
+"""The conditions that may change within a series. The trend shows the effect of such a change."""
 USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
 CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
-"""The maximum number of conditions in the name of a series, and the maximum length of each, in characters."""
+"""The maximum number of conditions in the name of a series, and the maximum number of characters of each condition."""
 
 
 @dataclass(frozen=True)
 class RunSeries:
     """Comparable runs of a target, the oldest first.
 
-    `name`: the target and, if it has several series, how this one differs from the others.
+    `name` is the name of the target. If the target has several series, the name also shows how this series differs.
     """
 
     scenario: str
@@ -48,10 +48,12 @@ class RunSeries:
 
 
 def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
-    """Return the series, ordered by scenario. Targets are in the order of their first run.
+    """Return the series of all points, ordered by scenario.
 
-    If the workload of a run differs from that of every series of its target, the run starts another series. A setting
-    that only one of two runs has is no difference.
+    Within a scenario, targets are in the order of their first run.
+
+    A run belongs to the first series of its target that has the same workload. If there is none, the run starts another
+    series. A setting that is known for only one of two workloads does not count as a difference.
     """
     by_target: dict[tuple[str, str], list[tuple[dict[str, str], list[TrendPoint]]]] = {}
     for point in sorted(points, key=lambda point: (point.started_utc_ns, point.run_id)):
@@ -72,7 +74,10 @@ def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
 
 
 def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the names of a target's series: `sim` for one series, `sim (8 users)` and `sim (50 users)` for two."""
+    """Return the names of a target's series. `workloads` has the workload of each series.
+
+    Examples: `sim` for the only series of a target; `sim (8 users)` and `sim (50 users)` for two series.
+    """
     differing = differing_between(workloads)
     if USERS in differing:  # the spawn rate follows from the number of users
         differing.pop(SPAWN_RATE, None)
@@ -87,7 +92,7 @@ def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _phrase(key: str, text: str) -> str:
-    """Return a condition in words, such as `simulated`, `8 users`, or `voice marin`."""
+    """Return a condition as a text, such as `simulated`, `8 users`, or `voice marin`."""
     if key == "simulated":
         return "simulated" if text == "yes" else "a real service"
     name = key.removeprefix("load: ")
@@ -124,14 +129,16 @@ class TrendSegment(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class MetricTrend:
-    """A metric over a series.
+    """A metric over the runs of a series.
 
-    - `values`: the value of each point of the series
-    - `compared`: the positions in the series of the runs that are compared
-    - `unmarked_changes`: the additional changes that would be found if neighbouring runs were independent
-    - `effective_runs`: the number of independent runs that give as much information as the compared runs
-    - `weekdays`: the effects of Monday to Sunday relative to their mean, which are subtracted; empty if they do not
-    differ
+    - `values` is the value of each point of the series.
+    - `compared` are the indices of the points that are compared.
+    - `changes` are the changes that were found. `unmarked_changes` are further changes: they would be found if
+    neighbouring runs were independent.
+    - `segments` are the levels between changes.
+    - `effective_runs` is the number of independent runs that give as much information as the compared runs.
+    - `weekdays` is the effect of each weekday relative to the mean, Monday first. These effects are subtracted. It is
+    empty if weekdays do not differ.
     """
 
     spec: MetricSpec
@@ -151,19 +158,22 @@ class MetricTrend:
 
     @property
     def no_change_because(self) -> str:
-        """Why changes are not searched for: `7 runs to compare; finding a change requires 10: …`; "" if they are."""
+        """The reason why no changes are searched for, such as `7 runs to compare; finding a change requires 10: …`.
+
+        It is "" if changes are searched for.
+        """
         if len(self.compared) >= ENOUGH:
             return ""
         runs = plural(len(self.compared), "run")
         return f"{runs} to compare; finding a change requires {ENOUGH}: {BOTH_SIDES}"
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
-        """Return a list with the change that begins with this run; [] if there is none."""
+        """Return the change that begins with the run of a point, as a list; [] if there is none."""
         return [change for change in self.changes if (change.first_run, change.first_started_utc_ns) == _run(point)]
 
 
 def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
-    """Return the trend with the value of each run, without a search for changes."""
+    """Return the trend of a metric with the value of each run. Changes are not searched for."""
     values = tuple(point.value(spec) for point in series.points)
     compared = tuple(
         index
@@ -174,7 +184,7 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
 
 
 def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
-    """Return the trends with their changes. All trends together share one error probability."""
+    """Return the trends with their changes. All trends share one probability of a false change."""
     searched = sum(not trend.no_change_because for trend in trends)
     return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
 
@@ -231,11 +241,12 @@ NS_PER_HOUR = 3_600 * NS_PER_S
 
 
 def days_of(started_utc_ns: Integers) -> Integers:
-    """Return the day of each run as a number of days since 1970, from which its weekday follows.
+    """Return the day of each run, as the number of days since 1970. The weekday follows from it.
 
-    Days begin at midnight UTC, unless runs start within an hour of midnight. Then a nightly job that has to queue would
-    sometimes start before midnight and sometimes after. In that case days begin at the hour around which the fewest
-    runs start; of several such hours, at the farthest from midnight. A day has the date of most of its runs.
+    A day usually begins at midnight UTC. But if runs start within an hour of midnight, a nightly job that must wait
+    would start on one day or on the next. So in this case, days begin at the hour around which the fewest runs start.
+    If there are several such hours, the one farthest from midnight is used. A day has the date on which most runs
+    start.
     """
     hours = started_utc_ns // NS_PER_HOUR % DAY_H
     starts = np.bincount(hours, minlength=DAY_H)

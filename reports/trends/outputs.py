@@ -1,4 +1,4 @@
-"""The outputs of a trend: the JSON of `rtbench trend --json`, and the page as a file."""
+"""The outputs of a trend: the JSON that `rtbench trend --json` prints, and the file of the page."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TrendDocument(JsonEntry, frozen=True):
 
 
 def trend_data(trend: Trend) -> dict[str, Any]:
-    """Return the trend as lists, dictionaries, strings and numbers."""
+    """Return the trend as data for JSON: dictionaries, lists, strings, and numbers."""
     series_entries = []
     for series, metrics in trend.by_series:
         runs = [
@@ -138,7 +138,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
 
 
 def write_trend(page: Page, path: Path) -> Path:
-    """Write the page atomically. Raise UsageError if it cannot be written."""
+    """Write the page to a file, atomically. Raise UsageError if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, render_html(page))

@@ -1,4 +1,4 @@
-"""trend.html: a trend as a page of blocks. It computes no values."""
+"""The page trend.html: a trend as blocks of a page. This module computes no values."""
 
 from __future__ import annotations
 
@@ -24,17 +24,22 @@ from reports.trends.trend_point import TrendPoint
 from reports.wording.verdicts import metric_text
 
 VALUES_MAX, VALUE_LENGTH_MAX = 8, 32
-"""The maximum number of boxes of a filter (the last box is for all other values), and the maximum length of a value."""
+"""VALUES_MAX is the maximum number of boxes of a filter. If there are more values, the last box is for all other
+values.
+
+VALUE_LENGTH_MAX is the maximum number of characters of a value.
+"""
 OTHERS = "others"
 RUN_NAME_MIN = 16
-"""The minimum length of a run's name on a terminal, in characters."""
+"""The minimum width of the column with the names of runs on a terminal, in characters."""
 
 
 @dataclass(frozen=True)
 class Filters:
     """The filters of the page.
 
-    `classes`: the CSS class of the elements that a filter hides, by the name of the filter and the value.
+    `classes` are CSS classes, by the name of a filter and a value. The filter hides the elements that have the class of
+    this value.
     """
 
     shown: tuple[b.Filter, ...]
@@ -48,15 +53,17 @@ class Filters:
 
 
 def filter_values(point: TrendPoint) -> dict[str, str]:
-    """Return the properties by which a point may be filtered."""
+    """Return the properties by which the page can filter points: name and value."""
     conditions = {name: point.conditions.get(name, "") for name in ("model", "region")}
     return {"target": point.target, **conditions, "scenario": point.scenario, **point.labels}
 
 
 def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> Filters:
-    """Return a filter for each property that has several values, if at least two runs have the same value.
+    """Return the filters of the page.
 
-    `without`: the properties that get no filter.
+    A property has a filter if it has several values, and two runs have the same value.
+
+    `without` are the names of properties that get no filter.
     """
     point_values = [(point.started_utc_ns, point.run_id, filter_values(point)) for point in points]
     filters: list[b.Filter] = []
@@ -92,16 +99,19 @@ METHOD = {
     "between runs.",
     "series": "Comparable runs of a target: with the same scenario, scripts, load, warm-up and settings.",
 }
-"""The definitions of the page's terms."""
+"""The terms that the page defines, and their definitions."""
 
 
 def trend_html(trend: Trend, folder: Path) -> str:
-    """Return the page as one self-contained file. `folder`: the page's folder; links to reports are relative to it."""
+    """Return the page as one self-contained HTML file.
+
+    `folder` is the folder of this file. Links to the reports of runs are relative to it.
+    """
     return render_html(trend_page(trend, folder))
 
 
 def trend_page(trend: Trend, folder: Path) -> b.Page:
-    """Return the page: the changes, each metric over time, and every run."""
+    """Return the page with all changes, each metric over time, and every run. Links are relative to `folder`."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(series.name for series in trend.series))}
     # the buttons of the series then replace a filter of targets
     by_name = all(series.name == series.target for series in trend.series)
@@ -160,7 +170,7 @@ def _badges(trend: Trend) -> Iterable[b.Badge]:
 
 
 def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
-    """Return a table of every change, the newest first."""
+    """Return a table of all changes, the newest first. `numbers` is the number of each series on the page."""
     heads: list[b.Head] = [
         b.Column("what changed", left=True),
         b.Column("before", leave_out=3),
@@ -188,7 +198,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
 
 
 def _title(spec: MetricSpec) -> b.Inline:
-    """Return the name of a metric, linked to its definition."""
+    """Return the name of a metric, with a link to its definition."""
     name = metric_text(spec)
     return name if spec.metric in RATES else (b.Term(spec.metric), name.removeprefix(spec.metric))
 
@@ -218,7 +228,7 @@ def _section(
 
 
 def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters, folder: Path) -> b.Block:
-    """Return a table of each run and series, the newest first."""
+    """Return a table with a row for each run of each series, the newest first."""
     heads: list[b.Head] = [
         "run", b.Column("series", left=True), b.Column("began, UTC", left=True), b.Column("verdict", left=True),
         *(b.Column(metric_text(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
@@ -243,7 +253,10 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
 
 
 def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
-    """Return a table of a series for a terminal, the oldest run first. A narrow terminal omits the last metrics."""
+    """Return a table of one series for a terminal, the oldest run first.
+
+    On a narrow terminal, the last metrics are omitted.
+    """
     metrics = scenario.of_series(series)
     order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the start is already in the name of a run
     titles = (
@@ -269,13 +282,16 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
 
 
 def _facts(point: TrendPoint) -> b.Line:
-    """Return two cells: the start of a run, and its verdict (on a page, with the reason)."""
+    """Return two cells for a run: its start, and its verdict. On a page, the verdict includes the reason."""
     verdict = b.Cell(point.marker, point.reason, brief="", style=f"{b.MARKS[point.validity_title].colour}-ink")
     return [sentences.day(point.started_utc_ns), verdict]
 
 
 def _value(metric: MetricTrend, index: int) -> b.Cell:
-    """Return the value of a run with its interval, and the change that begins with this run."""
+    """Return a cell with the value of a metric in one run, its interval, and the change that begins with this run.
+
+    `index` is the index of the run in the series.
+    """
     point, run, spec = metric.series.points[index], metric.values[index], metric.spec
     changes = [f"↕ {sentences.change_size(change, spec)}" for change in metric.changes_at(point)]
     interval = sentences.interval_text(run, spec)

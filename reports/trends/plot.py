@@ -1,4 +1,4 @@
-"""A metric over time as a plot: each run with its interval, and the changes between runs."""
+"""A plot of one metric over time. It shows each run with its interval, and the changes between runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ STEPS = (*(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360
          *(timedelta(days=days) for days in (1, 2, 7, 14)))  # fmt: skip
 STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 MONDAY = datetime(2018, 1, 1, tzinfo=UTC)
-"""The instant from which the steps of the time axis are counted, so that weeks begin on a Monday."""
+"""The instant from which the steps of the time axis are counted. It is a Monday, so that weeks begin on a Monday."""
 
 
 def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]]:
-    """Return at most `max_ticks` instants (seconds, UTC) with their text: 14:05, 12 Nov, Nov 2026, 2026."""
+    """Return at most `max_ticks` marks of the time axis: the instant in seconds (UTC), and the text.
+
+    Examples of texts: 14:05, 12 Nov, Nov 2026, 2026.
+    """
     for instants, text in _steps(datetime.fromtimestamp(low_s, UTC)):
         before_end = takewhile(lambda at: at.timestamp() <= high_s, islice(instants, max_ticks + 2))
         in_range = [at for at in before_end if at.timestamp() >= low_s]
@@ -34,9 +37,11 @@ def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]
 
 
 def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[datetime], str]]]:
-    """Yield, for each step of the time axis, the finest first, its instants and the function that formats them.
+    """Yield the possible steps of the time axis, the shortest first.
 
-    The first instant is the last one before `low`.
+    Each step is its instants and a function for their texts.
+
+    The first instant is not after `low`.
     """
 
     def day(at: datetime) -> str:
@@ -56,22 +61,22 @@ def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[dateti
 
 
 ROOM_S = 3600.0
-"""The time shown before and after a single run, in seconds."""
+"""The time before and after the run that the plot shows if there is only one run, in seconds."""
 LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
-"""The height and width of the labels of changes, and the maximum number of rows in which they are drawn without
-overlap."""
+"""The height and the width of the label of a change, and the number of rows in which labels are placed to avoid
+overlaps."""
 RATE_MAX_MIN = 0.01
-"""The minimum upper end of the value axis of a rate: one percentage point."""
+"""The minimum upper end of the value axis for a rate. It is one percentage point."""
 RADIUS, CROSS = 4.0, 4.5
 
 
 def plot_over_time(
     metrics: Sequence[MetricTrend], numbers: Mapping[str, int], classes: Callable[[TrendPoint], str]
 ) -> Plot:
-    """Plot each run as a marker with its interval, levels as lines, and changes as broken lines between two runs.
+    """Return the plot of one metric for several series.
 
-    `numbers`: the number of each series on the page, by its name. `classes`: the CSS classes of the filters that hide a
-    point.
+    Each run is a marker with its interval, each level is a line, and each change is a dashed line between two runs.
+    `numbers` is the number of each series on the page. `classes` returns the CSS classes by which filters hide a point.
     """
     changes = sum(len(metric.changes) for metric in metrics)
     counts = "; ".join(
@@ -111,7 +116,10 @@ def plot_over_time(
 
 
 def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
-    """Return the value axis, which covers the compared runs with their intervals; other values are clipped to it."""
+    """Return the value axis, and draw it. It contains all compared runs with their intervals.
+
+    Values outside the axis are drawn at its end.
+    """
     runs = [metric.values[index] for metric in metrics for index in metric.compared]
     runs = runs or [run for metric in metrics for run in metric.values]
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
@@ -129,9 +137,10 @@ def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
 def _runs(
     plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale, classes: Callable[[TrendPoint], str]
 ) -> None:
-    """Draw the compared runs, which lines connect in their order, and the other runs, without lines.
+    """Draw the runs of a series. Lines connect the compared runs in order of time.
 
-    An INVALID run is a cross. A run is a ring if it has NO VERDICT, was throttled, or has its value among failed turns.
+    A run that is INVALID is drawn as a cross. A run is drawn as a ring if it has NO VERDICT, was throttled, or has its
+    value among failed turns.
     """
     points, colour, shape = metric.series.points, colour_class(number), marker_shape(number)
     positions = [
@@ -160,7 +169,7 @@ def _runs(
 
 
 def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, int], x: PixelScale) -> None:
-    """Draw each change, with its size above it. The sizes are in several rows, so that they do not overlap."""
+    """Draw each change with its size above it. The sizes are placed in several rows, so that they do not overlap."""
     free = [-math.inf] * LABEL_ROWS
     changes = [(metric, change) for metric in metrics for change in metric.changes]
     for metric, change in sorted(changes, key=lambda item: item[1].first_started_utc_ns):

@@ -1,4 +1,4 @@
-"""A trend in words: values, changes, the headline, and notes. The words are the same on a terminal and on the page."""
+"""The texts of a trend: values, changes, the headline, and notes. They are the same on a terminal and on the page."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from reports.wording.verdicts import NOT_SHOWN, difference_interval, signed
 
 
 def unit_text(spec: MetricSpec) -> str:
-    """Return the unit written next to a metric's values; "" for a rate, because its values contain the unit."""
+    """Return the unit that is printed next to the values of a metric; "" for a rate, whose values include the unit."""
     return "" if spec.unit == "share" else spec.shown_unit
 
 
 def number_text(number: float, spec: MetricSpec) -> str:
-    """Return a value without its unit, such as `612`, `∞`, or `n/a`; for a rate `0.8 %`."""
+    """Return a value as a text without its unit, such as `612`, `∞`, or `n/a`. A rate has its unit: `0.8 %`."""
     if math.isnan(number):
         return NOT_SHOWN
     if math.isinf(number):
@@ -36,7 +36,10 @@ def number_text(number: float, spec: MetricSpec) -> str:
 
 
 def interval_text(run: RunValue, spec: MetricSpec) -> str:
-    """Return an interval, such as `590 – 640`, or why there is no value; "" if there is no interval."""
+    """Return the interval of a value, such as `590 – 640`. If there is no value, return the reason.
+
+    Return "" if there is a value, but no interval.
+    """
     if run.missing_because:
         return run.missing_because
     if math.isnan(run.low) or math.isinf(run.value):
@@ -51,7 +54,7 @@ def value_text(run: RunValue, spec: MetricSpec) -> str:
 
 
 def change_size(change: TrendChange, spec: MetricSpec) -> str:
-    """Return a change, such as `+12 %` or `+1.5 points`."""
+    """Return the size of a change, such as `+12 %` or `+1.5 points`."""
     return signed(change.change, spec.scale)
 
 
@@ -61,19 +64,23 @@ def change_interval(change: TrendChange, spec: MetricSpec) -> str:
 
 
 def change_text(change: TrendChange, spec: MetricSpec) -> str:
-    """Return a change with its interval, such as `+12 % (+4 to +21 %)`."""
+    """Return the size of a change with its interval, such as `+12 % (+4 to +21 %)`."""
     return f"{change_size(change, spec)} ({change_interval(change, spec)})"
 
 
 def changes_text(changes: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
-    """Return changes with their metrics, such as `ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)`."""
+    """Return several changes with their metrics.
+
+    Example: `ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)`.
+
+    """
     return ", ".join(
         f"{verdicts.metric_text(metric.spec)} {change_text(change, metric.spec)}" for metric, change in changes
     )
 
 
 def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
-    """Return a sentence such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`."""
+    """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`."""
     since = format_utc(change.first_started_utc_ns)
     return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
 
@@ -84,7 +91,11 @@ def metric_name(metric: MetricTrend) -> str:
 
 
 def headline(trend: Trend) -> str:
-    """Return a sentence: the newest change, or that no change is found, or that there are too few runs to find one."""
+    """Return the result of a trend as a sentence.
+
+    It contains the newest change. If there is none, it states that no change was found, or that there are too few runs
+    to find one.
+    """
     if groups := trend.changes_by_run:
         newest, *more = groups[0]
         others = f", with {plural(len(more), 'more change')}" if more else ""
@@ -96,31 +107,31 @@ def headline(trend: Trend) -> str:
 
 
 def day(utc_ns: int) -> str:
-    """Return a start time as a text that can be sorted, such as `2026-11-12 02:00` (UTC)."""
+    """Return a start time as a text that sorts by time, such as `2026-11-12 02:00` (UTC)."""
     return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
 
 
 def period(trend: Trend) -> str:
-    """Return the period of the runs, such as `3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC`."""
+    """Return the start of the first and of the last run, such as `3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC`."""
     points = trend.points
     return " to ".join(dict.fromkeys(format_utc(point.started_utc_ns) for point in (points[0], points[-1])))
 
 
 def notes(trend: Trend) -> list[str]:
-    """Return the notes on a trend."""
+    """Return all notes on a trend, as sentences."""
     kinds = (excluded_notes, series_notes, weekday_notes, unmarked_notes, few_runs_notes)
     return [note for kind in kinds for note in kind(trend)]
 
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
-    """Yield, for each validity, the number of points that are not compared."""
+    """Yield a note with the number of points that are shown, but not compared, by their verdict."""
     if counts := Counter(point.marker for point in trend.points if point.excluded_because):
         counted = ", ".join(f"{number} {marker}" for marker, number in counts.items())
         yield f"{plural(counts.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
 
 
 def series_notes(trend: Trend) -> Iterator[str]:
-    """Yield the targets with several series."""
+    """Yield a note with the targets that have several series."""
     numbers = Counter((series.scenario, series.target) for series in trend.series)
     several = [f"{target} in {scenario} ({number})" for (scenario, target), number in numbers.items() if number > 1]
     if several:
@@ -128,7 +139,10 @@ def series_notes(trend: Trend) -> Iterator[str]:
 
 
 def weekday_notes(trend: Trend) -> Iterator[str]:
-    """Yield the metrics that differ between weekdays, with the lowest and the highest day."""
+    """Yield a note with the metrics that differ between weekdays.
+
+    For each, it has the weekdays with the lowest and highest value.
+    """
     differing = []
     for metric in trend.metrics:
         if metric.weekdays:
@@ -140,7 +154,7 @@ def weekday_notes(trend: Trend) -> Iterator[str]:
 
 
 def unmarked_notes(trend: Trend) -> Iterator[str]:
-    """Yield each change that is unmarked because of autocorrelation."""
+    """Yield a note for each change that is not marked, because neighbouring runs are autocorrelated."""
     for metric in trend.metrics:
         for change in metric.unmarked_changes:
             yield (
@@ -152,7 +166,7 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
 
 
 def few_runs_notes(trend: Trend) -> Iterator[str]:
-    """Yield the series that have too few runs to compare, or the metrics of a series that have too few."""
+    """Yield a note with the series, or metrics of a series, that have too few comparable runs to find a change."""
     shortages = []
     for series, metrics in trend.by_series:
         name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")

@@ -1,4 +1,4 @@
-"""A trend: the runs of some folders, grouped into series, and each metric over the runs of each series."""
+"""A trend: the runs in some folders, grouped into series of comparable runs, and the metrics of each series."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ HEADLINE = (0.5, 0.95)
 
 
 def trend_spec(text: str) -> MetricSpec:
-    """Parse a metric such as ttfa:p95, voice_to_voice:med, or failure_rate.
+    """Return the spec of a metric that is written as ttfa:p95, voice_to_voice:med, or failure_rate.
 
-    Raise UsageError with the allowed statistics if a trend has no such metric.
+    Raise UsageError if a trend cannot show the metric. The message has the allowed statistics.
     """
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
@@ -46,7 +46,7 @@ def trend_spec(text: str) -> MetricSpec:
 
 
 def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
-    """Return the specs of p50 and p95 of the callers' latencies, and of the failure rate."""
+    """Return the specs of the default metrics: p50 and p95 of the latencies of callers, and the failure rate."""
     known = {key.metric for point in points for key in point.quantiles}
     main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
     latencies = [main, VOICE_TO_VOICE] if VOICE_TO_VOICE in known else [main]
@@ -57,7 +57,7 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
 
 
 def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> MetricSpec:
-    """Return the spec. If its metric has turns of several strata, limit the spec to the most frequent stratum."""
+    """Return the spec, limited to the most frequent stratum if the metric has turns of several strata."""
     turns = Counter[Stratum]()
     for point in points:
         for key, quantiles in point.quantiles.items():
@@ -84,7 +84,10 @@ DTYPES = dtypes_of(
 
 @dataclass(frozen=True)
 class ScenarioTrend:
-    """The series of one scenario, and its metrics: each has a trend for every series that reports the metric."""
+    """The series of one scenario, and its metrics.
+
+    `metrics` has each metric with its trends. There is one trend for each series that reports the metric.
+    """
 
     name: str
     series: tuple[RunSeries, ...]
@@ -96,7 +99,10 @@ class ScenarioTrend:
 
 @dataclass(frozen=True)
 class Trend:
-    """The trends of all scenarios. `notices`: the runs that were left out, with the reasons."""
+    """The trends of all scenarios.
+
+    `notices` are the runs that were left out, with the reasons.
+    """
 
     scenarios: tuple[ScenarioTrend, ...]
     notices: tuple[str, ...] = ()
@@ -107,12 +113,12 @@ class Trend:
 
     @property
     def by_series(self) -> list[tuple[RunSeries, list[MetricTrend]]]:
-        """Every series with the trends of its metrics."""
+        """All series, each with the trends of its metrics."""
         return [(series, scenario.of_series(series)) for scenario in self.scenarios for series in scenario.series]
 
     @property
     def points(self) -> list[TrendPoint]:
-        """Every point, the oldest first."""
+        """All points, the oldest first."""
         return sorted(
             (point for series in self.series for point in series.points), key=lambda point: point.started_utc_ns
         )
@@ -131,13 +137,13 @@ class Trend:
 
     @property
     def changes(self) -> list[tuple[MetricTrend, TrendChange]]:
-        """Every change, the newest first."""
+        """All changes with their metrics, the newest first."""
         changes = [(metric, change) for metric in self.metrics for change in metric.changes]
         return sorted(changes, key=lambda item: -item[1].first_started_utc_ns)
 
     @property
     def changes_by_run(self) -> list[list[tuple[MetricTrend, TrendChange]]]:
-        """The changes, grouped by series and run."""
+        """All changes, in one list for each series and run at which changes begin."""
         groups: dict[tuple[int, str, int], list[tuple[MetricTrend, TrendChange]]] = {}
         for metric, change in self.changes:
             run = id(metric.series), change.first_run, change.first_started_utc_ns
@@ -145,11 +151,12 @@ class Trend:
         return list(groups.values())
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row for each metric of each run: its value with its 95 % interval in `unit`, as in the run's report.
+        """Return the trend as a frame with one row for each metric of each run.
 
-        A value is `usable` if its run is compared; otherwise `reason` contains why not. If the level changed at a run,
-        `change` is the level after the change relative to the level before (for rates, the difference of the shares),
-        with its interval; otherwise it is NaN.
+        A row has the value with its 95 % interval, in `unit`, as in the run's report. `usable` is True if the run is
+        compared; otherwise `reason` has the reason. If the level changed at the run, `change` is the level after the
+        change relative to the level before it, with its interval. For a rate, it is the difference of the levels. It is
+        NaN if the level did not change.
         """
         rows = []
         for metric in self.metrics:
@@ -169,7 +176,7 @@ class Trend:
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
-        """Return `Trend(12 runs, 3 metrics, 1 change)`."""
+        """Return a text such as `Trend(12 runs, 3 metrics, 1 change)`."""
         specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
         counted = plural(self.runs, "run"), plural(specs, "metric"), plural(len(self.changes), "change")
         return f"Trend({', '.join(counted)})".replace(NBSP, " ")
@@ -180,9 +187,10 @@ class Trend:
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return two lists: the run folders among these folders or in them, and the folders of stored baselines.
+    """Return two lists of folders: those of runs, and those of stored baselines.
 
-    Raise UsageError if a path is no folder.
+    Each given folder is a run, or contains runs, or otherwise counts as a folder of stored baselines. Raise UsageError
+    if a path is not a folder.
     """
     runs, stored = list[Path](), list[Path]()
     for folder in folders:
@@ -193,10 +201,10 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Sequence[MetricSpec] = ()) -> Trend:
-    """Return the trend of run folders or loaded runs, and of folders of stored baselines.
+    """Return the trend of runs (folders, or loaded runs) and of folders with stored baselines.
 
-    Without `specs`, the trend contains the headline metrics. Its `notices` name the runs that cannot be read. Raise
-    UsageError if no runs are left.
+    If `specs` is empty, the trend has the default metrics. The `notices` of the trend name the runs that could not be
+    read. Raise UsageError if no run could be read.
     """
     points, notices = list[TrendPoint](), list[str]()
     for run in runs:
@@ -220,7 +228,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
 def trend_of_points(
     points: Sequence[TrendPoint], specs: Sequence[MetricSpec] = (), notices: Sequence[str] = ()
 ) -> Trend:
-    """Return the trend of loaded points. If a run has several points of the same target, use the first one."""
+    """Return the trend of these points. If there are several points of one target of one run, use only the first."""
     once: dict[tuple[str, int, str, str], TrendPoint] = {}
     for point in points:
         once.setdefault((point.run_id, point.started_utc_ns, point.scenario, point.target), point)

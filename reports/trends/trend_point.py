@@ -1,4 +1,4 @@
-"""A point of a trend: the values of one target of a run, from the run's summary or from a stored baseline."""
+"""A point of a trend: the values of one target of one run, from the run's summary or from a stored baseline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from reports.text.document import summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
-"""The levels of the quantiles that both a run's summary and a stored baseline contain."""
+"""The levels of quantiles that are in a run's summary and in a stored baseline."""
 
 
 class MetricKey(NamedTuple):
@@ -50,11 +50,13 @@ class MetricKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RunValue:
-    """A value of one run in its unit, with its 95 % interval; ∞ if it lies among failed turns, NaN if missing.
+    """A value of one run with its 95 % interval, in the unit of the metric.
 
-    - `variance`: the variance between the sessions of the run, for a rate of the rate itself, otherwise of the value's
-    log; 0 if unknown
-    - `n`: the number of turns
+    - `value` is +inf if it lies among failed turns, and NaN if it is missing.
+    - `variance` is the variance from the sessions of the run: of a rate itself, or of the log of another value. It is 0
+    if unknown.
+    - `n` is the number of turns.
+    - `missing_because` is the reason why the value is missing.
     """
 
     value: float = math.nan
@@ -66,7 +68,7 @@ class RunValue:
 
     @classmethod
     def of_summary(cls, row: MetricSummary, quantile: QuantileEstimate) -> Self:
-        """Return the value of a quantile from a run's summary."""
+        """Return the value of a quantile in a run's summary."""
         if row.uncertain_because:
             return cls(n=row.n, missing_because=escape_control(row.uncertain_because))
         if quantile.in_failures:
@@ -83,7 +85,10 @@ class RunValue:
 
     @classmethod
     def of_baseline(cls, row: StoredQuantiles, p: float) -> Self:
-        """Return the value of a stored quantile. Its interval follows from the stored variance: q · exp(∓ t · SE)."""
+        """Return the value of the p-quantile in a stored baseline.
+
+        The interval q · exp(∓ t · SE) follows from the stored variance.
+        """
         index = PS.index(p)
         value, variance = row.values[index], row.variances[index] or 0.0
         if value is None:
@@ -96,11 +101,14 @@ class RunValue:
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """The values of one target of one run. `reason`: why they are not compared; "" if they are."""
+    """The values of one target of one run.
+
+    `reason` is the reason why the values are not compared; "" if they are.
+    """
 
     run_id: str
     name: str
-    """The name of the run's folder; the run's id if it has no folder."""
+    """The name of the run's folder. If the run has no folder, its ID."""
     started_utc_ns: int
     scenario: str
     target: str
@@ -118,17 +126,20 @@ class TrendPoint:
 
     @property
     def excluded_because(self) -> str:
-        """The verdict and the reason, such as `INVALID: audio was sent late`; "" if its values are compared."""
+        """The verdict and the reason why the values are not compared, such as `INVALID: audio was sent late`.
+
+        It is "" if the values are compared.
+        """
         return self.reason if self.validity == "valid" else f"{TITLES[self.validity]}: {self.reason}"
 
     @property
     def validity_title(self) -> str:
-        """The verdict: VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
+        """The verdict on the run: VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
         return "INVALID (throttled)" if self.validity == "valid" and self.reason else TITLES[self.validity]
 
     @property
     def marker(self) -> str:
-        """The verdict with its sign, such as `✓ VALID`."""
+        """The verdict on the run with its symbol, such as `✓ VALID`."""
         return with_marker(self.validity_title).replace(" ", NBSP, 1)
 
     def value(self, spec: MetricSpec) -> RunValue:
@@ -144,7 +155,7 @@ class TrendPoint:
 
 
 class RunSummary(msgspec.Struct):
-    """The keys of summary.json that a trend reads."""
+    """The part of summary.json that a trend reads."""
 
     scenario: str
     targets: list[str]
@@ -159,8 +170,8 @@ class RunSummary(msgspec.Struct):
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     """Return a point for each target of a run.
 
-    The values of a folder come from the summary that its report wrote; those of a loaded run are computed. Raise
-    UsageError if the folder is no run or has no summary.
+    If the run is a folder, the values come from the summary in it. If the run is loaded, they are computed. Raise
+    UsageError if the folder is not a run, or has no summary.
     """
     if isinstance(run, RunFrames):
         summary = read_document(summary_json(summarise(run)).encode(), RunSummary)
@@ -196,7 +207,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
 
 
 def read_summary(folder: Path) -> RunSummary:
-    """Return the summary that a run's report wrote. Without one, raise UsageError with the command to write it."""
+    """Return the summary in a run's folder. If there is none, raise UsageError with the command that writes it."""
     path = folder / "summary.json"
     try:
         return read_document(safe_io.read_file(path), RunSummary)
@@ -209,7 +220,7 @@ def read_summary(folder: Path) -> RunSummary:
 def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles of a target, by metric and stratum.
 
-    The key of a metric contains the instant from which it is measured only if the metric has several such instants.
+    A key has the instant from which the metric is measured only if the metric is measured from several instants.
     """
     metrics = (*summary.turn_metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
@@ -242,7 +253,7 @@ def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
-    """Return a point for each stored baseline of a folder, and why files that resemble baselines are left out."""
+    """Return a point for each stored baseline in a folder. Also return why some files were left out."""
     stored, notices = [], []
     for path in sorted(folder.glob("*/*/*.json")):
         try:
@@ -254,7 +265,7 @@ def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
 
 
 def point_of_baseline(baseline: Baseline) -> TrendPoint:
-    """Return the point of a stored baseline, which is always valid: only valid runs are stored."""
+    """Return the point of a stored baseline. It is always valid, because only valid runs are stored."""
     return TrendPoint(
         run_id=baseline.run_id,
         name=escape_control(baseline.run_id),

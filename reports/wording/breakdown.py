@@ -1,4 +1,4 @@
-"""The segments of voice_to_voice in words: their titles, and the segment that is the largest part of the latency."""
+"""The texts for the segments of voice_to_voice: their titles, and a sentence on the largest part of the latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from reports.summary.summary import MainResult, Summary
 
 
 class SegmentText(NamedTuple):
-    """The names of a segment: in tables and legends, in a sentence, and if the instant before it is missing."""
+    """The texts for a segment.
+
+    - `title` is the name in tables and legends.
+    - `text` is the name in a sentence.
+    - `until` is the name in a sentence if the segment begins earlier, because an instant is missing.
+    """
 
     title: str
     text: str
@@ -34,12 +39,12 @@ SEGMENT_TEXTS = dict(zip(VAD_SEGMENTS, (
     SegmentText("leading silence + jitter buffer", "leading silence and the jitter buffer",
                  "the time until the first audible sample"),
 ), strict=True))  # fmt: skip
-"""The names by the instant that ends the segment."""
+"""The texts for each segment. The key is the instant at which the segment ends."""
 SILENCE = "silence_duration_ms"
 
 
 def segment_title(segment: Segment) -> str:
-    """Return the displayed name of a segment; for merged neighbours, both names."""
+    """Return the title of a segment. If an instant in it is missing, the title has the names of both ends."""
     title = SEGMENT_TEXTS[segment.end].title
     return title if _is_whole(segment) else f"{SEGMENT_TEXTS[segment.begin].title} → {title}"
 
@@ -49,14 +54,17 @@ def _is_whole(segment: Segment) -> bool:
 
 
 class LatencyPart(NamedTuple):
-    """A part of the latency, in ms, and its name."""
+    """A part of the latency: its size in ms, and its name."""
 
     size_ms: float
     what: str
 
 
 def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
-    """Return `The largest part of the median, 500 ms, is your silence_duration_ms.`; "" if unknown or different."""
+    """Return a sentence such as `The largest part of the median, 500 ms, is your silence_duration_ms.`.
+
+    Return "" if the largest part is unknown on a target, or if it is not the same part on all targets.
+    """
     parts = [_largest(summary, answer) for answer in answers]
     known = [part for part in parts if part]
     if not known or len(known) < len(parts) or len({part.what for part in known}) > 1:
@@ -69,7 +77,7 @@ def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
 
 
 def _largest(summary: Summary, answer: MainResult) -> LatencyPart | None:
-    """Return the largest part of a target's typical turns; None if their parts are unknown."""
+    """Return the largest part of the latency in the typical turns of one target; None if the parts are unknown."""
     rows: Sequence[Breakdown] = [band for band in summary.bands if band.p == 0.5]
     rows = [*_of(rows, answer)] or [*_of([row for row in summary.breakdowns if row.step == ALL], answer)]
     row = max(rows, key=lambda row: row.turns, default=None)
@@ -93,7 +101,10 @@ def _largest(summary: Summary, answer: MainResult) -> LatencyPart | None:
 
 
 def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
-    """Yield the rows of an answer's turns; if a target has several strata, measured_from distinguishes them."""
+    """Yield the breakdowns that belong to the turns of an answer.
+
+    If a target has several strata, only breakdowns that fit the answer's `measured_from` are included.
+    """
     stratum, several = answer.stratum, answer.title != answer.target
     for row in rows:
         same = (row.target, row.turn_type) == (answer.target, stratum.turn_type)
@@ -104,7 +115,10 @@ def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
 
 
 def _parts(segment: Segment, silence_ms: float | None) -> Iterable[LatencyPart]:
-    """Yield a segment as a part; split end-of-turn detection into the configured silence and the rest."""
+    """Yield the parts of a segment. Most segments are one part.
+
+    End-of-turn detection is divided into two parts, if it is known: `silence_ms`, and the rest.
+    """
     if segment.end == STOPPED and silence_ms is not None and segment.mean_ms >= silence_ms:
         yield LatencyPart(silence_ms, f"your {SILENCE}")
         yield LatencyPart(segment.mean_ms - silence_ms, f"{VAD} after the {ms(silence_ms)} of {SILENCE}")

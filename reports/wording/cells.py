@@ -1,4 +1,4 @@
-"""The cells and phrases of a report."""
+"""Cells of tables, and phrases, which several forms of a report use."""
 
 from __future__ import annotations
 
@@ -35,13 +35,18 @@ from reports.wording.breakdown import segment_title
 
 
 class CheckText(NamedTuple):
-    """The texts for a validity check: its title, its failure, and the consequence of a failure."""
+    """The texts for a validity check.
+
+    - `title` is the name of the check.
+    - `failure` is the text if the check failed.
+    - `consequence` is what the failure means for the run.
+    """
 
     title: str
     failure: str
     consequence: str
     value: str
-    """A text with a placeholder for the measured value."""
+    """A text with the placeholder {} for the measured value."""
 
 
 CHECKS: dict[CheckName, CheckText] = {
@@ -65,13 +70,16 @@ COMPARABLE = (
 
 
 def run_badges(summary: Summary) -> list[str]:
-    """Return `✓ VALID` and `◇ SIMULATED`: whether the values of a run may be used, and whether they are simulated."""
+    """Return the badges of a run, such as `✓ VALID` and `◇ SIMULATED`: its verdict, and whether it was simulated."""
     verdict = with_marker(summary.validity.title)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
 
 
 def result(result: str) -> tuple[str, str]:
-    """Return a check's result as screens print it (`✓ pass`, `✕ fail`, `– not evaluated`) and its style."""
+    """Return the text for the result of a check, and its style.
+
+    The texts are `✓ pass`, `✕ fail`, and `– not evaluated`.
+    """
     if result not in ("pass", "fail"):
         return f"– {result.replace('_', ' ')}", "soft"
     return with_marker(result), MARKS[result].colour
@@ -81,14 +89,18 @@ FAILED_TURNS = (
     "Failed turns count as infinite latencies in every percentile. Turns cut by the end of the run, and those that "
     "ended as starved, are excluded and counted separately."
 )
-"""The definition of failed turns on a page."""
+"""The explanation of failed turns on a page."""
 INFINITE = "∞"
 UNBOUNDED = "unbounded"
-"""The text of an interval if the samples bound neither end."""
+"""The text for an interval that is open on both sides."""
 
 
 def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
-    """Return `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, `up to +12 %`; infinite and None are no bound."""
+    """Return an interval as a text, such as `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, or `up to +12 %`.
+
+    An end that is infinite or None is open. `write` returns the text of an end; `between` is the text between both
+    ends.
+    """
     first, last = ("" if end is None or not math.isfinite(end) else write(end) for end in (low, high))
     if not first and not last:
         return UNBOUNDED
@@ -99,25 +111,32 @@ def interval(low: float | None, high: float | None, write: Callable[[float], str
 
 
 def observed(seconds: float) -> str:
-    """Return how long the service was observed. No verdict can show changes that are slower than this."""
+    """Return a text with the time for which the service was observed.
+
+    A verdict cannot detect changes that are slower.
+
+    """
     return f"observed for {format_duration(seconds)}" if seconds else ""
 
 
 def shortfall_text(there: int, noun: str, needs: int) -> str:
-    """Return why there is no value, such as `20 sessions; needs 40`."""
+    """Return the reason why a value is missing, such as `20 sessions; needs 40`."""
     return f"{plural(there, noun)}; needs {count(needs)}"
 
 
 def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
-    """Return the cell of a percentile, such as `986` over `969 – 1,010`, or the reason that there is none.
+    """Return the cell of a percentile: a value such as `986` above its interval `969 – 1,010`, or why there is none.
 
-    With a noun, the reason includes the number of failures.
+    `noun` is the unit of a value. If it is "", the reason does not include the number of failures.
     """
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
 def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn") -> Cell:
-    """Return the cell of a percentile of n turns; if too many failed, with the percentile of the successes alone."""
+    """Return the cell of a percentile of n turns.
+
+    If it is infinite, the cell also has the percentile of successful turns.
+    """
     if estimate.reported:
         return Cell(format_number(estimate.value), _interval(estimate))
     if not n:
@@ -136,14 +155,20 @@ def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "
 
 
 def open_end_sign(estimate: QuantileEstimate) -> str:
-    """Return the sign before a percentile: `≥ ` without an upper bound, `≤ ` without a lower one, otherwise ""."""
+    """Return the sign before a percentile: `≥ ` if its interval has no upper bound, `≤ ` if it has no lower bound.
+
+    Return "" if it has both.
+    """
     if estimate.status != "unbounded":
         return ""
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
 def failures(answer: MainResult) -> Cell:
-    """Return the share of planned turns that failed or did not start, over the counts: `52.9 %`, `45 of 85`."""
+    """Return a cell with the share of planned turns that failed or did not start, above the counts.
+
+    Example: `52.9 %` above `45 of 85`.
+    """
     return Cell(
         percent(answer.failed_or_not_started, answer.turns_planned),
         f"{count(answer.failed_or_not_started)} of {count(answer.turns_planned)}",
@@ -151,7 +176,10 @@ def failures(answer: MainResult) -> Cell:
 
 
 def completed_share(figures: MetricSummary) -> Cell:
-    """Return the share of planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
+    """Return a cell with the share of planned turns that have the metric, above the number of turns that lack it.
+
+    Example: `71.2 %` above `115 failed, …`.
+    """
     never = f", {count(figures.not_started)} not started" if figures.not_started else ""
     return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
@@ -161,7 +189,11 @@ def _interval(estimate: QuantileEstimate) -> str:
 
 
 def cause(summary: Summary) -> str:
-    """Return why a run is invalid; for uncertain timestamps, with their uncertainty."""
+    """Return the reason why a run is invalid.
+
+    If timestamps are too uncertain, the reason includes their uncertainty.
+
+    """
     if not summary.validity.failed:
         return "a check failed"
     first = summary.validity.failed[0]
@@ -170,19 +202,22 @@ def cause(summary: Summary) -> str:
 
 
 def check_value(check: Check, value: float | None) -> str:
-    """Return a value in a check's unit, such as `14.2 ms`."""
+    """Return a value with the unit of a check, such as `14.2 ms`."""
     return NONE if value is None else f"{format_number(value)}{NBSP}{check.unit}"
 
 
 def check_values(check: Check) -> str:
-    """Return the value and limit of a check, such as `send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk`."""
+    """Return the value, the limit, and the note of a check.
+
+    Example: `send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk`.
+    """
     named = f"{check.name} p99" if check.unit == "ms" else "turns"
     note = f"; {check.note}" if check.note else ""
     return f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
 
 
 def check_text(check: Check) -> str:
-    """Return a check in words, such as `ttfa may be off by 2.9 ms (p99; limit 3.8 ms)`."""
+    """Return the value and the limit of a check as a text, such as `ttfa may be off by 2.9 ms (p99; limit 3.8 ms)`."""
     text = CHECKS[check.name].value.format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
         text = text.replace("timestamps", check.note, 1)
@@ -193,9 +228,9 @@ def check_text(check: Check) -> str:
 
 
 def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
-    """Yield each check with its remedy as a sentence.
+    """Yield each check with its remedy as a sentence; "" if it has none.
 
-    If several checks have the same remedy, only the last one gets it.
+    If several checks have the same remedy, only the last of them gets it.
     """
     last = {check.remedy: check for check in checks}
     for check in checks:
@@ -203,14 +238,17 @@ def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
 
 
 def lasted(summary: Summary) -> str:
-    """Return the duration of a run, such as `20 min measured after 3 min of warm-up`."""
+    """Return the duration of a run as a text, such as `20 min measured after 3 min of warm-up`."""
     window = summary.window
     after = f" after {format_duration(window.warmup_s)} of warm-up" if window.warmup_s else ""
     return f"{format_duration(window.measured_s)} measured{after}"
 
 
 class ResultRows(NamedTuple):
-    """The rows of the first table for one metric between two instants: one for each target and stratum."""
+    """Rows of the first table of a report, for one metric. There is one row for each target and stratum.
+
+    `measured_from` and `end` are the names of the instants at which the metric starts and ends.
+    """
 
     metric: str
     measured_from: str
@@ -218,7 +256,10 @@ class ResultRows(NamedTuple):
     rows: Sequence[MainResult]
 
     def distinction(self, answer: MainResult) -> str:
-        """Return how a row differs from its target's other rows (`with function calls`); `uncertain in this run`."""
+        """Return how a row differs from other rows of its target, such as `with function calls`.
+
+        If its values are uncertain, the text includes `uncertain in this run`.
+        """
         which = answer.title.removeprefix(answer.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
@@ -227,14 +268,14 @@ class ResultRows(NamedTuple):
 
 
 def main_metrics(summary: Summary) -> set[str]:
-    """Return the metrics of the first table."""
+    """Return the names of the metrics in the first table."""
     return {answer.metric for group in tables(summary) for answer in group.rows}
 
 
 def tables(summary: Summary) -> list[ResultRows]:
-    """Return the rows of the first table, grouped by metric and measured_from.
+    """Return the rows of the first table, grouped by metric and by the instant from which it is measured.
 
-    The order is voice_to_voice, first deltas and transcripts, greetings.
+    The groups are in this order: voice_to_voice, first deltas and transcripts, greetings.
     """
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
@@ -256,17 +297,23 @@ def tables(summary: Summary) -> list[ResultRows]:
 
 
 def as_sentence(text: str) -> str:
-    """Return a text with a capital letter and a full stop; "" for ""."""
+    """Return the text with a capital letter and a full stop. Return "" for ""."""
     return f"{capitalize(text)}." if text else ""
 
 
 def metric_title(metric: str, stratum: Stratum) -> str:
-    """Return a metric with the instant from which it is measured, if turns differ in it: `ttfa from end of speech`."""
+    """Return the name of a metric, such as `ttfa from end of speech`.
+
+    The name has the instant from which the metric is measured, if turns differ in it.
+    """
     return f"{metric}{measured_from_text(metric, stratum)}"
 
 
 def measured_from_text(metric: str, stratum: Stratum) -> str:
-    """Return ` from end of speech`; "" for a metric with a fixed start."""
+    """Return the instant from which a metric is measured, such as ` from end of speech`.
+
+    Return "" if the metric always has the same start.
+    """
     return (
         f" {stratum.measured_from_text}"
         if CATALOGUE[metric].begin == "measured_from" and stratum.measured_from_text
@@ -275,44 +322,47 @@ def measured_from_text(metric: str, stratum: Stratum) -> str:
 
 
 def row_title(figures: MetricSummary) -> str:
-    """Return the title of a row: its metric, as in `metric_title`."""
+    """Return the title of a row: its metric, in the form that `metric_title` returns."""
     return metric_title(figures.metric, figures.stratum)
 
 
 def row_target(figures: MetricSummary) -> str:
-    """Return a row's target, with `uncertain in this run` if this applies.
+    """Return the target of a row. If its values are uncertain, the text includes `uncertain in this run`.
 
-    If `row_title` does not contain the stratum, the target does.
+    If the title of the row (`row_title`) does not contain the stratum, this text contains it.
     """
     name = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
     return f"{name} · uncertain in this run" if figures.uncertain_because else name
 
 
 def stalled_cell(stalled: int, replies: int) -> str:
-    """Return `3 of 40 replies stalled while playing (7.5 %)`."""
+    """Return the number of stalled replies as a text, such as `3 of 40 replies stalled while playing (7.5 %)`."""
     of = f"{count(stalled)} of {plural(replies, 'reply', 'replies')}"
     return f"{of} stalled while playing ({percent(stalled, replies)})"
 
 
 def rate_events(rate: TurnRate) -> str:
-    """Return `3 of 40` for a rate of turns, `12 of 400 words` for a rate of words."""
+    """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words."""
     words = f"{NBSP}words" if RATES[rate.rate].words_column else ""
     return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 
 def rate_cell(rate: TurnRate) -> Cell:
-    """Return `92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
+    """Return the cell of a rate: `92.5 %` above `79.6 to 98.4 %`, or `n/a` above `needs 10 turns`."""
     if not rate.published:
         return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
     return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, total=1)))
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
-"""The rates of every run, even if its scripts do not need them."""
+"""The rates that all runs have, even if the script does not need them. They are printed only if an event occurred."""
 
 
 def rate_lines(summary: Summary) -> list[str]:
-    """Return `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`, by target if there are several."""
+    """Return a line for each rate, such as `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`.
+
+    If there are several targets, a line begins with the target.
+    """
     lines = []
     for rate in summary.rates:
         if rate.rate in OF_EVERY_TURN and not rate.count:
@@ -324,7 +374,10 @@ def rate_lines(summary: Summary) -> list[str]:
 
 
 def medians(summary: Summary, names: Sequence[str]) -> list[str]:
-    """Return `barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms` for these metrics, by target if several."""
+    """Return a line with the median of each metric, such as `barge_in_yield p50 110 ms (104 – 120), max 180 ms`.
+
+    If there are several targets, there is a line for each.
+    """
     summaries = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
     has_titles = len({f.title for f in summaries}) > 1
     lines = []
@@ -337,7 +390,12 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
 
 
 def slope_lines(summary: Summary) -> list[str]:
-    """Return the published slopes over all input tokens: `latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15)`."""
+    """Return a line for each slope that may be printed.
+
+    Example: `latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15)`.
+
+    Only slopes over all input tokens are included, not those without cached tokens.
+    """
     slopes = [f for f in summary.slopes if f.metric == SLOPE_OF_ALL and f.at(0.5).has_interval]
     several = len({f.stratum for f in slopes}) > 1
     return [
@@ -348,7 +406,7 @@ def slope_lines(summary: Summary) -> list[str]:
 
 
 def detection(counts: TurnCounts) -> list[str]:
-    """Return the errors of the service's turn detection, with counts; empty without errors."""
+    """Return the errors of the service's turn detection, with their counts; [] if there are none."""
     faults = []
     if counts.turns_split:
         commits = "commit" if counts.splits == 1 else "commits"
@@ -361,7 +419,7 @@ def detection(counts: TurnCounts) -> list[str]:
 
 
 def slowest_step(summary: Summary, stratum: Stratum) -> str:
-    """Return `Slowest step by p50: order_status on direct (785 ms)`."""
+    """Return a sentence on the slowest step, such as `Slowest step by p50: order_status on direct (785 ms)`."""
     slowest = []
     for label in summary.targets:
         published = [f for f in steps_of(summary, stratum) if f.target == label and f.at(0.5).reported]
@@ -375,7 +433,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
 
 
 def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
-    """Return the steps of this stratum, by its main metric."""
+    """Return the summaries of the main metric of a stratum, one for each step and target."""
     main = summary.mains[stratum]
     return [f for f in summary.metrics if f.metric == main and f.step != ALL and f.stratum == stratum]
 
@@ -387,12 +445,15 @@ ROLES: dict[Role, str] = {
 
 
 def example_name(example: ExampleTurn) -> str:
-    """Return why a turn is shown, such as `median turn, longest stall`."""
+    """Return the reason why an example turn was chosen, such as `median turn, longest stall`."""
     return f"{ROLES[example.role]}{', longest stall' if example.longest_stall else ''}"
 
 
 def breakdown_title(row: Breakdown) -> str:
-    """Return `order_status, VAD turns`; `all steps, manual turns (incomplete)`; `typical (p50), VAD turns, …`."""
+    """Return the title of a breakdown.
+
+    Examples: `order_status, VAD turns`; `all steps, manual turns (incomplete)`; `typical (p50), VAD turns, …`.
+    """
     of = "all steps" if row.step == ALL else row.step
     if isinstance(row, PercentileBand):
         of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
@@ -401,7 +462,10 @@ def breakdown_title(row: Breakdown) -> str:
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
-    """Return `end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`."""
+    """Return a breakdown as one line: the mean of each segment, and the total.
+
+    Example: `end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`.
+    """
     parts = " · ".join(f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
     of = f" {turn_type_text(row.turn_type)}" if row.turn_type else ""

@@ -1,4 +1,4 @@
-"""Groups of turns in words: a table of their latencies for every form, and the differences that are certain."""
+"""The texts on groups of turns: a table of their latencies, and sentences on significant differences."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ from reports.wording.cells import interval
 
 
 class GroupWording(NamedTuple):
-    """The names of a key: above a column, above a figure, and on its axis; and the name of one of its groups."""
+    """The texts for a key by which turns are grouped.
+
+    - `head` is the title of a column.
+    - `title` is the title of a figure.
+    - `axis` is the title of its axis.
+    - `one` is the name of a group, with the placeholder {}.
+    """
 
     head: str
     title: str
     axis: str
     one: str = "{}"
     more: str = ""
-    """The name of several groups, if it differs from the name of one."""
+    """The name of a group with a number above 1, if it differs from `one`: "calls" instead of "call"."""
     where: str = "with"
-    """The preposition before a group: 412 ms on red."""
+    """The preposition before the name of a group, such as "on" in: 412 ms on red."""
 
     def of(self, group: Group) -> str:
         """Return the name of a group, such as `turn 3` or `11–20 calls in progress`."""
@@ -48,12 +54,12 @@ OTHERWISE: dict[str, GroupWording] = {
 
 
 def key_text(by: str) -> GroupWording:
-    """Return the names of a key; by default the key itself."""
+    """Return the texts for a key. If none are defined, they are the key itself."""
     return OTHERWISE.get(by, GroupWording(by, f"By {by}", by))
 
 
 def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
-    """Return a row for each group, in ms; all of them have one key and one metric."""
+    """Return a table with one row per group. Latencies are in ms. All groups must have the same key and metric."""
     opening = any(group.unopened is not None for latency in latencies for group in latency.groups)
     heads: list[Head] = [
         Column(key_text(latencies[0].by).head, left=True),
@@ -76,12 +82,12 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
 
 
 def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
-    """Return a share over its counts, such as `90 %` over `360 of 400, 320 not started`."""
+    """Return a cell with a share above its counts, such as `90 %` above `360 of 400, 320 not started`."""
     return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
 def not_started_text(group: Group) -> str:
-    """Return how many turns of a group did not start, as the end of a sentence; "" if all did."""
+    """Return the number of turns of a group that did not start, such as `, 320 not started`; "" if all started."""
     return f", {count(group.lost)} not started" if group.lost else ""
 
 
@@ -93,7 +99,7 @@ RATES = {
 
 
 def difference_text(difference: GroupDifference) -> str:
-    """Return a difference in words, such as `p95 of ttfa is 412 ms on red and 1,830 ms on blue`."""
+    """Return a difference of two groups as a text, such as `p95 of ttfa is 412 ms on red and 1,830 ms on blue`."""
     wording = key_text(difference.of.by)
     low, high = f"{wording.where} {wording.of(difference.low)}", f"{wording.where} {difference.high.bin.name}"
     if difference.what in ("p95", "p50"):
@@ -106,7 +112,10 @@ def difference_text(difference: GroupDifference) -> str:
 
 
 def description(group: Group) -> str:
-    """Return `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed`."""
+    """Return the values of a group as a text.
+
+    Example: `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed`.
+    """
     waits = []
     for estimate in group.quantiles:
         ends = interval(estimate.low, estimate.high, ms)
@@ -120,21 +129,24 @@ def description(group: Group) -> str:
 
 
 def latency_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
-    """Return the title of the latencies, and their table."""
+    """Return the blocks for the latencies of groups: a title, a table, and a note on turns without a group."""
     what = f"{cells.metric_title(latencies[0].metric, latencies[0].stratum)}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(text, "q gap")] if (text := ungrouped_text(latencies)) else []
     return [Paragraph(what, "q gap"), latency_table(latencies, targets), *unplaced]
 
 
 def compared_blocks(summary: Summary, by: str) -> list[Block]:
-    """Return the groups of a key if a value of the whole run would mix groups that differ; otherwise an empty list."""
+    """Return the blocks for the groups of a key; [] if the groups of this key are not compared."""
     pools = summary.latency_by(by)
     compared = any(latency.compared for latencies in pools for latency in latencies)
     return [block for latencies in pools for block in latency_blocks(latencies, summary.targets)] if compared else []
 
 
 def ungrouped_text(latencies: Sequence[GroupedLatency]) -> str:
-    """Return `40 turns did not start and are in none of these groups (40 of west): …`; "" if there are none."""
+    """Return a note on turns that are in no group; "" if there are none.
+
+    Example: `40 turns did not start and are in none of these groups (40 of west): …`.
+    """
     parts = [(latency.unplaced, latency.target) for latency in latencies if latency.unplaced]
     if not parts:
         return ""

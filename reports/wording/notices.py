@@ -1,4 +1,4 @@
-"""The notices before the values: missing data, unexpected conditions, and mixed groups."""
+"""The notices that a report prints before its values, for example on missing data or on groups that differ."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from reports.wording import cells
 from reports.wording.groups import difference_text, key_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
-"""The clock offset from which on a notice reports it; hosts with NTP differ by about a hundredth of it."""
+"""The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
 FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): examine the failures first."
 NAMED = 3
-"""The maximum number of metrics that are named; with more, only their number is given."""
+"""The maximum number of metrics that a notice names. If there are more, it has only their number."""
 DECIDED = ("regressed", "not_regressed")
 
 
 def notices(summary: Summary) -> list[str]:
-    """Return the notices to read before the values: on the run, on its targets, and on misleading pooled values."""
+    """Return all notices to read before the values of a report.
+
+    They are on the run, on uncertain metrics, on differences between targets, and on values that mix different groups
+    of turns.
+    """
     return [
         *run_notices(summary.run, summary.data_notes),
         *filter(None, [uncertain_line(summary.run, cells.main_metrics(summary))]),
@@ -41,7 +45,7 @@ def notices(summary: Summary) -> list[str]:
 
 
 def pooled_notices(summary: Summary) -> list[str]:
-    """Return a notice for each value of the whole run that combines groups that differ significantly."""
+    """Return the notices on values of the whole run that mix groups of turns. These groups differ significantly."""
     texts = []
     for _, several in groupby(
         summary.group_differences, key=lambda difference: (difference.of.by, difference.of.label)
@@ -59,7 +63,7 @@ def pooled_notices(summary: Summary) -> list[str]:
 
 
 def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
-    """Yield why targets may not be comparable: their failure rates differ, or turns were throttled."""
+    """Yield the reasons why targets may not be comparable: their failure rates differ, or one of them was throttled."""
     if len(targets) < 2:
         return
     rows = list(zip(targets, outcomes.targets, strict=True))
@@ -74,7 +78,10 @@ def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield the notices on a run, first those of its document. `uncertain_line` returns the notice on metrics."""
+    """Yield the notices on a run. Those that its document contains come first.
+
+    The notice on uncertain metrics is not included; `uncertain_line` returns it.
+    """
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     totals = run.metadata.get("totals") or {}
     started = totals.get("turns_started")
@@ -115,7 +122,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def _audio_only(run: RunFrames) -> Iterable[str]:
-    """Yield a notice if a service has no events for turns, and another on messages that were ignored."""
+    """Yield a notice if the protocol of a target has no events for turns, and a notice if messages were ignored."""
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets:
         whose = "" if len(targets) == len(run.metadata["targets"]) else f"{join_words([t['name'] for t in targets])}: "
@@ -129,7 +136,11 @@ def _audio_only(run: RunFrames) -> Iterable[str]:
 
 
 def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield a notice for each model (of replies or of transcription) that its service retires soon after the run."""
+    """Yield a notice for each model that its service retires soon after the run.
+
+    It may produce replies or transcripts.
+
+    """
     if run.simulated:
         return
     today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
@@ -142,9 +153,9 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
-    """Return a notice of the metrics whose timestamp uncertainty is too high, and of the worst; "" if there are none.
+    """Return a notice on the metrics whose timestamps are too uncertain, with the worst of them; "" if there are none.
 
-    `metrics`: the metrics that matter to the reader; None for all.
+    `metrics` are the metrics to consider; None for all.
     """
     early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}  # the headline reports these
     uncertain = [
@@ -169,7 +180,7 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
 
 
 def decision_notice(run: RunFrames) -> str:
-    """Return which interim analysis decided a run, from decision.json; "" if none did."""
+    """Return a notice with the interim analysis that ended the run, read from decision.json; "" if none did."""
     try:
         decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
         if not decision.get("stopped_by_analysis"):
@@ -184,7 +195,10 @@ def decision_notice(run: RunFrames) -> str:
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls are missing`."""
+    """Yield a notice for each missing worker.
+
+    Example: `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls are missing`.
+    """
     for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
         missing = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]

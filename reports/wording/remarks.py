@@ -1,4 +1,4 @@
-"""The sentences on targets, cost, limits, incidents, and the network, shared by all forms of the report."""
+"""Sentences on targets, cost, limits, incidents, and the network. All forms of the report use them."""
 
 from __future__ import annotations
 
@@ -48,18 +48,21 @@ PER_REPLY = (
     "At equal prices, costs of targets differ because their replies differ in length, not because of their regions."
 )
 NAMED = 6
-"""The maximum number of targets whose costs are listed separately."""
+"""The maximum number of targets. If there are more, only the total cost is listed."""
 LATE_SHARE = 0.01
-"""The minimum lateness of a simulator to show, as a share of a median; the same limit as for uncertain timestamps."""
+"""The minimum lateness of a simulator that is shown, as a share of the shortest median.
+
+It is the same as the limit for uncertain timestamps.
+"""
 HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"
 BASE64 = 4 / 3
-"""The bytes of base64 text for a byte of audio, before compression."""
+"""The number of bytes of base64 text for each byte of audio, before compression."""
 
 
 def baseline_text(summary: Summary) -> list[str]:
-    """Return the ratios of the other targets to the baseline, if the run is not invalid.
+    """Return a line for each target other than the baseline: the ratios of its quantiles to those of the baseline.
 
-    With more than two targets, return only the ratios of the first quantile.
+    If there are more than two targets, a line has only the first quantile. Return [] if the run is invalid.
     """
     differences = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
@@ -78,11 +81,11 @@ def baseline_text(summary: Summary) -> list[str]:
 
 
 def amounts(money: RunCost) -> list[str]:
-    """Return amounts, such as `2.31 USD for 400 turns`, `0.0058 USD per turn`, `no price for gpt-x`.
+    """Return the cost of a run as texts, such as `2.31 USD for 400 turns`, `0.0058 USD per turn`, `no price for gpt-x`.
 
-    After the first amount come the cost of responses that belong to no turn, and the cost of unplayed audio of
-    interrupted replies, if there are any. With several targets, each target comes first with its own rate: `sweden 0.87
-    USD (0.0109 per turn)`.
+    After the total there may be two parts of it: the cost of responses that belong to no turn, and the cost of unplayed
+    audio in interrupted replies. If there are several targets, the cost of each comes before the total: `sweden 0.87
+    USD (0.0109 per turn)`. There are then no rates per turn or minute for the total.
     """
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
@@ -109,7 +112,7 @@ def _priced(money: RunCost) -> list[TargetCost]:
 
 
 def unplayed_audio(waste: UnplayedAudio) -> list[str]:
-    """Return the unplayed audio of one target's interrupted replies: the cells below UNPLAYED_REPLIES."""
+    """Return the values of unplayed audio of one target. They are in the order of the titles UNPLAYED_REPLIES."""
     amount = dollars(waste.usd) if waste.replies_priced else NONE
     return [
         count(waste.replies),
@@ -124,7 +127,10 @@ BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
 
 
 def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
-    """Return the amounts with the estimate and the budget; empty if a run has neither prices nor a budget."""
+    """Return the cost of a run with its estimate and budget, as texts.
+
+    Return [] if the run has neither prices nor a budget.
+    """
     if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []
     without_usage = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
@@ -139,7 +145,7 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
 
 
 def unpriced(money: RunCost) -> str:
-    """Return `no price for gpt-x (12 turns)`."""
+    """Return a text on models without a price, such as `no price for gpt-x (12 turns)`."""
     turns = money.turns - money.turns_priced
     return f"no price for {join_words(list(money.models_without_price))}" + (
         f" ({plural(turns, 'turn')})" if turns else ""
@@ -151,7 +157,7 @@ def _between(ends: tuple[float, float]) -> str:
 
 
 def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
-    """Yield what the reader must know about the amounts, in sentences."""
+    """Yield the sentences that explain the cost."""
     if simulated:
         yield WOULD
     if money.estimate_usd is not None:
@@ -182,7 +188,10 @@ def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
 
 
 def limits_in_all(quota: RateLimitSeries) -> str:
-    """Return the throttling of all targets, such as `3 turns throttled, Retry-After received 4 times (…), …`."""
+    """Return a text on the rate limits of all targets together.
+
+    Example: `3 turns throttled, Retry-After received 4 times (…), …`.
+    """
     waits_s = sorted(wait for target in quota.targets for wait in target.waits_s)
     delay_s = sum(target.start_delay_s for target in quota.targets if target.start_delay_s > 0)
     turns, sessions, backed_off = (
@@ -203,19 +212,21 @@ def limits_in_all(quota: RateLimitSeries) -> str:
 
 
 def incident_kind(kind: str) -> str:
-    """Return the kind of an incident in words, such as `token refresh`."""
+    """Return the name of a type of incident, such as `token refresh`."""
     return kind.replace("_", " ")
 
 
 def incident_kinds(incidents: Incidents) -> str:
-    """Return the counts of each kind, such as `token refresh × 3 and clock step × 1`."""
+    """Return the number of incidents of each type, such as `token refresh × 3 and clock step × 1`."""
     return join_words([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(incidents.counts).most_common()])
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
-    """Return all incidents except a simulator's lateness below 1 % of the shortest median.
+    """Return the incidents of a run, but without those in which a simulator was only slightly late.
 
-    The text of a larger lateness gets its share of this median.
+    The limit is LATE_SHARE of the shortest median.
+
+    If the lateness is larger, its share of this median is added to the text of the incident.
     """
     medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).has_interval]
     shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
@@ -232,7 +243,7 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 
 
 def incident_lines(summary: Summary, max_lines: int) -> list[str]:
-    """Return the first incidents with time and worker; if there are more, also the number of each kind."""
+    """Return the first incidents with their time and worker. If there are more, also return the number of each type."""
     incidents = incidents_that_matter(summary)
     times = [clock(incident.at_s, long=summary.window.duration_s > 180) for incident in incidents.listed[:max_lines]]
     timed = zip(times, incidents.listed, strict=False)
@@ -241,7 +252,10 @@ def incident_lines(summary: Summary, max_lines: int) -> list[str]:
 
 
 def auth_wait(summary: Summary) -> str:
-    """Return `3 of 120 sessions waited for a token (longest 1.2 s).` for the measured phase."""
+    """Return a sentence on measured sessions that waited for a token; "" if none waited.
+
+    Example: `3 of 120 sessions waited for a token (longest 1.2 s).`
+    """
     waited = summary.sessions["auth_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
     waiting = int((waited > 0).sum())
     if not waiting:
@@ -251,14 +265,14 @@ def auth_wait(summary: Summary) -> str:
 
 
 def proxy_text(summary: Summary) -> tuple[str, ...]:
-    """Return the targets with round trips that end at a proxy."""
+    """Return the names of the targets that are behind a proxy. Their round trips are measured only to the proxy."""
     frame = summary.run.turns
     behind = frame.loc[(frame["rtt_scope"] == "proxy").to_numpy(), "target"].unique()
     return tuple(label for label in summary.targets if label in set(behind))
 
 
 def round_trips(summary: Summary) -> str:
-    """Return the far end of the measured round trips."""
+    """Return a sentence on where the measured round trips end."""
     behind = proxy_text(summary)
     where = f"to the nearest TLS terminator; on {join_words(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
     if not behind:
@@ -269,7 +283,7 @@ def round_trips(summary: Summary) -> str:
 
 
 def compression(summary: Summary) -> list[str]:
-    """Return the effect of compression on the audio, for targets with compression."""
+    """Return a sentence for each target with compression: the bytes on the wire for each byte of audio."""
     lines = []
     for facts in summary.target_facts:
         total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == facts.target}
@@ -285,7 +299,10 @@ def compression(summary: Summary) -> list[str]:
 
 
 def throughput(summary: Summary) -> list[str]:
-    """Return `audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB)` and the same for the wire."""
+    """Return two lines on the data rates of all targets, one for audio and one for the wire.
+
+    Example: `audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB)`.
+    """
     lines = []
     for kind in ("audio", "wire"):
         texts = []
@@ -300,10 +317,11 @@ def throughput(summary: Summary) -> list[str]:
 
 
 def machine(summary: Summary) -> str:
-    """Return which programs used the CPU during an invalid run; "" for other runs, and if it was not recorded.
+    """Return a text on the programs that used the CPU during an invalid run.
 
-    For example `On red: load 7.2 to 14.6 on 4 cores; other programs used 61 % of them, this run 12 %, the hypervisor
-    3 % (9 % in its worst seconds); in the worst seconds, all together used 99 %.`
+    Return "" if the run is not invalid, or if the use was not recorded. Example: `On red: load 7.2 to 14.6 on 4 cores;
+    other programs used 61 % of them, this run 12 %, the hypervisor 3 % (9 % in its worst seconds); in the worst
+    seconds, all together used 99 %.`
     """
     machines = summary.machines if summary.validity.status == "invalid" else ()
     usages = [(cpu.host, _had_cores(cpu, summary)) for cpu in machines]
@@ -311,7 +329,8 @@ def machine(summary: Summary) -> str:
 
 
 MIN_SHARE = 0.01
-"""The minimum share of CPU time in the worst seconds from which a user of the CPU is mentioned."""
+"""The minimum share of CPU time that the hypervisor took in its worst seconds. If it took less, these seconds are not
+mentioned."""
 
 
 def _had_cores(cpu: HostCpu, summary: Summary) -> str:
@@ -338,7 +357,10 @@ OWN_SLOTS = (
 
 
 def rate(per_s: float) -> str:
-    """Return `2/s`, `30/min`, or `4.5/h`: a rate in the largest unit in which it is about 1 or more."""
+    """Return a rate as a text, such as `2/s`, `30/min`, or `4.5/h`.
+
+    The first of these units is used in which it is at least about 1.
+    """
     for size, name in ((1.0, "s"), (60.0, "min")):
         if per_s * size >= 0.995:
             return f"{format_number(per_s * size)}/{name}"
@@ -346,7 +368,10 @@ def rate(per_s: float) -> str:
 
 
 def calls_counted(load: OfferedLoad) -> str:
-    """Return `39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed`."""
+    """Return the numbers of calls as a text.
+
+    Example: `39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed`.
+    """
     parts = [f"{plural(load.offered, 'call')} arrived", f"{count(load.started)} started"]
     if load.blocked:
         parts.append(f"{count(load.blocked)} blocked ({percent(load.blocked, load.offered)})")
@@ -356,7 +381,10 @@ def calls_counted(load: OfferedLoad) -> str:
 
 
 def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
-    """Return `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers pause for 12 s per call`."""
+    """Return the offered and the carried load of a target as a text.
+
+    Example: `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers pause for 12 s per call`.
+    """
     calls = f"{rate(load.per_s)} of {format_number(load.call_duration_s)}{NBSP}s each"
     offered = f"offered {format_number(load.offered_erlangs)}{NBSP}erlangs ({calls})"
     carried = f"carried {format_number(load.carried_erlangs)} on {plural(load.max_concurrent, 'slot')}"
@@ -366,12 +394,15 @@ def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
 
 
 def requested_load(frame: ArrivalSummary) -> str:
-    """Return the arrival pattern and rate, such as `poisson, 30/min`."""
+    """Return the requested arrival pattern and rate as a text, such as `poisson, 30/min`."""
     return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)}"
 
 
 def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
-    """Return the counts, the load, and the latency from arrival of each target, such as `service_time p50 198 ms`."""
+    """Return lines for each target: the numbers of calls, the load, and the latencies that are measured from arrival.
+
+    An example of the latter is `service_time p50 198 ms`.
+    """
     lines = []
     for load in frame.targets:
         texts = [calls_counted(load), offered_load(frame, load)]
@@ -384,14 +415,17 @@ def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
 
 
 def divided(run: RunFrames, frame: ArrivalSummary) -> str:
-    """Return the note that each process has its own slots; "" if no call was blocked, or there is one process."""
+    """Return a note that each process has its own slots; "" if no call was blocked, or if there is only one process."""
     workers = int(run.metadata.get("workers") or 1)
     blocked = any(load.blocked for load in frame.targets)
     return OWN_SLOTS.format(workers) if blocked and workers > 1 else ""
 
 
 def interleaved(interleaving: Interleaving) -> str:
-    """Return `Interleaved: 120 pairs; sessions of a pair started within 12 ms of each other`."""
+    """Return a sentence on the pairs of a run.
+
+    Example: `Interleaved: 120 pairs; sessions of a pair started within 12 ms of each other`.
+    """
     pair = "pair" if interleaving.targets == 2 else "group"
     pairs = (
         plural(interleaving.pairs, "pair")
@@ -410,7 +444,10 @@ def interleaved(interleaving: Interleaving) -> str:
 
 
 def drift_text(drifts: Sequence[PoolDrift]) -> str:
-    """Return the drift of all pools and its result, such as `…: direct −1 % (−4 to +2 %). No drift …`."""
+    """Return the drift of each pool, and whether drift is suspected, as a text; "" without pools.
+
+    Example: `…: direct −1 % (−4 to +2 %). No drift …`.
+    """
     if not drifts:
         return ""
     named = len(drifts) > 1
@@ -423,12 +460,15 @@ def drift_text(drifts: Sequence[PoolDrift]) -> str:
 
 
 def drift_suspected(drifts: Sequence[PoolDrift]) -> str:
-    """Return `suspected, later half of the turns compared with …: gateway +12 % (+7 to +18 %)`."""
+    """Return a text on the pools in which drift is suspected; "" if there are none.
+
+    Example: `suspected, later half of the turns compared with …: gateway +12 % (+7 to +18 %)`.
+    """
     parts = [f"{drift.label} {_drift(drift)}" for drift in drifts if drift.suspected]
     how = f"later half of the turns compared with the earlier half, {HOW_DRIFT}"
     return f"suspected, {how}: {', '.join(parts)}" if parts else ""
 
 
 def _drift(drift: PoolDrift) -> str:
-    """Return `+12 % (+7 to +18 %)`."""
+    """Return a drift with its interval, such as `+12 % (+7 to +18 %)`."""
     return f"{change(drift.ratio)} ({interval(drift.low or None, drift.high or None, change)})"

@@ -1,4 +1,4 @@
-"""The sentences at the top of a report: on load, latency, and failures, and the next step."""
+"""The sentences at the top of a report. They are on load, latency, failures, and the next step."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
 def main_answers(summary: Summary) -> Sequence[MainResult]:
-    """Return the results that summarize a run.
+    """Return the results that the first sentences of a report use.
 
-    They are those of voice_to_voice if any target has its median, otherwise those of the main metrics.
+    They are those of voice_to_voice if any target has its median. Otherwise they are those of the main metrics.
     """
     return (
         summary.voice_to_voice
@@ -36,7 +36,10 @@ def main_answers(summary: Summary) -> Sequence[MainResult]:
 
 
 def run_headline(summary: Summary) -> str:
-    """Return a sentence for each stratum that has a median. If none has one, return the reason."""
+    """Return the first sentences of a report: the latency of each stratum with a median.
+
+    If none has one, return the reason.
+    """
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
     if not summary.outcomes.started:
@@ -60,14 +63,18 @@ def run_headline(summary: Summary) -> str:
 
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
-    """Return the main results with a median, by stratum."""
+    """Return the results that have a median, in one list for each stratum."""
     answers = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).has_interval]
     strata = dict.fromkeys(answer.stratum for answer in answers)
     return [[answer for answer in answers if answer.stratum == stratum] for stratum in strata]
 
 
 def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> str:
-    """Return `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s`."""
+    """Return a sentence on the latency of one stratum.
+
+    `named` adds the names of the targets; `several` adds the stratum. Example: `Callers hear the reply 0.70 s after
+    they stop speaking (median voice_to_voice); p95 1.35 s`.
+    """
     metric, stratum = answers[0].metric, answers[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric != VOICE_TO_VOICE:
@@ -78,9 +85,9 @@ def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> s
 
 
 def _quantiles(answers: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return the texts of p50, and of p95 if all targets have it, in one unit.
+    """Return a text for p50, and a text for p95 if all targets have it. All values have the same unit.
 
-    With more than three targets, a text has only the lowest and the highest value.
+    If there are more than three targets, a text has only the lowest and the highest value.
     """
     ps = [p for p in (0.5, 0.95) if all(answer.at(p).has_interval for answer in answers)]
     displayed = {p: answers if len(answers) <= 3 else _ends(answers, p) for p in ps}
@@ -99,7 +106,7 @@ def _ends(answers: Sequence[MainResult], p: float) -> list[MainResult]:
 
 
 def _no_median(answers: Sequence[MainResult]) -> str:
-    """Return why there is no median, and which values there are."""
+    """Return a sentence with the reason why there is no median, and with the values that are known."""
     turns, failed = sum(a.n for a in answers), sum(a.failed for a in answers)
     if failed and failed == turns:
         return f"All turns failed: {count(failed)} of {count(turns)}."
@@ -116,7 +123,7 @@ def _no_median(answers: Sequence[MainResult]) -> str:
 
 
 def largest_part_of(summary: Summary) -> str:
-    """Return the largest part of the median voice_to_voice; "" if it is unknown."""
+    """Return a sentence on the largest part of the median voice_to_voice; "" if it is unknown."""
     medians = _with_medians(summary)
     if summary.validity.status == "invalid" or len(medians) != 1 or medians[0][0].metric != VOICE_TO_VOICE:
         return ""
@@ -124,7 +131,10 @@ def largest_part_of(summary: Summary) -> str:
 
 
 def run_essentials(summary: Summary) -> str:
-    """Return the run in one line: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`."""
+    """Return a run as one line.
+
+    Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`.
+    """
     spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [usd(summary.cost.usd)]
     if summary.validity.status == "invalid":
         texts = [f"do not use these results: {cells.cause(summary)}"]
@@ -138,7 +148,11 @@ def run_essentials(summary: Summary) -> str:
 
 
 def _counted(summary: Summary) -> list[str]:
-    """Return `412 turns, 3 failed` after targets without a success; without turns, `10 sessions connect_failed:401`."""
+    """Return the numbers of turns as texts, such as `412 turns, 3 failed`.
+
+    Targets without a successful turn come first. If no turn started, return the outcomes of sessions, such as `10
+    sessions connect_failed:401`.
+    """
     outcomes = summary.outcomes
     if within_warmup(summary.run.metadata):
         return ["nothing was measured"]
@@ -155,13 +169,13 @@ EARLY_REMEDIES = {
     True: "raise the script's reply_silence_ms, or set answer_min_ms to the minimum duration of an answer",
     False: "raise silence_duration_ms of the script's turn_detection",
 }
-"""The remedy for early replies, by whether replies are detected only in the audio."""
+"""The remedy for replies that are too early. The key is True if replies are detected only in the audio."""
 NAMED = 3
-"""The maximum number of targets named in a sentence."""
+"""The maximum number of targets that a sentence names."""
 
 
 def run_second(summary: Summary) -> str:
-    """Return the failures of a run, with counts."""
+    """Return the sentences after the headline: the numbers of failed, stalled, and excluded turns."""
     outcomes = summary.outcomes
     if not outcomes.started:
         return ""
@@ -186,7 +200,10 @@ def _outcomes_text(number: int) -> str:
 
 
 def remedy(summary: Summary) -> str:
-    """Return the remedy for the most frequent failure if most of the planned turns failed."""
+    """Return the remedy for the most frequent outcome.
+
+    Return "" unless most of the planned turns failed or did not start.
+    """
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
     mostly = 2 * outcomes.failed_or_not_started > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
@@ -195,9 +212,10 @@ def remedy(summary: Summary) -> str:
 
 @dataclass(frozen=True)
 class LongerRun:
-    """A longer run, which would give a value that has too few sessions in this run.
+    """A longer run. It would have enough sessions for a percentile for which this run has too few.
 
-    `command`: a command to paste into a shell; "" if it is unknown.
+    - `options` are the options that make the run longer.
+    - `command` is a command to paste into a shell; "" if it is unknown.
     """
 
     percentile: str
@@ -206,7 +224,7 @@ class LongerRun:
 
 
 def longer_runs(summary: Summary) -> list[LongerRun]:
-    """Return the runs needed for a median and for p95, if this one is too short; none if it is invalid."""
+    """Return the longer runs that a median and p95 would need. Return [] if this run is long enough or invalid."""
     if summary.validity.status == "invalid":
         return []
     with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
@@ -219,7 +237,10 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
 
 
 def next_step(summary: Summary) -> str:
-    """Return the next step in a sentence; "" for an invalid run, because its remedy is shown."""
+    """Return the next step for the user, as sentences.
+
+    Return "" for an invalid run, because its remedy is shown instead.
+    """
     if summary.validity.status == "invalid":
         return ""
     with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
@@ -237,9 +258,9 @@ def next_step(summary: Summary) -> str:
 
 
 def _required_sessions(summary: Summary, answer: MainResult, p: float) -> int:
-    """Return the number of sessions that a target needs for a percentile; 0 if it has enough.
+    """Return the number of sessions that a target needs for a percentile; 0 if the run has enough.
 
-    The number includes sessions without a turn that has the metric.
+    The number includes sessions that have no turn with the metric.
     """
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
@@ -252,13 +273,17 @@ def _required_sessions(summary: Summary, answer: MainResult, p: float) -> int:
 
 
 def _tested(summary: Summary) -> str:
-    """Return the texts of the thresholds with which the run was started."""
+    """Return the thresholds with which the run was started, as one text."""
     recorded = summary.run.metadata.get("thresholds") or {}
     return " ".join(str(text) for texts in recorded.values() for text in texts)
 
 
 def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
-    """Return a run of this many sessions, by `--sessions 45` or `--run-time 5m`; with stages, only the number."""
+    """Return a longer run with this number of sessions.
+
+    Its options are `--sessions 45`, or `--run-time 5m`, or both. If the run has stages, only the number of sessions is
+    returned.
+    """
     settings = summary.run.metadata.get("settings") or {}
     if settings.get("stages"):
         return LongerRun(percentile, f"{count(sessions)} sessions", "")
@@ -273,11 +298,12 @@ def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
 
 
 UNCONFIRMED, CONFIRM = 20, "--yes"
-"""The maximum number of sessions on a service without confirmation, and the option that confirms more."""
+"""UNCONFIRMED is the maximum number of sessions on a service that start without confirmation. CONFIRM is the option
+that confirms more."""
 
 
 def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str:
-    """Return the command of this run with other values of these options; "" if it is unknown."""
+    """Return the command of this run, but with these options changed; "" if the command is unknown."""
     command = summary.run.metadata.get("command")
     if not (isinstance(command, list) and command):
         return ""
@@ -291,7 +317,10 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
 
 
 def _failures(summary: Summary) -> list[str]:
-    """Return `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`."""
+    """Return a sentence on the turns that failed or did not start; [] if no turns were planned.
+
+    Example: `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`.
+    """
     outcomes = summary.outcomes
     unmet, planned, not_started = outcomes.failed_or_not_started, outcomes.planned, outcomes.not_started
     if not planned:
@@ -317,7 +346,10 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _mostly(endings: Sequence[OutcomeCount]) -> str:
-    """Return the most frequent outcome: `as closed:1006`; of several, `most often as closed:1006 (17)`."""
+    """Return the most frequent outcome, such as `most often as closed:1006 (17)`.
+
+    If it is the only outcome, return a text such as `as closed:1006`.
+    """
     commonest = max(endings, key=lambda ending: sum(ending.counts))
     return (
         f"most often as {commonest.outcome} ({count(sum(commonest.counts))})"
@@ -327,7 +359,7 @@ def _mostly(endings: Sequence[OutcomeCount]) -> str:
 
 
 def too_few_text(summary: Summary) -> list[str]:
-    """Return the targets without a successful turn; empty if the run has only one target."""
+    """Return the names of the targets without a successful turn. Return [] if the run has only one target."""
     rows = zip(summary.targets, summary.outcomes.targets, strict=True)
     failed_targets = [
         name
@@ -338,7 +370,10 @@ def too_few_text(summary: Summary) -> list[str]:
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Return a sentence and its remedy for each target with too many replies before the end of the question."""
+    """Return a text for each target in which too many replies started before the end of the question.
+
+    It has the remedy.
+    """
     early = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
     targets = summary.run.metadata.get("targets") or []
     audio_only = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
@@ -350,11 +385,14 @@ def early_replies(summary: Summary) -> list[str]:
 
 
 SCRIPTS = 5
-"""The maximum number of scripts that are named."""
+"""The maximum number of scripts that a sentence names."""
 
 
 def load_line(summary: Summary) -> str:
-    """Return `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`."""
+    """Return the load, the numbers of calls and turns, the duration, and the targets as one line.
+
+    Example: `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`.
+    """
     outcomes, frame = summary.outcomes, summary.turns.frame
     played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.started, 'turn')}"
     scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
@@ -366,7 +404,7 @@ def load_line(summary: Summary) -> str:
 
 
 def _offered(summary: Summary) -> str:
-    """Return the offered load, such as `8 users`, `poisson, 30/min`, `up to 20 users in stages`; "" if unknown."""
+    """Return the offered load, such as `8 users`, `poisson, 30/min`, or `up to 20 users in stages`; "" if unknown."""
     if summary.arrivals is not None:
         return remarks.requested_load(summary.arrivals)
     settings = summary.run.metadata.get("settings") or {}

@@ -1,4 +1,4 @@
-"""The parts of values that are settings of the run's scripts, and the facts on a target, in words."""
+"""Texts on settings: which parts of the measured values are settings of scripts, and the settings of targets."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from reports.summary.run_validity import PlaybackSetup, distinct_values
 from reports.wording.breakdown import AUDIBLE, SEGMENT_TEXTS, STOPPED
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
-"""The metrics of VAD turns that are measured from the end of speech, and so contain its packetisation."""
+"""The metrics of VAD turns that are measured from the end of speech. So they include the delay of its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
     **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
     **{"turn_detection": "turn detection", "variant_settings": "own settings"},
 }
-"""The facts on a target: the fields of `TargetFacts`, and their names."""
+"""The fields of `TargetFacts` with settings of a target, and the printed name of each."""
 
 
 def player(setup: PlaybackSetup) -> str:
-    """Return `jitter buffer of 60 ms included`."""
+    """Return a text on the simulated player, such as `jitter buffer of 60 ms included`."""
     if not setup.jitter_buffers_ms:
         return "jitter buffer not recorded"
     return f"{_buffers(setup.jitter_buffers_ms)} included"
 
 
 def packetisation(setup: PlaybackSetup) -> str:
-    """Return why larger chunks increase the latency of VAD turns; "" without VAD turns."""
+    """Return an explanation of why larger chunks increase the latency of VAD turns; "" without VAD turns."""
     if not setup.vad_chunks_ms:
         return ""
     return (
@@ -36,7 +36,7 @@ def packetisation(setup: PlaybackSetup) -> str:
 
 
 def packetisation_note(setup: PlaybackSetup) -> Inline:
-    """Return the text of `packetisation` as a short note; "" without VAD turns."""
+    """Return a short form of the explanation that `packetisation` returns; "" without VAD turns."""
     return (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
 
 
@@ -45,7 +45,7 @@ def _chunk(setup: PlaybackSetup) -> str:
 
 
 def contained(setup: PlaybackSetup) -> str:
-    """Return which parts of the segments of voice_to_voice are settings, in sentences."""
+    """Return sentences on the segments of voice_to_voice that contain settings, such as silence_duration_ms."""
     waited_for: list[str] = []
     # The time that the service waits before it takes a turn as ended.
     server_vads = [detection for detection in setup.detections if detection.get("type") == "server_vad"]

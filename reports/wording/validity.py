@@ -1,4 +1,4 @@
-"""The end of a run in words: whether and why its values may not be used, their accuracy, and the outcomes."""
+"""Texts on the validity of a run, on the accuracy of its timestamps, and on the outcomes of its turns and sessions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ RUN = "the run"
 
 @dataclass(frozen=True)
 class InvalidReason:
-    """A reason why values of `folder` may not be used: its code, a clause, and a remedy.
+    """A reason why values may not be used.
 
-    `folder` is None if the reason is about several runs.
+    - `code` is the code of the reason.
+    - `text` is the reason as a clause.
+    - `remedy` is the remedy; "" if none is known.
+    - `folder` is the folder of the run. It is None if the reason is about several runs.
     """
 
     code: str
@@ -37,7 +40,7 @@ class InvalidReason:
 
     @property
     def line(self) -> str:
-        """The reason with its remedy: the run is INVALID: audio was sent late (…). Lower the load."""
+        """The reason with its remedy, such as `the run is INVALID: audio was sent late (…). Lower the load.`."""
         return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
 
 
@@ -50,7 +53,10 @@ class ValidityEntry(JsonEntry, frozen=True):
 
 
 def validity_entry(status: ValidityStatus, causes: Sequence[InvalidReason]) -> ValidityEntry:
-    """Return the entry of a document. `status`: that of the run; with reasons, a valid run becomes invalid here."""
+    """Return the validity for a document. `status` is that of the run.
+
+    If there are `causes` and the run is valid, the entry is invalid.
+    """
     if causes and status == "valid":
         status = "invalid"
     reasons = list(dict.fromkeys(cause.code for cause in causes))
@@ -60,7 +66,10 @@ def validity_entry(status: ValidityStatus, causes: Sequence[InvalidReason]) -> V
 def of_run(
     verdict: RunValidity, document: Mapping[str, Any], folder: Path, whose: str = RUN
 ) -> tuple[InvalidReason, ...]:
-    """Return why a run's values may not be used: a reason for each failed check. `whose`: the run's name."""
+    """Return the reasons why the values of a run may not be used: one for each failed check. Return () if it is valid.
+
+    `whose` is the name of the run in the texts.
+    """
     if verdict.status == "valid":
         return ()
     if verdict.status == "no_verdict":
@@ -79,12 +88,12 @@ def of_run(
 
 
 def run_status(verdict: str, *, usable: bool) -> str:
-    """Return the verdict of a run, or INVALID COMPARISON if the run is VALID but not usable."""
+    """Return the verdict on a run. If the run is VALID, but not usable in a comparison, return INVALID COMPARISON."""
     return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
 
 def do_not_use(causes: Sequence[InvalidReason]) -> str:
-    """Return `Do not use these results: …`, with every reason once."""
+    """Return a sentence that begins with `Do not use these results`. It has each reason once."""
     return f"{LEAD}: {'; '.join(texts(causes))}."
 
 
@@ -93,23 +102,26 @@ def texts(causes: Iterable[InvalidReason]) -> list[str]:
 
 
 def remedies(causes: Iterable[InvalidReason]) -> str:
-    """Return the remedies as sentences; "" if none is known."""
+    """Return all remedies as sentences, each one once; "" if none is known."""
     known = dict.fromkeys(cause.remedy.rstrip(". ") for cause in causes if cause.remedy)
     return " ".join(map(as_sentence, known))
 
 
 def run_title(labels: Sequence[str], *, only: bool) -> str:
-    """Return the name of a run: `the run`; `the run of new` if there are others."""
+    """Return the name of a run in a sentence: `the run` if it is the only one, otherwise such as `the run of new`."""
     return RUN if only else f"{RUN} of {join_words(list(labels))}"
 
 
 def over_the_limit(share: float) -> str:
-    """Return `3.1 % of turns or sessions were throttled (limit 1 %)`."""
+    """Return a text on the throttled share, such as `3.1 % of turns or sessions were throttled (limit 1 %)`."""
     return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
 
 
 def verdict_count(verdict: RunValidity) -> str:
-    """Return `3 of 3 checks passed` or `1 of 1 check failed`; for no verdict, the reason."""
+    """Return the number of checks that passed or failed, such as `3 of 3 checks passed` or `1 of 1 check failed`.
+
+    If there is no verdict, return the reason.
+    """
     judged = [check for check in verdict.checks if check.result != "not_evaluated"]
     if verdict.status == "no_verdict" or not judged:
         return verdict_reason(verdict)
@@ -119,7 +131,10 @@ def verdict_count(verdict: RunValidity) -> str:
 
 
 def verdict_reason(verdict: RunValidity) -> str:
-    """Return `every check that applies passed`, `audio was sent late`, or `the run has not ended`."""
+    """Return the reason for a verdict.
+
+    Examples: `every check that applies passed`, `audio was sent late`, `the run has not ended`.
+    """
     if verdict.not_judged is not None:
         return no_verdict_reason(verdict.not_judged)
     if verdict.status == "valid":
@@ -128,7 +143,10 @@ def verdict_reason(verdict: RunValidity) -> str:
 
 
 def no_verdict_reason(no_verdict: NoVerdict) -> str:
-    """Return `the run has not ended`, or `the warm-up of 30 s contains all 12 turns: …` with the remedy."""
+    """Return the reason why a run has no verdict, such as `the run has not ended`.
+
+    If the reason is a long warm-up, the text includes the remedy: `the warm-up of 30 s contains all 12 turns: …`.
+    """
     if no_verdict.kind == "unknown":
         return no_verdict.note
     if no_verdict.kind == "warm-up":
@@ -145,19 +163,25 @@ def no_verdict_reason(no_verdict: NoVerdict) -> str:
 
 NOT_CALIBRATED = "not calibrated: run `rtbench calibrate` to measure the accuracy of this machine"
 ABOVE_MEAN = 1.1
-"""The factor by which the events in the busiest seconds of a run may exceed the mean of the calibration."""
+"""The factor by which the event rate in the busiest seconds may exceed that of the calibration, which is a mean."""
 
 
 def accuracy_notes(summary: Summary) -> list[str]:
-    """Return the accuracy of the machine's values in sentences; the name of a host keeps its letter case."""
+    """Return sentences on the accuracy of each machine.
+
+    If there are several hosts, a sentence begins with the host's name.
+
+    The name keeps its letter case.
+    """
     several = len(hosts_of(summary.run.metadata)) > 1
     return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
 
 
 def trust(run: RunFrames) -> list[str]:
-    """Return the cited calibration of each host, and the load that exceeded it.
+    """Return the calibration that a run used, and the load that exceeded it.
 
-    Return an empty list for a run that was made before calibrations existed.
+    If there are several hosts, return only the load of each host that exceeded its calibration. Return [] for a run
+    that was made before calibrations existed.
     """
     hosts = hosts_of(run.metadata)
     if len(hosts) > 1:  # another table has the calibrations of the hosts
@@ -174,7 +198,7 @@ def trust(run: RunFrames) -> list[str]:
 
 
 def cited_line(cited: dict[str, Any]) -> str:
-    """Return the cited calibration, such as `calibrated on 2026-11-20, with another kernel: error p99 ≤ …`."""
+    """Return a text on a calibration, such as `calibrated on 2026-11-20, with another kernel: error p99 ≤ …`."""
     stale = f", {join_words(cited['stale'])}" if cited["stale"] else ""
     sessions = f"{'at least ' if cited.get('ended') else ''}{count(cited['sessions'])} {cited['kind']} sessions"
     return (
@@ -184,7 +208,10 @@ def cited_line(cited: dict[str, Any]) -> str:
 
 
 def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
-    """Return the load of one process that exceeded the calibration, and what ended the calibration."""
+    """Return a text on the load of one process that exceeded its calibration, and on what ended the calibration.
+
+    Return [] if the load did not exceed it.
+    """
     sessions, events_per_s = busiest(seconds)
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
     more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
@@ -271,18 +298,21 @@ def meaning(outcome: str) -> str:
 
 
 def ending_text(ending: OutcomeCount) -> str:
-    """Return the meaning of an outcome, with the most frequent message of the service."""
+    """Return the meaning of an outcome. If it has a message, it follows in quotation marks."""
     own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
     text = own or meaning(ending.outcome)
     return f"{text}: “{ending.message}”" if ending.message else text
 
 
 def endings_text(sessions: Mapping[str, int]) -> str:
-    """Return `3 sessions ended as connect_failed:401`; with several outcomes, the count of each."""
+    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`.
+
+    If there are several outcomes, the text has the count of each.
+    """
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"
 
 
 def remedy_line(remedy: Remedy) -> str:
-    """Return `closed:1011, closed:1006: the connection was cut: …`."""
+    """Return a remedy with its outcomes, such as `closed:1011, closed:1006: the connection was cut: …`."""
     return f"{', '.join(remedy.outcomes)}: {remedy.text}"

@@ -1,7 +1,8 @@
-"""Values, differences, and margins in words, and the reasons why they are inconclusive. Pure.
+"""Texts for values, differences, and margins, and for the reasons why results are inconclusive. Pure.
 
-compare, check, and the interim analyses share these texts. A difference is relative to the baseline (0.65 is +65 %);
-for rates it is in shares (0.01 is one percentage point), for slopes in the unit of the slope. None is an unbounded end.
+The commands compare and check and the interim analyses share these texts. A difference is relative to the baseline:
+0.65 is +65 %. For rates it is a difference of shares: 0.01 is one percentage point. For slopes it is in the unit of the
+slope. If a bound is None, the interval is open on this side.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal_reas
 from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
 NOT_SHOWN = "n/a"
-"""A value that is not shown."""
+"""The text for a value that may not be shown."""
 NEAR = 0.05
-"""The distance of a ratio from 1 above which an equivalent result is shown with its margin."""
+"""The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its margin is shown."""
 
 
 def metric_text(spec: MetricSpec) -> str:
@@ -36,7 +37,11 @@ def metric_text(spec: MetricSpec) -> str:
 
 
 def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
-    """Return a difference of the statistics as a share or in points; −1 if the candidate is 0."""
+    """Return a difference in the form in which texts show it: as a share of the baseline, or in points.
+
+    `d` is the log of a ratio if `scale` is "ratio". If `candidate` is 0, the share is −1. Return None if `d` is not
+    finite.
+    """
     if d == -math.inf and candidate == 0 and scale == "ratio":
         return -1.0
     if not math.isfinite(d):
@@ -45,18 +50,18 @@ def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | Non
 
 
 RUN_TO_RUN = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
-"""The assumed run-to-run variation of an unchanged service."""
+"""The run-to-run variation that is assumed for an unchanged service, as a text."""
 
 
 def share(value: float) -> str:
-    """Return a rate in percent without its unit, such as 0.55, 1.10, or 12.3."""
+    """Return a rate in percent without the unit, such as 0.55, 1.10, or 12.3."""
     if math.isnan(value):
         return NONE
     return "0" if not value else f"{100 * value:.{2 if value < 0.0995 else 1}f}"
 
 
 def points(value: float | None) -> str:
-    """Return a difference of rates in percentage points without its unit, such as +0.05, −1.15, or 0."""
+    """Return a difference of rates in percentage points without the unit, such as +0.05, −1.15, or 0."""
     if value is None or not math.isfinite(value):
         return UNBOUNDED
     text = f"{100 * value:+.{2 if abs(value) < 0.0995 else 1}f}"
@@ -73,7 +78,11 @@ def signed(value: float | None, scale: Scale) -> str:
 
 
 def difference(result: Difference | None) -> str:
-    """Return `+65 %` or `−0.55 points`; ∞ if the candidate's value is among failed turns; n/a if there is none."""
+    """Return the difference of candidate and baseline, such as `+65 %` or `−0.55 points`.
+
+    The text is `∞` if only the candidate's value lies among failed turns, `was ∞` if only the baseline's does, and
+    `n/a` if there is no difference.
+    """
     if result is None or math.isnan(result.d):
         return NOT_SHOWN
     value = as_share(result.d, result.scale, result.candidate)
@@ -83,21 +92,26 @@ def difference(result: Difference | None) -> str:
 
 
 def difference_interval(low: float | None, high: float | None, scale: Scale) -> str:
-    """Return `+47 to +87 %`; of points `−1.15 to +0.05` without the unit; `unbounded`, or `up to +12 %`."""
+    """Return an interval, such as `+47 to +87 %`, `up to +12 %`, or `unbounded`.
+
+    Points have no unit: `−1.15 to +0.05`.
+
+    """
     return interval(low, high, points if scale == "points" else partial(signed, scale=scale))
 
 
 def interval_of(result: Difference | None) -> str:
-    """Return the interval of a difference; "" if there is none."""
+    """Return the interval of a difference as a text; "" if there is no difference."""
     if result is None or math.isnan(result.d):
         return ""
     return difference_interval(as_share(result.low, result.scale), as_share(result.high, result.scale), result.scale)
 
 
 def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
-    """Return a margin, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`. `sign`: with the sign of a threshold.
+    """Return a margin as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`.
 
-    If more is better, the margin limits a decrease: 10 % is a ratio of 1/0.9.
+    `sign` adds the sign that a threshold has. If more is better, the margin limits a decrease: 10 % is a ratio of
+    1/0.9.
     """
     known = CATALOGUE.get(metric)
     if known is None:
@@ -111,18 +125,22 @@ def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
 
 
 def direction_text(known: str, metric: str) -> str:
-    """Return the direction of a whole interval: slower or faster for a latency, worse or better for other metrics."""
+    """Return the direction of a difference. For a latency, "worse" becomes "slower", and "better" becomes "faster"."""
     return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(metric) else known
 
 
 def is_latency(metric: str) -> bool:
-    """Return whether a metric is a time and less is better."""
+    """Return whether the metric is a time of which less is better."""
     entry = CATALOGUE.get(metric)
     return entry is not None and (entry.unit, entry.better) == ("ms", "lower")
 
 
 def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
-    """Return ` (slower, within 20 %)` for a pass on the worse side; ` (within 40 %)` for an equivalent far from 1."""
+    """Return a text with the margin for a verdict that needs it; otherwise "".
+
+    It is ` (slower, within 20 %)` if a metric passes although it is worse, and ` (within 40 %)` if an equivalent ratio
+    is far from 1. `word` is the verdict, and `known` is the direction of the whole interval.
+    """
     if word in ("equivalent", "not_regressed") and known in ("slower", "worse"):
         return f" ({known}, within {accepted})"
     if word != "equivalent" or scale != "ratio" or value is None or abs(value) <= NEAR:
@@ -138,12 +156,18 @@ NOUNS = {
 
 
 def verdict_text(reason: InconclusiveReason | None) -> str:
-    """Return `too few turns to decide: p95 needs 400 per target, 96 on new`; "" if the interval shows the reason."""
+    """Return the reason for an inconclusive result as a text; "" if the interval shows the reason.
+
+    Example: `too few turns to decide: p95 needs 400 per target, 96 on new`.
+    """
     return ": ".join(filter(None, parts(reason)))
 
 
 def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
-    """Return the reason and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
+    """Return the reason for an inconclusive result as two texts: the reason, and its numbers.
+
+    Example: `too few turns to decide` and `p95 needs 400 per target, 96 measured`.
+    """
     if reason is None:
         return "", ""
     if reason.text:
@@ -192,7 +216,10 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
 
 
 def _shortfall(reason: InconclusiveReason) -> str:
-    """Return `96 on new` or `96 on old and 120 on new`; `96 measured` if equal, or unknown by target."""
+    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`.
+
+    Return `96 measured` if all targets have the same number, or if the targets are unknown.
+    """
     if not reason.targets or len(set(reason.there)) == 1:
         return f"{min(reason.there):,} measured"
     both = zip(reason.there, reason.targets, strict=True)

@@ -45,7 +45,7 @@ JITTER_MS = 50
 
 
 MEMORY_KB = 64 * 1024
-"""The limit of memory growth of the process, in KB. The calls of all tests together need less."""
+"""The maximum growth of the process's memory in KB. The calls of all tests together need less."""
 
 
 def recording(name: str, ms: int) -> Pcm:
@@ -73,7 +73,7 @@ class Agent:
         self._heard, self._awaited, self._loud = 0, 0, False
         self.echoes = False
         self.marks = list[tuple[int, str]]()
-        """The marks that the caller sent back, each with its instant."""
+        """Each mark that the caller sent back, with the instant when the agent received it."""
         self.sent_bytes = 0
 
     def begin(self, at_ns: int) -> None:
@@ -138,7 +138,7 @@ def is_loud(message: bytes, fields: dict[str, Any]) -> bool | None:
 
 
 class Call(NamedTuple):
-    """A call that has ended. `began_ns`: the instant when it began."""
+    """A call that has ended. `began_ns` is the instant when the call began."""
 
     session: SessionObservation
     turns: list[TurnObservation]

@@ -1,8 +1,8 @@
-"""Misbehaviours of agents in three dialects, and the expected outcome of each.
+"""Misbehaving agents in three dialects, and the expected outcomes of a call with each agent.
 
-An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a `CloseInfo`. Its caller
-waits for the greeting, asks something, and interrupts the answer after 0.2 s; in some cases the caller only waits for
-the greeting. Attacks below the level of messages are the same for all services: see `tests.system.attack.evil_server`.
+An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a `CloseInfo`. The caller
+waits for the greeting, asks something, and interrupts the answer after 0.2 s. In some cases the caller only waits for
+the greeting. Attacks below the level of messages do not depend on the dialect: see `tests.system.attack.evil_server`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FRAME_MS = 20
 
 
 class Cue(Enum):
-    """An action of an agent that is neither a message nor a wait for some time."""
+    """An action of an agent other than to send a message, to wait for a fixed time, or to close the connection."""
 
     AFTER_UTTERANCE = auto()
     """Wait until the caller has finished an utterance."""
@@ -49,13 +49,13 @@ class AgentVoice:
         return self.payload(self.format.encode(samples))
 
     def payload(self, data: bytes) -> bytes:
-        """Return a message with these bytes as audio."""
+        """Return a message that contains `data` as its audio."""
         if self.dialect == "pcm":
             return BinaryMessage(data)
         return self.text(base64.b64encode(data).decode())
 
     def text(self, payload: Any) -> bytes:
-        """Return a message with `payload` in the field for base64 audio."""
+        """Return a message whose field for base64 audio contains `payload`."""
         if self.dialect == "twilio":
             return dumped({"event": "media", "streamSid": "MZ", "media": {"payload": payload}})
         return dumped({"kind": "AudioData", "audioData": {"data": payload}})
@@ -69,13 +69,16 @@ class AgentVoice:
         return dumped({"event": "mark", "streamSid": "MZ", "mark": {"name": name}})
 
     def speech(self, ms: float, level: int = 8_000) -> Samples:
-        """Return syllables of 400 Hz, each 140 ms loud and 60 ms silent. A constant level would be taken for a hum."""
+        """Return syllables of 400 Hz, each 140 ms loud and 60 ms silent.
+
+        A tone of constant level would be classified as a hum.
+        """
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
         return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 400 * places / self.format.rate_hz)).astype(np.int16)
 
     def spoken(self, samples: Samples, *, pace: float = 1.0) -> Actions:
-        """Yield the samples in frames, at `pace` times real time."""
+        """Yield the samples in frames. `pace` is the speed as a multiple of real time."""
         size = self.format.rate_hz * FRAME_MS // 1_000
         for begin in range(0, len(samples) - size + 1, size):
             yield self.audio(samples[begin : begin + size])
@@ -100,13 +103,14 @@ def dumped(message: Any) -> bytes:
 
 
 FOR_EVER_MS = 4_000
-"""A duration that exceeds each limit of the caller, except `done`, which is 1.5 times as long."""
+"""A duration longer than every time limit of the caller except `done`, which is 1.5 times this duration."""
 
 
 class HostileAgent(NamedTuple):
-    """The behaviour of an agent, its dialect, and the outcomes of its caller's turns, in order.
+    """A misbehaving agent.
 
-    `turns`: the number of turns that are run; the script has three.
+    `act` is its behaviour. `outcomes` contains the outcomes of the caller's turns, in the order of the turns. `turns`
+    is the number of turns that are run; the script has three.
     """
 
     act: Callable[[AgentVoice], Actions]
@@ -120,7 +124,7 @@ Act = Callable[[AgentVoice], Actions]
 
 
 def amid(message: bytes) -> Act:
-    """Return an agent that greets correctly, except for one message in the middle of the greeting."""
+    """Return an agent that greets correctly, but sends `message` in the middle of the greeting."""
 
     def act(voice: AgentVoice) -> Actions:
         yield from voice.says(200)
@@ -214,7 +218,7 @@ for name, (voice, message, outcome) in AMID.items():
 
 
 def sequence(*parts: Action | Callable[[AgentVoice], Iterable[Action]]) -> Act:
-    """Return an agent that executes the parts in order."""
+    """Return an agent that executes these actions one after another. A callable part returns several actions."""
 
     def act(voice: AgentVoice) -> Actions:
         for part in parts:
@@ -256,13 +260,13 @@ def repeated(*actions: Action) -> Act:
 
 
 def edited(old: bytes, new: bytes) -> Act:
-    """Return an agent that speaks for one second; in each of its messages `old` is replaced by `new`."""
+    """Return an agent that speaks for one second. In each message that the agent sends, `old` is replaced by `new`."""
     return sequence(lambda voice: (
         action.replace(old, new) if isinstance(action, bytes) else action for action in voice.says(1_000)))  # fmt: skip
 
 
 def followed(by: Callable[[AgentVoice, int], Action]) -> Act:
-    """Return an agent that greets and, after each action, adds `by(voice, number)`."""
+    """Return an agent that greets. After each action of the greeting, the agent also does `by(voice, number)`."""
     return sequence(lambda voice: (
         one for number, action in enumerate(voice.says()) for one in (action, by(voice, number))))  # fmt: skip
 
@@ -364,9 +368,10 @@ AGENTS["echoes from the beginning"] = HostileAgent(sequence(ECHO), "pcm", "timeo
 
 
 def hangs_up(code: int, *, after: int, heard: int = 0) -> Act:
-    """Return an agent that closes with this code `after` ms into its speech.
+    """Return an agent that closes the connection with this code after it has spoken for `after` ms.
 
-    The speech is the greeting, or the reply to the caller's utterance number `heard`.
+    If `heard` is 0, the agent closes during its greeting. Otherwise it closes during its reply to the caller's
+    utterance number `heard`.
     """
 
     def act(voice: AgentVoice) -> Actions:

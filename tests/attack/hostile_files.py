@@ -1,4 +1,4 @@
-"""Readers of input files, and a check that they refuse a bad file with an error of one line."""
+"""The readers of input files, and a check that each reader refuses a bad file with an error of one line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ LOG = (Path(__file__).parent / "session.jsonl").read_bytes()
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of one type of file. `of`: the content of a complete, valid file of this type."""
+    """A reader of one type of file. `of` is the content of a complete, valid file of this type."""
 
     name: str
     of: bytes
@@ -96,11 +96,14 @@ READERS = {
 
 
 LONGEST = 1_500
-"""The maximum length of an error, in characters: the problem, its place, the remedy, and shortened quotes."""
+"""The maximum length of an error in characters.
+
+An error names the problem, its place and the remedy, with short quotes.
+"""
 
 
 def check(read: Callable[[], object]) -> None:
-    """Assert that `read` succeeds, or raises an RtbenchError of one printable line."""
+    """Assert that `read` either succeeds or raises an RtbenchError whose message is one printable line."""
     try:
         read()
     except RtbenchError as error:

@@ -1,4 +1,4 @@
-"""Calls with all agents of the table, in memory: each turn has one outcome, and no value is invented.
+"""Calls with every agent of the table, in memory. Each turn has one outcome, and no metric is invented.
 
 The clock is virtual. The observations of each call are compared with what the agent sent, and with a replay of the
 event log.
@@ -56,12 +56,15 @@ HEARD_ALONE = {
     *("voice_to_voice", "dead_air", "stall_duration", "overlap", "unplayed_audio"),
     *("barge_in_yield", "barge_in_last_audio", "barge_in_detection", "barge_in_late_audio"),
 }
-"""The metrics of a call whose service reports no events. The service only detects the caller's speech."""
+"""All metrics that a call can have if its service reports no events except that it detected the caller's speech."""
 ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
 def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservation) -> None:
-    """Assert that the turn has no value that was neither reported nor received, and that its instants are in order."""
+    """Assert that the turn has no metric or text that no message supports.
+
+    The turn's instants must be in order.
+    """
     instants, metrics = turn.instants, turn.metrics_ns()
     assert set(metrics) <= HEARD_ALONE
     assert (turn.usage, turn.reply_text, turn.input_text, turn.response_id) == (None, "", "", "")
@@ -83,8 +86,9 @@ def since_ms(call: Call, at_ns: int) -> float:
 
 
 def test_a_mark_returns_once_the_audio_before_it_was_played_or_dropped(tmp_path: Path) -> None:
-    """An agent may send a minute of audio in advance. If marks returned immediately, all of that audio would count as
-    played.
+    """An agent may send a minute of audio in advance.
+
+    If marks returned immediately, all of that audio would count as played.
     """
 
     def actions() -> Actions:
@@ -128,9 +132,10 @@ def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path
 
 
 def test_a_greeting_is_decoded_in_the_output_format_of_the_session(tmp_path: Path) -> None:
-    """In a wrong format, the greeting's playback would last until the first answer, and the greeting would count as
-    part of
-    that answer.
+    """The session outputs 48 kHz.
+
+    If the greeting were decoded in a wrong format, its playback would last until the first answer. The greeting would
+    then count as part of that answer.
     """
     voice = AgentVoice("pcm", PCM16_48K)
 

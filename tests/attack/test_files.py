@@ -1,4 +1,4 @@
-"""Damaged and hostile input files: each reader accepts them, or raises an error of one line."""
+"""Damaged and hostile input files. Each reader either accepts such a file, or raises an error of one line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_file_with_hostile_bytes_is_read_or_refused_in_one_line(tmp_path: Path
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(tmp_path: Path, kind: str) -> None:
-    """The test replaces one word of the file by a longer word, or by many words."""
+    """The test replaces one word of a valid file by a very long word, or by many words."""
     reader = READERS[kind]
     path = tmp_path / reader.name
     words = [match.span() for match in re.finditer(rb"[A-Za-z0-9_./-]+", reader.of)]
@@ -54,7 +54,7 @@ def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(tmp_p
 
 @pytest.mark.parametrize("kind", READERS)
 def test_each_reader_accepts_its_valid_file(tmp_path: Path, kind: str) -> None:
-    """If readers refused valid files too, the tests above could pass without reading anything."""
+    """If a reader refused its valid file too, the other tests could pass although the reader reads nothing."""
     path = tmp_path / READERS[kind].name
     path.write_bytes(READERS[kind].of)
 
@@ -71,7 +71,7 @@ def run(scratch: Path) -> Path:
 
 
 def write_reports(folder: Path) -> None:
-    """Make all reports of one run."""
+    """Write all reports of one run."""
     summary = summarise(rtbench.load(folder, all_columns=False))
     run_text(summary)
     write_report(summary)

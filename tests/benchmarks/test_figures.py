@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks: client reports are joined with the truth log, and only equal work is compared."""
+"""The calculations of the benchmarks. Client reports are joined with the truth log, and only equal work is compared."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ STEP_NS = 300 * MS
 
 
 def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
-    """Return the truth log of concurrent sessions: an event every 300 ms, each sent 1 ms after it was due."""
+    """Return the truth log of concurrent sessions.
+
+    Each session has an event every 300 ms, sent 1 ms after it was due.
+    """
     lines: list[dict[str, Any]] = [{"schema": 2, "simulated": True}]
     for number in range(sessions):
         at_ns = number * MS
@@ -77,7 +80,10 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
 
 
 def records_of(truth: Truth, late_ns: int = 0) -> list[SessionRecord]:
-    """Return a client's report with a timestamp `late_ns` after the sending of each event; requests have no delay."""
+    """Return the report of a client whose timestamp of each event is `late_ns` after the event was sent.
+
+    Requests have no such delay.
+    """
     records = []
     for name, wire in truth.wire.items():
         first_ns = int(truth.sessions["created_ns"][name])
@@ -88,9 +94,10 @@ def records_of(truth: Truth, late_ns: int = 0) -> list[SessionRecord]:
 
 
 def resource_use_of(truth: Truth) -> Watched:
-    """Return the resource use of a client: half a core, 1 MB before the first session, and 1 MB more each second.
+    """Return the resource use of a client that uses half a core.
 
-    The simulator uses a quarter of a core, and no other process uses any.
+    Its memory is 1 MB before the first session, and grows by 1 MB each second. The simulator uses a quarter of a core,
+    and other processes use no CPU time.
     """
     seconds = range(int(truth.handed_ns.max() // 1_000_000_000) + 2)
     return Watched(

@@ -35,7 +35,7 @@ def build_step(
     turns: int = 1000,
     unmatched: int = 0,
 ) -> LoadStep:
-    """Return a step with 25 events per second and session, whose `ttfa` has an error of `p99` ms."""
+    """Return a step with 25 events per second and session. The p99 of the error of `ttfa` is `p99` ms."""
     return LoadStep(
         kind=kind,
         sessions=sessions,
@@ -61,13 +61,13 @@ def build_step(
 
 
 def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
-    """Return the same steps for both kinds of sessions."""
+    """Return these steps twice: once for each kind of session."""
     kinds: tuple[SessionKind, ...] = ("text", "voice")
     return [build_step(sessions, outcome, kind=kind) for kind in kinds for sessions, outcome in steps]
 
 
 def sent(type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any) -> dict[str, Any]:
-    """Return a line of the truth log for an event that the simulator sent 10 ns after its due time."""
+    """Return the truth-log line of an event that the simulator began to send 10 ns after the event was due."""
     line = {
         "session": SESSION,
         "direction": "out",
@@ -94,9 +94,10 @@ def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
 
 
 def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> list[dict[str, Any]]:
-    """Return a turn's audio in chunks of `size` bytes, received at the instants `chunks`. The audio begins at byte
-    `begin` of
-    the session.
+    """Return the truth-log lines of the audio of a turn.
+
+    The simulator received one chunk of `size` bytes at each instant of `chunks`. `begin` is the position of the first
+    byte of this audio in the audio of the session.
     """
     return [
         received(
@@ -110,7 +111,10 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
 
 
 def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **instants_ns: int) -> dict[str, Any]:
-    """Return a row of a successful turn with these instants. The arguments are absolute times."""
+    """Return a row of a successful turn.
+
+    All arguments are absolute times, but the row contains times after `start_ns`.
+    """
     row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
     row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}
     row |= {

@@ -21,7 +21,7 @@ CAPACITY = 650
 
 
 def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play: Any) -> Result:
-    """Run the command; `play` returns the step for a kind and number of sessions."""
+    """Run the command. `play(kind, sessions)` returns the step for a kind of session and a number of sessions."""
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
     monkeypatch.setattr(load_steps, "run_load_step", lambda kind, sessions, **_: play(kind, sessions))
     return call("calibrate", *options)
@@ -77,7 +77,7 @@ def test_the_page_and_the_data_are_written_to_the_out_folder_and_the_state_folde
 
 
 def refuse(folder: Path) -> Path:
-    """Create a file at the path of the folder."""
+    """Create a file at this path, so that no folder can be created there."""
     folder.write_text("")
     return folder
 

@@ -1,4 +1,4 @@
-"""The join of rows with the truth log: which rows are compared, and which rows are left out."""
+"""The join of rows with the truth log: the rows that are compared, and the rows that are left out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def test_the_error_of_a_metric_is_its_value_minus_the_true_value() -> None:
 
 
 def test_a_reply_in_two_items_begins_in_the_first_and_ends_in_the_last() -> None:
-    """As in the timeline, a reply begins with the first delta of its kind and ends with the last one."""
+    """Rows and the truth log use the same rule.
+
+    A reply begins with its first delta of a kind, and ends with its last delta of this kind.
+    """
     other = [
         sent("response.output_audio_transcript.done", 3400),
         sent("response.output_audio.delta", 3600, audio=480),

@@ -1,4 +1,4 @@
-"""Rows of calls with an agent, joined with the truth log: when the agent became audible, and when silent."""
+"""Rows of calls with an agent, joined with the truth log: when the agent became audible, and when it became silent."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from tests.calibrate.builders import SESSION, build_row, received, sent
 CALL = "0a1b"
 FRAME_MS, FRAME_BYTES = 20, 160
 RECORDING = AgentRecording(G711_ULAW, SpeechSpan(2_400, 12_000), received_bytes=4_160)
-"""Speech from 100 to 500 ms; a detector classifies the first 520 ms as speech."""
+"""A recording with speech from 100 to 500 ms. A speech detector classifies its first 520 ms as speech."""
 BEGINS_MS = (1_000, 5_000)
-"""The times at which the caller plays the recording, in ms of the audio that it sends."""
+"""The positions in the caller's audio, in ms, at which the recording is played."""
 LATE_MS = 3
-"""The delay from the instant at which the caller plays a frame to its arrival at the agent."""
+"""The time in ms from the instant when the caller plays a frame to the instant when the frame arrives at the agent."""
 JITTER_MS = 50
 
 
 def lines() -> Iterator[dict[str, Any]]:
-    """Yield a greeting at 400 ms and an answer 700 ms after each recording; the first answer is cleared at 5,200 ms."""
+    """Yield the truth log of a call.
+
+    The agent begins a greeting at 400 ms, and an answer 700 ms after the speech of each recording ends. The agent
+    clears the first answer at 5,200 ms.
+    """
     yield received("start", 0, event_id=f"MZ{CALL}")
     for place in range(400):
         span = {"from_byte": place * FRAME_BYTES, "to_byte": (place + 1) * FRAME_BYTES}
@@ -41,7 +45,10 @@ def lines() -> Iterator[dict[str, Any]]:
 
 
 def agent_frames(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str, Any]]:
-    """Yield `silent` frames without audible samples, and one frame that is audible from its 80th byte (10 ms) on."""
+    """Yield `silent` frames without audible samples, and then a frame that is audible from its 80th byte (10 ms) on.
+
+    `facts` is added to the first frame.
+    """
     for place in range(silent + 1):
         audible = 80 if place == silent else None
         first = facts if place == 0 else {}
@@ -55,7 +62,10 @@ def ms(number: float) -> int:
 
 
 def spoken_row(begin_ms: int, **instants_ms: float) -> dict[str, Any]:
-    """Return a row of a turn with correct instants, except those given, in ms after the start of the recording."""
+    """Return a row of a turn whose instants are correct, except those in `instants_ms`.
+
+    `begin_ms` is the start of the recording. All times are in ms after the start of the call.
+    """
     true = {"speech_start": begin_ms + 100 + LATE_MS, "speech_end": begin_ms + 500 + LATE_MS}
     true |= {"first_audible": begin_ms + 1_220 + 40 + 10 + JITTER_MS}
     return call_row("speech_end", **(true | instants_ms))
@@ -89,7 +99,7 @@ def test_a_greeting_without_a_turn_is_compared() -> None:
 
 
 def test_audio_sent_faster_than_real_time_is_audible_after_the_silence_before_it() -> None:
-    """The frames arrive at four times real time; the playout queue first plays all earlier frames."""
+    """The frames arrive at four times real time. The playout queue plays all earlier frames before the audible one."""
     log = list(agent_frames(400, {"utterance": "greeting"}, silent=3))
     for place, line in enumerate(log):
         line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due_ns", "send_start_ns", "send_end_ns")}
@@ -103,7 +113,10 @@ def test_audio_sent_faster_than_real_time_is_audible_after_the_silence_before_it
 def test_a_late_frame_delays_later_audio_only_if_its_delay_exceeds_100_ms(
     late_ms: float, heard_later_ms: float
 ) -> None:
-    """Silent frames are sent continuously before the voice, and all waiting frames arrive with the late one."""
+    """Silent frames are sent continuously before the voice.
+
+    All frames that wait behind the late frame arrive with it.
+    """
     log = [received("start", 0, event_id=f"MZ{CALL}")]
     behind = [
         sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, audible_at_byte=None)
@@ -176,7 +189,7 @@ def test_a_silent_answer_does_not_affect_the_match_of_the_other_answers() -> Non
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K], ids=["twilio", "acs"])
 def test_the_end_of_speech_of_a_recording_is_its_last_active_frame(format: AudioFormat) -> None:
-    """Half a second of a tone after 100 ms of silence, with more silence after it."""
+    """The recording contains 100 ms of silence, then a tone of half a second, and then silence again."""
     tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 24), 250)
     samples = np.concatenate((np.zeros(2_400, np.int16), tone, np.zeros(1_200, np.int16)))
     pcm = Pcm(Path("tone.wav"), "", samples.tobytes(), SpeechSpan(2_400, 14_400))

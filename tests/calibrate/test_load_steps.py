@@ -1,4 +1,4 @@
-"""The runs of a calibration step, and the order in which loads are tried."""
+"""The runs of a step of a calibration, and the order in which a calibration tries loads."""
 
 from __future__ import annotations
 

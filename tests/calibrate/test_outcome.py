@@ -1,4 +1,4 @@
-"""The verdict of a step about the load generator, and the steps that have no verdict."""
+"""The verdict of a step about the load generator. Some steps have no verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtbench.calibrate.load_step_search import FULL, outcome_of
 
 
 def spread_with_p99(p99_ms: float) -> dict[str, Percentiles]:
-    """Return the errors of a step whose largest error is `p99_ms`."""
+    """Return the errors of a step. The largest error has a p99 of `p99_ms`."""
     return {
         "ttfa": Percentiles(n=1000, p50=p99_ms / 2, p99=p99_ms, p999=p99_ms, high=p99_ms),
         "response_total": Percentiles(n=1000, p50=0.01, p99=0.1, p999=0.1, high=0.1),

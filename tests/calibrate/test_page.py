@@ -1,4 +1,4 @@
-"""A calibration on the screen and as a page."""
+"""The result of a calibration on the screen and as a page."""
 
 from __future__ import annotations
 

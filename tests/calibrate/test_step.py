@@ -1,4 +1,4 @@
-"""The load step that is computed from a synthetic run folder and truth log."""
+"""The computation of a load step from a synthetic run folder and a synthetic truth log."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6
 BEGIN_S, END_S = 1_000, 1_010
-"""The steady part, in UTC."""
+"""The start and the end of the steady part, as UTC in seconds."""
 APART_NS = 400 * S
-"""The offset of UTC from the clock of the rows and of the log."""
+"""The difference in ns between UTC and the clock that the rows and the truth log use."""
 SESSIONS = 100
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run with one turn each 100 ms, from 5 s before the steady part to 5 s after it. Each latency is 10 µs too long.
+    """A run with a turn every 100 ms, from 5 s before the steady part to 5 s after it. Each latency is 10 µs too long.
 
-    `lates_ms`: the lateness of the simulator by the number of the turn. `ends`: the number of simulator processes that
-    ended normally.
+    `lates_ms` is the lateness of the simulator in ms for some turns, by the number of the turn. `ends` is the number of
+    simulator processes that ended normally.
     """
 
     validity: dict[str, Any] = field(default_factory=lambda: {"status": "valid"})
     open: dict[int, int] = field(default_factory=dict)
-    """The number of active sessions by second, for the seconds in which not all sessions are active."""
+    """The number of active sessions in each second in which not all sessions are active. The key is the second."""
     outcomes: dict[int, str] = field(default_factory=dict)
-    """The outcomes of turns that did not succeed, by their number."""
+    """The outcome of each turn that did not succeed. The key is the number of the turn."""
     lates_ms: dict[int, float] = field(default_factory=dict)
     sessions: tuple[tuple[str, int], ...] = (("ok", 0), ("unfinished", 0))
-    """(outcome, turns that were not started) of each session."""
+    """For each session: its outcome, and the number of its turns that were not started."""
     ends: int = 1
     died: str = ""
 
@@ -81,7 +81,10 @@ def truth(run: Run) -> Iterable[dict[str, Any]]:
 
 
 def seconds(run: Run) -> list[dict[str, Any]]:
-    """Return the rows of seconds: 2,000 events each at a quarter of a core; 4,000 events outside the steady part."""
+    """Return the rows of all seconds. Each row has a CPU use of a quarter of a core.
+
+    A second has 2,000 events in the steady part, and 4,000 events outside it.
+    """
     return [
         {
             "second": second,
@@ -95,7 +98,7 @@ def seconds(run: Run) -> list[dict[str, Any]]:
 
 
 def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
-    """Return the step that is computed from such a run."""
+    """Return the step that is computed from this run."""
     sessions = [{"outcome": outcome, "turns_not_started": lost} for outcome, lost in run.sessions]
     tables: tuple[tuple[files.TableName, list[dict[str, Any]]], ...] = (
         ("turns", rows(run)), ("seconds", seconds(run)), ("sessions", sessions)

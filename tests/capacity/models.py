@@ -1,4 +1,4 @@
-"""Model services with a known breaking point, and simulated searches against them that take no time."""
+"""Models of services whose breaking point is known, and simulated searches at these models that take no time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_fu
 from rtbench.load_search import NextLevel, levels_left
 
 ALLOWED = 0.05
-"""The share of turns that may violate the SLO."""
+"""The maximum share of turns that may violate the SLO."""
 
 
 def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
@@ -56,20 +56,20 @@ def build_level(
 
 
 class Service(Protocol):
-    """A service at which levels can be run."""
+    """A service at which a search can run levels."""
 
     def edge(self, most: int) -> int:
-        """Return the highest load that passes; 0 if no load passes."""
+        """Return the highest load up to `most` that passes; 0 if no load passes."""
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level."""
+        """Run a level and return its result."""
 
 
 @dataclass(frozen=True)
 class ModelService:
-    """A service at which a turn violates the SLO with probability `missed(load)`.
+    """A service at which each turn violates the SLO with probability `missed(load)`.
 
-    Sessions of `turns` turns last `session_s`. `alike`: the correlation of turns within a session.
+    A session has `turns` turns and lasts `session_s`. `alike` is the correlation of the turns of a session.
     """
 
     missed: Callable[[int], float]
@@ -82,7 +82,7 @@ class ModelService:
         return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
+        """Run a level. At an interim analysis, the last `load` sessions that began are still open."""
         measured_s = given.load_s - min_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
@@ -97,11 +97,11 @@ class ModelService:
 
 @dataclass
 class PhasedService:
-    """A service with slow minutes: the probability of a violation drifts in the same way for all callers.
+    """A service with slow minutes. The probability of a violation drifts over time, in the same way for all callers.
 
     The logarithm of the probability is an Ornstein-Uhlenbeck process with standard deviation `sd` and time constant
     `memory_s`. The long-run mean of the probability is `missed(load)`. The process continues from level to level, so
-    each search needs its own instance.
+    each search needs its own instance of this class.
     """
 
     missed: Callable[[int], float]
@@ -116,7 +116,7 @@ class PhasedService:
         return ModelService(self.missed).edge(most)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
+        """Run a level. At an interim analysis, the last `load` sessions that began are still open."""
         ramp_s = min_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
         begins_s = np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
@@ -129,7 +129,10 @@ class PhasedService:
         return level
 
     def _factors(self, rng: np.random.Generator, at_s: Floats) -> Floats:
-        """Return the ratio of the probability at each instant to its long-run mean, which changes once per second."""
+        """Return the factor by which the probability of a violation differs from its long-run mean at each instant.
+
+        The factor changes once per second.
+        """
         kept = math.exp(-1 / self.memory_s)
         last = int(at_s.max(initial=0.0)) + 1
         while len(self.path) <= last:
@@ -142,10 +145,11 @@ class PhasedService:
 def share_of(
     missed: Floats, turns: int, session_s: float, callers: int, measured_s: float
 ) -> Callable[[float], tuple[PerCluster, PerCluster]]:
-    """Return a function of the time after the ramp that returns the violations of complete sessions, and of all begun
-    ones.
+    """Return a function that an interim analysis calls with its time after the ramp.
 
-    During the level, the last `callers` sessions that began are not complete.
+    The function returns the violations of all complete sessions, and the violations of all sessions that have begun.
+    `missed` is the number of violations of each session. The last `callers` sessions that have begun are not complete
+    until the level ends.
     """
 
     def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
@@ -160,7 +164,10 @@ def share_of(
 def level_result(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelEntry:
-    """Evaluate a level at its interim analyses. `shown` is the function that `share_of` returns."""
+    """Run the interim analyses of a level and return the level's result.
+
+    `shown` is the function that `share_of` returns.
+    """
     ramp_s, errors = min_ramp_s(given.load_s), alpha_per_analysis(given.error)
     measured_s = given.load_s - ramp_s
     answer: Answer = "inconclusive"
@@ -191,7 +198,7 @@ def level_result(
 
 
 def searched(plan: SearchPlan, service: Service, seed: int) -> list[LevelEntry]:
-    """Return the levels of a search."""
+    """Run a search at the service and return the levels of the search."""
     levels: list[LevelEntry] = []
     for _ in run_levels(plan, levels, partial(service.level, np.random.default_rng(seed))):
         pass

@@ -1,4 +1,4 @@
-"""An attempt at a level: the result of its run."""
+"""One attempt at a level: the result follows from the run of this level."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def evaluate(
     given: LevelBudget = GIVEN,
     **changes: Any,
 ) -> LevelEntry:
-    """Return the result of a level whose run is this synthetic run. An interim analysis sees the complete run."""
+    """Return the result of a level. Instead of running the level, write this synthetic run.
+
+    An interim analysis uses the complete run.
+    """
     folder = write(tmp_path / "levels" / "run", plan, **changes)
 
     def play(

@@ -1,4 +1,4 @@
-"""`rtbench capacity`, with simulated levels."""
+"""The command `rtbench capacity`. Its levels are simulated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
 
 
 def decided_at_edge(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-    """Return a level whose result is always clear."""
+    """Return a level that passes up to the load `EDGE`, and that fails above it."""
     answer: Answer = "pass" if step.load <= EDGE else "fail"
     return build_level(
         step.load, answer, hold=step.confirmation_run, error=given.error, slo_violations=[build_share()], turns=100

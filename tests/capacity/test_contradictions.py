@@ -1,4 +1,4 @@
-"""The contradictions between levels, and the rough estimate of the breaking point."""
+"""Contradictions between levels, and the rough estimate of the breaking point."""
 
 from __future__ import annotations
 

@@ -50,9 +50,10 @@ def side(
     measured_from: int = 0,
     renewed: Sequence[int] = (),
 ) -> ComparedTarget:
-    """Return a target whose sessions have these pair numbers and outcome classes; the codes of turns are their indexes.
+    """Return a target with one session for each entry of `pairs` and `outcomes`: its pair number and its outcome class.
 
-    `renewed`: the indexes of sessions whose call continues in another session.
+    The codes of turns are the indexes of their sessions. `renewed` contains the indexes of the sessions whose call
+    continues in another session.
     """
     goes_on = [place in renewed for place in range(len(pairs))]
     frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes, "renewed": goes_on})
@@ -107,7 +108,7 @@ def test_unfinished_sessions_are_open_and_warmup_sessions_are_excluded() -> None
 
 
 def sessions_of(*ended: tuple[str, str]) -> RunFrames:
-    """Return a run of sessions with these (outcome, detail) pairs. Successful sessions have a `session_ready_ms`."""
+    """Return a run with one session for each (outcome, detail) pair. Successful sessions have a `session_ready_ms`."""
     classes = [outcome_class(outcome) for outcome, _ in ended]
     ready = [50.0 if each == "success" else math.nan for each in classes]
     frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")

@@ -1,4 +1,4 @@
-"""The run of a level ends in time, even if its process does not end."""
+"""The run of a level ends in time, even if the process of the run does not end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
 
 
 class UnstoppableProcess:
-    """A process that never ends, and that stores the signals it receives."""
+    """A process that never ends, and that records the signals it receives."""
 
     def __init__(self) -> None:
         self.signals: list[int] = []
@@ -36,8 +36,10 @@ class UnstoppableProcess:
 
 @dataclass
 class SteppedClocks:
-    """Clocks that advance only during a sleep. `steps_s`: the steps of the wall clock, by the second at which each
-    occurs.
+    """A monotonic clock and a wall clock, which advance only during a sleep.
+
+    `steps_s` contains the steps of the wall clock. The key is the second at which the step occurs; the value is its
+    size in seconds.
     """
 
     steps_s: dict[float, float]
@@ -55,7 +57,10 @@ class SteppedClocks:
 
 
 class LevelRun:
-    """A run that begins at the first instant of the clocks, and that ends when it receives a signal."""
+    """A run that begins at the current time of the clocks.
+
+    The wait for the end of the run returns at once, although the process of the run never ends.
+    """
 
     def __init__(self, folder: Path, clocks: SteppedClocks) -> None:
         self._folder, self._began_ns, self.process = folder, clocks.now_ns, UnstoppableProcess()

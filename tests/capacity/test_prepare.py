@@ -1,4 +1,4 @@
-"""The preparation of a search, and the reasons to refuse it."""
+"""The preparation of a search, and the reasons for which a search is refused."""
 
 from __future__ import annotations
 

@@ -33,12 +33,18 @@ SEEDS = trials(12, 25)
 
 
 def knee(edge: float) -> Callable[[int], float]:
-    """Return a function from a load to its violation probability, which grows smoothly with the load."""
+    """Return the function that gives the probability of a violation at a load.
+
+    It grows smoothly, to about 5% at `edge`.
+    """
     return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
 
 
 def cliff(edge: int) -> Callable[[int], float]:
-    """Return a function from a load to its violation probability; all calls above a limit fail."""
+    """Return the function that gives the probability of a violation at a load.
+
+    All calls above the limit `edge` fail.
+    """
     return lambda load: max(0.0, (load - edge) / load)
 
 
@@ -108,10 +114,10 @@ def test_the_confirmation_run_lasts_twice_as_long_as_its_level() -> None:
 
 
 def inconclusive_levels(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelEntry]:
-    """Return a function that runs levels without violations that stay inconclusive.
+    """Return a function that runs levels. The levels have no violations, but stay inconclusive.
 
-    Each level takes `length_s`, or all of the remaining time if less is left. The last level takes all of the remaining
-    time.
+    A level lasts `length_s`, or all of the remaining time if less than that is left. The last level always lasts for
+    all of the remaining time.
     """
     clean = build_share(0.0, slow=0)
 
@@ -166,7 +172,7 @@ def test_an_inconclusive_level_is_repeated_in_the_time_beyond_the_confirmation_r
 
 
 def test_a_single_level_is_decided_in_the_default_time() -> None:
-    """The values are those of text calls to the simulator: 8 concurrent calls of 10 s each."""
+    """The load and the session length are those of text calls to the simulator: 8 concurrent calls of 10 s each."""
     plan = build_plan(first=8, most=8, time_s=240.0)
     for seed in range(SEEDS):
         levels = searched(plan, ModelService(lambda _: 0.0), seed)

@@ -1,4 +1,4 @@
-"""SLOs as users write them, and the evaluation of a level against an SLO."""
+"""SLOs in the notation of the user, and the evaluation of a level against an SLO."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def sessions(missed: list[int], turns: int = 5) -> PerCluster:
 
 
 def random_sessions(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
-    """Return sessions of correlated turns. A turn violates the SLO with probability `p`."""
+    """Return sessions of correlated turns. Each turn violates the SLO with probability `p`."""
     weight = 1 / alike - 1
     return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
 
@@ -170,7 +170,10 @@ def test_a_level_is_futile_if_more_time_cannot_decide_it(missed: list[int], call
 
 
 def test_the_interval_covers_the_true_share_if_violations_come_in_bursts() -> None:
-    """Near saturation, sessions violate the SLO in bursts: they are correlated in time, not within themselves."""
+    """Near saturation, violations come in bursts.
+
+    Neighbouring sessions are then correlated, but the turns of a session are not.
+    """
     rng, callers, bursts = np.random.default_rng(3), 10, 60
     wrong = 0
     for _ in range(SEARCHES // 5):

@@ -1,5 +1,6 @@
-"""The outcome of each client at each step: parameters of a test and of a benchmark, and the source of a table of
-docs/simulator.md.
+"""The outcome of each client at each step.
+
+A test and a benchmark use these outcomes as parameters. A table of docs/simulator.md is generated from them.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ STEPS = {
     "cancel": "the client cancels a reply",
     "invalid event": "an unknown event is an error, and the session goes on",
 }
-"""The steps, each with its condition for a pass."""
+"""The steps. The value of a step is the condition for which the step passes."""
 
 PASS, NOT_TRIED = "pass", "–"
 BENCHMARK = "benchmark"
-"""The value of `where` for a client that needs other package versions than ours: `benchmarks/frameworks.py` tests it.
+"""The value of `where` for a client that needs other package versions than ours.
+
+`benchmarks/frameworks.py` tests it.
 """
 
 
 class ClientRow(NamedTuple):
-    """A client with one dialect. `outcomes`: the reason for each step that does not pass; `where`: the program that
-    tests the
-    client.
+    """A client with one dialect.
+
+    `outcomes` contains each step that does not pass, with the reason. `where` is the program that tests the client.
     """
 
     client: str

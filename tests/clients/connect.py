@@ -1,4 +1,4 @@
-"""Each client that can be installed with our pinned packages, connected to the simulator."""
+"""Connections to the simulator by each client whose packages can be installed with our pinned packages."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The tables of clients in docs/simulator.md: `python -m tests.clients.page` writes them (`make schema`).
+"""The tables of clients in docs/simulator.md. `python -m tests.clients.page` writes them (`make schema`).
 
-The outcomes are the parameters of `test_cells.py` and of the benchmark, which run the programs of this folder.
+The outcomes in the tables are the parameters of `test_cells.py` and of the benchmark. Both run the programs of this
+folder.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tests.made_page import made_anew, table
 PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 FOLDER = Path(__file__).parent / "programs"
 ADDRESS = "127.0.0.1:8765"
-"""The address of the simulator in the programs; tests replace its port."""
+"""The address of the simulator in the text of each program. Tests replace the port."""
 
 PROGRAMS = {
     "openai (Python)": "test",
@@ -25,11 +26,11 @@ PROGRAMS = {
     "LiveKit": BENCHMARK,
     "pipecat": BENCHMARK,
 }
-"""The clients that have a program, and the place where that program is run."""
+"""The clients that have a program. The value is the place that runs the program: a test or the benchmark."""
 
 
 def source(name: str) -> str:
-    """Return the program of a client."""
+    """Return the text of a client's program."""
     (path,) = FOLDER.glob(re.sub(r"\W+", "_", name).strip("_").lower() + ".*")
     return path.read_text(encoding="utf-8")
 
@@ -40,12 +41,12 @@ def sections() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """Return the page after all generated parts were written again."""
+    """Return the page with new text in all of its generated parts."""
     return made_anew(page, sections())
 
 
 def _matrix() -> str:
-    """Return the table. If a client has the same results with several dialects, these dialects share a row."""
+    """Return the table of clients. Dialects share a row if a client has the same results with all of them."""
     alike: dict[tuple[str, str, str], list[str]] = {}
     for row in ROWS:
         tried = {step: row.outcome(step) for step in STEPS}

@@ -1,4 +1,7 @@
-"""The steps of a client's test. They use only methods that the openai SDK and Voice Live's client have in common."""
+"""The steps of the test of a client.
+
+The steps use only methods that both the openai SDK and the client of Voice Live have.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ Json = dict[str, Any]
 
 
 class Spelling(NamedTuple):
-    """The settings and events that the steps need in one dialect. `text`: the event that requests a text response."""
+    """The settings and events that the steps need, in one dialect.
+
+    `text` contains the fields of a request for a text response.
+    """
 
     manual: Json
     caller: Json
@@ -42,13 +48,16 @@ GA = Spelling(
 
 
 class Talk:
-    """A session of one client; `as_item` converts an item to the client's type."""
+    """A session of one client. `as_item` is a function that converts an item to the client's type."""
 
     def __init__(self, connection: Any, spelling: Spelling, as_item: Callable[[Json], Any] = dict) -> None:
         self.connection, self.spelling, self._as_item = connection, spelling, as_item
 
     async def until(self, last: str) -> list[Json]:
-        """Return the events up to and including the first of type `last`; fail if any other event is an error."""
+        """Return the next events, up to and including the first of type `last`.
+
+        Fail if an event before it is an error.
+        """
         events = []
         async for event in self.connection:
             events.append(event.as_dict() if hasattr(event, "as_dict") else event.to_dict())
@@ -59,7 +68,7 @@ class Talk:
         return events
 
     async def done(self) -> tuple[Json, list[Json]]:
-        """Return the next response that is done, and all events up to it."""
+        """Wait for the end of the next response. Return this response, and all events up to its end."""
         events = await self.until("response.done")
         return events[-1]["response"], events
 
@@ -76,7 +85,7 @@ class Talk:
         await self.connection.conversation.item.create(item=self._as_item(item))
 
     async def speak(self, *parts_ms: int) -> None:
-        """Send noise and silence, alternating, as the input audio."""
+        """Send input audio of these parts. The first part is noise, the second is silence, and so on."""
         audio = sound(*parts_ms)
         for begin in range(0, len(audio), CHUNK_BYTES):
             chunk = base64.b64encode(audio[begin : begin + CHUNK_BYTES]).decode()

@@ -1,4 +1,4 @@
-"""docs/simulator.md agrees with the results of the tests and the benchmark."""
+"""The tables in docs/simulator.md agree with the results of the tests and of the benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Write the project's own addresses, `[project.urls]` of pyproject.toml, into every file that contains one."""
+"""Write the project's own addresses into every file that contains one.
+
+Their source is `[project.urls]` in pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ SUFFIXES = {"", ".1", ".ipynb", ".j2", ".json", ".md", ".py", ".sh", ".toml", ".
 
 
 def written(text: str) -> str:
-    """Return a file's text with the addresses of `pyproject.toml`."""
+    """Return the text of a file, with each address replaced by the address in `pyproject.toml`."""
     urls = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["urls"]
     repository, site = urls["Repository"], urls["Documentation"]
 
@@ -34,7 +37,7 @@ def written(text: str) -> str:
 
 
 def files() -> Iterator[Path]:
-    """Yield the files that may contain an address, except pyproject.toml, which is their source."""
+    """Yield every file that may contain an address. Leave out pyproject.toml, the source of the addresses."""
     inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
     for path in (*ROOT.iterdir(), *inside):
         if path.suffix in SUFFIXES and not path.name.startswith(".") and path != PROJECT and path.is_file():

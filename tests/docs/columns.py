@@ -1,5 +1,6 @@
-"""The lists of columns in docs/run-folder.md and of instants in docs/metrics.md: `python -m tests.docs.columns` writes
-them.
+"""The generated lists of columns in docs/run-folder.md and of instants in docs/metrics.md.
+
+`python -m tests.docs.columns` writes these lists.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ from tests.made_page import listed, made_anew
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
 STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
-"""The page's symbol for the source of an instant's timestamp. Most timestamps are arrivals, so arrivals have no symbol.
-"""
+"""The symbol for each source of a timestamp. Most timestamps are arrivals, so arrivals have no symbol."""
 
 
 def written(page: str) -> str:
-    """Return the page after its lists were written again."""
+    """Return the page with new text in its generated lists."""
     turns = [some for some in TURNS if some not in IDENTITY]
     return made_anew(
         page,
@@ -48,9 +48,10 @@ def _columns(columns: Iterable[ColumnGroup]) -> str:
 
 
 def _named(names: tuple[str, ...]) -> str:
-    """Return the column names as text. Columns of more than three instants become one pattern, as docs/metrics.md lists
-    the
-    instants.
+    """Return the names of columns as text.
+
+    If more than three columns have the name of an instant and the same ending, return one pattern instead. The names of
+    the instants are in docs/metrics.md.
     """
     endings = [ending for ending in ("_at_ns", "_uncertainty_ns") if all(name.endswith(ending) for name in names)]
     return _code([f"<instant>{endings[0]}"] if endings and len(names) > 3 else names)

@@ -15,7 +15,10 @@ REDIRECTED = re.compile(r"\s+[>&|].*$")
 
 
 class Command(NamedTuple):
-    """A command of a page as words, without comments and redirections. `block` is the index of its code block."""
+    """A command on a page. `words` leaves out comments and redirections.
+
+    `block` is the index of the command's code block.
+    """
 
     page: str
     block: int
@@ -23,7 +26,7 @@ class Command(NamedTuple):
 
 
 def commands() -> Iterator[Command]:
-    """Yield all commands in their order."""
+    """Yield every command of every page, in the order of the pages and of their lines."""
     for page in PAGES:
         for block, text in enumerate(BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " "))):
             for line in text.splitlines():

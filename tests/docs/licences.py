@@ -1,4 +1,4 @@
-"""The licences of the packages that are installed with ours: `python -m tests.docs.licences` writes them."""
+"""The page with the licences of the packages on which ours depends. `python -m tests.docs.licences` writes it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ versions (CycloneDX), and `make schema` writes this page.
 | --- | --- |
 """
 SHORT = 40
-"""The maximum length of a metadata field that holds a licence's name. A longer field holds the licence's text."""
+"""The length in characters from which a metadata field contains the text of a licence instead of its name."""
 
 
 def page() -> str:
-    """Return the page with a row for each distribution."""
+    """Return the page, which has a row for each distribution."""
     rows = sorted(
         {name: _licence(distribution(name).metadata) for name in _needed("rtbench", ("otel",), set())}.items()
     )
@@ -35,7 +35,7 @@ def page() -> str:
 
 
 def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]:
-    """Yield the canonical names of a distribution and of all its dependencies on this platform."""
+    """Yield the canonical names of a distribution and of all distributions on which it depends on this platform."""
     own = canonicalize_name(name)
     if own in seen:
         return
@@ -48,7 +48,10 @@ def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]
 
 
 def _licence(metadata: object) -> str:
-    """Return the licence expression. Older metadata have a short field or a classifier instead of an expression."""
+    """Return the licence of a distribution: the licence expression of its metadata.
+
+    Older metadata have no expression. Return their short licence field or their licence classifier instead.
+    """
     fields = cast(Message, metadata)
     field = fields.get("License-Expression") or fields.get("License") or ""
     classifiers = [text for text in fields.get_all("Classifier") or () if text.startswith("License ::")]

@@ -1,4 +1,4 @@
-"""The list of options in docs/options.md, from `rtbench options`: `python -m tests.docs.options` writes it."""
+"""The list of options in docs/options.md. `python -m tests.docs.options` generates it from `rtbench options`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 
 
 def written(page: str) -> str:
-    """Return the page after its list of options was written again."""
+    """Return the page with a new list of options."""
     options = OptionCollector()
     add_options(options)
     entries = ((f"`{name}`", _marked(purpose)) for name, _, purpose in options)
@@ -21,7 +21,7 @@ def written(page: str) -> str:
 
 
 def _marked(purpose: str) -> str:
-    """Return an option's purpose; the words that the option accepts are formatted as code."""
+    """Return the purpose of an option. Words that are possible values of the option are formatted as code."""
     said, of, words = purpose.partition("; one of ")
     return said + of + re.sub(r"[\w-]+", r"`\g<0>`", words)
 

@@ -1,7 +1,7 @@
-"""Write the JSON Schemas of the tool's files, from the types of these files: `python -m tests.docs.schemas`.
+"""Write the JSON Schemas of the files of this tool: `python -m tests.docs.schemas`.
 
-The schemas are generated for a release and for the site, and are not committed. `make schema` writes them into
-`reports/schemas`, which the wheel contains.
+The schemas are generated from the types of these files, for a release and for the site. They are not committed. `make
+schema` writes them into `reports/schemas`, which is part of the wheel.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Schema = dict[str, Any]
 
 
 def schemas() -> dict[str, Schema]:
-    """Return every schema by its name. The file of a schema is `<name>.schema.json`."""
+    """Return every schema. The key is its name; the file of a schema is `<name>.schema.json`."""
     documents: dict[str, tuple[str, Any]] = {
         "run": ("run.json of a run folder of Realtime Bench", RunDocument),
         "summary": ("summary.json of a run folder of Realtime Bench", SummaryDocument),
@@ -65,15 +65,18 @@ def schemas() -> dict[str, Schema]:
 
 
 def event_log_line() -> Any:
-    """Return the type of a line of the event log: the union of the types of `bench.run.replay`. In this type, a message
-    of the
-    service may be any JSON.
+    """Return the type of a line of the event log: a union of the types in `bench.run.replay`.
+
+    A line may contain a message of the service. In the returned type, this message may be any JSON.
     """
     return reduce(or_, map(_without_raw, get_args(AnyLine)))
 
 
 def _without_raw(line: type[Input]) -> Any:
-    """Return the type of a line with Any instead of `msgspec.Raw` (undecoded JSON), for which msgspec has no schema."""
+    """Return a copy of the type `line`, with the field type Any instead of `msgspec.Raw` (undecoded JSON).
+
+    msgspec cannot generate a schema for `msgspec.Raw`.
+    """
     made = []
     for field in msgspec.structs.fields(line):
         if field.type is msgspec.Raw:

@@ -1,6 +1,6 @@
-"""A hook of mkdocs that converts the pages of `docs/` to those of the site and adds the JSON Schemas.
+"""A hook of mkdocs. It converts the pages of `docs/` to pages of the site, and adds the JSON Schemas.
 
-Links to files outside `docs/` lead to the repository. Its address is in pyproject.toml.
+On the site, links to files outside `docs/` lead to the repository, whose address is in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<=]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 FENCE = re.compile(r"^(```\w+) \w+$", re.MULTILINE)
-"""The start of a code block with an additional word for our tests (`sh deployment`), which mkdocs does not support."""
+"""The first line of a code block that has an additional word for our tests (`sh deployment`).
+
+mkdocs does not allow such a word.
+"""
 
 
 def addresses() -> dict[str, str]:
@@ -29,15 +32,16 @@ def addresses() -> dict[str, str]:
 
 
 def on_config(config: Any) -> Any:
-    """Set the site's address, but no address of the repository: the theme would load statistics from the repository's
-    host.
+    """Set the address of the site, but not the address of the repository.
+
+    With the address of the repository, the theme would load statistics from the repository's host.
     """
     config["site_url"] = addresses()["Documentation"]
     return config
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the JSON Schema of each machine-readable file as `schemas/<name>.schema.json`."""
+    """Add the JSON Schema of each machine-readable file to the site, as `schemas/<name>.schema.json`."""
     for name, schema in schemas().items():
         files.append(File.generated(config, f"schemas/{name}.schema.json", content=schema_text(schema)))
     return files
@@ -53,7 +57,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def linked(markdown: str, page: str, site: Collection[str]) -> str:
-    """Return the page with its links adapted to the site. `site` holds the names of all files of the site."""
+    """Return the Markdown of a page with links that work on the site.
+
+    `site` contains the names of all files of the site.
+    """
 
     def lead(link: re.Match[str]) -> str:
         path = normpath(PurePosixPath("docs", page).parent / link[1])

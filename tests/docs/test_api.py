@@ -1,4 +1,4 @@
-"""The code of `docs/api.md` runs, and the columns and types on that page are those of the frames."""
+"""The code of `docs/api.md` runs. The columns and types on this page are those of the frames."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def names_in(cell: str) -> set[str]:
 
 
 def rows_of(heading: str) -> list[list[str]]:
-    """Return the rows of the page's table under this heading, as lists of cells."""
+    """Return the rows of the table under this heading of the page. A row is a list of cells."""
     table = PAGE[PAGE.index(heading) :].split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Return one run of each kind: with all data, with text only, without sessions, killed, and stored."""
+    """Return five runs: one with all data, one with text only, one without sessions, one killed, and one stored."""
     folder = tmp_path_factory.mktemp("loaded")
     full = Plan(targets=("a", "b"), paired=True, usage=True, limited=True, failed=0.1, refused=1)
     return [

@@ -1,4 +1,4 @@
-"""Every claim in tests/claims.md names a test that exists."""
+"""Every test that a claim in tests/claims.md names exists."""
 
 from __future__ import annotations
 

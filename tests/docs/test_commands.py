@@ -1,4 +1,4 @@
-"""Every command line in the README and in the documents is valid: the options and files that it names exist."""
+"""Every command in the README and in the documents is valid: its options and the files that it names exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.docs.commands import ROOT, commands
 
 
 def of(program: str) -> list[tuple[str, list[str]]]:
-    """Return a list of (page, arguments), with an entry for every command that calls this program."""
+    """Return (page, arguments) for each command of the pages that calls this program."""
     return [(one.page, [*one.words[1:]]) for one in commands() if one.words[0] == program]
 
 

@@ -1,4 +1,4 @@
-"""The documents name everything that the code has, and their links have targets."""
+"""The documents name all parts of the code that users need, and every link has a target."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def text(page: str) -> str:
 
 
 def code_in(page: str) -> set[str]:
-    """Return every text in backticks on a page, and each of its words."""
+    """Return every text in backticks on a page, and also each word of these texts."""
     spans = re.findall(r"`([^`\n]+)`", text(page))
     return {*spans, *(word for span in spans for word in re.split(r"[\s,:<>]+", span))}
 
@@ -79,7 +79,10 @@ def test_the_list_of_options_is_up_to_date() -> None:
 
 
 def test_files_that_architecture_md_names_exist() -> None:
-    """A path in backticks may begin at any folder: `wording/groups.py` is in `reports`. Files of users are excluded."""
+    """A path in backticks may leave out its first folders: `wording/groups.py` is in `reports`.
+
+    Files of users are excluded.
+    """
     folders = (ROOT / name for name in ("bench", "reports", "rtbench", "scenarios", "tests", "benchmarks", "docs"))
     files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
     named = set(re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))) - {"bench.py"}
@@ -130,7 +133,10 @@ def test_every_address_of_the_project_is_the_one_in_pyproject_toml() -> None:
 
 
 def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
-    """Messages, comments and examples contain commands `rtbench docs NAME#SECTION`. They also work from a wheel."""
+    """Messages, comments and examples contain the command `rtbench docs NAME#SECTION`.
+
+    Unlike a link to a file, this command also works from a wheel.
+    """
     folders = (ROOT / name for name in NAMING)
     texts = [path for folder in folders for kind in ("md", "py", "yml", "yaml") for path in folder.rglob(f"*.{kind}")]
     named = {
@@ -146,7 +152,7 @@ def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
 
 
 def test_no_message_names_a_file_of_docs() -> None:
-    """An installed wheel has no such file. `manual.see` returns the command that prints the page."""
+    """An installed wheel does not contain the files of docs. `manual.see` returns the command that prints a page."""
     named = [
         (path.relative_to(ROOT), node.value)
         for top in ("bench", "reports", "rtbench")
@@ -209,7 +215,7 @@ def test_links_have_existing_targets(page: Path) -> None:
 
 
 def test_pages_that_texts_name_exist() -> None:
-    """Names outside links count, too: in comments, workflows and messages. Their anchors are not checked."""
+    """Names outside links are checked too: in comments, workflows and messages. Their anchors are not checked."""
     texts = [path for kind in ("md", "py", "yml", "yaml") for top in NAMING for path in (ROOT / top).rglob(f"*.{kind}")]
     named = {
         (str(path.relative_to(ROOT)), page)

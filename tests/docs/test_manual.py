@@ -1,4 +1,4 @@
-"""`rtbench docs`: pages and sections by name, as Markdown, in a terminal and as HTML, with hints for unknown names."""
+"""`rtbench docs`: pages and sections by name, as Markdown, in a terminal and as HTML; hints for unknown names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Texts for users contain the terms of the field, and no everyday words that only this tool once used as terms.
+"""Texts for users contain the terms of the field. They do not contain everyday words that once were terms of this tool.
 
-The tests check all string literals of the tool (screens, pages, help, columns and schemas consist of them), except
-docstrings and the messages of vendors. They also check the prose of the README and docs, except code.
+The tests check all string literals of the tool, because screens, pages, help, columns and schemas consist of them.
+Docstrings and the messages of vendors are left out. The tests also check the README and docs, except their code.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ ORDINARY = (
     # names in code that no screen shows
     *("no_analysis", "final_analysis", "no figure"),
 )
-"""Phrases of ordinary English that may contain these words."""
+"""Phrases of ordinary English that are allowed although they contain forbidden words."""
 VENDORS = ("bench/simulator/refusals.py", "bench/simulator/responses/lifecycle.py")
-"""Modules with messages of services, which the simulator repeats."""
+"""Modules whose literals are messages of services. The simulator sends the same messages."""
 MODULES = [
     module
     for package in ("bench", "reports", "rtbench", "scenarios")
@@ -58,15 +58,15 @@ PAGES = [
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "scenarios").rglob("*.yaml"))),
 ]
 NO_PROSE = re.compile(r"`[^`]*`|--[a-z-]+|\]\([^)]*\)|<[^>]*>")
-"""Code, options, link targets, and tags."""
+"""The parts of a page's text that are not checked: code, options, link targets, and tags."""
 FENCED = re.compile(r"```.*?```|<!-- made:.*?<!-- end -->", re.DOTALL)
-"""Code blocks of a page, and tables that are generated from literals."""
+"""The blocks of a page that are not checked: code blocks, and tables that are generated from literals."""
 CODE = re.compile(r"[a-z0-9_.:/+-]*")
-"""A literal without a space or a capital letter is a name, not a text."""
+"""A literal that is a name and not a text: it has neither a space nor a capital letter."""
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each literal of a module, with its line, that is neither a docstring nor a name."""
+    """Yield (line, text) of each string literal of a module that is neither a docstring nor a name."""
     module = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
     for node in ast.walk(module):

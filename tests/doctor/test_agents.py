@@ -28,7 +28,10 @@ def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
 
 
 def pace(speed: float) -> AudioPace:
-    """Return the pace of audio in pieces of 20 ms at `speed` times real time: 2.4 s, a pause, and another 0.2 s."""
+    """Return the pace of audio that arrives in pieces of 20 ms: 2.4 s of audio, a pause, and another 0.2 s of audio.
+
+    Within each part, the pieces arrive at `speed` times real time.
+    """
     measured, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
     for begin_ms, count in ((0, 120), (9_000, 10)):
         for number in range(count):

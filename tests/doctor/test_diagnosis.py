@@ -1,4 +1,4 @@
-"""The diagnosis of a refusal: each refusal has a remedy that fits the target."""
+"""The diagnosis of a refusal. Each refusal has a remedy that fits the target."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) -> None:
-    """Azure's documentation of status 403 does not apply to other services."""
+    """Azure's documentation of status 403 does not apply to services of other vendors."""
     for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
         target = replace(build_target(None, resource), host=host, service="other")
         output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
@@ -212,7 +212,7 @@ OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", s
 
 
 def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> ReplayedSession:
-    """Return a session that ended with this outcome after these messages were received."""
+    """Return the replay of a session that received the messages `heard`, and then ended with this outcome."""
     log = EventLog(folder / "log.jsonl", hide=str, record_audio=False)
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:

@@ -1,4 +1,4 @@
-"""The doctor detects a service that speaks the other dialect by the service's errors about parameters."""
+"""The doctor detects that a service speaks another dialect from the service's errors about parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The findings about a machine: findings from given values, and findings on the machine that runs the test."""
+"""The findings about a machine. Some are computed from given values, others on the machine that runs the test."""
 
 from __future__ import annotations
 

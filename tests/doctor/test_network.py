@@ -1,4 +1,4 @@
-"""The checks of the route to a service: each failure has a fitting remedy, and no failure ends the doctor."""
+"""The checks of the route to a service. Each failure has a remedy that fits it, and no failure ends the doctor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The findings about a service, as text."""
+"""The texts of the findings about a service."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of every fault: each fault has one outcome."""
+"""Tests of every fault at every place. Each fault has one outcome at each place."""

@@ -1,6 +1,7 @@
-"""The outcome of each fault at each place: parameters of a test, and the source of the table of docs/simulator.md.
+"""The outcome of each fault at each place.
 
-Outcomes are the same with both dialects and both transports, so each cell appears once. Faults strike only the first
+A test uses the outcomes as parameters. The table of docs/simulator.md is generated from them. The outcomes are the same
+with both dialects and both transports, so each pair of a fault and a place appears once. Faults strike only the first
 response.
 """
 
@@ -18,7 +19,7 @@ EVENTS = "session settings speech response first_delta next_delta done"
 
 
 class FaultCase(NamedTuple):
-    """A fault without its place. Its outcomes are listed with the places that share each outcome."""
+    """A fault and its outcomes. A key of `outcomes` lists the places at which the fault has the same outcome."""
 
     fault: str
     outcomes: dict[str, str]
@@ -28,7 +29,10 @@ class FaultCase(NamedTuple):
 
 
 class FaultCell(NamedTuple):
-    """A fault at one place. `outcomes`: the allowed outcomes of the turn, or of the session if no turn was started."""
+    """A fault at one place.
+
+    `outcomes` contains the allowed outcomes of the turn, or of the session if no turn was started.
+    """
 
     faults: tuple[str, ...]
     place: str
@@ -108,7 +112,7 @@ CASES = (
 
 
 def cells() -> Iterator[FaultCell]:
-    """Yield every cell of the table."""
+    """Yield one cell for each fault of the table and each of its places."""
     for case in CASES:
         kind = case.fault.partition(",")[0]
         for places, outcome in case.outcomes.items():

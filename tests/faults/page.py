@@ -1,6 +1,6 @@
-"""The tables of faults in the pages of the simulator: `python -m tests.faults.page` writes them (`make schema`).
+"""The tables of faults on the pages of the simulator. `python -m tests.faults.page` writes them (`make schema`).
 
-The kinds, places and keys come from the simulator. The outcomes are the parameters of `test_cells.py`.
+The kinds, places and keys of faults come from the simulator. The outcomes are the parameters of `test_cells.py`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "
 
 
 def tables() -> dict[str, str]:
-    """Return each table by its name in the page."""
+    """Return each table. The key is the name of the table on the page."""
     return {"kinds": _kinds(), "places": _places(), "when": _when(), "outcomes": _outcomes()}
 
 
 def written(page: str) -> str:
-    """Return the page after its tables were written again."""
+    """Return the page with new tables."""
     return made_anew(page, tables())
 
 
@@ -39,7 +39,10 @@ def _kinds() -> str:
 
 
 def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
-    """Yield the kinds by name. The refusals of a service are one kind, because the outcomes describe each of them."""
+    """Yield the names and the description of each kind of fault.
+
+    All refusals of one service are yielded as one kind, because the table of outcomes describes each refusal.
+    """
     for name, kind in KINDS.items():
         alike = next((each for each in (AZURE, OPENAI) if name in each), None)
         if alike is None:
@@ -52,13 +55,13 @@ def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
 
 
 def _where(kind: FaultKind) -> str:
-    """Return the places of a kind, and its default place if there are several."""
+    """Return the places at which a kind of fault can occur. If there are several, add the default place."""
     default = f" ({kind.default})" if len(kind.places) > 1 else ""
     return _gathered(kind.places) + default
 
 
 def _gathered(places: Sequence[str]) -> str:
-    """Return one word for these places if such a word exists; otherwise the list of places."""
+    """Return the word that stands for exactly these places, or a list of the places if there is no such word."""
     for all_of_them, word in GATHERED.items():
         if tuple(places) == all_of_them:
             return word
@@ -66,8 +69,9 @@ def _gathered(places: Sequence[str]) -> str:
 
 
 def _key(entry: tuple[str, Field[Any]]) -> str:
-    """Return a key with its note and its default. `count` is the same for all kinds, and is explained once above the
-    table.
+    """Return the text for a key of a fault: its name, its note and its default.
+
+    `count` has only its name: it is the same for all kinds, and is explained above the table.
     """
     key, field = entry
     if key == "count":
@@ -90,7 +94,10 @@ def _outcomes() -> str:
 
 
 def _outcome_rows() -> Iterator[tuple[str, str, str]]:
-    """Yield a row for each place of a fault; faults with the same place and outcome share a row."""
+    """Yield the rows of the table of outcomes.
+
+    Faults share a row if they have no note and only one outcome, and if this outcome and its places are the same.
+    """
     shared: dict[tuple[str, str], list[str]] = {}
     for case in CASES:
         cells = [(_gathered(places.split()), _outcome(outcome)) for places, outcome in case.outcomes.items()]

@@ -1,4 +1,4 @@
-"""The simulator's pages agree with the simulator and with the test of all faults."""
+"""The pages of the simulator agree with the simulator, and with the test of all faults."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Start `python -m MODULE` or `python -c PROGRAM` for a test quickly: a fork server has already done the imports.
+"""Start `python -m MODULE` or `python -c PROGRAM` quickly for a test: fork a process that has done the imports.
 
-`run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from an
-interpreter with the same options that has already imported what the command needs. `tests/system/test_forked.py` checks
-that a program can detect this only by its parent process. Any other command is started by subprocess. Tests of starting
-a process use subprocess itself.
+`run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from a
+fork server: an interpreter with the same options that has already imported what the command needs. A program can detect
+the fork only by its parent process, which `tests/system/test_forked.py` checks. Any other command is started by
+subprocess. Tests of the start of processes use subprocess itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ with open(forked.__file__) as text:
 forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
 rtbench.locust_run.subprocess = rtbench.capacity.level_run.subprocess = forking
 """
-"""The preparation for a capacity search. The processes of the search's levels are forked as well."""
+"""The preparation for a capacity search. The search itself also forks the processes of its levels."""
 REPORTING = (
     "report",
     "check",
@@ -89,7 +89,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("rtbench.cli.decision",): REPORT,
     ("reports.sequential",): REPORT,
 }
-"""The preparations for modules, by the first words of the command."""
+"""The preparation for each module. The key is the module, and in some cases the first argument of the command."""
 PROGRAMS = {
     "from locust": LOCUST,
     "import locust": LOCUST,
@@ -99,24 +99,24 @@ PROGRAMS = {
     "from bench.target.tokens": PATCHED + "import azure.identity, bench.target.tokens",
     "monkey.patch_all()": PATCHED,
 }
-"""The preparations for programs, by the beginning of one of their lines."""
+"""The preparation for each program of `python -c`. The key is the beginning of a line of the program."""
 FOLDER = "FORK_SERVERS"
-"""The environment variable with the folder of the servers' sockets."""
+"""The environment variable that contains the folder of the fork servers' sockets."""
 SERVER, HAND_ON = ((Path(__file__).parent / name).read_text() for name in ("server.py", "hand_on.py"))
 STANDARD = {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}
-"""The standard stream that a child gets for each stream of the caller, by subprocess's names for these streams."""
+"""The number of a child's standard stream for each stream of the caller. The key is the name that subprocess uses."""
 EXECUTE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
 
 cpu_s = 0.0
-"""The CPU time in s of forked processes that have ended, including the ended children for which they waited."""
+"""The CPU time in s of all forked processes that have ended, including their child processes that have ended."""
 
 
 class Server:
-    """A connection to the fork server for one kind of command, by interpreters with the same options.
+    """A connection to the fork server for one preparation and one interpreter with its options.
 
-    All processes of one test run share the server. The first process that needs the server starts it, and the server
-    ends with the last of them.
+    All processes of a test run share this fork server. The first process that needs the fork server starts it. The fork
+    server ends when the last of these processes ends.
     """
 
     def __init__(self, interpreter: tuple[str, ...], preparation: str) -> None:
@@ -155,7 +155,10 @@ class Server:
                 )
 
     def fork(self, wanted: dict[str, Any], streams: list[int]) -> tuple[int, socket.socket]:
-        """Return the pid of a new process, and the socket that receives its wait status and its CPU time in µs."""
+        """Start a process.
+
+        Return its pid, and the socket from which its wait status and its CPU time in µs can be read.
+        """
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
             json.dump(wanted, request)
@@ -166,9 +169,9 @@ class Server:
 
 @cache
 def servers_folder() -> Path:
-    """Return the folder of the servers' sockets, for this process and its children.
+    """Return the folder of the fork servers' sockets. This process and its children use the same folder.
 
-    It is not in TMPDIR, which may be long: the path of a socket has at most 108 bytes.
+    The folder is not in TMPDIR, because the path of TMPDIR may be long, and the path of a socket has at most 108 bytes.
     """
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="fork-servers-", dir="/tmp")
@@ -182,7 +185,7 @@ def _server(interpreter: tuple[str, ...], preparation: str) -> Server:
 
 
 def _number(status_socket: socket.socket) -> int:
-    """Read a number on one line from a fork server."""
+    """Read one line, which contains a number, from a fork server."""
     digits = b""
     while not digits.endswith(b"\n"):
         more = status_socket.recv(1)
@@ -193,15 +196,15 @@ def _number(status_socket: socket.socket) -> int:
 
 
 class Popen(subprocess.Popen[Any]):
-    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]`.
+    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` if it has a preparation.
 
-    It does so if there is a preparation for the command.
+    Any other command is started by subprocess.
     """
 
     _status_socket: socket.socket | None = None
 
     def __init__(self, command: Sequence[str], *, namespaces: Sequence[str] = (), **how: Any) -> None:
-        """Start the command. `namespaces`: files of namespaces that a forked process enters by setns(2)."""
+        """Start the command. A forked process enters the namespaces of the files `namespaces` by setns(2)."""
         self._namespaces = list(namespaces)
         super().__init__(command, **how)
 
@@ -259,7 +262,10 @@ class Popen(subprocess.Popen[Any]):
 
 
 def _preparation(command: list[str], env: dict[str, str]) -> str | None:
-    """Return the preparation of a command; None if there is none, or if the environment has other Python variables."""
+    """Return the preparation of a command; None if there is none.
+
+    Return None too if the Python variables of `env` differ from those of this process.
+    """
     ours = command[0] == sys.executable and _of_python(env) == _of_python(os.environ)
     if not ours or not sys.platform.startswith("linux"):
         return None
@@ -270,7 +276,7 @@ def _preparation(command: list[str], env: dict[str, str]) -> str | None:
 
 
 def _split(command: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the interpreter with its options, and the rest of the command from `-m` or `-c` on."""
+    """Split a command before `-m` or `-c`: return the interpreter with its options, and the rest of the command."""
     place = next((place for place, word in enumerate(command) if word in ("-m", "-c")), len(command))
     return tuple(command[:place]), command[place:]
 
@@ -288,7 +294,10 @@ def run(
     check: bool = False,
     **how: Any,
 ) -> subprocess.CompletedProcess[Any]:
-    """Run a command as subprocess.run does, with the options that tests need; `words`: its standard input."""
+    """Run a command like subprocess.run, with the options that tests need.
+
+    `words` is the standard input of the command.
+    """
     if capture_output:
         how |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     if words is not None:

@@ -1,8 +1,8 @@
-"""A patch with which a forked Locust forks its interim analyses and the commands before and after its run.
+"""A patch for a forked Locust, with which Locust forks the commands that it runs.
 
-The server of reports forks these commands. The fork server of Locust executes this text after its imports and before
-its first fork. `REPORTS` is a descriptor of the server of reports. The text replaces `subprocess` in the module that
-starts the commands.
+These commands are the interim analyses, and the commands before and after its run. The fork server of Locust executes
+this text after its imports and before its first fork. The text replaces `subprocess` in the modules that start the
+commands, so that the server of reports forks the commands. `REPORTS` is a descriptor of the server of reports.
 """
 
 # mypy: ignore-errors
@@ -20,9 +20,10 @@ PYTHONS = {name: value for name, value in os.environ.items() if name.startswith(
 
 
 class Forking:
-    """The parts of `subprocess` that the patched module uses.
+    """A replacement for the parts of `subprocess` that the patched modules use.
 
-    If a command's environment has other Python variables, the command is started as usual, not forked.
+    A command is not forked, but started as usual, if the Python variables of its environment differ from those of
+    Locust.
     """
 
     CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired
@@ -45,7 +46,7 @@ class Forking:
             return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
     def _status(self, wanted, timeout, *streams):
-        """Return the wait status of the command; kill the command if the wait is interrupted."""
+        """Return the wait status of the command. Kill the command if the wait times out or is interrupted."""
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
             json.dump(wanted, request)

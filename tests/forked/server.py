@@ -1,8 +1,9 @@
-"""A fork server: an interpreter that has imported what a command needs, and forks a process for each request.
+"""A fork server: an interpreter that has imported what a command needs, and that forks a process for each request.
 
-The server runs as `python OPTIONS -c TEXT FD PREPARATION`, with this file as TEXT. It is not a module of the tests, so
-that a new process has imported none of the tests' packages. A child returns to the last lines of this file and runs its
-program there. So it ends like any interpreter, with its own exit status, tracebacks, atexit functions and warnings.
+The server runs as `python OPTIONS -c TEXT FD PREPARATION`, where TEXT is the text of this file. The server is not a
+module of the tests, so that a new process has imported none of the packages of the tests. A child returns to the last
+lines of this file and runs its program there. Therefore the child ends like any interpreter, with its own exit status,
+tracebacks, atexit functions and warnings.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ fork, wait4, close = os.fork, os.wait4, os.close  # before gevent replaces them 
 
 
 def serve(doorway: socket.socket) -> dict[str, Any]:
-    """Serve requests. Return only in a child, with the request of the child.
+    """Serve requests. Return only in a child, with the request of this child.
 
-    When a client ends, its children end; when the last client ends, the server ends. A request consists of five
-    descriptors: a file with the request as JSON; a socket that receives pid, wait status and CPU time in µs; and the
-    three streams.
+    When a client ends, kill the children that the client requested. When the last client ends, end this process. A
+    request consists of five descriptors: a file with the request as JSON; a socket to which the child's pid, wait
+    status and CPU time in µs are written; and the child's three standard streams.
     """
     clients = [doorway.accept()[0]]
     children: dict[int, tuple[int, int, socket.socket]] = {}
-    """Pidfd → the child's pid, the socket for its status, and the client that requested it."""
+    """The running children. The key is a pidfd. The value is the child's pid, its status socket, and the client."""
     while True:
         ready, _, _ = select(list[Any]([doorway, *clients, *children]), [], [])
         for pidfd in children.keys() & set(ready):
@@ -91,16 +92,16 @@ def _forked() -> int:
 
 
 def leave_libraries(shared: dict[str, Any]) -> None:
-    """Keep the shared libraries from being destroyed at the end of each child, which would copy them page by page.
+    """Prevent the destruction of the shared libraries at the end of a child, because it would copy them page by page.
 
-    Our own modules and those of Python are destroyed as usual, because their objects may act at exit.
+    Our own modules and those of Python are destroyed as usual, because some of their objects act at exit.
     """
     for name in shared:
         sys.modules.pop(name, None)
 
 
 def become(wanted: dict[str, Any]) -> None:
-    """Make this process equal to one whose interpreter was started for the request, except for the imports."""
+    """Make this process equal to an interpreter started for the request, except that it has done the imports."""
     for path in wanted["namespaces"]:
         with open(path) as namespace:
             assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0, path

@@ -1,4 +1,4 @@
-"""Stand-ins for Locust's users, which patch the standard library when they are imported."""
+"""Stand-ins for Locust's users. Tests use them because the import of Locust's users patches the standard library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.load.planning.tasks import Caller, SessionTask, as_sessions
 
 
 class Actor(Caller):
-    """A stand-in for a realtime user, with its scripts and settings in class attributes."""
+    """A stand-in for a realtime user. Its tasks and settings are class attributes."""
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     given: ClassVar[Mapping[str, Any]] = {}
@@ -34,12 +34,12 @@ class Actor(Caller):
 
 
 def actor(name: str, *tasks: Any, **given: Any) -> type[Actor]:
-    """Return a class of users with these tasks and settings."""
+    """Return a class of stand-ins that has these tasks and settings."""
     return type(name, (Actor,), {"declared_tasks": tuple(as_sessions(tasks)), "given": given})
 
 
 def tone(path: Path, seconds: float = 0.3, hertz: float = 440.0) -> Path:
-    """Write a WAV file with a tone that all checks accept as speech."""
+    """Write a WAV file that contains a tone. All checks accept the tone as speech."""
     samples = np.sin(2 * np.pi * hertz * np.arange(int(24_000 * seconds)) / 24_000)
     soundfile.write(path, samples * 0.5, 24_000, subtype="PCM_16")
     return path

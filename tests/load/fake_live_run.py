@@ -1,4 +1,4 @@
-"""A `LiveRun` whose services are functions. It needs no network connections and no Locust."""
+"""A `LiveRun` in which functions take the place of services. It needs neither network connections nor Locust."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PRICES, NO_PRICES = Prices(1, 1, 1, 1, 1, 1), PriceTable("", "", (), {})
 
 
 class SwitchingTransport(MemoryTransport):
-    """A transport that yields to other greenlets whenever it waits, as a socket would."""
+    """A transport that lets other greenlets run whenever it waits, as a socket does."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
@@ -79,7 +79,10 @@ def _set() -> Event:
 
 @dataclass
 class FakeDialer:
-    """A dialer that connects each session to a new service, or refuses. It connects only when `answers` is set."""
+    """A dialer that connects each session to a new service.
+
+    It waits until `answers` is set. Then it connects, or raises `unsupported_setting` if this is not None.
+    """
 
     service: Callable[[], Service] = Service
     unsupported_setting: ConnectError | None = None
@@ -106,7 +109,7 @@ class Caller(Actor):
 
 
 class FakeRun:
-    """A run with some targets, and its requests to the master."""
+    """A run with one target for each label. It records the requests that it sends to the master."""
 
     def __init__(
         self,
@@ -147,7 +150,7 @@ class FakeRun:
         self.stopped: list[str] = []
         self.refused: list[str] = []
         self.failures: list[Exception] = []
-        """The failures that were reported to Locust."""
+        """The exceptions that the run has reported to Locust."""
         self.lifecycle = RunLifecycle(leads=False)
         for event in (SignInStarted(), RunStarted()):
             self.tell(event)
@@ -165,7 +168,7 @@ class FakeRun:
             self.live = LiveRun(planned, slot, targets, keyring, spool or Spool(self.folder, worker), callbacks)
 
     def tell(self, event: RunEvent) -> None:
-        """Handle an event as a worker does, and store its requests to the master."""
+        """Handle an event as a worker does, and record the requests to the master that result."""
         for action in self.lifecycle.apply(event):
             if isinstance(action, AskMaster):
                 asked = action.request
@@ -175,16 +178,16 @@ class FakeRun:
                     self.stopped.append(asked.reason)
 
     def end(self) -> None:
-        """Prevent new sessions and turns."""
+        """Prevent the start of further sessions and turns."""
         self.tell(UsersStopping())
 
     def play(self, pairs: int = 1) -> bool:
-        """Run this number of pairs of one user, one after another; return whether the last one was run."""
+        """Let one user run this number of pairs, one after another. Return whether the last pair was run."""
         caller = Caller()
         return [self.live.run_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][-1]
 
     def rows(self, table: files.TableName) -> list[dict[str, Any]]:
-        """End the run and return its recorded rows."""
+        """End the run. Return the rows that it has recorded in this table."""
         self.tell(UsersStopped())
         if self.lifecycle.state is RunState.CLOSING:
             self.live.close()

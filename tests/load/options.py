@@ -1,4 +1,4 @@
-"""The parts of Locust's command line that our options need."""
+"""The parts of Locust's command-line parser that our options need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.load.planning.run_options import add_options
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # not typed
-    """A parser with the features of Locust's parser that argparse lacks."""
+    """A parser with those features of Locust's parser that argparse does not have."""
 
     def add_argument(self, *names: str, include_in_web_ui: bool = True, **settings: Any) -> Any:
         return super().add_argument(*names, **settings)
@@ -25,14 +25,17 @@ def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
 
 
 class HelpParser(argparse.ArgumentParser):
-    """The Python parser on which Locust's parser is based. Its names, values and helps are the expected ones."""
+    """A parser of Python's argparse, on which Locust's parser is based.
+
+    Tests compare its names, values and helps with those of our options.
+    """
 
     def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
         return super().add_argument(*names, **settings)
 
 
 def help_parser() -> HelpParser:
-    """Return a parser with our options."""
+    """Return a parser that has our options."""
     made = HelpParser(add_help=False)
     add_options(made)
     return made

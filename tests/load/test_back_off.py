@@ -1,4 +1,4 @@
-"""After each refused call, a user of a closed loop waits longer. The arrivals of an open loop do not wait."""
+"""After each refused call, a user of a closed loop waits longer. An open loop does not delay its arrivals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
 class SkippingClock:
-    """A clock that advances in real time, except that it skips the waits of refused callers."""
+    """A clock that advances in real time. Waits of refused callers take no real time; the clock skips them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waited_ns = 0
@@ -55,7 +55,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
 
 
 class Answers(FakeDialer):
-    """A dialer with one answer for each call: None opens a connection, an error refuses. The last answer repeats."""
+    """A dialer with one answer for each call. None opens a connection; an error refuses the call.
+
+    The last answer is used for all further calls.
+    """
 
     def __init__(self, *answers: ConnectError | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Calls that outlive their session: on one virtual clock, with the behaviour of the simulator."""
+"""Calls that continue after the end of their session, on a virtual clock, with the behaviour of the simulator."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CappedAgent(Simulator):
 
 
 class SessionObserver(Listening):
-    """The results and events of one session of a call."""
+    """A listener that records the results and events of one session of a call."""
 
     opened = ended = 0
     refusal = None
@@ -89,7 +89,7 @@ class SessionObserver(Listening):
 
 
 class SimulatedCall(Call):
-    """A call whose sessions each have a new simulated service, which ends the session after `cap_ns`."""
+    """A call with a new simulated service for each session. The service ends its session after `cap_ns`."""
 
     def __init__(
         self,
@@ -104,11 +104,11 @@ class SimulatedCall(Call):
         self._profile = profile
         self.clock = VirtualClock(START_NS)
         self.observers: list[SessionObserver] = []
-        """The results of each session."""
+        """One observer for each session, with the session's results."""
         self.services: list[Simulator] = []
         self.histories: list[int] = []
         self.place_ns = 0
-        """The scheduled start of the next session."""
+        """The instant at which the next session may start."""
 
     def talk(self) -> None:
         """Run the call from its beginning to its end."""
@@ -163,13 +163,13 @@ class SimulatedCall(Call):
         return [turn for turns in self.turns_of_sessions for turn in turns]
 
     def history_received_by(self, session: int) -> list[tuple[str, ...]]:
-        """Return the history that a session sent to its service before its first turn."""
+        """Return the items of the history that this session sent to its service before its first turn."""
         events = [event for _, event in self.services[session].heard]
         items = [event["item"] for event in events if event["event_id"] == "session-message"]
         return [item_facts(item) for item in items[: self.histories[session]]]
 
     def replied(self, session: int) -> list[tuple[str, ...]]:
-        """Return the output of a session's service, with the result of each function call after it."""
+        """Return the items that the service of a session has output. Each function call is followed by its result."""
         received = [event["item"] for _, event in self.services[session].heard if "item" in event]
         returned = {item["call_id"]: item_facts(item) for item in received if item["type"] == "function_call_output"}
         sent = [decoded(message.body) for message in self.services[session].said]
@@ -179,7 +179,11 @@ class SimulatedCall(Call):
 
 
 def item_facts(item: Any) -> tuple[str, ...]:
-    """Return an item of a conversation: (role, text), (name, call id, arguments) or (call id, function output)."""
+    """Return the facts of a conversation item.
+
+    These are (role, text) of a message, (name, call ID, arguments) of a function call, or (call ID, output) of its
+    result.
+    """
     if item["type"] == "message":
         (part,) = item["content"]
         return item["role"], part.get("text") or part["transcript"]
@@ -406,7 +410,7 @@ PER_MINUTE, INTERVAL_NS = 300, 200 * MS
 
 
 def begins_ns(row: dict[str, Any]) -> int:
-    """Return the intended start of a session; its actual start if none was intended."""
+    """Return the intended start of a session, or its actual start if the session has no intended start."""
     return int(row["start_ns"] + (row["intended_start_at_ns"] or 0))
 
 
@@ -471,7 +475,7 @@ def test_a_python_task_reads_the_outcomes_of_turns_of_renewed_sessions(tmp_path:
 
 @pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
 def test_a_call_leaves_no_reference_cycles(text: str, tmp_path: Path) -> None:
-    """Objects that other tests of this process have left are counted before the call, and subtracted."""
+    """The test ignores the objects that existed before the call, because other tests of this process have left them."""
     run = FakeRun(tmp_path, text=f"{text}steps:\n  - text: One\n  - text: Two\n")
     run.play()
     gc.collect()

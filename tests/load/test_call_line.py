@@ -1,4 +1,4 @@
-"""A call that arrives is given to an idle user, or is blocked."""
+"""A call that arrives goes to an idle user, or is blocked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Slot(Caller):
 
 @dataclass
 class Line:
-    """A call dispatcher, with a record of its callbacks. Calls arrive when the test requests them."""
+    """A call dispatcher, and a record of its callbacks. Calls arrive when a test calls `arrive`."""
 
     most: float = math.inf
     blocked: list[bool] = field(default_factory=list)
@@ -48,18 +48,18 @@ class Line:
         self.over += self.line.is_over
 
     def arrive(self, *calls_ns: int) -> None:
-        """Make calls arrive, and let the dispatcher handle them."""
+        """Let calls arrive, and let the dispatcher handle them."""
         for called_ns in calls_ns:
             self._calls.put(called_ns)
         gevent.idle()
 
     def hang_up(self) -> None:
-        """Let no more calls arrive."""
+        """Let the dispatcher learn that no more calls will arrive."""
         self._calls.put(None)
         gevent.idle()
 
     def users(self, count: int) -> list[gevent.Greenlet]:
-        """Start this number of users. All of them are idle."""
+        """Start this number of users. Each of them waits for a call."""
         users = [gevent.spawn(self.line.next_call, Slot()) for _ in range(count)]
         gevent.idle()
         return users

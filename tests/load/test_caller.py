@@ -1,4 +1,4 @@
-"""The steps of a task in Python, in its rehearsal and in a session."""
+"""The steps of a task in Python: when the task is rehearsed, and when it runs in a session."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Step = dict[str, Any]
 
 
 def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, detects: bool = False) -> TaskRecorder:
-    """Return the rehearsal of a task. `detects`: True if the service detects turns."""
+    """Return the record of the rehearsal of a task. `detects` is True if the service detects the turns."""
     rules = StepRules(SessionSettings(turn_detection=TurnDetection() if detects else None))
     rehearsal = TaskRecorder(StepReader(folder), rules)
     run_task(Actor(), task, rehearsal)
@@ -58,7 +58,7 @@ def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, det
 
 
 def task_of(steps: list[Step]) -> Callable[[Actor], None]:
-    """Return a task with the same steps as a script in a file."""
+    """Return a task whose steps are those of a script."""
 
     def task(actor: Actor) -> None:
         for step in steps:
@@ -85,7 +85,7 @@ def task_of(steps: list[Step]) -> Callable[[Actor], None]:
 
 
 class TaskRun:
-    """A session over the memory transport, and the messages that the session sent."""
+    """A session over the memory transport, and the messages that the session has sent."""
 
     def __init__(
         self, repertoire: CompiledScript, number: int = 0, seed: int = 1, service: Service | None = None
@@ -101,7 +101,7 @@ class TaskRun:
         self.session = Session(self.script, self.transport, timeline, self.listening, lambda: self.ending)
 
     def play(self) -> list[tuple[int, bytes]]:
-        """Run the session as a script; return the messages that it sent."""
+        """Run the session from the steps of its script. Return the messages that the session sent."""
         self.session.open()
         for step in self.script.steps:
             if not self.session.run_step(step):
@@ -110,7 +110,7 @@ class TaskRun:
         return self.transport.sent
 
     def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
-        """Run the session as a task; return the messages that it sent."""
+        """Run the session from the steps of a task in Python. Return the messages that the session sent."""
         choices = SessionChoices(self.seed, self.number)
         stage = StepRunner(self.session, self.repertoire, self.script, StepReader(folder), choices)
         self.listening.on_turn = stage.turn_ended
@@ -158,7 +158,7 @@ def test_a_sound_belongs_to_a_reply_or_to_silence(tmp_path: Path) -> None:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Return the list of recordings that are opened."""
+    """Return a list to which the path of each recording is appended when it is opened."""
     opened: list[Path] = []
 
     def noted(path: Path) -> io.FileIO:
@@ -208,7 +208,7 @@ def test_each_iteration_of_a_loop_has_a_random_pause() -> None:
 
 
 def follows(step: Step) -> bool:
-    """Return whether a step ends the turn before it. After such a step, no expectation of that turn can follow."""
+    """Return whether a step ends the turn before it. After this step, an `expect` can no longer belong to that turn."""
     return not {"expect", "send"} & step.keys()
 
 
@@ -274,9 +274,11 @@ def test_a_step_that_the_rehearsal_missed_is_prepared_when_it_is_played(tmp_path
 
 
 def trace_of(task: Callable[[Actor], object], run: TaskRun) -> list[str]:
-    """Return the ways in which a task left a session: `done` (it returned), `caught` (an Exception passed through it),
-    and
-    `left` (its finally block ran).
+    """Perform a task in a session. Return the ways in which the task ended.
+
+    - `done`: the task returned
+    - `caught`: an Exception passed through it
+    - `left`: its finally block ran
     """
     seen: list[str] = []
 
@@ -348,7 +350,7 @@ def test_a_locust_exception_is_returned() -> None:
 
 
 def saying(words: str) -> Service:
-    """Return a service whose first reply has this transcript."""
+    """Return a service whose first reply has the transcript `words`."""
     transcript_done = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
     answer = [created("r1"), delta(GA, "audio", "r1"), transcript_done, done("r1")]
     return Service(turns=[lambda _: spoken(answer)])

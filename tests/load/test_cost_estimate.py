@@ -47,7 +47,7 @@ REALTIME = Prices(
 TABLE = {"gpt-realtime": REALTIME}
 AS_OF = "2026-11-01"
 ANSWER = build_reply("answer", " ".join(["word"] * 40), sound(170, 5_000))
-"""An answer of five seconds."""
+"""An answer that lasts five seconds."""
 
 
 def target(**changes: Any) -> Target:
@@ -168,7 +168,7 @@ COUNT = ScriptFunction(FunctionTool(name="count"), compute=lambda: 1)
 
 
 def agent(*steps: Step, **session: Any) -> Script:
-    """Return a script of a session that declares two functions."""
+    """Return a script whose session declares two functions."""
     settings = {"tools": (FIND.tool, COUNT.tool)} | session
     return replace(script(*steps, **settings), tools=(FIND, COUNT))
 

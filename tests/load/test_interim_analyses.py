@@ -1,4 +1,4 @@
-"""A run until a decision whose load generator is overloaded."""
+"""A run until a decision, during which the load generator is overloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ LATE = "send_delay 14.2 ms > 10 ms"
 
 
 class RecordedWatch:
-    """The overload watch of a plan with a number of pairs. It records its messages and the stops of the run."""
+    """The overload watch of a run with this number of planned pairs, and a record of its effects.
+
+    `messages` contains the messages of the watch. `stopped` contains the reasons for which the watch ended the run.
+    """
 
     def __init__(self, pairs: int) -> None:
         self.messages: list[str] = []
@@ -30,7 +33,10 @@ class RecordedWatch:
         self.lateness = OverloadWatch(pairs, say=self.messages.append, give_up=self.stopped.append)
 
     def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
-        """Apply one (complete pairs, what is late) per second. Return for each second whether interim analyses wait."""
+        """Apply one (complete pairs, text about what is late) per second.
+
+        Return, for each second, whether the interim analyses are paused.
+        """
         return [self.lateness.consider(late, pairs, turns) for pairs, late in seconds]
 
 

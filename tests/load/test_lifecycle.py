@@ -1,4 +1,4 @@
-"""Every way in which a run ends, as events and the resulting actions; without Locust."""
+"""Every way in which a run can end: the events and the actions that result. Locust is not needed."""
 
 from __future__ import annotations
 
@@ -39,9 +39,12 @@ from bench.run.document import GIVEN_UP, INTERRUPTED
 
 STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunStarted())
 LOCUST_STOPS: tuple[RunEvent, ...] = (UsersStopping(), UsersStopped(), RunClosed())
-"""The events of Locust's end of a test, for any cause."""
+"""The events that Locust sends when a test ends for any reason."""
 QUITS: tuple[RunEvent, ...] = (ProcessQuitting(), *LOCUST_STOPS)
-"""The events of a process that ends with its run. Locust's events are sent again, because some ends skip them."""
+"""The events of a process that ends together with its run.
+
+They contain the events of Locust once more, because some ends of a run do not send them earlier.
+"""
 END: tuple[RunAction, ...] = (DrainSessions(), CloseRun())
 SPENT = "the budget of 1.00 USD is spent: 1.01 USD"
 HOPELESS = "10 sessions failed to open and none succeeded; the last: connect_failed:tcp"
@@ -56,14 +59,14 @@ def early(reason: str) -> Say:
 
 
 def stop_requested_by_run(reason: str, *, spent: bool = False) -> End:
-    """Return an end that the run requests, and that is displayed."""
+    """Return an end that the run itself requests. Its reason is displayed."""
     events = [*STARTED, StopRequested(reason, spent), *LOCUST_STOPS, *QUITS]
     return End(events, [early(reason), DrainSessions(), StopTest(), CloseRun()], reason)
 
 
 @dataclass(frozen=True)
 class End:
-    """A sequence of events, all resulting actions, and the final reason and state."""
+    """An end of a run: the events, all actions that result from them, and the reason and state after the last event."""
 
     events: Sequence[RunEvent]
     actions: Sequence[RunAction]
@@ -181,7 +184,7 @@ ENDS = {
     "users are stopped without a word before": End([*STARTED, UsersStopped(), RunClosed()], END, ""),
     "a message of a worker of an earlier run": End([StopRequested(ALL_DONE)], [], "", RunState.IDLE),
 }  # fmt: skip
-"""The ends of a process that leads its run."""
+"""The ends of a run, in a process that leads the run."""
 
 WORKERS_ENDS = {
     "its master tells it to drain": End([*STARTED, *LOCUST_STOPS, *LOCUST_STOPS, *QUITS], END, "", leads=False),
@@ -246,7 +249,10 @@ WORKERS_ENDS = {
     "its master is lost when its run is over, or before":
         End([MasterLost(), *STARTED, *LOCUST_STOPS, MasterLost()], END, "", leads=False),
 }  # fmt: skip
-"""The ends of a worker. A worker's state machine does not stop the process; its adapter does."""
+"""The ends of a run, in a worker.
+
+The state machine of a worker does not stop the process; the worker's adapter does.
+"""
 
 
 def feed_events(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:

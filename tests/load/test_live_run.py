@@ -1,4 +1,4 @@
-"""One run in one process: pairs of sessions, and the causes of its end."""
+"""One run in one process: its pairs of sessions, and the causes for which it ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.memory_transport import PeerAnswer
 
 
 def costly(response_id: str) -> Iterable[PeerAnswer]:
-    """Return an answer that reports its tokens, which cost a lot."""
+    """Return a successful answer whose tokens are expensive."""
     *events, _, _ = reply(GA, response_id)
     return spoken([*events, done(response_id, usage=usage(audio_out=1_000_000))])
 
@@ -58,7 +58,7 @@ def test_a_pair_has_one_session_per_target(tmp_path: Path) -> None:
 def test_the_name_of_a_scenario_is_read_before_the_first_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lookup of the name reads the file system, and the start of a session must not wait for that."""
+    """The lookup of the name reads the file system. The start of a session must not wait for this."""
     run = FakeRun(tmp_path)
     monkeypatch.setattr(Actor, "scenario_name", lambda: pytest.fail("it is asked for again"))
     run.play(2)
@@ -317,7 +317,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the wait after a refusal to 20 ms. Other tests check the length of the wait."""
+    """Shorten the wait after a refusal to 20 ms. Other tests check how long the wait is."""
     monkeypatch.setattr("bench.load.execution.target_state.FIRST_WAIT_NS", NS_PER_S // 50)
 
 
@@ -383,7 +383,7 @@ def test_a_spent_budget_ends_the_run_and_starts_no_turn(tmp_path: Path) -> None:
 
 
 def test_a_budget_spent_within_a_turn_ends_the_turn_after_that_response(tmp_path: Path) -> None:
-    """Every response calls a function, and costs more than the budget."""
+    """Each response calls a function, and costs more than the whole budget."""
 
     def calls(response_id: str) -> Iterable[PeerAnswer]:
         called = message(
@@ -463,7 +463,7 @@ def test_an_error_of_several_targets_is_raised_first_and_the_others_are_notes() 
 
 
 def arriving(*after_ms: int, slots: int = 2) -> LoadModel:
-    """Return calls that arrive at these times, in ms after the start of arrivals."""
+    """Return a load model whose calls arrive at these times, in ms after the start of arrivals."""
     recorded = RecordedArrivals(Path("calls.txt"), "", tuple(ms / 1000 for ms in after_ms))
     return LoadModel(Arrivals(1, slots, recorded=recorded))
 
@@ -501,7 +501,10 @@ def test_each_arrived_call_is_started_blocked_or_not_started(
     lasts_ms: int,
     staffed: bool,
 ) -> None:
-    """Each call has one of three results: it is started, blocked, or not started because the run ended."""
+    """The result of a call is one of three.
+
+    The call is started, it is blocked, or it is not started because the run ended.
+    """
     now_ns = monotonic_ns()
     load_model = arriving(*sorted(at_ms))
     run = FakeRun(tmp_path_factory.mktemp("calls"), load_model=load_model, began_ns=now_ns - NS_PER_S)

@@ -1,4 +1,4 @@
-"""The stages of a load, and the level at any instant."""
+"""The stages of a load, and the level of the load at any instant."""
 
 from __future__ import annotations
 
@@ -115,11 +115,11 @@ def test_the_level_is_constant_after_the_last_stage(schedule: LoadSchedule) -> N
 
 
 class Caller:
-    """A class of users."""
+    """A class of users that declares no load."""
 
 
 class Busy:
-    """A class of users whose scenario declares its load."""
+    """A class of users that declares its load."""
 
     arrival_rate = "30/min"
     max_concurrent = 40
@@ -141,7 +141,7 @@ def load_model(
 
 @pytest.fixture
 def stages(tmp_path: Path) -> tuple[str, str]:
-    """Write files with stages of rates, and of sessions."""
+    """Write a file with stages of arrival rates, and a file with stages of sessions. Return their paths."""
     (tmp_path / "rates.yaml").write_text("stages: {duration: 1m, target: 60/min}")
     (tmp_path / "sessions.yaml").write_text("stages: {duration: 1m, target: 30}")
     return str(tmp_path / "rates.yaml"), str(tmp_path / "sessions.yaml")
@@ -248,7 +248,7 @@ def arrivals_of(pattern: ArrivalPattern, schedule: LoadSchedule, seed: int = 1) 
 
 
 def integral_of_rate(schedule: LoadSchedule, until_s: float) -> float:
-    """Return the mean number of calls that a schedule generates up to an instant."""
+    """Return the mean number of calls that arrive from the start of a schedule until an instant."""
     total = 0.0
     for begin_s, duration_s, first, last in schedule.parts():
         passed_s = min(max(0.0, until_s - begin_s), duration_s)
@@ -296,9 +296,9 @@ def test_arrivals_of_a_schedule_are_ordered_and_within_it(
 
 @given(SHORT)
 def test_a_constant_pattern_follows_the_integral_of_the_rate(schedule: LoadSchedule) -> None:
-    """Call n arrives when the integral of the rate reaches n.
+    """Call n arrives at an instant at which the integral of the rate is n.
 
-    If the rate is then zero, the call may arrive until the rate rises.
+    If the rate is zero at this instant, the integral stays n, so the call may arrive at any time until the rate rises.
     """
     for number, at_s in enumerate(arrivals_of(ArrivalPattern(CONSTANT), schedule)):
         assert integral_of_rate(schedule, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)

@@ -1,4 +1,4 @@
-"""The progress of a run, summed over all its processes."""
+"""The progress of a run, added up over all its processes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_without_a_view_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -
 
 
 class FakeKeyring:
-    """A stand-in for a keyring. Its opening waits until the test permits it, or fails."""
+    """A stand-in for a keyring. `open` waits until `may_open` is set. Then it fails if `refuses`."""
 
     def __init__(self, refuses: bool = False) -> None:
         self.may_open, self.unsupported_setting = Event(), refuses

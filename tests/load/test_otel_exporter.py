@@ -1,4 +1,4 @@
-"""The metrics that a run exports once a second."""
+"""The metrics that a run exports every second."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def progress_update(worker: int = 0, **changes: Any) -> ExportedProgress:
 
 
 def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any]]]:
-    """Return the (attributes, point) pairs of each metric after the export of all of this progress."""
+    """Export each of these progress updates.
+
+    Return the (attributes, point) pairs of each metric after the last export.
+    """
     reader = InMemoryMetricReader(
         preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     )

@@ -1,4 +1,4 @@
-"""When connections start: at even intervals, and later if the service requests a delay."""
+"""The starts of connections: at even intervals, but later if the service requests a delay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINUTE_NS = 60 * NS_PER_S
 
 
 def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
-    """Return the starts of pairs that arrive at these instants; each is acquired before the next arrives."""
+    """Return the starts of pairs that arrive at these instants. Each start is acquired before the next pair arrives."""
     taken = []
     for now_ns in arrivals:
         taken.append(earliest_ns([pacer], now_ns))
@@ -27,7 +27,7 @@ def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
 
 
 def after_a_wait(pacer: StartPacer, what: Limited = "connection") -> int:
-    """Refuse a connection; return the instant at which the wait ends."""
+    """Report a refusal to the pacer. Return the instant at which the wait after the refusal ends."""
     pacer.on_throttled(what, 0, 0, None)
     return pacer.earliest_ns(0)
 
@@ -82,7 +82,7 @@ def test_a_connection_after_a_wait_resets_the_back_off() -> None:
 
 
 def test_a_connection_before_a_wait_does_not_reset_the_back_off() -> None:
-    """Connections are reported when their sessions end, which may be at any time."""
+    """A connection is reported when its session ends, which may be long after the connection was opened."""
     pacer, now_ns, waits = StartPacer(None), 10 * NS_PER_S, []
     for _ in range(4):
         pacer.on_throttled("connection", now_ns, now_ns, None)
@@ -204,7 +204,10 @@ def test_each_further_refusal_doubles_the_gap_between_starts_up_to_a_minute() ->
 
 
 def refusals(allowance: MinuteQuota, arrivals: int) -> int:
-    """Return how many of the sessions a service refuses if all of them wait for their start from the beginning."""
+    """Let this number of sessions wait for their start from the beginning.
+
+    Return the number of refusals by the service.
+    """
     pacer, refused, now_ns = StartPacer(None), 0, 0
     for _ in range(arrivals):
         now_ns = pacer.earliest_ns(now_ns)

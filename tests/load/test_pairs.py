@@ -1,4 +1,4 @@
-"""Pairs of sessions: their start, order and block, and the choice of the pairs that have event logs."""
+"""Pairs of sessions: the start, order and block of each pair, and the choice of the pairs that have event logs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.helpers import MS, at, build_observation, build_session, resolve_targ
 
 
 def started(pacers: list[StartPacer], now_ns: int) -> int:
-    """Return the instant at which the next pair starts."""
+    """Acquire the start of the next pair from all pacers, and return its instant."""
     start_ns = earliest_ns(pacers, now_ns)
     for pacer in pacers:
         pacer.acquire(start_ns)

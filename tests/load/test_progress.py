@@ -1,4 +1,4 @@
-"""The progress of a run: the report of a process, and the sum over processes and seconds."""
+"""The progress of a run: the reports of each process, and their sum over processes and seconds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VALUE_OF_TTFA, BOUND_OF_TTFA = (
     LiveMetricKey(BOUND, "ttfa", "request_sent"),
 )
 Kept = dict[str, dict[LiveMetricKey, list[int]]]
-"""Times in µs by target and key."""
+"""Times in µs. The first key is the target, and the second is the metric."""
 
 
 def progress() -> ProgressCounter:
@@ -52,7 +52,7 @@ def progress() -> ProgressCounter:
 
 
 def of_step(times_us: Kept) -> Times:
-    """Return the times of one step of each target."""
+    """Return these times of each target as times of one step."""
     return {target: {STEP: list(times.items())} for target, times in times_us.items()}
 
 
@@ -72,7 +72,7 @@ def reported(*turns: Any, target: str = "sweden") -> ProgressReport:
 
 
 def waited(ms: float, **changes: Any) -> Any:
-    """Return a successful turn whose first audio comes after `ms`."""
+    """Return a successful turn whose first audio arrives `ms` after its request."""
     return build_observation(instants={"request_sent": at(0), "first_audio": at(ms), "ended": at(ms + 1)}, **changes)
 
 
@@ -237,9 +237,9 @@ REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
 
 
 def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
-    """Return the reports of one process with cumulative counts.
+    """Return the progress reports of one process, whose counts are cumulative.
 
-    The number of failed turns is that of the successful ones.
+    The number of failed turns equals the number of successful turns.
     """
     made, turns, usd = [], 0, 0.0
     for more, cost, waits in reports:
@@ -281,7 +281,7 @@ def test_latencies_are_ordered_by_number_of_turns_and_grouped_by_metric() -> Non
 
 
 def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[LiveLatency]:
-    """Return the latencies of successful turns (1, 2, 3 … ms) and of failed ones."""
+    """Return the live latencies of `good` successful turns (1, 2, 3 … ms) and `failed` failed turns."""
     times = {TTFA: [ms * 1000 for ms in range(1, good + 1)]} if good else {}
     tally, failures = LiveTotals(), {"sweden": [(key, failed)]} if failed else {}
     designed = designs({"sweden": times}, failures)
@@ -290,7 +290,7 @@ def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[Live
 
 
 def rounded(value_ms: float | None) -> float | None:
-    """Return the value rounded to 1 ms, because histograms are exact to three digits."""
+    """Return the value, rounded to 1 ms because histograms are exact only to three digits."""
     return None if value_ms is None else round(value_ms, 0)
 
 
@@ -317,7 +317,7 @@ def test_a_failed_turn_has_infinite_latency_and_few_turns_have_no_percentile(
 
 @pytest.mark.parametrize(("sessions", "turns", "expected"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
 def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: int, expected: bool) -> None:
-    """In an earlier version, the status line showed a median of 8 turns of 2 sessions, but the report did not."""
+    """An earlier version showed a median of 8 turns in 2 sessions on the status line, but not in the report."""
     made = progress()
     for _ in range(sessions):
         for turn in range(1, turns + 1):
@@ -520,7 +520,7 @@ def test_a_turn_without_a_price_is_counted_and_its_model_is_recorded() -> None:
 def test_prices_per_minute_accrue_until_a_session_ends(
     sessions: list[tuple[int, int, str]],
 ) -> None:
-    """Some sessions have ended before the query, and some have not. The target `both` is also billed by tokens."""
+    """Some sessions end before the cost is requested, others later. The target `both` is also billed by tokens."""
     spending = CostMeter({"live": BY_MINUTE, "both": BOTH}, {})
     now_ns, minutes = 10**12, {"live": 0.0, "both": 0.0}
     for opened_ns, length_ns, model in sessions:
@@ -535,7 +535,7 @@ def test_prices_per_minute_accrue_until_a_session_ends(
 
 
 def after(*models: str | None) -> CostMeter:
-    """Return the cost of one turn of each of these models."""
+    """Return the cost meter after one turn of each of these models."""
     spending = CostMeter(TABLE, {})
     for model in models:
         spending.add("sweden", model, USED)

@@ -1,4 +1,4 @@
-"""Our options on Locust's command line."""
+"""Our options as part of Locust's command line."""
 
 from __future__ import annotations
 
@@ -218,7 +218,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(line: str, free: str) -> RunArguments:
-    """Return the parsed words of a command line. `free`: the words that belong to no option. Each occurs once."""
+    """Return the parsed command line.
+
+    `free` contains the words that belong to no option; each of them occurs once in `line`.
+    """
     words = line.split()
     return run_arguments(words, {words.index(word) for word in free.split()})
 
@@ -291,12 +294,12 @@ def test_a_locust_file_is_played_unchanged(folder: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the shell find every program."""
+    """Make `shutil.which` find every program."""
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
 
 
 def parser() -> Any:
-    """Return a parser with some options of Locust and all of our options."""
+    """Return a parser that has some options of Locust and all of our options."""
     made = Parser()
     made.add_argument("-f", "--locustfile", default="locustfile")
     made.add_argument("-u", "--users", type=int, dest="num_users")

@@ -1,4 +1,4 @@
-"""The plan of a run before its first call."""
+"""The plan of a run, as it is before the first call."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_each_target_is_planned_with_its_own_settings(tmp_path: Path) -> None:
 
 
 def two(folder: Path, *labels: str) -> tuple[str, ...]:
-    """Return the options of a run with the targets of these labels."""
+    """Write a target file. Return the options of a run with one target for each label."""
     file = folder / "targets.yaml"
     file.write_text("targets:\n" + "".join(f"  {label}:\n    url: '{HERE}'\n" for label in labels))
     return ("--targets", ",".join(labels), "--target-file", str(file))
@@ -327,7 +327,7 @@ def concurrency_of(users: int, runner: object = None, sessions: int | None = Non
 
 
 def advice(users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8) -> str:
-    """Return the advice about the load of a run; "" if there is no advice."""
+    """Return the advice on the number of processes for a load; "" if there is no advice."""
     return "".join(process_advice(Concurrency(users, n_targets, processes), cited, cores))
 
 

@@ -24,7 +24,7 @@ LABELS = RowContext("w0-000000", "west", "talk", "talk")
 
 
 class Recorder:
-    """A listener that stores each callback together with the listener's name."""
+    """A listener that records each callback with the name of the listener."""
 
     def __init__(self, name: str, record: list[tuple[str, str, Any]], **attributes: Any) -> None:
         self._name, self._callbacks = name, record

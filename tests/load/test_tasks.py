@@ -1,4 +1,4 @@
-"""Tasks as sessions: the tasks of a class, and the script that the rehearsal of a method gives."""
+"""Tasks that run as sessions: the tasks of a class, and the script that results from the rehearsal of a method."""
 
 from __future__ import annotations
 

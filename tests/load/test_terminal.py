@@ -1,4 +1,4 @@
-"""The live view: the text of its line, how the line fits the terminal, and how it is drawn."""
+"""The live view: the text of its line, the shortening of this line to the width of the terminal, and its display."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_an_invalid_run_shows_its_remedy_on_both_tabs() -> None:
 
 
 def test_rows_sorted_by_name_keep_their_order() -> None:
-    """Locust's page sorts rows by their names."""
+    """The rows have names that keep their order, because Locust's page sorts rows by name."""
     first, second = replace(WAIT, metric="ttfa"), WAIT
     targets = [
         replace(SWEDEN, target="old", latencies=(first, second)),

@@ -1,4 +1,4 @@
-"""The offset between the clocks of a worker and its master, and the connection between the two processes."""
+"""The difference between the clocks of a worker and its master, and the connection between them."""
 
 from __future__ import annotations
 

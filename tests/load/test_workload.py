@@ -1,4 +1,4 @@
-"""The scripts of a run, and the checks of scripts before the first session."""
+"""The scripts of a run, and the checks of these scripts before the first session."""
 
 from __future__ import annotations
 

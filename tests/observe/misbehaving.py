@@ -1,6 +1,6 @@
-"""Sessions with a service that violates the protocol, and the properties that hold even then.
+"""Sessions with a service that violates the protocol, and the properties that hold even in these sessions.
 
-Tests and fuzzing use them.
+Tests and fuzzing use this module.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def failed(code: str | None, type_: str = "server_error") -> bytes:
 def played(
     dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
 ) -> tuple[Timeline, list[TurnObservation]]:
-    """Run a correct session with a service that may misbehave. Return its timeline and its turns."""
+    """Run a session that behaves correctly, with these messages of a service. Return its timeline and its turns."""
     timeline = Timeline(SessionStart(AT_NS, len(outputs), Timeouts(first_delta=3, next_delta=3, response=4)), dialect)
     taken: list[TurnObservation] = []
     left = list(enumerate(outputs, 1))
@@ -78,7 +78,7 @@ def played(
 
 
 def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
-    """Check the properties that every ended session has: each turn has one outcome, and the counts add up."""
+    """Check the properties of an ended session: each turn has one outcome, and the counts add up."""
     session = timeline.session()
     assert [turn.turn for turn in turns] == list(range(1, session.turns_started + 1))
     assert session.turns_ended == session.turns_started
@@ -94,7 +94,7 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
 
 
 def check_instants(turn: TurnObservation) -> None:
-    """Check the properties that the instants of every turn have."""
+    """Check the properties that hold for the instants of every turn."""
     instants = turn.instants
     while_open = {at_ns for name, at_ns in instants.items() if name != "input_transcribed" and "audible" not in name}
     assert turn.start_ns <= min(while_open)
@@ -109,7 +109,7 @@ def check_instants(turn: TurnObservation) -> None:
 
 
 def whole_log(random: Random) -> tuple[Dialect, list[str], list[bytes]]:
-    """Return a dialect, the outputs of some turns, and all messages of a service that answers them correctly."""
+    """Return a dialect, the outputs of some turns, and all messages of a service that answers these turns correctly."""
     dialect, outputs = random.choice(list(REALTIME.values())), random.choices(("audio", "text"), k=random.randint(1, 3))
     came = [session_created(), session_updated()]
     for number, output in enumerate(outputs, 1):
@@ -126,7 +126,7 @@ JUNK = (
 
 
 def spoil(came: list[bytes], random: Random, *ways: str) -> None:
-    """Drop, double, move or corrupt a message, or insert an unexpected one."""
+    """Change the list of messages in one of these ways: drop, double, move, corrupt or insert a message."""
     place = random.randint(0, len(came))
     match random.choice(ways):
         case "drop":
@@ -152,7 +152,7 @@ ENDS: tuple[Callable[[Timeline, int], None], ...] = (
 
 
 def played_badly(random: Random, *ways: str) -> tuple[Timeline, list[TurnObservation]]:
-    """Run a session whose messages are corrupted in some of these ways and end early.
+    """Run a session whose messages are changed in some of these ways, and end before all of them have arrived.
 
     Return its timeline and its turns.
     """

@@ -1,4 +1,4 @@
-"""Turns in which the service calls functions, answers in several items, or sends fillers while the caller waits."""
+"""Turns in which the service calls functions, answers in several items, or sends a filler while the caller waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, error, me
 
 
 def item(kind: str, response_id: str, item_id: str, **fields: Any) -> bytes:
-    """Return the event that reports an item of a response as added or as done (`kind`)."""
+    """Return the event that reports an item of a response. `kind` is `added` or `done`."""
     described = {"id": item_id, "type": "message"} | fields
     return message(f"response.output_item.{kind}", response_id=response_id, item=described)
 
@@ -36,9 +36,9 @@ def audio(response_id: str, item_id: str, payload: str = LOUD) -> bytes:
 
 
 def called(talk: Talk, at_ms: float = 100, response_id: str = "r1", *call_ids: str) -> None:
-    """Receive a response that calls functions at intervals of 10 ms.
+    """Receive a response that calls functions, one every 10 ms.
 
-    The response is done 15 ms after its last call was added.
+    The response is done 15 ms after its last function call was added.
     """
     talk.hear(at_ms, created(response_id))
     for number, call_id in enumerate(call_ids or ("c1",), 1):
@@ -187,7 +187,7 @@ def test_the_response_after_a_function_call_has_the_whole_timeout_again() -> Non
 
 
 def preamble(talk: Talk, phases: tuple[str | None, str | None]) -> TurnObservation:
-    """Return a turn with two items of 100 ms of sound, at 100 ms and at 2,000 ms."""
+    """Return a turn whose reply has two items: 100 ms of sound at 100 ms, and 100 ms of sound at 2,000 ms."""
     talk.ask(0, jitter_buffer_ns=50 * MS)
     talk.hear(90, created("r1"))
     for at_ms, item_id, phase in ((100, "i1", phases[0]), (2_000, "i2", phases[1])):
@@ -266,7 +266,7 @@ def updated(**settings: Any) -> bytes:
 
 
 def talk_with_filler(*, service_responds: bool = False) -> Talk:
-    """Return a talk in which a function runs. While it runs, the service sends a filler from 400 to 600 ms."""
+    """Return a talk in which the service waits for the result of a function. It sends a filler from 400 to 600 ms."""
     talk = Talk(service_responds=service_responds)
     if service_responds:
         speaks(talk, end_ms=50, functions=True)

@@ -1,4 +1,4 @@
-"""A service that speaks first, and an agent that accepts a call but is never audible."""
+"""A service that speaks first, and an agent that accepts a call but never becomes audible."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PLAN = TurnPlan(
 
 
 def accepted_call() -> Timeline:
-    """Return the timeline of a call that was just accepted. Its caller waits for a greeting."""
+    """Return the timeline of a call that has just been accepted. The caller waits for a greeting."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     timeline.apply(inputs.Connected({"opened": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
@@ -52,7 +52,7 @@ def receive(timeline: Timeline, at_ms: float, data: bytes) -> None:
 
 
 def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
-    """Receive these samples in frames, from `after_ms` after the session is ready."""
+    """Receive these samples as frames. The first frame begins `after_ms` after the session is ready."""
     size = 8 * FRAME_MS
     for number in range(len(samples) // size):
         audio = base64.b64encode(G711_ULAW.encode(samples[number * size :][:size])).decode()
@@ -90,9 +90,9 @@ def test_a_service_that_does_not_greet_times_out_after_first_delta() -> None:
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
 def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_db: float) -> None:
-    """The reply ends although the stream continues.
+    """The reply ends although the audio stream continues.
 
-    In noise, it ends when the voice cannot be distinguished from the noise.
+    If there is background noise, the reply ends when the voice cannot be distinguished from the noise.
     """
     sent = stream(behind, level_db, G711_ULAW, 1)
     (begin, end), *_ = sent.sounds
@@ -128,19 +128,23 @@ TEXT = msgspec.json.encode({"kind": "hello"})
 
 
 def noise() -> BinaryMessage:
-    """Return a frame of noise. All frames have the same level."""
+    """Return a frame of noise. All frames of noise have the same level."""
     return BinaryMessage(PCM16_16K.encode(RNG.normal(0, 3_000, SAMPLES).astype(np.int16)))
 
 
 def voice(number: int) -> BinaryMessage:
-    """Return a frame of a voice without pauses."""
+    """Return a frame of a voice that has no pauses. `number` is the position of the frame."""
     level = 3_000 + 2_500 * np.sin(number / 3)
     tone = level * np.sin(2 * np.pi * 220 * (np.arange(SAMPLES) + number * SAMPLES) / RATE_HZ)
     return BinaryMessage(PCM16_16K.encode(tone.astype(np.int16)))
 
 
 def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[bytes] = ()) -> TurnObservation:
-    """Return a turn with a frame every 20 ms, before and after the end of its speech. Then its deadlines pass."""
+    """Return a turn that has ended because its deadlines have passed.
+
+    One frame arrives every 20 ms. The frames `before` arrive before the end of the caller's speech, and `frames` after
+    it.
+    """
     limits = Timeouts(first_delta=12, response=20, turn=60)
     timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
     timeline.apply(inputs.Connected({"opened": AT_NS}, {}))

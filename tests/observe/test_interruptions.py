@@ -1,4 +1,4 @@
-"""Interrupted replies: the detection of the caller, the silence of the player, and the truncated item."""
+"""Interrupted replies: the detection of the caller's speech, the silence of the player, and the truncated item."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.helpers import (
 
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 SECOND = base64_of(48_000)
-"""One second of silence, in Base64."""
+"""One second of silence in Base64."""
 
 
 def audio(item_id: str = "item_a", payload: str = SECOND, response_id: str = "r1") -> bytes:
@@ -49,13 +49,13 @@ def truncated(item_id: str = "item_a") -> bytes:
 
 
 def retrieved(audio_ms: int = 0, transcript: str | None = None, item_id: str = "item_a", **part: Any) -> bytes:
-    """Return an item as the service stores it. `part` adds keys to its content or replaces them."""
+    """Return an item as the service stores it. `part` contains further keys of the item's content."""
     content = {"type": "output_audio", "audio": base64_of(48 * audio_ms), "transcript": transcript} | part
     return message("conversation.item.retrieved", item={"id": item_id, "type": "message", "content": [content]})
 
 
 def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False, verify: bool = False) -> Talk:
-    """Return a talk with some seconds of a reply, received at 100 ms and played from 150 ms on.
+    """Return a talk with a reply. `seconds` seconds of the reply arrive at 100 ms, and their playback starts at 150 ms.
 
     If `whole`, the response is done.
     """
@@ -70,14 +70,14 @@ def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool 
 
 
 def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:
-    """Return the instant at which the reply is to be interrupted; None if the instant is not known yet."""
+    """Return the instant at which the caller should interrupt the reply; None if this instant is not known yet."""
     turn = talk.timeline.turns.interrupted
     assert turn is not None
     return turn.trigger_ns(cue)
 
 
 def interrupts(talk: Talk, at_ms: float, number: int = 2) -> None:
-    """Start the caller's speech."""
+    """Start the caller's speech, which interrupts the reply."""
     talk.begin_speech(at_ms, number)
 
 
@@ -123,7 +123,7 @@ def test_a_reply_that_was_received_completely_is_still_interrupted() -> None:
 
 
 def test_a_response_that_ends_before_the_detection_was_not_stopped_by_it() -> None:
-    """The response is still open when the caller begins to speak, and done before the service detects the speech."""
+    """The response is still open when the caller begins to speak. It is done before the service detects the speech."""
     talk = playing()
     interrupts(talk, 1_000)
     talk.hear(1_040, audio())
@@ -349,7 +349,7 @@ def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
 
 
 def interrupted_talk(heard_ms: int = 930) -> Talk:
-    """Return a talk whose reply was interrupted by speech. It was truncated at 1,081 ms and its turn is over."""
+    """Return a talk after speech has interrupted its reply. The client truncated the reply's item at 1,081 ms."""
     talk = playing(whole=True, verify=True)
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
@@ -358,7 +358,10 @@ def interrupted_talk(heard_ms: int = 930) -> Talk:
 
 
 def truncated_talk(heard_ms: int = 930) -> Talk:
-    """Return an interrupted talk whose truncation was confirmed, after the client has requested the item."""
+    """Return an interrupted talk.
+
+    The service has confirmed the truncation, and the client has then requested the item.
+    """
     talk = interrupted_talk(heard_ms)
     assert talk.work(1_082, RetrieveItem) == []
     talk.hear(1_100, truncated())

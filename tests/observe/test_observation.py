@@ -1,4 +1,4 @@
-"""The values that an observation derives from its instants."""
+"""The values that an observation computes from its instants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 
 NOTHING_ELSE = {"stall_duration_ns": None, "network_rtt_ns": None}
-"""The durations that have columns of their own, here all unknown."""
+"""The durations that an observation stores in their own columns. All are unknown here."""
 
 
 def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:

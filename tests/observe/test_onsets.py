@@ -1,4 +1,4 @@
-"""The begin and end of sounds in a stream that never stops: of voices, and of tones without background noise."""
+"""The beginning and the end of sounds in a stream that never stops: voices, and tones without background noise."""
 
 from __future__ import annotations
 
@@ -42,11 +42,14 @@ STREAMS = st.builds(
     st.integers(0, 999),
     st.lists(st.tuples(st.sampled_from([0, 3, 60, 900, 6_000]), st.integers(1, 4_000)), min_size=1, max_size=8),
 )
-"""Samples at 8 kHz in segments of several levels."""
+"""Streams of samples at 8 kHz. Each stream consists of segments with different levels."""
 
 
 def marks(samples: Samples, cuts: Sequence[int] = (), rate_hz: int = 8_000) -> list[tuple[str, int]]:
-    """Return the begins and ends of sounds as sample numbers. The detector receives the stream in pieces."""
+    """Return the sample numbers at which sounds begin and end.
+
+    `cuts` are the places at which the stream is cut into pieces.
+    """
     ear, found = OnsetDetector(rate_hz), list[tuple[str, int]]()
     for begin, end in pairwise([0, *sorted(cuts), len(samples)]):
         found += [(mark.what, end - mark.back) for mark in ear.add(samples[begin:end]) if mark.what != "sounds"]
@@ -121,7 +124,7 @@ def test_the_loudest_samples_cause_no_overflow() -> None:
     ids=lambda value: str(value) if isinstance(value, int) else f"{value[0]} {value[1]}",
 )
 def test_the_error_of_a_begin_is_at_most_its_uncertainty(behind: tuple[str, float], seed: int) -> None:
-    """With seed 1,004, a chord of music 28 ms before a voice is taken for the begin of the voice."""
+    """With seed 1,004, the detector takes a chord of music, 28 ms before a voice, for the beginning of the voice."""
     if behind[0] == "other voices":
         pytest.skip("voices behind the voice are sound like any other")
     errors = known.errors(*behind, PCM16_8K, seed)
@@ -152,7 +155,7 @@ TONES_HZ = {
 }  # fmt: skip
 FRAME_MS = 20
 QUIET_MS = 1_500
-"""The silence after a sound that suffices to detect its end."""
+"""The length of silence after a sound that the detector needs to detect the end of the sound."""
 
 
 def tone(format: AudioFormat, length_ms: float, *tones_hz: float, level: float = 0.1) -> np.ndarray:
@@ -165,18 +168,18 @@ def silence(format: AudioFormat, length_ms: float) -> np.ndarray:
 
 
 def coded(format: AudioFormat, *parts: np.ndarray) -> Samples:
-    """Return the concatenated parts as they are received in this format."""
+    """Join the parts. Return the samples that result when they are encoded in this format and decoded again."""
     return format.decode(format.encode(to_pcm16(np.concatenate(parts).astype(np.float32))))
 
 
 def edges_ms(format: AudioFormat, *parts: np.ndarray) -> list[tuple[str, int]]:
-    """Return the begins and ends of sounds in a stream, in whole ms."""
+    """Return the times in whole ms at which sounds of a stream begin and end."""
     found = marks(coded(format, *parts), rate_hz=format.rate_hz)
     return [(what, round(sample * 1_000 / format.rate_hz)) for what, sample in found]
 
 
 def behind(name: str, level_db: float, format: AudioFormat, seed: int, length_ms: int) -> np.ndarray:
-    """Return background noise of this type, from a random position."""
+    """Return background noise of the type `name`. It begins at a random position of a longer noise."""
     rng, count = np.random.default_rng(seed), format.rate_hz * length_ms // 1_000
     level = float(np.mean([known.rms(each) for each in known.voices(format.rate_hz)]))
     begin = int(rng.integers(count))
@@ -198,7 +201,7 @@ def test_a_tone_at_the_start_of_a_stream_is_a_sound_from_its_first_sample_to_its
     [*(("tone", length_ms) for length_ms in range(45, 800, 35)), *(("noise", ms) for ms in range(45, 550, 35))],
 )
 def test_a_sound_at_the_start_of_a_stream_is_detected_if_it_stops(kind: str, length_ms: int) -> None:
-    """Noise that lasts longer may be the background of a voice that never spoke."""
+    """The noises are short. A longer noise could be the background of a voice that never spoke."""
     noise = np.random.default_rng(1).normal(0, 0.05, PCM16_8K.rate_hz * length_ms // 1_000)
     sound = tone(PCM16_8K, length_ms, 1_000) if kind == "tone" else noise
     (_, begin), (_, end) = edges_ms(PCM16_8K, sound, silence(PCM16_8K, QUIET_MS))
@@ -260,7 +263,7 @@ def test_fifty_ms_suffice_to_distinguish_a_tone_from_noise(name: str) -> None:
 
 
 def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> list[tuple[EventKind, int]]:
-    """Return the arrival of each reply's first delta, and the end of each reply, in ms."""
+    """Return the time in ms at which each reply begins and ends. A reply begins when its first delta arrives."""
     found = list[tuple[EventKind, int]]()
     for at_ms, samples in came:
         arrival = Arrival(AT_NS + at_ms * MS)

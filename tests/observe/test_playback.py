@@ -1,4 +1,4 @@
-"""The simulated player: the instant at which a caller hears the reply, and the stalls of playback."""
+"""The simulated player: the instant at which the caller hears the reply, and the stalls of the playback."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def raw(data: bytes) -> msgspec.Raw:
 
 
 def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level: int = 5_000) -> bytes:
-    """Return silence followed by sound."""
+    """Return the audio of a silence and of a sound after it."""
     samples = np.zeros(round(audio.rate_hz * (silent_ms + loud_ms) / 1_000), np.int16)
     samples[round(audio.rate_hz * silent_ms / 1_000) :] = level
     return audio.encode(samples)
 
 
 def played(*deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM) -> ItemPlayer:
-    """Return a player that has received these deltas. Each delta is given as its arrival in ms and its audio."""
+    """Return a player that has received these deltas. A delta is given by its arrival in ms and its audio."""
     player = ItemPlayer(audio, round(jitter_ms * MS), AT_NS)
     for at_ms, data in deltas:
         assert player.add(AT_NS + round(at_ms * MS), len(data), raw(data))
@@ -105,7 +105,7 @@ def test_stripped_audio_is_played_like_the_audio_it_replaces(audible: int | None
 
 @st.composite
 def replies(draw: st.DrawFn) -> tuple[AudioFormatName, list[bytes]]:
-    """Return a reply in any number of deltas of whole samples."""
+    """Draw a reply, cut into any number of deltas. Each delta contains only whole samples."""
     name = draw(FORMAT_NAMES)
     audio = FORMATS[name]
     samples = sound(draw(st.integers(0, 60)), draw(st.integers(0, 40)), audio)
@@ -156,7 +156,10 @@ def test_playback_equals_that_of_a_player_that_handles_single_samples(
 # The uncertainty of the player's results.
 
 ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=12)
-"""For each delta, in ms: the time since the last one, the uncertainty of its arrival, and its maximum actual error."""
+"""Three times in ms for each delta.
+
+They are the time since the previous delta, the uncertainty of the arrival, and the maximum of its actual error.
+"""
 
 
 @thorough

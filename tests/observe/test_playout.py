@@ -1,4 +1,4 @@
-"""The audio that the caller's end of a call plays, and when it reports that a mark was played."""
+"""The audio that the caller's side of a call plays, and the instant at which it reports a mark as played."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ END_MS = BEGIN_MS + 200
 
 
 def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
-    """Return a detector that has received silence and then these messages, each at its time in ms."""
+    """Return a detector that has received silence and then these messages.
+
+    A message is given by its time in ms and its data.
+    """
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for at_ms, data in (*QUIET, *messages):
         detected_events(detector, PCM.decode(data), at_ms)
@@ -50,7 +53,7 @@ def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
 
 
 def detected_events(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
-    """Return the type and status of the detector's events at an instant, without transcripts."""
+    """Return the type and the status of the events that the detector finds at an instant. Leave out transcripts."""
     arrival = Arrival(at_ms * MS)
     pairs = detector.events_in(detector.detect_replies(events, arrival), arrival)
     return [(event.kind, event.status) for event, _ in pairs if event.kind is not EventKind.TRANSCRIPT_DONE]
@@ -155,14 +158,20 @@ def test_a_clear_cancels_a_reply_that_is_still_played_but_not_one_that_was_playe
 
 
 STALLED = (*range(400, 640, 40), 660, 680, 700, 720)
-"""The last frames come after a `clear` at 650 ms. All frames before it had been played."""
+"""The times in ms of the frames of a reply. The last three frames come after a `clear` at 650 ms.
+
+At 650 ms, all earlier frames have been played.
+"""
 
 
 @pytest.mark.parametrize(
     ("said_ms", "cleared_ms"), [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)]
 )
 def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Sequence[int], cleared_ms: int) -> None:
-    """The agent detects, before or after the end of its reply, that its caller continues, and answers again."""
+    """The agent replies during a pause of the caller, detects that the caller continues, and answers later.
+
+    The agent detects this before or after the end of its reply to the pause.
+    """
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), ACS)
     plan = TurnPlan(
         1,
@@ -198,7 +207,10 @@ def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Se
 
 
 def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cancelled_reply() -> None:
-    """That audio was on its way, or the agent does not stop. Audio after a pause is another reply."""
+    """Such audio was sent before the `clear` took effect, or the agent does not stop.
+
+    Audio after a pause is another reply.
+    """
     cut_ms, clear = BEGIN_MS + 500, ServerEvent(EventKind.CLEARED, "clear")
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
     detected_events(detector, [clear], cut_ms)
@@ -219,13 +231,13 @@ def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cance
 JITTER_NS = 50 * MS
 BEHINDS = [behind for behind in onsets.BEHIND if behind[0] not in ("other voices", "a room")]
 Late = list[tuple[int, int]]
-"""(frame number, its delay in ms), in any order."""
+"""The number of each delayed frame, and its delay in ms. The frames are in any order."""
 
 
 def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
-    """Return (samples, the voice's first sample) of a recorded voice.
+    """Return the samples of a recorded voice with background noise, and the number of the voice's first sample.
 
-    Background noise begins `ahead_ms` before the voice.
+    The noise begins `ahead_ms` before the voice.
     """
     rate_hz, voices = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
     begin = rate_hz * ahead_ms // 1_000
@@ -242,7 +254,10 @@ def frames_of(samples: Samples, format: AudioFormat) -> list[ServerEvent]:
 
 
 def arrivals_ms(count: int, late: Late) -> list[int]:
-    """Return the arrivals of frames in ms, some of which are delayed. The frames keep their order."""
+    """Return the times in ms at which frames arrive. `late` contains the delayed frames.
+
+    The frames keep their order.
+    """
     lateness = dict(late)
     came = (FRAME_MS * number + lateness.get(number, 0) for number in range(count))
     return np.maximum.accumulate(list(came)).tolist()
@@ -257,7 +272,7 @@ def arrivals_ms(count: int, late: Late) -> list[int]:
 def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
     behind: tuple[str, float], voice: int, ahead_ms: int, late: Late
 ) -> None:
-    """A delayed frame is played when it arrives. A following frame that is not delayed is played at its own time."""
+    """A delayed frame is played when it arrives. A later frame that is not delayed is played at its own time."""
     samples, begin = before(behind, voice, ahead_ms)
     frames = frames_of(samples, G711_ULAW)
     came_ms = arrivals_ms(len(frames), late)
@@ -279,7 +294,7 @@ def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
 @pytest.mark.parametrize("behind", [("white noise", 20), ("music", 10), ("comfort noise, −50 dBFS", -50)])
 @pytest.mark.parametrize("gap_ms", [400, 800, 1_200])
 def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float], gap_ms: int) -> None:
-    """The delayed frames arrive together, followed by a `clear`. The gap before them is not a silence."""
+    """The frames behind the delayed frame arrive with it. The gap before them is not a silence. A `clear` follows."""
     samples, begin = before(behind, 0, 2_000, tail_ms=3_000)
     frames, late = frames_of(samples, G711_ULAW), begin // 160 + 10
     came_ms, cleared = arrivals_ms(len(frames), [(late, gap_ms)]), begin // 160 + 100
@@ -298,7 +313,10 @@ def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float],
 
 
 def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
-    """Silence may arrive arbitrarily early, but the detector moves a sound's begin back by at most half a second."""
+    """Silence may arrive arbitrarily early.
+
+    Nevertheless, the detector moves the beginning of a sound back by half a second at most.
+    """
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
         detected_events(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
@@ -315,19 +333,19 @@ def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
 
 FRAME_NS = 20 * MS
 LARGEST_NS = MS
-"""The largest error of a timestamp."""
+"""The maximum error of a timestamp."""
 MINUTES = 10
 Frames = list[tuple[int, int, int]]
-"""For each frame: its timestamp, the timestamp's uncertainty, and its actual error."""
+"""The timestamp of each frame, the uncertainty of this timestamp, and its actual error."""
 
 
 def evenly(step_ns: int, count: int, size: int = 1) -> Iterator[int]:
-    """Yield the arrivals of frames in groups of a given size, one group after each step."""
+    """Yield the instants at which frames arrive. After each `step_ns`, `size` frames arrive together."""
     return (GAP_NS * 10 + number // size * step_ns for number in range(count))
 
 
 def jittering(rng: np.random.Generator, count: int) -> Iterator[int]:
-    """Yield the arrivals of frames. One in ten is up to 250 ms late, the others up to 2 ms."""
+    """Yield the instants at which frames arrive. One frame in ten is up to 250 ms late, and all others up to 2 ms."""
     at_ns = 0
     for number in range(count):
         late_ns = int(rng.integers(250 * MS if rng.random() < 0.1 else 2 * MS))
@@ -336,7 +354,7 @@ def jittering(rng: np.random.Generator, count: int) -> Iterator[int]:
 
 
 def stamped(came_ns: Iterator[int], rng: np.random.Generator) -> Frames:
-    """Draw the errors of the timestamps of frames. The frames keep their order."""
+    """Draw an error for the timestamp of each frame. The frames keep their order."""
     frames, true_ns = Frames(), 0
     for at_ns in came_ns:
         error_ns = int(rng.integers(LARGEST_NS + 1))
@@ -372,15 +390,18 @@ STEPS = st.lists(
     min_size=1,
     max_size=60,
 )
-"""(ms since the previous step, duration in ms, uncertainty in ms, actual error as a share of the uncertainty, True for
-a `clear`)."""
+"""The steps of a stream.
+
+A step is (ms since the previous step, duration in ms, uncertainty in ms, actual error as a share of the uncertainty,
+True for a `clear`).
+"""
 
 
 @given(steps=STEPS)
 def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    """The steps include gaps between the longest that causes no delay and the shortest that restarts the stream."""
+    """The steps include gaps of all lengths: without a delay, with a delay, and long enough to restart the stream."""
     measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS
@@ -398,7 +419,7 @@ def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestam
 
 def test_a_late_frame_delays_no_later_frame_and_a_long_gap_restarts_the_stream() -> None:
     def second(gap_ms: int) -> int:
-        """Return the delay in ms of the frames that arrive together after the gap."""
+        """Return the delay in ms of frames that arrive together after a gap."""
         playout = PlayoutQueue()
         playout.play(GAP_NS * 10, FRAME_NS)
         at_ns = GAP_NS * 10 + FRAME_NS + gap_ms * MS
@@ -410,7 +431,7 @@ def test_a_late_frame_delays_no_later_frame_and_a_long_gap_restarts_the_stream()
 
 
 def test_slightly_slow_frames_add_no_uncertainty_in_ten_minutes() -> None:
-    """The interval of frames is 20.2 ms, and the uncertainty of timestamps is 0.1 ms. Then a reply begins."""
+    """A frame arrives every 20.2 ms, and the uncertainty of timestamps is 0.1 ms. After ten minutes a reply begins."""
     detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
     silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))
     found = list[tuple[ServerEvent, Arrival]]()

@@ -1,4 +1,4 @@
-"""The transcripts of a turn, compared with the references in its script."""
+"""The comparison of a turn's transcripts with the references in the script of the turn."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_si
 
 
 def edits(one: list[str], other: list[str]) -> int:
-    """Return the minimum number of words to change, delete or insert. The algorithm is another than the library's."""
+    """Return the minimum number of words to change, delete or insert to get from one text to the other.
+
+    The algorithm differs from the one that the library uses.
+    """
     row = list(range(len(other) + 1))
     for word in one:
         above, row = row, [row[0] + 1]
@@ -132,7 +135,7 @@ def test_a_task_succeeds_if_the_reply_contains_or_matches_the_expected_text(
 
 
 def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
-    """Return a function that replies with these transcripts, each in an event of its own."""
+    """Return a function that answers with these transcripts. Each transcript is in its own event."""
 
     def answer(response_id: str) -> list[PeerAnswer]:
         transcripts = [
@@ -157,7 +160,7 @@ def test_each_turn_is_scored_with_its_own_reference() -> None:
 
 
 def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[bytes]:
-    """Return the events of one item of a reply with this transcript."""
+    """Return the events of one item of a reply. `words` is the transcript of the item."""
     item = {"id": item_id, "type": "message"} | ({"phase": phase} if phase else {})
     ids = {"response_id": response_id, "item_id": item_id}
     return [

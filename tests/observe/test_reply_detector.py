@@ -1,4 +1,4 @@
-"""The detection of replies in continuous audio."""
+"""The detection of replies in audio that never stops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.helpers import AT_NS, MS, after_ms, at
 
 DELTA_MS, FRAME_MS = 100, 20
 LIMIT = SILENCE_NS // (DELTA_MS * MS)
-"""The number of silent deltas that end a reply."""
+"""The number of silent deltas after which a reply has ended."""
 
 
 def encoded(samples: Samples) -> ServerEvent:
@@ -44,7 +44,7 @@ def encoded(samples: Samples) -> ServerEvent:
 
 
 def delta(*, loud: bool, at_ms: int = 50) -> ServerEvent:
-    """Return 100 ms of audio, loud from `at_ms` on or silent."""
+    """Return 100 ms of audio. If `loud`, it is loud from `at_ms` on; otherwise it is silent."""
     samples = np.zeros(24 * DELTA_MS, np.int16)
     samples[24 * at_ms :] = 3_000 if loud else 0
     return encoded(samples)
@@ -61,7 +61,10 @@ LOUD, SILENT = delta(loud=True), delta(loud=False)
 def events_of(
     *messages: tuple[int, ServerEvent], detector: ReplyDetector | None = None
 ) -> list[tuple[ServerEvent, int]]:
-    """Return the detector's events for these messages, each with its arrival in ms."""
+    """Return the events that the detector finds in these messages, each with its arrival in ms.
+
+    A message is given by its arrival in ms and its content.
+    """
     detector = detector or ReplyDetector(PCM16, SILENCE_NS)
     pairs = list[tuple[ServerEvent, Arrival]]()
     for at_ms, event in messages:
@@ -71,13 +74,16 @@ def events_of(
 
 
 def reply_events(pattern: Sequence[bool]) -> list[ServerEvent]:
-    """Return the detector's reply events for loud and silent deltas that arrive in real time."""
+    """Return the events of the replies that the detector finds in deltas that arrive in real time.
+
+    `pattern` contains True for each loud delta, and False for each silent one.
+    """
     messages = [(number * DELTA_MS, LOUD if loud else SILENT) for number, loud in enumerate(pattern)]
     return [event for event, _ in events_of(*messages) if event.response_id]
 
 
 def sounds(events: Sequence[ServerEvent]) -> list[ServerEvent]:
-    """Return the deltas that contain sound."""
+    """Return the events whose delta contains sound."""
     return [event for event in events if isinstance(event.payload, StrippedAudio) and event.payload.until is not None]
 
 
@@ -92,7 +98,10 @@ def test_a_reply_begins_with_its_first_audible_delta_and_ends_after_silence() ->
 
 
 def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
-    """In frames of 20 ms, a sound is detected only in its fourth frame."""
+    """The detector finds the sound only in the fourth frame of 20 ms.
+
+    Nevertheless, the reply begins with the first frame.
+    """
     pairs = events_of(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
 
     first, came_ms = next((event, at_ms) for event, at_ms in pairs if event.response_id)
@@ -101,9 +110,9 @@ def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
 
 
 def test_a_gap_without_frames_is_treated_like_silence() -> None:
-    """Otherwise one voice would follow another directly.
+    """If the detector ignored the gap, the second voice would directly follow the first one.
 
-    The start of the second voice would be detected only when it is louder than the first.
+    The detector would then find the second voice only from the instant when it is louder than the first one.
     """
     voice = stream("silence", 0, PCM16, 1)
     begin, end = voice.sounds[0]
@@ -122,7 +131,7 @@ def test_a_gap_without_frames_is_treated_like_silence() -> None:
 
 
 def test_a_short_sound_before_a_gap_belongs_to_the_reply() -> None:
-    """A greeting begins with a short sound and a gap if its sender stalls at once."""
+    """If the sender of a greeting stalls immediately, the greeting begins with a short sound, and a gap follows."""
     sent = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
     pairs = events_of(*sent, *((at_ms + 300, event) for at_ms, event in sent))
 
@@ -176,7 +185,7 @@ def test_every_audible_delta_belongs_to_one_reply_and_every_reply_ends_once(patt
 
 @given(pattern=st.lists(st.booleans(), max_size=60), late_ms=st.integers(0, 2_000))
 def test_the_replay_of_a_log_without_audio_finds_the_same_replies(pattern: list[bool], late_ms: int) -> None:
-    """The stream may have any gap."""
+    """There is one gap of up to 2 s in the stream."""
     live, replayed, logged, replies = (
         ReplyDetector(PCM16, SILENCE_NS),
         ReplyDetector(PCM16, SILENCE_NS),
@@ -198,18 +207,21 @@ def test_the_replay_of_a_log_without_audio_finds_the_same_replies(pattern: list[
 
 
 FAINT = 0x60
-"""An inaudible sample. With its bytes swapped it is among the loudest."""
+"""The value of an inaudible sample. If its two bytes are swapped, it is one of the loudest samples."""
 
 
 def spoken(rate_hz: int, begin_ms: int, length_ms: int, tail_ms: int) -> Samples:
-    """Return a tone of 1 kHz between faint samples."""
+    """Return a tone of 1 kHz, with faint samples before and after it."""
     tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), rate_hz // 2_000), length_ms)
     faint = [np.full(rate_hz * ms // 1_000, FAINT, np.int16) for ms in (begin_ms, tail_ms)]
     return np.concatenate([faint[0], tone, faint[1]])
 
 
 def pieces(data: bytes, size: int, moved: Sequence[int]) -> list[bytes]:
-    """Cut bytes into pieces of a size. Each piece ends up to a few bytes earlier or later."""
+    """Cut the bytes into pieces of `size` bytes.
+
+    `moved` contains the number of bytes by which the end of each piece is moved.
+    """
     ends = [
         min(len(data), end + (moved[number % len(moved)] if moved else 0))
         for number, end in enumerate(range(size, len(data), size))
@@ -222,7 +234,7 @@ def acs_message(data: bytes) -> bytes:
 
 
 def sounded(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]:
-    """Return the first and the last sample of the only reply, and the total bytes of all deltas."""
+    """Return the first and the last sample of the only reply, and the total number of bytes of all deltas."""
     detector, places, over, total = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), list[int](), 0, 0
     for number, message in enumerate(messages):
         arrival = Arrival(AT_NS + number * 20 * MS)
@@ -249,7 +261,7 @@ def test_a_reply_is_found_at_the_same_samples_however_messages_split_the_stream(
 
 
 def test_a_clear_also_drops_half_a_sample() -> None:
-    """Otherwise all following samples would be noise."""
+    """If the detector kept the first byte of a sample that was cut in two, all later samples would be noise."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     faint = PCM16_16K.encode(np.full(320, FAINT, np.int16))
     events = [
@@ -272,7 +284,11 @@ def delta_of(data: bytes, item: str) -> bytes:
 
 
 def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObservation:
-    """Return a turn whose reply becomes audible after 300 ms, in deltas of about 100 ms with shifted ends."""
+    """Return a turn whose reply becomes audible after 300 ms of silence.
+
+    The deltas of the reply contain about 100 ms each. `moved` contains the number of bytes by which their ends are
+    moved.
+    """
     event_log = EventLog(log, hide=lambda text: text, record_audio=record_audio)
     about: dict[str, Any] = {"dialect": "ga", "output_format": "pcm16"}
     timeline = LoggedTimeline(
@@ -300,7 +316,7 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
 def test_deltas_of_an_odd_size_do_not_change_the_first_audible_sample(
     moved: list[int], record_audio: bool, tmp_path_factory: Any
 ) -> None:
-    """The replay of the session's log gives the same result."""
+    """The replay of the session's log gives the same result as the session."""
     path = tmp_path_factory.mktemp("log") / "s.jsonl"
     turn = reply_in(moved, path, record_audio=record_audio)
     (again,) = replay_log(path).turns

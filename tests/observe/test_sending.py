@@ -1,4 +1,4 @@
-"""Transmit timestamps of the kernel: the instants that they change, the changes, and timestamps without effect."""
+"""Transmit timestamps of the kernel: the instants that they change, by how much, and timestamps that have no effect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.helpers import (
 
 
 def ask(talk: Talk, at_ms: float = 0, ticket: int = 1) -> None:
-    """Send a text turn."""
+    """Send a text turn. `ticket` is the ticket of its request."""
     talk.begin(at_ms)
     talk.send(at_ms, "response.create", ticket=ticket)
 
@@ -128,7 +128,7 @@ def test_a_timeout_counts_from_the_kernel_timestamp(limit: str) -> None:
 
 
 def requested_after(*reports: tuple[float, int, bool]) -> TurnObservation:
-    """Return a turn whose request was sent at 10 ms with ticket 1, after the kernel reported these timestamps."""
+    """Return a turn. Its request was sent at 10 ms with ticket 1, and then the kernel reported these timestamps."""
     talk = Talk()
     ask(talk, 10)
     for at_ms, ticket, acknowledged in reports:
@@ -212,7 +212,11 @@ def test_a_kernel_timestamp_is_applied_until_the_turn_is_delivered() -> None:
 
 Happening = Callable[[Talk], None]
 Stamp = tuple[int, float, float, int]
-"""Ticket, when the message left, when it was acknowledged, and the earliest position of the report of these times."""
+"""The transmit timestamps of a message.
+
+They are its ticket, the time when it left, the time when it was acknowledged, and the earliest position at which the
+kernel may report these times.
+"""
 
 
 def typed() -> tuple[list[Happening], list[Stamp]]:

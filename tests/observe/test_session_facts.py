@@ -1,4 +1,4 @@
-"""Facts of a session outside its turns: replies to sounds that need none, and the length of the conversation."""
+"""Facts of a session that belong to no turn: replies to sounds that need none, and the length of the conversation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def audio(seconds: int, response_id: str) -> bytes:
 
 
 def silent(*, service_responds: bool = True) -> Talk:
-    """Return a talk with an ended turn and, at 10 s, a sound that needs no reply."""
+    """Return a talk with one turn that has ended. At 10 s, the caller makes a sound that needs no reply."""
     talk = Talk(service_responds=service_responds)
     speaks(talk)
     hears(talk, 1_500)
@@ -56,13 +56,13 @@ def silent(*, service_responds: bool = True) -> Talk:
 
 
 def detect_the_sound(talk: Talk) -> None:
-    """Receive the events of a VAD that mistakes the sound for speech."""
+    """Receive the events of a VAD that classifies the caller's sound as speech."""
     talk.hear(10_100, speech_started("item_s"))
     talk.hear(10_900, speech_stopped("item_s"), committed("item_s"))
 
 
 def then_speaks(talk: Talk) -> bool | None:
-    """Send the next turn, which gets an answer and succeeds. Return its `false_reply`."""
+    """Send the next turn, which is answered and succeeds. Return the turn's `false_reply`."""
     talk.timeline.apply(inputs.SoundEnded())
     speaks(talk, 2, 20_000, 21_000)
     hears(talk, 21_500, "item_2")
@@ -155,7 +155,11 @@ TOKENS = st.integers(1, 4_000)
 
 @dataclass
 class Conversation:
-    """A conversation as the service stores it: the tokens of its instructions and of each item, the oldest first."""
+    """A conversation as the service stores it.
+
+    `instructions` is the number of tokens of the instructions. `items` contains the number of tokens of each item, and
+    the oldest item is first.
+    """
 
     instructions: int = 50
     items: list[int] = field(default_factory=list)
@@ -218,7 +222,10 @@ def test_a_response_cancelled_before_it_read_anything_does_not_hide_a_truncation
 
 
 def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int = 0, **changes: Any) -> TurnObservation:
-    """Return a text turn whose response reads this many tokens. `before` arrives before its response is created."""
+    """Return a text turn whose response reads `tokens` tokens.
+
+    `before` contains messages that arrive before the response.
+    """
     at_ms, name = number * 1_000, f"r{number}"
     talk.ask(at_ms, number, wants_audio=False, **changes)
     came = {"text_tokens": tokens, "audio_tokens": 0, "cached_tokens": cached}

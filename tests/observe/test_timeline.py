@@ -1,4 +1,4 @@
-"""The timeline: tables of inputs and the observations that result."""
+"""The timeline: sequences of inputs, and the observations that result from them."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_a_turn_that_may_have_timed_out_and_then_fails_is_failed() -> None:
 
 @pytest.mark.parametrize("gap_ms", [1, 60])
 def test_events_that_do_not_extend_a_timeout_do_not_prevent_it(gap_ms: int) -> None:
-    """Deltas arrive without end, each with an uncertainty of up to 1 s. Nevertheless the response times out."""
+    """Deltas never stop, and each has an uncertainty of up to 1 s. Nevertheless the response times out."""
     talk = Talk(wanted=2, response=2)
     talk.ask(0)
     talk.hear(0, created("r1"))
@@ -351,7 +351,7 @@ def test_a_connection_that_closes_during_a_turn_ends_the_turn_and_the_session(
 
 
 def audio_of_items(count: int) -> list[bytes]:
-    """Return `count` audio deltas, each of an item of its own."""
+    """Return `count` audio deltas. Each delta belongs to its own item."""
     fields = {"response_id": "r1", "delta": LOUD}
     return [message("response.output_audio.delta", item_id=f"item_{n}", **fields) for n in range(count)]
 
@@ -1007,9 +1007,9 @@ def test_batched_deltas_have_the_same_effect_as_single_ones(
 
 
 def tell_run(together: Talk, single: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
-    """Apply deltas of a reply: to one talk all together, to the other one by one.
+    """Apply the same deltas of a reply to two talks: to `together` all at once, and to `single` one after another.
 
-    Return the arrival of the last delta.
+    Return the arrival of the last delta in ms.
     """
     deltas = []
     for kind, later_ms, size, error_ns in run:
@@ -1051,7 +1051,7 @@ SAID = "; the service reported: overloaded: No."
 
 
 def answering(talk: Talk) -> None:
-    """Send a turn. Receive the start of its reply and an error that does not end the turn."""
+    """Send a turn. Receive the beginning of its reply, and then an error that does not end the turn."""
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"), error("overloaded"))
 

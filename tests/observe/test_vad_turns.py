@@ -1,4 +1,7 @@
-"""The timeline if the service detects the end of speech: a turn's events, its end, and the reply that counts."""
+"""The timeline of a session whose service detects the end of speech.
+
+The tests check the events of a turn, the end of the turn, and the choice of the reply that counts.
+"""
 
 from __future__ import annotations
 
@@ -56,12 +59,12 @@ SPENT = usage(audio_out=0)
 
 
 def misses_expected_event(talk: Talk) -> bool:
-    """Return whether the current turn still misses an event that its script expects."""
+    """Return whether an event that the script expects in the current turn has not arrived yet."""
     return waits.until_expected_events(talk.timeline, 0) is not None
 
 
 def vad(**limits: Any) -> Talk:
-    """Return a session whose VAD creates the responses."""
+    """Return a session in which the service creates a response when its VAD detects the end of speech."""
     return Talk(service_responds=True, **limits)
 
 
@@ -167,7 +170,10 @@ def test_first_delta_does_not_expire_while_the_service_still_replies_to_a_pause(
 
 
 def split(talk: Talk, **changes: Any) -> None:
-    """Receive the events of a VAD that mistakes a pause at 700 ms for the end, commits the audio and answers it."""
+    """Receive the events of a VAD that takes a pause at 700 ms for the end of speech.
+
+    The service commits the audio before the pause and answers it.
+    """
     talk.begin_speech(0, **changes)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 700)
@@ -232,9 +238,9 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
 
 
 def answered_twice(*last: bytes) -> TurnObservation:
-    """Return a turn in which the service answered the speech before a pause completely (20 audio tokens).
+    """Return a turn with a pause in its speech. The speech before the pause is answered completely (20 audio tokens).
 
-    `last` holds the messages that answer the speech after the pause.
+    `last` contains the messages that answer the speech after the pause.
     """
     talk = vad()
     split(talk)
@@ -361,9 +367,9 @@ def test_without_create_response_an_unrequested_response_does_not_count() -> Non
 
 
 def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
-    """Return a turn that has commits at 705 and 1,905 ms and is done at 2,400 ms.
+    """Return a turn whose speech is committed at 705 and at 1,905 ms, and which is done at 2,400 ms.
 
-    `late` holds the messages that arrive later, with their times in ms.
+    `late` contains messages that arrive after that, each with its time in ms.
     """
     talk = vad()
     talk.begin_speech(0, transcription_due=True)
@@ -568,7 +574,10 @@ LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
-    """Run one step of the client or of the service at an instant. Return whether the step begins turn `number`."""
+    """Run one step of the client or of the service at the instant `now_ms`.
+
+    Return whether the step begins turn `number`.
+    """
     timeline = talk.timeline
     if isinstance(step, bytes):
         talk.hear(now_ms, step)
@@ -629,7 +638,7 @@ def test_every_turn_ends_once_and_every_token_is_counted_once_for_any_vad_behavi
 
 
 class Anxious(Timeline):
-    """A timeline that recomputes its deadline at every event."""
+    """A timeline that computes its deadline again at every event."""
 
     @property
     def next_deadline_ns(self) -> int:
@@ -711,25 +720,25 @@ ACTIVE = error("conversation_already_has_active_response")
 
 
 def records(talk: Talk, to_ms: int) -> None:
-    """Send audio up to an instant, so that the position in the session's input audio equals the time of the test."""
+    """Send audio until this instant, so that the position in the session's input audio equals the time of the test."""
     missing_ms = to_ms - talk.timeline.session().audio_bytes_sent // 48
     talk.send(to_ms, "input_audio_buffer.append", audio_bytes=48 * missing_ms)
 
 
 def begins(talk: Talk, begin_ms: int = 100, number: int = 1, **changes: Any) -> None:
-    """Send audio up to the first sample of the caller's speech. This sample is the last one of its chunk."""
+    """Send audio up to and including the first sample of the caller's speech, which is the last sample of its chunk."""
     records(talk, begin_ms - 100)
     talk.begin_speech(begin_ms, number, **changes)
 
 
 def ends(talk: Talk, end_ms: int = 1_100) -> None:
-    """Send audio up to the caller's last sample of speech."""
+    """Send audio up to and including the last sample of the caller's speech."""
     records(talk, end_ms - 100)
     talk.end_speech(end_ms)
 
 
 def started(item_id: str, at_ms: int, clock: bool) -> bytes:
-    """Return a `speech_started` event. If `clock`, the event contains the position in the input audio."""
+    """Return a `speech_started` event. If `clock`, the event contains the position of the speech in the input audio."""
     return speech_started(item_id, **({"audio_start_ms": at_ms} if clock else {}))
 
 
@@ -804,10 +813,7 @@ OWN = {
 
 
 def send_vad_turn(talk: Talk, *, clock: bool) -> None:
-    """Send a whole turn. The VAD detects its speech up to the end at 1,400 ms.
-
-    The service creates a response to the turn.
-    """
+    """Send a complete turn. The VAD detects that its speech ends at 1,400 ms, and the service creates a response."""
     begins(talk)
     talk.hear(200, started("item_1", 0, clock))
     ends(talk)
@@ -913,9 +919,9 @@ def test_an_audio_clock_that_restarts_at_each_commit_is_handled() -> None:
 
 
 def answered_pause(talk: Talk, done_ms: int) -> None:
-    """Send speech from 100 to 1,100 ms.
+    """Send speech from 100 to 1,100 ms, of which the VAD detects only the part until 800 ms.
 
-    The VAD ends the speech at 800 ms. The answer to this first part is done at `done_ms`.
+    The service answers this first part. The answer is done at `done_ms`.
     """
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
@@ -1123,7 +1129,10 @@ def test_a_response_after_an_anonymous_error_is_not_the_next_turn_s(came_before_
 
 
 def without_ids(at_ms: float, *, item_id: str = "") -> list[tuple[float, bytes]]:
-    """Return the events of a detected end of speech and of the response to it, without response IDs."""
+    """Return the events of a detected end of speech and of the response to this speech.
+
+    None of them has a response ID.
+    """
     return [
         (at_ms, speech_stopped(item_id)),
         (at_ms, committed(item_id)),
@@ -1169,7 +1178,7 @@ def outside(talk: Talk, at_ms: float = 0, number: int = 1) -> None:
 
 
 def writes(talk: Talk, at_ms: float, response_id: str, **metadata: str) -> None:
-    """Receive a complete text response."""
+    """Receive a complete response in text."""
     talk.hear(at_ms, created(response_id, **metadata), delta(GA, "text", response_id), done(response_id))
 
 

@@ -1,4 +1,4 @@
-"""Messages that a script adds to a conversation, history files, and images."""
+"""History files, images, and the messages that a script adds to a conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ SIDES = st.integers(1, 65_535)
 
 
 def jpeg(width: int, height: int, *segments: bytes, fill: int = 0) -> bytes:
-    """Return the beginning and the end of a JPEG file. These segments precede its frame header."""
+    """Return a file that has only the first and the last parts of a JPEG.
+
+    `segments` are placed before its frame header.
+    """
     size = height.to_bytes(2) + width.to_bytes(2)
     others = b"".join(b"\xff\xe0" + (len(segment) + 2).to_bytes(2) + segment for segment in segments)
     return b"\xff\xd8" + others + b"\xff" * fill + b"\xff\xc0\x00\x0b\x08" + size + b"\x01\x01\x11\x00\xff\xd9"
@@ -37,7 +40,7 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def refused(load: Callable[[Path], T], path: Path) -> tuple[str, None] | tuple[None, T]:
-    """Return (error, None) if a file is refused, else (None, content)."""
+    """Load a file. Return (error, None) if it is refused; otherwise return (None, content)."""
     try:
         return None, load(path)
     except UsageError as error:

@@ -317,7 +317,7 @@ def test_event_ids_are_unique_and_begin_with_the_prefix_of_their_turn() -> None:
 
 
 def update_of(script: PreparedScript) -> ClientMessage:
-    """Return the only message that sets up the session."""
+    """Return the message that sets up the session. Fail if there are several."""
     (update,) = (step for step in script.setup_messages if isinstance(step, ClientMessage))
     return update
 
@@ -443,7 +443,7 @@ def test_a_script_s_event_must_not_override_settings_that_the_tool_relies_on(
 
 
 def messages_of(script: PreparedScript) -> list[ClientMessage]:
-    """Return the messages of the history and of all steps, in order, without those of the setup."""
+    """Return the messages of the history and of all steps, in their order. Leave out the messages of the setup."""
     of_steps = [[step.message] if isinstance(step, PreparedEvent) else [*step.inputs, step.request]
                 for step in script.steps if isinstance(step, PreparedEvent | PreparedTurn)]  # fmt: skip
     return [message for part in [script.history, *of_steps] for message in part if message is not None]
@@ -558,7 +558,7 @@ def recorded(name: str, duration_ms: float = 100) -> ClientMessage:
 
 
 def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
-    """Return the name of each next chunk and when it is due, in ms after the microphone was opened."""
+    """Take the next chunks. Return the name of each chunk, and the time in ms after the opening at which it is due."""
     return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.pop_due() for _ in range(count))]
 
 

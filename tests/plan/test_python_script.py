@@ -1,4 +1,4 @@
-"""Scripts built in Python: the same objects as from a file, and the same checks."""
+"""Scripts that are built in Python. They give the same objects as a file, and have the same checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Think times: the files from which they are read, and the distribution of pauses."""
+"""Think times: the files that contain them, and the distribution of the pauses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The speech in an audio file, the files that are refused, and the bytes that are sent to the service."""
+"""Audio files: the speech in a file, the files that are refused, and the bytes that are sent to the service."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_file_without_audio_is_refused(tmp_path: Path, content: bytes, reason:
 
 @pytest.mark.parametrize("kind", ["XI", "SDS", "VOC", "MAT5"])
 def test_an_exotic_audio_format_is_refused_with_a_command_to_convert_it(tmp_path: Path, kind: str) -> None:
-    """The library libsndfile reads these formats, in some cases without the position in the file."""
+    """The library libsndfile reads these formats, but for some of them it does not know the position in the file."""
     path = tmp_path / "a.wav"
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ, format=kind)
 
@@ -347,7 +347,7 @@ def quiet(ms: float, noise_dbfs: float | None = None) -> Samples:
 
 
 def spoken(ms: float, amplitude: float = 0.3) -> Samples:
-    """Return a tone with a loud sample at its beginning and at its end."""
+    """Return a tone whose first sample and last sample are loud."""
     wave = amplitude * np.cos(2 * np.pi * 440 * np.arange(round(ms * MS)) / RATE_HZ)
     wave[-1] = amplitude
     return np.rint(wave * 32_767).astype(np.int16)
@@ -365,7 +365,7 @@ def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, aft
 
 
 MURMUR = joined(spoken(100, 0.9), spoken(1_500, 0.9 * 0.03), spoken(150, 0.9 * 0.01))
-"""A loud tone, followed by tones at −30 and −40 dB relative to it."""
+"""A loud tone, and then two tones whose level relative to the first is −30 and −40 dB."""
 CLICK = np.full(5, 32_767, np.int16)
 CALL = joined(quiet(100), spoken(300), quiet(100))
 FOUND: dict[str, tuple[Samples, float, float]] = {

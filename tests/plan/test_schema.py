@@ -1,4 +1,4 @@
-"""The JSON Schema of scripts agrees with the loader, and the reference of scripts agrees with both."""
+"""The JSON Schema of scripts agrees with the loader. The reference of scripts agrees with both of them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ BEYOND_A_SCHEMA = (
     "belongs to a turn, but an interruption",
     "needs a message of the user",
 )
-"""Parts of the errors that no schema can find, because they depend on other values or on files."""
+"""Parts of the errors that no schema can report, because these errors depend on other values or on files."""
 
 
 def loaded(tree: object) -> str | None:
-    """Return the loader's error for a tree; None if the loader accepts it.
+    """Return the error with which the loader refuses a tree; None if the loader accepts the tree.
 
-    Paths are relative to the folder of the WAV files.
+    Paths in the tree are relative to the folder of the WAV files.
     """
     try:
         SCRIPT.read(PythonValue("the script", tree, AUDIO))
@@ -170,7 +170,7 @@ def places(tree: Any, at: Path_ = ()) -> Iterator[Path_]:
 
 
 def changed(tree: Any, at: Path_, change: Callable[[Any], Any]) -> Any:
-    """Return a copy of the tree with one value changed."""
+    """Return a copy of the tree in which the value at one path is changed."""
     if not at:
         return change(tree)
     copy = dict(tree) if isinstance(tree, dict) else list(tree)
@@ -190,7 +190,10 @@ def _dropped(inner: Any, key: str | int) -> Any:
 
 
 def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
-    """Return a valid tree that contains only the steps that matter for a path, and the path in this new tree."""
+    """Return a smaller valid tree and a path in it. The path leads to the value that has the path `at` in `tree`.
+
+    The smaller tree has only the steps that matter for this value.
+    """
     if len(tree["steps"]) == 1:
         return tree, at
     if at[:1] != ("steps",) or len(at) == 1:
@@ -283,7 +286,7 @@ METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 def keys_of(schema: Any) -> Iterator[str]:
-    """Yield every key that a script can have."""
+    """Yield every key that may occur in a script."""
     if isinstance(schema, dict):
         yield from schema.get("properties", ())
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():

@@ -1,4 +1,4 @@
-"""`load_script`: the objects that it makes from a script."""
+"""`load_script`: the objects that it builds from a script."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAV = SCENARIOS / "audio" / "late_parcel.wav"
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """Return a path for a script, in a folder with `a.wav`."""
+    """Return the path of a script that a test writes. The script's folder contains `a.wav`."""
     shutil.copy(WAV, tmp_path / "a.wav")
     return tmp_path / "talk.yaml"
 

@@ -1,4 +1,4 @@
-"""`load_script`: every mistake in a script is reported with its line."""
+"""`load_script`: every error in a script is reported with its line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """Return a path for a script. Its folder has the files to which scripts refer; some of them are invalid."""
+    """Return the path of a script that a test writes.
+
+    The script's folder contains valid and invalid files for scripts.
+    """
     shutil.copy(WAV, tmp_path / "a.wav")
     write(tmp_path / "rows.csv", "name,order\nAda,4711\n")
     write(tmp_path / "bad.csv", "name,order\nAda,4711\nBob\n")
@@ -183,7 +186,10 @@ def scratch() -> Iterator[Path]:
 
 
 def script_error(path: Path, text: str) -> ScriptError | None:
-    """Return the loader's error for a text; None if it is accepted. Any other error fails the test."""
+    """Return the ScriptError with which the loader refuses a text; None if the loader accepts it.
+
+    Raise any other error.
+    """
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         load_script(path)

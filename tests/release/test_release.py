@@ -1,8 +1,8 @@
-"""A release as a user receives it: the wheel, built from the sdist, and the first commands of a user.
+"""A release as a user receives it: the wheel, built from the sdist, and the first commands that a user runs.
 
-The tests of the wheel's contents, and of a folder with files named like our packages, use the environment of the tests.
-In the other tests, `pip` and `uv` install the dependencies from the package index. So `make test` omits this file, and
-`make test-release` runs it.
+Two tests install no dependencies, but use those in the environment of the tests: the test of the wheel's contents, and
+the test next to files with the names of our packages. In the other tests, `pip` and `uv` install the dependencies from
+the package index. Therefore `make test` leaves this file out, and `make test-release` runs it.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ locust -f scenarios/voice_turns.py --headless -u 2 -r 2 --sessions 2 --targets s
 rtbench report runs/*
 rtbench check runs/* --thresholds scenarios/ci.yaml --on-inconclusive warn || [ $? = $INVALID ]
 """
-"""The commands of a new user.
+"""The first commands of a user.
 
-A run may be too short to decide, or invalid because the machine is too busy.
+Their run may be too short for a decision, or invalid because the machine is too busy.
 """
 
 
 def wheel(folder: Path, **environment: str) -> Path:
-    """Return the wheel of this source, built from its sdist."""
+    """Build the sdist of this source, and a wheel from the sdist. Return the path of the wheel."""
     source = copy_of_the_source(folder)
     subprocess.run([sys.executable, "-m", "tests.docs.schemas"], cwd=source, check=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), "."]
@@ -58,7 +58,7 @@ def wheel(folder: Path, **environment: str) -> Path:
 
 
 def copy_of_the_source(folder: Path) -> Path:
-    """Copy the source, because the build writes into its folder."""
+    """Copy the source into `folder`, because a build writes into the folder of its source. Return the copy."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for name in filter(None, listed):
@@ -70,7 +70,7 @@ def copy_of_the_source(folder: Path) -> Path:
 
 
 def run_first_commands(commands: Path, folder: Path) -> str:
-    """Return the output of the first commands of an installation. The environment contains nothing else."""
+    """Run the first commands with an installation, and return their output. No other installation can be imported."""
     folder.mkdir()
     clean = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     own = {"PATH": f"{commands}:/usr/bin:/bin", "HOME": str(folder), "PORT": str(free_port()), "NO_COLOR": "1"}
@@ -104,7 +104,7 @@ def test_pip_installs_what_a_new_user_needs(built: Path, tmp_path: Path) -> None
 
 
 def test_the_transport_works_with_the_oldest_allowed_websockets(tmp_path: Path) -> None:
-    """All other tests use the newest allowed version, which is in the lock file."""
+    """All other tests use the newest allowed version of websockets, which is in the lock file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (allowed,) = (one for one in map(Requirement, project["dependencies"]) if one.name == "websockets")
     oldest = next(bound.version for bound in allowed.specifier if bound.operator == ">=")
@@ -150,7 +150,10 @@ class Caller(RealtimeUser):
 
 
 def hostile_folder(folder: Path) -> Path:
-    """Make a user's folder with a Locust file and a script, next to a `bench.py`, a `reports/` and a `scenarios/`."""
+    """Write a Locust file and a script into a user's folder.
+
+    The folder also has a `bench.py`, a `reports/`, a `scenarios/`.
+    """
     for name in ("reports", "scenarios"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(HOSTILE)
@@ -161,7 +164,7 @@ def hostile_folder(folder: Path) -> Path:
 
 
 def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a module in the folder, which is on the module path as well."""
+    """Run a Python module in `folder`, which is also on the module path."""
     environment = {"PATH": str(python.parent), "HOME": str(folder), "PYTHONPATH": str(folder), "NO_COLOR": "1"}
     command = [str(python), "-P", "-m", *words]
     return subprocess.run(
@@ -183,7 +186,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_no_tests(built: Path) 
 
 
 def test_the_wheel_works_next_to_files_with_the_names_of_its_packages(built: Path, tmp_path: Path) -> None:
-    """The dependencies come from the tests' own environment."""
+    """The wheel uses the dependencies that are installed in the environment of the tests."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     (packages,) = (tmp_path / "venv" / "lib").glob("*/site-packages")
     zipfile.ZipFile(built).extractall(packages)

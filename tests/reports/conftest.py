@@ -1,4 +1,4 @@
-"""The configuration of the tests of reports."""
+"""The configuration of all tests of reports."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
 DRAWS = 400
-"""The number of resamples of a comparison or check. No test depends on the precision of intervals from resamples."""
+"""The number of resamples of a comparison or a check. No test depends on how precise the resampled intervals are."""
 
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reduce the number of resamples of comparisons and checks, unless EXAMPLES=all."""
+    """Let comparisons and checks use fewer resamples, unless EXAMPLES=all."""
     if os.environ.get("EXAMPLES") == "all":
         return
     monkeypatch.setattr(compare_targets, "__kwdefaults__", {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS})
@@ -28,6 +28,6 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the environment variables of the CI system in which these tests may run."""
+    """Remove the environment variables of a CI system, because these tests may run in one."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""Runs with rows that a test changes."""
+"""Functions that change rows of a run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reports.summary.summary import Summary, summarise
 
 
 class Columns(dict[str, list[Any]]):
-    """The columns of a table by name.
+    """The columns of a table. The key is the name of the column.
 
-    Each column is read on first use, because a test needs only two or three of a hundred.
+    A column is read when it is used for the first time, because a test needs only two or three of a hundred columns.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -28,7 +28,7 @@ class Columns(dict[str, list[Any]]):
 
 
 class Row(Mapping[str, Any]):
-    """A row of a table. `row | {…}` returns a row with changed values."""
+    """A row of a table. `row | {…}` returns a row in which these values are changed."""
 
     def __init__(self, columns: Columns, place: int, changes: Mapping[str, Any]) -> None:
         self.columns, self.place, self.changes = columns, place, changes
@@ -47,9 +47,9 @@ class Row(Mapping[str, Any]):
 
 
 def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> Path:
-    """Change the rows of a table of a run.
+    """Change the rows of a table of a run. Return the folder of the run.
 
-    `change` gets the row's number and the row. If it returns None, the row is removed.
+    `change` is called with the number of each row and the row. It returns the changed row, or None to remove the row.
     """
     path = folder / f"{table}.parquet"
     stored = pq.read_table(path)
@@ -66,12 +66,12 @@ def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> 
 
 
 def edited(folder: Path, change: Callable[[int, Row], Row | None], table: str = "turns") -> Summary:
-    """Return the summary of a run with changed rows."""
+    """Change rows of a run, and return the summary of the run."""
     return summarise(load_for_report(edit(folder, table, change)))
 
 
 def waiting(folder: Path, times: Callable[[Row], float]) -> Path:
-    """Multiply each turn's latency to first audio by `times`. Return the folder."""
+    """Multiply the latency to the first audio of each turn by `times(row)`. Return the folder of the run."""
 
     def change(_: int, row: Row) -> Row:
         asked_ns, first_ns = row["speech_end_at_ns"], row["first_audio_at_ns"]
@@ -82,9 +82,9 @@ def waiting(folder: Path, times: Callable[[Row], float]) -> Path:
 
 
 def slowed(folder: Path, times: float, target: str = "") -> Path:
-    """Multiply latencies by `times` from the run's middle on, for all turns or only for a target's.
+    """Multiply the latencies by `times` in the second half of a run.
 
-    Return the folder.
+    If `target` is given, only the turns of this target are changed. Return the folder of the run.
     """
     starts_ns = pq.read_table(folder / "turns.parquet", columns=["start_ns"])["start_ns"].to_numpy()
     middle_ns = (starts_ns.min() + starts_ns.max()) / 2

@@ -1,4 +1,4 @@
-"""The forms in which a page is rendered, as texts without a folder: one HTML file, and Markdown."""
+"""The formats in which a page is rendered, as texts: one HTML file, and Markdown."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def run_text(summary: Summary, width: int = 100) -> str:
 
 
 def run_forms(summary: Summary) -> tuple[str, str]:
-    """Return the HTML and the Markdown of one page, which is built once.
+    """Return the page of a run as HTML and as Markdown.
 
-    Building the page takes longer than rendering it.
+    The page is built only once, because to build a page takes longer than to render it.
     """
     page = run_page(summary)
     return render_html(page), render_markdown(page)
@@ -32,7 +32,7 @@ def run_forms(summary: Summary) -> tuple[str, str]:
 def section_html(section: Section | None) -> str:
     """Return the HTML of one section, which is about a thirtieth of a page.
 
-    Return an empty text if the run has no such section.
+    Return "" if `section` is None, because the run has no such section.
     """
     return render_html(Page("", (), "", (), (section,))) if section else ""
 

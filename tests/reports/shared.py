@@ -1,4 +1,4 @@
-"""Summaries and pages of invented runs, made once per process for all tests that only read them."""
+"""Summaries and pages of synthetic runs. Tests that only read them share them within a process."""
 
 from __future__ import annotations
 
@@ -21,41 +21,47 @@ from tests.reports.synthetic import Plan
 
 
 def summary_of(plan: Plan, **changes: Any) -> Summary:
-    """Return the summary of a run from `synthetic.write`. Its folder is shared, so change no table in it."""
+    """Return the summary of a synthetic run. Its folder is shared, so change no table in the folder."""
     return _kept_summary(plan, json.dumps(changes)) if plan.is_small else _summary(plan, json.dumps(changes))
 
 
 def summary_in(folder: Path, plan: Plan, **changes: Any) -> Summary:
-    """Write a run into the folder and return its summary."""
+    """Write a run into the folder, and return the summary of the run."""
     return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
 def page_of(plan: Plan, **changes: Any) -> str:
-    """Return the HTML page of the same run."""
+    """Return the HTML page of a synthetic run."""
     return _kept_page(plan, json.dumps(changes)) if plan.is_small else run_html(summary_of(plan, **changes))
 
 
 def frames_of(plan: Plan, **document: Any) -> RunFrames:
-    """Return the loaded run. `document` changes its metadata. All tests share its rows, so do not change them."""
+    """Return a loaded run. All tests share its rows, so do not change them.
+
+    `document` replaces keys of the run's metadata.
+    """
     kept = _kept_frames(plan)
     return replace(kept, metadata=kept.metadata | document)
 
 
 def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> MetricSummary:
-    """Return the summary of a metric over all turns, or over those of a step."""
+    """Return the summary of a metric over the turns of one step, or over all turns."""
     wanted = (metric, target, step)
     return next(f for f in summary.metrics if (f.metric, f.target, f.step) == wanted)
 
 
 def folder() -> Path:
-    """Return a folder that exists until the tests end, because a summary reads a few texts of its rows later."""
+    """Return a folder that exists until the tests end.
+
+    A summary may read some texts of its rows from the folder later.
+    """
     made = TemporaryDirectory()
     atexit.register(made.cleanup)
     return Path(made.name)
 
 
 def write_summary(run: Path) -> None:
-    """Write summary.json, which later commands read."""
+    """Write the summary.json of a run, because later commands read this file."""
     (run / "summary.json").write_text(summary_json(summarise(load_for_report(run))), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Run folders of any size with invented turns, for the tests of the reports and a benchmark of a million turns.
+"""Run folders of any size with invented turns, for tests of the reports and for a benchmark of a million turns.
 
 write(folder, Plan(sessions=10, turns=4))
 python -m tests.reports.synthetic FOLDER SESSIONS TURNS
@@ -52,7 +52,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """The properties of a synthetic run. Half of its failed turns fail before their first delta."""
+    """The properties of a synthetic run. Half of the failed turns fail before their first delta."""
 
     sessions: int = 10
     turns: int = 4
@@ -64,13 +64,16 @@ class Plan:
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
-    """The types of the steps, in rotation: "vad", "manual" (voice with response.create) or "typed".
+    """The types of the steps. Consecutive steps have these types in turn.
 
-    If `text`, all are "typed".
+    A type is "vad", "manual" (voice with response.create) or "typed". If `text`, the type of all steps is "typed".
     """
     host: str = "bench-1"
     early: int = 0
-    """The number of turns at the start whose end of speech is detected 120 ms too early, if they are VAD turns."""
+    """The number of turns, from the first turn on, whose end of speech is detected 120 ms too early.
+
+    Turns without a VAD are not changed.
+    """
     unattributed_commits: int = 0
     tls: bool = True
     seed: int = 7
@@ -79,38 +82,38 @@ class Plan:
     valid: bool | None = True
     scenario: str = "voice_turns"
     paired: bool = False
-    """True if sessions are paired: each pair has a session of every target, which start 3 ms apart."""
+    """True if sessions are paired. A pair has one session of every target, and these sessions start 3 ms apart."""
     usage: bool = False
-    """True if turns report their tokens, except those that failed before the first delta."""
+    """True if turns report their tokens. Turns that failed before the first delta report none."""
     limited: bool = False
-    """True if the service reports its rate limits and requests a pause from throttled turns."""
+    """True if the service reports its rate limits, and requests a pause when it throttles a turn."""
     proxied: tuple[str, ...] = ()
-    """The targets behind a proxy."""
+    """The targets that are reached through a proxy."""
     inexact: tuple[str, ...] = ()
-    """The inexact metrics of the last target."""
+    """The metrics that are inexact for the last target."""
     auth_waits: int = 0
-    """The number of sessions at the start of the run that wait 250 ms for a token."""
+    """The number of sessions, from the start of the run, that wait 250 ms for a token."""
     stages: tuple[tuple[float, int], ...] = ()
-    """(seconds, users) of each stage. Each user of a target runs its sessions one after another.
+    """(duration in seconds, users) of each stage. Each user of a target runs its sessions one after another.
 
-    `stages` replaces `sessions`.
+    If `stages` is given, the stages determine the number of sessions, and `sessions` is ignored.
     """
     mix: tuple[float, ...] = ()
-    """The share of each of STEPS.
+    """The share of turns of each step of STEPS. The step of a turn is drawn with these shares.
 
-    Steps are chosen at random with these shares. If there are no shares, the steps follow one another in order.
+    If `mix` is empty, the steps follow one another in the order of STEPS.
     """
     slower: float = 0.0
-    """The share by which latencies grow with each additional user of the stages."""
+    """The share by which latencies grow with each further user of a stage."""
 
     @property
     def is_small(self) -> bool:
-        """True if results of this plan may stay in memory until the tests end."""
+        """True if the results of this plan may stay in memory until the tests end."""
         return self.sessions * self.turns + self.refused <= 5_000
 
 
 def rows(plan: Plan) -> dict[TableName, pa.Table]:
-    """Return the three tables of a run. If the run is small, all tests with the same plan share its tables."""
+    """Return the three tables of a run. If the run is small, all tests share the tables of a plan."""
     return _kept_rows(plan) if plan.is_small else _rows(plan)
 
 
@@ -132,9 +135,9 @@ def _rows(plan: Plan) -> dict[TableName, pa.Table]:
 
 
 def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return the starts of the sessions of all stages in s, ascending.
+    """Return the starts of the sessions of all stages in ns, in ascending order.
 
-    Sessions of different targets start at the same time.
+    The sessions of all targets have the same starts.
     """
     starts = []
     ends_s = list(accumulate(length_s for length_s, _ in plan.stages))
@@ -148,14 +151,14 @@ def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def _users(plan: Plan, at_s: npt.NDArray[np.float64]) -> Integers:
-    """Return the number of users of the stage at each instant; 0 after the last stage."""
+    """Return the number of users at each instant: that of the stage at this instant, or 0 after the last stage."""
     ends_s = np.cumsum([length_s for length_s, _ in plan.stages])
     users = np.array([*(users for _, users in plan.stages), 0])
     return users[np.searchsorted(ends_s, at_s, side="right")]
 
 
 def _pace_ms(plan: Plan) -> float:
-    """Return the time in ms from the start of a turn to the start of the next."""
+    """Return the time in ms from the start of a turn to the start of the next turn."""
     return min(2500.0, plan.seconds * 200 / max(1, plan.turns))
 
 
@@ -243,9 +246,9 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
 
 
 def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
-    """Return token counts.
+    """Return the columns with token counts.
 
-    Each turn's input includes the conversation before the turn. From the second turn on, half of that is cached.
+    The input of a turn includes the conversation before the turn. From the second turn on, half of the input is cached.
     """
     text, audio = 40 + 25 * turn, 30 + 90 * turn
     cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
@@ -265,7 +268,7 @@ def _speech(
 ) -> dict[str, Any]:
     """Return the columns of voice turns.
 
-    In VAD turns the service detects the end of speech; in the others the script ends the speech.
+    In VAD turns, the service detects the end of speech. In other voice turns, the script ends the speech.
     """
     n, typed, manual = kind.size, kind == "typed", kind != "vad"
     ended = np.where(manual, spoken - 2 * MS, spoken)
@@ -378,9 +381,9 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
 
 
 def _limits(target: int, length: int) -> dict[str, Any]:
-    """Return rate limits.
+    """Return the columns with rate limits.
 
-    In the middle of each minute the remaining tokens fall to 4 %, and some turns are throttled.
+    In the middle of each minute, only 4 % of the tokens remain, and some turns are throttled.
     """
     left = 0.52 + 0.48 * np.cos(2 * np.pi * np.arange(length) / 60)
     return {
@@ -393,7 +396,7 @@ def _limits(target: int, length: int) -> dict[str, Any]:
 
 
 def histograms(plan: Plan) -> Histograms:
-    """Return histograms of per-event metrics, and of throughput per second of the run and per session."""
+    """Return histograms of the metrics that have a value per event, and of the throughput of runs and sessions."""
     rng, kept = np.random.default_rng(plan.seed), Histograms()
 
     def record(key: HistogramKey, scale: int, shape: int, size: int, least: int = 0) -> None:
@@ -415,7 +418,7 @@ def histograms(plan: Plan) -> Histograms:
 
 
 def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
-    """Return the run.json of a run that ended."""
+    """Return the run.json of a run that ended normally."""
     turns, sessions = tables["turns"], tables["sessions"]
     late = 1.6 if plan.valid else 14.2
     return {
@@ -499,7 +502,10 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
 
 
 def target_keys(plan: Plan, **changes: Any) -> dict[str, Any]:
-    """Return the optional keys of run.json for a run of several targets. `changes` apply to every target."""
+    """Return the optional keys of the run.json of a run with several targets.
+
+    `changes` are made in the entry of every target.
+    """
     targets = [
         {
             "name": name,
@@ -529,7 +535,7 @@ def _tally(table: pa.Table) -> dict[str, int]:
 
 
 def write(folder: Path, plan: Plan, **changes: Any) -> Path:
-    """Write the folder of a run that ended normally. `changes` replace keys of run.json."""
+    """Write the folder of a run that ended normally. `changes` replace keys of its run.json."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (_kept_files if plan.is_small else _files)(plan).items():
         (folder / f"{name}.parquet").write_bytes(content)
@@ -544,7 +550,7 @@ def _kept_files(plan: Plan) -> dict[str, memoryview]:
 
 
 def _files(plan: Plan) -> dict[str, memoryview]:
-    """Return the tables of a run in Parquet format, by file name."""
+    """Return the tables of a run in Parquet format. The key is the name of the file."""
     files = {}
     for table, whole in rows(plan).items():
         for name, schema in STORED[table].items():
@@ -555,7 +561,10 @@ def _files(plan: Plan) -> dict[str, memoryview]:
 
 
 def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
-    """Write the folder of a killed run: a spool with an incomplete turn stream, and run.json as it was at the start."""
+    """Write the folder of a killed run. Its spool has an incomplete stream of turns.
+
+    Its run.json has the content that it had at the start of the run.
+    """
     (folder / "spool").mkdir(parents=True, exist_ok=True)
     tables = rows(plan)
     for name, table in tables.items():

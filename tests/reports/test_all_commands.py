@@ -1,4 +1,4 @@
-"""The common behaviour of commands that read runs, and the output of report and replay."""
+"""The behaviour that all commands share that read runs, and the output of `report` and `replay`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ COMMANDS = {
     "baseline save --baselines-dir {folder}/run/kept": "kept",
     "sample-size --detect 40% --pilot": "",
 }
-"""The command before the run folder → the path, from the run folder, of the file or folder that it writes."""
+"""The output of each command. The key is the command without the run folder.
+
+The value is the path of the file or folder that the command writes, relative to the run folder.
+"""
 CLOSING = (
     "report",
     "compare",
@@ -71,7 +74,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(command: str, there: boo
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run with its summary. Tests copy it."""
+    """Return the folder of a run that has a summary. Tests copy this folder."""
     plan = planned(TIGHT, [10])
     run = synthetic.write(tmp_path_factory.mktemp("reported"), PLAN, sequential_plan=plan, interleaved=True)
     write_summary(run)
@@ -80,7 +83,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
 def test_an_unwritable_output_is_reported_in_one_line(command: str, reported: Path, tmp_path: Path) -> None:
-    """The output file's name is that of an existing folder, or the output folder's name is that of an existing file."""
+    """The path of the output file is an existing folder, or the path of the output folder is an existing file."""
     run = shutil.copytree(reported, tmp_path / "run")
     place = run / COMMANDS[command]
     if place.suffix:
@@ -145,7 +148,7 @@ def test_several_runs_are_listed_in_one_table_and_each_gets_its_report(
 def test_the_values_of_several_runs_equal_those_of_each_run_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Values are not pooled: two runs of one target have a row each."""
+    """The values of two runs of the same target are not pooled. Each run has its own row."""
     runs = [synthetic.write(tmp_path / str(seed), Plan(sessions=60, turns=1, seed=seed)) for seed in (1, 2)]
     report([*map(str, runs)])
     together = capsys.readouterr().out.splitlines()
@@ -166,7 +169,7 @@ def test_a_folder_that_is_no_run_is_reported_before_anything_is_written(tmp_path
 
 
 def logged(path: Path, about: dict[str, Any]) -> ReplayedSession:
-    """Write the log of a session without turns, and replay it."""
+    """Write the log of a session that has no turns, and return its replay."""
     log = EventLog(path, hide=str, record_audio=False)
     facts = {"dialect": "ga", "script": "voice_turns"} | about
     timeline = LoggedTimeline(

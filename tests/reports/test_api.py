@@ -1,4 +1,4 @@
-"""`import rtbench` for a pandas user: frames of one shape for any run, and the values of the report."""
+"""`import rtbench` for a user of pandas. The frames of any run have the same columns, and the values of the report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(request: pytest.FixtureRequest) -> rtbench.Run:
 
 
 def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield rows of quantiles with the names and the six digits of summary.json."""
+    """Yield rows of quantiles in the form of summary.json: with its names, and rounded to six digits."""
     for row in rows:
         yield {
             "n": row["n"],
@@ -151,19 +151,19 @@ def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
 
 
 def taking(labels: dict[str, Any]) -> Any:
-    """Return a selector of the rows with these labels."""
+    """Return a function that selects the rows that have these labels."""
     return lambda rows: np.logical_and.reduce([rows[name] == label for name, label in labels.items()])
 
 
 # A row that the report prints for a group: (metric, labels that identify the group, values).
 Printed = tuple[str, dict[str, Any], dict[str, Any]]
 ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
-"""Columns with one value in all turns of an invented run."""
+"""The columns that have the same value in all turns of a synthetic run."""
 
 
 @cache
 def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
-    """Return a run of two hosts with rates, the rows of its summary.json for groups of turns, and the whole summary."""
+    """Return a run with two hosts and with rates, the group rows of its summary.json, and this summary.json."""
     run = rtbench.load(synthetic.write(shared.folder(), PLANS[name]))
     rng = np.random.default_rng(5)
     recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))
@@ -221,9 +221,10 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
 
 
 def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
-    """The turns of a host are whole sessions.
+    """All turns of a session are on one host.
 
-    So the interval of the host in the run, and that of its turns alone, both allow for one unobserved session.
+    Therefore the interval of a host in the run, and the interval of the host's turns alone, allow for one unobserved
+    session.
     """
     run, printed, _ = grown("turns not started")
     of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
@@ -428,7 +429,7 @@ def test_the_columns_measured_and_start_are_in_every_table(run: rtbench.Run) -> 
 
 
 def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
-    """Write a run with the name of its folder as run ID, also in its rows."""
+    """Write a run. Its run ID is the name of its folder, also in its rows."""
     synthetic.write(folder, plan, run_id=folder.name, **changes)
     for table in SCHEMAS:
         edit(folder, table, lambda _, row: row | {"run_id": folder.name})
@@ -437,7 +438,7 @@ def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of two runs, each of two targets in pairs, with their summaries."""
+    """Return a folder of two runs with summaries. Each run has two targets whose sessions are paired."""
     folder = tmp_path_factory.mktemp("nightly")
     for seed in range(2):
         plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)

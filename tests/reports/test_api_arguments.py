@@ -1,4 +1,4 @@
-"""The arguments of the functions of `rtbench`, and the errors for invalid ones."""
+"""The arguments of the functions of `rtbench`, and the errors for invalid arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_quantiles_outside_0_and_1_are_refused(ps: list[float], confidence: floa
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of one run with its summary."""
+    """Return a folder that contains one run with its summary."""
     folder = tmp_path_factory.mktemp("runs")
     write_summary(synthetic.write(folder / "one", Plan(sessions=60, turns=4)))
     return folder
@@ -60,7 +60,7 @@ def test_p_may_be_any_type_of_number(runs: Path, p: Any) -> None:
 
 
 given: Any = rtbench
-"""The functions of `rtbench` without their types, because no type checker checks a notebook."""
+"""The package `rtbench` without the types of its functions, because no type checker checks the code in a notebook."""
 REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     # (function call, error)
     "a limit that is a number": (lambda run: given.check(run, {"ttfa": 800}), r"thresholds of ttfa, such as .* 800"),

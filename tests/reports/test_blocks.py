@@ -1,4 +1,4 @@
-"""Blocks, rendered in a page and in Markdown; scales, ticks, and the format of numbers."""
+"""Blocks that are rendered on a page and in Markdown, scales, ticks, and the format of numbers."""
 
 from __future__ import annotations
 
@@ -354,9 +354,9 @@ def test_a_readout_lists_only_lines_with_a_value() -> None:
 
 
 def test_a_line_is_one_cell_of_the_readout_whatever_its_label() -> None:
-    """One label contains a dot, because it names one of two strata of a target.
+    """One label contains a dot, because it is the name of one of two strata of a target.
 
-    An earlier version split cells at a dot.
+    An earlier version split such a label at the dot, and so made two cells.
     """
     plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="waits")
     plot.read_lines([(0, 1.0, "from 0 s")], [("eastus2 · from request sent", {0: "p50 387 ms"}), ("b", {0: "n/a"})])

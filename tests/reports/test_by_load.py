@@ -1,4 +1,4 @@
-"""Latencies and failures by calls in progress, and the report on the calls that arrived."""
+"""Latencies and failures as functions of the calls in progress, and the report on the calls that arrived."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CONSTANT = Plan(turns=6, seconds=120, stages=((120, 20),))
 
 
 def counted(summary: Summary, target: str) -> list[int]:
-    """Return the number of calls in progress when the measurement of each turn of a target starts."""
+    """Return, for each turn of a target, the number of calls in progress when the measurement of the turn starts."""
     run = rtbench.load(summary.run.folder)
     calls, turns = (frame[frame["target"] == target] for frame in (run.sessions, run.turns))
     starts_ns = calls["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -181,7 +181,7 @@ def test_a_call_cut_by_a_kill_counts_as_in_progress_from_its_first_turn(tmp_path
 
 
 def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
-    """Write the folder of a killed run with these rows in its spool."""
+    """Write the folder of a killed run whose spool contains these rows."""
     (folder / "spool").mkdir()
     for name, table in tables.items():
         with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
@@ -207,7 +207,7 @@ ARRIVALS = {
 def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> Summary:
     """Return the summary of an open-loop run.
 
-    Calls start 40 ms after they arrive; another `blocked` calls never start.
+    Each call starts 40 ms after it arrives. `blocked` further calls arrive, but never start.
     """
     synthetic.write(folder, plan, **{"arrivals": ARRIVALS} | changes)
     called = {"call_arrival_at_ns": -40_000_000, "connect_start_at_ns": 0, "auth_wait_ns": 0}

@@ -1,4 +1,4 @@
-"""Tokens and their cost; rate limits of the service, incidents, and network paths."""
+"""Tokens and their cost, the rate limits of the service, incidents, and network paths."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OWN = {f"{kind}{part}": 1 for kind in ("text", "audio") for part in ("_input", "
 
 @dataclass(frozen=True)
 class Priced:
-    """A run that is loaded on first use. If a test does not use its summary, only its cost is computed."""
+    """A run that is loaded when it is first used. If a test does not use the summary, only the cost is computed."""
 
     folder: Path
 
@@ -65,12 +65,12 @@ def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
-    """Return the summary of a run with prices. Tests share its folder, and no test changes it."""
+    """Return the summary of a run that has prices. Tests share the folder of the run, so they must not change it."""
     return summary_of(plan, **(synthetic.target_keys(plan) | changes))
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
-    """Return the run with changed rows in a table."""
+    """Change the rows of a table of a run, and return the run."""
     return Priced(edit(folder, name, change))
 
 
@@ -80,7 +80,7 @@ def said(summary: Summary | Priced) -> str:
 
 
 def test_the_cost_equals_that_of_the_rows(tmp_path: Path) -> None:
-    """The expected cost is computed turn by turn, not from sums of columns."""
+    """The test computes the expected cost turn by turn, not from the sums of columns."""
     found = build(tmp_path).cost
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
     rows = [
@@ -101,9 +101,9 @@ STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
 
 
 def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Priced:
-    """Give the selected sessions tokens that belong to no turn.
+    """Give tokens that belong to no turn to some sessions. `of` selects these sessions.
 
-    The rows of sessions get an order that differs from that of turns.
+    Reverse the order of the rows of sessions, so that it differs from the order of the turns.
     """
     tokens = {token_column(kind): number for kind, number in STRAY.items()} | changes
     edit(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
@@ -158,11 +158,11 @@ def test_unattributed_responses_without_a_price_are_in_no_amount(tmp_path: Path)
 
 PLAYED = {"unplayed_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "output_audio_tokens": 80}
 WASTED_USD = 60 * 64 / 1e6
-"""The cost in USD of the unplayed audio: three quarters of 80 tokens in each interrupted turn."""
+"""The cost in USD of the audio that was not played. In each interrupted turn, this is three quarters of 80 tokens."""
 
 
 def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: Any) -> Priced:
-    """Interrupt the replies of the selected turns after a quarter of their audio."""
+    """Interrupt the reply of some turns after a quarter of its audio. `of` selects the turns."""
     build(folder, plan)
     return rewrite(folder, "turns", lambda index, row: row | (PLAYED | changes if of(index) else {}))
 
@@ -183,7 +183,7 @@ def test_the_cost_of_unplayed_audio_is_its_share_of_the_audio_tokens(tmp_path: P
 
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
 def test_unplayed_audio_with_unknown_tokens_is_counted_but_in_no_amount(column: str, tmp_path: Path) -> None:
-    """The service reported no tokens, or the run has an older version."""
+    """The service reported no tokens, or the run was made by an older version, which did not store this column."""
     nothing = {token_column(kind): None for kind in KINDS} if column.endswith("tokens") else {column: None}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
     waste = summary.cost.unplayed_audio
@@ -196,7 +196,10 @@ def test_unplayed_audio_with_unknown_tokens_is_counted_but_in_no_amount(column: 
 
 
 def test_the_cost_per_minute_counts_minutes_of_open_sessions(tmp_path: Path) -> None:
-    """The minutes are those of sessions with a priced turn, from the open connection to the end."""
+    """The minutes are those of all sessions that have a priced turn.
+
+    A session counts from its open connection to its end.
+    """
     one = build(tmp_path, Plan(usage=True, refused=3)).cost.targets[0]
     sessions = rtbench.load(tmp_path).sessions.iloc[:10]
     minutes = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).sum() / 60e9
@@ -217,7 +220,10 @@ def cost_text(folder: Path, target: str) -> float:
 
 
 def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: Path) -> None:
-    """The turns of this target reported no tokens. The price per minute covers them, so their cost is not unknown."""
+    """The turns of this target report no tokens.
+
+    Their cost is still known, because the price per minute covers them.
+    """
     plan = Plan(sessions=20, refused=3, targets=("live",))
     targets = [synthetic.target_keys(plan)["targets"][0] | {"prices": BY_MINUTE}]
     summary = build(tmp_path, plan, targets=targets).summary
@@ -381,7 +387,7 @@ def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])
 @pytest.mark.parametrize("text", [SIMULATOR_OVERLOADED, "{}: the simulator was late: p99 ≤ {:.1f} ms since it listens"])
 def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: bool, text: str) -> None:
-    """The limit is 1 % of the shortest median, which is 540 ms here."""
+    """The limit is 1 % of the shortest median. This median is 540 ms here."""
     late = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late", "text": text.format("sim", late_ms)}
     summary = summary_of(Plan(), incidents=[late])
     median = min(answer.at(0.5).value for answer in summary.answers)

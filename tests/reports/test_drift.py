@@ -1,4 +1,7 @@
-"""Drift within a run: suspected if there is drift, not suspected without it, and no statement on too few sessions."""
+"""Drift within a run.
+
+Drift is suspected if there is drift, and not suspected otherwise. If there are too few sessions, nothing is reported.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ PLAN = Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300)
 
 
 def build(folder: Path, plan: Plan, later: float = 1.0) -> Summary:
-    """Return the summary of a run whose target `gateway` has its latencies multiplied by `later` from the middle on."""
+    """Return the summary of a run.
+
+    In its second half, the latencies of the target `gateway` are multiplied by `later`.
+    """
     return summarise(load_for_report(slowed(synthetic.write(folder, plan), later, "gateway")))
 
 
@@ -58,9 +64,9 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
 
 def test_steps_with_different_latencies_are_not_taken_for_drift() -> None:
-    """Slow steps are in the second half of these stationary runs.
+    """In these stationary runs, the slow steps are in the second half of the run.
 
-    In an earlier version all runs seemed to drift, at a level of 1 %.
+    In an earlier version, all of these runs seemed to drift, at a level of 1 %.
     """
     found = [one for seed in range(trials(12, 400)) for one in drifts_in(wave(seed), f"{seed}")]
     alarms = sum(one.suspected for one in found)
@@ -76,7 +82,7 @@ def drifts_in(plan: Plan, run_id: str, **document: Any) -> list[PoolDrift]:
 
 
 def test_at_most_one_stationary_run_in_fifty_is_suspected_of_drift() -> None:
-    """With an interval of 99 % for each pool, one in ten stationary runs of ten pools would be suspected."""
+    """If each pool of turns had an interval of 99 %, one in ten stationary runs of ten pools would be suspected."""
     targets = tuple("abcde")
     plans = [
         Plan(sessions=250, turns=4, targets=targets, kinds=("vad", "typed"), seconds=300, seed=seed)
@@ -98,7 +104,7 @@ def test_drift_is_not_suspected_if_the_values_are_unusable(tmp_path: Path, unusa
 
 
 def test_the_delay_of_a_late_simulator_is_not_taken_for_drift(tmp_path: Path) -> None:
-    """The simulator was up to 350 ms late, so latencies may exceed its profile by this time."""
+    """The simulator was up to 350 ms late. Therefore latencies may exceed those of its profile by up to 350 ms."""
     late = {"kind": "simulator_late", "text": "sim: 99 % of the simulator's events were at most 350.0 ms late"}
     summary = build(tmp_path, PLAN, later=1.3)
     document = summary.run.metadata | {"incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0} | late]}
@@ -109,7 +115,10 @@ def test_the_delay_of_a_late_simulator_is_not_taken_for_drift(tmp_path: Path) ->
 
 
 def wave(seed: int) -> Plan:
-    """Return a plan of sixty sessions that start within a second. Each half of the run has two of their four steps."""
+    """Return a plan of sixty sessions that all start within one second.
+
+    The sessions have four steps. Two of the steps are in the first half of the run, and two are in the second half.
+    """
     return Plan(turns=4, seconds=50, stages=((9.0, 60),), seed=seed)
 
 

@@ -1,4 +1,7 @@
-"""The pages of runs, comparisons, trends and searches: structure, escaping, folds, and texts of a service in them."""
+"""The pages of runs, comparisons, trends and searches.
+
+The tests check their structure, escaping, and folds, and that texts of a service are shown safely.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,7 @@ def page(name: str) -> str:
 
 
 class Outline(HTMLParser):
-    """The IDs, links and open elements of a page."""
+    """A parser that collects the IDs, links and open elements of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +165,7 @@ def test_every_figure_is_valid_labelled_and_drawn_once(name: str) -> None:
 
 
 def run_of(label: str) -> str:
-    """Return the HTML and the Markdown of a run with this text in its names."""
+    """Return the HTML and the Markdown of a run whose names contain the text `label`."""
     plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
     page_of_label = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
     return render_html(page_of_label) + render_markdown(page_of_label)
@@ -206,7 +209,7 @@ NBSP = "\u00a0"
 
 
 def test_a_figure_s_size_does_not_grow_with_the_number_of_turns() -> None:
-    """Above a certain number of turns and sessions, a figure no longer plots them individually."""
+    """If a run has more than a certain number of turns and sessions, a figure does not plot them individually."""
     sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 4200)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
@@ -233,7 +236,7 @@ def test_the_same_remedy_of_several_failed_checks_is_printed_once() -> None:
 
 
 FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
-"""A fold that contains no fold."""
+"""A folded section that contains no other folded section."""
 
 
 @pytest.mark.parametrize(
@@ -276,7 +279,10 @@ def test_details_are_folded_and_main_results_are_not() -> None:
 
 
 def test_one_tab_of_each_group_is_selected() -> None:
-    """Radio buttons with the same name are one group. If two figures shared a name, one of them would show no tab."""
+    """Radio buttons with the same name form one group.
+
+    If two figures shared a name, one of the figures would show no tab.
+    """
     page = page_of(TWO_ORIGINS)
     chosen = Counter[str](re.findall(r'type="radio" name="([^"]+)" value="[^"]+" checked', page))
 
@@ -300,7 +306,7 @@ SAID = ("outcome", "detail", "close_reason", "model", "region", "request_id", "r
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return all outputs for a run whose service sent hostile text in every field that it controls."""
+    """Return all outputs for a run whose service sent a hostile text in every field that a service controls."""
     folder = synthetic.write(
         tmp_path_factory.mktemp("nasty") / "run",
         Plan(sessions=30, failed=0.2),
@@ -356,7 +362,7 @@ def test_text_of_a_service_is_escaped_once_in_markdown(texts: dict[str, str]) ->
 
 @given(st.text() | st.text("ab_*[]()`|<>&;\\~\n"))
 def test_escaped_markdown_displays_the_original_text(text: str) -> None:
-    """CommonMark removes a backslash before punctuation and replaces an entity by its character."""
+    """CommonMark removes a backslash before punctuation, and replaces an entity by the character that it names."""
     shown = html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text).replace("&amp;", "&amp;")))
     rows = re.split(r"(?<!\\)(?:\\\\)*\|", plain(text))
 

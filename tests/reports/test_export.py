@@ -1,4 +1,4 @@
-"""The export of rows, histograms and profiles for other tools: the exported data equal the data of the run."""
+"""The export of rows, histograms and profiles for other tools. The exported data equal the data of the run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad
 
 
 def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table:
-    """Read a file. A CSV reader needs the types of the columns; a Parquet file contains them."""
+    """Read an exported file.
+
+    For CSV, use the types of `table`, because only a Parquet file contains the types of its columns.
+    """
     schema = export_schema(table)
     if form == "parquet":
         return pq.read_table(path)
@@ -43,7 +46,7 @@ def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> rtbench.Run:
-    """Return a run that no test changes."""
+    """Return a run. Tests share it, so they must not change it."""
     return rtbench.load(synthetic.write(tmp_path_factory.mktemp("kept") / "run", PLAN))
 
 

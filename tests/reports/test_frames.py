@@ -1,4 +1,4 @@
-"""The data of figures: curves, the run over time, segments, and distributions of latencies."""
+"""The data that the figures show: curves, the run over time, segments, and distributions of latencies."""
 
 from __future__ import annotations
 
@@ -232,7 +232,10 @@ MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"
 
 
 def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown]:
-    """Return the breakdowns, over all steps, of turns with these instants. Turns with a request form another step."""
+    """Return the breakdowns, over all steps, of turns with these instants.
+
+    Turns that have a request belong to another step than turns without a request.
+    """
     rows: list[dict[str, Any]] = [
         {"session_id": "s", "target": "t", "outcome": outcome, "turn": n + 1}
         | {"step": "asked", "measured_from": "request_sent"}
@@ -356,7 +359,7 @@ HEADLINE_TWO = Plan(sessions=60, turns=4, targets=("direct", "gateway"))
 
 
 def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HEADLINE_VAD) -> PercentileBand:
-    """Return the typical turns of a target. Their segments between these instants have these durations."""
+    """Return the typical turns of a target. The segments between `instants` have the durations `lengths_ms`."""
     ends = zip(instants, instants[1:], lengths_ms, strict=False)
     parts = tuple(Segment(begin, end, "", int(10 * ms * MS), ms) for begin, end, ms in ends)
     total = sum(lengths_ms)
@@ -364,7 +367,7 @@ def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HE
 
 
 def largest_segment_sentence(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
-    """Return the sentence on the largest segment of a run whose typical turns consist of these segments."""
+    """Return the sentence about the largest segment of a run. `bands` contains the typical turns of the run."""
     given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
     summary = summary_of(
         plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]

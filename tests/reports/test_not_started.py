@@ -1,4 +1,4 @@
-"""Planned turns that did not start. Every output format and every breakdown counts them by the same definition."""
+"""Planned turns that were not started. Every output format and every breakdown counts them in the same way."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ PAIRED = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
 
 
 def plain(text: str) -> str:
-    """Return the text on one line, without no-break spaces."""
+    """Return the text on one line. No-break spaces become plain spaces."""
     return " ".join(text.replace(NBSP, " ").split())
 
 
 @lru_cache(8)
 def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns: Change | None = None) -> Summary:
-    """Return the summary of a run. The sessions of the targets in `dead` were refused before they opened.
+    """Return the summary of a run. All sessions of the targets in `dead` were refused before they opened.
 
-    `turns` changes the turns. A session without remaining turns is removed.
+    `turns` is a change of the turns. If a session has no turns after the change, it is removed.
     """
     folder = synthetic.write(shared.folder(), plan, **({} if interleaved is None else {"interleaved": interleaved}))
     gone = dead.split()
@@ -136,7 +136,7 @@ def test_turns_not_started_are_infinite_latencies_of_their_session() -> None:
 
 
 def test_turns_not_started_belong_to_the_instant_of_other_turns_with_their_number() -> None:
-    """The sessions planned voice turns and text turns alternately."""
+    """In the plan of these sessions, voice turns and text turns alternate."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
     not_started = {
@@ -206,7 +206,7 @@ def test_turns_not_started_of_a_renewed_session_follow_those_of_its_call() -> No
 
 
 def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
-    """Return sessions of the script x from (ID, turns started, turns not started, start)."""
+    """Return sessions of the script x. A row is (session ID, turns started, turns not started, start)."""
     frame = pd.DataFrame(rows, columns=["session_id", "turns_started", "turns_not_started", "start_utc_ns"])
     frame = frame.assign(script="x", renewed=False, outcome_class="failed", ended_at_ns=100)
     return frame.astype({"script": "category"})
@@ -214,7 +214,10 @@ def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
 
 PLAN = Plan(turns=10, usage=True, seconds=120, stages=((60, 4), (60, 16)))
 BEGUN = 2
-"""The number of turns that a session of blue starts. Its connection breaks in the last of these turns."""
+"""The number of turns that each session on host blue starts.
+
+In the last of these turns, the session's connection breaks.
+"""
 ENDED_NS = 3_000 * MS
 SILENT = ("response_created_at_ns", "first_audio_at_ns", "first_audible_at_ns", "response_done_at_ns")
 
@@ -249,7 +252,7 @@ def broken_turn(_: int, row: Row) -> Row | None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of two hosts. On blue the connection of every session breaks in the second of ten turns."""
+    """Return a run on two hosts. On host blue, the connection of every session breaks in the second of ten turns."""
     made = synthetic.write(
         tmp_path_factory.mktemp("broken") / "run",
         PLAN,
@@ -346,7 +349,7 @@ def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken_run: S
 
 
 def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_drift(tmp_path: Path) -> None:
-    """The connection of each session that starts in the second half of the run breaks in the session's second turn."""
+    """If a session starts in the second half of the run, its connection breaks in its second turn."""
     plan = Plan(sessions=120, turns=10, seconds=120)
     middle_ns = synthetic.BEGAN_NS + 48 * 10**9
 
@@ -376,7 +379,7 @@ def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Sum
 
 @pytest.fixture(scope="module")
 def target_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of two targets in pairs. At b the connection of every session breaks in the second turn."""
+    """Return a run of two targets in pairs. At target b, the connection of every session breaks in its second turn."""
     plan = replace(PLAN, stages=(), sessions=160, targets=("a", "b"), paired=True)
     made = synthetic.write(tmp_path_factory.mktemp("arms") / "run", plan, interleaved=True)
     odd = {name for name in load_for_report(made).sessions["session_id"].astype(str) if not is_blue(name)}
@@ -396,7 +399,7 @@ def target_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_turns_not_started_count_in_every_verdict(target_runs: Path) -> None:
-    """Each target has 800 planned turns. At b, 80 of them are successful."""
+    """Each target has 800 planned turns. At target b, only 80 of them succeed."""
     compared = rtbench.compare(target_runs).to_frame().set_index("title")
     limits = {
         "ttfa": "p(50)<800",

@@ -1,4 +1,4 @@
-"""The display of a run, and of results that are made from runs, in a notebook."""
+"""The display in a notebook of a run, and of results that are computed from runs."""
 
 from __future__ import annotations
 

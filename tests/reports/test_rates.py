@@ -1,4 +1,4 @@
-"""Rates of turns and of words, the throttled share, bytes per second, and slopes of latencies over the context."""
+"""Rates of turns and words, the throttled share, bytes per second, and slopes of latencies over the context length."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ POINT = Margin(points=0.01)
 def interrupted(share: float) -> Any:
     """Return a change that interrupts two turns of each session.
 
-    The share `share` of them yields; on `east` half as many do.
+    In the share `share` of these turns, the service yields. On target `east`, it yields half as often.
     """
 
     def change(index: int, row: Row) -> Row:
@@ -198,9 +198,9 @@ WER = MetricSpec("input_wer", Rate(), Margin(points=0.01))
 
 
 def with_word_errors(index: int, row: Row) -> Row:
-    """Give each session a turn of 2 words and one of 40.
+    """Give each session one turn of 2 words and one turn of 40 words.
 
-    In the turn of 40, `east` misrecognizes three times as many words.
+    In the turn of 40 words, `east` misrecognizes three times as many words as the other target.
     """
     words = {2: 2, 4: 40}.get(row["turn"])
     if words is None:
@@ -276,7 +276,7 @@ BEGUN = 1_000
 
 
 def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
-    """Write a run of a thousand turns. Of these, this many are throttled and this many unfinished."""
+    """Write a run of a thousand turns. `throttled` turns are throttled, and `abandoned` turns are unfinished."""
     synthetic.write(folder, Plan(sessions=100, turns=10))
 
     def outcome(place: int) -> str:
@@ -290,7 +290,7 @@ def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
 
 
 def shares(folder: Path) -> dict[str, float]:
-    """Return the throttled share as each function reports it, by the function's name."""
+    """Return the throttled share of a run as several functions report it. The key is the name of the function."""
     run = rtbench.load(folder)
     checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
@@ -337,13 +337,13 @@ def test_the_throttled_share_is_the_same_from_turns_and_from_outcome_counts(outc
 
 CONTEXT_PLAN = Plan(sessions=80, turns=10, targets=("west", "east"), paired=True)
 STEEP = 120
-"""The slope of `east` in ms per 1,000 tokens."""
+"""The slope of the latencies of `east`, in ms per 1,000 tokens."""
 
 
 def growing(tokens: int = 1_000, *, slope: float = STEEP) -> Any:
-    """Return a change after which each turn reads `tokens` more, half of them cached.
+    """Return a change after which each turn reads `tokens` more tokens than the turn before.
 
-    On `east` the latency grows by `slope`.
+    Half of the tokens are cached. On `east`, the latency grows by `slope` ms per 1,000 tokens.
     """
 
     def change(_: int, row: Row) -> Row:

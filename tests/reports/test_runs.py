@@ -1,4 +1,4 @@
-"""Run folders that are read: derived metrics, ended and killed runs, nearly empty documents, and a stored run."""
+"""Reading of run folders: derived metrics, ended and killed runs, nearly empty documents, and a stored run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.reports.synthetic import Plan
 
 
 def one_row(table: run_folder.TableName, **values: object) -> pa.Table:
-    """Return a table of one row with only these columns set."""
+    """Return a table of one row, in which only the columns `values` are set."""
     return pa.Table.from_pylist([values], schema=SCHEMAS[table])
 
 

@@ -1,4 +1,4 @@
-"""Every JSON file that the tool writes has a schema and conforms to it for any numbers."""
+"""Every JSON file that the tool writes has a schema. The file conforms to its schema for any numbers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ PLANS = {
 
 
 def closed(schema: Any) -> Any:
-    """Return the schema, changed to forbid additional properties. It must then describe a document completely."""
+    """Return a copy of the schema that forbids additional properties.
+
+    So a valid document has only described properties.
+    """
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -81,12 +84,12 @@ def closed(schema: Any) -> Any:
 
 @cache
 def validator(name: str) -> Draft202012Validator:
-    """Return a validator that rejects every property that the schema does not describe."""
+    """Return a validator that rejects each property that the schema does not describe."""
     return Draft202012Validator(closed(SCHEMAS[name]))
 
 
 def problems(name: str, document: Any) -> list[str]:
-    """Return the deviations of a document from its schema, with their paths."""
+    """Return the errors of a document against its schema. Each error contains its path."""
     return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
 
 
@@ -176,7 +179,7 @@ KINDS: dict[str, type[JsonEntry]] = {
 
 
 class Row(JsonEntry, frozen=True):
-    """A minimal entry with one field of each type."""
+    """An entry that has one field of each type."""
 
     number: Number
     figure: Rounded
@@ -192,7 +195,7 @@ CUSTOM: dict[type, st.SearchStrategy[Any]] = {
 
 
 def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
-    """Return a strategy for objects of this type. Their numbers may be NaN, infinite, or numpy's."""
+    """Return a strategy for objects of this type. Their numbers may be NaN, infinite, or numbers of numpy."""
     match kind:
         case inspect.Metadata(extra_json_schema={"type": "number"}):
             return st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -232,9 +235,9 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
 
 @cache
 def made_of(name: str) -> st.SearchStrategy[Any]:
-    """Return the strategy for a document.
+    """Return the strategy for the document `name`.
 
-    The strategy is cached, because building it takes longer than drawing an example.
+    The strategy is cached, because to build it takes longer than to draw an example.
     """
     return values_of(inspect.type_info(KINDS[name]))
 

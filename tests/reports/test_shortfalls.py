@@ -1,4 +1,4 @@
-"""The statements of a report about missing data of a metric, and about unbounded intervals."""
+"""The texts of a report on metrics with too little data, and on intervals without a bound."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ THERE_AND_NEEDED = (
 
 
 def shortfalls_in(text: str) -> list[tuple[int, int]]:
-    """Return (present, required) for every sentence that contains both numbers."""
+    """Return (present number, required number) from every sentence that contains both of them."""
     plain = text.replace(NBSP, " ")
     return [
         (int(found["there"].replace(",", "")), int(found["needs"].replace(",", "")))
@@ -48,7 +48,7 @@ def shortfalls_in(text: str) -> list[tuple[int, int]]:
 
 
 def rendered_forms(summary: Summary) -> Iterable[str]:
-    """Yield the report in all forms. The tags of the HTML page are removed."""
+    """Yield the report in all formats. The tags are removed from the HTML page."""
     html, markdown = run_forms(summary)
     yield re.sub(r"<[^>]*>", " ", html)
     yield markdown
@@ -58,7 +58,7 @@ def rendered_forms(summary: Summary) -> Iterable[str]:
 
 @st.composite
 def small_plans(draw: st.DrawFn) -> Plan:
-    """Return a run of one or several targets that is too small for some metrics."""
+    """Draw the plan of a run with one or several targets. The run is too small for some metrics."""
     sessions, turns = draw(st.integers(1, 16)), draw(st.integers(1, 6))
     return Plan(
         sessions=sessions,
@@ -91,7 +91,7 @@ def test_the_suggested_sessions_exceed_those_already_run(plan: Plan) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.integers(0, 99))
 def test_a_quantile_with_too_few_sessions_requires_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
-    """`of_session` holds, for each session, the numbers of succeeded and failed turns."""
+    """`of_session` contains, for each session, the number of succeeded turns and the number of failed turns."""
     rng = np.random.default_rng(seed)
     sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
     values = np.concatenate([[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session])
@@ -115,7 +115,7 @@ def test_a_shortfall_requires_more_than_is_present(p: float, turns: int, session
 
 
 def advice(plan: Plan, **given: Any) -> str:
-    """Return the advice on a longer run, given the options with which the run was started."""
+    """Return the advice to run longer. `given` contains the options with which the run was started."""
     return next_step(summary_of(plan, settings=given)).partition(". ")[0]
 
 
@@ -135,7 +135,7 @@ def test_the_advice_is_an_option_that_makes_the_run_longer() -> None:
     ],
 )
 def test_the_advice_is_a_command_that_can_be_pasted(command: str, longer: str) -> None:
-    """On a terminal of any width the command has a line of its own."""
+    """On a terminal of any width, the command is on its own line."""
     summary = summary_of(Plan(sessions=12, turns=4), command=command.split())
 
     assert [run.command for run in longer_runs(summary)] == [longer]
@@ -162,7 +162,7 @@ def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> No
 
 @pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])
 def test_a_curve_is_solid_up_to_the_last_percentile_the_table_reports(sessions: int, turns: int) -> None:
-    """In an earlier version, a curve continued beyond p95, although the table required more sessions for it."""
+    """In an earlier version, a curve continued beyond p95, although the table required more sessions for p95."""
     summary = summary_of(Plan(sessions=sessions, turns=turns))
     for name in summary.plotted:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
@@ -225,7 +225,7 @@ def test_an_unbounded_interval_is_drawn_with_an_arrow_at_the_edge() -> None:
 
 
 def test_an_unbounded_median_is_printed_with_its_lower_bound_everywhere() -> None:
-    """With few sessions and some failures, the interval of the median is unbounded above."""
+    """If there are few sessions and some failures, the interval of the median has no upper bound."""
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
     (answer,) = summary.answers
     p50 = answer.at(0.5)

@@ -1,4 +1,4 @@
-"""The slowest time window of a run is reported if the run drifted, and not if it is due to chance."""
+"""The slowest time window of a run. It is reported if the run drifted, and not if the window is slow by chance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessions: int, turns: int, gap_s: float,
            between: float, label: str = "sim") -> PoolSeries:  # fmt: skip
-    """Return a run with lognormal latencies within and between sessions, multiplied by `drift` of the time."""
+    """Return the latencies of a run, which vary lognormally between sessions and within sessions.
+
+    They are multiplied by `drift`, a function of the time.
+    """
     rng = np.random.default_rng(seed)
     session = np.repeat(np.arange(sessions), turns)
     at_s = rng.uniform(0, LENGTH_S, sessions)[session] + gap_s * np.tile(np.arange(turns), sessions)
@@ -44,12 +47,12 @@ def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessi
 
 
 def bin_of(one: PoolSeries) -> float:
-    """Return the bin length of the figure of the run over time."""
+    """Return the length of a time bin in the figure that shows the run over time."""
     return bin_length(float(one.at_s.max()), one.values.size)
 
 
 def largest_ratio(one: PoolSeries) -> float:
-    """Return the largest ratio of any bin with ten turns, which a report without intervals would print."""
+    """Return the largest ratio of all bins that have ten turns. A report without intervals would print this ratio."""
     place = one.at_s // bin_of(one)
     counted = [np.median(one.values[place == at]) for at in np.unique(place) if (place == at).sum() >= 10]
     return float(max(counted))
@@ -113,7 +116,7 @@ def test_a_run_of_a_few_turns_has_no_slowest_window() -> None:
 
 
 def test_a_slow_step_in_simultaneous_sessions_is_no_slowest_window() -> None:
-    """In an earlier version, the slowest step was reported as a slow window in half of the stationary runs."""
+    """In an earlier version, half of the stationary runs had a slow window: the window of the slowest step."""
     runs = [summary_of(Plan(sessions=0, turns=4, seconds=50, stages=((9.0, 60),), seed=seed)) for seed in range(10)]
     found = [over_time(summary) for summary in runs]
 
@@ -126,7 +129,7 @@ PLAN = Plan(sessions=200, turns=5, seconds=600, warmup_s=60)
 
 
 def drifted(folder: Path, factor: float) -> Summary:
-    """Return the summary of a run whose warm-up and two other minutes had longer latencies."""
+    """Return the summary of a run in which the latencies were longer in the warm-up and in two other minutes."""
 
     def later(_: int, row: Row) -> Row:
         at_s = (row["start_utc_ns"] - synthetic.BEGAN_NS) / 1e9

@@ -1,9 +1,9 @@
 """The texts and figures of runs, comparisons, checks and trends of every type, compared with stored snapshots.
 
-    RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
+RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
-renews the snapshots. Before a commit, read the differences and inspect the figures in a browser. Other tests check
-whether the numbers are right.
+This command renews the snapshots. Before you commit them, read the differences, and look at the figures in a browser.
+Other tests check whether the numbers are right.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ MS = 1_000_000
 
 
 def edited_run(plan: Plan, sessions: Any = None, turns: Any = None, seconds: Any = None, **document: Any) -> Summary:
-    """Return the summary of a run with changed rows."""
+    """Return the summary of a run in which some rows have been changed."""
     path = synthetic.write(folder() / "run", plan, **document)
     for table, change in (("sessions", sessions), ("turns", turns), ("seconds", seconds)):
         if change:
@@ -82,9 +82,9 @@ def edited_run(plan: Plan, sessions: Any = None, turns: Any = None, seconds: Any
 
 
 def eventful(index: int, row: Row) -> Row:
-    """Give a turn a function call, an interruption or word errors, depending on its number.
+    """Add context tokens to every turn. Depending on the number of the turn, also add one of three events.
 
-    Every turn gets context tokens.
+    The events are a function call, an interruption, and word errors.
     """
     origin = row["speech_end_at_ns"]
     of = {
@@ -100,14 +100,14 @@ def eventful(index: int, row: Row) -> Row:
 
 
 def refused(target: str, index: int, row: Row) -> Row:
-    """Change a session of the target to a session that did not open."""
+    """Change a session of the target `target` to a session that did not open."""
     never = {"opened_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None, "turns_started": 0}
     gone = never | {"outcome": "connect_failed:tcp", "turns_not_started": row["turns_planned"]}
     return row | (gone if row["target"] == target else {})
 
 
 def two_places(index: int, row: Row) -> Row:
-    """Distribute sessions over two hosts and two regions. One host is 400 ms slower."""
+    """Distribute the sessions over two hosts and two regions. The sessions of one host are 400 ms slower."""
     red = int(row["session_id"][1:]) % 3 == 0
     named = {"host": "red" if red else "blue"} | ({"region": "Sweden Central" if red else "East US 2"}
                                                  if "region" in row else {})  # fmt: skip
@@ -117,7 +117,7 @@ def two_places(index: int, row: Row) -> Row:
 
 
 def arriving() -> Summary:
-    """Return an open-loop run. Calls start 40 ms after they arrive; four are blocked in one second."""
+    """Return an open-loop run. Each call starts 40 ms after it arrives, but four calls of one second are blocked."""
     plan = Plan(sessions=120, turns=2, seconds=100, refused=5)
     begun = {"call_arrival_at_ns": -40 * MS, "connect_start_at_ns": 0, "intended_start_at_ns": -3 * MS}
     replied = {"first_reply_at_ns": 900 * MS, "caller_time_ns": 400 * MS}
@@ -165,7 +165,10 @@ RUNS: dict[str, Callable[[], Summary]] = {
     "rising load": lambda: edited_run(RISING),
 }  # fmt: skip
 FULL = ("rich", "mixed", "eventful", "a target without a turn", "two places", "calls that arrive", "rising load")
-"""The runs whose whole Markdown is stored. For all other runs, only the part before the folded sections is stored."""
+"""The runs whose complete Markdown is stored.
+
+For all other runs, only the part before the folded sections is stored.
+"""
 
 
 def run_words(name: str) -> str:
@@ -188,7 +191,7 @@ def comparison_words(made_of: Comparison) -> str:
 
 
 def first_words(made_of: Comparison) -> str:
-    """Return the text on the terminal and the text at the top of the page."""
+    """Return the text of a comparison on the terminal, and the text at the top of its page."""
     return joined({
         "last line": essentials(comparison_page(made_of)), "terminal": comparison_text(made_of),
         "top of the page": words(comparison_html(made_of).partition("<section")[0]),
@@ -286,7 +289,7 @@ def trend_words(entries: list[Any]) -> str:
 
 
 def words(page: str) -> str:
-    """Return the text of a page without figures, one line for each element with text."""
+    """Return the text of a page without its figures. Each element that has text gives one line."""
     text = re.sub(r"<(style|script|svg).*?</\1>|<head>.*?</head>", "", page, flags=re.S)
     inline = re.sub(r"</?(a|b|code|small|span)\b[^>]*>", " ", text)
     lines = (" ".join(line.split()) for line in re.sub(r"<[^>]*>", "\n", inline).splitlines())
@@ -294,7 +297,7 @@ def words(page: str) -> str:
 
 
 def joined(forms: dict[str, str]) -> str:
-    """Return all forms as one text. Spaces become plain spaces, and each temporary folder gets the same name."""
+    """Return all formats as one text. All spaces are plain spaces, and all temporary folders have the same name."""
     whole = "".join(f"=== {name}\n{text.rstrip()}\n" for name, text in forms.items())
     return re.sub(r"(/\S*)?\btmp\w{8}\b", "of-the-test", whole.replace("\u00a0", " "))
 
@@ -315,7 +318,10 @@ ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"
 
 
 def drawn(page: str) -> Iterator[tuple[str, str]]:
-    """Yield all figures of a page. The name of a figure consists of its section and its number in that section."""
+    """Yield all figures of a page with their names.
+
+    A name consists of a section and the figure's number in this section.
+    """
     section, place = "answer", 0
     for entered, svg in re.findall(r'<section id="(\w+)">|(<svg.*?</svg>)', page, re.DOTALL):
         section, place = (entered, 0) if entered else (section, place + 1)
@@ -324,9 +330,9 @@ def drawn(page: str) -> Iterator[tuple[str, str]]:
 
 
 def normal(svg: str) -> str:
-    """Return the figure with one line per element.
+    """Return the figure with one element per line. All lengths are in whole pixels.
 
-    Lengths are in whole pixels, because their last digits depend on the processor.
+    The last digits of the lengths would depend on the processor.
     """
     whole = ATTRIBUTE.sub(lambda found: NUMBER.sub(lambda n: f"{float(n[0]):.0f}".replace("-0", "0"), found[0]), svg)
     return whole.replace("><", ">\n<") + "\n"

@@ -1,4 +1,4 @@
-"""The speech timeline: its turns, the positions of its elements, and the stalls that an event log locates."""
+"""The speech timeline: the turns that it shows, the positions of its elements, and the stalls found in an event log."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_instants_are_relative_to_the_end_of_speech(tmp_path: Path) -> None:
 
 
 def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path: Path) -> None:
-    """The rows of a run in progress arrive worker by worker, so new rows of the first worker move all other rows."""
+    """The rows of a run in progress are read worker by worker, so new rows of the first worker move all other rows."""
     folder, plan = tmp_path, Plan(sessions=30)
     synthetic.write_killed(folder, plan)
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
@@ -170,7 +170,7 @@ def test_bars_stay_within_the_axis() -> None:
 @pytest.mark.parametrize("silent_s", [1.4, 3.0, 5.9, 19.5])
 @pytest.mark.parametrize("end_s", [6.0, math.nan])
 def test_no_text_of_the_timeline_exceeds_its_width(silent_s: float, end_s: float) -> None:
-    """The text on an interruption near the end of the axis was once cut off."""
+    """In an earlier version, the text on an interruption was cut off if it was near the end of the axis."""
     talks = [
         replace(TALK, barge_in_s=silent_s - 0.1, silent_s=silent_s, end_s=end_s),
         replace(TALK, called_s=silent_s - 0.3, asked_on_s=silent_s, answer_s=silent_s + 0.2, end_s=end_s),
@@ -198,7 +198,7 @@ STORED = Path(__file__).parent / "stored"
 
 
 def delta(at_ns: int, size: int, name: str = NAMES[0]) -> bytes:
-    """Return a line of a log without recorded audio."""
+    """Return the log line of an audio delta without the recorded audio."""
     event = msgspec.Raw(json.dumps({"type": name, "response_id": "r", "item_id": "i"}).encode())
     return msgspec.json.encode(
         replay.LoggedMessage(at_ns=at_ns, wire_bytes=size * 2, event=event, audio=replay.LoggedAudio(bytes=size))
@@ -218,7 +218,7 @@ def write(path: Path, lines: list[bytes]) -> Path:
 def test_the_gaps_found_in_a_log_equal_the_stalls_of_the_player(
     tmp_path_factory: pytest.TempPathFactory, deltas: list[tuple[int, int]], name: str
 ) -> None:
-    """`deltas` hold the ms since the delta before and the ms of audio."""
+    """Each entry of `deltas` is the time in ms since the previous delta, and the length of the delta's audio in ms."""
     audio, at_ns, lines = FORMATS["pcm16"], 10**12, []
     player = ItemPlayer(audio, BUFFER_NS, at_ns + deltas[0][0] * MS)
     for pause_ms, length_ms in deltas:
@@ -262,7 +262,7 @@ def test_an_unreadable_log_gives_no_gaps(tmp_path: Path, content: bytes) -> None
 
 
 def run_with_stall(folder: Path, stall_ms: int) -> None:
-    """Write a run of one turn that stalled for `stall_ms`, and a log in which it stalls for 300 ms."""
+    """Write a run of one turn, whose row has a stall of `stall_ms`, and an event log with a stall of 300 ms."""
     synthetic.write(folder, Plan(sessions=1, turns=1))
     row = pq.read_table(folder / "turns.parquet").to_pylist()[0]
     first_ns = row["start_ns"] + row["first_audio_at_ns"]

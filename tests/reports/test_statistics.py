@@ -1,4 +1,4 @@
-"""Quantiles, compared with numpy and brute force, and intervals, checked for the properties of their method."""
+"""Quantiles, compared with numpy and with brute force; intervals, checked for the properties of their method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ values = st.lists(st.one_of(st.floats(0.1, 1e5), st.just(math.inf)), min_size=1,
 
 
 def build_sample(turns: list[float], per_session: int = 4, failed: int | None = None) -> Sample:
-    """Return a sample of these turns, `per_session` consecutive ones per session."""
+    """Return a sample of these turns. `per_session` consecutive turns belong to one session."""
     array = np.array(turns, dtype=np.float64)
     count = int(np.isinf(array).sum()) if failed is None else failed
     return sample(array, np.arange(array.size) // per_session, failed=count)
@@ -106,7 +106,7 @@ def test_incremental_counts_equal_counts_from_scratch() -> None:
 
 
 def test_identical_turns_of_a_session_count_as_one() -> None:
-    """Ten identical turns of a session contain no more information than one. The design effect is about ten."""
+    """Ten identical turns of a session contain no more information than one turn, so the design effect is about ten."""
     once = np.random.default_rng(3).lognormal(6, 0.5, 60)
     repeated = sample(np.repeat(once, 10), np.repeat(np.arange(60), 10))
     independent = sample(np.repeat(once, 10), np.arange(600))
@@ -117,7 +117,10 @@ def test_identical_turns_of_a_session_count_as_one() -> None:
 
 
 def test_intervals_have_nominal_coverage_if_sessions_differ() -> None:
-    """95 % intervals of 40 sessions of 10 turns contain the true p50 and p90 in about 95 % of the runs."""
+    """Each run has 40 sessions of 10 turns.
+
+    In about 95 % of the runs, the 95 % interval contains the true p50 or p90.
+    """
     runs = [quantiles(lognormal(400, seed), (0.5, 0.9)) for seed in range(300)]
     true = (600.0, 600 * math.exp(0.5 * 1.2815515655))
 
@@ -137,9 +140,9 @@ def test_the_minimum_to_publish_leaves_five_turns_beyond_the_quantile(p: float, 
 
 
 def test_the_required_sessions_of_a_tail_do_not_depend_on_its_values() -> None:
-    """With 20 sessions of 20 turns, p95 has an upper end only if the observed tail is short by chance.
+    """For 20 sessions of 20 turns, p95 has an upper end only if the observed tail is short by chance.
 
-    The upper end is then too low.
+    This upper end is then too low.
     """
     found = [quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
 
@@ -161,9 +164,9 @@ def test_sessions_of_unequal_length_require_more_sessions() -> None:
 
 @pytest.mark.parametrize(("p", "sessions", "each"), [(0.95, 50, 20), (0.99, 200, 10)])
 def test_the_upper_bound_of_a_tail_has_its_nominal_error_rate(p: float, sessions: int, each: int) -> None:
-    """Half of the log variance is between sessions.
+    """Half of the variance of the log latencies is between sessions.
 
-    In an earlier version the upper end was too low in 6 to 9 % of runs, not in 2.5 %.
+    In an earlier version, the upper end was too low in 6 to 9 % of the runs. It should be too low in 2.5 % of them.
     """
     z = {0.95: 1.6448536, 0.99: 2.3263479}[p]
     runs = [quantiles(lognormal(sessions * each, seed, 0.5, each), (p,))[0] for seed in range(400)]
@@ -205,14 +208,14 @@ def test_one_session_gives_an_unbounded_interval() -> None:
 
 
 def test_equal_values_have_a_design_effect_of_one() -> None:
-    """Replies never stalled, so in each session all turns are at most the median: there is no variation."""
+    """No reply stalls, so all turns of each session are at most the median. There is no variation between sessions."""
     p50 = quantiles(build_sample([0.0] * 24), (0.5,))[0]
 
     assert (p50.value, p50.low, p50.high, p50.deff, p50.status) == (0.0, 0.0, 0.0, 1.0, "reported")
 
 
 def test_ties_do_not_hide_a_difference_between_sessions() -> None:
-    """Half of the sessions never stall, and half always do."""
+    """Half of the sessions never stall, and the other half stalls in every turn."""
     stall_ms = [0.0] * 60 + [float(value) for value in range(1, 61)]
     mixed = [value for pair in zip(stall_ms[:60], stall_ms[60:], strict=True) for value in pair]
 
@@ -244,7 +247,10 @@ def test_shortfall_agrees_with_the_status_in_the_report(p: float, sessions: int,
 
 
 def test_one_session_with_half_of_the_turns_leaves_four_effective_sessions() -> None:
-    """One of 60 sessions has half of the turns. Its level alone moves the median, and t has 3 degrees of freedom."""
+    """One of 60 sessions has half of the turns.
+
+    Its level alone moves the median, so t has only 3 degrees of freedom.
+    """
     turns = np.array([10] * 59 + [590])
     own, within = np.random.default_rng(5).normal(size=60), np.random.default_rng(6).normal(size=turns.sum())
     waits = 600 * np.exp(0.3 * np.repeat(own, turns) + 0.4 * within)
@@ -261,9 +267,9 @@ def test_sessions_of_equal_length_are_all_effective(sessions: int, turns: int) -
 
 
 def test_whether_a_median_is_reported_does_not_depend_on_its_values() -> None:
-    """The turns of each of six sessions are alike.
+    """There are six sessions, and the turns of each session are alike.
 
-    Half of 40 such runs have no upper end, but the median of all runs is reported.
+    In about half of 40 such runs, the interval of the median has no upper end. The median of every run is reported.
     """
     found = [quantiles(lognormal(120, seed, icc=0.8, per_session=20), (0.5,))[0] for seed in range(40)]
 

@@ -1,4 +1,4 @@
-"""Summaries of runs: the samples of metrics, sums of outcomes, values that stay separate, and the measured phase."""
+"""Summaries of runs: the samples of metrics, sums of outcomes, values that are not pooled, and the measured phase."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ SMALL = Plan()
 
 
 def loaded_run(plan: Plan = SMALL, **changes: Any) -> RunFrames:
-    """Return a run whose document has these keys."""
+    """Return a loaded run. `changes` replace keys of its document."""
     run = summary_of(plan).run
     return replace(run, metadata=run.metadata | changes)
 
 
 def notices_of_run(plan: Plan = SMALL, **changes: Any) -> list[str]:
-    """Return the notices in the summary of a run whose document has these keys."""
+    """Return the notices in the summary of a run. `changes` replace keys of the run's document."""
     run = loaded_run(plan, **changes)
     return list(run_notices(run, data_notes(run, measured_turns(run), run.sessions)))
 
@@ -71,7 +71,10 @@ def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_a_failed_turn_counts_if_successful_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
-    """Only one of the steps requests text. So a failed turn of this step does not get an infinite ttfa."""
+    """Only one of the steps requests text.
+
+    A failed turn of this step has no ttfa, so it is not counted as an infinite ttfa.
+    """
     synthetic.write(tmp_path, Plan(sessions=20, turns=4))
 
     def change(index: int, row: Row) -> Row:
@@ -250,7 +253,7 @@ LOOKED = {
 def test_a_run_decided_by_interim_analysis_did_not_end_early(
     tmp_path: Path, decision: Any, how: str, outcome: str
 ) -> None:
-    """A target may have any name. The tool never mistakes a part of the name for one of its own words."""
+    """A target may have any name, which may contain words of the reasons for an end. The tool must not confuse them."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
@@ -274,9 +277,9 @@ def test_a_quantile_among_failed_turns_is_null_with_in_failures() -> None:
 
 
 def test_equal_step_names_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
-    """One script requests a response with response.create.
+    """One script requests the response by response.create.
 
-    The other one waits until the service detects the end of speech.
+    In the other script, the service responds when it detects the end of speech.
     """
     synthetic.write(tmp_path, Plan(sessions=30))
     other = {"script": "text_turns", "measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
@@ -374,7 +377,7 @@ PLAN = Plan(
 
 
 def with_odd_warm_up(table: str, kept: bool, _: int, row: Row) -> Row | None:
-    """Make a row of the warm-up slow, busy or uncertain, or remove it."""
+    """Remove a row of the warm-up, or make its values slow, busy or uncertain."""
     if row["phase"] != "warmup" or not kept:
         return row if row["phase"] != "warmup" else None
     if table == "sessions":
@@ -383,7 +386,7 @@ def with_odd_warm_up(table: str, kept: bool, _: int, row: Row) -> Row | None:
 
 
 def health_note(summary: Summary) -> str:
-    """Return the page's last text on the health of the load generator."""
+    """Return the last text on the page about the health of the load generator."""
     last = health(summary).blocks[-1]
     assert isinstance(last, Paragraph)
     return str(last.text)
@@ -391,7 +394,7 @@ def health_note(summary: Summary) -> str:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return a run, and the same run without the rows of its warm-up."""
+    """Return two runs. They are equal, but the second one has no rows of the warm-up."""
     whole, measured = (tmp_path_factory.mktemp(name) for name in ("whole", "measured"))
     for folder in (whole, measured):
         synthetic.write(folder, PLAN, **synthetic.target_keys(PLAN))

@@ -1,4 +1,4 @@
-"""Runs with several targets, hosts or regions: the facts of each, the differences between them, and pooled values."""
+"""Runs with several targets, hosts or regions: the facts of each of them, their differences, and pooled values."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, pa
 
 
 def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None) -> None:
-    """Write a run with the facts of all its targets. `everywhere` changes each target's entry."""
+    """Write a run with the facts of all its targets. `everywhere` is added to the entry of each target."""
     synthetic.write(folder, plan, **synthetic.target_keys(plan, **(everywhere or {})))
 
 
 def summary_of_targets(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
-    """Return the summary of a run of several targets. Tests share its folder, and no test changes it.
+    """Return the summary of a run of several targets. Tests share the folder of the run, so they must not change it.
 
-    `changes` replace keys of run.json.
+    `changes` replace keys of run.json. `everywhere` is added to the entry of each target.
     """
     return summary_of(plan, **(synthetic.target_keys(plan, **(everywhere or {})) | changes))
 
@@ -156,7 +156,7 @@ Recorded = Callable[..., Summary]
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """Return a function that makes the summary of a run of several hosts, each with its own plan."""
+    """Return a function that returns the summary of a run on several hosts. Each host has its own plan."""
 
     def summary(**plans: Plan) -> Summary:
         folder = tmp_path_factory.mktemp("hosts")
@@ -169,12 +169,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 @pytest.fixture(scope="module")
 def different_hosts(recorded: Recorded) -> Summary:
-    """Return the summary of a run whose hosts have medians of 600 and 900 ms."""
+    """Return the summary of a run on two hosts. Their median latencies are 600 ms and 900 ms."""
     return recorded(red=PLAN, blue=replace(PLAN, seed=8, median_ms=900.0))
 
 
 def on_two_hosts(plan: Plan) -> Summary:
-    """Return the summary of a run in which each of two hosts recorded every other session."""
+    """Return the summary of a run on two hosts. The first session was on one host, the next on the other, and so on."""
     run = load_for_report(synthetic.write(shared.folder(), plan, hosts=[{"name": "blue"}, {"name": "red"}]))
     recorded = dict(zip(run.sessions["session_id"], cycle(["red", "blue"]), strict=False))
     for frame in (run.turns, run.sessions):
@@ -219,7 +219,7 @@ def test_a_host_with_more_failed_turns_is_named(recorded: Recorded) -> None:
 
 
 def test_sessions_of_several_hosts_are_ordered_by_utc(different_hosts: Summary) -> None:
-    """The hosts have different monotonic clocks."""
+    """The monotonic clocks of the hosts differ."""
     run = load_for_report(different_hosts.run.folder)
     mine = (run.sessions["host"] == "blue").to_numpy()
     run.sessions["start_ns"] = run.sessions["start_ns"].where(~mine, run.sessions["start_ns"] - 10**15)
@@ -273,14 +273,17 @@ SLOWER_NS = 400_000_000
 
 
 def region_of(session: str) -> str | None:
-    """Return Sweden for every third session. The first session has no reported region."""
+    """Return Sweden for every third session. The service reported no region for the first session."""
     number = int(session.removeprefix("s"))
     return None if number == 0 else "Sweden Central" if number % 3 == 0 else "East US 2"
 
 
 @pytest.fixture(scope="module")
 def answered_by_two_regions(tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    """Return the summary of a run in which a region that is 400 ms slower answered a third of the sessions."""
+    """Return the summary of a run in which two regions answered.
+
+    Sweden Central answered a third of the sessions, and is 400 ms slower than the other region.
+    """
 
     def told(_: int, session: Row) -> Row:
         return session | {"region": region_of(session["session_id"])}

@@ -1,4 +1,4 @@
-"""The summary on a terminal: its lines, width and colours, waterfalls, and the calibration that a run cites."""
+"""The summary on a terminal: its lines, width and colours, the waterfalls, and the calibration that a run cites."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WIDTHS = range(40, 101)
 
 @cache
 def texts(name: str) -> dict[int, str]:
-    """Return the summary of a run, by the width of the terminal."""
+    """Return the summary of the run `name` as text. The key is the width of the terminal."""
     page = run_page(summary_of(PLANS[name]))
     return {width: render_page(page, width) for width in WIDTHS}
 
@@ -72,7 +72,7 @@ def test_the_failure_rate_is_shown_at_every_width() -> None:
 
 
 def _row(text: str) -> str:
-    """Return the first row of the table, together with the line that contains its name."""
+    """Return the first row of the table. If the name of the row is on its own line, add the next line."""
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("  ●"))
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
@@ -272,7 +272,7 @@ def test_the_first_column_is_shortened_in_the_middle_if_no_layout_fits() -> None
 
 
 def test_names_are_shortened_if_rows_remain_different() -> None:
-    """The names begin with the same day and end with the same scenario. They differ only in the middle."""
+    """All names begin with the same day and end with the same scenario, so they differ only in the middle."""
     names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
     cut = table([Column("run", min_width=16), "p50"], [[name, "391 (372–415)"] for name in names])
     lines = render_lines([[cut]], 36).splitlines()[1:]

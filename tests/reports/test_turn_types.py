@@ -1,4 +1,4 @@
-"""Text turns, voice turns and other turn types: separate samples, what callers hear, and their names."""
+"""Text turns, voice turns and other turn types: they have separate samples, latencies for callers, and names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.reports.synthetic import Plan
 
 
 def origins_of(*rows: dict[str, Any]) -> tuple[TurnArrays, list[tuple[str, str]]]:
-    """Return the turns of these rows, and the step and the measured_from of each turn."""
+    """Return the turns of these rows, and a (step, measured_from) pair for each turn."""
     known = [{"session_id": "s", "target": "t", "turn": n + 1} | row for n, row in enumerate(rows)]
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
     no_sessions = session_frame(SCHEMAS["sessions"].empty_table())
@@ -104,7 +104,7 @@ def test_any_mixture_of_instants_is_accepted_and_none_is_pooled(rows: list[dict[
 
 
 def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Path) -> None:
-    """The turn may have ended before it was known whether the service or the script ends the speech."""
+    """The turn may have ended too early to know whether the service or the script ends the speech."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
     cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
     (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
@@ -113,7 +113,7 @@ def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Pa
 
 
 def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_shown(tmp_path: Path) -> None:
-    """In an earlier version, the page began with an empty table of ttfa, under a headline without a result."""
+    """In an earlier version, the page began with an empty table of ttfa, and its headline gave no result."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
     edited(
@@ -132,7 +132,7 @@ def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_sh
 
 
 def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> None:
-    """The service answers text turns in text and voice turns in audio."""
+    """The service answers text turns in text, and voice turns in audio."""
     synthetic.write(tmp_path, Plan(kinds=("vad", "typed")))
 
     def change(_: int, row: Row) -> Row:
@@ -215,7 +215,7 @@ SLOWER_NS = 1_000_000_000
 
 
 def with_calls(_: int, row: Row) -> Row:
-    """In half of the sessions, add a function call to the turn `order_status` and one second to its latency."""
+    """Add a function call to the turn `order_status` in half of the sessions, and one second to the turn's latency."""
     if row["step"] != "order_status" or int(row["session_id"][1:]) % 4 > 1:
         return row
     later = {name: row[name] and row[name] + SLOWER_NS for name in ("first_audio_at_ns", "first_audible_at_ns")}
@@ -268,7 +268,7 @@ def test_each_turn_type_has_its_own_values(summary: Summary) -> None:
 
 
 def test_a_failed_turn_gets_the_turn_type_of_successful_turns_of_its_step(tmp_path: Path) -> None:
-    """The turn ended before it could call a function."""
+    """The failed turn ended before the service could call a function."""
     synthetic.write(tmp_path, Plan(sessions=10, turns=5))
 
     def change(index: int, row: Row) -> Row:
@@ -296,7 +296,7 @@ def test_histograms_of_turn_types_are_separate(summary: Summary) -> None:
 
 
 def with_fillers(_: int, row: Row) -> Row:
-    """Enable fillers in the sessions of `east`. One turn of the run also calls functions."""
+    """Set the turn type of all turns of `east` to `filler`. One of these turns also gets the type `function_calls`."""
     if row["target"] != "east":
         return row
     return row | {"turn_type": "function_calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}

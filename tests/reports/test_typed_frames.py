@@ -1,4 +1,7 @@
-"""Every frame of `rtbench`: its dtypes do not depend on its data, and Parquet stores and returns it unchanged."""
+"""Every frame of `rtbench`.
+
+Its dtypes do not depend on its data, and it is unchanged after it was stored as Parquet.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
 COLUMNS = ["host", "turn", "vad_splits", "simulated", "start", "audio_speed", "response_id", "detail", "false_reply"]
-"""Columns of turns. Together they have all dtypes."""
+"""Columns of turns. All dtypes occur in these columns."""
 WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, failed=0.1)
 PLANS = {
     "everything": WHOLE,
@@ -56,9 +59,9 @@ Made = Callable[[str, str], pd.DataFrame]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Return a function that makes a frame, given the names of its plan and of the frame.
+    """Return a function that returns the frame with a given name, of the run with a given plan.
 
-    Each frame is made once for all tests.
+    Each frame is computed once for all tests.
     """
     folder, runs = tmp_path_factory.mktemp("frames"), {}
     for number, (name, plan) in enumerate(PLANS.items()):

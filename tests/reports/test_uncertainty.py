@@ -1,4 +1,7 @@
-"""Uncertain metrics and unusable runs: compare, check and decide report them in the same way."""
+"""Uncertain metrics, and runs that cannot be used.
+
+The commands compare, check and decide report them in the same way.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 
 def off_by(folder: Path, milliseconds: int) -> Path:
-    """Give the end of each response this uncertainty. All other instants are exact. Return the folder."""
+    """Set the uncertainty of the end of each response. All other instants stay exact. Return the folder of the run."""
     bounds = {"response_done_uncertainty_ns": milliseconds * 1_000_000}
     exact = dict.fromkeys(("request_sent_uncertainty_ns", "speech_end_uncertainty_ns"), 0)
     return edit(folder, "uncertainty", lambda _, row: row | exact | bounds)
@@ -176,9 +179,10 @@ def plain_of_early_replies(text: str) -> str:
 
 
 def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
-    """Return a reader of turns.
+    """Return a function that reads rows of turns.
 
-    Their speech ends at 1,000 ns; their reply is audible at 1,500 ns, or at 900 ns if `early`.
+    The speech of each turn ends at 1,000 ns. Its reply is audible at 1,500 ns, or at 900 ns if its entry in `early` is
+    True. If `early` is None, `cut_off` takes its place.
     """
     n = len(cut_off)
     turns = pa.table({
@@ -250,7 +254,7 @@ RULE = f"Do not use these results: the run is INVALID: {UNUSABLE_LATE}"
 
 @cache
 def comparison_and_check(plan: Plan) -> tuple[Comparison, CheckResult]:
-    """Return the comparison and the check of the targets of one run."""
+    """Return a comparison of the targets of one run, and a check of these targets."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
     return compare_targets(parse_targets([folder])), check_of(folder)
 

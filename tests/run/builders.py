@@ -1,4 +1,4 @@
-"""Builders of run folders. The folders have recorders that the test controls, or are complete."""
+"""Builders of run folders. Some return recorders with which a test adds rows, and others write a complete folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
 def build_run(
     parent: Path, workers: int = 1, *, chunk_ms: int | None = None, warm_until_ns: int = 0
 ) -> tuple[Path, list[Recorder]]:
-    """Return a run in state "closing" whose folder is not finalized, and its recorders."""
+    """Return a run whose state is "closing" and whose folder is not finalized, and the recorders of its workers."""
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     document = {
         "schema": SCHEMA_VERSION,
@@ -72,7 +72,7 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
 
 
 def finished(parent: Path, workers: int = 1) -> Path:
-    """Return a run whose recorders have ended. The run is not finalized."""
+    """Return a run that is not finalized. Its recorders have ended."""
     folder, recorders = build_run(parent, workers)
     for worker, recorder in enumerate(recorders):
         play(recorder, worker=worker)
@@ -92,7 +92,7 @@ def contents(histograms: Histograms) -> dict[str, dict[int, int]]:
 
 
 def kill(folder: Path) -> None:
-    """Make the folder as if the writer had been killed after its last flush."""
+    """Change the folder to its state after the writer was killed directly after its last flush."""
     for path in (folder / "spool").glob("worker-*.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"done": False}))
 
@@ -109,12 +109,12 @@ def rtbench(*words: object) -> Result:
 
 
 def run(folder: Path, days: int = 0, **changes: Any) -> Path:
-    """Write a run that began `days` days after the run of day 0."""
+    """Write a run that began `days` days later than a run with `days=0`."""
     return synthetic.write(folder, Plan(sessions=10), started_utc_ns=synthetic.BEGAN_NS + days * DAY_NS, **changes)
 
 
 def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
-    """Write a run in progress whose writer is the process `pid`."""
+    """Write a run in progress, which the process `pid` writes."""
     synthetic.write_killed(folder, Plan(sessions=10))
     writer = {"host": host or socket.gethostname(), "pid": pid}
     files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"name": "sim"}]})

@@ -1,4 +1,4 @@
-"""Rows on disk during a run: which rows remain after a file was truncated, and after the disk was full."""
+"""Rows on disk during a run: the rows that remain after a file was truncated, and after the disk was full."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def fail_on_dropped(column: str, row: Mapping[str, Any], why: str) -> None:
 
 
 def read(path: Path) -> list[int]:
-    """Return the rows that the run folder's reader finds in a stream. The stream is in the place of the turns of worker
-    0.
+    """Return the rows that the reader of run folders finds in the stream at `path`.
+
+    This path is the place of the turns of worker 0.
     """
     return [
         number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()
@@ -40,7 +41,7 @@ def read(path: Path) -> list[int]:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_rows() -> Iterator[None]:
-    """Replace the schema of turns by a small schema, to make the tests faster."""
+    """Replace the schema of turns by a smaller one, so that the tests are faster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(files.SCHEMAS, "turns", SCHEMA)
         yield
@@ -57,7 +58,7 @@ def spool_path(folder: Path) -> Path:
 
 
 def written_batches(path: Path, *batches: int) -> tuple[BatchWriter, list[int]]:
-    """Return a spool with this number of rows in each flush, and the file size after each flush."""
+    """Return a spool in which each flush wrote a given number of rows, and the size of its file after each flush."""
     spool, ends, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped), [], 0
     for rows in batches:
         for _ in range(rows):
@@ -143,7 +144,10 @@ def test_a_file_with_junk_at_its_end_has_its_complete_batches(path: Path) -> Non
 
 
 class FullDisk:
-    """An `os.write` that accepts `room` more bytes and then raises an error. If `room` is None, there is no limit."""
+    """A replacement of `os.write` that accepts `room` more bytes, and then raises an error.
+
+    If `room` is None, it accepts any number of bytes.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._write = os.write
@@ -166,7 +170,7 @@ class FullDisk:
 def test_a_full_disk_neither_loses_nor_duplicates_rows(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None]]
 ) -> None:
-    """Each step appends rows and flushes them, to a disk with room for this number of bytes; None is no limit."""
+    """Each step appends rows and flushes them to a disk that has room for some bytes. None means unlimited room."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))

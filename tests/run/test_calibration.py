@@ -1,4 +1,4 @@
-"""A calibration in its file, and how later runs cite the calibration."""
+"""The file of a calibration, and the way in which later runs cite the calibration."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_without_a_home_folder_no_calibration_is_cited_or_saved() -> None:
 def test_the_file_name_has_processor_cores_and_kernel_but_no_host_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each pod has its own host name, although all pods run on the same machine."""
+    """Each pod has its own host name, even if all pods run on the same machine."""
     facts: dict[str, str | None] = {
         "cpu": "AMD EPYC 7763 64-Core (R)",
         "machine": "x86_64",

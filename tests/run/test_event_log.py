@@ -1,4 +1,4 @@
-"""The contents of a session's log, and how the log ends if the disk is full."""
+"""The contents of the log of a session, and the end of the log if the disk is full."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def audio(payload: bytes) -> bytes:
 
 
 class Logged:
-    """A timeline with its own log."""
+    """A timeline, and an event log to which its input is written."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str] = str, record_audio: bool = False) -> None:
         self.path = path
@@ -116,7 +116,7 @@ def test_a_logged_delta_has_the_size_and_first_audible_byte_of_its_audio(tmp_pat
 @pytest.mark.parametrize("most", [5, 250_000], ids=["over a limit", "within limits"])
 @pytest.mark.parametrize("record_audio", [False, True])
 def test_matched_and_decoded_deltas_give_the_same_log(tmp_path: Path, record_audio: bool, most: int) -> None:
-    """Each delta is in the log once, whether the timeline matches or decodes it."""
+    """The log contains each delta once, whether the timeline matches the delta or decodes it."""
     came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
     understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
     for logged in (understood, matched):
@@ -230,7 +230,10 @@ def test_a_log_that_cannot_be_created_is_reported_once(tmp_path: Path, capsys: p
 
 
 def test_each_type_of_log_line_is_documented() -> None:
-    """The page contains the names of the types. The schema, which is made from the docstrings, contains the fields."""
+    """The page contains the names of the line types.
+
+    The fields are in the schema, which is generated from the docstrings.
+    """
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
     lines: tuple[Any, ...] = get_args(AnyLine)
 

@@ -1,6 +1,6 @@
-"""Finalizing a run.
+"""The finalization of a run.
 
-The files and totals are the same after a clean end and after a kill, and rates are computed from rows.
+A cleanly ended run and a killed run have the same files and totals. Rates are computed from the rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from tests.run.builders import BEGAN_NS, build_run, contents, finished, kill, la
 
 @pytest.fixture(scope="module")
 def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return a run that is not yet finalized, and a finalized copy; tests copy them before a change."""
+    """Return a run that is not finalized, and a finalized copy of it.
+
+    A test copies these folders before it changes them.
+    """
     folder = finished(tmp_path_factory.mktemp("finished"))
     whole = Path(shutil.copytree(folder, folder.parent / "whole"))
     finalize(whole)
@@ -157,14 +160,14 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
 
 
 def kill_early(folder: Path) -> None:
-    """Make the folder as if the writer had been killed before it wrote its histograms."""
+    """Change the folder to its state after the writer was killed before it wrote its histograms."""
     kill(folder)
     for path in (folder / "spool").glob("histograms-*.hlog"):
         path.unlink()
 
 
 def closed_and_killed(folder: Path) -> Path:
-    """Finalize a run, and a copy of it that was killed before it wrote its histograms; return the copy."""
+    """Finalize a run and a copy of it, and return the copy. The copy was killed before it wrote its histograms."""
     killed = folder.parent / "killed"
     shutil.copytree(folder, killed)
     kill_early(killed)
@@ -286,7 +289,7 @@ def test_phases_have_separate_histograms_after_a_kill_and_a_clean_end(tmp_path: 
 def test_labels_beyond_the_32nd_share_a_histogram_after_a_kill_and_a_clean_end(
     tmp_path: Path,
 ) -> None:
-    """Each worker stores the labels that it records first, from successful and failed turns."""
+    """Each worker stores the first labels that it records, whether their turns succeeded or failed."""
     folder, recorders = build_run(tmp_path, 2)
     for recorder, numbers in zip(recorders, (range(40), range(39, -1, -1)), strict=True):
         record = recorder.session(labels(1))
@@ -328,7 +331,7 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
 
 
 def test_open_turns_of_a_killed_run_are_counted_as_missing(tmp_path: Path) -> None:
-    """25 turns began and 21 rows were written."""
+    """25 turns have started, but only 21 rows were written."""
     folder, (recorder,) = build_run(tmp_path)
     record = recorder.session(labels(0))
     for turn in range(1, 26):
@@ -617,7 +620,7 @@ def test_a_writer_that_holds_the_lock_of_its_folder_is_not_gone(tmp_path: Path) 
 
 
 def test_a_writer_is_gone_if_another_process_has_its_process_id(tmp_path: Path) -> None:
-    """In a container the process ID is often 1, and it was also 1 in the container before."""
+    """In a container the process ID is often 1, so the writer in an earlier container had the same process ID."""
     folder, _ = build_run(tmp_path)  # its worker has the number of this process
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
 

@@ -1,4 +1,4 @@
-"""The run folder: its name, its document, and its tables before and after a clean end."""
+"""The run folder: its name, its document, and its tables before and after the run ended."""
 
 from __future__ import annotations
 
@@ -180,7 +180,10 @@ def test_a_column_above_the_memory_limit_is_refused(
 
 
 def run_on(parent: Path, *names: str) -> Path:
-    """Return a finalized run with one worker on each host. The event loop of worker n has a delay of n + 1 ms."""
+    """Return a finalized run that had one worker on each host.
+
+    The event loop of worker number n had a delay of n + 1 ms.
+    """
     folder, _ = build_run(parent, 0)
     for number, name in enumerate(names):
         recorder = Recorder(Spool(folder, number), RUN_BEGAN_NS, host=named_host() | {"name": name, "niceness": number})

@@ -1,4 +1,4 @@
-"""HDR histograms: values are counted, written in a log format that other tools read, read back, and added up."""
+"""HDR histograms: values are counted, written in a log format that other tools read, read again, and added."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write(path: Path, histograms: Histograms, *, simulated: bool = False) -> Pat
 
 
 def contents(histograms: Histograms) -> dict[str, list[tuple[int, int]]]:
-    """Return the buckets of each histogram, by tag."""
+    """Return the buckets of each histogram. The key is the tag of the histogram."""
     return {
         key.tag: [(int(top), int(count)) for top, count in zip(*distribution(histogram), strict=True)]
         for key, histogram in histograms.items()
@@ -205,7 +205,7 @@ def test_the_header_of_a_simulated_run_is_marked(tmp_path: Path) -> None:
 
 @given(values=st.lists(st.integers(1, 2_000), min_size=1, max_size=40), p=st.sampled_from([0.0, 0.25, 0.5, 0.99, 1.0]))
 def test_a_quantile_is_the_inverted_cdf(values: list[int], p: float) -> None:
-    """Each bucket up to 2,047 contains only one value, so the histogram is exact."""
+    """Each bucket up to 2,047 contains only one value, so the histogram has the exact values."""
     histogram = empty("ttfa")
     for value in values:
         histogram.record_value(value)

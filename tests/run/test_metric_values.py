@@ -1,4 +1,4 @@
-"""A metric has one definition, which is evaluated in two ways: for one turn or session, and for whole tables."""
+"""Metrics. A metric has one definition, which is evaluated for one turn or session, and also for whole tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened", "ses
 
 
 def metrics_in_row(frame: pd.DataFrame, place: int) -> dict[str, float]:
-    """Return the metrics in ms of one row of a report's frame."""
+    """Return the metrics, in ms, of the row number `place` of a frame."""
     values = {name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns}
     return {name: float(value) for name, value in values.items() if value == value}
 
@@ -45,7 +45,7 @@ def in_ms(metrics_ns: Mapping[str, int]) -> dict[str, float]:
     )
 )
 def test_a_session_and_its_row_have_the_same_metrics(drawn: list[tuple[dict[str, int], int]]) -> None:
-    """Any of the phases of connecting may be missing."""
+    """Each phase of the connection may be missing in a session."""
     sessions = [
         build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
         for instants, wait_ns in drawn

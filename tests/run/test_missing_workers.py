@@ -1,4 +1,4 @@
-"""Bounds for the work of missing workers. A bound holds for every history, and is tighter if more is known."""
+"""Upper bounds for the work of missing workers. A bound holds for every history. It is tighter if more is known."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.helpers import MS, S
 
 SHORTEST_NS = 300 * MS
 Begins = Sequence[Sequence[int]]
-"""The start times of turns in each slot of a worker, in ns after the start of the run."""
+"""The start times of the turns in each slot of a worker, in ns after the start of the run."""
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> Begins:
-    """Draw slots with consecutive turns, each at least SHORTEST_NS after the last."""
+    """Draw the turns of several slots. In a slot, each turn starts at least SHORTEST_NS after the turn before it."""
     gaps = st.lists(st.integers(SHORTEST_NS, 20 * SHORTEST_NS), max_size=30)
     slots = st.lists(st.tuples(st.integers(0, 3 * S), gaps), min_size=1, max_size=5)
     return [list(accumulate(gaps, initial=first)) for first, gaps in draw(slots)]
@@ -40,7 +40,7 @@ def histories(draw: st.DrawFn) -> Begins:
 def test_the_bound_of_missing_turns_holds_for_any_history_and_received_part(
     begins: Begins, until_ns: int, ends_ns: int, data: st.DataObject
 ) -> None:
-    """Rows and counts arrive independently, so either may be ahead of the other."""
+    """Rows and counts arrive independently. Therefore more rows than counted turns may have arrived, or fewer."""
     truth = sum(at_ns <= ends_ns for slot in begins for at_ns in slot)
     begun = sum(at_ns <= min(until_ns, ends_ns) for slot in begins for at_ns in slot)
     rows = data.draw(st.integers(0, truth))
@@ -52,7 +52,10 @@ def test_the_bound_of_missing_turns_holds_for_any_history_and_received_part(
 
 @given(histories(), st.integers(0, 30 * S), st.integers(1, 4))
 def test_the_bound_by_planned_pairs_holds_for_any_history(begins: Begins, until_ns: int, turns: int) -> None:
-    """Each slot runs sessions of `turns` turns; the plan, or the arrived calls, give the exact number of sessions."""
+    """Each slot runs sessions of `turns` turns.
+
+    The number of sessions is known from the plan, or from the arrived calls.
+    """
     truth = sum(map(len, begins))
     pairs = sum(-(-len(slot) // turns) for slot in begins)
     begun = sum(at_ns <= until_ns for slot in begins for at_ns in slot)
@@ -68,9 +71,9 @@ def test_the_bound_by_planned_pairs_holds_for_any_history(begins: Begins, until_
 def test_the_bound_of_missing_calls_holds_for_any_missing_worker(
     arrived: int, workers: int, data: st.DataObject
 ) -> None:
-    """Calls go to the workers in rotation.
+    """The workers get the calls in rotation.
 
-    All calls of the other workers are known, but only some of the missing worker.
+    All calls of the other workers are known. Of the missing worker, only some calls are known.
     """
     calls = [len(range(worker, arrived, workers)) for worker in range(workers)]
     missing = data.draw(st.integers(0, workers - 1))

@@ -1,4 +1,7 @@
-"""A run folder whose name is not UTF-8 is read and written like any other; its name is displayed with escapes."""
+"""A run folder whose name is not UTF-8.
+
+It is read and written like any other folder, and its name is shown with escapes.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems a
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a user's working folder with two runs, one of which has a name that is not UTF-8."""
+    """Return a user's working folder with two runs. The name of one run is not UTF-8."""
     runs = tmp_path / "runs"
     synthetic.write(runs / "one", Plan(sessions=40)).rename(runs / NAME)
     synthetic.write(runs / "two", Plan(sessions=40), started_utc_ns=BEGAN_NS + 10**12)

@@ -1,4 +1,4 @@
-"""An unreadable folder does not hide other folders, is named in the output, and never counts as missing."""
+"""Folders that cannot be read. They do not hide other folders, are named in the output, and do not count as missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSED = "cannot be read: Permission denied"
 def status_and_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
 ) -> tuple[object, str]:
-    """Run a command as a user does; return its exit status and its stderr."""
+    """Run a command in the way a user does. Return its exit status and its stderr."""
     monkeypatch.setattr("sys.argv", ["rtbench", *words])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -34,7 +34,7 @@ def status_and_output(
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a user's working folder, with two runs in `runs`."""
+    """Return a user's working folder. Its folder `runs` contains two runs."""
     run(tmp_path / "runs" / "one")
     run(tmp_path / "runs" / "two", 1)
     monkeypatch.chdir(tmp_path)

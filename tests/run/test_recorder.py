@@ -1,4 +1,4 @@
-"""Observations become rows and counts."""
+"""The recording of observations as rows and counts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
 
 
 def gathered(folder: Path, recorder: Recorder) -> Histograms:
-    """Return all histograms of the data recorded so far."""
+    """Return all histograms of the data that the recorder has recorded until now."""
     recorder.flush()
     for _ in recorder.histogram_slices():
         pass
@@ -74,7 +74,7 @@ def gathered(folder: Path, recorder: Recorder) -> Histograms:
 
 
 def histogram_values(folder: Path, recorder: Recorder, metric: str, step: str = "all") -> list[int]:
-    """Return the values in the histogram of a metric, as the top of their bucket in µs."""
+    """Return the values in the histogram of a metric. Each value is the top of its bucket, in µs."""
     histogram = gathered(folder, recorder).get(HistogramKey(metric, "simulator", step))
     if histogram is None:
         return []
@@ -149,7 +149,7 @@ def test_a_session_s_row_has_the_tokens_without_a_turn(folder: Path, recorder: R
 
 
 def test_a_row_has_no_tokens_if_some_are_unreadable(folder: Path, recorder: Recorder) -> None:
-    """The sum of only some of the token counts would look like the total."""
+    """If some token counts are unreadable, the sum of the other counts would look like the total."""
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(usage=TokenUsage(text_in=9, audio_out=8) + UNREAD))
     record.session_ended(build_session(stray_usage=UNREAD))
@@ -293,7 +293,7 @@ def test_a_secret_with_json_escapes_is_removed_from_json_columns(folder: Path, s
 def test_invalid_unicode_does_not_prevent_the_writing_of_rows(
     folder: Path, recorder: Recorder, words: dict[str, Any]
 ) -> None:
-    """JSON escapes and some HTTP parsers decode a service's bytes to such strings."""
+    """JSON escapes, and some HTTP parsers, can produce such strings from the bytes of a service."""
     recorder.session(LABELS).session_ended(build_session(**words))
     recorder.session(LABELS).session_ended(build_session())
     recorder.flush()
@@ -302,7 +302,7 @@ def test_invalid_unicode_does_not_prevent_the_writing_of_rows(
 
 
 def test_a_number_too_large_for_its_column_is_null_and_reported(folder: Path, recorder: Recorder) -> None:
-    """A service reports its usage as JSON, which does not limit numbers."""
+    """A service reports its usage as JSON, which has no limit for numbers."""
     endless = structs.replace(USAGE, text_in=10**30)
     record = recorder.session(LABELS)
     for usage in (USAGE, endless, USAGE):
@@ -389,7 +389,7 @@ def test_a_session_s_metrics_are_counted(folder: Path, recorder: Recorder) -> No
 
 
 def test_during_the_run_only_metrics_without_rows_have_histograms(recorder: Recorder) -> None:
-    """Each histogram would take 172 kB, and would be written again every few seconds."""
+    """A histogram would need 172 kB, and would be written again every few seconds."""
     record = recorder.session(LABELS)
     record.turn_ended(build_observation())
     record.session_ended(build_session())

@@ -1,4 +1,4 @@
-"""Event logs: the input of a session's timeline is written to a file and replayed."""
+"""Event logs. The input of a session's timeline is written to a log, and the log is replayed."""
 
 from __future__ import annotations
 
@@ -177,7 +177,10 @@ ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, RECEIVES, RECEIVES, SENDS,
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[tuple[Tell, int]]:
-    """Draw the events of two turns as (event, ms since the last event). Some events are missing, others are added."""
+    """Draw the events of two turns as (event, ms since the event before).
+
+    Some events are missing, and others are added.
+    """
     steps: list[Tell] = [draw(receives(data)) for data in (session_created(), session_updated())]
     for number in (1, 2):
         steps.append(draw(BEGINS))
@@ -195,7 +198,7 @@ def receives(data: bytes) -> st.SearchStrategy[Tell]:
 
 
 def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
-    """Return the events of a turn in which the caller speaks and also requests a response."""
+    """Return the events of one turn. The caller speaks, and the client also requests a response."""
     append = "input_audio_buffer.append"
     return [
         st.just(put(append, 4800, {"speech_start": MS}, False)),
@@ -217,7 +220,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
 
 
 class StoringTimeline(LoggedTimeline):
-    """A timeline that stores the turns that it has delivered."""
+    """A timeline that stores all turns that it has delivered, in `taken`."""
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
         self.taken = [*getattr(self, "taken", []), *(turns := super().pop_turns(now_ns, judges))]
@@ -257,7 +260,10 @@ def test_a_replayed_log_gives_the_same_observations(
 
 
 def logged(path: Path, script: PreparedScript, *, record_audio: bool = False) -> tuple[list[TurnObservation], Any]:
-    """Run a session with a log over a transport without a network. Return its turns and its own observation."""
+    """Run a session over a transport without a network, and write its log.
+
+    Return the observations of its turns, and the observation of the session.
+    """
     transport, listening = GuardedTransport(Service(script.dialect)), Listening()
     transport.transmit = TransmitDelays(2_000, 20 * MS)
     log = EventLog(path, hide=str, record_audio=record_audio)

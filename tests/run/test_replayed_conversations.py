@@ -1,6 +1,6 @@
-"""Conversations with every kind of step are replayed, and every field of the observations is equal.
+"""The replay of conversations with every type of step. Every field of the observations is equal.
 
-Others are cut at any event.
+Other conversations are cut at an event.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NEVER_NS = 1 << 62
 
 
 class MatchingTransport(Matching, PatientTransport):
-    """A PatientTransport whose deltas are matched as in the real transport, and delivered several at a time."""
+    """A PatientTransport that matches deltas as the real transport does, and delivers several of them at once."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_replayed_conversation_has_the_same_observations(
     folder: Path, conversation: Conversation, record_audio: bool, matches: bool
 ) -> None:
-    """A replay decodes each delta; the observations are equal to those from matched deltas."""
+    """The replay decodes each delta. Its observations equal those of a session that has matched its deltas."""
     logged(folder, conversation, record_audio, MatchingTransport if matches else PatientTransport)
 
 
@@ -82,7 +82,7 @@ def test_matched_deltas_of_a_conversation_are_processed_in_batches() -> None:
 
 
 class BatchCountingTimeline(Listening):
-    """A listener that counts the deltas that it receives at once."""
+    """A listener that records how many deltas it receives at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class BatchCountingTimeline(Listening):
 
 
 def outcome(conversation: Conversation, kind: type[PatientTransport]) -> tuple[object, ...]:
-    """Return everything observed in a conversation, and what its listener received."""
+    """Return all observations of a conversation, and what its listener received."""
     script, listening, clock = (
         conversation.script,
         Listening(spent_after=conversation.responses),
@@ -108,7 +108,7 @@ def outcome(conversation: Conversation, kind: type[PatientTransport]) -> tuple[o
 
 
 def logged(folder: Path, conversation: Conversation, record_audio: bool, kind: type[PatientTransport]) -> None:
-    """Run a conversation with a log, and compare its observations with a replay of the log."""
+    """Run a conversation and write its log. Check that a replay of the log has the same observations."""
     script, listening = conversation.script, Listening(spent_after=conversation.responses)
     log = EventLog(folder / "talk.jsonl", hide=str, record_audio=record_audio)
     timeline = LoggedTimeline(
@@ -138,7 +138,7 @@ Told = Callable[[Timeline], object]
 
 
 class RecordingTimeline(Timeline):
-    """A timeline that stores its input and the instant of each."""
+    """A timeline that stores each of its inputs with the instant of this input."""
 
     def __init__(self, script: PreparedScript) -> None:
         responds = script.service_responds
@@ -182,7 +182,7 @@ def test_a_conversation_cut_at_any_event_has_one_outcome_per_turn(
 
 
 def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Callable[[int], inputs.AnyInput]) -> None:
-    """Check the observations of a conversation that was cut after these inputs, and that ended `after_ns` later."""
+    """Check the observations of a conversation that is cut after the inputs `told`, and ends `after_ns` later."""
     again, turns = RecordingTimeline(talk.script), []
     for _, tell in told:
         tell(again)

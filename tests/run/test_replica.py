@@ -1,4 +1,4 @@
-"""The complete copy of a worker's part, even if chunks get lost or arrive late."""
+"""The copy of a worker's part. It becomes complete even if some chunks are lost or arrive late."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def append(folder: Path, name: str, data: bytes) -> None:
 
 
 def copy(source: PartSource, copied: PartReplica) -> int:
-    """Copy the part once without loss; return the number of chunks."""
+    """Copy the part once, without the loss of a chunk. Return the number of chunks."""
     chunks = 0
     for chunk in source.chunks():
         source.add(copied.receive(chunk))

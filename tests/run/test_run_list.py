@@ -1,4 +1,4 @@
-"""Runs are found, listed and opened."""
+"""The commands that find, list and open runs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with two runs in its default folder of runs."""
+    """Return a folder. The default folder of runs in it contains two runs."""
     folder = tmp_path_factory.mktemp("home")
     run(folder / "runs" / "one")
     run(folder / "runs" / "two", 1)

@@ -1,4 +1,4 @@
-"""The spool stores the parts of workers and reads them back."""
+"""The spool: it stores the parts of the workers, and reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.run.builders import BEGAN_NS, build_run, play, tables
 
 
 def recorded(spool: Spool, *, ends: bool = True) -> None:
-    """Record a worker with a few sessions and transcripts."""
+    """Record a few sessions and transcripts of a worker."""
     recorder = Recorder(spool, BEGAN_NS, transcripts=True)
     play(recorder)
     recorder.incident("auth_refresh", f"of worker {spool.worker}")
@@ -25,7 +25,7 @@ def recorded(spool: Spool, *, ends: bool = True) -> None:
 
 
 def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
-    """Return a run of these workers that is not finalized."""
+    """Return a run that has these workers and is not finalized."""
     folder, _ = build_run(tmp_path, 0)
     for worker in workers:
         recorded(Spool(folder, worker), ends=ends)
@@ -33,7 +33,7 @@ def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
 
 
 def test_the_part_of_one_worker_is_enough_for_a_run(tmp_path: Path) -> None:
-    """The rows of a part contain the number of their worker, so no other part is needed."""
+    """The rows of a part contain the number of the worker. Therefore the part can be read without any other part."""
     folder = run_folder(tmp_path, 3, 5)
     for path in folder.glob("spool/*-3.*"):
         path.unlink()

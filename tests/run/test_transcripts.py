@@ -1,4 +1,4 @@
-"""The transcripts of a run have one line per turn, after a clean end and after a kill."""
+"""The transcripts of a run. They have one line per turn after a clean end, and also after a kill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Reco
 
 
 def talk(recorder: Recorder, session_id: str, *said: str) -> None:
-    """Record a session with a turn for each of the caller's utterances."""
+    """Record a session that has one turn for each of these utterances of the caller."""
     record = recorder.session(RowContext(session_id, "simulator", "voice", "dialogue"))
     record.service_session_id = "sess_1"
     for number, words in enumerate(said, 1):
@@ -120,7 +120,7 @@ def test_after_a_full_disk_the_lines_are_written_at_the_next_flush(
 
 
 def no_room(write: Any) -> Any:
-    """Return a write function for a disk with room for three bytes."""
+    """Return a write function like that of a disk that has room for only three bytes."""
     left = [3]
 
     def cut(file: int, data: memoryview) -> int:

@@ -1,5 +1,6 @@
-"""The upload of a complete run folder to a container, file by file. The signature in the container's URL is never
-displayed.
+"""The upload of a complete run folder to a container, file by file.
+
+The URL of the container contains a signature, which is never displayed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ AZURE = "https://account.blob.core.windows.net/runs"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Return the folder of a run that ended, with the files that an upload reads."""
+    """Return the folder of a run that has ended. The folder has the files that an upload reads."""
     folder = tmp_path / "20251120T091400Z-voice"
     (folder / "events").mkdir(parents=True)
     (folder / "turns.parquet").write_bytes(b"rows" * 50_000)

@@ -1,4 +1,4 @@
-"""The validity checks at their limits."""
+"""The validity checks with values at their limits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ BEST: dict[str, Any] = {
 def verdict(
     *metrics: MetricUncertainty, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any
 ) -> Any:
-    """Return the verdict from these metrics of several targets. If none are given, use the `ttfa` of one target."""
+    """Return the verdict from these metrics, which may belong to several targets.
+
+    If no metric is given, use the `ttfa` of one target.
+    """
     return evaluate_checks(
         ValidityData(metrics or (MetricUncertainty("one", "ttfa", error_p99, p50),), **BEST | changes)
     )

@@ -1,8 +1,8 @@
-"""The identity endpoint of an Azure App Service, in its own process. It issues tokens that expire after seconds.
+"""The identity endpoint of an Azure App Service, in its own process. Its tokens expire after seconds.
 
-`set_state` sets the endpoint's state: `life` is the life of tokens in seconds, and `fault` is one of none, 500, 400,
-slow, drops, garbage, newline, ended and quoting. The reply to `/state` contains the state, with the number of token
-requests as `asked`.
+`set_state` sets the state of the endpoint. `life` is the validity of a token in seconds. `fault` is one of none, 500,
+400, slow, drops, garbage, newline, ended and quoting. The reply to `/state` contains this state, and the number of
+token requests as `asked`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 HEADER = "an-identity-header-nobody-may-see"
 TOKEN = "a-token-nobody-may-see"
-"""The beginning of every token."""
+"""The beginning of each token."""
 
 SERVICE = """
 import base64, json, sys, time
@@ -96,7 +96,7 @@ class IdentityEndpoint:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of this process, with variables that make azure-identity use only this endpoint."""
+        """The environment of this process with further variables. With them, azure-identity uses only this endpoint."""
         return os.environ | {
             "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.port}/msi/token",
             "IDENTITY_HEADER": HEADER,
@@ -105,7 +105,7 @@ class IdentityEndpoint:
         }
 
     def set_state(self, query: str) -> None:
-        """Change the state of the endpoint, e.g. `fault=500&life=2`."""
+        """Change the state of the endpoint. `query` is, for example, `fault=500&life=2`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
         connection.request("GET", f"/state?{query}")
         assert connection.getresponse().status == 200

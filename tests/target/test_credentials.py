@@ -1,4 +1,4 @@
-"""A secret leaves a `Credential` only through one method."""
+"""The class `Credential`. A secret leaves it only through one method."""
 
 from __future__ import annotations
 
@@ -86,8 +86,7 @@ def test_a_key_with_invalid_header_characters_is_refused_and_not_quoted(text: st
 
 
 SECRETS = st.text("ab.", min_size=MIN_SECRET_CHARACTERS, max_size=30)
-"""Texts of only three different characters, so that secrets contain repetitions and overlap with the text around them.
-"""
+"""Secrets of only three different characters. They contain repetitions, and overlap with the text around them."""
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), after=st.text("ab. ", max_size=20))

@@ -1,4 +1,4 @@
-"""`resolve_targets` without a file: each input gives an address, a dialect and a key; every mistake has a remedy."""
+"""`resolve_targets` without a file. Each input gives an address, a dialect and a key; each error has a remedy."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 
 
 class Variant(Ga):
-    """A dialect that differs from GA only in some names."""
+    """A dialect that differs from the GA dialect only in its name."""
 
     name = "variant"
 
 
 def refusal(environ: Mapping[str, str], **service_options: Any) -> str:
-    """Return the error that the user gets. The error must be one line, and must not contain the key."""
+    """Return the error that the user sees. Fail if it is not one line, or if it contains the key."""
     with pytest.raises(UsageError) as caught:
         resolve_target(environ, **service_options)
     text = str(caught.value)
@@ -435,7 +435,7 @@ FOUNDRY, US, CN = (f"https://{host}/.default" for host in ("ai.azure.com", "cogn
 def test_the_host_determines_the_cloud_of_the_sign_in(
     host: str, scope: str, authority: str | None, live: str | None
 ) -> None:
-    """A token for Voice Live (`live`) has the scope that Microsoft's own client requests."""
+    """The token for Voice Live (`live`) has the scope that Microsoft's own client requests."""
     expected = EntraSignIn(scope, authority=authority)
 
     assert entra(KEYLESS | {ENDPOINT: f"https://{host}"}) == expected
@@ -544,7 +544,7 @@ URLS = st.builds(
 
 
 def outcome(environ: Mapping[str, str], **options: str | None) -> Target | UsageError:
-    """Return the target or the UsageError. Any other error fails the test."""
+    """Return the target, or the UsageError that is raised instead. Raise any other error."""
     try:
         return resolve_target(environ, **options)
     except UsageError as error:

@@ -1,6 +1,4 @@
-"""The options of a target are the same on Locust's command line, on the command lines of rtbench, and in
-`targets.yaml`.
-"""
+"""The options of a target. They are the same on Locust's command line, on that of rtbench, and in `targets.yaml`."""
 
 from __future__ import annotations
 
@@ -31,19 +29,19 @@ COMMANDS = {
 
 
 class OptionHelp(NamedTuple):
-    """The description of an option: its note (without the choices), and its choices."""
+    """The description of an option. `note` is its text without the choices, and `words` contains the choices."""
 
     note: str
     words: tuple[str, ...]
 
 
 def plain(note: str) -> str:
-    """Return a note in lower case, without the period at the end of its sentence."""
+    """Return a note in lower case, without the period at its end."""
     return re.sub(r"\s+", " ", note).strip().removesuffix(".").casefold()
 
 
 def parse_help(help_text: str) -> OptionHelp:
-    """Split a help text into its note and the choices that follow the note: `how …; one of key, basic or entra`."""
+    """Split a help text into its note and its choices. They are written as `how …; one of key, basic or entra`."""
     note, _, words = plain(help_text).partition("; one of ")
     return OptionHelp(note, tuple(re.split(", | or ", words)) if words else ())
 
@@ -66,7 +64,7 @@ def of_file() -> dict[str, OptionHelp]:
 
 
 def words_in(schema: dict[str, Any]) -> tuple[str, ...]:
-    """Return the choices of the first enumeration in a schema."""
+    """Return the choices of the first enumeration that a schema contains."""
     found = (words for key in ("then", "else") if key in schema and (words := words_in(schema[key])))
     return tuple(word for word in schema.get("enum", ()) if word is not None) or next(found, ())
 
@@ -87,7 +85,7 @@ EXAMPLES: dict[type, Any] = {int: 3, tuple: ("west", "east.quick"), str: "ws://1
 
 
 def parsed_options(*words: str) -> ServiceOptions:
-    """Return the service options of a run with this command line."""
+    """Return the service options of a run that has this command line."""
     return Options.of(help_parser().parse_args(words)).service_options
 
 

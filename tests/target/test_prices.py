@@ -1,4 +1,4 @@
-"""The price table has a date and sources, can be replaced, and contains no guessed price."""
+"""The price table. It has a date and sources, can be replaced, and contains no guessed price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice of a proxy by its URL, or by the usual environment variables."""
+"""The choice of a proxy, by the URL of the proxy or by the usual environment variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ EVERYWHERE = {"ALL_PROXY": "http://all.example:1"}
 
 
 def used(environ: dict[str, str], host: str = HOST, port: int = 443) -> tuple[str, str] | None:
-    """Return (host of the proxy, the environment variable that names it); None if no proxy is used."""
+    """Return the host of the proxy, and the environment variable from which the proxy is taken.
+
+    Return None if no proxy is used.
+    """
     found = environment_proxy(environ, host, port)
     return None if found is None else (found[0].host, found[1])
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of targets agrees with the reader. The example and the reference agree with the schema, too."""
+"""The JSON Schema of targets agrees with the reader of targets. The example and the reference agree with the schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encodi
 
 
 def refused(tree: Any) -> str | None:
-    """Return the reader's error about a tree; None if it accepts the tree."""
+    """Return the error with which the reader refuses a tree; None if the reader accepts the tree."""
     try:
         TARGETS.read(PythonValue("the file", tree))
     except UsageError as error:
@@ -71,7 +71,7 @@ def places(tree: Any, at: Path_ = ()) -> Iterator[Path_]:
 
 
 def changed(tree: Any, at: Path_, value: Any) -> Any:
-    """Return a copy of the tree with one value changed."""
+    """Return a copy of the tree in which the value at one path is replaced."""
     return value if not at else {**tree, at[0]: changed(tree[at[0]], at[1:], value)}
 
 
@@ -98,7 +98,7 @@ def test_schema_and_reader_agree_on_any_changed_value(data: st.DataObject) -> No
 
 
 def properties(schema: Any) -> Iterator[str]:
-    """Yield every key that a target file can have."""
+    """Yield every key that may occur in a target file."""
     if isinstance(schema, dict):
         yield from schema.get("properties", ())
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():

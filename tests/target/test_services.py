@@ -1,4 +1,4 @@
-"""Services by their names: the defaults of a target for address, dialect and sign-in."""
+"""Services by name: the defaults that a service gives to a target for its address, dialect and sign-in."""
 
 from __future__ import annotations
 

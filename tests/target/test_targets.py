@@ -1,4 +1,4 @@
-"""`targets.yaml`: each name gives a target; every mistake is reported with its line, and without a secret."""
+"""`targets.yaml`: each name gives a target, and each error is reported with its line and without a secret."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def resolved(
 
 
 def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **service_options: Any) -> Target:
-    """Return the target `one` of a file with these lines, the first of which is line 3."""
+    """Return the target `one` of a file that contains these lines. The first of them is line 3 of the file."""
     (target,) = resolved(
         folder, ONE + "".join(f"    {line}\n" for line in lines), "one", environ=environ, **service_options
     )
@@ -67,7 +67,7 @@ def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **s
 
 
 def refusal(folder: Path, text: str, *names: str, **options: Any) -> str:
-    """Return the error that the user gets, without the path of the folder."""
+    """Return the error that the user sees, without the path of the folder."""
     with pytest.raises(UsageError) as caught:
         resolved(folder, text, *names, **options)
     message = str(caught.value)

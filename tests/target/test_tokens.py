@@ -1,4 +1,7 @@
-"""The keyring: tokens are renewed in time, shared by targets with the same sign-in, and never displayed."""
+"""The keyring.
+
+Tokens are renewed in time, are shared by targets that have the same sign-in, and are never displayed.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,15 @@ TARGET = build_target(ENTRA)
 
 
 class Issuer:
-    """An issuer that counts its requests. It issues tokens that are valid for `life_s`, or fails."""
+    """An issuer that counts its requests. It issues tokens that are valid for `life_s`.
+
+    If `problem` is set, it fails.
+    """
 
     def __init__(self, life_s: float = 3_600.0) -> None:
         self.life_s, self.asked, self.problem, self.secret = life_s, 0, "", ""
         self.hangs = threading.Event()
-        """Requests wait until this event is set."""
+        """An event. While it is cleared, all requests wait."""
         self.hangs.set()
 
     def __call__(self, way: EntraSignIn, retries: int) -> Token:
@@ -72,7 +78,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Opening:
-    """A factory of keyrings that are closed at the end of the test."""
+    """A factory of keyrings. All of its keyrings are closed at the end of the test."""
 
     def __init__(self) -> None:
         self.keyrings: list[Keyring] = []

@@ -1,4 +1,4 @@
-"""Refusals of a connection: the header contains all that matters, and the part of the body that arrived is reported."""
+"""Refusals of a connection. The header contains all that is needed, and the received part of the body is reported."""
 
 from __future__ import annotations
 

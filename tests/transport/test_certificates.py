@@ -1,4 +1,4 @@
-"""Client certificates: the certificate that a service receives, and the files that are refused."""
+"""Client certificates: the certificate that the service receives, and the files that are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Files:
-    """Paths of certificate files: `both` contains the certificate and its key, `locked` an encrypted key."""
+    """The paths of certificate files. `both` contains the certificate and its key.
+
+    `locked` contains an encrypted key.
+    """
 
     certificate: Path
     key: Path
@@ -39,7 +42,10 @@ class Files:
 
 
 def write_client(folder: Path, begins: timedelta = -HOUR, ends: timedelta = HOUR, host: str = "a.test") -> Files:
-    """Write a self-signed certificate for a client or a server. `begins` and `ends` are relative to now."""
+    """Write a self-signed certificate for a client or a server.
+
+    `begins` and `ends` are the limits of its validity, relative to now.
+    """
     folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a caller")])
@@ -76,7 +82,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 def demanding(
     folder: Path, trusted: Path, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 ) -> Iterator[tuple[str, Path]]:
-    """Start a service that requires a client certificate. Yield its URL and the file of its certificate authority."""
+    """Start a service that requires a client certificate. Yield the URL of the service.
+
+    Also yield the file of its certificate authority.
+    """
     context = loopback_tls(folder / "ca.pem")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(trusted)
@@ -113,7 +122,7 @@ def test_a_client_certificate_that_the_service_does_not_trust_is_refused_with_a_
 
 
 def test_a_missing_client_certificate_is_refused_with_a_remedy(files: Files, tmp_path: Path) -> None:
-    """Under TLS 1.3 the client's handshake ends before the service has checked the certificate."""
+    """In TLS 1.3, the handshake ends for the client before the service has checked the client's certificate."""
     with demanding(tmp_path, files.certificate, ssl.TLSVersion.TLSv1_3) as (url, ca):
         phases = ConnectTimings()
         with pytest.raises(ConnectError) as caught:

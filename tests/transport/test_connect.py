@@ -1,4 +1,4 @@
-"""Connections with a proxy, a chosen address, IPv6, or the user's own certificate authorities."""
+"""Connections through a proxy, to a chosen address, over IPv6, and with the user's own certificate authorities."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return a dictionary of the names that our resolver knows besides loopback. Other names are not found."""
+    """Return a dictionary from host names to addresses. A test adds the names that a lookup finds.
+
+    A lookup finds addresses too, but no other name.
+    """
     known: dict[str, str] = {}
     real = names_of_hosts.getaddrinfo
 
@@ -98,7 +101,7 @@ def opened(
 
 
 def echoed(transport: WebSocket) -> TcpInfo | None:
-    """Send a message, receive its echo, and close. Return the kernel's data of the network path."""
+    """Send a message, receive its echo, and close the connection. Return the kernel's data about the network path."""
     transport.send(b"hello")
     (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)
     network = transport.network()
@@ -238,7 +241,7 @@ def test_a_proxy_that_cannot_reach_the_service_is_reported_with_its_message(sche
 
 @contextmanager
 def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
-    """Start a proxy that answers any request with these parts. It then closes the connection, except if not `ends`."""
+    """Start a proxy that answers any request with these parts. If `ends`, it then closes the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         done = threading.Event()
 
@@ -308,7 +311,7 @@ def test_a_proxy_that_does_not_answer_times_out() -> None:
 
 
 class Drip:
-    """A stream whose reads return an answer in parts, and then None."""
+    """A stream that returns the parts of an answer, one per read, and then None."""
 
     failure, error_text = 0, ""
 
@@ -345,7 +348,7 @@ def test_an_answer_split_anywhere_opens_the_tunnel(scheme: str, places: list[int
 
 
 def test_the_time_of_this_process_does_not_count_towards_the_proxy_timeout() -> None:
-    """The first of the proxy's two answers arrived long ago, but this process reads it only now."""
+    """The proxy sends two answers. The first arrived long ago, but this process reads it only now."""
     limits_ns: list[int] = []
 
     class Slow(Drip):

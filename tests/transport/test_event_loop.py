@@ -1,4 +1,4 @@
-"""Proofs that a socket was empty at an instant. The event loop's checks of its sockets provide these proofs."""
+"""The event loop checks its sockets, and so proves that a socket was empty at an instant."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from tests.helpers import MS
 
 FD, OTHER = 5, 6
 SET_AT = 3
-"""The number of polls before the loop began to watch the socket. From the fourth poll on, the poll includes the socket.
+"""The number of polls that ended before the loop began to watch the socket.
+
+From the fourth poll on, a poll includes the socket.
 """
 
 
@@ -94,7 +96,7 @@ def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
 
 
 def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the two registrations the poller may have read the data that an earlier check found."""
+    """Between the two registrations, the poller may have read data that an earlier check had found."""
     found = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
@@ -127,19 +129,22 @@ def test_readable_returns_the_readable_files_of_an_epoll_set(readable: Callable[
 
 
 class Machine:
-    """A clock, sockets and a process that may lose its core after every read and every system call."""
+    """A clock, sockets, and a process. The process may lose its core after each read and after each system call."""
 
     def __init__(self, losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int]) -> None:
         self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
         self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
         self.stoppable = True
-        """False between a check and the next poll: the uncertainty does not include a stop in this interval."""
+        """False between a check and the next poll.
+
+        No stop may occur then, because the uncertainty does not allow for it.
+        """
         self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
         self.watched = set(arrivals_ns)
-        """The sockets that the loop watches. The poller reads the other sockets."""
+        """The sockets that the loop watches. The poller reads all other sockets."""
 
     def pass_time(self) -> None:
-        """Lose the core for a while, or be stopped by a signal."""
+        """Let the process lose its core for a while, or let a signal stop the process."""
         loss_ns = self._losses_ns[self._asked % len(self._losses_ns)]
         self.now_ns += loss_ns
         self.switches += loss_ns > 0
@@ -166,7 +171,7 @@ class Machine:
         return use
 
     def poll(self, timer_ns: int) -> list[int]:
-        """Return the readable sockets as soon as there is one, or after `timer_ns`."""
+        """Return the readable sockets. Wait until there is one, but at most for `timer_ns`."""
         if not self.ready():
             self.switches += 1
             nexts_ns = (self.unread_ns[fd][0] for fd in self.watched if self.unread_ns[fd])
@@ -176,7 +181,7 @@ class Machine:
         return found
 
     def read(self, fd: int) -> list[int]:
-        """Return the arrivals of the data in the socket."""
+        """Read a socket, and return the arrivals of the data that it contained."""
         came = [at_ns for at_ns in self.unread_ns[fd] if at_ns <= self.now_ns]
         del self.unread_ns[fd][: len(came)]
         self.pass_time()
@@ -199,9 +204,10 @@ LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 300_000, 3_000_000, 200
 def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
     losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int], handed_over: list[set[int]]
 ) -> None:
-    """The process may lose its core for any time at any place.
+    """The process may lose its core at any place and for any time.
 
-    `handed_over`: for each iteration of the loop, the sockets that move from the loop to the poller, or back.
+    Each entry of `handed_over` belongs to an iteration of the loop. It contains the sockets that move from the loop to
+    the poller, or from the poller to the loop.
     """
     machine = Machine(losses_ns, arrivals_ns, stopped)
     with pytest.MonkeyPatch.context() as patched:
@@ -238,7 +244,8 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
 def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMonitor:
     """Return a monitor after a poll of 10 ms. No file was ready when the poll began.
 
-    `reported` holds what the kernel reports of the thread's use: one pair at the start and one at the end of the poll.
+    `reported` contains two pairs that the kernel reports about the thread: one at the start and one at the end of the
+    poll.
     """
     uses = iter(reported)
     monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
@@ -269,7 +276,7 @@ def test_a_poll_has_slept_for_the_time_the_process_was_not_awake(
 
 
 def test_greenlets_run_before_the_poll_and_not_during_it() -> None:
-    """If greenlets ran during the poll, their time would be counted as sleep."""
+    """If greenlets ran during the poll, their time would count as sleep."""
     watch = LoopMonitor.of_hub()
     gevent.sleep(0.001)  # an earlier test may have left the loop in an iteration after its check
     begun = watch._snapshot

@@ -1,4 +1,7 @@
-"""The fast reader of frames equals the slow one. The same bytes in any parts give the same messages and timestamps."""
+"""The fast reader of frames and the slow one.
+
+Both give the same messages and timestamps for the same bytes, however these bytes are split into parts.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def came(wire: bytes, *, kernel: bool = True, complete: bool = False) -> SocketR
 
 
 class SlowReader(MessageReader):
-    """A reader that leaves every frame to websockets' protocol object."""
+    """A reader that passes every frame to the protocol object of websockets."""
 
     def expect(self, *, plain: bool) -> None:
         super().expect(plain=False)
@@ -62,7 +65,10 @@ class SlowReader(MessageReader):
 def read_all_parts(
     kind: type[MessageReader], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
 ) -> tuple[object, ...]:
-    """Return the messages with their timestamps, the end of the connection, and our answers to these parts."""
+    """Read the bytes `parts`, one part per read.
+
+    Return the messages with their timestamps, the end of the connection, and the frames that we answered.
+    """
     stream = FakeStream()
     socket, _ = opened(stream, limit=limit)
     socket._reader = kind()
@@ -78,7 +84,7 @@ def read_all_parts(
 
 
 def _unmasked(frames: bytes) -> list[bytes]:
-    """Return our frames with unmasked payloads, because masks are random. All frames must be short."""
+    """Return our frames without the masks of their payloads, because masks are random. All frames must be short."""
     parts_written, at = [], 0
     while at < len(frames):
         length, mask = frames[at + 1] & 0x7F, frames[at + 2 : at + 6]
@@ -95,7 +101,10 @@ def _unmasked(frames: bytes) -> list[bytes]:
 def test_the_fast_and_the_slow_reader_give_the_same_messages(
     reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool]], limit: int
 ) -> None:
-    """Reads consist of complete and incomplete frames, and some are divided again at any position. The limit varies."""
+    """A read consists of complete and incomplete frames. Some reads are split again at any position.
+
+    The limit varies.
+    """
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
 
     assert read_all_parts(MessageReader, parts, states, limit) == read_all_parts(SlowReader, parts, states, limit)

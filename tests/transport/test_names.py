@@ -1,4 +1,7 @@
-"""Name lookups: how many run at the same time, and the durations that are recorded. The tests provide the resolver."""
+"""Name lookups: how many of them run at the same time, and the durations that are recorded.
+
+The tests replace the resolver.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ ENOUGH = Timeouts(tcp=GUARD_S)
 
 
 def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], object], *, threads: int = 500) -> None:
-    """Replace the system's resolver by a function, which may block its thread. Every name resolves to loopback."""
+    """Replace the resolver of the system. `resolve` is called for each name, and may block its thread.
+
+    Every name resolves to loopback.
+    """
     real = names.getaddrinfo
 
     def getaddrinfo(host: str, port: int, *rest: Any) -> Any:
@@ -159,7 +165,7 @@ def test_a_lookup_that_finished_while_this_process_was_suspended_counts(monkeypa
     limit_ns = 20 * MS
 
     def hold_up() -> None:
-        """Block the event loop until long after the timeout."""
+        """Block the event loop until long after the timeout of the lookup."""
         until_ns = monotonic_ns() + 2 * limit_ns + 2 * names.STOPPED_NS
         free.set()
         wait_for(answered)

@@ -1,4 +1,7 @@
-"""Bytes in any parts and over any stream give the same messages, instants, bounds and deltas, in C and in Python."""
+"""The reader of messages, in C and in Python.
+
+The same bytes give the same messages, instants, bounds and deltas, however they are split and over any stream.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel 
 
 
 def interpreted() -> Any:
-    """Return the module `reader` as it is if the compiled module is missing."""
+    """Return the module `reader` in the form that it has without the compiled module."""
     spec = importlib.util.spec_from_file_location("interpreted_reader", reader.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -73,7 +76,7 @@ SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
 def delta_message(
     dialect: Dialect, kind: str, event_id: str | None, payload: str, separators: tuple[str, str]
 ) -> bytes:
-    """Return a delta in a spelling that a service may use. The payload is escaped in some cases."""
+    """Return a delta in one of the spellings that a service may use. Some payloads are escaped."""
     event = json.loads(delta(dialect, kind, "r1"))
     event.pop("event_id", None)
     given = {} if event_id is None else {"event_id": event_id}
@@ -101,7 +104,7 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
-    """Return the events of a read, decoded one by one. Each event has the uncertainty of its arrival."""
+    """Decode each message of a read. Return the facts of the events, with the uncertainty of the arrival."""
     frames, taken = leading_texts(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
     return [
@@ -122,7 +125,7 @@ def matched_events(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
 
 
 class Reply:
-    """An open reply that records which of its deltas were matched."""
+    """An open reply that records which of its deltas are matched."""
 
     streaming = True
 
@@ -231,7 +234,7 @@ def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
 
 @MATCHES
 def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
-    """The last string of this event is not the payload, but it has the same length and text as the payload."""
+    """In this event, the last string is not the payload, but it has the same length and text as the payload."""
     dialect = DIALECTS["ga"]
     message = delta_message(dialect, "transcript", "event_1", "hello", (",", ":"))
     made = reader_of(dialect, message[:-1] + b',"obfuscation":"hello"}')
@@ -288,7 +291,7 @@ def test_an_event_with_stripped_audio_is_no_template() -> None:
 
 @contextmanager
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Yield both ends of a loopback connection. Our end does not block and has receive timestamps."""
+    """Yield our end and the other end of a loopback connection. Our end does not block, and has receive timestamps."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as ours,
@@ -302,7 +305,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Watch:
-    """A loop monitor that proves a socket empty at `empty_ns`."""
+    """A loop monitor that proves that a socket was empty at `empty_ns`."""
 
     def __init__(self, empty_ns: int = 0) -> None:
         self._empty_ns = empty_ns
@@ -335,7 +338,7 @@ def soon(
     matcher: reader.TemplateMatcher | None = None,
     polls: int | None = None,
 ) -> SocketRead | None:
-    """Return the next read, as soon as data are there."""
+    """Wait for data, and return the next read."""
     while True:
         try:
             return made.read(polled_ns, polls, matcher)
@@ -420,7 +423,7 @@ def test_the_empty_instant_is_the_latest_of_drain_poll_and_snapshot(
     looked_ns: int | None,
     empty_ns: int,
 ) -> None:
-    """If the socket holds unread data, no poll proves it empty."""
+    """If the socket contains unread data, no poll proves that the socket is empty."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -517,13 +520,13 @@ CARRIED = ["plain", "compressed", "tls"]
 
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the TLS context of a server and that of a client that trusts it."""
+    """Return the TLS context of a server, and the TLS context of a client that trusts this server."""
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), tls_context(ca)
 
 
 class FlowingStream(FakeStream):
-    """A stream that delivers all its reads while a client listens."""
+    """A stream that delivers all of its reads when a client listens."""
 
     def receive_until(
         self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
@@ -535,7 +538,7 @@ class FlowingStream(FakeStream):
 
 
 class EncryptedStream(FlowingStream):
-    """A stream below a `TlsStream`. `server_tls` is the TLS object of the other end."""
+    """A stream that carries the encrypted bytes of a `TlsStream`. `server_tls` is the TLS object of the server."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__()
@@ -583,7 +586,7 @@ def connection(
 
 
 def frames(stream: FakeStream, name: str) -> bytes:
-    """Return the frames in which the service sends this message."""
+    """Return the frames in which the service sends the message `name`."""
     if name == "ping":
         stream.server.send_ping(b"?")
     elif name == "cut":
@@ -595,7 +598,11 @@ def frames(stream: FakeStream, name: str) -> bytes:
 
 
 class Hearer(Reply):
-    """A reply that records (kind, response, payload bytes, timestamp, uncertainty, from kernel, bytes on the wire)."""
+    """A reply that records the facts of each delta.
+
+    The facts are (kind, response, payload bytes, timestamp, uncertainty, True for a kernel timestamp, bytes on the
+    wire).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -620,7 +627,7 @@ WAYS: list[tuple[Any, bool]] = [
     (None, False),
     *((kind, texts) for kind in READERS for texts in (False, True)),
 ]
-"""(reader, True if the texts of deltas are recorded). Without a reader (None) every delta is decoded."""
+"""Pairs of a reader, and True if the texts of deltas are recorded. If the reader is None, every delta is decoded."""
 
 
 @pytest.mark.parametrize("carried", CARRIED)

@@ -1,7 +1,7 @@
-"""The real socket with a real server on loopback: sources of timestamps, effects of TLS, and failures to connect.
+"""The real socket, with a real server on loopback: sources of timestamps, effects of TLS, and failures to connect.
 
-The server runs in its own threads. gevent does not patch the standard library, so the server's sockets block only the
-server's threads while gevent's loop runs in this thread.
+The server runs in its own threads. gevent does not patch the standard library here. So the sockets of the server block
+only the threads of the server, while the loop of gevent runs in this thread.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
 TOO_MUCH = bytes(1 << 26)
-"""More bytes than the kernel buffers of both ends can hold."""
+"""More bytes than the kernel buffers of both ends can hold together."""
 LINGER = struct.pack("ii", 1, 0)
-"""The socket option for an immediate close: the peer receives a reset."""
+"""The value of a socket option with which a close is immediate: the peer then receives a reset."""
 SOON = Timeouts(tcp=0.05, tls=0.05, upgrade=0.05)
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
@@ -61,7 +61,7 @@ KINDS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's TLS context and the file of its certificate authority."""
+    """Return the TLS context of a server, and the file of its certificate authority."""
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), ca
 
@@ -74,7 +74,10 @@ def listener(backlog: int = 8) -> Iterator[socket.socket]:
 
 
 class Peer:
-    """The peer of one connection. Its thread runs functions on the socket and reports when each starts and ends."""
+    """The peer of one connection. Its thread calls functions with the socket.
+
+    It reports the start and the end of each function call, and the result.
+    """
 
     def __init__(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
         self._listening, self._context = listening, context
@@ -99,9 +102,9 @@ class Peer:
         self._orders.put(order)
 
     def report(self) -> tuple[int, int, Any]:
-        """Return (before, after, result) of the oldest order.
+        """Return (start, end, result) of the oldest order.
 
-        Block this thread, and so its event loop, until the peer reports it.
+        Block this thread, and therefore its event loop, until the peer reports this order.
         """
         return self._reports.get(timeout=GUARD_S)
 
@@ -133,7 +136,10 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
 
 
 def accept_upgrade(sock: Any) -> None:
-    """Answer the upgrade to WebSocket. The next order of the test reads all bytes after the upgrade request."""
+    """Accept the upgrade to WebSocket.
+
+    All bytes after the upgrade request stay unread for the next order of the test.
+    """
     server = ServerProtocol()
     while not (asked := server.events_received()):
         server.receive_data(sock.recv(65_536))
@@ -143,7 +149,7 @@ def accept_upgrade(sock: Any) -> None:
 
 @contextmanager
 def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[WebSocket, Peer]]:
-    """Open a connection. The peer at its other end follows the orders of the test."""
+    """Open a WebSocket connection. Yield it and its peer, which follows the orders of the test."""
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
@@ -169,13 +175,13 @@ def plain(certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def linked(request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
-    """Yield a stream and its peer, without and with TLS."""
+    """Yield a stream and its peer: once without TLS, and once with TLS."""
     with connected(request.param, certificate) as both:
         yield both
 
 
 def tcp_info(*, rtt_us: int, min_rtt_us: int, retransmits: int) -> bytes:
-    """Return a `struct tcp_info` of linux/tcp.h, up to tcpi_min_rtt."""
+    """Return the bytes of a `struct tcp_info` of linux/tcp.h, up to tcpi_min_rtt."""
     fields = {68: rtt_us, 100: retransmits, 148: min_rtt_us}
     return b"".join(fields.get(place, 0).to_bytes(4, sys.byteorder) for place in range(0, 152, 4))
 
@@ -200,9 +206,9 @@ def _tcp_of(stream: Any) -> TcpStream:
 
 
 def wait_until_there(stream: Any) -> int:
-    """Wait, without reading, until the socket holds bytes, and a little longer.
+    """Wait until the socket contains bytes, and then a little longer. Do not read the bytes.
 
-    Return an instant after the bytes arrived.
+    Return an instant after the arrival of the bytes.
     """
     assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * MAX_CLOCK_GAP_NS
@@ -212,9 +218,9 @@ def wait_until_there(stream: Any) -> int:
 
 
 def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
-    """Return a read with a kernel timestamp, an instant before it, and an instant after it.
+    """Return a read that has a kernel timestamp, an instant before the timestamp, and an instant after it.
 
-    The first reads may have no timestamp.
+    Read several times, because the first reads may have no kernel timestamp.
     """
     for _ in range(1_000):
         before_ns, _ = peer.send(b"hello")
@@ -302,7 +308,7 @@ def test_the_empty_instant_of_a_read_is_not_after_its_arrival(linked: Linked) ->
 def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the connection is made, this process may run late, so data may arrive before the first check."""
+    """After the connection is made, the process may run late. Therefore data may arrive before the first check."""
     said_ns: list[int] = []
 
     def held_up(*asked: Any) -> Any:
@@ -326,7 +332,7 @@ def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
 
 
 def test_a_poll_returns_all_of_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default epoll returns at most 1,023 sockets. A socket that the poll omits would be regarded as empty."""
+    """By default, epoll returns at most 1,023 sockets. A socket that a poll omits would be taken for an empty one."""
     count = 1_500
     readable: list[int] = []
 
@@ -394,9 +400,9 @@ def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
 
 
 def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """The peer sends one complete TLS record and the first part of a second one.
+    """The peer sends one complete TLS record, and the first part of a second record.
 
-    The second part of that record is delayed.
+    The second part of the second record is sent later.
     """
     server_context, ca = certificate
     with listener() as listening:
@@ -594,7 +600,7 @@ def test_the_first_address_that_accepts_is_used(monkeypatch: pytest.MonkeyPatch)
 
 @contextmanager
 def black_hole() -> Iterator[int]:
-    """Yield a port that drops all connections, because its queue is full and no process accepts connections."""
+    """Yield a port that drops all connections. Its queue is full, and no process accepts connections."""
     with listener(backlog=0) as listening, ExitStack() as waiting:
         address = listening.getsockname()
         for _ in range(4):  # more than Linux queues for a backlog of 0
@@ -729,7 +735,7 @@ def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(certificate: tu
 def test_the_time_of_this_process_does_not_count_towards_the_tls_timeout(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
-    """The first half of the server's answer arrived long ago and is read only now."""
+    """The first half of the server's answer arrived long ago, but this process reads it only now."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = certificate[0].wrap_bio(incoming, outgoing, server_side=True)
     halves: list[bytes] = []
@@ -851,7 +857,7 @@ def test_messages_are_sent_and_received_over_a_real_connection(
 
 
 class Reply:
-    """An open reply that records which of its deltas were matched."""
+    """An open reply that records which of its deltas are matched."""
 
     def __init__(self) -> None:
         self.streaming = True
@@ -905,7 +911,7 @@ def test_a_listener_without_an_open_reply_is_not_polled(linked: Linked) -> None:
 
 @LINUX
 def test_a_child_process_has_its_own_poller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a fork, the child inherits the hub of its parent."""
+    """The child inherits the hub of its parent, as it does after a fork."""
     poller = Poller.of_hub()
     assert Poller.of_hub() is poller
     monkeypatch.setattr("os.getpid", lambda: -1)
@@ -933,7 +939,7 @@ def test_without_a_poller_an_open_reply_is_read_at_once(
 def test_a_session_that_is_woken_first_checks_the_other_sockets(
     plain: Linked, monkeypatch: pytest.MonkeyPatch, comes: bool
 ) -> None:
-    """Hundreds of sessions may be woken one after the other before the loop polls again."""
+    """Hundreds of sessions may be woken, one after another, before the loop polls again."""
     stream, peer = plain
     done: list[str] = []
     monkeypatch.setattr(LoopMonitor.of_hub(), "check_if_due", lambda: done.append("check"))
@@ -994,9 +1000,9 @@ def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed
 
 
 def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool]) -> bool:
-    """Listen while the loop is blocked beyond the deadline.
+    """Listen while the loop is blocked until after the deadline.
 
-    Return whether the data are found in the loop iteration that ends the wait.
+    Return whether the data are found in the iteration of the loop that ends the wait.
     """
     stream, peer = linked
     until_ns = monotonic_ns() + 5 * MS
@@ -1039,7 +1045,7 @@ def test_an_error_raised_while_taking_a_read_is_propagated_to_the_listener(linke
 
 
 class Pacing:
-    """A paced sender: it sends a letter every 2 ms, and wakes the listener after the last one."""
+    """A paced sender. It sends a letter every 2 ms, and wakes the listener after the last letter."""
 
     def __init__(self, stream: ByteStream, letters: str) -> None:
         self._stream, self._left = stream, list(letters)
@@ -1130,9 +1136,9 @@ def _received(sock: Any, size: int) -> bytes:
 def test_data_are_received_while_a_write_waits_for_a_peer_that_only_sends(
     tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both ends write more than the kernel buffers hold.
+    """Both ends write more bytes than the kernel buffers can hold.
 
-    If neither end read while it writes, both would wait forever.
+    If no end read data while it writes, both ends would wait forever.
     """
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
     sent = bytes(range(256)) * 8_000
@@ -1224,7 +1230,7 @@ def test_the_data_held_while_a_write_waits_are_limited(plain: Linked, monkeypatc
 def test_data_that_a_peer_read_while_this_process_was_suspended_count(
     plain: Linked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each wait reaches its timeout because this process is suspended until the peer has read the data."""
+    """Each wait ends at its timeout, because this process is suspended until the peer has read the data."""
     stream, peer = plain
     waits = 0
 

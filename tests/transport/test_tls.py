@@ -1,4 +1,4 @@
-"""TLS records that arrive in reads of any size give the same data and facts, in C and in Python."""
+"""The decryption of TLS records, in C and in Python. The data and facts do not depend on the sizes of the reads."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def contexts(ca: Path) -> Contexts:
 
 
 class Noting:
-    """A decrypter that records the results of each read. The other end is `server`, which writes to `wire`.
+    """A decrypter that records the results of each read. Its peer is `server`, which writes to `wire`.
 
-    `first` holds the data that the server sends with the end of the handshake.
+    `first` contains the data that the server sends together with the end of the handshake.
     """
 
     def __init__(self, kind: Any, contexts: Contexts, first: bytes = b"") -> None:
@@ -59,7 +59,7 @@ class Noting:
         self.heard: list[tuple[Any, ...]] = []
 
     def records(self, sizes: Sequence[int]) -> list[bytes]:
-        """Return encrypted records with data of these sizes."""
+        """Return one encrypted record for each of these data sizes."""
         return [self.sent(bytes([size % 251]) * size) for size in sizes]
 
     def sent(self, data: bytes) -> bytes:
@@ -76,7 +76,7 @@ ENDS = st.sampled_from(["", "closed", "cut", "goodbye", "garbage"])
 
 
 def ending(how: str, noting: Noting) -> bytes:
-    """Return the last bytes of a peer that ends the connection in this way."""
+    """Return the last bytes of a peer that ends the connection in the way `how`."""
     if how == "goodbye":
         with suppress(ssl.SSLWantReadError):
             noting.server.unwrap()

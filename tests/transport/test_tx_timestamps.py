@@ -1,4 +1,4 @@
-"""Transmit timestamps: the kernel's answers, the messages that they belong to, and answers of a real socket."""
+"""Transmit timestamps: the kernel's answers, the messages to which they belong, and the answers of a real socket."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def timestamp(realtime_ns: int) -> tuple[int, int, bytes]:
 
 
 def word(kind: int, place: int, *, origin: int = TIMESTAMPING, family: int = 0) -> tuple[int, int, bytes]:
-    """Return a `sock_extended_err`, followed by the offender's address."""
+    """Return a `sock_extended_err`. The address of the offender follows it."""
     return *RECEIVED_ERRORS[family], struct.pack("IBBBBII", 42, origin, 0, 0, 0, kind, place) + bytes(16)
 
 
@@ -113,7 +113,7 @@ def test_other_messages_of_the_error_queue_are_no_report(ancillary: Ancillary) -
 
 
 class FakeSocket:
-    """A socket that accepts given numbers of bytes, and whose kernel may refuse timestamp flags."""
+    """A socket that accepts given numbers of bytes. Its kernel refuses the timestamp flags `refused`."""
 
     def __init__(self, *, refused: int = 0) -> None:
         self.refused, self.flags = refused, 0
@@ -143,7 +143,7 @@ class FakeSocket:
 
 @pytest.fixture
 def _now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop both clocks."""
+    """Stop the monotonic clock and the wall clock."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
 
@@ -176,7 +176,10 @@ SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=
 def test_every_report_is_assigned_to_its_send_for_any_number_of_bytes(
     sends: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
-    """The kernel counts bytes modulo 2**32, and it may accept only a part. Acknowledgements arrive in order."""
+    """The kernel counts bytes modulo 2**32, and may accept only a part of a message.
+
+    Acknowledgements arrive in order.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "platform", "linux")
         patch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
@@ -265,7 +268,7 @@ def test_without_kernel_support_a_send_has_no_ticket(platform: str, monkeypatch:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Yield both ends of a loopback connection. The first does not block."""
+    """Yield both ends of a loopback connection. The first end does not block."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ours = socket.create_connection(listening.getsockname(), GUARD_S)
         theirs, _ = listening.accept()
@@ -283,7 +286,7 @@ def timestamps_or_skip(sock: socket.socket) -> TxTimestamps:
 
 
 def reports_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
-    """Return at least `answers` timestamps. The socket's error queue wakes a poll."""
+    """Return at least `answers` timestamps. A poll of the socket waits for them in its error queue."""
     reports: list[TxTimestamp] = []
     poll = select.poll()
     poll.register(sock, 0)  # poll always reports errors
@@ -325,7 +328,7 @@ def test_a_drained_error_queue_wakes_no_poll(pair: tuple[socket.socket, socket.s
 def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmission(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    """The last data written to a full buffer leave when the peer reads."""
+    """If the buffer is full, the last data that were written to it leave only when the peer reads."""
     ours, theirs = pair
     # few sends, because unread answers also fill a buffer
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
@@ -346,14 +349,14 @@ def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmissi
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's TLS context and the file of its certificate authority."""
+    """Return the TLS context of a server, and the file of its certificate authority."""
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), ca
 
 
 @KINDS
 def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """With TLS, the handshake has already written bytes to the socket before the first message."""
+    """With TLS, the handshake writes bytes to the socket before the first message."""
     with connected(tls, certificate) as (stream, peer):
         unstamped = stream.write(b"one")
         handed = stream.write(b"two", stamped=True)

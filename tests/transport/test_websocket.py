@@ -1,4 +1,7 @@
-"""WebSocket frames over a stream that the test fills: any division gives the same messages, each with its timestamp."""
+"""WebSocket frames over a stream that the test fills.
+
+However the bytes are split, they give the same messages, each with its timestamp.
+"""
 
 from __future__ import annotations
 
@@ -44,17 +47,17 @@ NETWORK = TcpInfo(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> SocketRead:
     """Return the read number `place`.
 
-    Its timestamp is 4 µs after the instant at which the socket was known to be empty.
+    The socket was known to be empty 4 µs before the timestamp of the read.
     """
     at_ns = place * 100_000
     return SocketRead(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete)
 
 
 class FakeStream:
-    """A `bench.transport.tcp.ByteStream` that returns the given reads and then None.
+    """A `bench.transport.tcp.ByteStream` that returns the given reads, and then None.
 
-    It accepts the upgrade and appends `tail`, unless `answer` replaces the acceptance. If `ends`, the stream then
-    closes.
+    It accepts the upgrade, and then sends `tail`. If `answer` is given, it sends `answer` instead of the acceptance. If
+    `ends`, the stream is closed after that.
     """
 
     def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
@@ -144,7 +147,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 def received(socket: WebSocket) -> list[ReceivedMessage]:
-    """Return all messages in the stream."""
+    """Return all messages that the stream contains."""
     came: list[ReceivedMessage] = []
     while more := receive(socket, FAR_NS):
         came += more
@@ -311,7 +314,7 @@ def test_an_invalid_frame_ends_the_session_with_protocol_error() -> None:
 
 
 def oversize(name: str) -> list[bytes]:
-    """Return the reads of a message that is one byte too large, up to the read from which the size is known."""
+    """Return the first reads of a message that is one byte too large. The last of them shows that it is too large."""
     return {
         "announced": [b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big")],
         "announced with an enormous length": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
@@ -441,7 +444,7 @@ def test_after_a_failed_write_no_ping_is_answered() -> None:
 
 
 def test_all_writes_while_closing_share_one_deadline() -> None:
-    """If a peer pings and does not read the answers, the client does not wait separately for each answer."""
+    """If a peer sends pings and does not read the answers, the client does not wait for each answer separately."""
     socket, stream = opened()
     whole_write, limits_ns = stream.write, list[int]()
 
@@ -462,7 +465,7 @@ def test_all_writes_while_closing_share_one_deadline() -> None:
 def test_close_does_not_wait_for_a_service_that_has_sent_a_close_frame() -> None:
     """OpenAI refuses a session with an error and then a close frame.
 
-    The frame may arrive after the client decided to close.
+    The close frame may arrive after the client has decided to close the connection.
     """
     socket, stream = opened()
     stream.reads += [read(text(b"an error")), read(close_frame(4000, "invalid_model"), 1), read(b"", 2)]
@@ -775,9 +778,9 @@ def test_a_frame_that_cannot_be_decompressed_ends_the_connection() -> None:
 
 @pytest.mark.parametrize("parts", [1, 8])
 def test_a_message_is_decompressed_only_up_to_the_limit(parts: int) -> None:
-    """The message is 64 times as large as the limit, in one frame or in fragments.
+    """The decompressed message is 64 times as large as the limit. It is sent in one frame or in fragments.
 
-    At no time is twice the limit in memory.
+    The memory never contains twice the limit.
     """
     socket, stream = agreed(offered=True, accepted=True)
     whole = bytes(LIMIT * 64 // parts)

@@ -1,14 +1,14 @@
 """The back-off of a caller whose last call was refused, in a closed loop.
 
-A user of a closed loop calls again as soon as its call has ended, so a service that refuses at once would get more than
-a hundred calls a second. So the user waits. Each wait is twice as long as the one before, or as long as the service
-asks. After a call that got through, there is no wait. Waits have a random part (jitter), so that callers who were
-refused together do not call again together.
+A user of a closed loop calls again as soon as its call has ended. If a service refuses calls at once, it would get more
+than a hundred calls per second. Therefore the user waits. Each wait is twice as long as the one before, or as long as
+the service requests. After a call that was not refused, there is no wait. Waits have a random part (jitter), so that
+callers who were refused together do not call again together.
 
-A wait counts from the start of the refused call. It limits the rate of refused calls, and a call that took ten seconds
-to fail is not a problem. The wait ends before the user requests its next start, so neither `start_delay` nor the
-sessions of a pair contain any of it. After a refusal for a limit (`throttled:…`), the pacer of the target delays all
-callers instead. An open loop has no back-off.
+A wait begins at the start of the refused call. It limits the rate of refused calls, so a call that took ten seconds to
+fail needs no further wait. The wait ends before the user requests its next start, so that it is part of neither
+`start_delay` nor a session. After a refusal because of a limit (`throttled:…`), there is no back-off: the pacer of the
+target delays all callers instead. An open loop has no back-off.
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 
 POLL_S = 0.25
-"""The interval at which a waiting caller checks whether the run ends or the caller must leave."""
+"""The interval at which a waiting caller checks whether the run is ending or the caller must leave."""
 
 
 class RefusedCall(NamedTuple):
-    """A call that the service refused: its start, its end, and the wait that the service requested."""
+    """A call that the service refused.
+
+    `start_ns` is the start of the call, and `ended_ns` is its end. `retry_after_ns` is the wait that the service
+    requested; None if it requested none.
+    """
 
     start_ns: int
     ended_ns: int
@@ -40,12 +44,12 @@ class RefusedCall(NamedTuple):
 
 
 def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) -> RefusedCall | None:
-    """Return the refusal if a session that has just ended was refused; None if its caller need not wait.
+    """Return the refusal if the session, which has just ended, was refused; None if its caller need not wait.
 
-    A service that opens a session and closes it before a turn succeeds has refused the call, too.
+    If a service opens a session but closes it before a turn has succeeded, this is a refusal, too.
 
-    `any_opened`: True if any session of the target was opened. If it is False, the caller waits only if the service
-    requests a wait, because a few refusals then end the run, and should do so soon.
+    `any_opened` is True if any session with the target was opened. If it is False, the caller waits only if the service
+    requests a wait: a few more refusals will end the run, and this should happen soon.
     """
     if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == LOAD_GENERATOR_FAULT:
         return None
@@ -55,10 +59,10 @@ def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) ->
 
 
 def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, jitter: float) -> int:
-    """Return when the caller of these calls, which started together, may call again.
+    """Return the instant at which a caller may call again, after `refusals` of calls that it started together.
 
-    `in_a_row`: the number of refusals since the caller's last call that got through, including this one. `jitter`: a
-    random number from 0 to 1, which sets the random part of the wait.
+    `in_a_row` is the number of refusals since the caller's last call that was not refused, including this refusal.
+    `jitter` is a random number from 0 to 1, which determines the random part of the wait.
     """
     wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, MAX_WAIT_NS.bit_length()), MAX_WAIT_NS)
     jitter_ns = int(wait_ns // 2 * jitter)
@@ -70,7 +74,10 @@ def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, jitter: float) -> int
 
 
 class _Refused(NamedTuple):
-    """A caller whose last call was refused: the number of refusals in a row, and when it may call again."""
+    """A caller whose last call was refused.
+
+    `in_a_row` is the number of refusals in a row. `due_ns` is the instant at which the caller may call again.
+    """
 
     caller: Caller  # referenced, so that no other object gets its identity
     in_a_row: int
@@ -78,19 +85,25 @@ class _Refused(NamedTuple):
 
 
 class BackOff:
-    """The waits of the callers of one process after refusals. `draw` returns random numbers from 0 to 1.
+    """The waits after refusals, for the callers of one process.
 
-    `waits` is called with True when a caller starts to wait, and with False when the wait ends. `ending` returns True
-    if no call may start.
+    `draw` is a function that returns random numbers from 0 to 1. `waits` is called with True when a caller starts to
+    wait, and with False when the wait ends. `ending` is a function that returns True if no call may start.
     """
 
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
         self._draw, self._waits, self._ending = draw, waits, ending
         self._refused: dict[int, _Refused] = {}
-        """Callers by identity, because users may define equality."""
+        """The callers whose last call was refused, by identity.
+
+        They are not compared, because users may define equality.
+        """
 
     def on_call_ended(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
-        """Record the refusals among the calls that a caller started together. No refusals: all calls got through."""
+        """Record which of the calls that a caller started together were refused.
+
+        If `refusals` is empty, none was refused.
+        """
         refused = list(refusals)
         if not refused:
             self._refused.pop(id(caller), None)
@@ -100,7 +113,7 @@ class BackOff:
         self._refused[id(caller)] = _Refused(caller, in_a_row, due_ns(refused, in_a_row, self._draw()))
 
     def wait(self, caller: Caller) -> bool:
-        """Wait until a caller may call again. Return False if the run ended meanwhile or the caller must leave."""
+        """Wait until a caller may call again. Return False if, before that, the run ends or the caller must leave."""
         refused = self._refused.get(id(caller))
         if refused is None or refused.due_ns <= monotonic_ns():
             return True

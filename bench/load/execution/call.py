@@ -1,4 +1,4 @@
-"""The call of one caller: a session, and the sessions that replace it if a script renews sessions."""
+"""The call of one caller: a session, and the later sessions of the call, if the script renews sessions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ from bench.run.recorder import RowContext
 from bench.session import Session
 
 POLL_S = 0.05
-"""The interval at which a call whose session has ended checks whether the next one may connect."""
+"""The interval at which a call without an open session checks whether its next session may connect."""
 
 
 @dataclass(frozen=True)
 class CallAssignment:
-    """The assignment of one call of a pair: a script and a target. `leaving` returns True if the call's user must
-    leave.
+    """One call of a pair, with the target, script and user that are assigned to it.
+
+    `leaving` is a function that returns True if the user must leave.
     """
 
     target_state: TargetState
@@ -49,18 +50,22 @@ class CallAssignment:
 
 
 class CallTranscript:
-    """The conversation of a call as items, in the order of its steps. Another session can begin with these items.
+    """The conversation of a call as a list of items, in the order of its steps.
 
-    `before`: the items of the conversation before the call. Speech is represented by its transcripts.
+    The call's next session begins with them. `before` are the items of the conversation before the call. Speech is
+    represented by its transcript.
     """
 
     def __init__(self, before: Sequence[SaidItem]) -> None:
         self._parts: list[list[SaidItem]] = [list(before)]
         self._open: dict[int, list[SaidItem]] = {}
-        """The items of turns that are still open, by turn number."""
+        """The items of each turn that is still open, by the number of the turn."""
 
     def add_step(self, step: PreparedStep) -> None:
-        """Add a step that is about to run. Out-of-band turns are not part of the conversation."""
+        """Add a step that is about to run.
+
+        An out-of-band turn adds no item, because it is not part of the conversation.
+        """
         item = step.item if isinstance(step, PreparedTurn | PreparedEvent) else None
         is_out_of_band = isinstance(step, PreparedTurn) and step.plan.out_of_band
         self._parts.append([] if item is None or is_out_of_band else [item])
@@ -72,7 +77,11 @@ class CallTranscript:
         self._open = {number: other for number, other in self._open.items() if other is not dropped}
 
     def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
-        """Add the transcripts of a turn that has ended. Remove the results of its function calls from `outputs`."""
+        """Add the transcripts of a turn that has ended, and its function calls with their results.
+
+        `outputs` are the results of function calls, by the id of the call. The results that are added are removed from
+        it.
+        """
         turn_items = self._open.pop(turn.turn, [])  # an out-of-band turn has no items
         if turn.input_text:
             turn_items.append(Message(role="user", text=turn.input_text))
@@ -88,22 +97,33 @@ class CallTranscript:
 
 
 class Call:
-    """An open call: one session, or several that replace each other. The steps of a call run in its open session."""
+    """An open call. It has one session, or several sessions one after the other.
+
+    Each step runs in the current session.
+    """
 
     def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
         self._transcript = CallTranscript(self._script.history_items)
         self._number = self._turns_started = 0
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """The receiver of each turn that has ended. It is set for a task in Python, which may read the results of the
-        turn."""
+        """A function that receives each turn that has ended; None if there is no such function.
+
+        It is set if the script is a task in Python, which may read the results of its turns.
+        """
         self._session: Session | None = None
         """The current session; None until it is connected."""
         self.refusal: RefusedCall | None = None
-        """The refusal of the call's last session, after the call has ended."""
+        """The refusal of the call's last session.
+
+        It is None if the session was not refused, or the call has not ended.
+        """
 
     def run(self) -> Exception | None:
-        """Run the call from its connection to its end. Return its task's exception for Locust, or a fault."""
+        """Connect, run the steps of the call, and end it.
+
+        Return an exception that the call's task raised for Locust, or an unexpected error; None if there is neither.
+        """
         self.start()
         self._sessions.active.add(gevent.getcurrent())
         try:
@@ -134,7 +154,10 @@ class Call:
         self.on_turn = self._session = None  # reference cycles would wait for the garbage collector
 
     def _run_steps(self) -> Exception | None:
-        """Run the steps of a script or of a task. Return the task's exception for Locust, if any."""
+        """Run the steps of a script or of a task.
+
+        Return the exception that a task raised for Locust; otherwise None.
+        """
         assignment = self._assignment
         script = assignment.compiled_script.script
         if script.task is None:
@@ -150,9 +173,7 @@ class Call:
     # Steps.
 
     def run_step(self, step: PreparedStep) -> bool:
-        """Run one step, as `Session.run_step` does. If a renewal of the session is due, first continue in another
-        session.
-        """
+        """Run one step, as `Session.run_step` does. If a renewal of the session is due, renew it before the step."""
         if not self._script.renewable:
             return self._connected.run_step(step)
         if not step.within_turn:
@@ -179,15 +200,15 @@ class Call:
     def start(self) -> None:
         self._number += 1
         self._booked_ns: int | None = None
-        """The start that is reserved for the next session with the pacer of the target."""
+        """The start that the target's pacer has reserved for the call's next session; None if none is reserved."""
         self._listener = self.start_session(self._number, self._turns_started)
         self._listener.on_turn = self._on_turn
 
     def start_session(self, number: int, turns_started: int) -> RunListener:
         """Start the record of a session.
 
-        `number`: the number of the session in the call, from 1. `turns_started`: the number of turns in the sessions
-        before it.
+        `number` is the number of the session in the call, from 1. `turns_started` is the number of turns that started
+        in the call's earlier sessions.
         """
         assignment, script = self._assignment, self._script
         labels = assignment.labels
@@ -209,7 +230,7 @@ class Call:
         return self._session
 
     def connect(self) -> bool:
-        """Connect the current session. Return False if there is no connection."""
+        """Connect the current session. Return False if the connection fails."""
         listener, script = self._listener, self._script
         transport = connect(self._assignment.target_state.dialer, script.limits, listener.timeline, listener.connected)
         if transport is None:
@@ -219,7 +240,7 @@ class Call:
         return True
 
     def open(self) -> bool:
-        """Open the connected session. Return False if it does not get ready."""
+        """Open the connected session. Return False if the session ended before it was ready."""
         self._connected.open()
         self._listener.on_opened()
         return not self._listener.timeline.is_over
@@ -242,14 +263,17 @@ class Call:
         return (is_old or timeline.facts.outcome == "renewed") and not self.is_ending()
 
     def _may_renew(self) -> bool:
-        """Return whether to continue in another session now.
+        """Return whether the call must now continue in another session.
 
-        A session that is still open continues until the next one may start.
+        If the current session is still open, it continues until the next session may start.
         """
         return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
     def has_step(self, *, waits: bool) -> bool:
-        """Return whether the next session may start now. `waits`: True to wait for it, unless the call must end."""
+        """Return whether the next session may start now.
+
+        If `waits` is True, wait until it may start. Stop waiting, and return False, if the call must end.
+        """
         pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()
@@ -262,7 +286,10 @@ class Call:
             gevent.sleep(POLL_S)
 
     def _renew(self) -> bool:
-        """Continue in another session, which gets the conversation so far. Return False if it does not get ready."""
+        """Continue the call in another session, which begins with the conversation until now.
+
+        Return False if the new session fails before it is ready.
+        """
         before = self._listener.timeline
         before.apply(inputs.ReplacedBySession())
         self._turns_started += before.facts.turns_started
@@ -276,9 +303,10 @@ class Call:
 
 
 class StepRunner(CallSteps):
-    """The runner of a task's steps in a session. They run like the steps of a script (see `CompiledScript`).
+    """An object that runs the steps of a task in a session. They run like the steps of a script (see `CompiledScript`).
 
-    If the rehearsal did not reach a step, the step is prepared just before it runs.
+    If a step was not prepared, because the rehearsal of the task did not reach it, the step is prepared just before it
+    runs.
     """
 
     def __init__(
@@ -294,7 +322,10 @@ class StepRunner(CallSteps):
         variables = compiled_script.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
         self._requested: WeakValueDictionary[int, Turn] = WeakValueDictionary()
-        """The turns that the task still references, by number; no others are kept."""
+        """The open turns to which the task still has a reference, by the number of the turn.
+
+        Other turns are not stored.
+        """
 
     def run(self, step: Step) -> None:
         if not self._call.run_step(self._compiled_script.step(step, self.turns, self._choices, self._row)):
@@ -309,7 +340,10 @@ class StepRunner(CallSteps):
             requested_turn.set_observation(turn)
 
     def _wait_for_turn(self) -> None:
-        """Wait until all turns and their late results are complete. Raises SessionEnded if the run ends before."""
+        """Wait until all turns are complete, including their late results.
+
+        Raise SessionEnded if the session ends before.
+        """
         self._call.wait_for_turn()
         if self._requested:
             raise SessionEnded

@@ -1,7 +1,7 @@
-"""A run in one process: its targets, its recorder, and the pairs of sessions that its users play.
+"""The part of a run that one process executes: its targets, its recorder, and the pairs of sessions of its users.
 
-The object is made when Locust starts a test, and closed when Locust stops the test. During the run, it writes a
-recorder's rows and histograms to disk, and measures the delay of the event loop.
+The object `LiveRun` is made when Locust starts a test, and closed when Locust stops the test. During the run, it writes
+the recorder's rows and histograms to disk, and measures the delay of the event loop.
 """
 
 from __future__ import annotations
@@ -41,23 +41,30 @@ from bench.units import NS_PER_S
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0
 MAX_PAUSE_S = 0.001
-"""The maximum time of consecutive callbacks, such as those of opening sessions, before the loop polls its sockets."""
+"""The maximum time for which callbacks run one after the other before the event loop polls its sockets.
+
+Such callbacks are, for example, those that open sessions.
+"""
 NEW_OBJECTS, LOOKS = 2_000, 100
 """Thresholds of the garbage collector.
 
-The first is the number of new objects before a search for cycles among them, which takes 1 ms. The second is the number
-of such searches before a search of all objects seen so far, which may take 100 ms. All sessions wait during a search.
-Sessions leave no cycles.
+After NEW_OBJECTS new objects, it searches for cycles among them, which takes 1 ms. After LOOKS such searches, it
+searches all objects since the start of the run, which may take 100 ms. All sessions wait during a search. Sessions
+leave no cycles.
 """
 HEARTBEAT_NS = 10_000_000
 TICK_S = 0.5
 BACK_OFF = 2
-"""A component of the seed, so that waits after refused calls are drawn independently."""
+"""A component of the seed. With it, the waits after refused calls are independent of all other random numbers."""
 HISTOGRAMS_EVERY_S = 8.0
 
 
 class LiveRun:
-    """The sessions of one process, at its slot in a planned run. Their results go into its `spool`."""
+    """The part of a run that one process executes.
+
+    `plan` is the plan of the run. `slot` is the position of this process in the run. The results are written to
+    `spool`.
+    """
 
     def __init__(
         self,
@@ -70,7 +77,7 @@ class LiveRun:
     ) -> None:
         self.target_states, self._options, self._slot = states, plan.options, slot
         self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
-        """The pause of a user after each session, in seconds."""
+        """The pause of a user after each session, in seconds. It is 0 in an open loop."""
         self._scenarios = {user: user.scenario_name() for user, _ in states[0].workload}
         self._keyring, self._callbacks = keyring, callbacks
         clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_uncertainty_ns}
@@ -113,10 +120,11 @@ class LiveRun:
     # Pairs.
 
     def run_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
-        """Run a session with each target, together: at once, or when a call arrives.
+        """Run a pair: a session with each target, all at the same time.
 
-        Return False if the run is ending, its sessions are used up, or the caller must leave. Raises a task's exception
-        for Locust, or a fault.
+        In a closed loop, the pair starts at once. In an open loop, it starts when a call arrives. Return False if the
+        run is ending, no pair is left to start, or the caller must leave. Raise the exception that a task raised for
+        Locust, or an unexpected error.
         """
         called_ns = None
         if self._dispatcher is None:
@@ -142,7 +150,7 @@ class LiveRun:
         return True
 
     def _stop_if_done(self) -> None:
-        """End the run if no pair is in progress and none will start."""
+        """End the run if no pair is in progress and no pair will start."""
         over = self._left == 0 or (self._dispatcher is not None and self._dispatcher.is_over)
         if over and not self._open:
             self._callbacks.apply(StopRequested(ALL_DONE))
@@ -150,7 +158,10 @@ class LiveRun:
     def _run_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
     ) -> None:
-        """Run a pair, whose sessions start one after the other. Raises the first error, with notes of the others."""
+        """Run a pair that may start now. Its sessions start one after the other.
+
+        If sessions raise errors, raise one of them, with the others as notes.
+        """
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1
@@ -177,7 +188,7 @@ class LiveRun:
             self._starts.ended(start)
 
     def _assignments(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
-        """Return the calls of a pair, in the order of their starts."""
+        """Return the calls of a pair, in the order in which they start."""
         states, seed, assigned = self.target_states, self._options.seed, []
         users = caller.doubles(len(states))
         for number in order(len(states), seed, pair.number):
@@ -204,7 +215,7 @@ class LiveRun:
     # Calls.
 
     def _make_dispatcher(self, arrivals: Arrivals | None) -> CallDispatcher | None:
-        """Return the dispatcher of this process's calls; None in a closed loop."""
+        """Return the dispatcher that gives arriving calls to the users of this process; None in a closed loop."""
         if arrivals is None:
             return None
         slot = self._slot
@@ -222,7 +233,10 @@ class LiveRun:
         self._progress.count(calls=1, calls_blocked=blocked)
 
     def _caller_waits(self, has_started: bool) -> None:
-        """Count the start (`has_started` is True) or the end of a caller's wait after a refused call."""
+        """Count a caller's wait after a refused call.
+
+        `has_started` is True when the wait starts, and False when it ends.
+        """
         self.recorder.back_off(self._labels, starts=has_started)
         self._progress.count(calls_backed_off=has_started, callers_backing_off=1 if has_started else -1)
 
@@ -243,7 +257,10 @@ class LiveRun:
         )
 
     def hold_s(self) -> dict[str, float]:
-        """Return the seconds for which each service has delayed starts so far, by the target's label."""
+        """Return for how many seconds each service has delayed starts in this run, by the target's label.
+
+        Targets without a delay are left out.
+        """
         now_ns = monotonic_ns()
         held = {state.label: state.pacer.held_ns(now_ns) / NS_PER_S for state in self.target_states}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
@@ -255,9 +272,10 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait until no turn is open, at most `longest_s`. Then abort the sessions that still have an open turn.
+        """Wait up to `longest_s` until no session is open.
 
-        These sessions get this outcome. Return their number.
+        Then abort the sessions that are still open, and return their number. These sessions get the outcome `outcome`.
+        If the lifecycle is hurried, do not wait, and return 0.
         """
         lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
@@ -277,7 +295,7 @@ class LiveRun:
         return 0 if lifecycle.is_hurried else len(late)
 
     def close(self) -> None:
-        """Write the last rows and counts."""
+        """Write the last rows and counts to disk."""
         if self._dispatcher is not None:
             self._dispatcher.close()
             self.recorder.count_calls(self._labels, calls_not_started=self._waiting_calls)
@@ -286,7 +304,10 @@ class LiveRun:
 
 
 def raise_all(errors: Sequence[Exception]) -> None:
-    """Raise the first fault among the errors, else the first exception for Locust. The others become its notes."""
+    """Raise one of the errors, with the others as notes; return if there are no errors.
+
+    An unexpected error is preferred to an exception for Locust.
+    """
     if not errors:
         return
     first = next((error for error in errors if not is_locust_word(error)), errors[0])
@@ -297,7 +318,10 @@ def raise_all(errors: Sequence[Exception]) -> None:
 
 
 def _warm_up() -> None:
-    """Do now what would delay sessions: start the resolver's thread, read the modules' sources, collect garbage."""
+    """Do work now that would otherwise delay sessions.
+
+    Start the resolver's thread, read the sources of the modules, and collect garbage.
+    """
     warm_up()
     inspect.stack()  # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
     gc.collect()
@@ -307,14 +331,17 @@ def _warm_up() -> None:
 
 
 def unwritable(error: OSError) -> str:
-    """Return a line that explains what to do if the disk cannot be written or the run folder is gone."""
+    """Return a line about an error of the disk: what failed, and what to do about it."""
     if isinstance(error, FileNotFoundError):
         return "the run folder and the recorded data no longer exist: the folder was removed or moved during the run"
     return f"cannot write the run folder: {error.strerror}; free disk space, or set another folder with --runs-dir"
 
 
 class Flusher:
-    """The greenlets that flush a recorder. `apply` receives the request to end the run if rows cannot be written."""
+    """The greenlets that write a recorder's data to disk.
+
+    If data cannot be written, `apply` is called with a request to end the run.
+    """
 
     def __init__(self, recorder: Recorder, apply: Callable[[RunEvent], None]) -> None:
         self._recorder, self._apply = recorder, apply
@@ -322,7 +349,10 @@ class Flusher:
         self._greenlets = [gevent.spawn(work) for work in (self._send_heartbeats, self._tick, self._store_histograms)]
 
     def _send_heartbeats(self) -> None:
-        """Run a 10 ms timer on a fixed schedule and record its delay. After a stall, all missed beats are late."""
+        """Run a 10 ms timer on a fixed schedule, and record the delay of each beat.
+
+        After a stall, all beats that were due during the stall are recorded as late.
+        """
         due_ns = monotonic_ns() + HEARTBEAT_NS
         while True:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
@@ -332,7 +362,10 @@ class Flusher:
                 due_ns += HEARTBEAT_NS
 
     def _tick(self) -> None:
-        """Write rows to disk within a second, and a row of `seconds` at the end of each second of UTC."""
+        """Write rows to disk twice per second.
+
+        At the end of each second of UTC, also make a row of the table `seconds`.
+        """
         tick_ns = int(TICK_S * NS_PER_S)
         second = utc_ns() // NS_PER_S
         while True:
@@ -343,7 +376,10 @@ class Flusher:
             self._guarded(self._recorder.flush)
 
     def _store_histograms(self) -> None:
-        """Write histograms to disk within ten seconds, one slice at a time."""
+        """Write histograms to disk every eight seconds, one slice at a time.
+
+        Between two slices, other greenlets can run.
+        """
 
         def write() -> None:
             for _ in self._recorder.histogram_slices():
@@ -354,7 +390,10 @@ class Flusher:
             self._guarded(write)
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Write, or end the run in order. Rows that were not written stay in memory for later attempts."""
+        """Call `write`. If it fails, request the normal end of the run.
+
+        Rows that were not written stay in memory, so that a later attempt can write them.
+        """
         try:
             write()
             return
@@ -369,7 +408,7 @@ class Flusher:
             self._apply(StopRequested(problem))
 
     def close(self) -> None:
-        """Write the last rows and counts. Report it if the disk still cannot be written."""
+        """Write the last rows and counts. If this fails, print the number of rows that were not written."""
         gevent.killall(self._greenlets)
         try:
             self._recorder.close()

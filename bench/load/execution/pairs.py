@@ -1,8 +1,8 @@
-"""The numbers and the order of the sessions of a process. Sessions are in pairs, one with each target, in random order.
-Pure.
+"""The pairs of a process: their numbers, and the order in which the sessions of a pair start. Pure.
 
-The sessions of a pair start together, and differ only in what is compared: the pair's number determines their
-recordings, their variables and their order. In a run with one target, a pair is one session.
+A pair is one session with each target. The sessions of a pair start together, in random order. They differ only in
+their target: the number of the pair determines their recordings, their variables and their order. In a run with one
+target, a pair is one session.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from bench.run.histograms import MEASURED, WARMUP
 from bench.units import NS_PER_S
 
 ORDERS = 1
-"""A component of the seed, so that orders and choices of recordings are drawn independently."""
+"""A component of the seed. With it, the orders of sessions are independent of the choices of recordings."""
 
 
 @dataclass(frozen=True)
 class WorkerSlot:
-    """The position of this process in a run: its number `worker`, from 0, of `workers` processes.
+    """The position of a process in a run. `worker` is its number, from 0. `workers` is the number of processes.
 
-    The run started at `started_utc_ns`. On CLOCK_MONOTONIC, which the processes of a host share, this was `started_ns`.
-    Pairs that start within `warmup_s` after it are not measured. `ahead_ns`: how far this host's UTC is ahead of the
-    master's. `ahead_uncertainty_ns`: the uncertainty of `ahead_ns`; None if the clocks were not compared.
+    `started_utc_ns` is the start of the run in UTC. `started_ns` is the same instant on CLOCK_MONOTONIC, which is one
+    clock for all processes of a host. Pairs that start in the first `warmup_s` are not measured. `ahead_ns` is how much
+    later this host's UTC is than the master's. `ahead_uncertainty_ns` is the uncertainty of `ahead_ns`; None if the
+    clocks were not compared.
     """
 
     started_utc_ns: int
@@ -40,14 +41,14 @@ class WorkerSlot:
     ahead_uncertainty_ns: int | None = None
 
     def numbered(self, number: int) -> int:
-        """Convert a number from 0 in this process into a number over all processes.
+        """Convert a number from 0 that is unique in this process into a number that is unique over all processes.
 
-        Consecutive numbers over all processes belong to the processes in turn.
+        The processes take turns: if there are three, the numbers of process 0 are 0, 3, 6, ….
         """
         return number * self.workers + self.worker
 
     def share(self, sessions: int) -> int:
-        """Return this worker's share of a number of sessions."""
+        """Return how many of `sessions` sessions this worker must run."""
         return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 
@@ -55,9 +56,9 @@ class WorkerSlot:
 class Pair:
     """A pair of sessions.
 
-    `number`: the number of the pair over all processes, from 0. `of_script`: its number among the pairs of its script.
-    `block` (of two minutes) and `phase` depend on the start of the pair. `intended_ns`: the intended start.
-    `called_ns`: the instant at which its call arrived; None in a closed loop.
+    `number` is the number of the pair, from 0, over all processes. `of_script` is its number among the pairs of the
+    same script. `block` (of two minutes) and `phase` are determined by the start of the pair. `intended_ns` is the
+    intended start. `called_ns` is the instant at which the call arrived; None in a closed loop.
     """
 
     number: int
@@ -69,14 +70,17 @@ class Pair:
 
 
 class PairCounter:
-    """The counter that numbers the pairs that a process starts, in total and per script."""
+    """A counter that numbers the pairs of a process, both in total and per script."""
 
     def __init__(self, slot: WorkerSlot) -> None:
         self._slot = slot
         self._started: Counter[str] = Counter()
 
     def next(self, script: str, intended_ns: int, now_ns: int, called_ns: int | None = None) -> Pair:
-        """Return the pair that runs a script and starts now. Its number determines its variables and recordings."""
+        """Return the next pair. It runs `script` and starts now.
+
+        The pair's numbers determine its variables and recordings.
+        """
         slot = self._slot
         number, of_script = self._started.total(), self._started[script]
         self._started[script] += 1
@@ -91,26 +95,29 @@ class PairCounter:
 
 
 def order(targets: int, seed: int, pair: int) -> tuple[int, ...]:
-    """Draw the order in which the sessions of a pair start, as numbers of targets. All orders are equally likely.
+    """Draw the order in which the sessions of a pair start, as indexes of targets. All orders are equally likely.
 
-    `targets`: the number of targets. `pair`: the number of the pair.
+    `targets` is the number of targets. `pair` is the number of the pair.
     """
     return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(targets).tolist()) if targets > 1 else (0,)
 
 
 def block_of(start_ns: int, run_start_ns: int) -> int:
-    """Return the block of a pair, by its start after the start of the run, on a monotonic clock."""
+    """Return the number of the block in which a pair started. Both instants are of the same monotonic clock."""
     return max(0, start_ns - run_start_ns) // BLOCK_NS
 
 
 def phase_of(start_ns: int, run_start_ns: int, warmup_s: float) -> str:
-    """Return whether a pair is in the warm-up or measured, by its start after that of the run, on a monotonic clock."""
+    """Return the phase in which a pair started: warm-up or measurement.
+
+    Both instants are of the same monotonic clock.
+    """
     return WARMUP if start_ns - run_start_ns < warmup_s * NS_PER_S else MEASURED
 
 
 def is_sampled(number: int, share: Fraction) -> bool:
-    """Return whether pair `number` (from 0) belongs to a share of all pairs, evenly spaced.
+    """Return whether the pair `number` (from 0) belongs to a sample of all pairs. The sample is evenly spaced.
 
-    The first pair belongs to any share above 0.
+    `share` is the share of all pairs that the sample contains. If it is above 0, the sample contains the first pair.
     """
     return math.ceil((number + 1) * share) > math.ceil(number * share)

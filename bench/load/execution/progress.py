@@ -1,8 +1,8 @@
-"""The progress of a run in one process, which reports it once a second.
+"""The progress of a run in one process. The process reports it once a second.
 
 A report contains counts since the start of the process, so a missing or repeated report does no harm. It also contains
-the times of the turns that ended since the previous report. None of these values is a result of the run: results come
-from its rows. `bench.load.runners.live_totals` adds up the reports of all processes.
+the times of the turns that ended since the previous report. None of these values is a result of the run: results are
+computed from rows. `bench.load.runners.live_totals` adds up the reports of all processes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from bench.units import NS_PER_MINUTE, NS_PER_US
 
 LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
-"""The role of times that are latencies of the first delta."""
+"""The role of times that are the latency of a turn's first delta."""
 VALUE: Final = "value"
-"""The role of times that are values of a headline metric with a known uncertainty."""
+"""The role of times that are values of a headline metric. Each has a known uncertainty."""
 BOUND: Final = "bound"
-"""The role of times that are uncertainties of a headline metric."""
+"""The role of times that are the uncertainties of a headline metric's values."""
 
 
 class LiveMetricKey(NamedTuple):
-    """The key of times in live views. Times with different `measured_from` are never pooled."""
+    """The key under which live views collect times. Times with different `measured_from` have different keys."""
 
     role: LiveRole
     metric: str
@@ -46,55 +46,58 @@ JUDGED = {
     )
     for measured_from in MEASURED_FROM
 }
-"""The headline metrics of turns by `measured_from`, with the keys of their values and uncertainties."""
+"""For each value of `measured_from`, the headline metrics, each with the key of its values and of its uncertainties."""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
-"""Times in microseconds, by target and step. Within a step, each key occurs once, with its times."""
+"""Times in microseconds, by target and step. The list of a step contains each key once, with all times of this key."""
 StepKey = tuple[str, str]
-"""The name of a script and of a step in it."""
+"""The name of a script, and the name of one of its steps."""
 Failures = dict[str, list[tuple[LiveMetricKey | None, int]]]
-"""The failed turns of each target. Each key occurs once, with its number of turns.
+"""The failed turns of each target. The list of a target contains each key once, with its number of turns.
 
-A turn counts once with the first delta that it waited for (None if no turn of its step has received one yet), and once
-with each headline metric that other turns of its step have.
+A failed turn is counted under several keys. One is the key of the first delta for which it waited; it is None if no
+turn of its step has received a first delta yet. The others are the keys of the headline metrics that other turns of its
+step have.
 """
 Outcomes = dict[str, dict[str, dict[str, int]]]
-"""The numbers of turns, by target, step and first word of the outcome."""
+"""The numbers of turns, by target, by step, and by the part of the outcome before the colon."""
 
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """The progress report of one process. It contains only plain data, so that
-    `msgspec.convert(asdict(report), ProgressReport)` returns an equal report.
+    """The progress report of one process.
 
-    Current values are `sessions_open`, `callers_backing_off` (callers who wait after a refused call), `tokenless`
-    (sessions that wait for a token), and `waiting_s` (the remaining delay of starts). `times_us` contains the times of
-    turns that ended since the previous report. All other values are cumulative. Latency and its uncertainty come only
-    from measured turns.
+    It contains only plain data: `msgspec.convert(asdict(report), ProgressReport)` returns an equal report.
+
+    Four values describe the present. `sessions_open` is the number of open sessions. `callers_backing_off` is the
+    number of callers who wait after a refused call. `tokenless` is the number of sessions that wait for a token.
+    `waiting_s` is the remaining delay of the next start. `times_us` contains the times of turns that ended since the
+    previous report. All other values count from the start of the process. Latency and its uncertainty come only from
+    measured turns.
     """
 
     calls: int = 0
     calls_blocked: int = 0
-    """Calls that found no free slot."""
+    """Calls that were blocked, because no user was idle."""
     calls_backed_off: int = 0
-    """Calls that were delayed because the last call of their caller was refused."""
+    """Calls that were delayed because the caller's previous call was refused."""
     callers_backing_off: int = 0
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
     sessions_renewed: int = 0
-    """Sessions that have ended and were replaced by another session of the same call."""
+    """Ended sessions that were replaced by another session of the same call."""
     sessions_refused: int = 0
-    """Sessions that failed before they were open and were not throttled. They are included in `sessions_done`."""
+    """Sessions that failed before they were open, without throttled sessions. `sessions_done` includes them."""
     pairs_done: int = 0
     """Measured pairs whose sessions have all ended."""
     turns_succeeded: int = 0
     turns_failed: int = 0
     throttled: int = 0
-    """Throttled turns, which are included in `turns_failed`, and sessions, which are included in `sessions_done`."""
+    """Throttled turns, which `turns_failed` includes, and throttled sessions, which `sessions_done` includes."""
     turns_stamped: int = 0
     turns_user_stamped: int = 0
-    """Turns whose timestamps are not all from the kernel."""
+    """Turns with timestamps that are not all from the kernel."""
     usd: float = 0.0
     unpriced: int = 0
     waiting_s: float = 0.0
@@ -102,30 +105,32 @@ class ProgressReport:
     send_delay_p99_ms: float | None = None
     simulated: bool = False
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
-    """The values TARGET_COUNTS of each target, by the target's label."""
+    """The values named in TARGET_COUNTS, for each target, by the target's label."""
     failures: Failures = field(default_factory=dict)
     outcomes: Outcomes = field(default_factory=dict)
     times_us: Times = field(default_factory=dict)
 
     @property
     def sessions_over(self) -> int:
-        """The number of sessions that are done; sessions of one call count as one."""
+        """The number of sessions that are done. If a call had several sessions, they count as one."""
         return self.sessions_done - self.sessions_renewed
 
 
 NOTHING_SENT: Mapping[str, Traffic] = {}
 COUNTS = tuple(item.name for item in fields(ProgressReport) if item.type == "int")
-"""The counts, which are summed over processes."""
+"""The names of the counts. They are summed over processes."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
-"""Three counts of measured sessions: the sessions with a turn that ended, the turns that ended, and the sum over all
-sessions of the squared number of these turns.
+"""Three counts of measured sessions.
+
+`sessions_measured` is the number of sessions with a turn that ended. `turns_measured` is the number of these turns.
+`turns_squared` is the sum, over the sessions, of the square of a session's number of turns.
 """
 TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
-"""The values per target. Bytes are those on the wire."""
+"""The names of the values that are reported for each target. Numbers of bytes are of bytes on the network."""
 
 
 class ProgressCounter:
-    """The counter of the results of one process's sessions."""
+    """A counter of the results of all sessions of one process."""
 
     def __init__(self, spending: CostMeter) -> None:
         self.spending = spending
@@ -134,13 +139,13 @@ class ProgressCounter:
         self._failed: Counter[tuple[str, StepKey]] = Counter()
         self._awaited: dict[StepKey, LiveMetricKey] = {}
         self._headlines: defaultdict[StepKey, set[LiveMetricKey]] = defaultdict(set)
-        """The headline metrics that turns of a step have."""
+        """The headline metrics that turns of each step have, by the step."""
         self._steps = StepLabels()
         self._outcomes: Outcomes = {}
         self._times_us: dict[str, dict[str, dict[LiveMetricKey, list[int]]]] = {}
 
     def count(self, **more: int) -> None:
-        """Add to counts of `ProgressReport`."""
+        """Add numbers to counts of `ProgressReport`, by the names of the counts."""
         for name, number in more.items():
             self._counts[name] += number  # True becomes 1; `update` of an empty counter would keep True
 
@@ -150,12 +155,15 @@ class ProgressCounter:
             self._of_targets[target][name] += number
 
     def session_opened(self, target: str, session: SessionObservation) -> None:
-        """Count a session whose settings the service has accepted. `target`: the target's label."""
+        """Count a session when the service has accepted its settings. `target` is the target's label."""
         self._count_at(target, sessions_open=1)
         self.spending.open(target, session.model, session.instants["opened"])
 
     def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
-        """Count an ended session. `target`: the target's label. `opened`: True if `session_opened` counted it."""
+        """Count a session when it has ended.
+
+        `target` is the target's label. `opened` is True if `session_opened` was called for the session.
+        """
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(target, sessions_open=-1)
@@ -166,7 +174,7 @@ class ProgressCounter:
             self.count(sessions_refused=outcome_class(session.outcome) == "failed")
 
     def turn_ended(self, target: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
-        """Count a turn that is over. `target`: the target's label; `script`: the script's name."""
+        """Count a turn when it has ended. `target` is the target's label. `script` is the script's name."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
             self._count_at(target, turns_succeeded=1)
@@ -177,9 +185,10 @@ class ProgressCounter:
             self._add_measured(target, (script, turn.step), kind, turn)
 
     def _add_measured(self, target: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
-        """Count a measured turn: its timestamps, its times if it succeeded, its failure by step.
+        """Count a measured turn: its timestamps, its outcome, its times if it succeeded, and its failure if it failed.
 
-        The first delta that a failed turn waited for may be known only from a later turn of its step.
+        Failures are counted by step, because the first delta for which a failed turn waited may become known only from
+        a later turn of the same step.
         """
         if kind != "unfinished":
             of_target = self._of_targets[target]
@@ -220,7 +229,7 @@ class ProgressCounter:
         tokenless: int = 0,
         simulated: bool = False,
     ) -> ProgressReport:
-        """Return the next report. `histograms`, `traffic`: those of the recorder."""
+        """Return the next report. `histograms` and `traffic` are those of the recorder."""
         times_us, self._times_us = self._times_us, {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for (target, step), turns in self._failed.items():
@@ -251,9 +260,9 @@ class ProgressCounter:
 def _add_times(
     times_us: dict[LiveMetricKey, list[int]], wait: tuple[LiveMetricKey, int] | None, turn: TurnObservation
 ) -> list[LiveMetricKey]:
-    """Record the times of a successful turn. Return the keys of its headline metrics.
+    """Add the times of a successful turn to `times_us`. Return the keys of the turn's headline metrics.
 
-    The times are the latency of the first delta, and each headline metric with its uncertainty.
+    The times are the latency of the first delta (`wait`), and the value and uncertainty of each headline metric.
     """
     if wait is not None:
         times_us.setdefault(wait[0], []).append(wait[1])
@@ -270,7 +279,7 @@ def _add_times(
 
 
 def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
-    """Return the key and the latency of a turn's first delta; None if none came."""
+    """Return the key and the latency of a turn's first delta; None if the turn received no delta."""
     instants, measured_from = turn.instants, turn.measured_from
     if measured_from is None:
         return None
@@ -283,26 +292,30 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
 
 
 class CostMeter:
-    """The meter of one process's cost. It adds responses when they are done, and minutes as they pass.
+    """A meter of the cost of one process.
 
-    `terms`: the pricing terms of each target, by its label.
+    It adds the cost of responses when they are done, and of minutes as they pass. `table` are the prices by model.
+    `terms` are the pricing terms of each target, by the target's label.
     """
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
         self._table, self._terms = table, terms
         self._tariffs: dict[tuple[str, str | None], TurnPricing] = {}
         self._open: Counter[tuple[str, float]] = Counter()
-        """The number of open sessions, by target and cost of a minute."""
+        """The number of open sessions, by target and price per minute."""
         self._opened_ns: Counter[tuple[str, float]] = Counter()
-        """The sum of the instants at which these sessions opened."""
+        """The sum of the instants at which the open sessions were opened, by target and price per minute."""
         self._usd: defaultdict[str, float] = defaultdict(float)
-        """The cost by target, without the minutes of open sessions."""
+        """The cost of each target, without the minutes of open sessions."""
         self.unpriced_of: Counter[str] = Counter()
-        """The number of responses with token usage but without a known cost, by target."""
+        """The number of responses of each target that have token usage but no known cost."""
         self.unknown_models: set[str] = set()
 
     def add(self, target: str, model: str | None, usage: TokenUsage) -> None:
-        """Add a response that is done. `model`: the model that the session reported; None if it reported none."""
+        """Add the cost of a response that is done.
+
+        `model` is the model that the session reported; None if it reported none.
+        """
         tariff = self._tariff(target, model)
         if tariff.prices is not None and not tariff.prices.of_tokens:
             return
@@ -315,13 +328,13 @@ class CostMeter:
             self._usd[target] += usage_usd(tariff.prices, usage)
 
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
-        """Count the minutes of a session from this instant on, if it is billed by the minute."""
+        """Count the minutes of a session from `opened_ns` on, if sessions with this model are billed by the minute."""
         if usd_per_minute := self._usd_per_minute(target, model):
             self._open[target, usd_per_minute] += 1
             self._opened_ns[target, usd_per_minute] += opened_ns
 
     def close(self, target: str, model: str | None, opened_ns: int, ended_ns: int) -> None:
-        """Add the minutes of a session that was opened and has ended."""
+        """Add the cost of the minutes of a session that has ended."""
         if usd_per_minute := self._usd_per_minute(target, model):
             self._open[target, usd_per_minute] -= 1
             self._opened_ns[target, usd_per_minute] -= opened_ns
@@ -332,11 +345,14 @@ class CostMeter:
         return self.unpriced_of.total()
 
     def usd_at(self, now_ns: int) -> float:
-        """Return the total cost up to an instant, including the minutes of open sessions."""
+        """Return the total cost until an instant, including the minutes of open sessions."""
         return sum(self.usd_of_targets(now_ns).values())
 
     def usd_of_targets(self, now_ns: int) -> dict[str, float]:
-        """Return the cost up to an instant of each target that has one."""
+        """Return the cost of each target until an instant, including the minutes of open sessions.
+
+        Targets without a cost are left out.
+        """
         spent = self._usd.copy()
         for (target, usd_per_minute), count in self._open.items():
             open_ns = count * now_ns - self._opened_ns[target, usd_per_minute]
@@ -354,14 +370,14 @@ class CostMeter:
 
 
 def over_budget(budget_usd: float | None, usd: float) -> str:
-    """Return why a run must request no more responses; "" while it may."""
+    """Return why the run must not request further responses; "" if it may request them."""
     if budget_usd is None or usd < budget_usd:
         return ""
     return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
 
 
 def unknown_price(spending: CostMeter) -> str:
-    """Return a line that explains why a budget cannot be enforced without a price, and what to do."""
+    """Return a line that states why the budget cannot be enforced, and what to do."""
     if not spending.unknown_models:
         return "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
     names = ", ".join(sorted(filter(None, spending.unknown_models)))

@@ -1,4 +1,4 @@
-"""The sessions of one process: their records, and the decision whether the run continues after their results."""
+"""The sessions of one process: their records, and the decision after each result whether the run continues."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Fire = Callable[..., None]
 
 @dataclass(frozen=True)
 class LocustCallbacks:
-    """The connection between sessions and their run. Sessions can read the state of the lifecycle, but not change it.
+    """The part of a run's machinery that its sessions use.
 
-    `apply` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
-    dashboard.
+    `lifecycle` is the state of the run; sessions only read it. `apply` passes an event to the lifecycle and executes
+    the actions that follow. `fire` adds an entry to Locust's dashboard.
     """
 
     lifecycle: RunLifecycle
@@ -48,8 +48,8 @@ class LocustCallbacks:
 class SessionRegistry:
     """The sessions of one process.
 
-    `target_count`: the number of targets, which is the number of sessions in a pair. `hide` redacts secrets in texts.
-    `active`: the greenlets of open calls.
+    `target_count` is the number of targets, and so of sessions in a pair. `hide` is a function that removes secrets
+    from a text. `active` are the greenlets of open calls.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class SessionRegistry:
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
         self.has_log_failed = False
-        """True if an event log could not be written. This was reported, and no event log is written any more."""
+        """True if an event log could not be written. After that, sessions have no event log."""
 
     @property
     def ending(self) -> bool:
-        """True if no session and no turn may start any more."""
+        """True if no further session and no further turn may start."""
         return not self.callbacks.lifecycle.may_start
 
     def start(
@@ -82,7 +82,10 @@ class SessionRegistry:
         turns_planned: int,
         **planned: int | None,
     ) -> RunListener:
-        """Start the record of a session, with an event log if one is planned. `planned`: the planned start."""
+        """Start the record of a session, with an event log if `labels` require one.
+
+        `planned` are the instants of the planned start.
+        """
         log = None
         if self.has_log_failed:
             labels = replace(labels, event_log=False)
@@ -106,7 +109,7 @@ class SessionRegistry:
         return RunListener(record, timeline, state, self, log)
 
     def enforce_budget(self) -> None:
-        """End the run if its budget is spent, or if its cost cannot be determined."""
+        """End the run if its budget is spent, or if there is a budget and the cost is unknown."""
         budget_usd, spending = self._options.budget_usd, self.progress.spending
         if budget_usd is None or self.callbacks.lifecycle.is_spent:
             return
@@ -116,7 +119,10 @@ class SessionRegistry:
             self.callbacks.apply(StopRequested(reason, spent=True))
 
     def on_session_ended(self, target_state: TargetState, session: SessionObservation) -> ConnectError | None:
-        """Process a session that has ended. Return the error if it failed to open."""
+        """Count a session that has ended. If all of the target's first sessions failed, end the run.
+
+        Return the error if the session failed to open; otherwise None.
+        """
         hopeless, hide = target_state.is_hopeless, self.redact  # the outcome, too, contains a code from the service
         if not target_state.count_session(session, monotonic_ns()):
             return None
@@ -129,7 +135,7 @@ class SessionRegistry:
 
 
 class RunListener:
-    """A `bench.session_io.SessionListener` that passes on the events of a session, to the session's record first."""
+    """A `bench.session_io.SessionListener` that records the events of a session, and then passes them on."""
 
     def __init__(
         self,
@@ -142,10 +148,12 @@ class RunListener:
         self.timeline, self.log = timeline, log
         self._record, self._target_state, self._sessions = record, target_state, sessions
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """The receiver of each turn, which gets the turn before all others. The call to which the session belongs sets
-        it."""
+        """A function that receives each turn before all other receivers.
+
+        The session's call sets it; None if not set.
+        """
         self.refusal: RefusedCall | None = None
-        """The refusal of the session, after it has ended; None if it was not refused."""
+        """The refusal of the session; None if the session has not ended, or was not refused."""
         self._opened = self._ended = False
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
@@ -164,7 +172,7 @@ class RunListener:
         self._record.turn_started()
 
     def on_opened(self) -> None:
-        """Report, once, that the service has accepted the session's settings, if it has."""
+        """If the service has accepted the session's settings, report this once."""
         if not self._opened and self.timeline.facts.is_ready:
             self._opened = True
             session = self.timeline.session()
@@ -172,7 +180,7 @@ class RunListener:
             self._target_state.pacer.on_success("connection", session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Report a turn to its record, the pacer of starts, Locust's dashboard and the progress."""
+        """Pass a turn that has ended to its record, the pacer of starts, Locust's dashboard and the progress."""
         self.on_opened()  # unknown before, if the start is pipelined
         if self.on_turn is not None:
             self.on_turn(turn)
@@ -191,7 +199,10 @@ class RunListener:
         return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:
-        """Report, once, an ended session to its record, the progress, the checks that end a run, and the dashboard."""
+        """Pass the session, which has ended, to its record, the progress, the checks that end a run, and the dashboard.
+
+        A second call has no effect.
+        """
         if self._ended:
             return
         self._ended = True
@@ -213,13 +224,13 @@ class RunListener:
 
 
 class TurnError(Exception):
-    """The outcome of a turn in Locust's statistics."""
+    """A turn that did not succeed, as an error in Locust's statistics. Its text is the outcome of the turn."""
 
 
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
-    """Show a turn, with the time to its first delta, or to its end if there was no delta.
+    """Add a turn to Locust's dashboard, with the time to its first delta; to its end if it received no delta.
 
-    Skip a turn that the end of the run ended.
+    A turn is not added if it is unfinished because the run ended.
     """
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
@@ -232,9 +243,10 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """Show a connect, and the turns of a session that did not start.
+    """Add a session to Locust's dashboard: its connection, and its turns that were not started.
 
-    Because these turns count as failed, a run whose turns never started ends like a run whose turns failed.
+    Turns that were not started count as failed. Therefore, if no turn of a run started, the run ends like a run in
+    which turns failed.
     """
     waited_ns = session.metrics_ns().get("connect_total")
     if waited_ns is not None or error is not None:

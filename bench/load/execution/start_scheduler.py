@@ -1,7 +1,8 @@
-"""The start of a pair of sessions: when its call has arrived (in an open loop), and when all pacers allow it.
+"""The start of a pair of sessions. A pair starts when the pacers of all its targets allow it.
 
-Calls that arrive go to idle users at their instants. A call that finds no idle user is blocked. A user takes no other
-call until its sessions are over. Calls do not queue (a loss system, Erlang 1917).
+In an open loop, a pair also needs a call. At the instant at which a call arrives, an idle user takes it. If no user is
+idle, the call is blocked. A user takes its next call only when its sessions have ended. Calls do not queue (a loss
+system, Erlang 1917).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.units import NS_PER_S
 PROBE_POLL_S = 0.05
 TURN_S = 0.001
 MAX_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
-"""The longest sleep of a waiting pair, and of idle users.
+"""The longest sleep of a waiting pair, and the longest sleep between two checks of the idle users.
 
 The sleeps are limited because, during a sleep, the run may end, a service may request a longer wait, or an idle user
 may have to leave.
@@ -32,8 +33,9 @@ may have to leave.
 
 
 class PairStart(NamedTuple):
-    """The start of a pair: the intended instant, and the instant that the pacers have recorded for it, which may be
-    later.
+    """The start of a pair.
+
+    `intended_ns` is the intended instant. `taken_ns` is the instant that the pacers have recorded; it may be later.
     """
 
     intended_ns: int
@@ -41,23 +43,25 @@ class PairStart(NamedTuple):
 
 
 class StartScheduler:
-    """The scheduler that lets the pairs of one process start one by one. `ending` returns True if no more pairs may
-    start.
+    """A scheduler that starts the pairs of one process one by one.
+
+    `ending` is a function that returns True if no more pairs may start.
     """
 
     def __init__(self, target_states: Sequence[TargetState], ending: Callable[[], bool]) -> None:
         self._target_states, self._ending = target_states, ending
         self._start_lock = BoundedSemaphore()
-        """The lock of the pair that starts next."""
+        """A lock. The pair that starts next holds it until it has started."""
         self._due_ns = 0
-        """The instant at which the next pair may start."""
+        """The instant at which the next pair may start; 0 if no pair waits for such an instant."""
         self._polls = 0
-        """The number of polls of the loop at the start of the last pair."""
+        """The number of times that the event loop had polled its sockets when the last pair started."""
 
     def acquire(self, requested_ns: int) -> PairStart | None:
-        """Wait until a pair may start, in order of arrival. Return None if the run ends before.
+        """Wait until a pair may start, and return its start. Return None if the run ends before.
 
-        `requested_ns`: the requested instant. The intended start is the first instant from it on that the pacers allow.
+        Pairs start in the order of their requests. `requested_ns` is the requested instant. The intended start is the
+        first instant, at `requested_ns` or later, that the pacers allow.
         """
         # One by one, so that the pacers know this start before the next pair requests one.
         with self._start_lock:
@@ -82,8 +86,9 @@ class StartScheduler:
         return None
 
     def _yield_to_loop(self) -> None:
-        """Wait until the loop has polled its sockets since the last start. Opening a session takes a millisecond or
-        more, and sockets wait meanwhile.
+        """Wait until the event loop has polled its sockets since the last start.
+
+        Opening a session takes a millisecond or more, and during this time no socket is polled.
         """
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
@@ -91,7 +96,7 @@ class StartScheduler:
         self._polls = watch.polls
 
     def ended(self, start: PairStart) -> None:
-        """Report to the pacers that all sessions of the pair with this start are over."""
+        """Report to the pacers that all sessions of the pair with this start have ended."""
         for pacer in self._pacers:
             pacer.ended(start.taken_ns)
 
@@ -105,11 +110,11 @@ class StartScheduler:
 
 
 class CallDispatcher:
-    """The dispatcher that distributes the calls of one process to its users.
+    """A dispatcher that distributes the calls of one process to its users.
 
-    `instants_ns`: the instants at which calls arrive, by CLOCK_MONOTONIC, in order. `max_calls`: the maximum number of
-    calls to distribute. `arrived` is called for each call, with True if the call is blocked. `ended` is called when no
-    more calls can come. `ending` returns True if the run ends.
+    `instants_ns` are the instants at which calls arrive, on CLOCK_MONOTONIC, in increasing order. `max_calls` is the
+    maximum number of calls to distribute. `arrived` is called for each call, with True if the call is blocked. `ended`
+    is called when no more calls can arrive. `ending` is a function that returns True if the run is ending.
     """
 
     def __init__(
@@ -125,19 +130,22 @@ class CallDispatcher:
         self._arrived, self._ended, self._ending = arrived, ended, ending
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
-        """Calls that arrived before all users were ready, and that wait for them."""
+        """Calls that arrived before all users were ready, and that wait for a user."""
         self._arrived_users: dict[int, Caller] = {}
-        """Users by identity, because users may define equality."""
+        """The users that are ready, by identity. They are not compared, because users may define equality."""
         self._users = math.inf
-        """The number of users; infinite until it is known."""
+        """The number of users; infinite as long as it is unknown."""
         self._exhausted = False
         self._calls_handed_out = 0
-        """The number of calls that went to users who have not woken up yet."""
+        """The number of calls that were given to a user whose greenlet has not continued yet."""
         gevent.spawn(self._take_calls)
         gevent.spawn(self._dismiss)
 
     def next_call(self, user: Caller) -> int | None:
-        """Wait for a call and return when it arrived. Return None if the run ends or the user must leave."""
+        """Wait for a call, and return the instant at which it arrived.
+
+        Return None if the run ends or the user must leave.
+        """
         if self._ending() or user.is_leaving():
             return None
         self._arrived_users[id(user)] = user
@@ -162,16 +170,17 @@ class CallDispatcher:
         return self._exhausted and not self._early and not self._calls_handed_out
 
     def close(self) -> None:
-        """Count the calls that still wait for users, because the run is over."""
+        """Count the calls that still wait for a user as not blocked. Call this when the run has ended."""
         while self._early:
             self._early.popleft()
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Set the number of users. When this many users are ready, block the calls that still wait for a user, and all
-        later calls that find no idle user.
+        """Set the number of users.
 
-        Before that, no call is blocked: on a busy machine, a user who was made but does not run yet is a free slot.
+        When this many users are ready, block the calls that still wait for a user. From then on, a call is blocked if
+        no user is idle. Before that, no call is blocked: on a busy machine, a user may exist whose greenlet does not
+        run yet, and this user is a free slot.
         """
         self._users = count
         self._block_early()
@@ -204,7 +213,7 @@ class CallDispatcher:
         self._ended()
 
     def _wait_until(self, called_ns: int) -> bool:
-        """Wait for an instant. Return False if the run ends before it."""
+        """Wait until an instant. Return False if the run ends before it."""
         while not self._ending():
             left_ns = called_ns - monotonic_ns()
             if left_ns <= 0:
@@ -217,7 +226,7 @@ class CallDispatcher:
         self._arrived(True)
 
     def _dismiss(self) -> None:
-        """Release idle users who must leave, and all idle users if the run ends."""
+        """Release idle users that must leave. When the run ends, release all idle users."""
         ending = False
         while not ending:
             gevent.sleep(IDLE_SLEEP_S)

@@ -1,8 +1,9 @@
-"""The state of a run's targets in this process, and the pacing of their sessions.
+"""The state of a run's targets in this process, and the pacing of the starts of their sessions.
 
-Sessions with a target start evenly spaced, and not before the end of a wait that its service requested. After a refusal
-for a limit of the service and the wait for it, one session starts alone (the half-open state of a circuit breaker). If
-it gets through, others follow at an interval that every refusal doubles and that every success shortens.
+The sessions with a target start evenly spaced. If the service requests a wait, no session starts before its end. After
+a refusal because of a limit, and after the wait for it, one session starts alone, as a probe (the half-open state of a
+circuit breaker). If the probe succeeds, other sessions follow, at an interval. Every refusal doubles the interval, and
+every success shortens it.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 
 FIRST_WAIT_NS, MAX_WAIT_NS = NS_PER_S, 60 * NS_PER_S
-"""The first and the longest wait if a service refuses for a limit and requests no wait.
+"""The first and the longest wait if a service refuses because of a limit and requests no wait.
 
-Each wait is twice as long as the one before.
-
-No wait is shorter than the first, whatever the service requests. The interval between later starts has the same limits.
+Each wait is twice as long as the one before. If the service requests a wait, it is not shorter than FIRST_WAIT_NS. The
+interval between later starts has the same limits.
 """
 
 Limited = Literal["connection", "turn"]
-"""The kinds of requests that a service refuses for a limit."""
+"""The kinds of requests that a service may refuse because of a limit."""
 
 
 class StartPacer:
-    """The pacer of a target's starts in this process: at most `per_minute`, evenly spaced; None for no limit.
+    """The pacer of a target's starts in this process. Starts are evenly spaced.
 
-    `phase_ns`: an instant from which every start is a whole number of intervals away, so that processes take turns;
-    None if starts may be at any instant.
+    `per_minute` is the maximum number of starts per minute; None if there is no limit. `phase_ns` is an instant: the
+    time between it and each start is a whole number of intervals, so that processes take turns. It is None if starts
+    may be at any instant.
     """
 
     def __init__(self, per_minute: float | None, phase_ns: int | None = None) -> None:
@@ -44,35 +45,38 @@ class StartPacer:
         self._phase_ns = phase_ns
         self._next_ns = self._held_until_ns = self._held_ns = 0
         self._refused: Limited = "connection"
-        """The kind of the last refusal."""
+        """The kind of request that the service refused last."""
         self._waits = self._distance_ns = 0
         self._half_open = False
         self._probe_ns: int | None = None
-        """The start of the session that runs alone to probe whether the service accepts requests again."""
+        """The start of the session that runs alone, as a probe; None if there is no probe.
+
+        The probe shows whether the service accepts requests again.
+        """
 
     def earliest_ns(self, now_ns: int) -> int:
-        """Return the instant of the next possible start; `now_ns` if it is possible now."""
+        """Return the first instant at which a session may start; `now_ns` if it may start now."""
         return max(now_ns, self._next_ns, self._held_until_ns)
 
     def slot_ns(self, at_ns: int) -> int:
-        """Return the first instant from `at_ns` on that fits the schedule shared with the other processes."""
+        """Return the first instant, at `at_ns` or later, that this process may use in the schedule of all processes."""
         if self._phase_ns is None or not self.interval_ns:
             return at_ns
         return at_ns + (self._phase_ns - at_ns) % self.interval_ns
 
     @property
     def is_probing(self) -> bool:
-        """True if no session may start until the probing session has got through or has ended."""
+        """True during a probe. Then no session may start until the probe has succeeded or has ended."""
         return self._probe_ns is not None
 
     def acquire(self, start_ns: int) -> None:
-        """Record a start at this instant. The next start is at least an interval later, if there is an interval."""
+        """Record a start at this instant. If starts have an interval, the next start is at least one interval later."""
         self._space_out(start_ns)
         if self._half_open:
             self._probe_ns = start_ns
 
     def reserve(self, now_ns: int) -> int | None:
-        """Reserve the next possible start, ahead of waiting pairs, and return its instant; None during a probe."""
+        """Reserve the first possible start, before all waiting pairs. Return its instant; None during a probe."""
         if self.is_probing:
             return None
         start_ns = self.slot_ns(self.earliest_ns(now_ns))
@@ -80,7 +84,10 @@ class StartPacer:
         return start_ns
 
     def is_due(self, reserved_ns: int, now_ns: int) -> bool:
-        """Return whether a reserved start is due. The service may have requested a wait since."""
+        """Return whether the reserved start may happen now.
+
+        After the reservation, the service may have requested a wait.
+        """
         return now_ns >= max(reserved_ns, self._held_until_ns)
 
     def _space_out(self, start_ns: int) -> None:
@@ -88,14 +95,18 @@ class StartPacer:
             self._next_ns = start_ns + interval_ns
 
     def ended(self, start_ns: int) -> None:
-        """Record the end of the session with this start. If it was an inconclusive probe, the next start is a probe."""
+        """Record the end of the session that started at this instant.
+
+        If this session was a probe without a result, the next session is a probe, too.
+        """
         if start_ns == self._probe_ns:
             self._probe_ns = None
 
     def on_throttled(self, kind: Limited, request_ns: int, now_ns: int, requested_ns: int | None) -> None:
-        """Delay starts, because a request that began at `request_ns` was refused at `now_ns` for a limit.
+        """Delay starts, because a request was refused because of a limit.
 
-        `kind`: the kind of the request. `requested_ns`: the wait that the service requested; None if it requested none.
+        `kind` is the kind of the request, `request_ns` is its begin, and `now_ns` is the instant of the refusal.
+        `requested_ns` is the wait that the service requested; None if it requested none.
         """
         # True for a request that began after the last wait, False for one of several requests that were refused
         # together
@@ -110,7 +121,10 @@ class StartPacer:
         self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), MAX_HOLD_NS), now_ns)
 
     def on_success(self, kind: Limited, request_ns: int) -> None:
-        """Resume starts after a success, if the request is of the kind that was refused and began after the wait."""
+        """Record the success of a request of this kind, which began at `request_ns`. Starts may then resume.
+
+        The success counts only if the last refusal was of the same kind, and the request began after the wait.
+        """
         if kind == self._refused and request_ns >= self._held_until_ns:
             self._waits, self._half_open, self._probe_ns = 0, False, None
             self._distance_ns = self._distance_ns * 9 // 10
@@ -120,25 +134,26 @@ class StartPacer:
         self._held_until_ns = max(self._held_until_ns, until_ns)
 
     def held_ns(self, now_ns: int) -> int:
-        """Return the total time for which the service has held starts so far."""
+        """Return the time for which the service has delayed starts since the start of the run, in total."""
         return self._held_ns - max(0, self._held_until_ns - now_ns)
 
 
 def earliest_ns(pacers: Sequence[StartPacer], now_ns: int) -> int:
-    """Return the instant of the next pair's start.
+    """Return the first instant at which a pair may start.
 
-    A wait for one target holds the whole pair, and the slowest target paces all.
+    A pair waits until each of its targets allows a start. Starts follow the schedule of the target with the longest
+    interval.
     """
     slowest = max(pacers, key=lambda pacer: pacer.interval_ns)
     return slowest.slot_ns(max(pacer.earliest_ns(now_ns) for pacer in pacers))
 
 
 MAX_INITIAL_FAILURES = 10
-"""The number of failed connects that end a run in which none has succeeded."""
+"""The number of failed connections with a target after which the run ends, if no session was opened before."""
 
 
 class TargetState:
-    """The state of one target in a process: its workload, its dialer, the pacer of its starts, and session counts."""
+    """The state of one target in a process: its workload, dialer, pacer of starts, and counts of sessions."""
 
     def __init__(self, label: str, workload: Workload, dialer: Dialer, pacer: StartPacer) -> None:
         self.label, self.workload, self.dialer, self.pacer = label, workload, dialer, pacer
@@ -149,9 +164,9 @@ class TargetState:
         return self._failed >= MAX_INITIAL_FAILURES and not self.opened
 
     def count_session(self, session: SessionObservation, now_ns: int) -> bool:
-        """Count a session that is over. Return whether it failed to open.
+        """Count a session that has ended. Return whether it failed to open.
 
-        Throttled sessions do not count for `is_hopeless`.
+        `is_hopeless` does not count throttled sessions.
         """
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
@@ -162,9 +177,10 @@ class TargetState:
         return failed
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Report the end of a turn to the pacer.
+        """Pass the end of a turn to the pacer.
 
-        Turns share the deployment's quota with connections, so a wait also delays the starts of other sessions.
+        Turns and connections share the deployment's quota. Therefore, if a turn must wait, the starts of sessions wait,
+        too.
         """
         if is_throttled(turn.outcome):
             self.pacer.on_throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
@@ -178,7 +194,10 @@ def was_opened(session: SessionObservation) -> bool:
 
 
 def target_states(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[TargetState]:
-    """Return the states of a run's targets in one of its processes. Raises UsageError for unusable certificates."""
+    """Return the states of the run's targets in this process.
+
+    Raise UsageError for a certificate that cannot be used.
+    """
     return [
         TargetState(target.label, plan.workloads[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
@@ -186,7 +205,10 @@ def target_states(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[Tar
 
 
 def pacer_of(per_minute: float | None, slot: WorkerSlot) -> StartPacer:
-    """Return a pacer of a worker's share of `per_minute` (None: no limit), with even starts over all workers."""
+    """Return the pacer for one worker's share of `per_minute` starts; None means no limit.
+
+    The starts of all workers together are evenly spaced.
+    """
     if not per_minute or slot.workers == 1:
         return StartPacer(per_minute)
     return StartPacer(per_minute / slot.workers, slot.started_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

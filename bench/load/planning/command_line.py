@@ -1,4 +1,4 @@
-"""The command line of `rtbench run`, which names scripts and Locust files, and the command that repeats a run."""
+"""The command line of `rtbench run`, which contains scripts and Locust files, and the command that repeats a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.errors import UsageError
 from bench.run.provenance import public_settings
 
 SCRIPTS = "RTBENCH_SCRIPTS"
-"""The environment variable with the paths of a run's YAML scripts, as a JSON list."""
+"""The environment variable that contains the paths of a run's YAML scripts, as a JSON list."""
 OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
-"""The Locust file for runs of YAML scripts."""
+"""The Locust file that runs YAML scripts."""
 SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
@@ -25,17 +25,22 @@ MAX_NAMED = 3
 
 
 class RunArguments(NamedTuple):
-    """The parsed command line of `rtbench run`: the Locust files, the scripts, and all other words in their order."""
+    """The parsed command line of `rtbench run`.
+
+    `files` are the Locust files, followed by the scripts. `others` are all other words, in the order of the command
+    line.
+    """
 
     files: list[Path]
     others: list[str]
 
 
 def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
-    """Parse a command line. `free`: the positions of the words that are neither options nor values of options.
+    """Parse a command line. `free` are the positions of words that are neither options nor values of options.
 
-    A free word is left to Locust if no such file exists and its suffix is not that of a script or Locust file. It may
-    be the name of a user class. Raises UsageError if no file is named, or if a file cannot be run.
+    A free word is a file if such a file exists, or if it has the suffix of a script or Locust file. Other free words
+    are left to Locust, because they may be names of user classes. Raise UsageError if there is no file, or if a file
+    cannot be run.
     """
     for word in words:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
@@ -58,7 +63,7 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
-    """Return the value of `locust -f` for scripts and Locust files, and the environment variables that these need."""
+    """Return the value of `locust -f` that runs these scripts and Locust files, and the variables that it needs."""
     scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
     files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(scripts)
     return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
@@ -74,18 +79,25 @@ def scenario_of(scripts: Sequence[Path]) -> str:
 # The command that repeats a run, with the options in force and without those that may contain a secret.
 
 COMMAND = "RTBENCH_COMMAND"
-"""The environment variable with the words of a command that starts a run, as a JSON list. That command sets it."""
+"""The environment variable that contains the words of the command that started a run, as a JSON list.
+
+A command sets it if it starts a run in a process of its own.
+"""
 NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
-"""The options that are not repeated, because the first words of the command imply them or the tool sets them."""
+"""The options that the repeating command leaves out.
+
+The first words of the command imply some of them. The tool itself sets the others.
+"""
 PUBLIC = frozenset({"name", "label"})
 
 
 def repeating_command(
     values: Mapping[str, Any], actions: Iterable[Action], environ: Mapping[str, str], *, judged: bool
 ) -> list[str]:
-    """Return the words of the command that repeats a run; no words if a web page or several commands started the run.
+    """Return the words of the command that repeats a run.
 
-    `values`: the options in force, with secrets in their public forms. `judged`: True if `rtbench run` started the run.
+    Return no words if the run was started from a web page, or by several commands. `values` are the options of the run,
+    with secrets in their public forms. `judged` is True if `rtbench run` started the run.
     """
     if command_json := environ.get(COMMAND):
         return [str(word) for word in json.loads(command_json)]
@@ -113,8 +125,9 @@ def repeating_command(
 
 
 def program(name: str) -> str:
-    """Return the word that starts a program of this installation: its name if the shell finds it by that name, else its
-    path.
+    """Return the word that starts a program of this installation.
+
+    It is the name of the program if the shell finds a program of this name; otherwise, it is the path of the program.
     """
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) or not path.exists():

@@ -2,26 +2,27 @@
 
 Assumptions:
 
-- Text: four characters per token. The service's own instructions, if a script has none: 150 tokens.
-- The caller's audio: 10 tokens per second of committed audio. Without turn detection, this is the recording. With turn
-  detection, the service commits only what it detects as speech, so the silence of an open microphone costs nothing.
-  The lower bound is the speech alone. The upper bound is the recording with the padding and silence of the detection.
-  If a step has several recordings, the bounds use the shortest and the longest.
-- A reply: 3 to 20 s of audio at 20 tokens per second, with 3 tokens of text per 8 of audio, as in the example that
-  Azure prints. A text reply: 30 to 150 tokens. Both are limited by `max_output_tokens`.
-- Every response reads the whole conversation again, earlier replies included. The part that was already read comes
-  from the cache (lower bound), or is not cached (upper bound).
-- A message costs its text, and its image by the number of 512-pixel tiles. Messages of the history count, too.
-- An out-of-band response reads its own input, if it has one, and is not read again.
-- A turn that expects function calls, or in which a call is required, has a further response. It reads the conversation
-  with the calls and their outputs. Lower bound: one silent response makes all calls. Upper bound: each call has a
-  response of its own, which is as long as the shortest reply. If calls are optional, the model makes none (lower
-  bound) or one per turn (upper bound).
+- Text has four characters per token. If a script has no instructions, those of the service have 150 tokens.
+- The caller's audio has 10 tokens per second of committed audio. Without turn detection, the recording is committed.
+  With turn detection, the service commits only what it detects as speech, so the silence of an open microphone costs
+  nothing. The lower bound is the speech alone. The upper bound is the recording, plus the padding and silence that turn
+  detection adds. If a step has several recordings, the bounds use the shortest and the longest.
+- A spoken reply has 3 to 20 s of audio at 20 tokens per second, and 3 tokens of text per 8 tokens of audio, as in
+  Azure's example. A text reply has 30 to 150 tokens. `max_output_tokens` limits both.
+- Each response reads the whole conversation again, including earlier replies. The part that was read before comes from
+  the cache (lower bound), or is not cached (upper bound).
+- A message costs its text and its image. The cost of an image depends on its number of 512-pixel tiles. Messages of the
+  history count, too.
+- An out-of-band response reads its own input, if it has one. Later responses do not read the out-of-band response.
+- A turn that expects function calls, or in which a call is required, has one or more further responses. They read the
+  conversation with the calls and their outputs. In the lower bound, one silent response makes all calls. In the upper
+  bound, each call has its own response, which is as long as the shortest reply. If calls are optional, the model makes
+  none (lower bound) or one per turn (upper bound).
 - A session that is billed by the minute lasts as long as the caller's speech, pauses, functions and replies together.
-- A task in Python counts with the steps of its rehearsal (100 at most).
+- A task in Python counts with the steps that it ran in its rehearsal (100 at most).
 
-Not included: transcription of the caller's audio, which is billed separately; replies to a pause that the service
-detects as the end of speech; failures.
+Not included are the transcription of the caller's audio, which is billed separately; replies to a pause that the
+service detects as the end of speech; and failures.
 """
 
 from __future__ import annotations
@@ -46,24 +47,32 @@ from bench.units import S_PER_MINUTE
 CHARACTERS_PER_TOKEN = 4
 CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
 REPLY_TEXT_SHARE = 3 / 8
-"""The number of text tokens per audio token in a spoken reply."""
+"""The number of text tokens per audio token of a spoken reply."""
 DEFAULT_INSTRUCTIONS_TOKENS = 150
 MAX_PIXELS, MIN_PIXELS, TILE_PIXELS = 2_048, 768, 512
-"""The sizes for which an image is scaled, in pixels: a square in which it must fit, its shorter side, and a tile."""
+"""Sizes in pixels that determine how an image is scaled before it is divided into tiles.
+
+The image must fit into a square of MAX_PIXELS. Its shorter side is at most MIN_PIXELS. A tile has TILE_PIXELS.
+"""
 IMAGE_TOKENS, TILE_TOKENS = 85, 170
 NO_TOKENS = TokenUsage()
 PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
-"""Audio that turn detection adds to speech, by default: padding, and the silence that marks the end of speech."""
+"""The default durations of audio that turn detection adds to speech.
+
+PADDING_MS is added before the speech. SILENCE_MS is the silence after it that marks the end of speech.
+"""
 
 
 @dataclass(frozen=True)
 class CostAssumptions:
     """The assumptions for one bound of an estimate.
 
-    `speech_s`, `written`: the length of a reply, in seconds of audio and in tokens of text. `function_calls`: the
-    minimum number of tokens of a call's arguments, which is also the number of tokens of a function's output that is
-    unknown in advance. `calls_freely`: True if the model makes calls that are optional. It then speaks briefly before
-    each call, makes one call after the other, and gets the longest of the possible outputs.
+    `speech_s` is the length of a spoken reply, in seconds. `written` is the length of a text reply, in tokens.
+    `function_calls` is the minimum number of tokens of a function call's arguments. It is also the number of tokens of
+    an output that is unknown in advance. `cached` is True if input that was read before comes from the cache.
+    `whole_recordings` is True if the whole recording is committed, and not only the speech. `calls_freely` is True if
+    the model makes calls that are optional; it then speaks briefly before each call, makes one call after the other,
+    and gets the longest of the possible outputs.
     """
 
     speech_s: float
@@ -84,10 +93,11 @@ HIGH = CostAssumptions(
 
 @dataclass(frozen=True)
 class SessionCost:
-    """The estimated cost of one session of a target. `usd`: (from, to), or None if no price is known.
+    """The estimated cost of one session with a target.
 
-    `target`: the target's label. `basis`: the model and prices of the estimate, as text. `transcribed`: True if speech
-    is also transcribed, which the estimate does not include. `has_audio`: True if some replies are audio.
+    `target` is the target's label. `usd` is (lower bound, upper bound); None if no price is known. `basis` is a text
+    about the model and the source of the prices. `has_audio` is True if some replies are audio. `transcribed` is True
+    if the caller's speech is also transcribed, which the estimate does not include.
     """
 
     target: str
@@ -99,7 +109,10 @@ class SessionCost:
 
 
 def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
-    """Estimate the cost of a session. The prices are the target's own, or those of the table of the date `as_of`."""
+    """Estimate the cost of a session with a target.
+
+    The prices are the target's own; if it has none, they are those of `table`, which has the date `as_of`.
+    """
     tariff = tariff_of(table, target.terms, None)
     model, prices = tariff.model or target.label, tariff.prices
     # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
@@ -119,9 +132,9 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
 
 
 def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
-    """Return (from, to) in USD for `sessions` sessions with each target; None if one of the targets has no price.
+    """Return (lower bound, upper bound) in USD for `sessions` sessions with each target; None if a target has no price.
 
-    `costs`: the cost of one session with each target.
+    `costs` are the costs of one session, one for each target.
     """
     ranges = [cost.usd for cost in costs if cost.usd is not None]
     if len(ranges) < len(costs):
@@ -130,9 +143,9 @@ def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, floa
 
 
 def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
-    """Return the estimate as a sentence, which names targets without a price.
+    """Return the estimate as a sentence. The sentence names targets without a price.
 
-    `sessions`: the number of sessions with each target; None for no limit.
+    `sessions` is the number of sessions with each target; None if there is no limit.
     """
     known, unknown = priced(costs), [cost for cost in costs if cost.usd is None]
     usd = estimate(known, sessions or 1)
@@ -156,9 +169,9 @@ def priced(costs: Iterable[SessionCost]) -> list[SessionCost]:
 
 
 def below_estimate(budget_usd: float | None, costs: Collection[SessionCost], sessions: int | None) -> str:
-    """Return a notice if the budget is below the lower estimate of the run; else "".
+    """Return a notice if the budget is below the lower bound of the run's cost; otherwise "".
 
-    `sessions`: the number of sessions with each target; None for no limit.
+    `sessions` is the number of sessions with each target; None if there is no limit.
     """
     usd = None if sessions is None else estimate(priced(costs), sessions)
     if usd is None or budget_usd is None or budget_usd >= usd[0]:
@@ -219,10 +232,10 @@ def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
 
 @dataclass
 class _Conversation:
-    """The tokens that a session has read and written so far.
+    """The tokens that a session has read and written.
 
-    `held`: the tokens of the whole conversation. `known`: the input that may come from the cache, which is used if
-    `cached` is True.
+    `held` are the tokens of the whole conversation. `known` are the tokens that were read before, and so may come from
+    the cache. `cached` is True if they do. `total` are all tokens that are billed.
     """
 
     cached: bool
@@ -231,7 +244,11 @@ class _Conversation:
     total: TokenUsage = NO_TOKENS
 
     def respond(self, turn: ScriptTurn, session: SessionSettings, written: TokenUsage) -> None:
-        """Add a response of a turn. The response reads the whole conversation, or its own input if it has one."""
+        """Add a response to the totals.
+
+        It reads the whole conversation; if the turn has its own input, it reads only that. `written` are the tokens of
+        the response itself.
+        """
         own_input = turn.response.input
         instructions = turn.response.instructions or session.instructions
         tokens = DEFAULT_INSTRUCTIONS_TOKENS if instructions is None else _text(instructions)
@@ -245,7 +262,10 @@ class _Conversation:
 
 
 def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Sequence[Sequence[ExpectedFunctionCall]]:
-    """Return the function calls of each response of a turn: the expected calls, else those required or possible."""
+    """Return the function calls of a turn, as one list for each response that makes calls.
+
+    The calls are those that the turn expects. If it states none, they are those that the settings require or permit.
+    """
     choice = turn.response.tool_choice or script.session.tool_choice or "auto"
     declared = {function.tool.name for function in script.tools}
     if turn.expected_calls is not None or not declared or choice == "none":
@@ -262,7 +282,10 @@ def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Seque
 
 
 def _returned(function: ScriptFunction, assumed: CostAssumptions) -> int:
-    """Return the tokens of a function's output. The output of a Python function is unknown in advance."""
+    """Return the number of tokens of a function's output.
+
+    If a function is Python code, its output is unknown in advance.
+    """
     if function.compute is not None:
         return assumed.function_calls
     token_counts = [_text(function.output({}, number)) for number in range(len(function.returns))]
@@ -275,7 +298,10 @@ def _messages(messages: Iterable[Message]) -> TokenUsage:
 
 
 def _image_tokens(image: Image | None) -> int:
-    """Return the tokens of an image by its size, as GPT-4o counts them; other models may count differently."""
+    """Return the number of tokens of an image, by its size, as GPT-4o counts them.
+
+    Other models may count differently.
+    """
     if image is None:
         return 0
     within = min(1, MAX_PIXELS / max(image.width, image.height))
@@ -285,7 +311,7 @@ def _image_tokens(image: Image | None) -> int:
 
 
 def _with_cached(read: TokenUsage, known: TokenUsage) -> TokenUsage:
-    """Return the input `read`, with the tokens that are also in `known` counted as cached."""
+    """Return the input `read`, but with those of its tokens that are also in `known` counted as cached."""
     both = {f"{kind}_in": min(getattr(read, f"{kind}_in"), getattr(known, f"{kind}_in")) for kind in TOKEN_KINDS}
     cached = {f"cached_{name}": tokens for name, tokens in both.items()}
     return msgspec.structs.replace(read, cached_in=sum(cached.values()), **cached)

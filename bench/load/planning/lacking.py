@@ -1,9 +1,9 @@
-"""The instants and columns that the turns and sessions of a script can never have, derived from the plan alone.
+"""The instants and columns that the turns and sessions of a script can never have.
 
-Metrics are computed from instants and columns (`Metric.columns`), so it is known before the first paid call what cannot
-be measured. Only what is certain is listed: a service may speak although text was requested, but it cannot report the
-end of speech of a text turn. Nothing is known about a task in Python, which chooses its steps in each session, or about
-a script that sends raw service events, which may change any setting.
+They are derived from the plan alone. Metrics are computed from instants and columns (`Metric.columns`). Therefore it is
+known before the first paid call which metrics cannot be measured. Only what is certain is listed: a service may speak
+although text was requested, but it cannot report the end of speech of a text turn. In two cases, nothing is known: a
+task in Python chooses its steps in each session, and a script that sends raw service events may change any setting.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ UNNAMED = "the service sends no turn events, so only audio is measured"
 
 @dataclass(frozen=True)
 class MissingFeature:
-    """Names of instants and columns that a turn lacks if `holds` returns True. `reason`: a text that states the cause.
+    """A condition under which a turn lacks some instants and columns.
 
-    The name `turn_type:`, followed by a name of `bench.metrics.TURN_TYPES`, means that there are no turns of that type.
+    `names` are the names of these instants and columns. `holds` is a function that returns True if the turn lacks them.
+    `reason` is a text about the cause. The name `turn_type:…`, which ends with a name of `bench.metrics.TURN_TYPES`,
+    means that there are no turns of this type.
     """
 
     names: Sequence[str]
@@ -112,14 +114,14 @@ MISSING_FEATURES = (
         UNNAMED,
     ),
 )
-"""The missing features in order of priority: if several apply to a name, the reason of the first one is returned."""
+"""All missing features. If several apply to the same name, the first one determines the reason."""
 
 
 def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
-    """Return the names of what a script's turns and sessions lack, with the reasons; None if nothing is known.
+    """Return the names of the instants and columns that a script's turns and sessions lack; None if nothing is known.
 
-    The entry `turns` has the `step` of each turn and the names that it lacks. The entry `session` has the names that
-    sessions lack. `arrives`: True if calls arrive (open loop).
+    The entry `turns` contains, for each turn, its `step` and the names that it lacks. The entry `session` contains the
+    names that sessions lack. Each name has a reason. `arrives` is True if calls arrive (open loop).
     """
     if compiled_script.script.task is not None:
         return None
@@ -131,9 +133,10 @@ def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[
 
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
-    """Yield each name that a turn lacks, with the reason.
+    """Yield each name that a turn lacks, with a reason.
 
-    If a name has several reasons, the first one in `MISSING_FEATURES` comes last, because the caller uses the last one.
+    A name may have several reasons. The one that comes first in `MISSING_FEATURES` is yielded last, because the caller
+    keeps the last reason.
     """
     for lack in reversed(MISSING_FEATURES):
         if lack.holds(script, turn):

@@ -1,12 +1,14 @@
-"""The load model of a run: a closed loop of users who call again and again, or an open loop of calls that arrive.
+"""The load model of a run.
 
-In an open loop, calls arrive at their planned instants, however long other callers wait. The instants are drawn once
-per run, from its seed. All processes draw the same instants and play them in turn, so the service receives a single
-arrival process. The rate counts calls, not turns, because a caller speaks only after the reply. Each process has a
-fixed share of the slots: a common pool would need a message between hosts for each call.
+In a closed loop, users call again and again. In an open loop, calls arrive at planned instants, however long other
+callers wait. The instants are drawn once per run, from its seed. All processes draw the same instants and take them in
+turn, so the service receives a single arrival process. The rate counts calls and not turns, because a caller speaks
+only after the reply. Each process has a fixed share of the slots for calls: if processes shared their slots, each call
+would need a message between hosts.
 
-Gaps are drawn for a rate of one call per second. A changing rate rescales them: the n-th call arrives when the integral
-of the rate reaches the sum of the first n gaps (time-rescaling, Çinlar 1975; exact for Poisson processes).
+Gaps are drawn for a rate of one call per second, and then rescaled to the real rate, which may change. The n-th call
+arrives when the integral of the rate reaches the sum of the first n gaps (time-rescaling, Çinlar 1975; exact for
+Poisson processes).
 """
 
 from __future__ import annotations
@@ -33,21 +35,22 @@ POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
 PATTERNS = "poisson, constant, gamma:SHAPE, or a file of instants"
 MIN_SHAPE, MAX_SHAPE = 0.01, 10_000.0
 ARRIVALS = 3
-"""A component of the seed, so that arrivals, orders and choices of recordings are drawn independently."""
+"""A component of the seed. With it, arrivals are independent of orders and of choices of recordings."""
 SAMPLES_PER_BATCH = 256
 HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0
-"""Seconds from the start of a run to the first possible arrival, with one and with several processes.
+"""The time from the start of a run to the first possible arrival, in seconds.
 
-Users and processes are ready by then.
+The second value is for a run with several processes. After this time, all users and processes are ready.
 """
 MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class ArrivalPattern:
-    """The distribution of gaps between calls.
+    """The distribution of the gaps between calls.
 
-    `shape`: the shape of the gamma distribution. The squared coefficient of variation of the gaps is 1/shape.
+    `name` is the name of the distribution. `shape` is the shape of a gamma distribution; None for other distributions.
+    The squared coefficient of variation of the gaps is 1/shape.
     """
 
     name: str
@@ -57,7 +60,7 @@ class ArrivalPattern:
         return self.name if self.shape is None else f"{self.name}:{self.shape:g}"
 
     def sums(self, seed: int) -> Iterator[float]:
-        """Yield the instants of calls at a rate of one per second, without end."""
+        """Yield the instants of calls, in seconds, at a mean rate of one call per second. The iterator has no end."""
         generator, total = np.random.default_rng([seed, 0, ARRIVALS]), 0.0
         if self.name == CONSTANT:
             yield total
@@ -75,7 +78,10 @@ class ArrivalPattern:
 
 
 def pattern_of(text: str) -> ArrivalPattern | None:
-    """Return the pattern of a name, such as gamma:2; None if it is not one. Raises UsageError for an invalid shape."""
+    """Return the pattern that a text such as `gamma:2` names; None if the text names no pattern.
+
+    Raise UsageError if the shape is invalid.
+    """
     name, colon, shape = text.partition(":")
     if name in (POISSON, CONSTANT) and not colon:
         return ArrivalPattern(name)
@@ -95,9 +101,10 @@ def pattern_of(text: str) -> ArrivalPattern | None:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Recorded arrival instants of calls, in seconds from the first instant or from 0.
+    """Arrival instants of calls that were read from a file.
 
-    `digest`: the SHA-256 of their file, in hex.
+    `instants_s` are in seconds: from 0 if the file contains seconds, and from the first instant if it contains times.
+    `digest` is the SHA-256 of the file, in hex.
     """
 
     path: Path
@@ -107,7 +114,7 @@ class RecordedArrivals:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Calls that arrive. `slots`: the maximum number of concurrent calls; a call that finds no free slot is blocked."""
+    """The arrivals of calls. `slots` is the maximum number of concurrent calls; further calls are blocked."""
 
     seed: int
     slots: int
@@ -118,20 +125,20 @@ class Arrivals:
 
     @property
     def duration_s(self) -> float | None:
-        """The time during which calls arrive, in seconds; None if it has no end."""
+        """The time during which calls arrive, in seconds; None if it is not limited."""
         if self.recorded is not None:
             return self.recorded.instants_s[-1]
         return self.schedule.duration_s if self.schedule else None
 
     def instants_s(self) -> Iterator[float]:
-        """Yield the instants of the calls, in seconds from the first instant at which a call may arrive."""
+        """Yield the instants at which calls arrive, in seconds after the first instant at which a call may arrive."""
         if self.recorded is not None:
             return iter(self.recorded.instants_s)
         sums, per_s = self.pattern.sums(self.seed), self.per_s or 0.0
         return arrival_instants(sums, self.schedule) if self.schedule else (total / per_s for total in sums)
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
-        """Yield the instants of the calls of one process, in ns after the start of the run."""
+        """Yield the instants at which the calls of one process arrive, in ns after the start of the run."""
         own_instants_s = islice(self.instants_s(), worker % workers, None, workers)
         return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in own_instants_s)
 
@@ -148,7 +155,7 @@ class Arrivals:
 
 
 def schedule_facts(schedule: LoadSchedule) -> list[dict[str, float]]:
-    """Return the entry of a load schedule in run.json: each stage with its first and last level."""
+    """Return the entry of a load schedule in run.json. Each stage has its duration and its first and last level."""
     return [{"duration_s": duration_s, "from": first, "to": last} for _, duration_s, first, last in schedule.parts()]
 
 
@@ -157,7 +164,11 @@ def head_start(workers: int) -> float:
 
 
 def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[float]:
-    """Yield the instants at which the integral of the rate reaches each of these sums."""
+    """Yield the instants at which calls arrive if the rate follows a schedule.
+
+    `sums` are the instants of the same calls at a rate of one call per second. Each call arrives when the integral of
+    the rate reaches its sum.
+    """
     parts, arrived = schedule.parts(), 0.0
     start_s, duration_s, first, last = next(parts)
     for total in sums:
@@ -175,10 +186,10 @@ def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[
 
 
 def load_recorded(path: Path) -> RecordedArrivals:
-    """Read instants from a file, one per line: seconds, or ISO 8601 times, which are counted from the first.
+    """Read arrival instants from a file. Each line contains seconds, or an ISO 8601 time.
 
-    Empty lines and lines that begin with # are skipped. Raises ScriptError with the line, and UsageError if the file
-    cannot be read or is too large.
+    Times are converted to seconds after the first time. Empty lines and lines that begin with # are skipped. Raise
+    ScriptError with the line if a line is invalid. Raise UsageError if the file cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -225,13 +236,14 @@ def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
 
 
 IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
-"""The options that a user class may have as attributes."""
+"""The options that a user class may set by attributes of the same names."""
 
 
 @dataclass(frozen=True)
 class LoadModel:
-    """The load model: an open loop with `arrivals`, or a closed loop, in which a `schedule` may change the number of
-    users.
+    """The load model of a run: an open loop if it has `arrivals`; otherwise a closed loop.
+
+    In a closed loop, `schedule` may change the number of users.
     """
 
     arrivals: Arrivals | None = None
@@ -245,7 +257,7 @@ class LoadModel:
 
     @property
     def users(self) -> int | None:
-        """The maximum number of users; None if --users sets it."""
+        """The maximum number of users; None if the option --users sets it."""
         if self.arrivals is not None:
             return self.arrivals.slots
         return None if self.schedule is None else round(self.schedule.peak)
@@ -257,13 +269,14 @@ class LoadModel:
 
 
 CLOSED_LOOP = LoadModel()
-"""Users who call again and again; --users sets their number."""
+"""A closed loop. The option --users sets the number of users."""
 
 
 def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namespace:
-    """Complete the parsed options with the attributes IN_SCENARIO of the user classes; the command line wins.
+    """Return the parsed options.
 
-    Relative paths start at the folder of the class's file. Raises UsageError if classes differ.
+    If an option IN_SCENARIO is not given, it has the value of the user classes' attribute. A relative path in an
+    attribute starts at the folder of the class's file. Raise UsageError if classes have different values.
     """
     defaults: dict[str, Any] = {}
     for user in user_classes:
@@ -281,8 +294,9 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
-    """Return the load model of the options. `parsed`: Locust's parsed options. Raises UsageError for invalid
-    combinations.
+    """Return the load model that the options set. `parsed` are Locust's parsed options.
+
+    Raise UsageError if options contradict each other.
     """
     schedule = load_schedule(options.stages) if options.stages else None
     if schedule is not None and getattr(parsed, "run_time", None):
@@ -309,7 +323,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
 
 
 def _slots(options: Options, parsed: Any) -> int:
-    """Return the maximum number of concurrent calls. In the web UI, it defaults to the number of users."""
+    """Return the maximum number of concurrent calls. In the web UI, the default is the number of users."""
     users = getattr(parsed, "num_users", None)
     slots = options.max_concurrent or (None if getattr(parsed, "headless", True) else users)
     if slots is None:
@@ -323,7 +337,7 @@ def _slots(options: Options, parsed: Any) -> int:
 
 
 def _closed_loop(options: Options, schedule: LoadSchedule | None, parsed: Any) -> LoadModel:
-    """Return the closed-loop model. Raises UsageError for options that need an arrival rate."""
+    """Return the model of a closed loop. Raise UsageError if an option is given that needs an arrival rate."""
     if options.max_concurrent is not None:
         raise UsageError("--max-concurrent needs an arrival rate: add --arrival-rate 30/min, or use --users N instead")
     if options.arrival_pattern is not None:

@@ -1,4 +1,7 @@
-"""The options that this tool adds to Locust's, on the command line, in locust.conf, the environment and the web UI."""
+"""The options that this tool adds to Locust's options.
+
+They can be set on the command line, in locust.conf, in environment variables, and in the web UI.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,22 @@ from bench.target.options import OPTION, OPTIONS, ServiceOptions
 
 INTERIM_EVERY = 50
 MAX_PAIRS = 500
-"""The default number of pairs of a run that ends when its comparison is decided."""
+"""The default maximum of pairs in a run that stops when its comparison is decided."""
 MAX_COUNT, MAX_USERS, MAX_DURATION_S = 1_000_000_000, 10_000_000, 366 * 86_400
-"""Upper limits of numbers, users and seconds. Larger ones are typing errors, and some break later arithmetic."""
+"""The largest allowed count, number of users, and duration in seconds.
+
+Larger values are typing errors, and some would make later arithmetic fail.
+"""
 MIN_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
 
 
 class Environment(Protocol):
-    """Locust's `Environment` of one process. `shape_class`: its load shape, which is an object, or None."""
+    """Locust's `Environment` of one process.
+
+    `shape_class` is the load shape, which is an object; None if there is none.
+    """
 
     runner: Any
     events: Any
@@ -46,7 +55,10 @@ def stay_on_loopback(parser: Any) -> None:
 
 
 def fork_for_allowed_cores(parser: Any) -> None:
-    """Make `--processes -1` mean the cores that the run may use. Locust counts all cores of the machine."""
+    """Give `--processes -1` the meaning "one process for each core that the run may use".
+
+    Locust itself would count all cores of the machine.
+    """
 
     def whole_number(text: str) -> int:
         return core_count() if int(text) == -1 else int(text)
@@ -83,7 +95,7 @@ def _budget(value: object, option: str) -> float | None:
 
 
 def _name(value: object, option: str) -> str:
-    """Return a name that is valid for a folder; "" if none is given."""
+    """Return a name that is valid as the name of a folder; "" if no value is given."""
     name = str(value or "")
     if name and not re.fullmatch(r"\w[\w.-]{,79}", name, re.ASCII):
         raise UsageError(f"{option} must be up to 80 letters, digits, dots, dashes and underscores, not {name!r:.100}")
@@ -102,7 +114,7 @@ def _labels(entries: Any, option: str) -> dict[str, str]:
 
 
 def _share(value: object, option: str) -> Fraction:
-    """Return a percentage as a share from 0 to 1; 0 if no value is given."""
+    """Convert a percentage to a share from 0 to 1. Return 0 if no value is given."""
     if value in (None, ""):
         return Fraction(0)
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(value).strip(), re.ASCII)
@@ -148,7 +160,10 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
 
 
 def _timeout(value: object, option: str) -> float:
-    """Return a duration in seconds. Raises UsageError if a worker needs more time than this to end."""
+    """Return a duration in seconds.
+
+    Raise UsageError if it is shorter than MIN_TIMEOUT_S, the time a worker needs to end.
+    """
     seconds = _seconds(value, option)
     if seconds is None or seconds < MIN_TIMEOUT_S:
         raise UsageError(f"{option} must be {MIN_TIMEOUT_S:g} s or more, not {value!s:.100}")
@@ -160,10 +175,11 @@ def _timeout(value: object, option: str) -> float:
 
 @dataclass(frozen=True)
 class RunOption:
-    """An option of a run. `note`: its help text. `metavar`: the name of its value in the help, None for a switch.
+    """An option of a run.
 
-    `read`: the function that reads its value. `shapes`: True if the option shapes the load. `more`: further arguments
-    for the parser.
+    `metavar` is the name of the option's value in the help; None for a switch. `note` is the help text. `read` is the
+    function that converts the value. `shapes` is True if the option shapes the load. `flag` is the option as in
+    `--flag`. `more` are further arguments for the parser.
     """
 
     metavar: str | None
@@ -175,28 +191,31 @@ class RunOption:
 
     @property
     def name(self) -> str:
-        """The name of the option's attribute in the parsed options."""
+        """The name of the attribute that contains the option in the parsed options."""
         return self.flag[2:].replace("-", "_")
 
     def of(self, parsed: Any) -> Any:
-        """Return the parsed value, converted for the run. Raises UsageError if it is invalid."""
+        """Return the value of this option from the parsed options, converted for the run.
+
+        Raise UsageError if it is invalid.
+        """
         return self.read(getattr(parsed, self.name), self.flag)
 
     def add_to(self, parser: Any) -> None:
-        """Add the option to Locust's parser. The environment variable `LOCUST_<NAME>` can set it, too."""
+        """Add the option to Locust's parser. The environment variable `LOCUST_<NAME>` also sets it."""
         _add(parser, self.flag, self.name, self.note, metavar=self.metavar, **self.more)
 
 
 def valued(metavar: str, note: str, read: Any = _text, *, shapes: bool = False, flag: str = "", **more: Any) -> Any:
-    """Return a field of `Options` whose option takes a value: see `RunOption`.
+    """Return a field of `Options` for an option that takes a value. The arguments are those of `RunOption`.
 
-    `flag`: the option's flag if it differs from the field's name.
+    `flag` is the option's flag, if it differs from the name of the field.
     """
     return field(metadata={OPTION: RunOption(metavar, note, read, shapes, flag, more)})
 
 
 def switch(note: str, *, shapes: bool = False) -> Any:
-    """Return a field of `Options` whose option is a switch."""
+    """Return a field of `Options` for an option that is a switch."""
     return field(
         metadata={OPTION: RunOption(None, note, lambda value, _: bool(value), shapes, more={"action": "store_true"})}
     )
@@ -204,9 +223,9 @@ def switch(note: str, *, shapes: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The values of this tool's options, with one field for each option.
+    """The values of this tool's options. Each option has one field.
 
-    `service_options`: the options of the services and of their prices.
+    `service_options` are the options about services and their prices.
     """
 
     service_options: ServiceOptions
@@ -223,7 +242,7 @@ class Options:
         shapes=True,
         flag="--arrival-rate",
     )
-    """The arrival rate of calls; None if no rate is given."""
+    """The arrival rate in calls per second; None if no rate is given."""
     arrival_pattern: str | None = valued(
         "PATTERN",
         "pattern of arrivals: poisson, constant, gamma:SHAPE, or a file of instants (default: poisson)",
@@ -245,7 +264,7 @@ class Options:
         shapes=True,
         flag="--warmup",
     )
-    """The warm-up in seconds; None for the default of the run (see `bench.load.planning.run_plan`)."""
+    """The warm-up in seconds; None if the run uses its default (see `bench.load.planning.run_plan`)."""
     until_decided: bool = switch(
         "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
@@ -275,7 +294,7 @@ class Options:
     history: Path | None = valued(
         "FILE", "file of messages (.jsonl) with which the conversation of each session begins", _path
     )
-    """The messages that every session begins with, in place of its script's history; None for the script's history."""
+    """A file with the messages at the start of every session. If it is None, each script uses its own history."""
     budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
     seed: int = valued(
         "N",
@@ -285,7 +304,7 @@ class Options:
         default="1",
     )
     record_events: Fraction = valued("P%%", "record event logs of this share of the sessions, e.g. 1%%", _share)
-    """The share of pairs of sessions whose events are logged, 0 to 1."""
+    """The share of pairs for which the events of their sessions are logged, from 0 to 1."""
     record_audio: bool = switch("keep the audio in event logs (default: remove it)")
     record_transcripts: bool = switch("record the texts of caller and service, in transcripts.jsonl")
     name: str = valued(
@@ -295,7 +314,7 @@ class Options:
     part_of: str = valued(
         "NAME", "name of the whole run, if this one is a part of it on one of several machines", _name
     )
-    """The run that this run is a part of; "" if it is not a part."""
+    """The name of the larger run that this run is a part of; "" if it is not a part of another run."""
     labels: Mapping[str, str] = valued(
         "KEY=VALUE",
         "label that identifies the run, such as commit=1a2b3c; may be repeated",
@@ -316,21 +335,21 @@ class Options:
         default="30",
         flag="--worker-timeout",
     )
-    """The time without a message after which a master treats a worker as missing.
+    """The seconds without a message after which a master considers a worker missing.
 
-    A worker whose master is missing ends earlier than that.
+    If a worker receives no message from its master, it ends earlier than this.
     """
     priority: bool = switch("run the load processes at a higher priority (niceness -10)")
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")
 
     @property
     def requested_sessions(self) -> int | None:
-        """The number of sessions with each target that these options set; None for no limit."""
+        """The number of sessions with each target that these options request; None if there is no limit."""
         return self.sessions or (MAX_PAIRS if self.until_decided else None)
 
     @staticmethod
     def of(parsed: Any) -> Options:
-        """Read Locust's parsed options, or those from its web UI. Raises UsageError if they are invalid."""
+        """Convert Locust's parsed options, or those from its web UI. Raise UsageError if they are invalid."""
         if parsed.interim_every and not parsed.until_decided:
             raise UsageError("--interim-every needs --until-decided: add it, or omit --interim-every")
         if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
@@ -371,12 +390,12 @@ OF_PROCESSES = (
         more={"action": "store_true"},
     ),
 )
-"""Options that do not change the load. The process that leads a run reads them from its parser."""
+"""Options that do not change the load. Only the process that leads a run reads them."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)
-"""The options that shape the load and may be chosen in the web UI.
+"""The names of the options that shape the load. Visitors of the web UI may set them.
 
-Only the person who starts the process chooses targets, keys, files, folders, what is recorded, and what limits the
-cost; see `bench.load.runners.web_ui`.
+All other options can be set only by the person who starts the process: targets, keys, files, folders, what is recorded,
+and what limits the cost. See `bench.load.runners.web_ui`.
 """
 
 
@@ -409,12 +428,12 @@ OF_CHECK = (
     ),
     RunOption("FILE", "also write the verdicts to this file, as JUnit XML", flag="--junit"),
 )
-"""Options of `rtbench check` that `rtbench run` also has. The process that leads the run reads them."""
+"""Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"
 
 
 def add_command(parser: Any) -> None:
-    """Turn Locust's parser into that of `rtbench run`: a run is headless, and is judged at its end."""
+    """Change Locust's parser into the parser of `rtbench run`: a run has no web UI, and is checked at its end."""
 
     def refuse(problem: str) -> NoReturn:
         print(f"rtbench: {problem}; see rtbench run --help", file=sys.stderr)
@@ -427,15 +446,15 @@ def add_command(parser: Any) -> None:
 
 
 def is_command(parsed: Any) -> bool:
-    """Return whether the options are those of `rtbench run` and not of `locust`."""
+    """Return whether `parsed` are options of `rtbench run`. Otherwise they are options of `locust`."""
     return bool(getattr(parsed, COMMAND, False))
 
 
 def worker_timeout_s(parsed: Any) -> float:
-    """Return the value of `--worker-timeout` in seconds. Raises UsageError if a worker could not end in that time."""
+    """Return the value of `--worker-timeout` in seconds. Raise UsageError if a worker could not end in this time."""
     return _timeout(parsed.worker_timeout, RUN_OPTIONS["worker_timeout_s"].flag)
 
 
 def users_of(value: object) -> int | None:
-    """Return the number of users; None if no value is given. Raises UsageError if it is invalid."""
+    """Return the number of users; None if no value is given. Raise UsageError if the value is invalid."""
     return _whole(value, "the number of users", 1, MAX_USERS)

@@ -37,22 +37,23 @@ from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
 
 SEVERAL = "bench"
-"""The scenario's name if there are several."""
+"""The name of the run if it has several scenarios and no given name."""
 LONG_RUN_S = 600.0
-"""The minimum run time for a warm-up by default."""
+"""The minimum run time in seconds for which a run has a warm-up by default."""
 MIN_STEADY_S = 60.0
 MAX_SHARE_OF_RUN = 0.5
-"""The maximum share of the run that a default warm-up excludes."""
+"""The maximum length of a default warm-up, as a share of the run."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A planned run.
+    """The plan of a run.
 
-    `workloads`: the workload of each target, by the target's label. `sessions`: the number of sessions with each
-    target, None for no limit. `calibration`: this machine's calibration for such sessions, as run.json cites it, None
-    if there is none. `warmup_s`: see the function `warmup_s`. `priority`: the priority of the processes that run
-    sessions, None if none was requested. `hosts_advice`: a master's notices about the hosts of its workers.
+    `workloads` are the workloads of the targets, by the target's label. `sessions` is the number of sessions with each
+    target; None if there is no limit. `calibration` is this machine's calibration for such sessions, as in run.json;
+    None if there is none. `warmup_s` is the warm-up in seconds (see the function `warmup_s`). `priority` is the
+    priority of the processes that run sessions; None if none was requested. `hosts_advice` are a master's notices about
+    the hosts of its workers.
     """
 
     options: Options
@@ -69,13 +70,14 @@ class RunPlan:
 
     @property
     def scripts(self) -> list[Script]:
-        """The scripts, with the settings that each target's sessions use."""
+        """The scripts of all targets, each with the settings that the sessions with its target use."""
         return [compiled_script.script for workload in self.workloads.values() for compiled_script in workload.values()]
 
     @property
     def missing_features(self) -> list[dict[str, Any] | None]:
-        """The instants and columns that turns and sessions lack, for each script of each target; None for a script
-        if they are unknown. See `bench.load.planning.lacking`.
+        """The instants and columns that turns and sessions lack. There is one entry for each script of each target.
+
+        An entry is None if nothing is known about the script. See `bench.load.planning.lacking`.
         """
         arrives = self.load_model.arrivals is not None
         distinct = {id(compiled): compiled for workload in self.workloads.values() for compiled in workload.values()}
@@ -95,7 +97,7 @@ class RunPlan:
 
     @property
     def connect_rates(self) -> list[float | None]:
-        """The maximum number of new connections per minute with each target; None for no limit."""
+        """For each target, the maximum number of new connections per minute; None if there is no limit."""
         return per_minute_of(self.targets, self.options.connect_rate)
 
     @property
@@ -113,7 +115,7 @@ class RunPlan:
 
     @property
     def session_costs(self) -> list[SessionCost]:
-        """The estimated cost of a session of each target."""
+        """The estimated cost of one session, for each target."""
         scripts = {
             label: list({compiled.script.name: compiled.script for compiled in workload.values()}.values())
             for label, workload in self.workloads.items()
@@ -125,7 +127,10 @@ class RunPlan:
 
     @property
     def notices(self) -> list[str]:
-        """The notices to show before the run. They include the estimated cost if a target is not on this machine."""
+        """The notices that are shown before the run.
+
+        They include the estimated cost, unless all targets are on this machine.
+        """
         notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
         if self.sessions is not None and self.options.requested_sessions is None:
             capped = f"sessions may cost money, so at most {self.sessions} are opened"
@@ -142,7 +147,7 @@ class RunPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The scripts, targets and version, which are the same in all processes of a run."""
+        """The version, scripts and targets of the run. They must be the same in all its processes."""
         return {
             "version": tool_version(),
             "scripts": {script.name: script.digest for script in self.scripts},
@@ -155,7 +160,10 @@ class RunPlan:
     def opening_document(
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
-        """Return run.json as it is before the first session. `settings`: Locust's parsed options, including ours."""
+        """Return the content of run.json before the first session.
+
+        `settings` are Locust's parsed options, which include the options of this tool.
+        """
         arrivals, schedule = self.load_model.arrivals, self.load_model.schedule
         usd = None if self.sessions is None else estimate(self.session_costs, self.sessions)
         document = opening_document(
@@ -189,7 +197,7 @@ class RunPlan:
 
     @property
     def host_facts(self) -> dict[str, Any]:
-        """The facts about the machine of this process, as in `hosts` of run.json."""
+        """The facts about the machine of this process, as in the entry `hosts` of run.json."""
         return named_host() | {"calibration": self.calibration, "niceness": self._niceness}
 
     @property
@@ -198,7 +206,7 @@ class RunPlan:
 
     @property
     def public_settings(self) -> dict[str, Any]:
-        """The settings that may contain a secret, in the form that may be stored."""
+        """The settings that may contain a secret, in a form without secrets, which may be stored."""
         first, service_options = self.targets[0], self.options.service_options
         proxy = first.network_path.proxy.public if first.network_path.proxy else "none"
         return {
@@ -208,14 +216,18 @@ class RunPlan:
 
 
 def kind_of(workloads: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
-    """Return the kind of the sessions: the agent dialect of the first target that has one, else voice or text."""
+    """Return the kind of the run's sessions.
+
+    It is the name of an agent's dialect if a target is an agent. Otherwise it is `voice` if any script sends audio, and
+    `text` if none does.
+    """
     spoken = any(fact["chunk_ms"] for fact in script_facts(workloads))
     calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
     return next(calls, "voice" if spoken else "text")
 
 
 def check_two(targets: Sequence[Target]) -> None:
-    """Raise UsageError unless there are two targets."""
+    """Raise UsageError if the number of targets is not two."""
     if len(targets) != 2:
         labels = ", ".join(target.label for target in targets)
         raise UsageError(
@@ -224,9 +236,9 @@ def check_two(targets: Sequence[Target]) -> None:
 
 
 def plan_run(environment: Environment) -> RunPlan:
-    """Read the scripts, resolve the targets, and prepare all messages.
+    """Read the scripts, resolve the targets, prepare all messages, and return the plan of the run.
 
-    Raises RtbenchError if the user must fix something.
+    Raise RtbenchError if there is a problem that the user must fix.
     """
     parsed = with_scenario_defaults(environment.parsed_options, environment.user_classes)
     options = Options.of(parsed)
@@ -262,9 +274,9 @@ def _warmup_s(
     targets: Sequence[Target],
     workloads: Mapping[str, Workload],
 ) -> float:
-    """Return the warm-up in seconds. Raises UsageError if it is not shorter than the run.
+    """Return the warm-up of the run in seconds. Raise UsageError if the given warm-up is not shorter than the run.
 
-    By default, a load that changes has no warm-up.
+    If the load changes during the run, there is no warm-up by default.
     """
     parsed = environment.parsed_options
     duration_s = load_model.duration_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
@@ -286,10 +298,11 @@ def _warmup_s(
 
 
 def warmup_s(explicit_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
-    """Return the warm-up in seconds: `explicit_s`, unless it is None; else the default.
+    """Return the warm-up in seconds. It is `explicit_s` if that is given; otherwise the default.
 
-    The default of a long run is the ramp-up and one session, at least a minute, and at most half of the run. Other runs
-    have no warm-up by default. `run_time_s`: how long the run will last, None if that is unknown.
+    By default, a long run has a warm-up and other runs have none. This warm-up lasts as long as the ramp-up and one
+    session, at least a minute, and at most half of the run. `run_time_s` is the duration of the run; None if it is
+    unknown.
     """
     if explicit_s is not None:
         return explicit_s
@@ -299,26 +312,26 @@ def warmup_s(explicit_s: float | None, run_time_s: float | None, ramp_up_s: floa
 
 
 def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None]) -> float:
-    """Return the seconds until all users have started and each has opened a session.
+    """Return the seconds until all users have started and each user has opened a session.
 
-    `per_minute`: the maximum number of new connections with each target; None for no limit.
+    `per_minute` is the maximum number of new connections per minute, for each target; None if there is no limit.
     """
     paced = max((users * 60 / rate for rate in per_minute if rate), default=0.0)
     return max(users / spawn_rate, paced)
 
 
 def session_s(scripts: Iterable[Script]) -> float:
-    """Return the seconds of speech and pauses in the longest session.
+    """Return the seconds of speech and pauses in the longest session of any script.
 
-    A random pause counts with its mean, and a sound in silence with the wait before it.
+    For a random pause, the mean counts. For a sound in silence, the wait before the sound also counts.
     """
     return max((script.lasts_s for script in scripts), default=0.0)
 
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
-    """Return each target's maximum number of new connections per minute, None for no limit.
+    """Return the maximum number of new connections per minute, for each target; None if there is no limit.
 
-    Targets of one deployment share its quota.
+    Targets that use the same deployment share its maximum.
     """
     deployments = [(target.host, target.port, target.model) for target in targets]
     sharing = Counter(deployments)
@@ -329,12 +342,16 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
 OFF = "values may have errors over 1 ms, and the run may be INVALID"
-"""The text that states the effect of more sessions in a process than the calibration allows."""
+"""A text about what happens if a process has more sessions than the calibration allows."""
 
 
 @dataclass(frozen=True)
 class Concurrency:
-    """The concurrent users, each with one session at each of `targets` targets, and the processes that share them."""
+    """The concurrency of a run.
+
+    `users` is the number of concurrent users. `targets` is the number of targets; each user has one session with each
+    of them. `processes` is the number of processes among which the users are divided.
+    """
 
     users: int
     targets: int
@@ -342,21 +359,23 @@ class Concurrency:
 
     @property
     def per_process(self) -> int:
-        """The maximum number of open sessions in a process. Locust distributes users evenly."""
+        """The maximum number of open sessions in a process. Locust divides the users evenly among the processes."""
         return -(-self.users // self.processes) * self.targets
 
     def processes_for(self, sessions: int) -> int | None:
-        """Return the minimum number of processes that have at most `sessions` sessions each; None if one user alone has
-        more sessions.
+        """Return how many processes are needed so that each has at most `sessions` sessions.
+
+        Return None if a single user has more sessions than that.
         """
         users_per_process = sessions // self.targets
         return -(-self.users // users_per_process) if users_per_process else None
 
 
 def concurrency(environment: Environment, users: int, *, sessions: int | None, targets: int) -> Concurrency:
-    """Return the concurrency of a run: `users`, or `sessions` with each target if fewer (None: no limit).
+    """Return the concurrency of a run. The number of users is `users`, but at most `sessions`.
 
-    A master may also have workers that were started by hand.
+    `sessions` is the number of sessions with each target; None if there is no limit. Workers that were started by hand
+    count as processes, too.
     """
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
@@ -364,17 +383,21 @@ def concurrency(environment: Environment, users: int, *, sessions: int | None, t
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
-    """Return the peak of a load shape's `stages`, if it has them in the format of Locust's examples; else --users."""
+    """Return the peak number of users.
+
+    If the load shape has `stages` in the format of Locust's examples, it is the peak of the stages. Otherwise it is the
+    value of --users.
+    """
     stages = getattr(shape, "stages", None) or ()
     of_stages = [stage.get("users") for stage in stages if isinstance(stage, Mapping)]
     return max((users for users in of_stages if isinstance(users, int)), default=int(parsed.num_users or 1))
 
 
 def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, cores: int) -> list[str]:
-    """Return a notice if a process gets more sessions than this machine is calibrated for; else none.
+    """Return a notice if a process has more sessions than this machine is calibrated for; otherwise [].
 
-    `cited`: this machine's calibration as in run.json. If it is None, the notice asks for one if there are many
-    sessions.
+    `cited` is this machine's calibration as in run.json. If it is None and a process has many sessions, the notice asks
+    the user to calibrate the machine.
     """
     load_text = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
@@ -395,7 +418,7 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
 
 @dataclass(frozen=True)
 class WorkerHost:
-    """A host with workers of a master. `cited`: its calibration as in run.json; None if it has none."""
+    """A host on which a master has workers. `cited` is the host's calibration as in run.json; None if it has none."""
 
     name: str
     workers: int
@@ -404,7 +427,7 @@ class WorkerHost:
 
 
 def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
-    """Return the notice for a run on several hosts: whether they can carry the load, by their calibrations."""
+    """Return a notice that states whether the hosts of a run can carry its load, according to their calibrations."""
     per_process, hosts_text = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
     load = f"{per_process:,} sessions in each of {sum(host.workers for host in hosts)} processes on {hosts_text}"
     beyond = [host for host in hosts if host.cited is not None and per_process > host.cited["sessions"]]
@@ -425,9 +448,9 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """Return the maximum number of sessions with each target; None for no limit.
+    """Return the maximum number of sessions with each target; None if there is no limit.
 
-    Without `yes`, a remote host gets at most 20 sessions in total. Raises UsageError if more are requested.
+    If `yes` is False, a remote host gets at most 20 sessions in total. Raise UsageError if more are requested.
     """
     hosts = Counter(target.host for target in targets if not target.loopback)
     if not hosts or yes:
@@ -440,9 +463,7 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
 
 
 def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
-    """Raise UsageError if a process would get no user or no session, because such a process would never finish its
-    share.
-    """
+    """Raise UsageError if a process would get no user or no session. Such a process would never finish its share."""
     processes = concurrency.processes
     if sessions is not None and processes > concurrency.users:
         needs = f"need at least {processes} users and sessions"
@@ -450,7 +471,7 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
 
 
 def check_descriptors(concurrency: Concurrency) -> None:
-    """Raise the soft limit of file descriptors as far as needed. Raises UsageError if the hard limit is too low."""
+    """Raise the soft limit on file descriptors to what the run needs. Raise UsageError if the hard limit is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = concurrency.per_process + SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:

@@ -34,14 +34,14 @@ LoadKind = Literal["arrivals", "sessions"]
 
 
 class LoadLevel(NamedTuple):
-    """A level of load: calls that arrive per second, or open sessions."""
+    """A level of load. `value` is in calls per second, or in open sessions, as `kind` states."""
 
     kind: LoadKind
     value: float
 
 
 class LoadStage(NamedTuple):
-    """A stage of a schedule: the level changes linearly to `target` within the duration."""
+    """A stage of a schedule. During the stage, the level changes linearly to `target`."""
 
     duration_s: float
     target: float
@@ -49,7 +49,10 @@ class LoadStage(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadSchedule:
-    """A load over time, from `start` through the stages, in calls per second or in sessions."""
+    """A load that changes over time. It begins at the level `start` and continues with the stages.
+
+    Levels are in calls per second, or in open sessions, as `kind` states.
+    """
 
     kind: LoadKind
     start: float
@@ -72,7 +75,10 @@ class LoadSchedule:
             level = stage.target
 
     def level(self, at_s: float) -> float:
-        """Return the level at an instant; after the last stage, its final level."""
+        """Return the level at `at_s` seconds after the start.
+
+        After the last stage, it is the target of the last stage.
+        """
         level = self.start
         for start_s, duration_s, first, last in self.parts():
             if at_s < start_s:
@@ -83,14 +89,14 @@ class LoadSchedule:
 
 
 def rate_per_s(text: str) -> float | None:
-    """Return a rate in calls per second, from a text as RATES describes; None if it is no rate or exceeds MAX_PER_S."""
+    """Convert a text such as `30/min` to calls per second. Return None if it is no rate, or exceeds MAX_PER_S."""
     match = re.fullmatch(RATE, text.strip(), re.ASCII)
     per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
     return per_s if 0 <= per_s <= MAX_PER_S else None
 
 
 def span_s(text: str) -> float | None:
-    """Return a duration in seconds, from a text as A_SPAN describes; None if the text is no duration."""
+    """Convert a text such as `1m30s` to seconds. Return None if it is no duration."""
     match = re.fullmatch(SPAN, text, re.ASCII)
     if not text or match is None:
         return None
@@ -99,7 +105,7 @@ def span_s(text: str) -> float | None:
 
 
 class LevelValidator(Validator[LoadLevel]):
-    """A rate of calls, or a whole number of sessions."""
+    """A rate of calls, or a whole number of open sessions."""
 
     def read(self, value: LocatedValue) -> LoadLevel:
         content = value.content()
@@ -147,7 +153,7 @@ FILE: StructOf[tuple[LoadLevel, tuple[tuple[float, LoadLevel], ...]]] = StructOf
 
 
 def load_schedule(path: Path) -> LoadSchedule:
-    """Read the stages of a file. Raises ScriptError with the line."""
+    """Read a load schedule from a file. Raise ScriptError with the line if the file is invalid."""
     value = read_yaml(path, "the file")
     start, stages = FILE.read(value)
     levels = [start, *(target for _, target in stages)]

@@ -1,10 +1,10 @@
-"""The tasks of a realtime user. Each task is one session, of a YAML script or of a method that runs its steps.
+"""The tasks of a realtime user. Each task is one session. It runs a YAML script, or a method of the user's class.
 
-Nothing here imports Locust. To Locust, a task is a callable that takes a user, has a name, and may have tags.
+This module does not import Locust. For Locust, a task is a callable that takes a user, has a name, and may have tags.
 
-A method runs the steps of its session one after another, with the methods of `Caller`. It is rehearsed once, without a
-service, so that its turns are known and its recordings are loaded before the first session. In a session, its steps run
-as the method makes them: see `StepRunner` in `bench/load/execution/call.py`.
+A method runs the steps of its session one after another: it calls methods of `Caller`. The method is rehearsed once
+before the run, without a service, so that its turns are known and its recordings are loaded before the first session.
+In a session, each step runs when the method calls it: see `StepRunner` in `bench/load/execution/call.py`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from bench.plan.turns import Step
 from bench.units import NS_PER_MS
 
 MAX_RECORDED_STEPS = 100
-"""The maximum number of recorded steps, because a task may continue as long as its session does."""
+"""The maximum number of steps that a rehearsal records. It is limited because a task may run steps without end."""
 
 Wavs = str | Path | Sequence[str | Path]
 
 
 class SessionTask:
-    """A task that is one session. `does`: the path of a script, or a method of the user's class."""
+    """A task. One run of it is one session. `does` is the path of a script, or a method of the user's class."""
 
     def __init__(self, does: Path | Task) -> None:
         self.does = does
@@ -44,20 +44,23 @@ class SessionTask:
             functools.update_wrapper(self, does)  # copies its name, weight and tags
 
     def __call__(self, user: Any) -> None:
-        """Run the session of the task. Locust calls this."""
+        """Run a session of this task. Locust calls this method."""
         user.run_session(self)
 
 
 def script(path: str | Path) -> SessionTask:
-    """Return a task, for `tasks`, that runs a YAML script.
+    """Return a task that runs a YAML script. Put it into the attribute `tasks` of a user class.
 
-    A relative path starts at the folder of the class that has the task.
+    A relative path starts at the folder of this class's file.
     """
     return SessionTask(Path(path))
 
 
 def as_sessions(tasks: Iterable[Any]) -> list[Any]:
-    """Return the tasks that Locust collected, each function as a session. A TaskSet stays as it is: see `tasks_of`."""
+    """Convert the tasks that Locust collected: each function becomes a `SessionTask`.
+
+    A TaskSet is left unchanged, because `tasks_of` refuses it with a message.
+    """
     sessions: dict[Any, SessionTask] = {}
     return [
         task if isinstance(task, SessionTask | type) else sessions.setdefault(task, SessionTask(task)) for task in tasks
@@ -65,7 +68,7 @@ def as_sessions(tasks: Iterable[Any]) -> list[Any]:
 
 
 def tasks_of(user_class: Any) -> list[SessionTask]:
-    """Return the distinct sessions of a realtime user's class. Raises UsageError if it has none or has a TaskSet."""
+    """Return the tasks of a realtime user's class, each once. Raise UsageError if it has no task, or has a TaskSet."""
     where = f"{user_class.__name__} in {inspect.getfile(user_class)}"
     tasks = list(dict.fromkeys(user_class.declared_tasks))
     if any(isinstance(task, type) for task in tasks):
@@ -76,17 +79,18 @@ def tasks_of(user_class: Any) -> list[SessionTask]:
 
 
 def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
-    """Return the path of a script, relative to the file of the class that defines the task."""
+    """Return the absolute path of a script. A relative path starts at the folder of the class that defines the task."""
     owners = [base for base in user_class.__mro__ if task in getattr(base, "declared_tasks", ())]
     return (Path(inspect.getfile(owners[-1])).parent / path).resolve()
 
 
 def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings: Mapping[str, Any]) -> Script:
-    """Rehearse a task and return the script of its steps.
+    """Rehearse a task, and return a script that contains its steps.
 
-    `user`: a function that makes a user. `settings`: the keys of a script's file, without `steps`. The digest of the
-    script covers the file of the method, the settings, and every file that they name. Raises ScriptError for steps that
-    a YAML script does not allow, and for a task that fails; UsageError for settings that a YAML script does not allow.
+    `user` is a function that makes a user. `settings` are the keys of a script's file, without `steps`. The digest of
+    the script covers the file of the method, the settings, and all files that these name. Raise ScriptError if the task
+    fails, or has a step that is not allowed in a YAML script. Raise UsageError if a setting is not allowed in a YAML
+    script.
     """
     path = file_of(method)
     reader = StepReader(path.parent)
@@ -111,17 +115,17 @@ def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings
 
 
 def file_of(definition: Any) -> Path:
-    """Return the file that defines a class or a method, even if it is decorated."""
+    """Return the file that defines a class or method. Decorators of a method have no effect."""
     return Path(inspect.getfile(inspect.unwrap(definition))).resolve()
 
 
 def at_its_line(error: UsageError, path: Path, name: str) -> ScriptError:
-    """Return an error of the user's code as a ScriptError, with the line of the file that caused it."""
+    """Convert an error in the user's code to a ScriptError, which states the line of the file that caused the error."""
     return ScriptError(path, _line(error, path), f"{name}: {error}")
 
 
 def of_class(user_class: Any, problem: str) -> ScriptError:
-    """Return a problem of a class as a ScriptError, with the first line of the class if it is known."""
+    """Convert a problem with a class to a ScriptError, which states the first line of the class if that is known."""
     try:
         line = inspect.getsourcelines(user_class)[1]
     except OSError:  # a class without source code
@@ -130,7 +134,7 @@ def of_class(user_class: Any, problem: str) -> ScriptError:
 
 
 def _line(error: BaseException, path: Path) -> int | None:
-    """Return the innermost line of the file in the traceback of an error; None if the file is not in it."""
+    """Return the number of the innermost line of this file in the error's traceback; None if there is no such line."""
     frames = traceback.extract_tb(error.__traceback__)
     return next((frame.lineno for frame in reversed(frames) if Path(frame.filename).resolve() == path), None)
 
@@ -139,101 +143,109 @@ def _line(error: BaseException, path: Path) -> int | None:
 
 
 class SessionEnded(BaseException):
-    """The signal that leaves a task whose session is over. `except Exception` in the task does not catch it."""
+    """An exception that ends a task when its session has ended. `except Exception` in the task does not catch it."""
 
 
 class Caller:
-    """The caller who runs a task. Each public method from `text` on runs a step of the current call."""
+    """The caller who runs a task.
+
+    The method `text` and the public methods after it run one step of the current call.
+    """
 
     _call: CallSteps | None = None
-    """None between calls."""
+    """The steps of the current call; None if there is no call."""
     _copies: Sequence[Caller] = ()
 
     def is_leaving(self) -> bool:
-        """Return whether the user must stop. Its sessions then end after the open turn."""
+        """Return whether the user must leave. If so, its sessions end after the open turn."""
         return False
 
     def doubles(self, target_count: int) -> Sequence[Caller]:
-        """Return the users who run this user's tasks, one per target.
+        """Return one user for each target. Each runs this user's tasks with its target.
 
-        The user itself runs the tasks with the first target, and copies of it run them with the others.
+        The first is this user itself. The others are copies of it.
         """
         self._copies = [*self._copies, *(copy.copy(self) for _ in range(target_count - 1 - len(self._copies)))]
         return [self, *self._copies]
 
     def text(self, text: str, *, name: str = "", **options: Any) -> Turn:
-        """Run a text turn. The turn is still open when this returns; reading its results waits for its end.
+        """Run a text turn. The turn may still be open when this method returns. Reading its results waits for its end.
 
-        `options`: `image`, a PNG or JPEG; `output`, `instructions` and `max_output_tokens` of this turn's response;
-        `expected_reply`; and `success`, as in a script or as a function of the turn, which is called if the turn ended
-        well.
+        `options` are `image`, a PNG or JPEG; `output`, `instructions` and `max_output_tokens` for the response of this
+        turn; `expected_reply`; and `success`. `success` is a condition as in a script, or a function that gets the
+        turn; it is called if the turn succeeded.
         """
         return self._take_turn("text", text=text, name=name, **options)
 
     def audio(self, wavs: Wavs, *, name: str = "", **options: Any) -> Turn:
         """Run a voice turn with a WAV, or with one of several. Relative paths start at the folder of the task's file.
 
-        `options`: `chunk_ms`, `paced`, `speech` ({"start": …, "end": …}, in seconds), `transcript` (the spoken text),
-        and the options of `text` for responses.
+        `options` are `chunk_ms`; `paced`; `speech` ({"start": …, "end": …}, in seconds); `transcript`, the spoken text;
+        and the options of `text` about the response.
         """
         return self._take_turn("audio", audio=wavs, name=name, **options)
 
     def request_response(self, *, name: str = "", **response: Any) -> Turn:
-        """Request a response without new input.
+        """Request a response without new input from the caller.
 
-        `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`;
-        `expected_reply` and `success`, as in `text`.
+        `response` are the options `output`, `instructions`, `max_output_tokens`, `conversation`, `input`, `metadata`,
+        `expected_reply` and `success`. They are as in `text` and in a script.
         """
         return self._take_turn("request_response", name=name, **response)
 
     def wait_for(self, what: str = "greeting", *, name: str = "", **options: Any) -> Turn:
-        """Wait, as the first turn of a call, until the service has greeted its caller without a request.
+        """Wait until the service has greeted its caller without a request. This must be the first turn of a call.
 
-        `options`: `expected_reply` and `success`, as in `text`.
+        `options` are `expected_reply` and `success`, as in `text`.
         """
         return self._take_turn("wait_for", wait_for=what, name=name, **options)
 
     def message(self, role: str, text: str, image: str | Path | None = None) -> None:
-        """Wait until the last turn ends, then add a message to the conversation, without requesting a response.
+        """Wait until the last turn has ended, and then add a message to the conversation. This requests no response.
 
-        `role`: system, assistant or user. Only a user's message may have an image, a PNG or JPEG.
+        `role` is system, assistant or user. Only a message of the user may have an image, which is a PNG or JPEG.
         """
         self._take("message", role=role, text=text, image=image)
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Send an event in the service's own format, at once. It belongs to no turn, and nothing is waited for."""
+        """Send an event in the service's own format, at once. The event belongs to no turn.
+
+        Do not wait for a response.
+        """
         self._take("send", send=event)
 
     def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> Turn | None:
-        """Interrupt the reply to the last turn during its playback: by speech, or, without `audio`, by the client.
+        """Interrupt the reply to the last turn while it is played.
 
-        `options`: `after` (seconds of the reply that were played), `after_share` or `after_text` (of its transcript)
-        set the instant. `verify_truncation` checks that the service keeps nothing beyond what was played. Speech takes
-        the options of `audio`, too, and is a turn.
+        If `audio` is given, the caller speaks. Otherwise the client interrupts the reply. One of three options sets the
+        instant: `after` is the seconds of the reply that were played, `after_share` is the share of the reply that was
+        played, and `after_text` is a text in the reply's transcript. `verify_truncation` checks that the service keeps
+        only what was played. An interruption by speech is a turn, and also has the options of `audio`.
         """
         return self._take("interrupt", audio=audio, name=name, **options)
 
     def sound(self, wav: str | Path, *, kind: str, **options: Any) -> None:
-        """Play a sound that should neither interrupt a reply nor get one.
+        """Play a sound that should neither interrupt a reply nor get a reply.
 
-        `kind`: `backchannel`, `noise` or `talking_to_others`. `options`: the instant in the reply to the last turn, as
-        in `interrupt`; or `during="silence"`, after the reply has been played to its end.
+        `kind` is `backchannel`, `noise` or `talking_to_others`. `options` set the instant. It is in the reply to the
+        last turn, as in `interrupt`; or, with `during="silence"`, it is after the reply has been played to its end.
         """
         self._take("sound", audio=wav, kind=kind, **options)
 
     def pause(self, seconds: float | None = None, **distribution: Any) -> None:
-        """Wait until the last turn ends, then be silent: for `seconds`, or for a time that is drawn for each session.
+        """Wait until the last turn has ended, and then be silent: for `seconds`, or for a random time.
 
-        `distribution`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, a file of numbers, of which
-        one is chosen.
+        A random time is drawn for each session. `distribution` are either `median`, `sigma` and `max` of a log-normal
+        distribution, or `file`, a file of numbers, one of which is drawn.
         """
         self._take("pause", pause=seconds, **distribution)
 
     def expect(self, event: str, within: float) -> None:
-        """Wait for an event of the last turn. The turn fails if the event does not come; an earlier event counts.
+        """Wait for an event of the last turn. If it is not received in time, the turn fails.
 
-        `event`: one of `bench.plan.steps.EXPECTED_EVENTS`. `within`: seconds from when the previous step was sent;
-        after `audio`, from the end of the WAV including its trailing silence; after another `expect`, from its event.
+        An earlier event counts, too. `event` is one of `bench.plan.steps.EXPECTED_EVENTS`. `within` is the limit in
+        seconds. The limit starts when the previous step was sent; after `audio`, at the end of the WAV, including its
+        trailing silence; after another `expect`, at the event for which that step waited.
         """
         self._take("expect", event=event, within=within)
 
@@ -249,20 +261,20 @@ class Caller:
 
 
 class CallSteps(ABC):
-    """The base of the two ways in which a task's steps are processed: run in a session, or recorded.
+    """The base class of the two ways to process the steps of a task: to run them in a session, or to record them.
 
-    The steps of a call are processed one after another. A turn without a name is called `turn_<number>`.
+    The steps of a call are processed one after another. A turn without a name gets the name `turn_<number>`.
     """
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         self._reader, self._rules = reader, rules
         self.turns = 0
-        """The number of turns so far."""
+        """The number of turns that have started."""
 
     def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **options: Any) -> Turn | None:
-        """Run or record a step. Return its turn if the step is a turn.
+        """Run or record a step. If the step is a turn, return the turn; otherwise None.
 
-        Raises UsageError for a step that a script does not allow.
+        Raise UsageError if the step is not allowed in a script.
         """
         judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
         step = self._reader.read(verb, name=name or None, success=None if judge else success, **options)
@@ -277,15 +289,15 @@ class CallSteps(ABC):
 
     @abstractmethod
     def run(self, step: Step) -> None:
-        """Run or record a step. Raises SessionEnded if the session accepts no more steps."""
+        """Run or record a step. Raise SessionEnded if the session accepts no more steps."""
 
     @abstractmethod
     def taken_turn(self) -> Turn:
-        """Return the object with which a task reads the results of the turn that it starts now."""
+        """Return the object from which a task reads the results of the turn that starts now."""
 
 
 class TaskRecorder(CallSteps):
-    """The recorder of a task's steps in a rehearsal, without a session."""
+    """A recorder of the steps of a task in its rehearsal. There is no session."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         super().__init__(reader, rules)
@@ -293,7 +305,7 @@ class TaskRecorder(CallSteps):
 
     @property
     def is_complete(self) -> bool:
-        """True if the task has reached its end within MAX_RECORDED_STEPS steps."""
+        """True if the task ended after fewer than MAX_RECORDED_STEPS steps."""
         return len(self.steps) < MAX_RECORDED_STEPS
 
     def run(self, step: Step) -> None:
@@ -306,7 +318,10 @@ class TaskRecorder(CallSteps):
 
 
 def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
-    """Run a user's task until it or the session ends. Return the task's exception for Locust (StopUser, …), if any."""
+    """Run a user's task until the task or its session has ended.
+
+    If the task raised an exception for Locust (StopUser, …), return the exception; otherwise None.
+    """
     user._call = call
     try:
         task(user)
@@ -322,15 +337,15 @@ def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Ex
 
 
 def is_locust_word(error: Exception) -> bool:
-    """Return whether an exception is a request of the user to Locust (StopUser, RescheduleTask, …), and not a fault."""
+    """Return whether an exception is a message to Locust (StopUser, RescheduleTask, …), and no error."""
     return type(error).__module__ == "locust.exception"
 
 
 class Turn:
-    """A turn of a task. It may still be open while the task continues; reading its results waits for its end.
+    """A turn of a task. It may still be open while the task continues. Reading its results waits for its end.
 
-    `number`: the number of the turn in its session, from 1. `wait` waits for the end of the turn. It is None in a
-    rehearsal, which has no replies.
+    `number` is the number of the turn in its session, from 1. `wait` is a function that waits for the end of the turn.
+    It is None in a rehearsal, in which there are no replies.
     """
 
     def __init__(
@@ -340,32 +355,35 @@ class Turn:
         self._wait, self._observation = wait, observation
 
     def set_observation(self, turn: TurnObservation) -> None:
-        """Set the results of the turn."""
+        """Set the turn's observation, from which the results are read."""
         self._observation = turn
 
     @property
     def outcome(self) -> str:
-        """The outcome: `ok`, or one of the other outcomes of docs/metrics.md. In a rehearsal it is `ok`."""
+        """The outcome of the turn: `ok`, or another outcome of docs/metrics.md. In a rehearsal, it is `ok`."""
         return turn.outcome if (turn := self._over()) else "ok"
 
     @property
     def input_text(self) -> str:
-        """The transcript of the caller's speech; "" if the session does not transcribe it, and in a rehearsal."""
+        """The transcript of the caller's speech; "" if the session does not transcribe speech.
+
+        In a rehearsal, it is "".
+        """
         return turn.input_text if (turn := self._over()) else ""
 
     @property
     def reply_text(self) -> str:
-        """The text of the reply; "" in a rehearsal."""
+        """The text of the reply. In a rehearsal, it is ""."""
         return turn.reply_text if (turn := self._over()) else ""
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The turn's metrics that are durations, in ms, by name; empty in a rehearsal."""
+        """The turn's metrics that are durations, in ms, by name. In a rehearsal, there are none."""
         times_ns = turn.metrics_ns() if (turn := self._over()) else {}
         return {name: ns / NS_PER_MS for name, ns in times_ns.items()}
 
     def _over(self) -> TurnObservation | None:
-        """Wait for the turn's end. Return its observation, or None in a rehearsal."""
+        """Wait until the turn has ended. Return its observation; None in a rehearsal."""
         if self._observation is None and self._wait is not None:
             self._wait()
         return self._observation

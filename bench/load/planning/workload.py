@@ -1,4 +1,4 @@
-"""The workload of a run: the scripts of the users of a Locust file, and their entries in run.json."""
+"""The workload of a run: the scripts that the users of a Locust file run, and their entries in run.json."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""`Scripts`: the script of each task. `Workload`: its compiled script. A key is a user class and a task of it."""
+"""The compiled script of each task. `Scripts` contains the scripts before they are compiled.
+
+A key is a user class and one of its tasks.
+"""
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
-    """Return the script of each task of the realtime users. A script is read once.
+    """Return the script of each task of the realtime users. Each file is read once.
 
-    Users of the environment rehearse methods. Raises ScriptError. Raises UsageError if two different scripts have the
-    same name, because rows identify a script by its name.
+    If a task is a method, a user made for `environment` rehearses it. Raise ScriptError if a script is invalid. Raise
+    UsageError if two different scripts have the same name, because rows identify a script by its name.
     """
     loaded: dict[Path, Script] = {}
     scripts = {}
@@ -71,7 +74,7 @@ def _recorded_script(user: Any, name: str, method: Task, environment: object) ->
 
 
 def with_history(scripts: Scripts, history: History) -> Scripts:
-    """Return the scripts with this history in place of their own."""
+    """Return the scripts, but with `history` in place of their own histories."""
     changed: dict[str, Script] = {}
     for script in scripts.values():
         digest = hashlib.sha256(bytes.fromhex(script.digest + history.digest)).hexdigest()
@@ -80,7 +83,10 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 
 
 def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
-    """Prepare the workload of each target, by its label. Raises UsageError for unsuitable settings."""
+    """Prepare the workload of each target. Return the workloads by the target's label.
+
+    Raise UsageError if a script does not suit a target's settings.
+    """
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     workloads = {}
     for target in targets:
@@ -94,9 +100,9 @@ def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[st
 def encode_workload(
     scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
 ) -> Workload:
-    """Prepare every script's messages. Raises UsageError for unsuitable settings.
+    """Prepare the messages of every script. Raise UsageError if a script does not suit the settings.
 
-    `session`: settings that replace the scripts' settings. `source`: the origin of these settings, for errors.
+    `session` are settings that replace those of the scripts. `source` is where these settings come from, for errors.
     """
     prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():
@@ -115,7 +121,7 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
 
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:
-    """Return the maximum time of an open turn in seconds, by its speech and timeout.
+    """Return for how many seconds a turn can be open, at most. It is computed from recordings and timeouts.
 
     At the end of a run, this is the longest wait for an open turn.
     """
@@ -127,7 +133,7 @@ def longest_turn_s(scripts: Iterable[Script]) -> float:
 
 
 def script_notices(played: Iterable[Script]) -> list[str]:
-    """Return the notices about the scripts to show before the results."""
+    """Return the notices about the scripts that are shown before the results."""
     scripts = {script.name: script for script in played}.values()
     unfilled = (
         f"{script.name}: text contains ${{{name}}}, but the script has no variables: it is sent unchanged"
@@ -143,7 +149,10 @@ def script_notices(played: Iterable[Script]) -> list[str]:
 
 
 def script_facts(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """Return the entries of the scripts in run.json, one per script and target. `workloads`: by the target's label."""
+    """Return the entries of the scripts in run.json: one for each script of each target.
+
+    `workloads` are the workloads by the target's label.
+    """
     played = {
         (label, user.scenario_name(), compiled_script.script.name): compiled_script
         for label, workload in workloads.items()
@@ -182,9 +191,9 @@ def _facts(target: str, scenario: str, compiled_script: CompiledScript) -> dict[
 
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
-    """Return the entry of a target in run.json, without secrets.
+    """Return the entry of a target in run.json. It contains no secrets.
 
-    `per_minute`: the maximum number of new connections; None for no limit.
+    `per_minute` is the maximum number of new connections per minute; None if there is no limit.
     """
     return {
         "name": target.label,
@@ -207,7 +216,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
 
 
 def _auth_fact(auth: Auth) -> str | None:
-    """Return the name of the sign-in as in `--auth`."""
+    """Return the kind of sign-in, by the names that the option `--auth` has."""
     if isinstance(auth, EntraSignIn):
         return "entra" if auth.kind == "default" else auth.kind
     return None if auth is None else "basic" if auth.scheme == "Basic" else "key"

@@ -1,7 +1,7 @@
-"""The child processes of a run: commands before and after its sessions, and commands during its sessions.
+"""The child processes of a run. Some run before and after its sessions, and others run during its sessions.
 
-During sessions, `posix_spawn` starts a child: gevent's `Popen` forks, and a fork of a process of 400 MB delays the
-event loop by 20 to 30 ms. Before and after the sessions, `subprocess` is good enough.
+During sessions, a child is started with `posix_spawn`. gevent's `Popen` would fork, and a fork of a process of 400 MB
+delays the event loop by 20 to 30 ms. Before and after the sessions, `subprocess` is used.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from bench.units import NS_PER_S
 ANSWER_S = 120.0
 MAX_CHILD_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Environment variables that limit a child to one core, so that the other cores are free for the load."""
+"""Environment variables that limit a child to one core, so that other cores remain for the load."""
 TIMED_OUT = 124
-"""The exit status of a command that took too long, as timeout(1) has it."""
+"""The exit status of a command that took too long. timeout(1) uses the same status."""
 
 
 def child_output(command: Sequence[str], *, late: str, failed: str) -> Any:
-    """Return the JSON that a command prints. Raises UsageError if it fails or takes longer than ANSWER_S.
+    """Run a command, and return the JSON that it prints. Raise UsageError if it fails or takes longer than ANSWER_S.
 
-    The error is the last line of its stderr, `failed` if there is none, or `late` if it takes too long.
+    If it takes too long, the error contains `late`. If it fails, the error is the last line of its stderr; `failed` if
+    that is empty.
     """
     # the message quotes the child's error, so the error must not contain colours
     ended = run_child(command, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")
@@ -54,7 +55,7 @@ def run_command(
 
 
 def too_long(again: str, longest_s: float) -> str:
-    """Return the error for a child that took too long. `again`: the command with which a user can repeat its work."""
+    """Return the text about a child that took too long. `again` is the command that repeats its work."""
     return (
         f"`{again}` took longer than {longest_s / 60:.0f} min and was stopped; all rows are saved; run it again: "
         f"{again}"
@@ -64,9 +65,9 @@ def too_long(again: str, longest_s: float) -> str:
 def run_child(
     command: Sequence[str], longest_s: float, late: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours, with the width of our terminal. End it after `longest_s` seconds.
+    """Run a command of this tool. Its output has the width of our terminal. Kill it after `longest_s` seconds.
 
-    If it is ended, its stderr is the text `late`.
+    If it is killed, the stderr in the result is the text `late`. `variables` are further environment variables.
     """
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
@@ -84,10 +85,10 @@ def run_child(
 
 
 def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
-    """Return what a command prints. Other greenlets run meanwhile.
+    """Run a command, and return what it prints. Other greenlets run meanwhile.
 
-    If this greenlet is killed, the command is killed, too. Raises OSError with the last line of its stderr if it fails,
-    or if it takes longer than `longest_s`.
+    If this greenlet is killed, the command is killed, too. Raise OSError if the command takes longer than `longest_s`,
+    or if it fails; then the error contains the last line of its stderr.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
         # gevent installs its handler only after the start of the child, which may have ended by then
@@ -116,10 +117,11 @@ def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
 
 
 def _status(pid: int, longest_s: float) -> int | None:
-    """Wait for a child's exit status; return None if it takes longer than `longest_s`.
+    """Wait until a child has ended. Return its exit status; None if this takes longer than `longest_s`.
 
-    The loop learns of ended children only from SIGCHLD, which does not arrive if its handler was replaced. So each
-    second, the handler is installed again and the signal is sent; then the loop checks all children.
+    Only the signal SIGCHLD makes the event loop notice that a child has ended. The signal has no effect if its handler
+    was replaced. Therefore, once per second, install the handler again and send the signal; then the loop checks all
+    children.
     """
     loop = gevent.get_hub().loop
     until_ns = monotonic_ns() + int(longest_s * NS_PER_S)

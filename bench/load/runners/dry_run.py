@@ -1,17 +1,17 @@
 """A forecast of a session of a Locust file, before any run: `python -m bench.load.runners.dry_run OPTIONS`.
 
-The options are those of `locust`. The module prints one line of JSON:
+The options are those of `locust`. The module prints one line of JSON with these keys:
 
-- `scenario`
-- `targets`, each with its `name`, its `url`, and whether it is on this machine (`loopback`)
-- `session_s`: the speech and pauses of the longest session, in seconds
-- `session_usd`: the estimated cost of a session of each target in total, from and to; null if it is unknown
-- `cost`: the estimate as text
-- `connect_rate`: the lowest limit of new connections per minute; null for no limit
-- `notices`
-- `lacking`: what can never be measured, as in `bench.load.planning.lacking`
+- `scenario` is the name of the run.
+- `targets` contains, for each target, its `name`, its `url`, and `loopback`, which is true if it is on this machine.
+- `session_s` is the duration of speech and pauses in the longest session, in seconds.
+- `session_usd` is the lower and upper bound of the cost of one session with each target, in total; null if unknown.
+- `cost` is this estimate as text.
+- `connect_rate` is the lowest limit of new connections per minute; null if there is no limit.
+- `notices` are the notices about the targets.
+- `lacking` is what can never be measured, as in `bench.load.planning.lacking`.
 
-The exit status is 2, with one line on stderr, if the user must fix something.
+If there is a problem that the user must fix, the exit status is 2, and stderr contains one line.
 """
 
 from __future__ import annotations

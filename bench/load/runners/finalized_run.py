@@ -1,6 +1,6 @@
-"""The end of a run: closing, decision, report and check.
+"""The end of a run: its closing, decision, report and check.
 
-Child processes do all of this, so this process does not interpret thresholds. They are read before the run starts, so
+Child processes do this work, so this process never interprets thresholds. Thresholds are read before the run starts, so
 that an error in them costs no session. They are stored in run.json for `rtbench check`.
 """
 
@@ -29,21 +29,28 @@ from bench.status_line import text_width
 from bench.units import NS_PER_S
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
-"""The limit of a child's time: its seconds for a run without rows, and the bytes of the spool that add one second.
+"""The two parts of a child's time limit.
 
-A turn takes about 1 kB.
+REPORT_S is the limit, in seconds, for a run without rows. SPOOLED_BYTES_PER_S is the number of recorded bytes that add
+one second. A turn takes about 1 kB.
 """
 UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 DECIDED = (0, 1, 3, 4)
-"""Exit statuses of a decision and a check: passed, failed or regressed, inconclusive, invalid run."""
+"""The exit statuses of a decision or check that was completed.
+
+They are 0 for passed, 1 for failed or regressed, 3 for inconclusive, and 4 for an invalid run.
+"""
 
 
 Thresholds = Mapping[str, Sequence[str]]
-"""Thresholds as text, by metric and filters, as in run.json."""
+"""Thresholds as text, by metric and filters, in the form of run.json."""
 
 
 def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
-    """Return a run's thresholds, from a file or its scripts. Raises UsageError. `parsed`: Locust's options."""
+    """Return the thresholds of a run, from a file or from its scripts. Raise UsageError if they are invalid.
+
+    `parsed` are Locust's parsed options.
+    """
     file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
     if file is None and baseline is None and not scripts:
@@ -67,7 +74,10 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
 
 
 def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
-    """Return the options of `rtbench check`; None for no check. Raises UsageError for an option without effect."""
+    """Return the options with which `rtbench check` will be called; None if there will be no check.
+
+    Raise UsageError if an option would have no effect.
+    """
     if not is_command(parsed):
         return None
     options = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
@@ -80,7 +90,11 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
 
 @dataclass(frozen=True)
 class FinalizedRun:
-    """The summary to print, and the exit status of the run; the status is None if Locust's own counts."""
+    """The result of the end of a run.
+
+    `summary` is the text to print. `error` is the error of a child; "" if there is none. `status` is the exit status of
+    the run; None if Locust's own status is used.
+    """
 
     summary: str
     error: str
@@ -90,7 +104,10 @@ class FinalizedRun:
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
-    """Close, decide and report a run. `check_options`: those of `rtbench check`; None for no check."""
+    """Close, decide, report and check a run.
+
+    `stopped` is the reason of its end. `check_options` are the options of `rtbench check`; None if there is no check.
+    """
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
     duration_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *missing_warmup_notice(document, duration_s)]
@@ -127,7 +144,7 @@ def _failed(summary: str, child: CompletedProcess[str], problem: str) -> Finaliz
 
 
 def upload_run(folder: Path, url: str) -> str:
-    """Upload the folder to this URL. Return the lines to print. Raises UsageError if a file does not arrive."""
+    """Upload the folder to this URL. Return the lines to print. Raise UsageError if any file could not be uploaded."""
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
     uploaded = children.run_command(
         "upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url}
@@ -138,29 +155,32 @@ def upload_run(folder: Path, url: str) -> str:
 
 
 def run_status(document: Mapping[str, Any]) -> int | None:
-    """Return the exit status of a run: 4 if it is not valid; None, for Locust's own status, if it is."""
+    """Return the exit status of a run: 4 if it is not valid; None, which means Locust's own status, if it is valid."""
     validity = document.get("validity") or {}
     return None if validity.get("status") == "valid" else INVALID_STATUS
 
 
 def longest_report_s(folder: Path) -> float:
-    """Return the maximum time of a child in seconds, by the recorded bytes.
+    """Return the time limit of a child in seconds. It depends on the number of recorded bytes.
 
-    It is several times as long as the slowest machines take.
+    It is several times as long as the slowest machines need.
     """
     recorded = sum(part.size_bytes(table) for part in parts(folder) for table in files.SCHEMAS)
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
 def with_sentence(summary: str, decided: str, width: int) -> str:
-    """Insert the first line of the decision above the last two lines of a summary: its verdict and its page."""
+    """Insert the first line of the decision into a summary, before its last two lines.
+
+    The last two lines are the verdict and the page of the report.
+    """
     lines, decision = summary.splitlines(), decided.strip().splitlines()
     wrapped = textwrap.wrap(decision[0], width, break_long_words=False, break_on_hyphens=False) if decision else []
     return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])
 
 
 def missing_warmup_notice(document: Mapping[str, Any], duration_s: float) -> list[str]:
-    """Return a notice if a long run had no warm-up, because its duration was not known before the start."""
+    """Return a notice if a long run had no warm-up because its duration was unknown before the start; otherwise []."""
     if duration_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
     return [
@@ -170,7 +190,7 @@ def missing_warmup_notice(document: Mapping[str, Any], duration_s: float) -> lis
 
 
 def holds_rows(folder: Path) -> bool:
-    """Return whether a run without a report has rows that can be reported once the disk has space."""
+    """Return whether a run without a report has rows. They can be reported later, when the disk has space."""
     tables: tuple[files.TableName, ...] = ("turns", "sessions")
     spooled = any(len(batch) for table in tables for batch in files.spooled_batches(folder, table))
     return spooled or not spool.is_stored(folder)

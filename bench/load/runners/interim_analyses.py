@@ -1,9 +1,10 @@
-"""The interim analyses of a run that ends when it is decided: their plan, and the child processes that compute them.
+"""The interim analyses of a run that stops when its comparison is decided: their plan, and their child processes.
 
-`reports.sequential` plans the analyses and reads the run folder; this process computes no statistic. No analysis starts
-while the load generator is overloaded. If the overload lasts for a tenth of the planned pairs in a row (at least ten),
-the run is ended as invalid. Overload means that the run would be invalid if it ended now. The validity checks use p99,
-which is the maximum of fewer than 100 turns. So no run is ended before there are that many turns per target.
+`reports.sequential` plans the analyses and evaluates the run folder; this process computes no statistic. While the load
+generator is overloaded, no analysis starts. Overload means that the run would be invalid if it ended now. If the
+overload lasts for a tenth of the planned pairs (at least ten pairs), the run is ended as invalid. But no run is ended
+before its two targets together have 200 turns. The reason is that the validity checks use p99, and p99 of fewer than
+100 turns is their maximum.
 """
 
 from __future__ import annotations
@@ -24,23 +25,28 @@ from bench.load.runners.children import ANSWER_S
 from bench.run.validity import MORE_PROCESSES
 
 MIN_PAIRS, MIN_TURNS = 10, 200
-"""The minimum number of pairs during an overload, and of turns of both targets together, before a run is ended as
-invalid."""
+"""Two conditions for ending a run as invalid.
+
+MIN_PAIRS is the minimum number of pairs during the overload. MIN_TURNS is the minimum number of turns of the run, for
+both targets together.
+"""
 MAX_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.sequential", "plan"), python_command("reports.sequential", "look")
 
 SequentialPlan = Mapping[str, Any]
-"""The plan of interim analyses, with the keys of run.json: `pairs`, `analyses` (the number of pairs at each),
-`primary_metrics` (metric → thresholds), `level`, `spending`, `draws`.
+"""The plan of interim analyses, with the keys that it has in run.json.
 
-`notices`: notices to show before the run, if there are any.
+`pairs` is the planned number of pairs. `analyses` are the numbers of pairs at the analyses. `primary_metrics` are the
+thresholds by metric. The other keys are `level`, `spending` and `draws`. If there are notices to show before the run,
+they are in `notices`.
 """
 
 
 def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """Return the scripts of each target as in run.json. `steps` of a script: the name of each turn.
+    """Return the scripts of each target as in run.json, and the additional key `steps`.
 
-    `steps` is None if a method chooses the steps during the session.
+    `steps` are the names of a script's turns. It is None if the script is a method, which chooses its steps during the
+    session.
     """
     scripts = {
         compiled.script.name: compiled.script for workload in workloads.values() for compiled in workload.values()
@@ -57,10 +63,10 @@ def sequential_plan(
     lacking: Sequence[Mapping[str, Any] | None] = (),
     thresholds: Mapping[str, Sequence[str]] | None = None,
 ) -> SequentialPlan:
-    """Return the plan of a run. Raises UsageError for thresholds that cannot be used.
+    """Return the plan of a run's interim analyses. Raise UsageError if thresholds cannot be used.
 
-    `scripts`: the result of `scripts_of`. `lacking`: what turns and sessions of these scripts can never have.
-    `thresholds`: the thresholds of the scripts; a file of thresholds replaces them.
+    `scripts` is the result of `scripts_of`. `lacking` is what the turns and sessions of these scripts can never have.
+    `thresholds` are those of the scripts. If the options name a file of thresholds, it replaces them.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     request = {
@@ -82,7 +88,7 @@ def sequential_plan(
 
 
 def plan_text(plan: SequentialPlan) -> str:
-    """Return a line that states what decides the run."""
+    """Return a line that states which thresholds decide the run, and when they are analysed."""
     gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
     analyses = plan["analyses"]
     sizes = ", ".join(str(size) for size in analyses[:2]) + (f" … {analyses[-1]}" if len(analyses) > 2 else "")
@@ -93,9 +99,10 @@ def plan_text(plan: SequentialPlan) -> str:
 
 
 class OverloadWatch:
-    """The detector of an overloaded load generator, in a run of `pairs` planned pairs.
+    """A detector of overload of the load generator.
 
-    `say` prints a notice. `give_up` ends the run as invalid, with the reason.
+    `pairs` is the planned number of pairs. `say` is a function that prints a notice. `give_up` is a function that ends
+    the run as invalid; its argument is the reason.
     """
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], give_up: Callable[[str], None]) -> None:
@@ -105,10 +112,10 @@ class OverloadWatch:
         self._given_up = False
 
     def consider(self, late: str, pairs: int, turns: int) -> bool:
-        """Return whether the load generator is overloaded.
+        """Return whether the load generator is overloaded. If the overload has lasted too long, end the run as invalid.
 
-        `late`: the failed check, empty if none failed. `pairs`, `turns`: the numbers of pairs and turns that have
-        ended.
+        `late` is the text of the failed check; "" if no check failed. `pairs` and `turns` are the numbers of pairs and
+        turns that have ended.
         """
         if not late:
             if self._since is not None:
@@ -128,19 +135,19 @@ class OverloadWatch:
 
 
 def is_due(analyses: Sequence[int], analyses_made: int, pairs: int, tried: int) -> bool:
-    """Return whether an analysis is due during the run; the last one is made after the run.
+    """Return whether an analysis is due during the run. The last analysis is made after the run.
 
-    `analyses`: the planned number of pairs at each analysis. `pairs`: the number of pairs that have ended. `tried`: the
-    number of pairs at the last attempt.
+    `analyses` are the planned numbers of pairs at the analyses. `analyses_made` is the number of analyses that were
+    made. `pairs` is the number of pairs that have ended. `tried` is the number of pairs at the last attempt.
     """
     return analyses_made < len(analyses) - 1 and pairs >= analyses[analyses_made] and pairs > tried
 
 
 class InterimAnalyses:
-    """The interim analyses during a run, which are made one at a time.
+    """The interim analyses during a run. They are made one at a time.
 
-    `stop` ends the run, with the reason. `give_up` ends it as invalid, with the cause. `say` prints a notice of a
-    problem.
+    `stop` is a function that ends the run; its argument is the reason. `give_up` ends the run as invalid, with the
+    cause. `say` prints a notice of a problem.
     """
 
     def __init__(
@@ -162,16 +169,15 @@ class InterimAnalyses:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """The number of analyses made and planned, also after the run was decided."""
+        """The number of analyses that were made, and the planned number. It does not change when the run is decided."""
         return self._analyses_made, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start an analysis if one is due for the number of pairs in the previous call of this method.
+        """Start an analysis if one is due.
 
-        The rows of those pairs are on the disk by now.
-
-        `pairs`, `turns`: the numbers of pairs and turns that have ended. `late`: why the load generator is overloaded;
-        if it is not empty, no analysis starts.
+        It is due for the number of pairs in the previous call of this method, because their rows are on the disk by
+        now. `pairs` and `turns` are the numbers of pairs and turns that have ended. `late` is why the load generator is
+        overloaded; if it is not "", no analysis starts.
         """
         known, self._known = self._known, pairs
         self._late = self._overload.consider(late, pairs, turns)

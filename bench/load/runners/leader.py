@@ -1,4 +1,4 @@
-"""The process that leads runs: it makes a run's folder, shows the progress, and closes the run."""
+"""The role of a process that leads runs. It makes the folder of a run, shows the progress, and closes the run."""
 
 from __future__ import annotations
 
@@ -37,14 +37,17 @@ from bench.target.tokens import Keyring, closed_on_failure
 
 
 class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
-    """A load shape that follows a schedule of sessions, and ends the run at its end."""
+    """A load shape that follows a schedule of sessions. It ends the run when the schedule ends."""
 
     def __init__(self, schedule: LoadSchedule) -> None:
         super().__init__()
         self._schedule = schedule
 
     def tick(self) -> tuple[int, float] | None:
-        """Return the current number of users, and how many users may start or stop per second; None at the end."""
+        """Return the current number of users, and the maximum number of users that start or stop per second.
+
+        Return None when the schedule has ended.
+        """
         at_s = self.get_run_time()
         if at_s >= self._schedule.duration_s:
             return None
@@ -52,11 +55,11 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
 
 
 MAX_SPAWNED_PER_S = 100
-"""The maximum number of users that a process spawns per second. Locust warns about more."""
+"""The maximum number of users that a process starts per second. If it were higher, Locust would print a warning."""
 
 
 class Leader(ProcessRole):
-    """The role of a process that leads runs: standalone or a master."""
+    """The role of a process that leads runs: a standalone process, or a master."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -96,7 +99,7 @@ class Leader(ProcessRole):
                 self.say(opened)
 
     def _set_users(self) -> None:
-        """Make Locust spawn the users that the load model needs, or follow its schedule."""
+        """Make Locust start the number of users that the load model requires, or follow its schedule."""
         load_model = self._planned.load_model
         if load_model.users is None:
             return
@@ -127,7 +130,7 @@ class Leader(ProcessRole):
         return plan
 
     def _check(self, parsed: Any) -> None:
-        """Raise UsageError for invalid options of a run with the targets of this process."""
+        """Raise UsageError if the options of a run are invalid. The run would have the targets of this process."""
         classes = self._environment.user_classes
         parsed = with_scenario_defaults(parsed, classes)
         options = Options.of(parsed)
@@ -177,7 +180,7 @@ class Leader(ProcessRole):
 
     @abstractmethod
     def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
-        """Start the users' sessions, in this process or in workers."""
+        """Start the sessions of the users, in this process or in the workers."""
 
     def _new_monitor(self, folder: Path) -> RunMonitor:
         def stop(reason: str) -> None:
@@ -203,11 +206,11 @@ class Leader(ProcessRole):
             monitor.poll(self._state)
 
     def _targets(self) -> list[TargetProgress]:
-        """Return the progress of each target, of the current or last run."""
+        """Return the progress of each target in the current run, or else in the last run."""
         return [] if self._run.monitor is None else self._run.monitor.targets
 
     def _report(self) -> Path | None:
-        """Return the page of the last run; None before it is made."""
+        """Return the report page of the last run; None if it has not been made yet."""
         page = self._run.folder and self._run.folder / "report.html"
         return page if page and self._run.summary and page.exists() else None
 
@@ -223,15 +226,15 @@ class Leader(ProcessRole):
             gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
 
     def _quit(self) -> None:
-        """End the process. If all workers are missing, Locust stops the run but waits for another one."""
+        """End the process. Locust alone would not end it if all workers are missing, but wait for another worker."""
         self._runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
     def _stop_reason(self) -> str:
-        """Return `INTERRUPTED` if a user ends a run with interim analyses early; else "".
+        """Return `INTERRUPTED` if the user ended a run with interim analyses early; otherwise "".
 
-        An interrupted run gets no decision, because the user may have seen values and stopped because of them.
+        Such a run gets no decision, because the user may have seen its values and ended it because of them.
         """
         monitor = self._run.monitor
         is_interrupted = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
@@ -284,7 +287,10 @@ class Leader(ProcessRole):
                 self._environment.process_exit_code = USAGE_STATUS
 
     def _record_delays(self, monitor: RunMonitor) -> None:
-        """Report how long the service delayed starts, and how many calls were delayed after refused calls."""
+        """Print how long the service delayed starts, and how many calls waited after refused calls.
+
+        Store the delays.
+        """
         if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were delayed at the request of the service: {longest} in total")
@@ -293,9 +299,9 @@ class Leader(ProcessRole):
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _record_absent_workers(self, folder: Path) -> None:
-        """Report workers that never started: without them, the run is not the requested one.
+        """Print the number of workers that never started. Without them, the run is not the requested run.
 
-        Do nothing if an error was reported before.
+        Do nothing if an error was printed before.
         """
         workers = int(self._run.document["workers"])
         absent = workers - sum(part.has_started for part in parts(folder)) - self._silent_workers(folder)
@@ -304,12 +310,12 @@ class Leader(ProcessRole):
             self._environment.process_exit_code = USAGE_STATUS
 
     def _silent_workers(self, folder: Path) -> int:
-        """Return the number of workers that may have started, but from which no data arrived."""
+        """Return the number of workers that may have started, but sent no data."""
         return 0
 
 
 class Standalone(Leader):
-    """The role of a single process: it leads runs, and its users play sessions."""
+    """The role of a process without workers. It leads runs, and its users run the sessions."""
 
     def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
         self._go_live(folder, slot, states, keyring)

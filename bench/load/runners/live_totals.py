@@ -1,4 +1,4 @@
-"""The progress of all processes of a run together, for live views. The results of a run come from its rows instead."""
+"""The progress of all processes of a run together, for live views. The results of a run are computed from its rows."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ from bench.run.validity import MetricUncertainty, ValidityData, evaluate_checks
 from bench.units import NS_PER_S, US_PER_MS
 
 OK = "OK"
-"""The health of a load generator that keeps up."""
+"""The text about the health of a load generator that is not overloaded."""
 LIVE_VALUES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
-"""The headline metrics that live views show."""
+"""The headline metrics for which live views show latency."""
 EXPORTED = frozenset(
     LiveMetricKey(WAIT if metric in FIRST_DELTAS.values() else VALUE, metric, measured_from)
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
-"""The keys of LIVE_VALUES that telemetry exports.
+"""The keys of the times that are exported as telemetry. They belong to the metrics LIVE_VALUES.
 
-The latency of a first delta is exported with the role `wait`, and not again with the role `value`.
+The latency of a first delta has the role `wait` and also the role `value`; it is exported only once, as `wait`.
 """
 RATE_REPORTS = 6
-"""The number of reports over which rates are computed. Reports come once a second."""
+"""The number of reports of a process from which rates are computed. A process reports once a second."""
 SILENT_NS = 5 * NS_PER_S
-"""A process whose last report is older than this adds nothing to a rate."""
+"""A duration. If the last report of a process is older than this, the process does not count in a rate."""
 
 
 @dataclass(frozen=True)
 class LiveLatency:
-    """The latency of a target's turns, by one metric.
+    """The latency of a target's turns, according to one metric.
 
-    `turns` includes the `failed` turns. A failed turn has infinite latency, so a quantile among them is infinite. A
-    quantile is None if a report would not publish it, because there are too few sessions.
+    `turns` is the number of turns, and includes the `failed` turns. A failed turn counts as infinite latency, so a
+    quantile may be infinite. A quantile is None if there are too few sessions, so that a report would not publish it.
     """
 
     target: str
@@ -63,7 +63,7 @@ class LiveLatency:
     p50_ms: float | None
     p95_ms: float | None
     lacking: tuple[int, ...] = ()
-    """The number of sessions that p50 and p95 need before they are shown; 0 if there are enough."""
+    """For p50 and p95, the number of sessions that the quantile needs to be shown; 0 if there are enough sessions."""
 
     @property
     def name(self) -> str:
@@ -72,19 +72,19 @@ class LiveLatency:
 
     @property
     def started_by(self) -> str:
-        """The instant from which latency is measured, in the wording of a report."""
+        """The instant from which latency is measured, as reports call it."""
         spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.metric].begin)
         return "end of speech" if spoken else "request sent"
 
 
 @dataclass(frozen=True)
 class TargetProgress:
-    """The progress of one target. `rates`: averages over the last few seconds, summed over the processes that reported
-    in these seconds.
+    """The progress of one target.
 
-    `latencies`: the latency by each of LIVE_VALUES and `measured_from`. `usd`: None if no cost is known. `health`: the
-    health of the load generator, judged by this target's values. `verdict`: the verdict on all targets together if the
-    run ended now.
+    `latencies` contains one latency for each metric of LIVE_VALUES and each `measured_from`. `rates` are means over the
+    last few seconds, summed over the processes that reported in these seconds. `usd` is the cost; None if it is
+    unknown. `health` is a text about the load generator, according to this target's values. `verdict` is a text about
+    the validity that the run would have if it ended now, according to the values of all targets.
     """
 
     target: str
@@ -103,21 +103,21 @@ class TargetProgress:
 
 
 class LiveTotals:
-    """The sum of the progress reports of all processes.
+    """The totals of the progress reports of all processes.
 
-    `chunk_ms`: the duration of the shortest audio chunk, None if no audio is paced. `labels`: the labels of the
+    `chunk_ms` is the duration of the shortest audio chunk; None if no audio is paced. `labels` are the labels of the
     targets, in the order of the run.
     """
 
     def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
         self._chunk_ms, self._labels = chunk_ms, list(labels)
         self._reports: dict[int, deque[tuple[int, ProgressReport]]] = {}
-        """The last reports of each process, without their times, and the instants of their arrival."""
+        """The last reports of each process, each with the instant at which it arrived. Their times are removed."""
         self._times: dict[tuple[str, LiveMetricKey], Any] = {}
-        """Histograms of the times of turns that did not fail, by target and key."""
+        """Histograms of the times of successful turns, by target and key."""
 
     def add(self, worker: int, report: ProgressReport, arrival_ns: int = 0) -> None:
-        """Add a process's report. `arrival_ns`: the instant at which it arrived."""
+        """Add the report of a process. `arrival_ns` is the instant at which the report arrived."""
         reports = self._reports.setdefault(worker, deque(maxlen=RATE_REPORTS))
         reports.append((arrival_ns, replace(report, times_us={})))
         for target, steps in report.times_us.items():
@@ -128,7 +128,7 @@ class LiveTotals:
                 record_values(self._times[target, key], values[values >= 0])
 
     def last(self, worker: int) -> ProgressReport | None:
-        """Return a process's last report, without its times; None if there is none."""
+        """Return the last report of a process, without its times; None if the process has not reported."""
         return self._reports[worker][-1][1] if worker in self._reports else None
 
     @property
@@ -137,7 +137,7 @@ class LiveTotals:
 
     @property
     def total(self) -> ProgressReport:
-        """The sum of the last reports of all processes, without times."""
+        """The sum of the last reports of all processes. It contains no times."""
         reports, targets = self._last, dict[str, Counter[str]]()
         failures: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for report in reports:
@@ -183,7 +183,7 @@ class LiveTotals:
         ]
 
     def _rates(self, label: str, now_ns: int) -> Traffic:
-        """Return the traffic on the wire, per second."""
+        """Return how many events and bytes per second a target's sessions send and receive."""
         rates: defaultdict[str, float] = defaultdict(float)
         for reports in self._reports.values():
             (since_ns, first), (until_ns, last) = reports[0], reports[-1]
@@ -197,10 +197,10 @@ class LiveTotals:
     # Latency.
 
     def values(self, target: str) -> list[LiveLatency]:
-        """Return the latency of a target, by each of LIVE_VALUES and `measured_from`.
+        """Return the latencies of a target: one for each metric of LIVE_VALUES and each `measured_from`.
 
-        Until a turn of a step has had a value of a metric, the step's failed turns count only in its first-delta
-        latency.
+        A failed turn counts in the latency of the first delta. It also counts in another metric as soon as a successful
+        turn of the same step has a value of this metric.
         """
         succeeded, failed = self._turns()
         keys = [
@@ -213,7 +213,7 @@ class LiveTotals:
         ]
 
     def latencies(self) -> list[LiveLatency]:
-        """Return the latencies of the first delta by metric and target. The metric with the most turns is first."""
+        """Return the latencies of the first delta, by metric and target. The metric with the most turns comes first."""
         succeeded, failed = self._turns()
         target_keys = [target_key for target_key in succeeded + failed if target_key[1].role == WAIT]
         turns: Counter[LiveMetricKey] = Counter()
@@ -223,9 +223,9 @@ class LiveTotals:
         return [self._latency(*target_key, succeeded[target_key], failed[target_key]) for target_key in target_keys]
 
     def _turns(self) -> tuple[Counter[tuple[str, LiveMetricKey]], Counter[tuple[str, LiveMetricKey]]]:
-        """Return the numbers of successful and of failed turns, by target and key.
+        """Return the numbers of successful turns and of failed turns, both by target and key.
 
-        A failed turn without a key counts with the first delta of most turns.
+        If a failed turn has no key, it is counted with the key of the first delta that most successful turns have.
         """
         succeeded = Counter({target_key: int(times.get_total_count()) for target_key, times in self._times.items()})
         waited: Counter[LiveMetricKey] = Counter()
@@ -257,10 +257,10 @@ class LiveTotals:
         return None if value_us is None else value_us / US_PER_MS
 
     def _lacking(self, target: str, p: float, turns: int) -> int:
-        """Return the number of sessions that a quantile of `turns` turns needs, as in a report; 0 if there are enough.
+        """Return the number of sessions that a quantile needs to be published, as in a report; 0 if there are enough.
 
-        If only a share of a target's turns has the metric, the same share of its sessions counts. This number is never
-        above the number of sessions with such turns.
+        `turns` is the number of turns that have the metric. If this is only a share of the target's turns, the same
+        share of its sessions is counted. This is never more than the number of sessions with such turns.
         """
         target_counts = [report.targets.get(target, {}) for report in self._last]
         sessions, measured, squares = (sum(counts.get(name, 0) for counts in target_counts) for name in DESIGN)
@@ -273,18 +273,18 @@ class LiveTotals:
     # The verdict of the run if it ended now.
 
     def health(self) -> str:
-        """Return OK, or why the load generator is overloaded; empty if there is no data to judge yet."""
+        """Return `OK`, or a text about the overload of the load generator; "" if there is no data yet."""
         return _health(self._with_verdict())
 
     def overload_text(self) -> str:
-        """Return why the load generator is overloaded now, as `send_delay 14.2 ms > 10 ms`; empty if it keeps up."""
+        """Return why the load generator is overloaded, as in `send_delay 14.2 ms > 10 ms`; "" if it is not."""
         failed = _first_failed(self._with_verdict())
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
         """Return the validity that the run would have if it ended now.
 
-        `target`: the target whose values are judged; None for all targets.
+        `target` is the target of which the values are checked. If it is None, those of all targets are checked.
         """
         total, metrics = self.total, []
         for label in sorted({label for label, _ in self._times} if target is None else {target}):
@@ -322,7 +322,10 @@ def _first_failed(validity: Validity) -> Check | None:
 
 
 def _over(failed: Check) -> str:
-    """Return the value and the limit of a failed check as text, with three digits or, from 1,000 ms on, as integers."""
+    """Return the name, value and limit of a failed check as text.
+
+    Values have three digits. From 1,000 ms on, they are whole numbers.
+    """
     value_ms, limit_ms = (
         f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
     )

@@ -1,14 +1,16 @@
-"""The binding of a process's role to Locust's events, from its start to its end.
+"""The binding of a process's role to Locust's events, from the start of the process to its end.
 
-    init             checks options and scripts; if the user must fix something, one line and status 2
-    test_start       signs in; makes a run folder; makes a LiveRun where users run (standalone, or each worker)
+These events are handled:
+
+    init             checks options and scripts; if the user must fix something, prints one line and ends with status 2
+    test_start       signs in, makes a run folder, and makes a LiveRun in processes with users (standalone, workers)
     spawning_complete  counts the users of this process, who take the calls that arrive
-    test_stopping    waits until the run is drained: no new turns, open turns end by their own limits
-    test_stop        waits until the folder is closed and reported, in a child process
-    quitting         the same, if the end skips test_stop, and before Locust decides on its exit code
+    test_stopping    waits until the run is drained: no new turns start, and open turns end by their own limits
+    test_stop        waits until a child process has closed and reported the folder
+    quitting         does the same if there was no test_stop, and before Locust determines its exit status
     quit             prints our summary, after all output of Locust
 
-The role (standalone, a master or a worker) is determined once, at init.
+The role (standalone, master or worker) is determined once, at init.
 """
 
 from __future__ import annotations
@@ -31,9 +33,12 @@ from bench.load.runners.role import ProcessRole
 from bench.load.runners.worker import Worker
 
 BIND_FAILURE = "Socket bind failure:"
-"""The start of Locust's error if the port of a master is in use."""
+"""The text with which Locust's error begins if a master's port is in use."""
 REGISTERED = "_rtbench_registered"
-"""The attribute of Locust's events that marks this process as bound. It outlives a repeated import of this module."""
+"""An attribute that is set on Locust's events when this process is bound to them.
+
+It still exists if this module is imported again.
+"""
 
 
 def role_of(environment: Environment) -> ProcessRole:
@@ -57,7 +62,7 @@ def _on_init(environment: Any, **_: Any) -> None:
 
 
 def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print one line if the error is that a port is in use. Show any other exception as Python does."""
+    """Print one line if the error means that a port is in use. Print any other exception as Python does."""
     if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
         sys.__excepthook__(kind, error, trace)
         return

@@ -1,7 +1,7 @@
-"""The master: it makes the run folder, hands each run to the connected workers, and closes the run.
+"""The master. It makes the run folder, hands each run to the connected workers, and closes the run.
 
-A worker gets Locust's options and a number. Workers on this host write into the run's spool; those on other hosts ship
-their data. All report their progress each second.
+Each worker gets Locust's options and a number. Workers on this host write into the run's spool. Workers on other hosts
+send their data to the master. All workers report their progress once a second.
 """
 
 from __future__ import annotations
@@ -39,30 +39,33 @@ from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""The time in seconds for which the master waits for workers on its host that have recorded no data yet.
+"""The seconds for which the master waits, at the end of a run, for workers on its host that have recorded no data.
 
-They may be about to open sessions.
+Such workers may be about to open sessions.
 """
 NO_WORKER_LEFT = "the last worker went missing"
 
 
 class Master(Leader):
-    """The role of a master: it leads runs, and plays no sessions."""
+    """The role of a master. It leads runs, and runs no sessions itself."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._done: set[str] = set()
-        """The workers whose sessions are done."""
+        """The workers that have run all their sessions."""
         self._drained: set[str] = set()
-        """The workers that finished draining. If one has recorded no data by then, none will come."""
+        """The workers that have finished draining.
+
+        If such a worker has recorded no data yet, it will not record any.
+        """
         self._hellos: dict[str, WorkerHello] = {}
-        """The workers that can receive a request to quit, with the facts about their hosts."""
+        """The first message of each worker that can receive a request to quit. It contains the facts about its host."""
         self._members: dict[str, int] = {}
-        """The workers of the current run, with their numbers."""
+        """The numbers of the workers of the current run, by the worker's id."""
         self._replicas: dict[int, PartReplica] = {}
-        """The received data of workers on other hosts, by worker number."""
+        """The data received from workers on other hosts, by the worker's number."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
-        """The measured clock offsets of the workers."""
+        """The clock offsets that were measured for each worker."""
         self._disk_is_full, self._ignored_before = False, 0
         self._given = messages.secret_options(environment.parsed_options)
         for kind, on_message in (
@@ -81,10 +84,11 @@ class Master(Leader):
         return int(self._runner.worker_count)
 
     def give_up(self) -> NoReturn:
-        """Dismiss the workers of `--processes` first, which otherwise wait a minute for their master.
+        """Dismiss the workers of `--processes`, and then end this process.
 
-        A worker that Locust counts may still be starting. A request to quit at that time would fail: the worker would
-        quit, continue to start, and never end.
+        Otherwise they would wait a minute for the master. Before that, wait until these workers can receive a request
+        to quit. If a worker that is still starting received it, the worker would quit, but continue to start, and never
+        end.
         """
         processes = self._parsed.processes
         if processes:
@@ -100,7 +104,10 @@ class Master(Leader):
         self._wait_for_workers()
 
     def _wait_for_workers(self) -> None:
-        """Wait for the expected workers, if Locust's wait for them is limited. Raises UsageError if they are late."""
+        """Wait until the expected workers are connected, if Locust limits this wait.
+
+        Raise UsageError if they are late.
+        """
         expected, longest_s = int(self._parsed.expect_workers or 0), self._parsed.expect_workers_max_wait
         if not longest_s:
             return
@@ -120,7 +127,7 @@ class Master(Leader):
         super()._start_load(keyring)
 
     def _advice(self) -> tuple[str, ...]:
-        """Return the notices about the hosts of the workers; none if all are on this host."""
+        """Return the notices about the hosts of the workers; no notices if all workers are on this host."""
         plan, by_name = self._planned, defaultdict[str, list[WorkerHello]](list)
         key = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
@@ -141,7 +148,7 @@ class Master(Leader):
         super()._start()
 
     def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
-        """Hand the run to the connected workers. Workers that connect later take no part."""
+        """Hand the run to the connected workers. Workers that connect later do not take part in it."""
         keyring.close()  # the workers sign in themselves
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
@@ -164,7 +171,7 @@ class Master(Leader):
                 setattr(self._parsed, name, messages.NOT_SENT)
 
     def _present(self) -> list[str]:
-        """Return the workers that are not missing."""
+        """Return the ids of the workers that are not missing."""
         return [client.id for client in self._runner.clients.all if client.state != "missing"]
 
     # Messages of workers.
@@ -196,9 +203,9 @@ class Master(Leader):
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
-        """End the run if no worker has sessions left.
+        """End the run if no worker has sessions left to run.
 
-        This is checked each second, because a worker may go missing after the others have finished.
+        This is checked once a second, because a worker may become missing after all other workers have finished.
         """
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self.apply(StopRequested(ALL_DONE))
@@ -217,7 +224,7 @@ class Master(Leader):
             self._enforce_budget(monitor)
 
     def _on_chunk(self, client: str, data: PartMessage) -> None:
-        """Store a chunk that a worker of this run recorded on another host. Acknowledge how much has arrived."""
+        """Store a chunk of data that a worker on another host recorded in this run. Reply how much data has arrived."""
         folder, number = self._run.folder, self._members.get(client)
         if folder is None or number is None or data["run_id"] != folder.name or not spool.is_stored(folder):
             return
@@ -235,7 +242,10 @@ class Master(Leader):
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _set_alive(self, client: str) -> None:
-        """Count every message as a sign of life: on a slow link, heartbeats queue behind shipped data."""
+        """Record that a worker is alive. Any message shows this, not only a heartbeat.
+
+        The reason is that on a slow link, heartbeats wait behind recorded data.
+        """
         node = self._runner.clients.get(client)
         if node is not None:
             node.heartbeat = runners.HEARTBEAT_LIVENESS
@@ -246,7 +256,10 @@ class Master(Leader):
         return NO_WORKER_LEFT if self._has_lost_all else super()._stop_reason()
 
     def _drain_sessions(self) -> None:
-        """Ask the workers to end. Wait until each has flushed its last row and shipped it."""
+        """Ask the workers to end.
+
+        Wait until each worker has written all its rows, and has sent them if it is on another host.
+        """
         folder = self._run.folder
         if folder is None or not spool.is_stored(folder):
             return
@@ -264,11 +277,12 @@ class Master(Leader):
             gevent.sleep(0.1)
 
     def _awaited(self, folder: Path, waited_s: float) -> set[int]:
-        """Return the workers of which data may still come, after a wait of `waited_s`.
+        """Return the numbers of the workers from which data may still come.
 
-        These are workers on this disk that live and have not flushed everything. For a moment, they are also workers
-        without data, which may be about to open sessions. Workers on other hosts ship their data as long as they are
-        connected; a missing worker has ended.
+        `waited_s` is how long the master has waited. Data may come from workers on this host that are alive and have
+        not written everything. In the first seconds, data may also come from workers without data, which may be about
+        to open sessions. Workers on other hosts send their data as long as they are connected. A missing worker has
+        ended.
         """
         recorded, present = {part.worker: part for part in parts(folder)}, set(self._present())
         awaited = set()
@@ -286,14 +300,14 @@ class Master(Leader):
         return awaited
 
     def _plays(self, number: int) -> bool:
-        """Return whether a worker has open sessions, by its last report; True if there is none."""
+        """Return whether a worker has open sessions, according to its last report; True if it has not reported."""
         report = None if self._run.monitor is None else self._run.monitor.totals.last(number)
         return report is None or report.sessions_open > 0
 
     def _silent_workers(self, folder: Path) -> int:
-        """Return the number of workers on other hosts without data that did not confirm that they have drained.
+        """Return the number of workers on other hosts that sent no data and have not confirmed that they have drained.
 
-        A worker that confirmed it has recorded no data. It is removed from `remote` of run.json.
+        A worker without data that has confirmed this has recorded nothing. It is removed from `remote` in run.json.
         """
         recorded = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()

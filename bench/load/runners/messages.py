@@ -1,8 +1,9 @@
-"""The messages between a master and its workers over Locust's connection, and a filter for everything else on the port.
+"""The messages between a master and its workers, and a filter for everything else that arrives at the master's port.
 
-Anyone who reaches a master's port can send anything. Locust's listener, and so the run, would end at the first message
-that it cannot decode. Here a message is accepted only if it can be decoded, if it names its true sender, and if its
-content fits its kind. All others are ignored and counted.
+The messages use Locust's connection. Anyone who can reach the port can send anything to it. Locust's listener, and with
+it the run, would end at the first message that it cannot decode. Therefore a message is accepted only if it can be
+decoded, if the sender that it names is its real sender, and if its content has the form of its kind. All other messages
+are ignored and counted.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ from bench.run.replica import PartChunk
 HERE, STOP, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_drained"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
-"""Messages from workers to their master."""
+"""The messages from workers to their master: HERE, STOP, DRAINED, REFUSED, STANDING, CHUNK and PONG."""
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
-"""Messages from a master to its workers."""
+"""The messages from a master to its workers."""
 NOT_SENT = "(not sent: it may contain a password)"
-"""The replacement of a secret in the options that a master sends.
+"""The text that a master sends in place of an option that may contain a secret.
 
-Anyone on the network path can read Locust's messages.
+The reason is that anyone on the network path can read Locust's messages.
 """
 MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
-"""The seconds after their last session for which the master waits for the data of its workers."""
+"""The maximum wait of the master for the data of its workers, in seconds, after their last session has ended."""
 FIRST = ("client_ready", "locustfile")
-"""The kinds of messages that Locust's workers send before their master knows them."""
+"""The kinds of messages that a worker of Locust sends before its master knows the worker."""
 
 
 class WorkerHello(TypedDict):
-    """The first report of a worker, sent when it can receive a request to quit.
+    """The first message of a worker. It is sent when the worker can receive a request to quit.
 
-    It contains the facts about the worker's host, and the key with which the worker seals its chunks.
+    It contains facts about the worker's host. `key` is the key with which the worker seals its chunks.
     """
 
     host: str
@@ -56,11 +57,17 @@ class WorkerHello(TypedDict):
 
 
 Pong: TypeAlias = tuple[int, int, int]
-"""The instants at which a ping was sent (the master's clock), received and answered (the worker's clock)."""
+"""The instants at which a ping was sent, received and answered.
+
+The first is on the master's clock, the others on the worker's.
+"""
 
 
 class WorkerProgressMessage(TypedDict):
-    """A worker's progress, and the time for which its starts were delayed, by the target's label."""
+    """A worker's progress.
+
+    `held_s` is the time for which its starts were delayed, in seconds, by the target's label.
+    """
 
     standing: ProgressReport
     held_s: dict[str, float]
@@ -82,7 +89,7 @@ OF_WORKERS: dict[str, Any] = {
     STANDING: WorkerProgressMessage,
     CHUNK: PartMessage,
 }
-"""The content of workers' messages."""
+"""The form that the content of a worker's message has, by the kind of the message."""
 
 NUMBER, COUNTS = int | float, dict[int | float, int | float]
 
@@ -117,16 +124,19 @@ OF_LOCUST: dict[str, Any] = {
     "exception": _holding("RaisedError", {"msg": str, "traceback": str}),
     "logs": _holding("Logs", {"worker_id": str, "logs": list[str]}),
 }
-"""The fields of messages of Locust's workers that Locust's handlers read. All other fields belong to the user."""
+"""The form that the content of a message of Locust's workers has, by the kind of the message.
+
+It contains only the fields that Locust's handlers read. All other fields belong to the user.
+"""
 
 
 def trust_key(kind: SessionKind, *, tls: bool) -> str:
-    """Return the key under which workers report the calibration for a kind of sessions."""
+    """Return the key under which workers report their calibration for a kind of sessions, with or without TLS."""
     return f"{kind}, {'TLS' if tls else 'plain'}"
 
 
 def host_facts() -> dict[str, Any]:
-    """Return what a worker reports about its host before any run: its name, cores and calibrations."""
+    """Return the facts that a worker reports about its host before any run: its name, cores and calibrations."""
     folder = state_folder(os.environ)
     variants = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
     trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in variants}
@@ -144,12 +154,15 @@ _receive_unchecked, _handle = rpc.Server.recv_from_client, MasterRunner.handle_m
 
 
 def accept_workers_only() -> None:
-    """Make the masters of this process accept only messages of workers. Call this before one exists."""
+    """Make the masters of this process accept only messages of workers. Call this before a master is made."""
     rpc.Server.recv_from_client, MasterRunner.handle_message = _receive, _handled
 
 
 def subscribe(runner: Any, kind: str, on_message: Callable[[str, Any], None]) -> None:
-    """Make the runner call `on_message` with a worker's ID and the content of its message of this kind."""
+    """Make the runner call `on_message` for each message of this kind.
+
+    Its arguments are the worker's id and the content.
+    """
 
     def handle(msg: Message, **_: Any) -> None:
         try:
@@ -163,7 +176,7 @@ def subscribe(runner: Any, kind: str, on_message: Callable[[str, Any], None]) ->
 
 
 def _receive(server: Any) -> tuple[str, Message]:
-    """Return the next valid message. Replaces Locust's function."""
+    """Wait for the next valid message, and return it with its sender. This replaces a function of Locust."""
     while True:
         try:
             client, message = _receive_unchecked(server)
@@ -182,7 +195,7 @@ def _receive(server: Any) -> tuple[str, Message]:
 
 
 def _handled(runner: Any, client: str, message: Message) -> None:
-    """Handle a message. Replaces Locust's function."""
+    """Handle a message if it is valid. Otherwise count it as ignored. This replaces a function of Locust."""
     if client not in runner.worker_indexes and message.type not in FIRST:
         IGNORED.count += 1
         return

@@ -1,7 +1,7 @@
-"""The monitor of a run, over all of its processes: it shows the progress, enforces the budget, starts interim analyses.
+"""The monitor of a run. It shows the progress, enforces the budget, and starts interim analyses, for all processes.
 
-A child process (`otel_exporter.py`) sends metrics to an OpenTelemetry collector. It runs at low priority, so that the
-SDK's computations and waits delay no session.
+Metrics are sent to an OpenTelemetry collector by a child process (`otel_exporter.py`). It runs at low priority, so that
+the computations and waits of the SDK delay no session.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from bench.units import NS_PER_S
 from bench.untrusted.sanitize import one_line
 
 MAX_LINES = 1_000
-"""The maximum number of lines that wait for the child. Further lines are dropped."""
+"""The maximum number of lines that wait until the child process reads them. Further lines are dropped."""
 FLUSH_S = 10.0
-"""The maximum time in seconds in which the child may send the remaining metrics after the run."""
+"""The maximum time, in seconds, that the child process has to send the last metrics after the run."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics was too slow: some metrics were not sent"
@@ -52,7 +52,10 @@ def check_installed() -> None:
 
 
 class Telemetry:
-    """The connection to the child that exports one run. `say` prints the child's messages."""
+    """The connection to the child process that exports the metrics of one run.
+
+    `say` is a function that prints the child's messages.
+    """
 
     def __init__(self, run_id: str, planned: RunPlan, say: Callable[[str], None]) -> None:
         self._say, self._backlog = say, False
@@ -75,7 +78,7 @@ class Telemetry:
         self._put(vars(report) | {"worker": worker})
 
     def export_overload(self, *, late: bool) -> None:
-        """Report whether the run would be invalid now."""
+        """Export whether the run would be invalid if it ended now."""
         self._put({"late": late})
 
     def _put(self, message: Mapping[str, Any]) -> None:
@@ -102,7 +105,7 @@ class Telemetry:
                 self._say(f"telemetry: {one_line(text)}")
 
     def close(self) -> None:
-        """Let the child send the remaining metrics. Kill it if that takes too long."""
+        """Let the child process send the last metrics. Kill it if this takes longer than FLUSH_S."""
         with contextlib.suppress(Full), gevent.Timeout(FLUSH_S, Full):
             if not self._writer.dead:
                 self._lines.put(None)
@@ -118,7 +121,7 @@ class Telemetry:
 
 
 def attributes_of(target: Target) -> dict[str, str]:
-    """Return the attributes of a target's metrics, by the names of the OpenTelemetry conventions."""
+    """Return the attributes of a target's metrics. Their names are those of the OpenTelemetry conventions."""
     attributes = {
         "gen_ai.provider.name": PROVIDERS.get(target.service, target.service),
         "gen_ai.request.model": target.model,
@@ -129,14 +132,15 @@ def attributes_of(target: Target) -> dict[str, str]:
 
 
 OVER_S = 1.0
-"""A run that ends at most this many seconds before its planned end is not early."""
+"""A tolerance in seconds. If a run ends at most this long before its planned end, it did not end early."""
 EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """The monitor of a run, in the process that leads it.
+    """The monitor of a run, in the process that leads the run.
 
-    `view`, `analyses`, `telemetry`: None if the run has no live view, no interim analyses, or no telemetry.
+    `view` is None if the run has no live view. `analyses` is None if the run has no interim analyses. `telemetry` is
+    None if no metrics are exported.
     """
 
     def __init__(
@@ -152,7 +156,7 @@ class RunMonitor:
         self._analyses, self._telemetry = analyses, telemetry
         self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
         self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
-        """The planned sessions of all targets together."""
+        """The planned number of sessions with all targets together; None if there is no limit."""
         self._held_s: dict[int, dict[str, float]] = {}
         self._started_ns = self._exported_ns = monotonic_ns()
         self._targets: list[TargetProgress] = []
@@ -165,13 +169,13 @@ class RunMonitor:
             self._telemetry.export(worker, report)
 
     def over_budget(self) -> str:
-        """Return the notice that the processes have spent the budget together; "" if they have not."""
+        """Return a notice if all processes together have spent the budget; otherwise ""."""
         return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
 
     def poll(self, state: RunState = RunState.RUNNING) -> None:
-        """Do what is due: export whether the load generator keeps up, start an interim analysis, draw the status line.
+        """Do the work that is due. This is called once a second.
 
-        This is called once a second.
+        Export whether the load generator is overloaded, start an interim analysis, and draw the status line.
         """
         now_ns, total, elapsed_s = monotonic_ns(), self.totals.total, self._elapsed_s
         if self._telemetry is not None and now_ns >= self._exported_ns + EXPORT_PERIOD_NS:
@@ -192,7 +196,7 @@ class RunMonitor:
         self._view.show(self.totals, run_phase, now_ns)
 
     def close(self) -> None:
-        """Stop the interim analyses, because all data of the run decides it now. Send the last metrics."""
+        """Stop the interim analyses, because the complete data will decide the run. Send the last metrics."""
         if self._analyses is not None:
             self._analyses.end()
         if self._telemetry is not None:
@@ -200,7 +204,7 @@ class RunMonitor:
 
     @property
     def is_early(self) -> bool:
-        """True if the run ended before its run time, or, without a run time, before its planned sessions."""
+        """True if the run ended before its run time. If it has no run time: before all planned sessions were done."""
         if self._run_time_s is not None:
             return self._elapsed_s < self._run_time_s - OVER_S
         return self._sessions is not None and self.totals.total.sessions_over < self._sessions
@@ -215,7 +219,7 @@ class RunMonitor:
 
     @property
     def held_s(self) -> dict[str, float]:
-        """The time for which starts were delayed, by the target's label: the maximum of all processes, in seconds."""
+        """The seconds for which starts were delayed, by the target's label. Each is the maximum of all processes."""
         held: dict[str, float] = {}
         for of_process in self._held_s.values():
             held |= {label: max(held_s, held.get(label, 0.0)) for label, held_s in of_process.items()}

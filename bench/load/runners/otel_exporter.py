@@ -1,9 +1,9 @@
 """The process that sends metrics to an OpenTelemetry collector. It reads the progress of a run as JSON lines.
 
-The first line is an `ExportedRun`, each later one an `ExportedProgress`. When the input ends, the process sends the
-remaining metrics. It needs the extra `otel`. The standard variables configure the collector
-(OTEL_EXPORTER_OTLP_ENDPOINT and others). Metrics have the names of the GenAI conventions for clients if one fits, else
-`rtbench.*`.
+The first line is an `ExportedRun`, and each later line is an `ExportedProgress`. When the input ends, the process sends
+the last metrics. It needs the packages of the extra `otel`. The standard environment variables configure the collector
+(OTEL_EXPORTER_OTLP_ENDPOINT and others). A metric has its name in the GenAI conventions for clients if it has one
+there; otherwise its name is `rtbench.*`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from bench.metrics import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
 
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
-"""Standard variables that replace the defaults of this module."""
+"""Standard environment variables. If one is set, it replaces a default of this module."""
 USUAL_INTERVAL_MS = 5_000
 MAX_SCALE = 8
-"""The finest buckets that Prometheus accepts: 0.27 % wide."""
+"""The scale of the finest histogram buckets that Prometheus accepts. They are 0.27 % wide."""
 NOT_TAKEN = (
     "no metrics reach the collector: check that it listens at OTEL_EXPORTER_OTLP_ENDPOINT for OTLP over HTTP; "
     "the run continues without them"
@@ -40,7 +40,7 @@ Attributes = Mapping[str, Any]
 
 
 class ExportedRun(msgspec.Struct, frozen=True):
-    """The exported facts of a run. `targets`: the attributes of each target, by its label."""
+    """The facts about a run that are exported. `targets` are the attributes of each target, by the target's label."""
 
     run_id: str
     scenario: str
@@ -49,7 +49,10 @@ class ExportedRun(msgspec.Struct, frozen=True):
 
 
 class ExportedProgress(msgspec.Struct, frozen=True):
-    """The exported fields of a process's `ProgressReport`, or only `late`: True if the load generator is overloaded."""
+    """The progress of a process that is exported.
+
+    It contains some fields of a `ProgressReport`, or only `late`, which is True if the load generator is overloaded.
+    """
 
     worker: int = -1
     targets: Mapping[str, Mapping[str, float]] = {}
@@ -131,7 +134,7 @@ class Instruments:
 
 
 class WarnOnceExporter(OTLPMetricExporter):
-    """An exporter that prints one line on stderr the first time that the collector accepts no metrics."""
+    """An exporter that prints one line on stderr when the collector does not accept metrics for the first time."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -147,9 +150,9 @@ class WarnOnceExporter(OTLPMetricExporter):
 
 
 def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
-    """Return a provider that sends metrics every few seconds.
+    """Return a provider of metrics, which sends them to the collector every few seconds.
 
-    It sends times as exponential histograms, unless the environment sets another aggregation.
+    Times are sent as exponential histograms, unless the environment sets another aggregation.
     """
     finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)

@@ -1,8 +1,9 @@
-"""The role of a Locust process in runs: what is common to the roles standalone, master and worker.
+"""The role of a Locust process in runs: what standalone processes, masters and workers have in common.
 
-It passes Locust's events and signals to the run's lifecycle, and executes the actions that the lifecycle returns. Long
-steps (drain, close) run one after another, each in its own greenlet: Locust stops a run in greenlets that it may kill,
-and several events may stop the same run at once. Each of them waits for the same steps.
+A role passes Locust's events and signals to the lifecycle of the run, and executes the actions that the lifecycle
+returns. Long steps (drain, close) run one after another, each in a greenlet of its own, because Locust may kill the
+greenlets in which it stops a run. Several events may stop the same run at the same time. Each of them waits for the
+same steps.
 """
 
 from __future__ import annotations
@@ -44,25 +45,28 @@ class CurrentRun:
 
     lifecycle: RunLifecycle = field(default_factory=RunLifecycle)
     folder: Path | None = None
-    """The run folder, in the process that made it and in a worker that records into it."""
+    """The run folder. It is set in the process that made the folder, and in workers that record into it."""
     document: dict[str, Any] = field(default_factory=dict)
-    """The content of run.json, in the process that made the folder."""
+    """The content of run.json. It is set in the process that made the folder."""
     monitor: RunMonitor | None = None
-    """The run's monitor, in the process that made the folder."""
+    """The monitor of the run. It is set in the process that made the folder."""
     live: LiveRun | None = None
-    """The run's sessions, in a process with users: standalone, or a worker."""
+    """The sessions of the run in this process. It is set in processes with users: standalone processes and workers."""
     summary: str = ""
     last_step: gevent.Greenlet | None = None
-    """The last step of the run's end that was started."""
+    """The step of the run's end that was started last."""
 
 
 class ProcessRole(ABC):
-    """The role of one process in runs. It determines how a run starts and ends, and which process gets the progress."""
+    """The role of one process in runs. It determines how a run starts and ends, and who gets the progress."""
 
     _leads = True
     """True if this process decides when a run ends."""
     _all_drain = False
-    """True if all users of this process only play sessions. The end of a run waits for these sessions."""
+    """True if all users of this process are realtime users, and the option `--stop-timeout` is not given.
+
+    Then the end of a run waits for all sessions.
+    """
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -70,12 +74,15 @@ class ProcessRole(ABC):
         self._runner: Any = environment.runner
         self._view = TerminalView(sys.stderr, os.environ)
         self._screen: TerminalView | None = None
-        """The view of the run's progress; None if Locust shows the progress."""
+        """The view that shows the progress of the run; None if Locust shows the progress."""
         self._run = CurrentRun()
         self._longest_s = 0.0
-        """The maximum wait for open turns in seconds: `--stop-timeout` if it is given, else the turns' own limits."""
+        """The maximum wait for open turns at the end of a run, in seconds.
+
+        It is `--stop-timeout`; if that is not given, it is determined by the limits of the turns.
+        """
         self._niceness = niceness()
-        """The nice value of this process while no users play."""
+        """The niceness of this process while no sessions run."""
 
     @property
     def live(self) -> LiveRun | None:
@@ -92,14 +99,14 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Prepare for runs, after Locust has started. Raises RtbenchError."""
+        """Prepare this process for runs. This is called when Locust has started. Raise RtbenchError if it fails."""
 
     def give_up(self) -> NoReturn:
-        """End the process before any run, because the user must fix something."""
+        """End the process before its first run, because there is a problem that the user must fix."""
         sys.exit(USAGE_STATUS)
 
     def prepare(self) -> None:
-        """Plan a run, and check that this process can play it. Raises RtbenchError."""
+        """Plan a run, and check that this process can execute it. Raise RtbenchError if it cannot."""
         self._planned = plan = self._plan()
         if self._parsed.headless:
             limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
@@ -116,7 +123,10 @@ class ProcessRole(ABC):
         return plan_run(self._environment)
 
     def use_terminal(self) -> None:
-        """If the process ends with its run, show the run's progress in place of Locust's tables, with Locust's log."""
+        """If the process ends with its run, show the progress of the run, and not Locust's tables.
+
+        Print Locust's log with it.
+        """
         if not self._ends_itself:
             return
         self._screen = self._view
@@ -144,9 +154,9 @@ class ProcessRole(ABC):
             gevent.spawn(self._poll_each_second, self._run)
 
     def on_spawning_complete(self, **_: Any) -> None:
-        """Count the users after Locust has spawned them.
+        """Count the users when Locust has created them.
 
-        They may not run yet, and a worker may not have made its users yet.
+        Their greenlets may not run yet. In a worker, some users may not exist yet, so wait for them.
         """
         live = self._run.live
         if live is None:
@@ -180,13 +190,13 @@ class ProcessRole(ABC):
         self.apply(lifecycle.SignalReceived())
 
     def _stop_reason(self) -> str:
-        """Return why Locust stops the test, if neither the run nor a signal is the reason; empty if unknown."""
+        """Return why Locust stops the test, if the cause is neither the run nor a signal; "" if unknown."""
         return ""
 
     # The lifecycle.
 
     def apply(self, event: RunEvent) -> None:
-        """Pass an event to the run's lifecycle, and execute the resulting actions. This never blocks."""
+        """Pass an event to the lifecycle of the run, and execute the actions that it returns. This never blocks."""
         for action in self._run.lifecycle.apply(event):
             self._do(action)
 
@@ -204,13 +214,16 @@ class ProcessRole(ABC):
                 self._then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
-        """Make Locust stop the test. End the run also if Locust considers the test stopped and sends no event."""
+        """Make Locust stop the test, and end the run.
+
+        Locust may consider the test stopped already, and send no event. The run ends in this case, too.
+        """
         (self._runner.quit if self._headless else self._runner.stop)()
         if self._run is run:
             self._end_run()
 
     def _then(self, step: Callable[[], None]) -> None:
-        """Start a step of the run's end. It waits for the steps before it."""
+        """Start a step of the run's end. The step begins when all steps before it have ended."""
         before = self._run.last_step
 
         def take_step() -> None:
@@ -225,7 +238,7 @@ class ProcessRole(ABC):
             self._run.last_step.get()
 
     def _end_run(self, *, spent: bool = False) -> None:
-        """End the run, even if Locust left out some of its events. Return when the run is over."""
+        """End the run, even if Locust has omitted some of its events. Return when the run has ended."""
         self.apply(lifecycle.UsersStopping(spent=spent))
         self.apply(lifecycle.UsersStopped())
         self._run_steps()
@@ -234,14 +247,14 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Start a run. Raises RtbenchError, and OSError if the disk cannot be written."""
+        """Start a run. Raise RtbenchError if it cannot start, and OSError if the disk cannot be written."""
 
     def _refuse_start(self, problem: str) -> None:
-        """End a run that cannot start, before it has users."""
+        """End a run that cannot start. It has no users yet."""
         self.apply(lifecycle.RunRefused(problem))
 
     def _signed_in(self) -> Keyring | None:
-        """Fetch all tokens; return None if the run ended meanwhile. Raises UsageError if a sign-in is refused."""
+        """Fetch all tokens. Return None if the run ends meanwhile. Raise UsageError if a sign-in is refused."""
         keyring = Keyring(self._planned.targets, incident=self._incident)
         self.apply(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
@@ -258,7 +271,7 @@ class ProcessRole(ABC):
     def _go_live(
         self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring, run_id: str = ""
     ) -> None:
-        """Start the users' sessions, at the requested priority."""
+        """Start the sessions of this process's users. The process gets the requested priority."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
         callbacks = LocustCallbacks(self._run.lifecycle, self.apply, self._environment.events.request.fire)
@@ -268,7 +281,7 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def _poll(self) -> None:
-        """Check the progress of the run. Called each second until the run is over."""
+        """Check the progress of the run. This is called once a second until the run has ended."""
 
     def _poll_each_second(self, run: CurrentRun) -> None:
         gevent.sleep(LOOK_S)
@@ -323,14 +336,14 @@ class ProcessRole(ABC):
 
     @property
     def _ends_itself(self) -> bool:
-        """True if the process ends with its run: without a web UI, or with `--autostart --autoquit`."""
+        """True if the process ends with its run: it has no web UI, or has the options `--autostart --autoquit`."""
         return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
-    """Fetch all tokens. Raises UsageError if one is refused.
+    """Fetch all tokens. Raise UsageError if a sign-in is refused.
 
-    `say` gets a line if the sign-in takes longer than `long_s` seconds.
+    If the sign-in takes longer than `long_s` seconds, `say` is called with a notice.
     """
     notice = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:

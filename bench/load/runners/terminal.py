@@ -1,4 +1,7 @@
-"""The live view of a run without a web UI: a line redrawn in place on a terminal, else a line from time to time."""
+"""The live view of a run without a web UI.
+
+On a terminal, it is a line that is redrawn in the same place. Elsewhere, a line is printed from time to time.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from bench.status_line import StatusLine, StatusPart, fitted
 from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"
-"""The text of a quantile among failed turns. Each failed turn counts as infinite latency."""
+"""The text of an infinite quantile.
+
+A quantile is infinite if it lies among failed turns, which have infinite latency.
+"""
 UNKNOWN = "–"
 
 
@@ -29,26 +35,26 @@ def milliseconds(value_ms: float | None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a duration in clock format: 00:42, 1:02:03."""
+    """Return a duration as a clock shows it, such as 00:42 or 1:02:03."""
     minutes, remainder_s = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{remainder_s:02}" if hours else f"{minutes:02}:{remainder_s:02}"
 
 
 MAX_TARGETS = 4
-"""The maximum number of targets with values of their own in the line."""
+"""The maximum number of targets for which the line shows separate values."""
 HELD_S = 1.0
-"""The minimum delay of starts that is shown, in seconds."""
+"""The minimum delay of starts, in seconds, from which the line shows the delay."""
 REDRAW_NS = 500_000_000
 PLAIN_NS = 10_000_000_000
 
 
 @dataclass(frozen=True)
 class RunPhase:
-    """The phase of a run, for the line.
+    """The phase of a run, as the line shows it.
 
-    `left_s`: the remaining seconds, None if unknown. `sessions`: the planned number of sessions, None if unknown.
-    `analyses`: the numbers of interim analyses made and planned.
+    `left_s` is the remaining time in seconds; None if unknown. `sessions` is the planned number of sessions; None if
+    unknown. `analyses` are the number of interim analyses that were made, and the planned number.
     """
 
     phase: str
@@ -63,7 +69,7 @@ ENDINGS = {RunState.DRAINING: "finishing calls", RunState.CLOSING: "writing repo
 
 
 def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up: bool = False) -> str:
-    """Return the name of the current phase. `warm_up`: True during the warm-up."""
+    """Return the name of the current phase. `warm_up` is True during the warm-up."""
     if state in ENDINGS:
         return ENDINGS[state]
     if total.sessions_open or total.turns_succeeded or total.turns_failed:
@@ -72,7 +78,11 @@ def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up:
 
 
 def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int) -> float | None:
-    """Return the remaining seconds: by the run time, or by the rate at which sessions end, whichever is less."""
+    """Return the remaining time in seconds; None if it is unknown.
+
+    It is computed from the run time, and from the rate at which sessions end. If both are known, the shorter time
+    counts.
+    """
     ends = [] if run_time_s is None else [run_time_s - elapsed_s]
     if sessions is not None and done:
         ends.append((sessions - done) * elapsed_s / done)
@@ -80,7 +90,10 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
 
 
 def status_text(totals: LiveTotals, run_phase: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
-    """Return the status line, at most `width` columns wide; None for no limit. Labels have no control characters."""
+    """Return the status line. It has at most `width` columns; None means no limit.
+
+    In the labels of targets, control characters are replaced.
+    """
     return fitted(_parts(totals, run_phase), width, colour=colour)
 
 
@@ -129,8 +142,9 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
 
 
 def _latencies(latencies: Iterable[LiveLatency]) -> Iterator[StatusPart]:
-    """Yield a part per metric: first the metric with the most turns, then the others, which are left out if the line is
-    short. Skip metrics with too few sessions.
+    """Yield one part of the line for each metric. Skip metrics with too few sessions.
+
+    The metric with the most turns comes first. The others are left out if the line is short.
     """
     groups = [list(group) for _, group in groupby(latencies, lambda latency: latency.name)]
     displayed_groups = [
@@ -149,7 +163,7 @@ def _one(rank: int, latencies: list[LiveLatency]) -> StatusPart:
 
 
 def _several(rank: int, latencies: list[LiveLatency]) -> StatusPart:
-    """Return the p50 of several targets, and their p95 if one of them has it."""
+    """Return a part with the p50 of several targets. It also contains their p95 if any of them has a p95."""
     both = any(latency.p95_ms is not None for latency in latencies)
     texts = [
         re.sub(r"[^!-~]", "_", latency.target)
@@ -177,17 +191,24 @@ def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPa
 
 
 def _in_ms(values: str) -> str:
-    """Return a text of values with their unit. If the last value is infinite, return the text without a unit."""
+    """Return a text of values with their unit; without it if the last value is infinite."""
     return values if values.endswith(FAILED) else f"{values} ms"
 
 
 class TerminalView(StatusLine):
-    """The view of a run's line on a stream. If the stream is not a terminal, it prints a line from time to time."""
+    """A view that shows the status line of a run on a stream.
+
+    If the stream is not a terminal, it prints a line from time to time.
+    """
 
     _phase, _shown_ns = "", 0
 
     def show(self, totals: LiveTotals, run_phase: RunPhase, now_ns: int) -> None:
-        """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
+        """Draw the status line if it is due.
+
+        It is due when a new phase begins. Within a phase, it is due twice a second on a terminal, and every 10 s
+        elsewhere.
+        """
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
         if (run_phase.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.can_write():
             return
@@ -198,5 +219,5 @@ class TerminalView(StatusLine):
             self.write(f"rtbench: {status_text(totals, run_phase)}\n")
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line that stays on the screen, above the status line."""
         self.write(f"rtbench: {one_line(text)}\n")

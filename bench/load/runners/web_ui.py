@@ -1,11 +1,11 @@
-"""The additions to Locust's web UI: the progress of a run, and limits for visitors, who may only shape the load.
+"""The additions to Locust's web UI: the progress of a run, and restrictions for visitors, who may only shape the load.
 
-Locust accepts any of its options from the form of `/swarm`, any attribute of a user class from `/user`, and requests
-from pages of other origins. So requests are checked before Locust's handlers.
+Locust accepts any of its options in the form of `/swarm`, any attribute of a user class at `/user`, and requests from
+pages of other origins. Therefore requests are checked before Locust's handlers get them.
 
-Two tabs are added, and below all tabs a note on what Locust pools. They use the extension points that Locust documents:
-`extended_tabs` and `extended_tables` of the page, and `extended_stats` of the response that the page requests. A tab
-has one table and no chart; latency over time is exported to OpenTelemetry.
+There are two additional tabs. Below all tabs is a note about what Locust's own values pool. The tabs use the extension
+points that Locust documents: `extended_tabs` and `extended_tables` of the page, and `extended_stats` of the response
+that the page requests. Each tab has one table and no chart. Latency over time is exported to OpenTelemetry instead.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ from bench.run.document import ValidityStatus
 from bench.units import byte_unit
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
-"""The names of this machine in its own browser."""
+"""The host names by which a browser on this machine reaches this machine."""
 LOCUST_SHAPE = frozenset({"user_count", "spawn_rate", "run_time"})
 PICKED = frozenset({"user_classes", "shape_class"})
-"""Fields of the form that `--class-picker` adds."""
+"""The fields that the option `--class-picker` adds to the form."""
 
 
 def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
-    """Check requests before Locust's handlers. `chosen`: the options by name; `check` raises UsageError."""
+    """Check each request before Locust's handlers get it.
+
+    `chosen` are the options of this process, by name. `check` is a function that raises UsageError for invalid options.
+    """
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
@@ -67,9 +70,9 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
 
 
 def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
-    """Return why a form is refused: it changes an option that is locked; else "".
+    """Return why a form is refused, if it changes an option that visitors may not change; otherwise "".
 
-    Locust's page also sends fields that the visitor did not change.
+    Locust's page also sends the fields that the visitor did not change.
     """
     for name, value in form:
         own = chosen.get(name)
@@ -81,7 +84,7 @@ def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], cho
 
 
 def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
-    """Raise UsageError if a picked class does not exist."""
+    """Raise UsageError if the visitor picked a class that does not exist."""
     shapes = {"Default", *(environment.available_shape_classes or ())}
     for name, available in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
         if unknown := next((picked for picked in form.getlist(name) if picked not in available), None):
@@ -89,9 +92,9 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
 
 
 def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """Return the options as Locust would set them from a form. Numbers may be text.
+    """Return the options that Locust would set from a form. Numbers may still be text.
 
-    Raises UsageError for an invalid number of users.
+    Raise UsageError if the number of users is invalid.
     """
     shape = {name: form[name] for name in SHAPE & form.keys()}
     options: dict[str, Any] = {
@@ -104,9 +107,9 @@ def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Nam
 
 
 def cross_site_reason(host: str, origin: str | None, names: frozenset[str]) -> str:
-    """Return why a request from another origin is refused, by its headers; else "".
+    """Return why a request is refused, if its headers show that it comes from a page of another origin; otherwise "".
 
-    `names`: the allowed host names; empty: any.
+    `names` are the allowed host names. If it is empty, all host names are allowed.
     """
     if names and _split(f"//{host}").hostname not in names:
         return "the web UI accepts only the host name localhost; for others set --web-host and --web-login"
@@ -116,7 +119,7 @@ def cross_site_reason(host: str, origin: str | None, names: frozenset[str]) -> s
 
 
 def _split(address: str) -> SplitResult:
-    """Split an address into its parts, which are empty if it is invalid."""
+    """Split an address into its parts. If the address is invalid, all parts are empty."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -124,7 +127,7 @@ def _split(address: str) -> SplitResult:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise UsageError if Locust's web UI cannot listen there. Locust itself would print thirty lines."""
+    """Raise UsageError if Locust's web UI cannot listen at this address. Locust itself would print thirty lines."""
     try:
         with socket.create_server(("" if host == "*" else host, port)):
             pass
@@ -136,7 +139,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def open_text(web_ui: Any) -> str:
-    """Return the warning if others than this machine can use the web UI without a login; else ""."""
+    """Return a warning if users of other machines can use the web UI without a login; otherwise ""."""
     if web_ui.web_login or web_ui.host in LOOPBACK_NAMES:
         return ""
     return (
@@ -151,23 +154,26 @@ GLYPHS: dict[ValidityStatus, str] = {"valid": "✓", "invalid": "✕", "no_verdi
 
 
 def _validity(target: TargetProgress) -> str:
-    """Return the validity as text: `✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs`."""
+    """Return a text about the validity, such as `✕ INVALID: send_delay 14 ms > 10 ms.
+
+    What to do: end other programs`.
+    """
     simulated = " · SIMULATED" if target.simulated else ""
     remedy = f". What to do: {target.remedy}" if target.remedy else ""
     return f"{GLYPHS[target.validity]} {target.verdict}{simulated}{remedy}"
 
 
 def _bytes(rate: float) -> str:
-    """Return a rate in bytes with its unit, such as 280 kB/s."""
+    """Return a rate in bytes per second as text, such as 280 kB/s."""
     size, unit = byte_unit(rate)
     return f"{rate / size:.3g} {unit}/s"
 
 
 def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """Return a number, by which the page can sort. Return a text if the number is missing, or infinite, which JSON does
-    not allow.
+    """Return the content of a table's cell: a number, by which the page can sort, or a text.
 
-    `needs`: the number of sessions that the value needs, as its first item.
+    It is a text if the value is missing, or infinite, which JSON does not allow. The first item of `needs` is the
+    number of sessions that a missing value needs.
     """
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
@@ -202,11 +208,14 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
     "load_generator": ("load generator", lambda target: target.health or "no verdict yet"),
     "verdict": ("validity so far", _validity),
 }
-"""The tables' columns: keys, which the page rewrites unless they are plain words, with their titles and cells."""
+"""The columns of the two tables. Each has a key, a title, and a function that returns the content of a cell.
+
+The page changes keys that are not plain words.
+"""
 
 
 def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:
-    """Return the rows of both tables in the format of the page. The page sorts by `name`, and does not show it."""
+    """Return the rows of both tables in the format of the page. The page sorts by `name`, which it does not show."""
     rows = [(target, latency) for target in targets for latency in target.latencies]
     latencies = [
         {"name": f"{position:04}"} | {key: cell(target, latency) for key, (_, cell) in LATENCY_COLUMNS.items()}
@@ -224,7 +233,7 @@ FIRST_TAB = (
     "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
     f"first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }} }}</script>"
 )
-"""The script that sets the tab to open. It runs before that of Locust's page, which starts when the page is loaded."""
+"""A script that selects the tab that the page opens. It runs before Locust's script, which waits for the whole page."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row "
@@ -238,9 +247,10 @@ NOTE = (
 def add_tabs(
     web_ui: Any, base_path: str, targets: Callable[[], list[TargetProgress]], report: Callable[[], Path | None]
 ) -> None:
-    """Add the tabs and the note.
+    """Add the two tabs and the note to the web UI.
 
-    `targets`: returns the progress of each. `report`: returns the page of the last run, None before its end.
+    `targets` is a function that returns the progress of each target. `report` is a function that returns the report
+    page of the last run; None before the run has ended.
     """
     web_ui.template_args |= {
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],

@@ -1,7 +1,7 @@
-"""The worker: it plays a run that a master hands over, and reports its progress to the master.
+"""The worker. It executes its part of a run that a master hands over, and reports its progress to the master.
 
-On the master's host it writes into the run's spool. On another host it writes into a folder of its own, and ships the
-files of that folder.
+On the master's host, it writes into the run's spool. On another host, it writes into a folder of its own, and sends the
+files of this folder to the master.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ from bench.run.replica import PartSource, new_key
 from bench.target.tokens import closed_on_failure
 
 LEAVE_S = ABORT_WAIT_S
-"""A worker without messages from its master ends this many seconds before the master treats it as missing."""
+"""A margin in seconds.
+
+Without messages from its master, a worker ends this long before the master considers it missing.
+"""
 
 
 class Worker(ProcessRole):
-    """The role of a worker: its users play sessions."""
+    """The role of a worker. Its users run sessions."""
 
     _leads = False
 
@@ -45,14 +48,14 @@ class Worker(ProcessRole):
         parsed = environment.parsed_options
         self._assigned = messages.secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
-        """True if this process itself got --yes.
+        """True if this process itself has the option --yes.
 
-        A master alone cannot make a machine open many sessions with remote hosts.
+        Without it, a master cannot make this machine open many sessions with remote hosts.
         """
         self._number, self._shares = 0, True
-        """This worker's number in the run, and whether it writes into its master's folder."""
+        """The number of this worker in the run. `_shares` is True if this worker writes into its master's folder."""
         self._part_sender: PartSender | None = None
-        """None if this worker shares that folder."""
+        """The sender of this worker's data; None if this worker writes into its master's folder."""
         self._master = worker_link.MasterLiveness()
         runner = environment.runner
         runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)
@@ -62,7 +65,7 @@ class Worker(ProcessRole):
         runner.send_message(messages.HERE, messages.host_facts() | {"key": self._key})
 
     def open(self) -> None:
-        """Start to watch the master, which starts everything else."""
+        """Start to watch the master. Everything else starts when the master starts a run."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S
         runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # otherwise Locust would wait for open turns first
         self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.on_message())
@@ -85,11 +88,11 @@ class Worker(ProcessRole):
         self._join_run(assignment)
 
     def _refuse_start(self, problem: str) -> None:
-        """End the run for all processes, because without this worker it is not the requested run."""
+        """End the run for all processes. Without this worker, it is not the requested run."""
         super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
 
     def _join_run(self, assignment: dict[str, Any]) -> None:
-        """Join a run that the master hands over. Raises UsageError if this worker cannot play it."""
+        """Join the run that the master hands over. Raise UsageError if this worker cannot execute it."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # the options are the master's now
         worker_link.outlive_parent()  # recorded data must reach the disk
         self._use_own_secrets()
@@ -122,9 +125,9 @@ class Worker(ProcessRole):
             self._go_live(self._run.folder, slot, states, keyring, run_id=assignment["run_id"])
 
     def _use_own_secrets(self) -> None:
-        """Fill in the options that the master does not send, with the options of this process.
+        """Set the options that the master does not send to their values in this process.
 
-        Raises UsageError if they are missing.
+        Raise UsageError if this process has no value.
         """
         for name in messages.MAY_HOLD_SECRETS:
             if getattr(self._parsed, name, None) == messages.NOT_SENT:
@@ -136,7 +139,10 @@ class Worker(ProcessRole):
                 setattr(self._parsed, name, self._assigned[name])
 
     def _slot(self, assignment: dict[str, Any]) -> WorkerSlot:
-        """Return this worker's slot, by its own clocks: CLOCK_MONOTONIC differs between hosts."""
+        """Return the position of this worker in the run, according to its own clocks.
+
+        CLOCK_MONOTONIC differs between hosts.
+        """
         slot_fields = assignment["slot"] | {"worker": self._number}
         if self._shares:
             return WorkerSlot(**slot_fields)
@@ -146,7 +152,10 @@ class Worker(ProcessRole):
         return WorkerSlot(**slot_fields | {"started_ns": monotonic_ns() - since_ns} | clock)
 
     def _own_folder(self, assignment: dict[str, Any], slot: WorkerSlot) -> Path:
-        """Make a folder for this worker's data, which `rtbench merge` can read, and start to ship it."""
+        """Make a folder for this worker's data, and start to send the data to the master.
+
+        `rtbench merge` can read the folder.
+        """
         plan, send, run_id = self._planned, self._runner.send_message, assignment["run_id"]
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
         document = plan.opening_document(run_id, slot.started_utc_ns, vars(self._parsed), slot.workers)
@@ -171,7 +180,7 @@ class Worker(ProcessRole):
             self._runner.send_message(messages.STANDING, report)
 
     def _watch_master(self) -> None:
-        """Check each second that the master lives, from the start of this process to its end. Then end the worker."""
+        """Check once a second whether the master is missing. If it is, end this worker."""
         while not self._master.is_lost():
             gevent.sleep(LOOK_S)
         gevent.sleep(LOOK_S)  # the request to quit may have been its last message
@@ -199,7 +208,7 @@ class Worker(ProcessRole):
     # The end.
 
     def _on_signal(self) -> None:
-        """End at once if this worker only waits for another run, because no turn is open."""
+        """Process a signal. If this worker only waits for another run, no turn is open, so end at once."""
         if self._state is RunState.REPORTED:
             self._runner.quit()
         else:
@@ -210,7 +219,7 @@ class Worker(ProcessRole):
         self._runner.send_message(messages.DRAINED, {})
 
     def _close_run(self) -> None:
-        """Ship the remaining data. Remove this worker's folder if all data arrived."""
+        """Send the remaining data to the master. If all data arrived, remove this worker's folder."""
         super()._close_run()
         shipper, folder = self._part_sender, self._run.folder
         if shipper is None or folder is None:

@@ -1,13 +1,14 @@
-"""The link of a worker to its master: liveness of the master, clock offset, and shipping of recorded data.
+"""The link of a worker to its master: whether the master is alive, the clock offset, and the sending of recorded data.
 
-A master holds a lock on the run's folder. The kernel releases the lock when the process ends, for whatever reason. On
-another host, the master's silence shows that it has ended.
+A master holds a lock on the run's folder. When the master's process ends, for whatever reason, the kernel releases the
+lock. On another host, a worker concludes from the master's silence that the master has ended.
 
-Clocks are compared by messages there and back, with four UTC timestamps: sent here, received there, answered there,
-received here. The offset of the other clock is the mean of the two differences. Its uncertainty is at most half of the
-time on the network, so the fastest of several exchanges is the best (NTP, RFC 5905, section 8).
+The clocks of a worker and its master are compared by exchanges of messages, each with four UTC timestamps: sent here,
+received there, answered there, received here. The offset of the other clock is the mean of the two differences. Its
+uncertainty is at most half of the time on the network. Therefore the fastest of several exchanges is used (NTP, RFC
+5905, section 8).
 
-Recorded data is shipped in Locust's messages. One chunk is sent at a time, and again if no receipt comes. Data that
+Recorded data is sent in Locust's messages, one chunk at a time. If no receipt comes, the chunk is sent again. Data that
 does not reach the master stays on the worker's disk, where `rtbench merge` can read it.
 """
 
@@ -32,11 +33,14 @@ from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
 from bench.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
-"""The option of prctl(2) that sets the signal that a process gets when its parent ends."""
+"""An option of prctl(2). It sets the signal that a process receives when its parent ends."""
 
 
 def tie_forks() -> None:
-    """Make the kernel end every forked child with this process, until the child calls `outlive_parent`. Linux only."""
+    """Make the kernel end every forked child when this process ends, unless the child has called `outlive_parent`.
+
+    This works only on Linux.
+    """
     parents: list[int] = []
 
     def end_with_parent() -> None:
@@ -48,7 +52,7 @@ def tie_forks() -> None:
 
 
 def outlive_parent() -> None:
-    """Let this process continue when the process that forked it ends."""
+    """Let this process continue when its parent, which forked it, ends."""
     _on_end_of_parent(0)
 
 
@@ -58,7 +62,10 @@ def _on_end_of_parent(number: int) -> None:
 
 
 class MasterLiveness:
-    """The liveness of a master, by its lock if it shares a disk, and by the time since its last message."""
+    """A check whether the master is alive.
+
+    It uses the time since the master's last message. If both share a disk, it also uses the lock on the run's folder.
+    """
 
     def __init__(self) -> None:
         self.patience_s = math.inf
@@ -66,9 +73,9 @@ class MasterLiveness:
         self._locked: int | None = None
 
     def tie(self, folder: Path | None) -> None:
-        """Watch the lock on a run's folder.
+        """Watch the lock that the master holds on a run's folder.
 
-        `folder`: None if the master is on another host. Then only its silence shows that it has ended.
+        If `folder` is None, the master is on another host. Then only its silence shows that it has ended.
         """
         if self._locked is not None:
             os.close(self._locked)
@@ -80,7 +87,8 @@ class MasterLiveness:
     def is_lost(self) -> bool:
         """Return whether the master is missing. Call this once a second.
 
-        Silence is counted in calls, so that a process that was suspended does not treat its master as missing.
+        Silence is measured in calls of this method, and not by a clock. So a process that was suspended does not
+        conclude that its master is missing.
         """
         self._silent_s += 1
         # None: the file system has no locks
@@ -92,7 +100,7 @@ EXCHANGES = 8
 
 
 class ClockOffset(NamedTuple):
-    """The time by which a clock is ahead of the master's, and the uncertainty."""
+    """The time by which a worker's clock is ahead of its master's clock, and the uncertainty of this time."""
 
     ahead_ns: int
     uncertainty_ns: int
@@ -104,19 +112,22 @@ def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int
 
 
 def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
-    """Return the offset with the smallest uncertainty; None if there are no offsets."""
+    """Return the offset that has the smallest uncertainty; None if there are no offsets."""
     return min(offsets, key=lambda offset: offset.uncertainty_ns, default=None)
 
 
 EVERY_S = 1.0
 AGAIN_S = 5.0
-"""The wait for a receipt, in seconds. Then the chunk is sent again."""
+"""The seconds for which a sender waits for a receipt. After that, it sends the chunk again."""
 MIN_BYTES = 4 << 10
-"""The minimum size of a chunk. On a slow link chunks are small, because other messages wait behind them."""
+"""The minimum size of a chunk. On a slow link, chunks are small, because other messages wait until a chunk is sent."""
 
 
 class PartSender:
-    """The sender of the files of one worker's part. `send` passes a chunk to Locust; `receipt` processes a receipt."""
+    """A sender of the data that one worker recorded.
+
+    `send` is a function that passes a chunk to Locust. Call `receipt` with each receipt of the master.
+    """
 
     def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
@@ -125,7 +136,7 @@ class PartSender:
         self._greenlet = gevent.spawn(self._send_next)
 
     def receipt(self, data: dict[str, Any]) -> None:
-        """Process a receipt: how much of a file the master has."""
+        """Process a receipt. It states how much of a file the master has received."""
         receipt = msgspec.convert(data, ChunkAck)
         if self._unacknowledged is not None:
             chunk, result = self._unacknowledged
@@ -133,7 +144,7 @@ class PartSender:
                 result.set(receipt)
 
     def finish(self, longest_s: float) -> bool:
-        """Ship the remaining data after the last write. Return False if not all of it arrived within `longest_s`."""
+        """Send the remaining data, after the last write. Return False if not all of it arrives within `longest_s`."""
         self._greenlet.kill()
         return self._send_chunk(monotonic_ns() + int(longest_s * NS_PER_S))
 
@@ -149,7 +160,10 @@ class PartSender:
             gevent.sleep(EVERY_S)
 
     def _send_chunk(self, until_ns: int | None) -> bool:
-        """Ship the current data, until `until_ns` (None for no limit). Return whether all of it arrived."""
+        """Send the data that is recorded now.
+
+        Return whether all of it arrived before `until_ns`; None means no limit.
+        """
         for chunk in self._source.chunks():
             left_s = AGAIN_S if until_ns is None else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
             if self._given_up or left_s <= 0:
@@ -164,7 +178,7 @@ class PartSender:
         return True
 
     def _sent(self, chunk: PartChunk, longest_s: float) -> ChunkAck | None:
-        """Send a chunk. Return its receipt, or None if none came within `longest_s`."""
+        """Send a chunk. Return its receipt; None if no receipt comes within `longest_s`."""
         result = AsyncResult()
         self._unacknowledged = chunk, result
         self._send(msgspec.to_builtins(chunk, builtin_types=(bytes,)))

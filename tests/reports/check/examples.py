@@ -1,4 +1,4 @@
-"""Invented runs, threshold results and checks for the tests of the gate."""
+"""Synthetic runs, and invented threshold results and checks, for the tests of the gate."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def run(folder: Path, plan: Plan = ENOUGH, **document: Any) -> Path:
 
 
 def read(plan: Plan = ENOUGH, **document: Any) -> RunFrames:
-    """Return a loaded run. All tests with the same plan share its rows."""
+    """Return a loaded run. All tests share the rows of a plan."""
     return frames_of(plan, **{"run_id": "now", "interleaved": plan.paired} | document)
 
 
 def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Path:
-    """Add a run with this name to a folder of baselines. Return the folder."""
+    """Add a run with the ID `name` to a folder of baselines, and return the folder."""
     for baseline in _baselines(name, plan, json.dumps(document)):
         save(baseline, folder)
     return folder
@@ -57,14 +57,14 @@ def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Pat
 
 @cache
 def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
-    """Return the baselines of one run. All tests share them, and they contain only the metrics that tests use."""
+    """Return the baselines of one run, which contain only the metrics that tests use. All tests share them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.check.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
         return [baseline_of(side) for side in targets_of_plan(plan, run_id=name, **json.loads(document))]
 
 
 def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
-    """Store this many runs. Their medians differ by a share of `step` from one to the next."""
+    """Store this many runs. From run to run, the median grows by the share `step` of the median of `plan`."""
     for number in range(count):
         other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
         stored(folder / "baselines", f"made-{number}", other)
@@ -79,7 +79,7 @@ def targets_of_plan(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarge
 
 
 def thresholds(*written: str) -> list[Threshold]:
-    """Parse thresholds in the form `ttfa: p(95)<800`."""
+    """Parse thresholds, which are written like `ttfa: p(95)<800`."""
     return [parse(*one.split(": ", 1)) for one in written]
 
 
@@ -91,7 +91,10 @@ def limited(
     counts: TargetCounts = SIXTY,
     **changes: Any,
 ) -> ThresholdResult:
-    """Return an absolute threshold on `sim` with this value and interval. Its bounds are the interval's ends."""
+    """Return the result of an absolute threshold on `sim`. `ends` are the value and the two ends of its interval.
+
+    The one-sided bounds equal the ends of the interval.
+    """
     (asked,) = thresholds(threshold)
     assert asked.limit is not None
     estimate, limit = ThresholdEstimate(*ends, *ends[1:], counts), Limit(asked.sign, asked.limit)
@@ -118,15 +121,15 @@ REGRESSED = compared_result(
 
 
 def flat(one: ThresholdResult) -> SimpleNamespace:
-    """Return a result as a row of a check's frame."""
+    """Return the row for a result in the frame of a check."""
     return SimpleNamespace(**make_row(one))
 
 
 def verdicts(found: CheckResult) -> list[str]:
-    """Return the verdict of each relative threshold and the result of each absolute one."""
+    """Return the verdict of each relative threshold, and the result of each absolute threshold."""
     return [row.verdict or row.result for row in map(flat, found.thresholds)]
 
 
 def check(*items: ThresholdResult, **changes: Any) -> CheckResult:
-    """Return a check of a valid run."""
+    """Return a check of a valid run that has these threshold results."""
     return replace(CheckResult("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)

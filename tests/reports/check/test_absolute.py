@@ -1,4 +1,4 @@
-"""Absolute thresholds: pass, fail or inconclusive; the exit status; and the thresholds that a run can evaluate."""
+"""Absolute thresholds: pass, fail and inconclusive, the exit status, and whether a run can evaluate a threshold."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ rng = np.random.default_rng(5)
 
 
 def turns(sessions: int, each: int, failed: int = 0) -> Sample:
-    """Return turns with the values 1, 2, 3 …, assigned to the sessions in turn. The last `failed` turns have failed."""
+    """Return turns whose values are 1, 2, 3 …. The last `failed` turns have failed.
+
+    Each next turn belongs to the next session; after the last session, the first one follows.
+    """
     values = np.arange(1.0, sessions * each + 1)
     values[values.size - failed :] = np.inf
     return sample(values, np.arange(values.size) % sessions, failed=failed)
@@ -227,7 +230,7 @@ def test_unreadable_recorded_thresholds_are_refused(tmp_path: Path) -> None:
 
 
 def of_script(folder: Path, text: str) -> dict[str, Any]:
-    """Return the thresholds that a run of this script stores if it has no thresholds file."""
+    """Return the thresholds that a run of this script stores if the run has no thresholds file."""
     path = folder / "mine.yaml"
     path.write_text(text)
     return asked(folder, "") | {"file": None, "scripts": [{"path": str(path), "thresholds": None}]}

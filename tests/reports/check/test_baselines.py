@@ -1,4 +1,4 @@
-"""Stored baselines: writing, refusals, the choice of baselines for a run, metrics that are zero, and drift."""
+"""Stored baselines: how they are written, refused and chosen for a run; metrics that are zero; drift."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ BEGAN_NS, DAY_NS = 1_795_000_000_000_000_000, 86_400_000_000_000
 
 
 def store(folder: Path, count: int, **document: Any) -> Path:
-    """Store `count` runs as baselines, one per day."""
+    """Store `count` runs as baselines. The runs begin one day apart."""
     for number in range(count):
         began = BEGAN_NS + number * DAY_NS
         plan = replace(MANY, seed=100 + number)
@@ -185,7 +185,7 @@ def store(folder: Path, count: int, **document: Any) -> Path:
 
 
 def set_quantiles(path: Path, metric: str, value: float) -> None:
-    """Replace all quantiles of a metric in a stored run by one value."""
+    """Set all quantiles of a metric in a stored run to one value."""
     data = json.loads(path.read_text(encoding="utf-8"))
     for row in data["quantiles"]:
         if row["metric"] == metric:
@@ -241,7 +241,7 @@ def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path
 def test_zero_quantiles_are_compared_or_give_a_reason(
     tmp_path: Path, metric: str, then: tuple[int, ...], word: str
 ) -> None:
-    """Most replies never stall, so the median of `stall_duration` is 0 in most runs."""
+    """Most replies do not stall, so the median of `stall_duration` is 0 in most runs."""
     folder = store(tmp_path, 5)
     for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
         set_quantiles(path, metric, value)

@@ -1,4 +1,4 @@
-"""Checks of a run against thresholds and baselines: the result of each, and runs without usable results."""
+"""Checks of a run against thresholds and baselines: the result of each threshold, and runs without usable results."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_each_target_is_compared_with_the_same_target_of_another_run(tmp_path: P
 
 
 def answer(p_worse: float) -> BaselineResult:
-    """Return the result of a value that exceeds its margin with this p-value."""
+    """Return a result whose value exceeds its margin. `p_worse` is the p-value of this excess."""
     question = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1), primary=True)
     over = Difference(
         "ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, OneSidedBounds(0.02, 0.14, p_worse), OneSidedBounds(-0.3)

@@ -1,4 +1,4 @@
-"""The files that check and baseline write, and the messages about them: JSON, Markdown, JUnit XML, CI commands."""
+"""The files that `check` and `baseline` write (JSON, Markdown, JUnit XML, CI commands), and the messages about them."""
 
 from __future__ import annotations
 

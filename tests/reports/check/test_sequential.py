@@ -1,4 +1,4 @@
-"""Runs that interim analyses ended, thresholds on turns with several instants, and assumptions that a run violates."""
+"""Checks of runs that interim analyses ended, of turns with several instants, and of violated assumptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds: syntax, refusals with reasons, thresholds that no run can evaluate, and positions in the file."""
+"""Thresholds: their syntax, the reasons for refusals, those that no run can evaluate, and positions in the file."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_any_text_is_a_threshold_or_refused_in_one_line(metric: str, text: str) 
 
 
 def refusal(metric: str, text: str) -> str:
-    """Return the error for a threshold; empty if it is valid."""
+    """Return the error with which a threshold is refused; "" if the threshold is valid."""
     try:
         parse(metric, text)
     except UsageError as error:
@@ -252,7 +252,7 @@ SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_ca
 
 
 def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
-    """Return a script of two turns. The second is a voice turn if `spoken`."""
+    """Return a script of two turns. If `spoken`, the second turn is a voice turn."""
     turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
     return {
         "name": name,

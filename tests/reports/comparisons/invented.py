@@ -1,4 +1,4 @@
-"""Hand-made findings and comparisons for tests of the page: every verdict and every scale of a difference."""
+"""Invented findings and comparisons for tests of the page. They have every verdict and every scale of a difference."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.reports.synthetic import Plan
 
 
 def ratio(base: float, candidate: float, low: float, high: float, margin: float = 0.2) -> Difference:
-    """Return a difference of values on a ratio scale. `low` and `high` are the ends of its interval as ratios."""
+    """Return a difference on the ratio scale. `low` and `high` are the two ends of its interval, as ratios."""
     d, a, b, m = (math.log(x) if x < math.inf else math.inf for x in (candidate / base, low, high, 1 + margin))
     return Difference(
         "ratio", base, candidate, d, a, b, 0.05, 99, OneSidedBounds(a - m, b - m, 0.01), OneSidedBounds(-m - b, p=0.9)
@@ -38,7 +38,7 @@ def ratio(base: float, candidate: float, low: float, high: float, margin: float 
 
 
 def points(base: float, candidate: float, low: float, high: float, margin: float = 0.01) -> Difference:
-    """Return a difference of rates. `low` and `high` are the ends of its interval."""
+    """Return a difference of two rates. `low` and `high` are the two ends of its interval, as differences of rates."""
     d = candidate - base
     worse, better = OneSidedBounds(low - margin, high - margin, 0.5), OneSidedBounds(-1, p=0.5)
     return Difference("points", base, candidate, d, low, high, 0.01, 99, worse, better)
@@ -57,7 +57,10 @@ def finding(
     more: int | None = None,
     **asked: Any,
 ) -> MetricComparison:
-    """Return the finding for a quantile. Without `p` it is the finding for a rate, or for the mean of a metric."""
+    """Return the finding for the quantile `p` of a metric.
+
+    If `p` is None, it is for a rate, or for the mean of the metric.
+    """
     rate = difference is not None and difference.scale == "points"
     statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
@@ -68,7 +71,7 @@ def finding(
 
 
 def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
-    """Return findings with each verdict and each scale. The findings of primary metrics are first."""
+    """Return findings that have every verdict and every scale. The findings of primary metrics come first."""
     endless = Difference(
         "ratio",
         600,
@@ -110,14 +113,14 @@ UNFAIR = FairnessCheckEntry("run valid", ("✓ VALID", "✕ INVALID"), "fail", (
 
 @cache
 def invented_targets(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[ComparedTarget, ...]:
-    """Return the targets of an invented interleaved run, the baseline first."""
+    """Return the targets of an invented interleaved run. The first target is the baseline."""
     plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, failed=failed, seconds=600)
     with TemporaryDirectory() as folder:
         return parse_targets([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
 
 
 def comparison(*candidates: str, checks: tuple[FairnessCheckEntry, ...] = CHECKS, **changes: Any) -> Comparison:
-    """Return a comparison of an invented run with hand-made findings."""
+    """Return a comparison of the targets of an invented run. Its findings are those of `findings`."""
     named = candidates or ("gateway",)
     found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.primary)
     parts: dict[str, Any] = {
@@ -143,7 +146,7 @@ RULINGS = (
 
 
 def analysis_at(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnalysis:
-    """Return the interim analysis with number `k`, counted from 0."""
+    """Return the interim analysis number `k`. The first one has the number 0."""
     both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
                     by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
     return InterimAnalysis(LOOKS[k], both, 2.5 - k / 4 if c is None else c, 3.0)
@@ -156,7 +159,10 @@ def decision(
     gates: tuple[MetricSpec, ...] = GATES,
     pairs: int = 157,
 ) -> Decision:
-    """Return the decision of a run that ended at its third interim analysis, for a quantile and a rate."""
+    """Return the decision of a run with a quantile and a rate as primary metrics.
+
+    The run ended at its third interim analysis.
+    """
     done = tuple(map(analysis_at, range(3))) if analyses is None else analyses
     plan = SequentialPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
     course = SequentialResult(done, reason, rulings if done else ())
@@ -167,7 +173,7 @@ def decision(
 
 
 def _found(gate: MetricSpec, ruling: MetricDecision) -> MetricComparison:
-    """Return the finding of an interim analysis. The baseline is 1.6 s, or 1 % of the turns."""
+    """Return the finding for a decided metric. The baseline's value is 1.6 s, or 1 % of the turns."""
     base = 0.01 if gate.kind == "rate" else 1600.0
     candidate = base + ruling.d if gate.kind == "rate" else base * math.exp(ruling.d)
     difference = Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high)
@@ -198,4 +204,4 @@ PAGES: dict[str, dict[str, Any]] = {
     "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
     "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
 }
-"""For each type of page, the changes to the comparison that is displayed."""
+"""The changes to the displayed comparison for each type of page."""

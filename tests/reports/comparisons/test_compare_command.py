@@ -1,4 +1,4 @@
-"""`rtbench compare`: its files, its last lines, its exit statuses, and its errors."""
+"""The command `rtbench compare`: its files, its last lines of output, its exit statuses, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets to compare: their names on the command line, their samples and clusters, and unequal mixes of steps."""
+"""Targets of a comparison: their names on the command line, their samples and clusters, and unequal shares of steps."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_refused_session_counts_as_an_infinite_connect_total() -> None:
 
 
 def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
-    """The rows are in another order, because each row is written when its session ends."""
+    """The rows are not in this order, because the row of a session is written when the session ends."""
     side = targets(REFUSED)[0]
 
     assert side.clusters.of_row.tolist() == list(range(23))
@@ -262,7 +262,7 @@ def test_metrics_of_one_step_or_of_sessions_are_not_weighted() -> None:
 
 
 def test_the_step_of_each_value_is_assigned_correctly() -> None:
-    """The latencies of each step differ, so a value shows from which step it comes."""
+    """The steps have different latencies, so each latency shows its step."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
     samples = base.sample(P50), cand.sample(P50)
     samples_of_both = ComparedTargets(base, cand).targets(P50, samples)

@@ -1,4 +1,4 @@
-"""Complete comparisons: findings, verdicts, steps, and runs that were ended by interim analyses."""
+"""Complete comparisons: their findings, verdicts and steps, and runs that were ended by interim analyses."""
 
 from __future__ import annotations
 
@@ -243,9 +243,9 @@ def plain() -> Comparison:
 
 @cache
 def slowed(times: float, step: str = "") -> Comparison:
-    """Return a comparison in which the latencies of `east` are multiplied by `times`.
+    """Return a comparison after the latencies of target `east` in one step were multiplied by `times`.
 
-    If no step is given, all steps are slowed.
+    If `step` is empty, the latencies of all steps were multiplied.
     """
     made = run(shared_folder() / "run", TWO)
     waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)

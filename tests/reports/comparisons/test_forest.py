@@ -1,4 +1,4 @@
-"""The figures and tables of a comparison: the forest plot, curves, and interim analyses."""
+"""The figures and tables of a comparison: the forest plot, the curves, and the interim analyses."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> Non
 
 
 def shift_in(made: Comparison) -> Shift:
-    """Return the shift of a comparison, which must have one."""
+    """Return the `shift` of a comparison. Fail if it is None."""
     assert made.shift is not None
     return made.shift
 
@@ -246,14 +246,14 @@ def test_the_spoken_text_names_intervals_without_a_bound() -> None:
 
 
 def cells(made: Decision) -> list[list[str]]:
-    """Return the texts of the table's cells. Each row of the table is an interim analysis."""
+    """Return the texts of all cells of the table, which has a row for each interim analysis."""
     table = interim_analyses(made)
     assert table is not None
     return [[f"{cell.text} {cell.below}".strip().replace(NBSP, " ") for cell in row.cells] for row in table.rows]
 
 
 def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -> None:
-    """At c = 1.645 and many degrees of freedom, the bounds are those of a single test at 5 %: ln 1.35 ∓ 0.164."""
+    """For c = 1.645 and many degrees of freedom, the bounds are those of one test at 5 %: ln 1.35 ∓ 0.164."""
     rate = by_se(0.0, -0.01, 0.01, 49.0)
     many, few = (
         cells(

@@ -1,4 +1,4 @@
-"""The default metrics and their strata, reasons why a comparison is invalid, and informational checks."""
+"""The default metrics and their strata, the reasons why a comparison is invalid, and checks that only inform."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def with_turn_type(folder: Path, *turns: int) -> None:
 
 @cache
 def target_with_turn_type(name: str, *turns: int) -> ComparedTarget:
-    """Return the target of run `name`. The turns with these numbers have an additional turn type."""
+    """Return the target of the run `name`. The turns whose numbers are in `turns` have an additional turn type."""
     folder = shared_folder() / name
     run(folder, RUN if name == "one" else replace(RUN, seed=8))
     with_turn_type(folder, *turns)
@@ -130,7 +130,10 @@ def target_with_turn_type(name: str, *turns: int) -> ComparedTarget:
 
 
 def two_with_turn_type(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[ComparedTarget, ...]:
-    """Return two targets. The runs in `names` have turns with an additional turn type."""
+    """Return the targets of two runs. In the runs `names`, some turns have an additional turn type.
+
+    The numbers of these turns are in `turns`.
+    """
     return filtered_by([target_with_turn_type(side.run.folder.name, *turns) if side.run.folder.name in names else side
                   for side in two()])  # fmt: skip
 
@@ -256,7 +259,7 @@ def test_more_than_one_percent_of_throttled_turns_makes_the_comparison_invalid(
 
 @pytest.mark.parametrize(("changes", "noticed"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
 def test_two_simulators_with_the_same_seed_cause_a_notice(changes: dict[str, Any], noticed: bool) -> None:
-    """Both plans have the same seed by default. A real service has no seed."""
+    """The two plans have the same seed by default. A real service has no seed."""
     same = two(replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
     notices = [notice for notice in notices_on(same) if "one seed" in notice]
 
@@ -285,12 +288,12 @@ def document(script: dict[str, Any] | None = None, label: str = "a", **settings:
 
 
 def target_of(session: dict[str, Any]) -> dict[str, Any]:
-    """Return a target with session settings of its own."""
+    """Return the entry of a target that has its own session settings."""
     return {"name": "west", "connect_rate": None, "session": session}
 
 
 def varied(session: dict[str, Any], **script: Any) -> dict[str, Any]:
-    """Return the document of the variant west.b with these session settings."""
+    """Return the run document of the variant west.b, which has these session settings."""
     return document(script, "west.b") | {"targets": [target_of(session) | {"name": "west.b"}]}
 
 
@@ -350,7 +353,7 @@ def test_an_open_loop_is_not_comparable_with_a_closed_loop_or_another_rate() -> 
 
 
 def test_fillers_are_part_of_the_workload_even_if_a_variant_sets_them() -> None:
-    """With fillers the first sound is a filler, and its instant does not measure the answer."""
+    """If a service sends fillers, the first sound is a filler. Its instant then does not measure the answer."""
     fillers: list[dict[str, Any] | None] = [None, {"type": "static_interim_response"}, {"type": "llm_interim_response"}]
     plain, static, llm = (
         workload(document({"fillers": filler}, "west") | {"targets": [target_of({"interim_response": filler})]}, "west")

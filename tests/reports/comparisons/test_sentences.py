@@ -1,4 +1,4 @@
-"""The sentences at the top of a comparison, and its tables on a terminal, as a comment, and as JSON."""
+"""The sentences at the top of a comparison, and the tables of a comparison on a terminal, in a comment and in JSON."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
-    """Return comparisons of real runs of several types, and comparisons with hand-made findings."""
+    """Return comparisons of loaded runs of several types, and comparisons with invented findings."""
     tmp_path = tmp_path_factory.mktemp("many")
     three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
     killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
@@ -331,7 +331,7 @@ FAILURES = MetricSpec("failure_rate", Rate(), POINT)
 
 
 def verdict_of(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
-    """Return the verdict on a candidate with this many failed turns. The baseline has no failed turn."""
+    """Return the verdict on a candidate that has `failed` failed turns. The baseline has no failed turn."""
     clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
     found = rate_difference(
         ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT

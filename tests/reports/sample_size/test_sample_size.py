@@ -1,4 +1,4 @@
-"""`rtbench sample-size`: its inputs, its refusals, and its output."""
+"""The command `rtbench sample-size`: its inputs, its refusals, and its output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(folder: Path, plan: Plan = ONE, **changes: Any) -> Path:
 
 @cache
 def pilot() -> Path:
-    """Return the folder of the pilot run. It is written once, so tests must only read it."""
+    """Return the folder of the pilot run. The folder is written once, so tests may only read it."""
     return run(shared_folder() / "pilot")
 
 

@@ -1,4 +1,7 @@
-"""The decision of a run folder with a plan: the counted pairs, the analysis that decides, and the files and texts."""
+"""The decision about a run that has a plan of interim analyses.
+
+The tests check the pairs that count, the analysis that decides, and the files and texts of the decision.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,12 @@ SCHEMA = schemas()["decision"]
 
 
 def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
-    """Return the decision of a loaded run. All tests with the same plan share the run's rows."""
+    """Return the decision about a loaded run. All tests share the rows of a plan."""
     return decision_of(frames_of(plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(gates)} | changes)))
 
 
 def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:
-    """Return a change that removes one session of a pair, as if it had not ended."""
+    """Return a change that removes one session of a pair, as if this session had not ended."""
     return lambda _, row: None if (row["pair"], row["target"]) == (pair, target) else row
 
 
@@ -171,7 +174,10 @@ def test_a_run_without_usable_results_is_invalid(
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
-    """Throttle the candidate's turns in some pairs. Return the folder."""
+    """Set the outcome of the candidate's turns to throttled, from pair `after` until before pair `before`.
+
+    Return the folder of the run.
+    """
     chosen = lambda row: row["target"] == "west" and after <= row["pair"] < before  # noqa: E731
     return edit(folder, "turns", lambda _, row: row | ({"outcome": "throttled:response"} if chosen(row) else {}))
 
@@ -191,7 +197,7 @@ def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: P
 def test_a_run_that_an_interim_analysis_found_invalid_stays_invalid(tmp_path: Path) -> None:
     """Five turns of the candidate are throttled.
 
-    They are 1.25 % of its turns at the first analysis, and 0.4 % of all its turns.
+    At the first analysis, they are 1.25 % of the candidate's turns. At the end of the run, they are only 0.4 %.
     """
     chosen = lambda row: (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5  # noqa: E731
     throttled = {"outcome": "throttled:response"}
@@ -272,7 +278,7 @@ def first(pairs: int, row: Row) -> Row | None:
 
 
 def exit_status(folder: Path, **options: Any) -> int:
-    """Return the exit status of `rtbench check`."""
+    """Return the exit status of `rtbench check` for a run folder."""
     try:
         check(str(folder), **options)
     except typer.Exit as exited:
@@ -317,11 +323,11 @@ def test_a_duplicated_primary_metric_is_computed_once_and_counted_twice() -> Non
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1
 DF = 10_000_000
-"""The degrees of freedom. With this large number t is normal, and z is the excess in standard errors."""
+"""The degrees of freedom. They are so many that t is normal, and `z` is the excess in standard errors."""
 
 
 def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
-    """Return a statistic that exceeds its margin of 0.1 by `z` standard errors."""
+    """Return a statistic that exceeds the margin of 0.1 by `z` standard errors."""
     excess = z * se
     return by_se(better * (MARGIN + excess), excess, se, DF, better)
 
@@ -334,7 +340,7 @@ def course(
 
 
 def critical(k: int, gates: int = 1) -> float:
-    """Return the critical value of interim analysis `k`, counted from 1."""
+    """Return the critical value of the interim analysis number `k`. The first one has the number 1."""
     return critical_values([size / 500 for size in SIZES], 0.05 / gates)[k - 1]
 
 
@@ -361,9 +367,9 @@ def test_further_regressed_metrics_follow_from_holm_s_step_down() -> None:
 
 
 def test_the_corrected_estimate_of_a_regressed_metric_uses_the_bound_of_all_metrics() -> None:
-    """With three primary metrics, the correction uses the bound of all three.
+    """If there are three primary metrics, the correction uses the bound for three metrics.
 
-    This bound is larger than the bound of one metric.
+    This bound is larger than the bound for one metric.
     """
     z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
     found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
@@ -498,9 +504,9 @@ def test_at_the_first_analysis_the_estimate_is_not_corrected(d: float, se: float
 
 
 def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> None:
-    """With few pairs the t distribution is wider than the normal one.
+    """If there are few pairs, the t distribution is wider than the normal distribution.
 
-    So the normal deviate of t is not the distance in standard errors.
+    The standard normal value of t is then not the excess in standard errors.
     """
     double, margin = math.log(2.0), math.log(1.1)
     found = run_analyses(
@@ -532,7 +538,7 @@ def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_error_is_not_corr
 def test_a_corrected_estimate_is_within_its_interval(
     excesses: list[float], se: float, df: int, better: int, end: str
 ) -> None:
-    """The excesses are in standard errors. Their sequence may be very unlikely."""
+    """The excesses are in standard errors. A drawn sequence of excesses may be very unlikely in a real run."""
     seen = [[by_se(better * (MARGIN + one * se), one * se, se, df, better)] for one in excesses]
     found = course(seen, end=end).decisions[0]
 
@@ -541,7 +547,7 @@ def test_a_corrected_estimate_is_within_its_interval(
 
 @pytest.mark.parametrize("drift", [-6.0, -3.0, 0.0, 3.0, 6.0])
 def test_half_of_the_corrected_estimates_exceed_the_truth_with_estimated_errors(drift: float) -> None:
-    """Each analysis adds 25 pairs and estimates the standard error.
+    """Each analysis adds 25 pairs, and estimates the standard error from all pairs.
 
     The tolerance of 30 is three standard errors of 400 coin tosses.
     """
@@ -566,9 +572,9 @@ def test_a_metric_exactly_on_its_margin_does_not_pass() -> None:
 
 
 def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures() -> None:
-    """Without a failure the standard error is 0.
+    """If there are no failures, the standard error is 0.
 
-    With 50 pairs, the bound at even odds is up to 1.4 %; the margin is 1 point.
+    With 50 pairs, the upper bound at a level of 50 % is up to 1.4 %. The margin is 1 percentage point.
     """
     none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 

@@ -1,4 +1,7 @@
-"""The statistics of an interim analysis: quantiles, rates and means. Targets may drift or have bursts."""
+"""The statistics of an interim analysis: quantiles, rates and means.
+
+The targets may drift or have bursts of failures.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.reports.statistics.samples import sample_of, waits
 PAIRS, TURNS = 120, 10
 EVEN = np.full(PAIRS, float(TURNS))
 BURST = np.where(np.arange(PAIRS) // 20 == 2, 6.0, 0.0)
-"""The number of failures in each pair. All failures are in one sixth of the run."""
+"""The number of failures in each pair. All failures are in the same sixth of the run."""
 
 
 def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:
@@ -76,7 +79,7 @@ def test_a_higher_is_better_rate_is_tested_by_its_complement() -> None:
 def test_a_rate_without_an_event_has_the_number_of_pairs_that_would_decide_it(
     failed: float, needed: int | None
 ) -> None:
-    """If the baseline has events, no number of pairs suffices."""
+    """If the baseline has an event, no number of pairs is enough."""
     base = np.zeros(PAIRS)
     base[0] = failed
 

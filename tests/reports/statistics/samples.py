@@ -1,6 +1,6 @@
-"""Invented samples for tests of two-sample statistics.
+"""Invented samples for tests of statistics of two samples.
 
-Sessions differ, some turns stall, and values are whole milliseconds.
+The level of the latencies differs between sessions, some turns stall, and all values are whole milliseconds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ Floats = npt.NDArray[np.float64]
 def waits(
     rng: np.random.Generator, sessions: int, *, turns: int = TURNS, icc: float = ICC, stalled: float = 0.03
 ) -> Floats:
-    """Return latencies in ms, one row per session. They are log-normal with a median of 600 ms and a sigma of 0.5.
+    """Return latencies in ms. Each row is a session. They are log-normal with a median of 600 ms and a sigma of 0.5.
 
-    The share `icc` of their variance is between sessions. The share `stalled` of the turns takes another 1 to 5 s.
+    The share `icc` of the variance of the logarithms is between sessions. A turn stalls with the probability `stalled`,
+    and then takes another 1 to 5 s.
     """
     between = rng.normal(0, math.sqrt(icc), (sessions, 1))
     logs = between + rng.normal(0, math.sqrt(1 - icc), (sessions, turns))
@@ -34,7 +35,7 @@ def waits(
 def failures(
     rng: np.random.Generator, sessions: int, rate: float, *, turns: int = TURNS, correlation: float = 0.2
 ) -> npt.NDArray[np.bool_]:
-    """Return whether each turn failed, one row per session.
+    """Return, for each turn, whether the turn failed. Each row is a session.
 
     `correlation` is the correlation of failures within a session.
     """
@@ -45,5 +46,5 @@ def failures(
 
 
 def sample_of(values: Floats) -> Sample:
-    """Return a sample of these turns. The values have one row per session."""
+    """Return the sample of these values. Each row of `values` is a session."""
     return sample(values.ravel(), np.repeat(np.arange(len(values)), values.shape[1]))

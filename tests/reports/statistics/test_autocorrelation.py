@@ -1,4 +1,4 @@
-"""Autocorrelated sessions, samples that are too similar to be independent, and sessions of unequal length."""
+"""Autocorrelated sessions, samples too similar to be independent, and sessions with unequal numbers of turns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PAIRS = 100
 
 
 def slow(rng: np.random.Generator, pairs: int, keep: float = 0.95, sd: float = 0.25) -> Floats:
-    """Return a drift of pairs on the log scale, which follows a first-order autoregressive process."""
+    """Return the drift of each pair on the log scale. The drift is an autoregressive process of first order."""
     found = rng.normal(0, sd, pairs)
     for at in range(1, pairs):
         found[at] = keep * found[at - 1] + found[at] * math.sqrt(1 - keep**2)
@@ -93,9 +93,9 @@ def test_the_level_of_a_cluster_is_the_median_of_its_logs(turns: list[tuple[int,
 
 
 def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
-    """Return the share of comparisons that reach a decision: first without, then with allowance for autocorrelation.
+    """Return two shares of comparisons that reach a decision: without and with allowance for autocorrelation.
 
-    The true difference is exactly the margin, so every decision is an error.
+    The true difference equals the margin exactly, so every decision is an error.
     """
     found = np.zeros(2)
     for seed in range(repetitions):
@@ -161,7 +161,7 @@ def test_the_mean_of_a_drifting_metric_is_computed_over_quarters() -> None:
 
 
 def bursting(rng: np.random.Generator, clusters: int) -> PerCluster:
-    """Return sessions in which only 20 consecutive ones of each hundred have failures."""
+    """Return sessions with bursts of failures. In each hundred sessions, only the first 20 have failures."""
     events = (np.arange(clusters) % 100 < 20) * rng.integers(0, 4, clusters)
     return events.astype(np.float64), np.full(clusters, 10.0)
 
@@ -232,9 +232,9 @@ def test_the_same_delays_with_machine_noise_are_alike(n: int) -> None:
 
 
 def test_the_distance_is_kolmogorov_s() -> None:
-    """Half of the values 1 to 4 are below the first of 3 to 6, and a step adds 1/4.
+    """Half of the values 1 to 4 are less than all of the values 3 to 6, so the largest distance is 1/2.
 
-    The sum is multiplied by √(4·4/8).
+    The length of one step, 1/4, is added to the distance. The sum is multiplied by √(4·4/8).
     """
     assert kolmogorov_distance(np.arange(1.0, 5), np.arange(3.0, 7)) == pytest.approx(0.75 * 2**0.5)
 
@@ -283,7 +283,7 @@ def test_with_sessions_of_one_length_equal_weights_change_nothing(
 
 
 def test_each_session_has_the_same_weight() -> None:
-    """Nineteen sessions have one turn of 100 ms, and one session has 1,000 turns of 900 ms."""
+    """Nineteen sessions have one turn of 100 ms each. The last session has 1,000 turns of 900 ms each."""
     lengths = np.array([1] * 19 + [1000])
     one = sample(np.repeat([100.0] * 19 + [900.0], lengths), codes(lengths))
 

@@ -1,4 +1,4 @@
-"""Bootstrap quantiles, with and without weighted steps, compared with plain resampling with the same weights."""
+"""Bootstrap quantiles, with and without weights of steps, compared with plain resampling that has the same weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build_sample(drawn: list[tuple[float, int]]) -> Sample:
 
 
 def plain(of: Sample, clusters: int, draws: int, seed: int) -> Floats:
-    """Return the quantiles of plain resampling, in which the turns of each drawn session are repeated."""
+    """Return the quantiles from plain resampling. If a session is drawn several times, its turns are repeated."""
     (drawn,) = weights(clusters, draws, np.random.default_rng(seed), portion=draws)
     return np.array([[quantile(np.repeat(of.values, row[of.sessions]), p) for p in PS] for row in drawn])
 
@@ -119,7 +119,10 @@ MIX_PS = (0.1, 0.5, 0.95)
 def made(
     rng: np.random.Generator, sessions: int, turns: int, slow: float, factor: float = 1.0
 ) -> tuple[Sample, Integers]:
-    """Return turns of two steps, and the step of each turn. A share `slow` takes twice as long; 1 % fails."""
+    """Return turns of two steps, and the step of each turn.
+
+    A turn belongs to the slower step with the probability `slow`, and then takes twice as long. 1 % of the turns fail.
+    """
     steps = (rng.random((sessions, turns)) < slow).astype(np.int64)
     values = factor * np.where(steps, 1200, 600) * np.exp(0.3 * rng.normal(size=(sessions, turns)))
     values[rng.random((sessions, turns)) < 0.01] = np.inf
@@ -135,7 +138,7 @@ def arms_of(seed: int, base: tuple[int, int, float], cand: tuple[int, int, float
 
 
 def in_full(samples: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> float:
-    """Return the candidate's quantile in one resample."""
+    """Return the quantile `p` of the candidate in the resample `drawn`."""
     assert samples.steps is not None
     many = 1 + max(int(steps.max()) for steps in samples.steps)
     wanted, there = (

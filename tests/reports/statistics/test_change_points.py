@@ -1,4 +1,7 @@
-"""Change points in a series of runs: rarely found if there is no change, and found at the right run if there is one."""
+"""Change points in a series of runs.
+
+They are rarely found if there is no change, and they are found at the right run if there is a change.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def marks(values: Floats, variance: float = 0.0, among: int = 1) -> list[int]:
 
 
 def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int = 0) -> ChangePoints:
-    """Return the change points in a run of each consecutive night. `first` is the number of the first night."""
+    """Return the change points in a series of runs, with one run per night.
+
+    `first` is the number of the first night.
+    """
     spread, days = np.full(values.size, variance), first + np.arange(values.size)
     return find_changes(values, spread, days, among=among, min_change=LEAST)
 
@@ -248,7 +254,7 @@ def test_a_constant_series_of_eight_weeks_has_no_weekday_effects() -> None:
 
 
 def test_weekday_effects_of_a_mostly_zero_rate_are_found() -> None:
-    """On Sundays one run in two has failures. On other days no run has any."""
+    """On Sundays, one run in two has failures. On all other days, the runs have no failures."""
     days = np.arange(8 * 7)
     rates = np.where((days % 7 == 3) & (days % 2 == 0), 0.05, 0.0)
 

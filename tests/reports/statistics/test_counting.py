@@ -1,4 +1,4 @@
-"""Sort orders and integer codes, checked by comparisons. Calls in progress, and series that change the load."""
+"""Sort orders and integer codes, which are checked by comparisons; calls in progress; series that change the load."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ S = 1_000_000_000
 
 
 def course_of_steps(*steps: tuple[float, int]) -> ConcurrencySeries:
-    """Return a series of steps. Each step is given by its duration in seconds and its number of calls."""
+    """Return a series of calls in progress. A step is given by its duration in seconds and its number of calls."""
     at_ns = np.cumsum([0, *(int(seconds * S) for seconds, _ in steps)])
     return ConcurrencySeries(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
 
@@ -73,7 +73,10 @@ def ramp(begin: int, end: int, seconds: float) -> list[tuple[float, int]]:
 
 
 def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: float) -> ConcurrencySeries:
-    """Return the calls in progress over time, for a constant arrival rate and observed in the steady state."""
+    """Return the calls in progress over time.
+
+    The arrival rate is constant, and the series begins in the steady state.
+    """
     starts = rng.uniform(-5 * length_s, seconds, rng.poisson(calls / length_s * (seconds + 5 * length_s)))
     ends = starts + length_s * rng.lognormal(-0.08, 0.4, starts.size)
     course = concurrency_series((starts * S).astype(np.int64), (ends * S).astype(np.int64))

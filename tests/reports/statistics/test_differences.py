@@ -1,4 +1,4 @@
-"""Differences of quantiles: formulas checked by hand, invariances, and the rate of false positives."""
+"""Differences of quantiles: formulas that were checked by hand, invariances, and the rate of false positives."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def difference(
 
 
 def test_p_values_may_be_smaller_than_the_number_of_resamples_allows() -> None:
-    """Otherwise, with Holm's correction over many primary metrics, no metric could fail."""
+    """If p-values could not be this small, no metric could fail under Holm's correction for many primary metrics."""
     base, cand = build_arms(40, slower=3.0)
     found = difference(base, cand, resamples=500)
     nearer = difference(base, cand / 1.5, resamples=500)
@@ -187,7 +187,7 @@ def test_zero_in_both_is_no_difference_and_zero_against_a_value_exceeds_any_rati
 
 
 def with_failed(values: Floats, share: float) -> Floats:
-    """Return the values after all turns of this share of the sessions have failed."""
+    """Return the values after all turns of some sessions have failed. `share` is the share of these sessions."""
     failed = values.copy()
     failed[: round(len(values) * share)] = np.inf
     return failed

@@ -1,4 +1,4 @@
-"""Critical values of planned interim analyses, futility, and estimates after an early stop."""
+"""Critical values of planned interim analyses, stops for futility, and estimates after an early stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The number of sessions that a metric needs, a run's variance components, and the best number of turns per session."""
+"""The number of sessions that a metric needs, the variance components of a run, and the best length of sessions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGMA, ICC = 0.5, 0.3
 
 
 def sessions_of_ten(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None) -> Sample:
-    """Return sessions of ten turns. `drift` holds the drift of each session on the log scale."""
+    """Return sessions of ten turns. `drift` contains the drift of each session on the log scale."""
     code = np.repeat(np.arange(sessions), 10)
     level = rng.normal(0, SIGMA * math.sqrt(ICC), sessions) + (0.0 if drift is None else drift)
     return sample(600 * np.exp(shift + level[code] + rng.normal(0, SIGMA * math.sqrt(1 - ICC), code.size)), code)
@@ -44,7 +44,7 @@ def test_the_sample_size_for_a_known_variance_follows_the_formula() -> None:
 
 
 def test_three_primary_metrics_need_more_sessions_as_by_the_formula() -> None:
-    """z_{1 - 0.05/3} = 2.128 replaces 1.645."""
+    """In the formula, z_{1 - 0.05/3} = 2.128 replaces z_{1 - 0.05} = 1.645."""
     pilot = Pilot(variance=2.0, bootstrap=np.array([2.0]), sessions=200, drifts=False)
 
     assert pilot.needed(0.2, 0.8, 0.05 / 3)[1] == math.ceil(2.0 * (2.1280 + 0.8416) ** 2 / 0.04)

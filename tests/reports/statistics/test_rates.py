@@ -1,4 +1,4 @@
-"""Means and rates of two targets, checked by hand, and upper bounds of a rate with few events or without events."""
+"""Means and rates of two targets, checked by hand, and upper bounds of rates that have few events or none."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_amounts(sessions: int = 50, times: float = 1.0, seed: int = 1) -> PerC
 
 
 def build_failures(sessions: int, failing: int, events: int = 1, turns: int = 10) -> PerCluster:
-    """Return sessions of `turns` turns. The first `failing` of them have `events` failed turns each."""
+    """Return sessions of `turns` turns. Each of the first `failing` sessions has `events` failed turns."""
     return np.where(np.arange(sessions) < failing, events, 0).astype(np.float64), np.full(sessions, float(turns))
 
 
@@ -258,9 +258,9 @@ def more_sessions(base: PerCluster, cand: PerCluster) -> int | None:
 
 
 def test_without_failures_the_suggested_sessions_are_those_that_the_bound_needs() -> None:
-    """1 − 0.05^(1/G) is less than 1 % if G, the number of sessions, is at least 299.
+    """If the number of sessions G is at least 299, 1 − 0.05^(1/G) is less than 1 %.
 
-    The length of the sessions does not matter.
+    The number of turns per session does not matter.
     """
     for turns in (1, 5, 20):
         assert more_sessions(build_failures(50, 0, turns=turns), build_failures(50, 0, turns=turns)) == 249
@@ -297,9 +297,9 @@ def test_the_suggested_sessions_bring_the_bound_of_a_passing_rate_below_the_marg
 def test_a_candidate_on_its_margin_rarely_passes_however_failures_cluster(
     before: float, after: float, together: float, sessions: int
 ) -> None:
-    """The maximum share is the nominal 5 %, plus three standard errors.
+    """The maximum share of passes is the nominal 5 % plus three standard errors.
 
-    `make benchmark PARTS=statistics` runs many more such cases.
+    `make benchmark PARTS=statistics` runs many more of these cases.
     """
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
     totals = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
@@ -335,7 +335,7 @@ TURNS = 10.0
 
 
 def bounds(events: object, level: float = 0.05, turns: float = TURNS) -> tuple[float, float]:
-    """Return the bounds of the rate of sessions with these numbers of failed turns."""
+    """Return both bounds of the failure rate. `events` contains the number of failed turns of each session."""
     failed = np.asarray(events, dtype=np.float64)
     found = ratio_of((failed, np.full(failed.size, turns)))
     return found.lower(level), found.upper(level)
@@ -401,16 +401,19 @@ def test_one_more_failure_never_lowers_the_upper_bound_of_a_quantile(failed: lis
 
 
 def test_isolated_failures_give_a_lower_bound_than_clustered_ones() -> None:
-    """A hundred sessions of ten turns have ten failures: one in each of ten sessions, or all in one session."""
+    """There are 100 sessions of ten turns.
+
+    Ten turns fail: one in each of ten sessions, or all ten turns of one session.
+    """
     alone, together = bounds(np.where(np.arange(100) < 10, 1, 0))[1], bounds(np.where(np.arange(100) < 1, TURNS, 0))[1]
 
     assert 0.01 + 1.645 * math.sqrt(0.01 * 0.99 / 1000) < alone < 0.032 < 0.04 < together
 
 
 def test_the_bound_is_close_to_that_of_simulation_and_not_above_it() -> None:
-    """The bound is Gaffke's, computed without draws.
+    """The bound is Gaffke's bound, which the product computes without random draws.
 
-    It is never above the bound from draws, and hardly below it if there are few events.
+    It is never above the bound from random draws. If there are few events, it is only a little below that bound.
     """
     rng = np.random.default_rng(7)
     shares = np.where(np.arange(200) < 4, 0.5, 0.0)
@@ -466,9 +469,9 @@ def test_one_more_failure_never_lowers_an_upper_bound(sessions: list[tuple[int, 
 
 @pytest.mark.parametrize("alone", [1, 2, 8, 30, 100])
 def test_failures_common_to_both_targets_do_not_narrow_the_bound(alone: int) -> None:
-    """290 pairs without a failure give a bound of 1.03 points.
+    """The bound of 290 pairs without failures is 1.03 points.
 
-    290 pairs with single failures must not give a lower bound.
+    The bound of 290 pairs in which some turns fail at both targets must not be lower.
     """
     turns = np.full(290, TURNS)
     failed = np.where(np.arange(290) < alone, 1.0, 0.0)
@@ -482,7 +485,10 @@ def test_failures_common_to_both_targets_do_not_narrow_the_bound(alone: int) -> 
 
 
 def test_the_unobserved_session_is_as_long_as_the_longest() -> None:
-    """No turn fails in 100 sessions, one of which has as many turns as 50 others: 3 in (99 + 50) / 50."""
+    """No turn fails in 100 sessions. One session has as many turns as 50 others.
+
+    Together, the sessions have (99 + 50) / 50, or about 3, times as many turns as the longest session.
+    """
     turns = np.array([TURNS] * 99 + [50 * TURNS])
 
     assert ratio_of((0 * turns, turns)).upper(0.05) == pytest.approx(1 - 0.05 ** (50 / 149))
@@ -511,7 +517,7 @@ def test_one_percentage_point_takes_about_three_hundred_sessions() -> None:
 
 @pytest.mark.parametrize(("sessions", "together"), [(100, 1.0), (300, 1.0), (200, 0.3), (400, 0.2)])
 def test_the_upper_bound_is_rarely_below_the_true_share(sessions: int, together: float) -> None:
-    """1 % of the turns fail, singly or in whole sessions.
+    """1 % of the turns fail. The failures are either single turns or whole sessions.
 
     Nominally, 5 % of the 1,000 upper bounds are below the true share.
     """

@@ -1,4 +1,4 @@
-"""The typical change over all steps, the step that changed most, and slopes over sessions."""
+"""The typical change over all steps, the step that changed most, and slopes of latencies over sessions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ STEPS = 10
 
 
 def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> StepLatencies:
-    """Return sessions of ten steps. `change` is added to the log latency of all steps, or only of step `worse`."""
+    """Return the latencies of sessions of ten steps. `change` is added to the log latency of step `worse`.
+
+    If `worse` is None, `change` is added to the log latency of all steps.
+    """
     rng = np.random.default_rng(seed)
     steps, codes = np.tile(np.arange(STEPS), pairs), np.repeat(np.arange(pairs), STEPS)
     log = rng.normal(0, 0.24, pairs)[codes] + np.linspace(-0.4, 0.4, STEPS)[steps] + rng.normal(0, 0.36, codes.size)

@@ -1,4 +1,4 @@
-"""Verdicts from intervals, with Holm's correction and minimum sample sizes; a candidate against stored runs."""
+"""Verdicts from intervals, with Holm's correction and minimum sample sizes; a candidate compared with stored runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invented sessions of very unequal length for tests."""
+"""Invented sessions whose numbers of turns are very unequal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from reports.statistics.quantiles import Sample, sample
 
 
 def sampled(lengths: Integers, slope: float, seed: int = 0) -> Sample:
-    """Return latencies of sessions of these lengths.
+    """Return the latencies of sessions. `lengths` contains the number of turns of each session.
 
-    The log of a latency grows by `slope` with each factor of ten of the length.
+    If a session has ten times as many turns, the logarithm of its latencies is larger by `slope`.
     """
     rng = np.random.default_rng(seed)
     own = slope * np.log10(lengths) + rng.normal(0, 0.2, lengths.size)
@@ -23,9 +23,9 @@ def codes(lengths: Integers) -> Integers:
 
 
 def heavy(sessions: int = 100, seed: int = 1) -> Integers:
-    """Return lengths from a Pareto distribution of index 1.3.
+    """Return the numbers of turns of sessions, from a Pareto distribution with index 1.3.
 
-    A tenth of the sessions has more than half of the turns.
+    A tenth of the sessions has more than half of all turns.
     """
     found: Integers = (4 * np.random.default_rng(seed).random(sessions) ** (-1 / 1.3)).astype(np.int64)
     return found

@@ -1,4 +1,4 @@
-"""Invented points of a trend, and small run folders with a summary."""
+"""Invented points of a trend, and small run folders that have a summary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_value(value: float, spread: float = 0.05) -> RunValue:
 
 
 def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> TrendPoint:
-    """Return the point of one night's run. `conditions` are added to the conditions that all points have."""
+    """Return the point of the run of one night. `conditions` are added to the conditions that all points have."""
     made: dict[str, Any] = {
         "run_id": f"run-{number:03}",
         "name": f"run-{number:03}",
@@ -52,7 +52,7 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
 
 
 def nights(levels: Sequence[float], seed: int = 1, **changes: Any) -> list[TrendPoint]:
-    """Return one run for each of these mean values, with random variation."""
+    """Return one point for each of these mean values. The values of the points vary randomly around these means."""
     own = np.exp(np.random.default_rng(seed).normal(0, SPREAD, len(levels)))
     return [entry(number, level * by, **changes) for number, (level, by) in enumerate(zip(levels, own, strict=True))]
 
@@ -69,7 +69,7 @@ TYPED = Stratum("", "function_calls")
 
 
 def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) -> Path:
-    """Write a run folder with its summary and an empty page."""
+    """Write a run folder that has its summary and an empty page. Return the folder."""
     synthetic.write(path, plan, run_id=path.name, started_utc_ns=BEGAN_NS + number * DAY_NS, **document)
     write_summary(path)
     (path / "report.html").touch()
@@ -78,12 +78,12 @@ def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) 
 
 @cache
 def shared_run(plan: Plan = SMALL) -> Path:
-    """Return the folder of a run, which is written once for all tests. Tests do not change it."""
+    """Return the folder of a run. It is written once for all tests, so tests must not change it."""
     return folder_of(shared_folder() / "run", plan=plan)
 
 
 def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]:
-    """Write run folders that contain only run.json and summary.json. All have the values of one run."""
+    """Write run folders that contain only run.json and summary.json. All of these runs have the same values."""
     made = []
     for number in numbers:
         run = folder / f"run-{number:03}"

@@ -1,4 +1,4 @@
-"""Runs and stored baselines as points of a trend, and `rtbench trend`: its inputs, its output and its files."""
+"""Runs and stored baselines as points of a trend; the command `rtbench trend`: its inputs, its output and its files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TTFA = MetricKey("ttfa", NO_STRATUM)
 
 @cache
 def targets_of_plan() -> tuple[ComparedTarget, ...]:
-    """Return the targets of PLAN. They are read once for all tests."""
+    """Return the targets of PLAN, which are read once for all tests."""
     return targets_of(runs.load_for_report(shared_run(PLAN)))
 
 

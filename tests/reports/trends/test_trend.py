@@ -1,4 +1,4 @@
-"""A trend: its series, the comparable runs and the changes, its texts, and its page."""
+"""A trend: its series, the runs that are comparable, the changes, its texts, and its page."""
 
 from __future__ import annotations
 
@@ -392,7 +392,7 @@ def test_ticks_ascend_within_the_axis_and_are_at_most_the_requested_number(
 
 
 def test_a_terminal_of_100_columns_shows_p95_instead_of_the_start() -> None:
-    """The column of the start is omitted, because the run's name contains the start."""
+    """The column with the start is omitted, because the name of a run contains its start."""
     slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
     lines = render_page(trend_page(trend_of_points(slow), HERE), 100).splitlines()
     head = next(line for line in lines if "verdict" in line)
@@ -407,7 +407,7 @@ def test_a_terminal_of_100_columns_shows_p95_instead_of_the_start() -> None:
 )
 @pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
 def test_every_row_of_a_terminal_has_a_distinct_name(scenario: str, strata: list[Stratum], width: int) -> None:
-    """The names of two runs of one day begin and end with the same text."""
+    """The names of the two runs begin with the same day and end with the same text."""
     runs = []
     waits = {MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
