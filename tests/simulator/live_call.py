@@ -83,7 +83,7 @@ class LiveCall:
         while (due_ns := self.behaviour.next_due_ns()) is not None and due_ns <= until_ns:
             self.now_ns = max(self.now_ns, due_ns)
             for sent in self.behaviour.due(self.now_ns):
-                self._receive(sent)
+                self.receive(sent)
         self.now_ns = until_ns
 
     def hear(self, audio: bytes) -> None:
@@ -100,7 +100,8 @@ class LiveCall:
         """Speak for `SPEECH_MS`, and then be silent."""
         self.hear(sound(SPEECH_MS, silence_ms))
 
-    def _receive(self, sent: OutgoingEvent) -> None:
+    def receive(self, sent: OutgoingEvent) -> None:
+        """Receive an event, and check its types."""
         event = msgspec.json.decode(sent.body)
         typed = _adapter("out").validate_python(event, strict=True)
         assert typed.type == event["type"] == sent.type

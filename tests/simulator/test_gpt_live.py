@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -520,6 +522,15 @@ def test_usage_is_reported_every_ten_seconds_and_in_whole_seconds_at_the_end() -
     assert call.behaviour.next_due_ns() is None
 
 
+def test_a_session_that_expires_ends_with_its_usage() -> None:
+    call = LiveCall()
+    call.silent_ms(1500)
+    call.receive(call.behaviour.expiry(call.now_ns, "The session has reached its limit.", "expired"))
+
+    assert (call.events[-1]["reason"], call.events[-1]["usage"]) == ("expired", {"seconds": 1})
+    assert call.sent[-1].close == (1000, "")
+
+
 def test_an_update_changes_settings_of_the_backend_only() -> None:
     call = LiveCall(delegation=RESPONSES_MODE)
     call.send("session.update", session={"delegation": {"type": "responses", "responses": {"tools": []}}})
@@ -588,6 +599,21 @@ def test_the_backend_reads_the_text_history() -> None:
         reads.append(ends(call)[0]["usage"]["input_tokens"])
 
     assert reads[1] - reads[0] == 1 + 5
+
+
+def test_an_ended_session_is_freed_without_garbage_collection() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        call = LiveCall(live_profile(backend_ms=LogNormal(9000, 9000)), delegation=RESPONSES_MODE)
+        call.speak()
+        parts = [weakref.ref(part) for part in (call.behaviour, call.behaviour._backend, call.behaviour._stream)]
+        call.behaviour.end()
+        del call
+
+        assert [part() for part in parts] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 # Types and order

@@ -27,7 +27,7 @@ from bench.simulator.gpt_live.delegation import Delegation
 from bench.simulator.profile import Profile
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import calls_of, tools_of
-from bench.simulator.server_events import GA, Json, Outbox, RejectedError
+from bench.simulator.server_events import GA, Json, Outbox, PlannedSeries, RejectedError
 from bench.units import NS_PER_S
 
 MAX_BUFFER_ITEMS, MAX_BUFFER_BYTES = 128, 32_768
@@ -63,7 +63,7 @@ class Backend:
         self._delegations: list[Delegation] = []
         self._pending: dict[str, Delegation | None] = {}  # calls without an output, by their ids
         self._buffer_items = self._buffer_bytes = 0
-        self._responses: dict[str, BackendResponse] = {}  # in progress
+        self._responses: dict[str, tuple[BackendResponse, PlannedSeries]] = {}  # in progress
         for message in history:
             self._add(message, None)
 
@@ -116,10 +116,10 @@ class Backend:
 
         Return the response; None if it is not in progress.
         """
-        response = self._responses.pop(response_id, None)
-        if response is None or response.series is None:
+        if response_id not in self._responses:
             return None
-        response.series.dropped = True
+        response, series = self._responses.pop(response_id)
+        series.dropped = True
         if status == "failed":
             self._drop_calls(response)
         changes: Json = {}
@@ -180,8 +180,7 @@ class Backend:
             round(thinking_s * profile.text_tokens_per_s),
             self._epoch_s(created_ns),
         )
-        self._responses[response_id] = response
-        response.series = self._outbox.plan(response.steps())
+        self._responses[response_id] = response, self._outbox.plan(response.steps())
 
     def on_text(self, response: BackendResponse) -> None:
         if response.reply:

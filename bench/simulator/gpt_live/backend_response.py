@@ -15,7 +15,7 @@ from bench.simulator.conversation.items import ContextUsage
 from bench.simulator.gpt_live.delegation import Delegation
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall
-from bench.simulator.server_events import Ids, Json, OutboxStep, OutgoingEvent, PlannedSeries, event_bytes
+from bench.simulator.server_events import Ids, Json, OutboxStep, OutgoingEvent, event_bytes
 
 RESPONSE_EVENT = "response.event"
 
@@ -65,7 +65,6 @@ class BackendResponse:
     schedule: ResponseSchedule
     reasoning_tokens: int
     created_at: float
-    series: PlannedSeries | None = None
     call_ids: list[str] = field(default_factory=list)
     """The ids of the calls that were sent completely."""
     _written_tokens: int = 0

@@ -98,7 +98,7 @@ class GptLiveBehaviour(SimulatedSession):
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
         response = self._backend and self._backend.end_response(response_id, at_ns, status, details)
         if response and status == "failed":
-            self._stream.drop("answer", response.delegation)
+            self._stream.drop_answer(response.delegation)
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
         if not self._input:
@@ -176,7 +176,7 @@ class GptLiveBehaviour(SimulatedSession):
         """Accept instructions or thinking, which cause no speech."""
         delegation = self._delegation_of(event)
         if event["type"] == "session.thinking.append":
-            self._stream.drop("filler")
+            self._stream.drop_fillers()
         self._acknowledge_context(event, at_ns)
         return {"delegation_id": delegation.id if delegation else None}
 
@@ -186,10 +186,9 @@ class GptLiveBehaviour(SimulatedSession):
         if delegation and delegation.is_answered:
             problem = f"Delegation '{delegation.id}' is already answered."
             raise RejectedError("invalid_value", problem, "delegation_id")
-        self._stream.drop("filler")
-        is_unanswered = delegation.is_unanswered if delegation else self._is_unanswered()
+        self._stream.drop_fillers()
         say = partial(self._say, "answer" if delegation else "greeting", self._next_reply(), delegation)
-        self._acknowledge_context(event, at_ns, None if is_unanswered else say)
+        self._acknowledge_context(event, at_ns, None if delegation and delegation.is_unanswered else say)
         return {"delegation_id": delegation.id if delegation else None}
 
     def _delegation_of(self, event: Json) -> Delegation | None:
@@ -298,9 +297,9 @@ class GptLiveBehaviour(SimulatedSession):
             self._say("answer", reply, delegation)
 
     def _say(self, kind: Literal["answer", "greeting"], reply: RecordedReply, delegation: Delegation | None) -> None:
-        """Plan speech one delay from now. If an answer to the same task waits, it is replaced."""
+        """Plan speech one delay from now. It replaces a planned answer to the same task."""
         if delegation:
-            self._stream.drop(kind, delegation)
+            self._stream.drop_answer(delegation)
         delay_ms = self._profile.delegation.answer_ms.draw_ns(self._rng) // NS_PER_MS
         self._stream.say(kind, reply, self._audio.clock_ms + delay_ms, delegation)
 

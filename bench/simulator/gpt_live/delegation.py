@@ -11,7 +11,7 @@ from bench.simulator.conversation.items import ConversationItem
 class Delegation:
     """One delegated task.
 
-    `is_unanswered` is True if nothing is said after its result. `is_answered` is True after its answer has begun. The
+    `is_unanswered` is True if nothing is said after its result. `is_answered` is True after its answer has started. The
     backend uses the other fields: `items` is the task, its function calls and their outputs. `is_calling` is True from
     a function call until the response that continues the task.
     """

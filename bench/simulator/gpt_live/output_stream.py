@@ -38,15 +38,15 @@ class OutputSlice(NamedTuple):
 class Utterance:
     """Something that the service says, from its slice number `begin` on.
 
-    `number` counts the utterances of the session. `delegation` is the delegation whose filler or answer it is; None for
-    other speech.
+    `delegation` is the delegation whose filler or answer it is; None for other speech. `number` counts the utterances
+    of the session from 1, in the order in which they start.
     """
 
     kind: UtteranceKind
-    number: int
     slices: list[OutputSlice]
     begin: int
-    delegation: Delegation | None = None
+    delegation: Delegation | None
+    number: int = 0
 
 
 class OutputStream:
@@ -56,7 +56,7 @@ class OutputStream:
         self.count = 0
         self.caller_speaks = False
         self._format = format
-        self._waiting: list[Utterance] = []
+        self._planned: list[Utterance] = []
         self._spoken: Utterance | None = None  # the utterance of which a part remains to be said
         self._utterance_count = 0
 
@@ -74,29 +74,38 @@ class OutputStream:
         max_slices: int | None = None,
     ) -> None:
         """Plan an utterance. It begins with the first slice that does not start before `from_ms`."""
-        self._utterance_count += 1
         pieces = list(slices(reply, self._format)[:max_slices])
         begin = max(self.count, slice_number(from_ms))
-        self._waiting.append(Utterance(kind, self._utterance_count, pieces, begin, delegation))
-        self._waiting.sort(key=lambda utterance: utterance.begin)
+        self._planned.append(Utterance(kind, pieces, begin, delegation))
+        self._planned.sort(key=lambda utterance: utterance.begin)
 
     def stop(self) -> None:
-        """Drop the rest of the current utterance, and fillers that wait."""
+        """Drop the rest of the current utterance, and planned utterances except greetings and the answers to tasks."""
         self._spoken = None
-        self.drop("filler")
-
-    def drop(self, kind: str, delegation: Delegation | None = None) -> None:
-        """Drop waiting utterances of this kind. If a delegation is given, drop only its utterances."""
-        self._waiting = [
+        self._planned = [
             utterance
-            for utterance in self._waiting
-            if utterance.kind != kind or (delegation is not None and utterance.delegation is not delegation)
+            for utterance in self._planned
+            if utterance.kind == "greeting" or (utterance.kind == "answer" and utterance.delegation)
+        ]
+
+    def drop_fillers(self) -> None:
+        """Drop planned fillers."""
+        self._planned = [utterance for utterance in self._planned if utterance.kind != "filler"]
+
+    def drop_answer(self, delegation: Delegation | None) -> None:
+        """Drop the planned answer to a task."""
+        self._planned = [
+            utterance
+            for utterance in self._planned
+            if utterance.kind != "answer" or utterance.delegation is not delegation
         ]
 
     def next(self) -> tuple[OutputSlice, Utterance | None]:
         """Return (the next slice, its utterance). The utterance is None for silence."""
-        if self._spoken is None and not self.caller_speaks and self._waiting and self._waiting[0].begin <= self.count:
-            self._spoken = self._waiting.pop(0)
+        if self._spoken is None and not self.caller_speaks and self._planned and self._planned[0].begin <= self.count:
+            self._spoken = self._planned.pop(0)
+            self._utterance_count += 1
+            self._spoken.number = self._utterance_count
             if self._spoken.delegation and self._spoken.kind == "answer":
                 self._spoken.delegation.is_answered = True
         self.count += 1
