@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
         "session", "conversation", "responses", "caller_turns", "behaviour",
-        "gpt_live_behaviour", "agent_behaviour", "ground_truth_log", "serving",
+        "gpt_live", "agent_behaviour", "ground_truth_log", "serving",
     ),
     "reports": (
         "formatting", "render", "json_entries", "statistics",
@@ -96,7 +96,7 @@ PURE = (
     "bench.protocol", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
-    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live_behaviour",
+    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live",
     "bench.simulator.serving.handshake", "bench.session_io",
     "bench.plan.recordings", "bench.plan.prepared", "bench.plan.compiled_script", "bench.run.validity",
     "bench.load.execution.pairs",

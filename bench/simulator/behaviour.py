@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.simulator import refusals
 from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
@@ -38,6 +39,8 @@ from bench.simulator.server_events import (
     RejectedError,
     WireDialect,
     WireNames,
+    error_fields,
+    event_bytes,
 )
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
@@ -60,6 +63,7 @@ class EventReceipt(NamedTuple):
     item_id: str | None = None
     call_id: str | None = None
     audio_end_ms: int | None = None  # the item's remaining audio after a truncate
+    delegation_id: str | None = None  # id of the delegation that the event answers or continues
     not_simulated: Sequence[str] = ()
     """The parameters that were accepted although the simulator does not simulate their effect."""
 
@@ -111,6 +115,11 @@ class SimulatedSession(ABC):
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:  # noqa: B027
         """End a response early. Do nothing if it has ended, or if the session has no responses."""
+
+    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
+        """Return the event with which the service ends the session. `reason`: the reason in GPT-Live's event."""
+        body = event_bytes("error", self.ids.event(), error_fields(refusals.SESSION_EXPIRED, message))
+        return OutgoingEvent(due_ns, "error", body, close=(refusals.GOING_AWAY, message))
 
     @abstractmethod
     def end(self) -> None:

@@ -56,7 +56,10 @@ class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     input_tokens: NonNegative = 0
     cached_tokens: NonNegative = 0
+    output_tokens: NonNegative = 0
     utterance: Literal["greeting", "filler", "answer", ""] = ""
+    delegation: str = ""
+    event: str = ""
 
 
 class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -76,6 +79,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     item: str | None = None
     call: str | None = None
     audio_end_ms: NonNegative | None = None
+    delegation: str | None = None
 
 
 class OpenedSession(msgspec.Struct, frozen=True):
@@ -167,6 +171,7 @@ class GroundTruthLog:
                 item=event.item_id,
                 call=event.call_id,
                 audio_end_ms=event.audio_end_ms,
+                delegation=event.delegation_id,
             )
         )
 
@@ -219,7 +224,8 @@ def _further(event: OutgoingEvent) -> str:
     call = f',"call":{json_string(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
         item = f'{item},"audible_at_byte":{"null" if event.audible_byte is None else event.audible_byte}'
-    return item + call + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
+    nested = f',"event":"{event.nested}"' if event.nested else ""
+    return item + call + nested + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:

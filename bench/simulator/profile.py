@@ -193,6 +193,20 @@ class Slowdown:
         return 1 + self.per_session * max(0, open_sessions - self.sessions)
 
 
+@dataclass(frozen=True)
+class DelegationSettings:
+    """Properties of the tasks that GPT-Live delegates. The default delays are assumptions."""
+
+    filler: float = field_key(SHARE, "Share of the delegated turns that first say a filler.", 1.0)
+    backend_ms: Delay = field_key(
+        DELAY, "Duration of each response of the backend, from its request.", absent=LogNormal(1200, 2500)
+    )
+    answer_ms: Delay = field_key(
+        DELAY, "Time from the accepted result to the start of its answer.", absent=LogNormal(900, 1500)
+    )
+    unanswered: float = field_key(SHARE, "Share of the results after which nothing is said.", 0.0)
+
+
 SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
 QUOTA = Field(Integer(1, 1_000_000_000), SEE_PROFILE)
 QUOTAS = StructOf({limit.name: QUOTA for limit in fields(QuotaLimits)}, QuotaLimits, nothing=False)
@@ -259,7 +273,10 @@ class Profile:
         struct_of(TranscriptSettings), "Transcripts of the caller's audio.", absent=TranscriptSettings()
     )
     agent: AgentSettings = field_key(struct_of(AgentSettings), "Behaviour of agents.", absent=AgentSettings())
-    delegates: float = field_key(SHARE, "Share of GPT-Live's answers that it delegates to its client.", absent=0.0)
+    delegates: float = field_key(SHARE, "Share of the caller's turns whose task GPT-Live delegates.", absent=0.0)
+    delegation: DelegationSettings = field_key(
+        struct_of(DelegationSettings), "Tasks that GPT-Live delegates.", absent=DelegationSettings()
+    )
     formats: tuple[AudioFormatName, ...] | None = field_key(
         OneOrMore(Choice(tuple(RATED_FORMATS))),
         "Audio formats of GA sessions; the first is the default. None: OpenAI's.",

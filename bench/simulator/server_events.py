@@ -46,7 +46,10 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
 
     Some fields are only for the ground-truth log. `item_id` and `call_id`: the ids of the event's item and function
     call. `audible_byte`: the offset, in the delta's audio, at which the item is first audible. `facts`: other values,
-    by their keys in the log.
+    by their keys in the log. `nested`: the type of the event within a `response.event` of GPT-Live. `utterance`: the
+    number of the utterance in its session, if the event is a delta of GPT-Live's speech.
+
+    `close`: the code and the reason with which the connection is closed after the event; None if it stays open.
     """
 
     due_ns: int
@@ -58,6 +61,9 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     item_id: str | None = None
     call_id: str | None = None
     facts: Json | None = None
+    nested: str | None = None
+    utterance: int | None = None
+    close: tuple[int, str] | None = None
 
 
 class WireNames(NamedTuple):

@@ -134,14 +134,23 @@ def _frame(head: int, body: bytes) -> bytes:
 
 
 ENDLESS_PERIOD_NS = 20 * NS_PER_MS
-INPUTS = ("input_audio_buffer.append", "conversation.item.create")
+INPUTS = ("input_audio_buffer.append", "conversation.item.create", "session.input_audio.append")
 PLACE_OF_EVENT = {
     "session.created": "session",
+    "session.started": "session",
     "session.updated": "settings",
     "input_audio_buffer.speech_stopped": "speech",
+    "session.input_transcript.delta": "speech",
     "response.created": "response",
     "response.done": "done",
+    "response.completed": "done",
+    "response.failed": "done",
+    "response.incomplete": "done",
 }
+OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
+"""The kinds that need the events at the start or at the end of a response. An utterance of GPT-Live has none."""
+FIRST_UTTERANCE = 1 << 20
+"""The number that is added to the numbers of utterances, so that they differ from those of responses."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,7 @@ class FaultInjector:
         self.session_id: str | None = None
         self._responses = 0
         self._response: _FaultyResponse | None = None
+        self._utterance: _FaultyResponse | None = None  # of GPT-Live, which speaks independently of responses
         self._requested = False  # True if input for the next response has arrived
 
     def end(self) -> None:
@@ -232,49 +242,74 @@ class FaultInjector:
     # Effects on an event
 
     def _of(self, event: OutgoingEvent, now_ns: int) -> Iterator[FaultAction]:
-        if event.type == "response.created":
+        name = event.nested or event.type
+        if name == "response.created":
             self._responses += 1
             self._response, self._requested = _FaultyResponse(event.response_id or ""), False
-        response = self._response if self._response and self._response.id == event.response_id else None
-        place = response.place(event) if response else PLACE_OF_EVENT.get(event.type)
+        if event.utterance is not None:
+            response: _FaultyResponse | None = self._faulty_utterance(event.utterance)
+        else:
+            response = self._response if self._response and self._response.id == event.response_id else None
+        place = response.place(name) if response else PLACE_OF_EVENT.get(name)
         faults: list[Fault] = []
         if place:
-            faults += self._selected(place, now_ns, lambda fault: fault.kind != "bad_base64" or event.audio_bytes > 0)
+            faults += self._selected(place, now_ns, partial(_fits_event, event), event.utterance)
         actions = _struck(event, faults)
         return response.passed(event, faults, actions) if response else actions
+
+    def _faulty_utterance(self, number: int) -> _FaultyResponse:
+        if self._utterance is None or self._utterance.id != str(number):
+            self._utterance = _FaultyResponse(str(number))
+        return self._utterance
 
     # Selection of the faults
 
     def _selected(
-        self, place: str, now_ns: int, fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None
+        self,
+        place: str,
+        now_ns: int,
+        fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None,
+        utterance: int | None = None,
     ) -> Iterator[Fault]:
-        """Yield the faults to inject at this place. `fits` selects the faults that are possible there."""
+        """Yield the faults to inject at this place. `fits` selects the faults that are possible there.
+
+        `utterance`: the number of the utterance that the place belongs to; None if it belongs to none.
+        """
         for number, fault in self._faults:
-            if fault.at != place or not fits(fault) or not self._selects(number, fault, now_ns):
+            if fault.at != place or not fits(fault) or not self._selects(number, fault, now_ns, utterance):
                 continue
-            key = number, self._response_of(fault.at)
+            key = number, self._response_of(fault.at, utterance)
             self._injections[key] = self._injections.get(key, 0) + 1
             if self._injections[key] == 1:
-                response_id = self._response.id if self._response else None
+                response_id = self._response.id if self._response and utterance is None else None
                 self._noted(InjectedFault(fault, self._connection, now_ns, self.session_id, response_id))
             yield fault
 
-    def _selects(self, number: int, fault: Fault, now_ns: int) -> bool:
-        response = self._response_of(fault.at)
+    def _selects(self, number: int, fault: Fault, now_ns: int, utterance: int | None) -> bool:
+        response = self._response_of(fault.at, utterance)
         times = self._injections.get((number, response), 0)
         if times:
             return times < fault.count
         if not fault.during_s.holds((now_ns - self._started_ns) / NS_PER_S):
             return False
-        if response and not fault.responses.holds(response):
+        if response and not fault.responses.holds(utterance or response):
             return False
         return fault.share == 1 or self._rng(number, response).random() < fault.share
 
-    def _response_of(self, place: str) -> int:
-        """Return the number of the response that the place belongs to; 0 if it belongs to the session."""
+    def _response_of(self, place: str, utterance: int | None) -> int:
+        """Return the number of the response or utterance that the place belongs to; 0 if it belongs to the session."""
+        if utterance is not None:
+            return FIRST_UTTERANCE + utterance
         if place not in OF_RESPONSES:
             return 0
         return self._responses + (place in ("input", "speech"))
+
+
+def _fits_event(event: OutgoingEvent, fault: Fault) -> bool:
+    """Return whether a fault can change this event."""
+    if fault.kind == "bad_base64":
+        return event.audio_bytes > 0
+    return event.utterance is None or fault.kind not in OF_WHOLE_RESPONSES
 
 
 def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultAction]:
@@ -300,7 +335,7 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
 
 
 class _FaultyResponse:
-    """A response, and the faults that affect its remaining events."""
+    """A response, or an utterance of GPT-Live, and the faults that affect its remaining events."""
 
     def __init__(self, response_id: str) -> None:
         self.id = response_id
@@ -309,15 +344,15 @@ class _FaultyResponse:
         self._waiting: list[FaultAction] | None = None  # actions that are delayed until the response's end
         self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
-    def place(self, event: OutgoingEvent) -> str | None:
-        """Return the place of an event.
+    def place(self, name: str) -> str | None:
+        """Return the place of an event with this type.
 
         None if the event is between the first delta and the first delta of audio, text or arguments.
         """
-        if not event.type.endswith(".delta"):
-            return PLACE_OF_EVENT.get(event.type)
+        if not name.endswith(".delta"):
+            return PLACE_OF_EVENT.get(name)
         first, has_started = not self._any_delta, self._begun
-        self._any_delta, self._begun = True, has_started or "transcript" not in event.type
+        self._any_delta, self._begun = True, has_started or "transcript" not in name
         return "first_delta" if first else "next_delta" if has_started else None
 
     def passed(
@@ -339,7 +374,7 @@ class _FaultyResponse:
             self._waiting = []
         if self._waiting is not None:
             self._waiting += actions
-            if event.type == "response.done":
+            if PLACE_OF_EVENT.get(event.nested or event.type) == "done":
                 for action in self._waiting:
                     yield _due_at(event.due_ns, action) if isinstance(action, DeliverEvent) else action
                 self._waiting = None

@@ -101,6 +101,7 @@ ON_EVENTS = tuple(name for name in IN_SESSION if name != "input")
 IN_RESPONSE = ("response", "first_delta", "next_delta")
 DELTAS = ("first_delta", "next_delta")
 IDENTITY = "identity"
+EXPIRED = "expired"
 STATUSES = {int(status) for status in HTTPStatus}
 CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
@@ -185,7 +186,16 @@ KINDS: dict[str, FaultKind] = {
         "next_delta",
         code=Field(Integer(1000, 4999), "close code; 1006: without a close frame", default=1011),
     ),
-    "session_expired": _kind("the error `session_expired`, and close 1001", IN_SESSION, "next_delta"),
+    "session_expired": _kind(
+        "the error `session_expired`, and close 1001; at GPT-Live `session.closed`, and close 1000",
+        IN_SESSION,
+        "next_delta",
+        reason=Field(
+            Choice((EXPIRED, "content", "connection_lost")),
+            "the reason at GPT-Live",
+            default=EXPIRED,
+        ),
+    ),
     "error": _kind(
         "an `error` event before the event",
         ON_EVENTS,

@@ -29,7 +29,7 @@ from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryM
 from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, FaultInjector, StallConnection
-from bench.simulator.faults.kinds import Fault
+from bench.simulator.faults.kinds import EXPIRED, Fault
 from bench.simulator.ground_truth_log import WARN_MS, GroundTruthLog, LatenessCounts
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ServiceQuota
@@ -228,6 +228,8 @@ class Connection:
         else:
             for events in zip(due) if self._events_per_segment == 1 else grouped_writes(due, self._events_per_segment):
                 self._send(events)
+                if not self._sends():
+                    return
         self._state.plan(self, self._behaviour.next_due_ns())
 
     def _sends(self) -> bool:
@@ -246,6 +248,8 @@ class Connection:
             self._state.lateness.add(send_start_ns - event.due_ns)
             if self._truth:
                 self._truth.sent(self._session_id, event, send_start_ns, send_end_ns, len(frame))
+        if events[-1].close:
+            self.close(*events[-1].close)
 
     def _compressed(self, body: bytes) -> bytes:
         opcode = Opcode.BINARY if type(body) is BinaryMessage else Opcode.TEXT
@@ -289,8 +293,8 @@ class Connection:
                 self._timers["rest"] = self._state.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
             case Fault(kind="freeze", duration_s=float(duration_s)):
                 self._state.freeze(duration_s)
-            case Fault(kind="session_expired"):
-                self._expire(monotonic_ns())
+            case Fault(kind="session_expired", reason=reason):
+                self._expire(monotonic_ns(), reason or EXPIRED)
             case Fault(kind="close", code=int(code)) if code != ABNORMAL:
                 self.close(code)
             case Fault(kind=kind):  # no close frame, and no more events
@@ -321,20 +325,18 @@ class Connection:
     def _ping_later(self) -> None:
         self._timers["ping"] = self._state.loop.call_later(self._state.config.profile.ping_interval_s, self._ping)
 
-    def _expire(self, due_ns: int) -> None:
+    def _expire(self, due_ns: int, reason: str = EXPIRED) -> None:
         """End a session that has reached its maximum duration, as the service does.
 
-        If the connection is stalled, the session ends after the stall.
+        If the connection is stalled, the session ends after the stall. `reason`: the reason in GPT-Live's event.
         """
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
         if self._stalled:
             self._overdue_ns = due_ns
             return
-        reason = refusals.EXPIRED_REASON.format(minutes=self._state.config.profile.max_session_s / 60)
-        body = event_bytes("error", self._behaviour.ids.event(), error_fields(refusals.SESSION_EXPIRED, reason))
-        self._send((OutgoingEvent(due_ns, "error", body),))
-        self.close(refusals.GOING_AWAY, reason)
+        message = refusals.EXPIRED_REASON.format(minutes=self._state.config.profile.max_session_s / 60)
+        self._send((self._behaviour.expiry(due_ns, message, reason),))
 
     def _flush(self) -> None:
         """Write the output of the protocol object: the upgrade's response, pongs and close frames.

@@ -37,7 +37,7 @@ from bench.simulator.agent_behaviour import WIRES, AgentBehaviour
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
+from bench.simulator.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,5 +133,64 @@ def test_the_sdk_completes_a_gpt_live_session(simulator: Ready) -> None:
     assert any(audio)
     assert words
     assert events[-1].reason == "close_requested"
-    assert events[-1].usage.seconds == len(audio) / 48_000
+    assert events[-1].usage.seconds == len(audio) // 48_000
     json.dumps([event.to_dict() for event in events])
+
+
+DELEGATING = """
+delegates: 1
+delegation: {backend_ms: 50, answer_ms: 200}
+"""
+FUNCTION = {"type": "function", "name": "find_parcel", "parameters": {"type": "object", "properties": {}}}
+
+
+async def delegated_task(port: int, delegation: Any) -> list[Any]:
+    """Hold a call in which the official SDK does a delegated task. Return its events."""
+    events: list[Any] = []
+    client = AsyncOpenAI(api_key="any", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)
+    async with client.live.connect() as connection:
+
+        async def receive(name: str) -> Any:
+            while True:
+                events.append(await connection.recv())
+                if name in (events[-1].type, getattr(events[-1], "event", {}).get("type")):
+                    return events[-1]
+
+        async def hear(audio: bytes) -> None:
+            for begin in range(0, len(audio), 4_800):
+                piece = base64.b64encode(audio[begin : begin + 4_800]).decode()
+                await connection.session.input_audio.append(audio=piece)
+
+        await connection.session.start(session={"model": "gpt-live-1", "delegation": delegation})
+        await hear(WAV_BYTES + bytes(48_000 * 2))
+        created = await receive("session.delegation.created")
+        if created.delegation.target == "client":
+            await connection.session.commentary.append(content="Found.", delegation_id=created.delegation.id)
+            await receive("session.commentary.appended")
+        else:
+            await receive("response.function_call_arguments.done")
+            call = (await receive("response.output_item.done")).event["item"]
+            await receive("response.completed")
+            output: Any = {"type": "function_call_output", "call_id": call["call_id"], "output": "Found."}
+            await connection.response.item.create(item=output)
+            await connection.response.create()
+            await receive("response.completed")
+        await hear(bytes(48_000 * 5))
+        await connection.session.close()
+        await receive("session.closed")
+    return events
+
+
+@pytest.mark.parametrize(
+    "delegation", [{"type": "client"}, {"type": "responses", "responses": {"model": "gpt-5.5", "tools": [FUNCTION]}}]
+)
+def test_the_sdk_does_a_task_that_gpt_live_delegates(delegation: Any, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    with quick_simulator(tmp_path, "--ground-truth", str(truth), more=DELEGATING) as simulator:
+        events = asyncio.run(asyncio.wait_for(delegated_task(simulator.port, delegation), GUARD_S))
+
+    (created,) = (event for event in events if event.type == "session.delegation.created")
+    answer = [line for line in read_truth(truth) if line.get("utterance") == "answer"]
+    assert {line["delegation"] for line in answer} == {created.delegation.id}
+    assert any(line["audible_at_byte"] is not None for line in answer)
+    assert all(event.type != "error" for event in events)

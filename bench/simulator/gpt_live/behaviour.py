@@ -1,0 +1,383 @@
+"""The behaviour of one GPT-Live session, as far as the types of the official SDK (`openai.types.live`) define it. Pure.
+
+The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delays of speech are counted on the clock of
+the input audio. The ground-truth log contains the end of the caller's speech (`speech_at_byte` of
+`session.input_transcript.delta`), the first audible sample of each delta, and what each delta of speech is
+(`utterance`). The lines of a delegated task have its id (`delegation`). Audio fixtures, triggers, Decisions and
+sideband connections are not simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bench.protocol import gpt_live
+from bench.protocol.audio import AudioFormat
+from bench.protocol.base import SIMULATOR_VALUE
+from bench.simulator.behaviour import ReceiptFields, SimulatedSession
+from bench.simulator.conversation.client_items import audio_bytes
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS, text_tokens
+from bench.simulator.gpt_live import session_form
+from bench.simulator.gpt_live.backend import Backend
+from bench.simulator.gpt_live.delegation import Delegation
+from bench.simulator.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
+from bench.simulator.profile import Profile, is_drawn
+from bench.simulator.recorded_replies import TOKEN_MS, RecordedReply
+from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.session import checks
+from bench.simulator.session.checks import EventPath
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.units import NS_PER_MS, NS_PER_S
+
+USAGE_MS = 10_000
+FILLER_SLICES = 8
+SILENCE_MS = 500
+"""The silence that ends the caller's speech. The service has no such setting and does not report it."""
+MAX_CONTENT_TOKENS = 500
+CONTEXT_TOKENS = 128_000
+"""The size of the voice model's context if the profile has no `context_limit_tokens`. An assumption."""
+NORMAL_CLOSURE = 1000
+
+
+class PlannedTurn(NamedTuple):
+    """The reaction to the caller's speech. It starts with the slice number `begin`.
+
+    `is_delegated` is True if it delegates a task. `speech_ms` is the duration of the caller's speech.
+    """
+
+    begin: int
+    is_delegated: bool
+    speech_ms: int
+
+
+class GptLiveBehaviour(SimulatedSession):
+    """One GPT-Live session. The arguments are those of `Behaviour`."""
+
+    def __init__(
+        self, model: str, expires_at_s: int, profile: Profile, replies: Sequence[RecordedReply],
+        rng: np.random.Generator, ids: Ids,
+    ) -> None:  # fmt: skip
+        self.ids = ids
+        self.session: Json = {}
+        self._expires_at_s, self._profile = expires_at_s, profile
+        self._replies, self._rng = replies, rng
+        self._outbox = Outbox(ids, rng, obfuscated=False)
+        self._audio = InputAudio()
+        self._audio.silence_ms = SILENCE_MS
+        self._input: InputSettings | None = None  # None until the session has started
+        self._is_muted = self._is_closing = self._is_closed = False
+        self._started_ns = 0
+        self._turn: PlannedTurn | None = None
+        self._delegations: dict[str, Delegation] = {}
+        self._backend: Backend | None = None  # None if the client does the tasks
+        self._reply_count = self._spoken_ms = 0
+
+    def open(self, at_ns: int) -> None:
+        """Do nothing: the client sends session.start first."""
+
+    def end(self) -> None:
+        for component in (self._backend, self._outbox, self):
+            if component:
+                vars(component).clear()
+
+    def next_due_ns(self) -> int | None:
+        return None if self._is_closed else super().next_due_ns()
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            if self._is_closed:
+                return
+            self._is_closed = event.type == gpt_live.CLOSED
+            yield event
+
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
+        response = self._backend and self._backend.end_response(response_id, at_ns, status, details)
+        if response and status == "failed":
+            self._stream.drop_answer(response.delegation)
+
+    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
+        if not self._input:
+            return super().expiry(due_ns, message, reason)
+        return self._closed({"reason": reason}, due_ns)
+
+    # Client events
+
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        if self._is_closing:
+            return None
+        name = event.get("type")
+        if not isinstance(name, str) or name not in _EVENTS:
+            raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
+        if self._input is None and name != gpt_live.START:
+            raise RejectedError("session_not_started", "Send session.start first.", "type")
+        kind = _EVENTS[name]
+        noted: list[str] = []
+        fields = checks.accepted(kind.table, {}, event, EventPath("", noted), required=kind.required)
+        receipt = kind.handler(self, fields, at_ns) or {}
+        return receipt | ({"not_simulated": noted} if noted else {})
+
+    def _start(self, event: Json, at_ns: int) -> None:
+        if self._input:
+            raise RejectedError("invalid_value", "The session has started.", "type")
+        self.session = event["session"] | {
+            "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_VALUE: True,
+        }  # fmt: skip
+        format = session_form.format_of(self.session)
+        self._input = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        self._stream = OutputStream(format)
+        fields = {"session": self.session, "client_event_id": event.get("event_id")}
+        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, (gpt_live.STARTED, fields))
+        if session_form.target_of(self.session) == session_form.RESPONSES:
+            self._backend = Backend(
+                self.session["delegation"]["responses"],
+                self.session["input"],
+                self._outbox,
+                self._profile,
+                self._rng,
+                next_reply=self._next_reply,
+                say=self._say_text,
+                epoch_s=self._epoch_s,
+            )
+
+    def _update(self, event: Json, at_ns: int) -> None:
+        self.session = session_form.updated(self.session, event["session"], EventPath("session"))
+        if self._backend:
+            self._backend.settings = self.session["delegation"]["responses"]
+        self._acknowledge("session.updated", event, at_ns, {"session": self.session})
+
+    def _append(self, event: Json, at_ns: int) -> ReceiptFields:
+        assert self._input
+        audio, start_byte = event["audio"], self._audio.end.byte
+        for speech in self._audio.append(self._heard(audio, self._input.format), self._input):
+            self._on_speech(speech, at_ns)
+        while self._stream.end_ms + SLICE_MS <= self._audio.clock_ms:
+            self._tick(max(at_ns, self._started_ns))
+        return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
+
+    def _heard(self, audio: bytes, format: AudioFormat) -> bytes:
+        """Return the audio as the model hears it: silence if the input is muted."""
+        if not self._is_muted:
+            return audio
+        silence = format.encode(np.zeros(-(-len(audio) // format.sample_bytes), np.int16))
+        return silence[: len(audio)]
+
+    def _mute(self, event: Json, at_ns: int) -> None:
+        self._is_muted = event["type"] == "session.input_audio.mute"
+        self._acknowledge(f"{event['type']}d", event, at_ns, {})
+
+    def _add_context(self, event: Json, at_ns: int) -> ReceiptFields:
+        """Accept instructions or thinking, which cause no speech."""
+        delegation = self._delegation_of(event)
+        if event["type"] == "session.thinking.append":
+            self._stream.drop_fillers()
+        self._acknowledge_context(event, at_ns)
+        return {"delegation_id": delegation.id if delegation else None}
+
+    def _add_commentary(self, event: Json, at_ns: int) -> ReceiptFields:
+        """Accept commentary, which is spoken: the result of a delegated task, or anything else without a task."""
+        delegation = self._delegation_of(event)
+        if delegation and delegation.is_answered:
+            problem = f"Delegation '{delegation.id}' is already answered."
+            raise RejectedError("invalid_value", problem, "delegation_id")
+        self._stream.drop_fillers()
+        say = partial(self._say, "answer" if delegation else "greeting", self._next_reply(), delegation)
+        self._acknowledge_context(event, at_ns, None if delegation and delegation.is_unanswered else say)
+        return {"delegation_id": delegation.id if delegation else None}
+
+    def _delegation_of(self, event: Json) -> Delegation | None:
+        """Return the delegation that appended context is for; None for context of the whole session."""
+        if (tokens := text_tokens(event["content"])) > MAX_CONTENT_TOKENS:
+            problem = f"Invalid 'content'. Expected at most {MAX_CONTENT_TOKENS} tokens, but got {tokens}."
+            raise RejectedError("string_above_max_length", problem, "content")
+        if "delegation_id" not in event:
+            raise checks.missing(EventPath("delegation_id"))
+        delegation_id = event["delegation_id"]
+        if delegation_id is None:
+            return None
+        if self._backend:
+            problem = "delegation_id must be null with Responses delegation."
+            raise RejectedError("invalid_value", problem, "delegation_id")
+        if delegation_id not in self._delegations:
+            raise RejectedError("invalid_value", f"Delegation '{delegation_id}' not found.", "delegation_id")
+        return self._delegations[delegation_id]
+
+    def _item_create(self, event: Json, at_ns: int) -> ReceiptFields:
+        item = event["item"]
+        delegation = self._responses_backend(event).add(item)
+        return {
+            "item_id": item.get("id"),
+            "call_id": item.get("call_id"),
+            "delegation_id": delegation.id if delegation else None,
+        }
+
+    def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
+        response_id, delegation = self._responses_backend(event).create(at_ns)
+        return {"response_id": response_id, "delegation_id": delegation.id if delegation else None}
+
+    def _responses_backend(self, event: Json) -> Backend:
+        if self._backend is None:
+            raise RejectedError("invalid_value", f"{event['type']} requires Responses delegation.", "type")
+        return self._backend
+
+    def _close(self, event: Json, at_ns: int) -> None:
+        self._is_closing = True
+        fields = {"reason": "close_requested", "client_event_id": event.get("event_id")}
+        self._outbox.plan([(max(at_ns, self._outbox.answered_ns), partial(self._closed, fields))])
+
+    # Turns
+
+    def _on_speech(self, speech: SpeechEdge, at_ns: int) -> None:
+        """Plan a reaction when the caller's speech ends. When the speech starts, stop speaking."""
+        self._stream.caller_speaks = speech.began
+        if speech.began:
+            self._turn = None
+            self._stream.stop()
+            return
+        ended_ms = speech.heard_ms - SILENCE_MS
+        begin_ms = ended_ms + self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
+        is_delegated = is_drawn(self._profile.delegates, self._rng)
+        begin = max(self._stream.count, slice_number(begin_ms))
+        self._turn = PlannedTurn(begin, is_delegated, ended_ms - speech.begin_ms)
+        fields = {"delta": "(speech)", "start_ms": speech.begin_ms, "end_ms": ended_ms}
+        self._send("session.input_transcript.delta", fields, at_ns, {"speech_at_byte": speech.byte})
+
+    def _tick(self, at_ns: int) -> None:
+        """Plan the next slice of output."""
+        start_ms = self._stream.end_ms
+        if self._turn and self._turn.begin <= self._stream.count:
+            turn, self._turn = self._turn, None
+            if turn.is_delegated:
+                self._delegate(turn, start_ms, at_ns)
+            else:
+                self._stream.say("answer", self._next_reply(), start_ms)
+        piece, utterance = self._stream.next()
+        if piece.words:
+            fields = {"delta": piece.words, "start_ms": start_ms, "end_ms": self._stream.end_ms}
+            self._send(gpt_live.TRANSCRIPT_DELTA, fields, at_ns)
+        self._spoken_ms += SLICE_MS if utterance else 0
+        self._outbox.plan([(at_ns, partial(delta, piece, utterance))])
+        if self._stream.end_ms % USAGE_MS == 0:
+            fields = {"usage": self._usage, "context_window": {"usage_ratio": self._context_ratio}}
+            self._send("session.usage.updated", fields, at_ns)
+
+    def _delegate(self, turn: PlannedTurn, start_ms: int, at_ns: int) -> None:
+        """Delegate the task of a turn, and plan the filler."""
+        delegation = Delegation(self.ids.new("del"), self._is_unanswered())
+        self._delegations[delegation.id] = delegation
+        target = session_form.target_of(self.session)
+        task = {"id": delegation.id, "target": target, "type": "delegation"}
+        response_id = self.ids.new("resp")
+        fields = {"delegation": task | ({"response_id": response_id} if self._backend else {}), "offset_ms": start_ms}
+        self._send(gpt_live.DELEGATED, fields, at_ns, {"delegation": delegation.id})
+        if self._backend:
+            self._backend.delegate(delegation, response_id, turn.speech_ms, at_ns)
+        if is_drawn(self._profile.delegation.filler, self._rng):
+            wait_ms = (self.session["delegation"] or {}).get("acknowledgement_delay_ms", 0)
+            self._stream.say("filler", self._next_reply(), start_ms + wait_ms, delegation, FILLER_SLICES)
+
+    # Speech
+
+    def _next_reply(self) -> RecordedReply:
+        self._reply_count += 1
+        return self._replies[(self._reply_count - 1) % len(self._replies)]
+
+    def _is_unanswered(self) -> bool:
+        return is_drawn(self._profile.delegation.unanswered, self._rng)
+
+    def _say_text(self, reply: RecordedReply, delegation: Delegation | None) -> None:
+        """Say a text of the backend."""
+        if not (delegation.is_unanswered if delegation else self._is_unanswered()):
+            self._say("answer", reply, delegation)
+
+    def _say(self, kind: Literal["answer", "greeting"], reply: RecordedReply, delegation: Delegation | None) -> None:
+        """Plan speech one delay from now. It replaces a planned answer to the same task."""
+        if delegation:
+            self._stream.drop_answer(delegation)
+        delay_ms = self._profile.delegation.answer_ms.draw_ns(self._rng) // NS_PER_MS
+        self._stream.say(kind, reply, self._audio.clock_ms + delay_ms, delegation)
+
+    # Server events
+
+    @property
+    def _usage(self) -> Json:
+        return {"seconds": self._stream.end_ms // 1000}
+
+    @property
+    def _context_ratio(self) -> float:
+        tokens = self._stream.end_ms // USER_AUDIO_TOKEN_MS + self._spoken_ms // TOKEN_MS
+        return min(1.0, tokens / (self._profile.context_limit_tokens or CONTEXT_TOKENS))
+
+    def _epoch_s(self, at_ns: int) -> float:
+        """Return an instant as Unix time, from the expiry of the session."""
+        started_s = self._expires_at_s - self._profile.max_session_s
+        return float(started_s + (at_ns - self._started_ns) // NS_PER_S)
+
+    def _closed(self, fields: Json, due_ns: int) -> OutgoingEvent:
+        fields = {"session": self.session, "usage": self._usage, **fields}
+        body = event_bytes(gpt_live.CLOSED, self.ids.event(), fields)
+        return OutgoingEvent(due_ns, gpt_live.CLOSED, body, close=(NORMAL_CLOSURE, ""))
+
+    def _acknowledge(self, name: str, event: Json, at_ns: int, fields: Json) -> None:
+        answer = (name, {**fields, "client_event_id": event.get("event_id")})
+        self._outbox.answer(at_ns, self._profile.delays.item_created, answer)
+
+    def _acknowledge_context(self, event: Json, at_ns: int, effect: Callable[[], None] | None = None) -> None:
+        """Acknowledge appended context. `effect` is called when the acknowledgement is sent."""
+
+        def render(due_ns: int) -> OutgoingEvent:
+            now_ms, delegation_id = self._audio.clock_ms, event["delegation_id"]
+            fields = {"start_ms": now_ms, "end_ms": now_ms, "client_event_id": event.get("event_id")}
+            if effect:
+                effect()
+            facts = {"delegation": delegation_id} if delegation_id else None
+            return self._outbox.event(f"{event['type']}ed", fields, due_ns, facts=facts)
+
+        self._outbox.plan([(self._outbox.answer_due(at_ns, self._profile.delays.item_created), render)])
+
+    def _send(self, name: str, fields: Json, at_ns: int, facts: Json | None = None) -> None:
+        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields, facts=facts))])
+
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
+        error = {"type": "invalid_request_error", "code": rejected.code, "message": rejected.message}
+        error |= {"param": rejected.param, "client_event_id": event_id}
+        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.item_created)
+        self._send("error", {"error": error, "client_event_id": event_id}, due_ns)
+
+
+LiveHandler = Callable[[GptLiveBehaviour, Json, int], "ReceiptFields | None"]
+
+
+class _ClientEvent(NamedTuple):
+    """The handler, the fields, and the required fields of one type of client event."""
+
+    handler: LiveHandler
+    table: checks.CheckTable
+    required: Sequence[str]
+
+
+def _event(handler: LiveHandler, *required: str, **fields: checks.SettingCheck) -> _ClientEvent:
+    return _ClientEvent(handler, {"type": checks.text, "event_id": checks.short(512), **fields}, required)
+
+
+def _context(handler: LiveHandler) -> _ClientEvent:
+    return _event(handler, "content", content=checks.text, delegation_id=checks.Nullable(checks.text))
+
+
+_EVENTS: dict[str, _ClientEvent] = {
+    gpt_live.START: _event(GptLiveBehaviour._start, "session", session=session_form.started),
+    "session.update": _event(GptLiveBehaviour._update, "session", session=checks.anything),
+    gpt_live.APPEND: _event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
+    "session.input_audio.mute": _event(GptLiveBehaviour._mute),
+    "session.input_audio.unmute": _event(GptLiveBehaviour._mute),
+    "session.instructions.append": _context(GptLiveBehaviour._add_context),
+    "session.thinking.append": _context(GptLiveBehaviour._add_context),
+    "session.commentary.append": _context(GptLiveBehaviour._add_commentary),
+    "response.item.create": _event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
+    "response.create": _event(GptLiveBehaviour._response_create),
+    "session.close": _event(GptLiveBehaviour._close),
+}
