@@ -4,7 +4,7 @@ The names and fields are those of the Live API's client and server events in ope
 Audio, including silence, is sent continuously in both directions. There are no responses to request, nothing to commit,
 to cancel or to truncate.
 
-The model hands a task to somebody else (a *delegation*) and continues to speak meanwhile:
+The model hands a task over (a *delegation*) and continues to speak meanwhile:
 
 - To the client, by default. The event does not contain the task. The client sends the result as commentary, which the
   model speaks.

@@ -70,7 +70,8 @@ class RunValidity:
 
 def validity_of(document: dict[str, Any]) -> RunValidity:
     """Return the validity that a run's document states. If it states none, the run has no verdict."""
-    validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
+    stated = {name: value for name, value in (document.get("validity") or {}).items() if value is not None}
+    validity = convert({"status": "no_verdict"} | stated, Validity)
     not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
     return RunValidity(validity.status, tuple(validity.reasons), tuple(validity.checks), not_judged)
 

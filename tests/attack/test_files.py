@@ -94,6 +94,18 @@ def test_a_run_json_with_wrong_values_is_reported_or_refused_in_one_line(run: Pa
         path.write_bytes(whole)
 
 
+@pytest.mark.parametrize("validity", [{"a": 1}, {"status": "valid", "reasons": [], "checks": None}])
+def test_a_validity_without_its_values_is_reported_or_refused_in_one_line(run: Path, validity: object) -> None:
+    path = run / "run.json"
+    whole = path.read_bytes()
+    try:
+        path.write_text(dumped(json.loads(whole) | {"validity": validity}))
+
+        check(lambda: write_reports(run))
+    finally:
+        path.write_bytes(whole)
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_a_line_of_an_event_log_with_wrong_values_is_read_or_refused_in_one_line(
