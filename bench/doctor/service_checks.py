@@ -45,8 +45,10 @@ from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
 from bench.session_io import SessionListener
 from bench.target.identity import SignInError
+from bench.target.network_path import PROXIED
 from bench.target.services import SERVICES
 from bench.target.target import Target
+from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo, Transport
@@ -57,7 +59,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
-INFORMING = ("no key is set: signs in", "through the proxy")
+INFORMING = (KEYLESS, PROXIED)
 """Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"

@@ -80,11 +80,11 @@ SPEECH_INSTANTS = {
 class InputSpeech(Instants):
     """The speech of one turn: when it was sent, and how much of it the service has detected.
 
-    `vad` and `trailing_silence_ns` are the fields of `TurnPlan`.
+    `vad` and `end_tolerance_ns` are the fields of `TurnPlan`.
     """
 
     vad: bool
-    trailing_silence_ns: int
+    end_tolerance_ns: int
     clock_ns: dict[str, int] = field(default_factory=dict)
     """A mapping from an instant of the speech to its position on the session's clock of input audio."""
     received_to_ns: int | None = None
@@ -170,7 +170,7 @@ class InputSpeech(Instants):
             "speech_start", 0
         ):  # or on another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
-        return self.received_to_ns >= self.clock_ns["speech_end"] - self.trailing_silence_ns
+        return self.received_to_ns >= self.clock_ns["speech_end"] - self.end_tolerance_ns
 
     def all_committed(self, now_ns: int) -> bool:
         """Return whether the service has committed all speech that it will ever detect."""

@@ -152,7 +152,7 @@ class PendingTurn(Instants):
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.input_speech = InputSpeech(self.plan.vad, self.plan.trailing_silence_ns)
+        self.input_speech = InputSpeech(self.plan.vad, self.plan.end_tolerance_ns)
         self.reply = self._new_reply()
         self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:

@@ -59,7 +59,7 @@ class TurnPlan:
 
     `event_prefix` is the start of the ids of all client events of the turn. `vad` is True if the service detects the
     end of the caller's speech. `service_responds` is True if the service then also starts the response.
-    `trailing_silence_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
+    `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
     has processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is
     played. `out_of_band` is True if the response is not a part of the conversation. `functions` is True if the session
     declares functions. `expected_calls` is the number of calls that the script expects of each function; None if the
@@ -79,7 +79,7 @@ class TurnPlan:
     transcription_due: bool = False
     vad: bool = False
     service_responds: bool = False
-    trailing_silence_ns: int = 0
+    end_tolerance_ns: int = 0
     audio: str = ""
     speech_format: AudioFormatName = "pcm16"
     reply_format: AudioFormatName = "pcm16"

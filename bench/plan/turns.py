@@ -457,7 +457,7 @@ class AudioTurnBase(ScriptTurn):
             request = None if encoder.session.service_responds else turn.request
             silence_chunks = encoder.silence_chunks(pcm, self.chunk_ms)
             plan = replace(
-                plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.trailing_silence_ns(pcm)
+                plan, vad=True, service_responds=request is None, end_tolerance_ns=encoder.end_tolerance_ns(pcm)
             )
             return replace(turn, plan=plan, speech=messages, silence_chunks=silence_chunks, request=request)
         turn = replace(turn, plan=plan)
