@@ -64,6 +64,8 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
         missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
         if turn.delegations.result_ns:
             waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
+            if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:  # the filler was the answer, too
+                return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", ""
             missing = NOT_SPOKEN
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:

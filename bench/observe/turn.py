@@ -15,11 +15,12 @@ from typing import Literal
 
 from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, STARVED, SUCCESSFUL
-from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE, Delegations
+from bench.observe.delegation import DELEGATION_KINDS, MERGED_NS, NO_FUNCTIONS, NOT_DONE, Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
+from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.protocol.audio import AudioFormat
@@ -27,7 +28,6 @@ from bench.protocol.events import DELTAS, ErrorScope, EventKind, ServerEvent, Se
 from bench.timeouts import MAX_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
-from bench.units import NEVER_NS
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NOT_SENT = SendTime(0)
@@ -159,8 +159,9 @@ class PendingTurn(Instants):
             self.state, self.undetected_ns, self.input_complete_ns = State.WAITING, self.start_ns, self.start_ns
 
     def _new_reply(self) -> Reply:
-        distinguishes = self.plan.answer_min_ns or self.plan.delegates
-        return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns if distinguishes else None)
+        is_searched = self.plan.answer_min_ns or self.plan.delegates
+        answer = SpokenAnswer(self.plan.answer_min_ns) if is_searched else None
+        return Reply(self.format, self.plan.jitter_buffer_ns, answer)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`."""
@@ -424,7 +425,7 @@ class PendingTurn(Instants):
         elif kind is EventKind.RESULT_ACCEPTED:
             is_ours = event.request.startswith(self.plan.event_prefix) and self.delegations.result_ns > 0
             if is_ours or (not event.request and self.delegations.awaits_backend):
-                self.reply.expect_answer(at_ns)
+                self._spoken_answer.expect(at_ns)
         else:
             return self._on_backend_done(event, arrival)
         return None
@@ -441,10 +442,15 @@ class PendingTurn(Instants):
                 return "limit_exceeded:calls", endless
         return self._check_result(arrival.at_ns)
 
+    @property
+    def _spoken_answer(self) -> SpokenAnswer:
+        assert self.reply.spoken_answer is not None, "the plan does not search for an answer"
+        return self.reply.spoken_answer
+
     def _await_result(self) -> None:
         """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
         self.state, self.has_ended_answer = State.CALLING, False
-        self.reply.await_result()
+        self._spoken_answer.await_result()
 
     def _check_result(self, at_ns: int) -> Ending | None:
         """Wait for the answer, if the service now has the results of all delegated tasks.
@@ -454,9 +460,9 @@ class PendingTurn(Instants):
         if self.delegations.awaits_backend or self.calls.is_request_due or not self.calls.are_all_answered:
             return None
         self.delegations.result_ns = at_ns
-        if self.reply.answers_from_ns == NEVER_NS:
-            self.reply.expect_answer(at_ns)
-        self.state = State.ANSWERING if self.reply.answers else State.WAITING
+        if self._spoken_answer.awaits_result:
+            self._spoken_answer.expect(at_ns)
+        self.state = State.ANSWERING if self._spoken_answer.has_begun else State.WAITING
         return ("ok", "") if self.has_ended_answer else None
 
     def _ending(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -528,12 +534,12 @@ class PendingTurn(Instants):
         """Return whether the ended reply contains only fillers. If it does, the caller continues to wait."""
         if self.state is State.CALLING:
             self.reply.await_another()
-            self.has_ended_answer = bool(self.reply.answers)
+            self.has_ended_answer = self._spoken_answer.has_begun
             return True
         speech_end_ns = self.input_speech.instants.get("speech_end", 0)
-        # Sounds that began before the end of the caller's speech do not answer it.
-        self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= speech_end_ns]
-        if self.reply.answers:
+        self._spoken_answer.reject_before(speech_end_ns)
+        is_merged = self.delegations.count > 0 and self._spoken_answer.merged_ns >= MERGED_NS
+        if self._spoken_answer.has_begun or is_merged:
             return False
         if self._is_early:
             self._await_next_reply(at_ns)

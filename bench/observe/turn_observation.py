@@ -76,7 +76,8 @@ def _function_audible(turn: PendingTurn) -> tuple[int, int] | None:
     Return None for another turn, or if no answer is audible.
     """
     if turn.delegations.count:
-        return turn.reply.answers[0][:2] if turn.reply.answers else None
+        sound = turn.reply.spoken_answer.sound if turn.reply.spoken_answer is not None else None
+        return None if sound is None else sound[:2]
     answer = turn.reply.answer if turn.calls.rounds else None
     if answer is None or answer.player.first_audible_ns is None:
         return None
