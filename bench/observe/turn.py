@@ -240,6 +240,11 @@ class PendingTurn(Instants):
             self._check_result(self.item_sent.at_ns)
 
     @property
+    def is_delegated(self) -> bool:
+        """True if the service has delegated a task, even if it has only reported a call of the backend."""
+        return self.plan.delegates and bool(self.delegations.count or self.calls.rounds)
+
+    @property
     def wants_continuation(self) -> bool:
         """True if the service waits for the client's request of the next response, and would accept it.
 
@@ -500,7 +505,7 @@ class PendingTurn(Instants):
         if not (self.input_speech.fully_answered(at_ns) if service_responds else self.input_speech.is_speech_sent):
             self._await_next_reply(at_ns)
             return None
-        distinguishes = self.plan.answer_min_ns or self.delegations.count
+        distinguishes = self.plan.answer_min_ns or self.is_delegated
         if distinguishes and not self._is_interrupted and self._lacks_answer(at_ns):
             return None
         # The function calls are checked before the output, because a response that calls functions need not contain
@@ -538,7 +543,7 @@ class PendingTurn(Instants):
             return True
         speech_end_ns = self.input_speech.instants.get("speech_end", 0)
         self._spoken_answer.reject_before(speech_end_ns)
-        is_merged = self.delegations.count > 0 and self._spoken_answer.merged_ns >= MERGED_NS
+        is_merged = self.is_delegated and self._spoken_answer.merged_ns >= MERGED_NS
         if self._spoken_answer.has_begun or is_merged:
             return False
         if self._is_early:

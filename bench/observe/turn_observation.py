@@ -64,7 +64,7 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
         instants |= turn.interruption.instants
     if turn.plan.has_turn_events:
         return instants
-    absent = set() if turn.plan.answer_min_ns or turn.delegations.count else {"answer_audible"}
+    absent = set() if turn.plan.answer_min_ns or turn.is_delegated else {"answer_audible"}
     if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
         absent.add("last_audible")
     return {name: instants[name] for name in instants if name in RECEIVED - absent}
@@ -75,7 +75,7 @@ def _function_audible(turn: PendingTurn) -> tuple[int, int] | None:
 
     Return None for another turn, or if no answer is audible.
     """
-    if turn.delegations.count:
+    if turn.is_delegated:
         sound = turn.reply.spoken_answer.sound if turn.reply.spoken_answer is not None else None
         return None if sound is None else sound[:2]
     answer = turn.reply.answer if turn.calls.rounds else None
@@ -109,7 +109,7 @@ def turn_type(turn: PendingTurn) -> str:
     Turns of different types are never pooled.
     """
     differences = {
-        "function_calls": bool(turn.calls.rounds or turn.delegations.count),
+        "function_calls": bool(turn.calls.rounds) or turn.is_delegated,
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
         "after_truncation": turn.after_truncation,
         "filler": turn.may_have_filler or bool(turn.fillers),
@@ -182,7 +182,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
     # known from events, or from sounds
-    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns or turn.delegations.count
+    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns or turn.is_delegated
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
@@ -217,7 +217,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         send_timestamp_source=receive_timestamp_source(timestamped, turn.sending.sends - timestamped),
         preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,
         function_calls=len(calls.complete_calls) if turn.plan.functions else None,
-        function_execution_ns=calls.own_ns if calls.rounds or turn.delegations.count else None,
+        function_execution_ns=calls.own_ns if calls.rounds or turn.is_delegated else None,
         delegations=_delegations(turn),
         dead_air_ns=_dead_air_ns(turn),
         interruption=interruption.kind if interruption else None,

@@ -391,7 +391,6 @@ def test_any_order_of_events_gives_at_most_one_answer_after_the_speech(steps: li
 
     turn = call.turn
     answer = turn.instants.get("function_audible")
-    assert answer is None or answer >= max(turn.instants["speech_end"], turn.instants["function_call_added"])
+    assert answer is None or answer >= max(turn.instants["speech_end"], turn.instants.get("function_call_added", 0))
     if turn.outcome == "ok":
-        assert (turn.turn_type == "function_calls") == (turn.delegations != 0)
-        assert answer is None or turn.delegations
+        assert answer is None or turn.turn_type == "function_calls"
