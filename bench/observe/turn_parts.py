@@ -276,8 +276,9 @@ class Interruption(Instants):
 
     @property
     def false_yield(self) -> bool | None:
-        """True if a sound stopped the reply. None if this interruption is not a sound, or if the sound came after the
-        reply.
+        """True if a sound stopped the reply.
+
+        None if this interruption is not a sound, or if the sound came after the reply.
         """
         if self.is_wanted or "barge_in" not in self.instants:
             return None
