@@ -94,7 +94,10 @@ def report_from_records(records: Sequence[SessionRecord], truth: Truth) -> Clien
 
 
 def report_from_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> ClientReport:
-    """Return the report of this load generator from the rows of a run folder. Failed turns and sessions are left out."""
+    """Return the report of this load generator from the rows of a run folder.
+
+    Only successful turns and sessions count.
+    """
     turns = turns[turns["outcome"] == "ok"].rename(columns={"session_id": "_", "service_session_id": "session_id"})
     absolute = turns[ON].assign(**{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS})
     stamps = absolute.melt(ON, var_name="instant", value_name="at_ns").dropna()
