@@ -52,7 +52,7 @@ class Microphone:
         self._speech: list[ClientMessage] = []
         """Speech that is not recorded yet, in reverse order."""
         self._recorded_ns: int | None = None
-        """The instant up to which it has recorded; None while it is closed."""
+        """The instant up to which the microphone has recorded; None while it is closed."""
 
     def open(self, now_ns: int) -> None:
         """Begin to record at this instant."""
@@ -143,7 +143,10 @@ class SessionListener(Protocol):
 
 
 class SessionIO:
-    """The input and output of one session, over an open transport. While it listens, a microphone speaks."""
+    """The input and output of one session, over an open transport.
+
+    While it receives, it also sends the microphone's chunks.
+    """
 
     def __init__(
         self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
@@ -154,7 +157,8 @@ class SessionIO:
         self.microphone = Microphone(script.silence_chunks)
         self.functions = FunctionRunner(script.functions, script.choices)
         self._asks_late = bool(script.silence_chunks) and not script.service_responds
-        """True if the response is requested only after the VAD, which starts none, has committed all of the speech."""
+        """True if the VAD starts no response, so the client requests it after the VAD has committed all of the speech.
+        """
         self._turn: PreparedTurn | None = None
         """The last turn that was started."""
         self._judges: dict[int, SuccessPredicate] = {}
@@ -164,7 +168,7 @@ class SessionIO:
         self.streaming = False
         """True if only the end of a reply is awaited."""
         self._wake_ns = 0
-        """The instant at which the session wakes if no message needs it before."""
+        """The instant at which the session wakes if no message wakes it earlier."""
         self._for_turn = False
         """True if the session sleeps until the turn's end."""
         self._matches = False
@@ -172,7 +176,7 @@ class SessionIO:
         self._offered: tuple[ClientMessage, int] | None = None
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.retry_after_ns = 0
-        """The instant before which the service asked for no further turn."""
+        """The instant before which no turn may begin, because the service asked for a pause."""
         self._ticket = 0
         """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
 
@@ -195,7 +199,7 @@ class SessionIO:
         return self._opening is None
 
     def until_sound_sent(self, timeline: Timeline, _: int) -> int | None:
-        """Return the next deadline while the microphone has speech to record, else None; a wait of `bench.session`."""
+        """Return the next deadline while the microphone has speech to record, else None. This is a WaitCondition."""
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
@@ -232,7 +236,7 @@ class SessionIO:
         self._transport.close()
 
     def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
-        """Report a message that was handed to the kernel, or the end of the connection if it could not be.
+        """Report that a message was handed to the kernel. If it could not be sent, report the end of the connection.
 
         `due_ns` is when it was due; None if the message is not paced.
         """

@@ -45,7 +45,7 @@ class Case:
     paired: bool = True
     run_sd: float = 0.0
     error: float = 0.05
-    """The maximum share of runs called worse; on the margin also called not worse.
+    """The maximum share of runs with the verdict worse. On the margin, it is also the maximum share of not worse.
 
     It is larger if the run is too short for the drift.
     """

@@ -3,13 +3,13 @@
 A turn with such tasks waits for the results of all of them, and then for the answer: the first sound that begins after
 the service has the last result. Sound before it is a filler ("let me check that").
 
-The answer may follow a filler without a pause. If the speech goes on for `MERGED_NS` after the result, which is longer
-than a filler, or if no other sound follows it, it contains the answer. The answer then begins after the longest gap in
-it, and its uncertainty reaches back to the result. If there is no gap, its start is unknown.
+The answer may follow a filler without a pause. The sound contains the answer if it continues for `MERGED_NS` (longer
+than a filler) after the result, or if no other sound follows. The answer then begins after the longest gap in this
+sound, and its uncertainty reaches back to the result. If there is no gap, its start is unknown.
 
 A task is for the client, which returns its result, or for a backend of the service, which may call the client's
-functions in one or several responses. Until the backend has no response in progress and none to start, it owes a
-result.
+functions in one or several responses. The backend owes a result while a response of it is in progress or must still
+start.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Delegations:
 
     count: int = 0
     handed_ns: int = 0
-    """The instant at which the backend last got work, or started a response. Its limit counts from there."""
+    """The instant at which the backend last received work, or started a response. The limit on the backend counts from
+    it."""
     result_ns: int = 0
-    """The instant at which the last open task got its result; 0 while one is open."""
+    """The instant at which the last open task got its result; 0 while a task is open."""
     _to_start: int = 0
     """The number of backend responses that must still start."""
     _started: set[str] = field(default_factory=set)
@@ -45,7 +46,7 @@ class Delegations:
 
     @property
     def awaits_backend(self) -> bool:
-        """True if the backend has a response in progress, or one to start."""
+        """True if a response of the backend is in progress or must still start."""
         return bool(self._to_start or self._running)
 
     def on_delegated(self, event: ServerEvent, at_ns: int) -> None:

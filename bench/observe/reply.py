@@ -51,13 +51,16 @@ class ItemPlayer:
         self._audio = audio
         self._first_uncertainty_ns = error_ns
         self.uncertainty_ns = error_ns
-        """How much earlier the delta that starts the continuous playback may have arrived."""
+        """The uncertainty of the arrival of the delta that started the playback since the last stall."""
         self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
-        """The start of the continuous playback. Times count from it, so that rounding errors do not add up."""
+        """The start of playback, and the start of the playback since the last stall.
+
+        Times count from the second one, so that rounding errors do not add up.
+        """
         self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
-        """The uncertainty of `first_audible_ns`: the value of `error_ns` at that time.
+        """The uncertainty of `first_audible_ns`: the value of `uncertainty_ns` when that instant was set.
 
         A later delta may really have arrived earlier. It does not move `first_audible_ns`, because the player did not
         wait for that delta.
@@ -148,8 +151,8 @@ class ItemAudio:
 class Reply(Instants):
     """A reply in the format `audio`, which is played with a jitter buffer.
 
-    `spoken_answer` is the search for the answer among its sounds; None if events mark the answer, or sounds are not
-    distinguished.
+    `spoken_answer` is the search for the answer among the sounds of the reply. It is None if events mark the answer, or
+    if answers are not distinguished from fillers.
     """
 
     audio: AudioFormat
@@ -216,8 +219,8 @@ class Reply(Instants):
     def received_deltas(self, deltas: Iterable[MatchedDelta]) -> bool:
         """Apply deltas that are not empty. Return False if the audio of one delta cannot be decoded.
 
-        The event of a matched delta has no payload. None is needed: the delta's item is already audible, and the script
-        does not look for a word in the delta.
+        The event of a matched delta has no payload. The payload is not needed, because the delta's item is already
+        audible, and the script does not look for a word in the delta.
         """
         counts = self.deltas
         for event, at_ns, error_ns, _, payload_bytes, _, _ in deltas:
@@ -299,7 +302,7 @@ class Reply(Instants):
             self.answer_id = item_id
 
     def add_calls(self, calls: Iterable[FunctionCall]) -> None:
-        """Add those function calls that are new. `calls` are all calls so far."""
+        """Add the new function calls. `calls` are all calls of the turn, including those that were added before."""
         new = list(calls)[self.calls :]
         self.parts += new
         self.calls += len(new)
@@ -467,9 +470,9 @@ class Reply(Instants):
 
     @property
     def audio_speed(self) -> float | None:
-        """Seconds of audio that arrived per second, in items after their first deltas.
+        """The seconds of audio that arrived per second. The first delta of each item is not counted.
 
-        The time of an item is from its first delta to its last. None if there are fewer than two deltas.
+        The time of an item is from its first delta to its last. None if no item has a second delta.
         """
         duration_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())
         if duration_ns <= 0:

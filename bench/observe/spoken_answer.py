@@ -42,7 +42,8 @@ class SpokenAnswer:
     _candidates: list[Sound] = field(default_factory=list)
     """The sounds that may be the answer. The first of them is the answer."""
     _merged: Sound | None = None
-    """The part after the longest gap in a filler that continued after the result; None if it had no gap."""
+    """The part after the longest gap in a sound that began before the result and continued after it; None without a
+    gap."""
     _merged_gap_ns: int = 0
 
     def on_sound(self, at_ns: int, end_ns: int, uncertainty_ns: int, arrived_ns: int, gap_ns: int) -> None:
@@ -59,7 +60,7 @@ class SpokenAnswer:
             self._candidates.append(self._sound)
 
     def await_result(self) -> None:
-        """Reject all sounds until `expect`, because the service has no result to speak about."""
+        """Reject all sounds until `expect` is called, because the service has no result to speak about."""
         self.expect(NEVER_NS)
 
     def expect(self, from_ns: int) -> None:
@@ -73,7 +74,7 @@ class SpokenAnswer:
 
     @property
     def awaits_result(self) -> bool:
-        """True from `await_result` until `expect`."""
+        """True from a call of `await_result` until the next call of `expect`."""
         return self._from_ns == NEVER_NS
 
     @property
@@ -88,7 +89,10 @@ class SpokenAnswer:
 
     @property
     def merged_ns(self) -> int:
-        """The duration for which a filler continues after the result. Without a pause, the answer may follow it."""
+        """The time for which a sound that began before the result continues after the result.
+
+        Such a sound is a filler. The answer may follow it without a pause.
+        """
         if self._sound is None or not self._sound.arrived_ns < self._from_ns <= self._arrived_ns:
             return 0
         return max(0, self._end_ns - self._from_ns)

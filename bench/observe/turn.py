@@ -88,7 +88,7 @@ class PendingTurn(Instants):
     calls: TurnFunctionCalls = field(init=False)
     delegations: Delegations = field(default_factory=Delegations)
     item_sent: SendTime = NOT_SENT
-    """The send of the last item: a function output, or the result of a delegated task."""
+    """The instants of sending the last item: a function output, or the result of a delegated task."""
     has_ended_answer: bool = False
     """True if an answer to a delegated task was completely spoken before the backend had ended."""
     interruption: Interruption | None = None
@@ -101,9 +101,9 @@ class PendingTurn(Instants):
     outcome: str = ""
     detail: str = ""
     response_id: str = ""
-    """The id of the first response that counts."""
+    """The id of the first response of the reply. Replies in `dropped` do not count."""
     answer_response_id: str = ""
-    """The id of the last response that counts."""
+    """The id of the last response of the reply. Replies in `dropped` do not count."""
     item_id: str = ""
     is_between_items: bool = False
     """True if an item of the reply is complete or announced, and no delta has followed.
@@ -119,9 +119,9 @@ class PendingTurn(Instants):
     input_complete_ns: int = 0
     """The instant of the last input or request before the reply to the whole turn; 0 if it is not sent yet."""
     doubted: str = ""
-    """The name of a limit that may have expired before the event after which the turn continued.
+    """The name of a limit that may have expired before an event arrived, after which the turn continued; "" if none.
 
-    It is uncertain whether the limit expired, because this process did not run at that time.
+    It is uncertain whether the limit had expired, because this process did not run at that time.
     """
     expected: dict[EventKind, int] = field(default_factory=dict)
     """The events that the script requires, each with the latest instant of its arrival."""
@@ -215,7 +215,7 @@ class PendingTurn(Instants):
             self.state = self._state_after_speech()
 
     def _on_request_sent(self, send_time: SendTime) -> None:
-        """Record the request of a response: of the turn's first one, or of the one after the function outputs."""
+        """Record the request of the turn's first response, or of the response that follows the function outputs."""
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = send_time.at_ns
             self.widths_ns["answer_request_sent"] = send_time.width_ns
@@ -248,7 +248,7 @@ class PendingTurn(Instants):
     def wants_continuation(self) -> bool:
         """True if the service waits for the client's request of the next response, and would accept it.
 
-        It accepts none while a response is in progress, or while a function call is unanswered.
+        The service accepts no request while a response is in progress, or while a function call is unanswered.
         """
         is_idle = not self.filler and not self.delegations.awaits_backend
         return self.state is State.CALLING and self.calls.are_all_answered and self.calls.is_request_due and is_idle
@@ -299,7 +299,7 @@ class PendingTurn(Instants):
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def assign_request(self, event: ServerEvent, decides: Decision, requests: int) -> None:
-        """Apply the decision of the first event of a response or item.
+        """Apply `decides`, the meaning of the first event of a response or item.
 
         A response answers `requests` requests of the turn.
         """
@@ -584,7 +584,7 @@ class PendingTurn(Instants):
         self.interruption = Interruption(kind, check=TruncationCheck(self.format) if verify else None)
 
     def interrupt(self, at_ns: int) -> None:
-        """Stop the player, as a client does that interrupts the reply itself."""
+        """Record that the client itself interrupts the reply, and stop the player."""
         if self.interruption is not None and self.state is not State.OVER:
             self.interruption.sent("barge_in", at_ns, 0)
             self.interruption.stopped_ns = at_ns
@@ -624,7 +624,7 @@ class PendingTurn(Instants):
         return ("interrupted", "") if must_stop else ("cancelled:turn_detected", "")
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the service's report that it truncated an item of the reply, or of what remains of the item."""
+        """Apply a report that an item of the reply was truncated, or a report of the item's remaining content."""
         if self.interruption is not None:
             self.interruption.on_truncation_event(event, arrival)
 

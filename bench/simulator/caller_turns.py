@@ -1,4 +1,5 @@
-"""The caller's turns in input audio. Audio is committed by the client, at the end of speech, or after a long silence.
+"""The caller's turns in input audio. Audio is committed on the client's request, at an end of speech, or after a
+silence.
 
 docs/simulator.md, "Speech detection", describes what the service does without a request. Speech is detected when an
 append arrives. Whether a response must be interrupted or started is decided later, when the related events are due.
@@ -266,9 +267,9 @@ class CallerTurns:
     # Committed turns
 
     def _commit(self, audio_ms: float, after_ns: int, delay: Delay) -> int:
-        """Add the announced item to the conversation, or a new item if none was announced.
+        """Commit the caller's audio: add its announced item to the conversation, or a new item if none was announced.
 
-        Return when the commit is due.
+        Return the instant at which the commit is due.
         """
         item = user_audio_item(self._announced_item_id or self._conversation.promise(), audio_ms)
         self._announced_item_id = None

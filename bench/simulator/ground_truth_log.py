@@ -277,7 +277,7 @@ class LatenessCounts:
         self.max_ns = max(self.max_ns, other.max_ns)
 
     def quantile_ms(self, share: float) -> float:
-        """Return the smallest step limit, in ms, below which at least `share` of the events are.
+        """Return the quantile `share` of the lateness in ms, rounded up to the end of its step of 0.1 ms.
 
         Return 0 if there are no events.
         """

@@ -160,7 +160,7 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
 
 
 class DeltaTemplate:
-    """A template for the deltas of one event family and content part. Event id and encoded payload complete a delta."""
+    """A template for the deltas of one event family and content part. `render` inserts the event id and the payload."""
 
     def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"

@@ -2,9 +2,9 @@
 
 due events → injector → actions: send, stall, reset, close, end the response
 
-A fault is injected at a place of a session or of a response: at most once there, or into `count` events. The random
-decision depends only on the seed, the session, the response and the fault. So it depends neither on time nor on the
-random delays of the profile.
+Each fault has a place, which occurs in a session or in each response. A fault is injected there at most once, or into
+`count` consecutive events. The random decision depends only on the seed, the session, the response and the fault. So it
+depends neither on time nor on the random delays of the profile.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
-    """Yield the effects that a fault has on a connection without changing events; none if it only changes events."""
+    """Yield the effects of a fault on the connection itself; none if the fault only changes events."""
     if fault.kind == "hang":
         yield StallConnection(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
     elif fault.kind in BREAKS:
@@ -148,7 +148,8 @@ PLACE_OF_EVENT = {
     "response.incomplete": "done",
 }
 OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
-"""The kinds that need the events at the start or at the end of a response. An utterance of GPT-Live has none."""
+"""The kinds that need the events at the start or at the end of a response. An utterance of GPT-Live has no such events.
+"""
 FIRST_UTTERANCE = 1 << 20
 """The number that is added to the numbers of utterances, so that they differ from those of responses."""
 
@@ -273,7 +274,7 @@ class FaultInjector:
     ) -> Iterator[Fault]:
         """Yield the faults to inject at this place. `fits` selects the faults that are possible there.
 
-        `utterance`: the number of the utterance that the place belongs to; None if it belongs to none.
+        `utterance`: the number of the utterance that contains the place; None if the place is in no utterance.
         """
         for number, fault in self._faults:
             if fault.at != place or not fits(fault) or not self._selects(number, fault, now_ns, utterance):
@@ -345,9 +346,9 @@ class _FaultyResponse:
         self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
     def place(self, name: str) -> str | None:
-        """Return the place of an event with this type.
+        """Return the place of an event with this type; None if it has no place.
 
-        None if the event is between the first delta and the first delta of audio, text or arguments.
+        After the first delta, a delta has a place only if a delta of audio, text or arguments came before it.
         """
         if not name.endswith(".delta"):
             return PLACE_OF_EVENT.get(name)

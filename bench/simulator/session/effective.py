@@ -196,7 +196,7 @@ class EffectiveSession:
     # separate response.
 
     def filler_after_ns(self, response: Json) -> int | None:
-        """Return the delay, in ns, after which a filler precedes a late answer; None without such a filler."""
+        """Return the delay, in ns, after which a filler precedes a late answer; None if no such filler is set."""
         setting = (self.shown | response).get("interim_response") or {"triggers": ()}
         return setting["latency_threshold_ms"] * NS_PER_MS if "latency" in setting["triggers"] else None
 
