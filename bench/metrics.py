@@ -284,8 +284,8 @@ must lie beyond a quantile so that the largest turn bounds the quantile. The bou
 MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish) for a published quantile.
 
-With n sessions, all medians of sessions are below the real median with a probability of 2^−n. Only with six sessions is
-this below 2.5 %, so that the largest median is a bound.
+With n sessions, the probability that the medians of all sessions are below the real median is 2^−n. From six sessions
+on, this probability is below 2.5 %. Then the largest of the medians is an upper bound.
 """
 
 
@@ -309,7 +309,7 @@ STARVED = "starved"
 """The outcome if this process did not run when a limit ended, so that it is unknown whether the limit was met."""
 SUCCESSFUL = frozenset({"ok", "interrupted", "renewed"})
 WHOLE = SUCCESSFUL | {STARVED}
-"""The outcomes of turns with a complete reply, including replies of which it is unknown whether they were in time."""
+"""The outcomes of turns with a complete reply. They include replies that may have been too late."""
 UNFINISHED = frozenset({"unfinished", STARVED})
 THROTTLED = "throttled:"
 """The prefix of outcomes that a limit of the service caused."""

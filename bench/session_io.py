@@ -172,7 +172,7 @@ class SessionIO:
         self._for_turn = False
         """True if the session sleeps until the turn's end."""
         self._matches = False
-        """True if deltas may be matched: no later step within the turn depends on their content."""
+        """True if no later step within the turn depends on the content of deltas, so that deltas may be matched."""
         self._offered: tuple[ClientMessage, int] | None = None
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.retry_after_ns = 0

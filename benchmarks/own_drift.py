@@ -124,7 +124,7 @@ def _line(shares: Floats) -> str:
 
 
 def _counted(case: Case, method: Any) -> Floats:
-    """Return the shares of regressed and passed of both gates, of exit 0 and 1, and of detected drift."""
+    """Return shares of runs: for both gates the verdicts regressed and passed, the exit statuses 0 and 1, detected drift."""
     counted = np.zeros(7)
     for seed in range(REPETITIONS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])

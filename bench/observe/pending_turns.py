@@ -92,7 +92,7 @@ def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
 
     The result is cached, because this function is called for every second event.
     """
-    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within the limit {stage} of {limit_s:g} s"
+    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within {limit_s:g} s (timeout `{stage}`)"
 
 
 CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"

@@ -197,7 +197,7 @@ class Slowdown:
 class DelegationSettings:
     """Properties of the tasks that GPT-Live delegates. The default delays are assumptions."""
 
-    filler: float = field_key(SHARE, "Share of the delegated turns that first say a filler.", 1.0)
+    filler: float = field_key(SHARE, "Share of the delegated turns in which the service says a filler first.", 1.0)
     backend_ms: Delay = field_key(
         DELAY, "Duration of each response of the backend, from its request.", absent=LogNormal(1200, 2500)
     )

@@ -41,7 +41,7 @@ from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 
 ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
-SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_REPORTED}"
+SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
     for script in scripts.values():
         other = seen.setdefault(script.name, script)
         if other is not script:
-            both = f"{other.path} and {script.path} have the same name"
-            raise UsageError(f"{both}, {script.name}, so reports cannot distinguish them: rename one")
+            both = f"{other.path} and {script.path} have the same name, {script.name}"
+            raise UsageError(f"{both}. Reports cannot distinguish them: rename one")
     return scripts
 
 
