@@ -124,7 +124,7 @@ def _line(shares: Floats) -> str:
 
 
 def _counted(case: Case, method: Any) -> Floats:
-    """Return shares of runs: for both gates the verdicts regressed and passed, the exit statuses 0 and 1, detected drift."""
+    """Return shares of runs: with each verdict of each gate, with exit status 0 or 1, and with detected drift."""
     counted = np.zeros(7)
     for seed in range(REPETITIONS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
