@@ -76,6 +76,10 @@ OF_OUTCOMES = {
     "output?",
     "failed:no_text": "no text was received, although it was requested: does the service support the settings that "
     "request it?",
+    "failed:transcription": "the service could not transcribe what it committed: see its message; is the model, or on "
+    "Azure the deployment, of `input_transcription` right?",
+    "failed:no_transcript": "the model found no words in the recording: is its format right (`input_format`), and its "
+    "language (`languages`)?",
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "
     "settings",
     "closed:1006": "the service, or a proxy or firewall on the way, cut the connection: try again",

@@ -25,9 +25,11 @@ from bench.metrics import (
     REFUSED,
     REGULAR,
     SUCCESSFUL,
+    TRANSCRIPT,
     ColumnValue,
     Metric,
     Scope,
+    awaited,
     is_throttled,
     outcome_class,
     uncertainty_ns,
@@ -193,6 +195,12 @@ class TurnObservation(msgspec.Struct, frozen=True):
     late_audio_ns: int | None = None
     unplayed_audio_ns: int | None = None
     received_audio_ns: int = 0
+    input_audio_ns: int = 0
+    input_transcript_deltas: int | None = None
+    transcript_lag_ns: int | None = None
+    transcript_lag_max_ns: int | None = None
+    transcript_lag_uncertainty_ns: int | None = None
+    transcription_speed: float | None = None
     overlap_ns: int | None = None
     onset_uncertainty_ns: int | None = None
     quality: TurnScore = UNJUDGED
@@ -207,11 +215,16 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first audio delta; without audio, that of the first text or transcript delta."""
+        """The uncertainty of the first audio delta; without audio, that of the first text or transcript delta.
+
+        Without a reply, it is that of the finished transcript.
+        """
         if "first_audio" in self.uncertainties_ns:
             return self.uncertainties_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]
-        return self.uncertainties_ns[min(deltas, key=self.instants.__getitem__)] if deltas else None
+        if not deltas:
+            return self.uncertainties_ns.get(TRANSCRIPT) if awaited(self.instants) else None
+        return self.uncertainties_ns[min(deltas, key=self.instants.__getitem__)]
 
     @property
     def receive_timestamp_source(self) -> str | None:

@@ -27,7 +27,7 @@ from bench.plan.recordings import BackgroundNoise
 from bench.plan.script_keys import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
 from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, StepsValidator, is_turn
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
-from bench.protocol.settings import SessionSettings, merged
+from bench.protocol.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, SessionSettings, merged
 from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
 from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
@@ -195,6 +195,8 @@ def check_steps(script: Script) -> None:
 def with_target_settings(script: Script, session: Mapping[str, Any], source: str) -> Script:
     """Return a script with the same turns, in which a target's settings replace the script's settings.
 
+    If the target only transcribes, the script's settings of replies are dropped.
+
     `source` is the origin of the target's settings, for errors. In `turn_detection`, the target's keys are merged with
     the script's keys if the type is the same. The keys in `extra` are always merged. Raise UsageError for invalid
     settings, and if they make a step of the script impossible.
@@ -216,6 +218,8 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
         settings = {name: getattr(parsed, name) for name in target_settings} | {
             "extra": merged(own.extra, parsed.extra)
         }
+        if parsed.output == ONLY_TRANSCRIPT != own.output:  # the script's settings of replies have no effect
+            settings = dict.fromkeys(REPLY_SETTINGS) | settings
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
         check_steps(changed)
         if changed.variables is not None and changed.session.instructions:

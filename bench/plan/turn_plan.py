@@ -61,7 +61,8 @@ class TurnPlan:
     delays. `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is
     known. `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service
     sends no turn events: it is the minimum length of a sound that is the answer, and shorter sounds before the answer
-    are fillers. It is 0 if the script does not distinguish them.
+    are fillers. It is 0 if the script does not distinguish them. `only_transcribed` is True if the turn gets no
+    reply: it ends with the transcript of the caller's audio.
     """
 
     number: int
@@ -78,6 +79,7 @@ class TurnPlan:
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
     out_of_band: bool = False
+    only_transcribed: bool = False
     functions: bool = False
     expected_calls: Mapping[str, int] | None = None
     reference: TurnReference = NO_REFERENCE

@@ -49,6 +49,8 @@ class EventKind(Enum):
     """The client must report when all earlier audio was played. `text` is the service's name of that position."""
     ITEM_RETRIEVED = auto()
     """The content that the service keeps of an item that the client retrieved."""
+    INPUT_DELTA = auto()
+    """A part of the transcript of the caller's audio. `text` is the part."""
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
-from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, MEASURED_FROM, OutcomeClass, is_throttled, outcome_class
+from bench.metrics import (
+    CATALOGUE,
+    HEADLINE,
+    MEASURED_FROM,
+    TRANSCRIPT_METRICS,
+    OutcomeClass,
+    awaited,
+    is_throttled,
+    outcome_class,
+)
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.pricing import Prices, PricingTerms, TurnPricing, dollars, tariff_of
 from bench.protocol.events import TokenUsage
@@ -42,11 +51,13 @@ class LiveMetricKey(NamedTuple):
 JUDGED = {
     measured_from: tuple(
         (CATALOGUE[name], LiveMetricKey(VALUE, name, measured_from), LiveMetricKey(BOUND, name, measured_from))
-        for name in HEADLINE
+        for name in (*HEADLINE, *TRANSCRIPT_METRICS)
     )
     for measured_from in MEASURED_FROM
 }
-"""The headline metrics of turns by `measured_from`, with the keys of their values and uncertainties."""
+"""The headline metrics of turns, with and without a reply, by `measured_from`, with the keys of their values and
+uncertainties.
+"""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
 """Times in microseconds, by target and step. Within a step, each key occurs once, with its times."""
@@ -258,6 +269,8 @@ def _add_times(
     for metric, value, bound in JUDGED.get(turn.measured_from or "", ()):
         if metric.end not in turn.instants:  # true of most metrics of a turn, and a faster check
             continue
+        if metric.name in TRANSCRIPT_METRICS and (wait is None or wait[0].metric not in TRANSCRIPT_METRICS):
+            continue  # a turn with a reply
         value_ns, bound_ns = turn.metric_ns(metric), turn.bound_ns(metric)
         if value_ns is not None and bound_ns is not None:
             times_us.setdefault(value, []).append(value_ns // NS_PER_US)
@@ -267,16 +280,17 @@ def _add_times(
 
 
 def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
-    """Return the key and the latency of a turn's first delta; None if none came."""
+    """Return the key and the latency of a turn's first delta, or of its transcript; None if none came."""
     instants, measured_from = turn.instants, turn.measured_from
     if measured_from is None:
         return None
-    for awaited, metric in FIRST_DELTAS.items():
-        if awaited in instants:
-            return LiveMetricKey(WAIT, metric, measured_from), (
-                instants[awaited] - instants[measured_from]
-            ) // NS_PER_US
-    return None
+    first = awaited(instants)
+    if first is None:
+        return None
+    instant, metric = first
+    of_transcript = metric in TRANSCRIPT_METRICS  # its metrics begin at an instant of their own
+    wait_ns = turn.metric_ns(CATALOGUE[metric]) if of_transcript else instants[instant] - instants[measured_from]
+    return None if wait_ns is None else (LiveMetricKey(WAIT, metric, measured_from), wait_ns // NS_PER_US)
 
 
 class CostMeter:

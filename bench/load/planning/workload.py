@@ -85,10 +85,13 @@ def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[st
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     arms = {}
     for target in targets:
-        key = target.dialect, msgspec.json.encode(target.session)
+        key = target.dialect, msgspec.json.encode(target.script_settings)
         if key not in prepared:
-            prepared[key] = encode_workload(scripts, target.dialect, target.session, target.session_source)
+            prepared[key] = encode_workload(scripts, target.dialect, target.script_settings, target.settings_source)
         arms[target.label] = prepared[key]
+        for compiled in prepared[key].values():
+            if mismatch := target.session_mismatch(compiled.script.session.output):
+                raise UsageError(f"{compiled.script.name}: {mismatch}")
     return arms
 
 
