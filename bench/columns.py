@@ -206,8 +206,8 @@ TURN_INSTANT_GROUPS = (
     _arrival("first_input_transcript", "the first delta with text of the transcript of the caller's audio"),
     _arrival(
         "input_transcribed",
-        "the finished transcript of the caller's audio: when the last of its commits was transcribed. Absent if one "
-        "failed",
+        "the finished transcript of the caller's audio, or of the last of several commits. In a session that only "
+        "transcribes: when all commits were transcribed",
     ),
     _arrival(
         "function_call_added function_call_done",

@@ -170,7 +170,7 @@ class Attributor:
         if event.kind not in TRANSCRIPTIONS:
             return Attribution(current)
         # A model that transcribes while the caller speaks names the item before it is committed.
-        if current is not None and current.plan.only_transcribed and not current.plan.vad:
+        if current is not None and current.may_name_item:
             return self._item_owner(current, event.item_id)
         return UNATTRIBUTED
 

@@ -78,6 +78,8 @@ class InputSpeech(Instants):
 
     vad: bool
     trailing_silence_ns: int
+    only_transcribed: bool = False
+    """The field of `TurnPlan`."""
     clock_ns: dict[str, int] = field(default_factory=dict)
     """The start and end of the speech on the session's clock of input audio."""
     received_to_ns: int | None = None
@@ -92,6 +94,8 @@ class InputSpeech(Instants):
     commits: int = 0
     answered: int = 0
     """The number of commits that the service has answered, with a response or a refusal."""
+    committed_item: str = ""
+    """The item to which the instant `committed` belongs."""
     words: InputTranscript = field(default_factory=InputTranscript)
 
     def set_instants(self, moments: Mapping[str, int], send_time: SendTime, clock_ns: int) -> list[str]:
@@ -122,7 +126,7 @@ class InputSpeech(Instants):
             self.open = False
             self.received_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is EventKind.COMMITTED:
-            self.uncommitted = False
+            self.uncommitted, self.committed_item = False, event.item_id
             if event.item_id:
                 self.words.add_segment(event.item_id)
             self.instants.pop("input_transcribed", None)  # the transcription of the previous commit
@@ -132,8 +136,10 @@ class InputSpeech(Instants):
         if event.kind is EventKind.INPUT_DELTA:
             if self.words.add_delta(event, arrival):
                 self.arrived("first_input_transcript", arrival)
-        elif self.words.end_segment(event) and self.transcript is not None:
-            self.arrived("input_transcribed", arrival)
+        elif self.words.end_segment(event) and event.kind is EventKind.INPUT_TRANSCRIBED:
+            is_last = self.committed_item in ("", event.item_id)
+            if self.transcript is not None if self.only_transcribed else is_last:
+                self.arrived("input_transcribed", arrival)
 
     @property
     def is_transcribed(self) -> bool:

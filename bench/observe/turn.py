@@ -146,7 +146,7 @@ class PendingTurn(Instants):
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.input_speech = InputSpeech(self.plan.vad, self.plan.trailing_silence_ns)
+        self.input_speech = InputSpeech(self.plan.vad, self.plan.trailing_silence_ns, self.plan.only_transcribed)
         self.reply = self._new_reply()
         self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:
@@ -173,6 +173,12 @@ class PendingTurn(Instants):
     def check(self) -> TruncationCheck | None:
         """The check of what the service keeps of the truncated reply; None if the script requests no check."""
         return self.interruption.check if self.interruption is not None else None
+
+    @property
+    def may_name_item(self) -> bool:
+        """True if the service may transcribe the turn's speech before it announces the commit of the speech."""
+        is_uncommitted = self.state is State.SENDING or self.plan.only_transcribed
+        return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
     # Sent events.
 

@@ -12,8 +12,8 @@ from bench.observe.input_transcript import TranscriptLag
 from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
+from bench.protocol.audio import ALL_FORMATS
 from bench.protocol.events import EventKind
-from bench.protocol.openai import RATED_FORMATS
 from bench.units import NEVER_NS
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
@@ -179,7 +179,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     reference = turn.plan.reference
     lag, input_audio_ns = (
         _transcript_lag(turn),
-        RATED_FORMATS[turn.plan.speech_format].duration_ns(turn.audio_bytes_sent),
+        ALL_FORMATS[turn.plan.speech_format].duration_ns(turn.audio_bytes_sent),
     )
     score = UNJUDGED
     if reference != NO_REFERENCE:

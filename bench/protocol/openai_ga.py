@@ -21,7 +21,7 @@ def ga_format(format: AudioFormat) -> dict[str, Any]:
 
 
 STORED: Mapping[Keys, str] = {
-    ("type",): "`output: transcript` sets it to transcription, any other output to realtime",
+    ("type",): "only realtime sessions are supported, and with `output: transcript` transcription sessions",
     ("output_modalities",): "use `output`",
     ("instructions",): "use `instructions`",
     ("tools",): "use `tools`",

@@ -178,10 +178,8 @@ def check_transcription(query: str, dialect: Dialect, service: str | None, sourc
     if not requests_transcription(query):
         return
     if dialect not in (GA, PREVIEW):
-        problem = f"which the {dialect.name} dialect does not have: remove it, or set the dialect to ga"
-        raise SettingError(
-            "url", f"{source} requests a session that only transcribes (intent=transcription), {problem}"
-        )
+        problem = f"a session that only transcribes, which the {dialect.name} dialect does not have"
+        raise SettingError("url", f"{source} has intent=transcription: {problem}; remove it, or set the dialect to ga")
     if service == OPENAI_NAME and "model" in dict(parse_qsl(query)):
         problem = "OpenAI refuses a model with intent=transcription: remove it, and name it in `input_transcription`"
         raise SettingError("url", f"{source} names a model, but {problem}")

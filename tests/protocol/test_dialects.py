@@ -271,7 +271,7 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
     # RAW is a message whose name comes from the script
     acts = [act for act in MessageKind if act is not MessageKind.RAW]
     assert [dialect.message_kinds[message.name] for message in sent] == [message.kind for message in sent] == acts
-    assert len(dialect.message_kinds) == len(acts)
+    assert len(set(dialect.message_kinds.values())) == len(acts)
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
