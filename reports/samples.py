@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.metrics import BYTES_PER_S, CATALOGUE, Metric, is_throttled
+from bench.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric, is_throttled
 from reports.frames import by_label
 from reports.rate_metrics import RATES
 from reports.runs import RunFrames
@@ -38,6 +38,8 @@ from reports.turns import (
 )
 
 ALWAYS = "response_total"
+TRANSCRIPT_OUTPUT = "transcript"
+"""The output of scripts that only transcribe, in run.json."""
 VOICE_TO_VOICE = "voice_to_voice"
 ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
 """The latency until the first audible sample of the answer, after any preamble."""
@@ -186,14 +188,19 @@ def samples_of(run: RunFrames) -> MetricSamples:
     """Return the samples of measured turns. Raise UsageError if rows name no target.
 
     The main metric is ttfa if turns have audio, otherwise ttft. It is voice_to_voice if audio is the only output that
-    the service reports. If no turn succeeded, it follows from the output that the scripts requested.
+    the service reports. If sessions only transcribe, it is that of the finished transcript. If no turn succeeded, it
+    follows from the output that the scripts requested.
     """
     turns = measured_turns(run)
     asked = {script.get("output") for script in run.metadata.get("scripts") or []}
     heard_alone = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
     unknown = VOICE_TO_VOICE if heard_alone else "ttft" if asked == {"text"} else "ttfa"
+    names: tuple[str, ...] = ("ttfa", "ttft", VOICE_TO_VOICE)
+    if TRANSCRIPT_OUTPUT in asked:
+        names = (*names, *TRANSCRIPT_METRICS)
+        unknown = TRANSCRIPT_METRICS[0] if asked == {TRANSCRIPT_OUTPUT} else unknown
     having = {}
-    for name in ("ttfa", "ttft", VOICE_TO_VOICE):
+    for name in names:
         there = turns.succeeded & ~np.isnan(turns.value(name))
         having[name] = set(turns.stratum[turns.step[there]].tolist())
     mains = {

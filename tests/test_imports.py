@@ -94,7 +94,8 @@ NAMED_IN = {
 PURE = (
     "bench.remedies", "bench.untrusted.sanitize", "bench.untrusted.values", "bench.pricing", "bench.metrics",
     "bench.protocol", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation", "bench.simulator.responses",
+    "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation",
+    "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live_behaviour",
     "bench.simulator.serving.handshake", "bench.session_io",

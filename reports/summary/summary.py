@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 import pandas as pd
 from msgspec.structs import asdict
 
+from bench.metrics import TRANSCRIPT_METRICS
 from bench.run.metric_values import CARRIED
 from bench.units import NS_PER_S
 from reports.json_entries import Count, about
@@ -43,13 +44,18 @@ from reports.summary.targets import (
     interleaving_of,
     quantiles_of_targets,
 )
+from reports.summary.transcription import Transcription, only_transcribes, transcription_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
 READ = "transcript_first"
 """The metric of readers of captions."""
 GREETING = "greeting"
 """The metric of callers if the service speaks first."""
+TRANSCRIPT_RESULTS = ("input_transcript_first", "transcript_lag")
+"""The metrics of a stream of transcripts, in addition to the main metric of sessions that only transcribe."""
 PLOTTED = ("ttfa", "ttft", VOICE_TO_VOICE, "response_total", "transcript_total")
+PLOTTED_OF_TRANSCRIPTS = (*TRANSCRIPT_METRICS, "transcript_lag")
+"""The metrics that are plotted, for sessions with replies and for sessions that only transcribe."""
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
@@ -110,6 +116,10 @@ class Summary:
     """answer_voice_to_voice, for scripts that set the minimum duration of an answer."""
     transcript_first: tuple[MainResult, ...]
     """transcript_first, for each target and stratum in which replies have a transcript."""
+    transcripts: tuple[MainResult, ...]
+    """The metrics of TRANSCRIPT_RESULTS, for sessions that only transcribe."""
+    transcription: tuple[Transcription, ...]
+    """The transcription of each target, if sessions only transcribe."""
     greeting: tuple[MainResult, ...]
     """greeting, if services speak first. Its unit is a call, not a turn."""
     differences: tuple[TargetsQuantile, ...]
@@ -162,7 +172,9 @@ class Summary:
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum: ttfa if there is audio, otherwise ttft; voice_to_voice for agents."""
+        """The main metric of each stratum: ttfa if there is audio, otherwise ttft; voice_to_voice for agents; that of
+        the finished transcript if sessions only transcribe.
+        """
         return self.samples.mains
 
     @property
@@ -197,6 +209,7 @@ def summarise(run: RunFrames) -> Summary:
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     pairs = zip(turns.pools, answers, strict=True)
     of_answers = ((summary, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, summary in pairs)
+    transcribing = only_transcribes(metadata.get("scripts") or [])
     connecting = tuple(metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics))
     grouped_latency, group_differences = latency_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
@@ -213,11 +226,15 @@ def summarise(run: RunFrames) -> Summary:
         validity=run_validity.validity_of(metadata),
         setup=run_validity.setup_of(metadata, turns),
         metrics=turn_metrics,
-        plotted=tuple(name for name in PLOTTED if caller.metric(name).figures),
+        plotted=tuple(
+            name for name in (PLOTTED_OF_TRANSCRIPTS if transcribing else PLOTTED) if caller.metric(name).figures
+        ),
         answers=answers,
         voice_to_voice=voice_to_voice,
         answered=caller.of_others(ANSWER_VOICE_TO_VOICE) if defines_answers else (),
         transcript_first=caller.of_others(READ),
+        transcripts=tuple(answer for name in TRANSCRIPT_RESULTS if transcribing for answer in caller.of_others(name)),
+        transcription=tuple(transcription_of(turns, window.measured_s)) if transcribing else (),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting
