@@ -16,7 +16,7 @@ from typing import Any
 from bench.clock import Arrival
 from bench.metrics import EXPECTED, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, SessionStart
-from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of
+from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
 from bench.observe.reply import Reply
 from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
 from bench.transport.received import MatchedDelta
@@ -148,6 +148,11 @@ class SessionFacts(Instants):
     @property
     def model(self) -> str | None:
         return model_of(self.effective_settings)
+
+    @property
+    def only_transcribes(self) -> bool:
+        """True if the service described a session that only transcribes."""
+        return only_transcribes(self.effective_settings)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the session, unless it has already ended: the first terminal cause wins."""

@@ -325,8 +325,8 @@ class _MainResults:
         not_started = self.outcomes.targets[pool.target].turns_not_started
         if turns.steps:  # the steps of turns that did not start are known only if some turn of the run started
             not_started = int(turns.not_started_by_group[pool.target][pool.steps].sum())
-        key = label, pool.stratum, ALL
-        known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == key)
+        key = label, ALL
+        known = (f for f in self.metric(metric).figures if f.stratum.covers(pool.stratum) and (f.target, f.step) == key)
         summary = next(known, None) or metrics.metric_summaries(
             NO_VALUES, metric, label, self.run.uncertain_metrics, pool=pool
         )

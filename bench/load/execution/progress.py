@@ -165,14 +165,16 @@ class ProgressCounter:
     def session_opened(self, arm: str, session: SessionObservation) -> None:
         """Count a session whose settings the service has accepted. `arm`: the target's label."""
         self._count_at(arm, sessions_open=1)
-        self.spending.open(arm, session.model, session.instants["opened"])
+        if not session.only_transcribes:  # billed by its audio (`CostMeter.add_audio`)
+            self.spending.open(arm, session.model, session.instants["opened"])
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
         """Count an ended session. `arm`: the target's label; `opened`: True if `session_opened` was called for it."""
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(arm, sessions_open=-1)
-            self.spending.close(arm, session.model, session.instants["opened"], session.instants["ended"])
+            if not session.only_transcribes:
+                self.spending.close(arm, session.model, session.instants["opened"], session.instants["ended"])
         elif is_throttled(session.outcome):
             self.count(throttled=1)
         else:
@@ -324,6 +326,15 @@ class CostMeter:
             self.unknown_models.add(tariff.model)
         else:
             self._usd[target] += usage_usd(tariff.prices, usage)
+
+    def add_audio(self, target: str, model: str | None, audio_ns: int) -> None:
+        """Add the audio of a turn, in a session that only transcribes and so is billed by the minute of audio."""
+        tariff = self._tariff(target, model)
+        if tariff.prices is None or tariff.prices.of_tokens:
+            self.unpriced_of[target] += 1
+            self.unknown_models.add(tariff.model)
+        else:
+            self._usd[target] += tariff.prices.usd_per_minute * audio_ns / NS_PER_MINUTE
 
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
         """Count the minutes of a session from this instant on, if it is billed by the minute."""

@@ -178,6 +178,10 @@ class RunListener:
         show_turn(sessions.callbacks.fire, labels.script, turn, sessions.redact)
         measured = self._record.phase == MEASURED
         sessions.progress.turn_ended(self._target_state.label, labels.script, turn, measured=measured)
+        facts = self.timeline.facts
+        if facts.only_transcribes:
+            sessions.progress.spending.add_audio(self._target_state.label, facts.model, turn.input_audio_ns)
+            sessions.enforce_budget()
 
     def usage_reported(self, usage: TokenUsage) -> None:
         self._sessions.progress.spending.add(self._target_state.label, self.timeline.facts.model, usage)

@@ -17,6 +17,8 @@ Assumptions:
   with the calls and their outputs. Lower bound: one silent response makes all calls. Upper bound: each call has a
   response of its own, which is as long as the shortest reply. If calls are optional, the model makes none (lower
   bound) or one per turn (upper bound).
+- A session that only transcribes is billed by the minute of its audio: of the recordings, and with turn detection also
+  of the pauses.
 - A session that is billed by the minute lasts as long as the caller's speech, pauses, functions and replies together.
 - A task in Python counts with the steps of its rehearsal (100 at most).
 
@@ -100,12 +102,15 @@ class SessionCost:
 
 def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
     """Estimate the cost of a session. The prices are the target's own, or those of the table of the date `as_of`."""
-    found = tariff_of(table, target.terms, None)
+    found = tariff_of(table, target.terms, _transcriber(scripts))
     model, prices = found.model or target.label, found.prices
     # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
     named = f"if {model} is the model of the deployment" if target.service == "azure" else model
     usd = None
-    if prices and scripts:  # from the cheapest script at the lower bound to the dearest at the upper bound
+    by_tokens = _transcriber(scripts) is not None and prices is not None and prices.of_tokens
+    if (
+        prices and scripts and not by_tokens
+    ):  # from the cheapest script at the lower bound to the dearest at the upper bound
         low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
         usd = min(low_usd), max(high_usd)
     return SessionCost(
@@ -114,8 +119,19 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
         usd,
         f"prices of the target {target.label}" if target.prices else f"{named}, prices of {as_of}",
         has_audio=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
-        transcribed=any(script.session.input_transcription for script in scripts),
+        transcribed=any(_is_transcribed_apart(script.session) for script in scripts),
     )
+
+
+def _transcriber(scripts: Collection[Script]) -> str | None:
+    """Return the model that transcribes, if the sessions do nothing else; None if some have replies."""
+    sessions = [script.session for script in scripts]
+    models = [session.input_transcription.model for session in sessions if session.input_transcription]
+    return models[0] if models and all(session.only_transcribes for session in sessions) else None
+
+
+def _is_transcribed_apart(session: SessionSettings) -> bool:
+    return session.input_transcription is not None and not session.only_transcribes
 
 
 def estimate(quotes: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
@@ -178,6 +194,9 @@ def _usd(script: Script, assumed: CostAssumptions, prices: Prices) -> float:
 
 
 def session_minutes(script: Script, assumed: CostAssumptions) -> float:
+    if script.session.only_transcribes:
+        audio_s = sum(max((pcm.seconds for pcm in turn.recordings), default=0.0) for turn in script.turns)
+        return (audio_s + (script.think_s if script.session.turn_detection else 0.0)) / S_PER_MINUTE
     functions = {function.tool.name: function for function in script.tools}
     took_s = script.lasts_s
     for turn in script.turns:
@@ -189,6 +208,8 @@ def session_minutes(script: Script, assumed: CostAssumptions) -> float:
 
 
 def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
+    if script.session.only_transcribes:
+        return NO_TOKENS
     functions = {function.tool.name: function for function in script.tools}
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:
