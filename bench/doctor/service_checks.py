@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from bench.clock import utc_ns
@@ -58,6 +59,8 @@ INFORMING = ("no key is set: signs in", "through the proxy")
 """The prefixes of notices that only inform, and so are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
+TRANSCRIBER = "gpt-live-transcribe"
+"""The transcription model, if neither the target nor its URL names one."""
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
@@ -293,11 +296,20 @@ class ServiceProbe:
         )
 
 
+def recording() -> Path:
+    """Return the path of the tool's own recording of a caller."""
+    return Path(str(resources.files("scenarios") / "audio" / RECORDING))
+
+
 def _script(target: Target, *, greets: bool) -> PreparedScript:
     """Return a script with one turn.
 
-    The turn is typed; if the service needs speech, it is spoken. If `greets`, the turn follows the agent's greeting.
+    The turn is typed; if the service needs speech, or only transcribes, it is spoken. If `greets`, the turn follows the
+    agent's greeting.
     """
+    if target.only_transcribes:
+        model = target.session.get("input_transcription") or target.model or TRANSCRIBER
+        return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.takes_requests:
         return script_of(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:

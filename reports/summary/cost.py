@@ -21,6 +21,7 @@ from bench.units import NS_PER_MINUTE, NS_PER_S, S_PER_MINUTE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
+from reports.summary.example_turns import BYTES_PER_S
 from reports.summary.transcription import only_transcribes
 from reports.turns import Flags, position_of, values_of
 
@@ -71,10 +72,8 @@ class UsageArrays:
         """
         sessions = self.run.sessions
         if only_transcribes(scripts := self.run.metadata.get("scripts") or []):
-            format_of = {
-                script.get("name"): ALL_FORMATS[script.get("input_format") or PCM16.name] for script in scripts
-            }
-            bytes_per_s = sessions["script"].map({name: format.bytes_per_s for name, format in format_of.items()})
+            formats = {script.get("name"): script.get("input_format") or "pcm16" for script in scripts}
+            bytes_per_s = sessions["script"].map({name: BYTES_PER_S[format] for name, format in formats.items()})
             sent = sessions["audio_bytes_sent"].to_numpy(dtype=np.float64, na_value=0.0)
             audio_s = sent / bytes_per_s.to_numpy(dtype=np.float64)
             of_audio: Floats = np.r_[np.zeros(len(self.run.turns)), audio_s / S_PER_MINUTE]

@@ -304,11 +304,12 @@ def transcription(summary: Summary) -> list[str]:
     texts = []
     for target in summary.transcription:
         name = f"{target.target}: " if len(summary.transcription) > 1 else ""
+        has_lag = target.turns_without_lag < target.turns_transcribed
         rate = f"{format_number(target.audio_s_per_s)} s of audio per second ({format_number(target.audio_s)} s)"
         counts = [
             (target.turns - target.turns_transcribed, "without a transcript"),
             (target.turns_without_deltas, "without deltas"),
-            (target.turns_without_lag, "without a known lag"),
+            (has_lag and target.turns_without_lag, "without a known lag"),
             (target.turns_split, "split by the VAD"),
         ]
         named = [f"{count(number)} {what}" for number, what in counts if number]

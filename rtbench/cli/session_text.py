@@ -26,6 +26,7 @@ EVENT_NAMES = {
     EventKind.TEXT_DELTA: "text delta",
     EventKind.AUDIO_DELTA: "audio delta",
     EventKind.TRANSCRIPT_DELTA: "transcript delta",
+    EventKind.INPUT_DELTA: "input transcript delta",
     EventKind.INPUT_TRANSCRIBED: "input transcript",
     EventKind.INPUT_NOT_TRANSCRIBED: "input transcript failed",
     EventKind.MALFORMED: "unreadable message",
@@ -150,7 +151,8 @@ def session_text(
     `target`: the called target, if it is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
-    asked = next((passage.name for passage in replayed.passages if passage.message_kind is MessageKind.REQUEST), "")
+    sent = {passage.message_kind: passage.name for passage in reversed(replayed.passages) if passage.event is None}
+    asked = sent.get(MessageKind.REQUEST) or sent.get(MessageKind.COMMIT, "")  # without replies, the commit asks
     origins = {"request_sent": asked, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
         measured_from = origins.get(turn.measured_from or "", "the start of the turn")

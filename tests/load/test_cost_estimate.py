@@ -49,6 +49,8 @@ AS_OF = "2026-11-01"
 ANSWER = build_reply("answer", " ".join(["word"] * 40), sound(170, 5_000))
 """An answer of five seconds."""
 
+WHISPER = InputTranscription(model="whisper-1")
+
 
 def target(**changes: Any) -> Target:
     values: dict[str, Any] = {"service": "openai", "model": "gpt-realtime"}
@@ -350,7 +352,7 @@ WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     "text replies have an assumed number of tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
     "transcription is billed separately":
-        (quoted(play(), input_transcription=InputTranscription(model="whisper-1")), 1, "…; transcription is not included"),
+        (quoted(play(), input_transcription=WHISPER), 1, "…; transcription is not included"),
     "a deployment named like a model is an assumption": (quoted(say(), service="azure"), 8,
      "…(if gpt-realtime is the model of the deployment, prices of 2026-11-01)…"),
     "a missing price has a reason and a remedy": (quoted(say(), service="azure", model="voice-1"), 8,

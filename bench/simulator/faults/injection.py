@@ -64,6 +64,7 @@ def to_connection(fault: Fault) -> Iterator[FaultAction]:
         yield fault
 
 
+TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DRIP_MS = 10
 FINAL, TEXT, BINARY, PING = 0x80, 0x01, 0x02, 0x09
 MIB = 1 << 20
@@ -89,6 +90,8 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
             yield _with_body(action, body[: len(body) // 2])
         case "bad_base64":
             yield _with_body(action, body.replace(b'"delta":"', b'"delta":"!', 1))
+        case "failed" if action.event.type == TRANSCRIBED:
+            yield DeliverEvent(_not_transcribed(action.event, str(fault.code)))
         case "other_dialect":
             yield _with_body(action, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
         case "oversized":
@@ -111,6 +114,15 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
             yield DeliverEvent(action.event, frame[last:])
         case _:
             yield action
+
+
+def _not_transcribed(event: OutgoingEvent, code: str) -> OutgoingEvent:
+    """Return the failure of a transcription in place of its transcript."""
+    fields = msgspec.json.decode(event.body)
+    error = {"type": "server_error", "code": code, "message": f"The simulator injected {code}.", "param": None}
+    kept = {key: fields[key] for key in ("event_id", "item_id", "content_index")}
+    failed = TRANSCRIBED.replace(".completed", ".failed")
+    return structs.replace(event, type=failed, body=msgspec.json.encode({"type": failed, **kept, "error": error}))
 
 
 def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
@@ -141,6 +153,8 @@ PLACE_OF_EVENT = {
     "input_audio_buffer.speech_stopped": "speech",
     "response.created": "response",
     "response.done": "done",
+    "conversation.item.input_audio_transcription.delta": "input_delta",
+    TRANSCRIBED: "input_transcript",
 }
 
 
@@ -187,6 +201,7 @@ class FaultInjector:
         self._responses = 0
         self._response: _FaultyResponse | None = None
         self._requested = False  # True if input for the next response has arrived
+        self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
     def end(self) -> None:
         """Clear all references. No method may be called after this."""
@@ -241,7 +256,16 @@ class FaultInjector:
         if place:
             faults += self._selected(place, now_ns, lambda fault: fault.kind != "bad_base64" or event.audio_bytes > 0)
         actions = _struck(event, faults)
-        return response.passed(event, faults, actions) if response else actions
+        return response.passed(event, faults, actions) if response else self._in_order(faults, actions)
+
+    def _in_order(self, faults: Sequence[Fault], actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
+        """Yield the actions of an event that belongs to no response, and those that were delayed until after it."""
+        if any(fault.kind == "reorder" for fault in faults):
+            self._swapped += actions
+            return
+        yield from actions
+        swapped, self._swapped = self._swapped, []
+        yield from swapped
 
     # Selection of the faults
 
