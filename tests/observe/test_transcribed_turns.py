@@ -32,7 +32,7 @@ def refused(item_id: str, code: str) -> bytes:
     return message(f"{FAMILY}.failed", item_id=item_id, content_index=0, error={"code": code, "message": "Sorry."})
 
 
-def spoken(*, vad: bool, **limits: float) -> Talk:
+def spoken(*, vad: bool, **limits: Any) -> Talk:
     """Return a session in which a turn spoke from 0 to 4,000 ms; without a VAD, its audio is committed at 4,040 ms."""
     talk = Talk(**limits)
     talk.begin_speech(0, **{**ONLY, "vad": vad})
