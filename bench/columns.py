@@ -281,9 +281,13 @@ TURNS = (
     ),
     _whole(
         "transcript_lag_ns transcript_lag_max_ns",
-        "how far these deltas were [behind the speech](metrics.md#transcript-lag): median and maximum; null if unknown",
+        "how far these deltas were [behind the speech](metrics.md#transcription): median and maximum; null if unknown",
     ),
-    _whole("transcript_lag_uncertainty_ns", "by how much both lags may really have been shorter", audit=True),
+    _whole(
+        "transcript_lag_uncertainty_ns transcript_lag_max_uncertainty_ns",
+        "by how much each of the two lags may really have been shorter",
+        audit=True,
+    ),
     _number(
         "transcription_speed",
         "how much faster than speech a recording was transcribed that was sent all at once, ×; null if it was paced",

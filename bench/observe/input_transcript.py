@@ -34,11 +34,16 @@ With a larger difference, the deltas are not parts of the final text, and the la
 
 
 class TranscriptLag(NamedTuple):
-    """The lags of a turn's deltas: their median and maximum, and the uncertainty of both, in ns."""
+    """The lags of a turn's deltas: their median and maximum, and by how much each may really have been less, in ns.
+
+    Each lag is between itself and itself minus its uncertainty. Therefore the median is between the medians of both,
+    and the maximum between the maxima.
+    """
 
     median_ns: int
     max_ns: int
-    uncertainty_ns: int
+    median_uncertainty_ns: int
+    max_uncertainty_ns: int
 
 
 def character_count(text: str) -> int:
@@ -77,8 +82,8 @@ class InputTranscript:
     _room: int = MAX_TEXT_CHARACTERS
     _received: array[int] = field(default_factory=lambda: array("q"))
     _arrivals_ns: array[int] = field(default_factory=lambda: array("q"))
+    _uncertainties_ns: array[int] = field(default_factory=lambda: array("q"))
     _characters: int = 0
-    _worst_uncertainty_ns: int = 0
 
     @property
     def ended(self) -> int:
@@ -104,7 +109,7 @@ class InputTranscript:
         if self.deltas <= MAX_DELTAS:
             self._received.append(self._characters)
             self._arrivals_ns.append(arrival.at_ns)
-            self._worst_uncertainty_ns = max(self._worst_uncertainty_ns, arrival.uncertainty_ns)
+            self._uncertainties_ns.append(arrival.uncertainty_ns)
         return self.deltas == 1
 
     def end_segment(self, event: ServerEvent) -> bool:
@@ -133,4 +138,8 @@ class InputTranscript:
         if self.failed or not total or abs(self._characters - total) > MAX_UNEQUAL_SHARE * total:
             return None
         lags = lags_ns(self._received, self._arrivals_ns, total, speech_start_ns, speech_end_ns)
-        return TranscriptLag(round(statistics.median(lags)), max(lags), self._worst_uncertainty_ns + width_ns)
+        least = [lag_ns - error_ns for lag_ns, error_ns in zip(lags, self._uncertainties_ns, strict=True)]
+        median_ns, max_ns = round(statistics.median(lags)), max(lags)
+        return TranscriptLag(
+            median_ns, max_ns, median_ns - round(statistics.median(least)) + width_ns, max_ns - max(least) + width_ns
+        )

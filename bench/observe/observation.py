@@ -200,6 +200,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     transcript_lag_ns: int | None = None
     transcript_lag_max_ns: int | None = None
     transcript_lag_uncertainty_ns: int | None = None
+    transcript_lag_max_uncertainty_ns: int | None = None
     transcription_speed: float | None = None
     overlap_ns: int | None = None
     onset_uncertainty_ns: int | None = None

@@ -286,7 +286,7 @@ TRANSCRIPTION = StructOf(
         "model": Field(String(), "The model; on Azure GA its deployment.", required=True),
         "language": Field(String(), "The language of the caller, as in en."),
         "languages": Field(_texts(), "The languages that the caller may speak, as in en."),
-        "delay": Field(Choice(get_args(Effort)), "How long the model waits before it sends text."),
+        "delay": Field(Choice(get_args(Effort)), "The delay of the text. A longer one may be more accurate."),
         "keywords": Field(_texts(), "Words that the caller may say."),
         "prompt": Field(String(), "A text that guides the model."),
     },

@@ -238,9 +238,10 @@ def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
 
 
 def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
-    """Return the uncertainties of the headline metrics; of the transcripts if no turn has a reply."""
-    of_replies = [uncertainty for uncertainty in evidence.metrics if uncertainty.metric in HEADLINE]
-    return of_replies or [uncertainty for uncertainty in evidence.metrics if uncertainty.metric in TRANSCRIPT_METRICS]
+    """Return the uncertainties of the headline metrics; if no turn has a reply, of the main metric of transcripts."""
+    names = (HEADLINE, *((name,) for name in TRANSCRIPT_METRICS))
+    found = ([uncertainty for uncertainty in evidence.metrics if uncertainty.metric in among] for among in names)
+    return next(filter(None, found), [])
 
 
 def _of_unknown_bounds(evidence: ValidityData) -> list[str]:

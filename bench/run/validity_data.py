@@ -56,7 +56,7 @@ BY_COLUMN = {
     "overlap": STOPPED,
     "audio_speed": SPEED,
     "transcript_lag": ("transcript_lag_uncertainty_ns",),
-    "transcript_lag_max": ("transcript_lag_uncertainty_ns",),
+    "transcript_lag_max": ("transcript_lag_max_uncertainty_ns",),
     "transcription_speed": TRANSCRIPTION_SPEED,
 }
 """Metrics that are not the difference of two instants, each with the columns from which its uncertainty is computed.

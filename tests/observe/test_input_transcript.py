@@ -49,7 +49,7 @@ def test_a_constant_lag_at_an_even_pace_is_measured_exactly(
     spoken_ns = [start_ns + speech_ms * MS * number // count for number in range(1, count + 1)]
     transcript = streamed(words, [at_ns + lag_ms * MS for at_ns in spoken_ns])
 
-    assert transcript.lag(start_ns, start_ns + speech_ms * MS, 0) == TranscriptLag(lag_ms * MS, lag_ms * MS, 0)
+    assert transcript.lag(start_ns, start_ns + speech_ms * MS, 0) == TranscriptLag(lag_ms * MS, lag_ms * MS, 0, 0)
 
 
 @thorough
@@ -64,7 +64,31 @@ def test_the_median_and_the_maximum_are_those_of_the_deltas_and_the_uncertainty_
     assert lag is not None
     ordered = sorted(lags_ms)
     middle = ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]
-    assert lag == TranscriptLag(middle * MS // 2, max(lags_ms) * MS, (error_ms + width_ms) * MS)
+    uncertainty_ns = (error_ms + width_ms) * MS
+    assert lag == TranscriptLag(middle * MS // 2, max(lags_ms) * MS, uncertainty_ns, uncertainty_ns)
+
+
+@thorough
+@given(st.lists(st.tuples(st.integers(-2_000, 9_000), st.integers(0, 50), st.floats(0, 1)), min_size=5, max_size=40))
+def test_the_true_median_and_maximum_are_within_the_uncertainties(deltas: list[tuple[int, int, float]]) -> None:
+    """The true arrival of each delta is anywhere between its timestamp minus its uncertainty, and its timestamp."""
+
+    def lag_of(arrivals: list[Arrival]) -> TranscriptLag:
+        transcript = InputTranscript()
+        for arrival in arrivals:
+            transcript.add_delta(part("word "), arrival)
+        transcript.end_segment(whole("word " * len(arrivals)))
+        lag = transcript.lag(0, len(arrivals) * S, 0)
+        assert lag is not None
+        return lag
+
+    at_ns = [number * S + lag_ms * MS for number, (lag_ms, _, _) in enumerate(deltas, 1)]
+    seen = lag_of([Arrival(at, error_ms * MS) for at, (_, error_ms, _) in zip(at_ns, deltas, strict=True)])
+    true = lag_of(
+        [Arrival(at - round(share * error * MS), 0) for at, (_, error, share) in zip(at_ns, deltas, strict=True)]
+    )
+    assert seen.median_ns - seen.median_uncertainty_ns - 1 <= true.median_ns <= seen.median_ns
+    assert seen.max_ns - seen.max_uncertainty_ns <= true.max_ns <= seen.max_ns
 
 
 def test_the_lag_of_a_delta_is_its_arrival_minus_its_share_of_the_speech() -> None:

@@ -47,7 +47,7 @@ def spoken(*, vad: bool, **limits: Any) -> Talk:
 def test_a_turn_ends_with_the_transcript_of_its_commit() -> None:
     talk = spoken(vad=False)
     talk.hear(4_100, committed("item_1"))
-    talk.hear(4_300, part("item_1", "Hel"), part("item_1", "lo"))
+    talk.hear(4_300, part("item_1", "He"), part("item_1", "llo"))
     talk.hear(4_500, transcribed("item_1", "Hello"))
 
     turn = talk.only()
@@ -157,7 +157,7 @@ def test_a_turn_ends_although_the_vad_does_not_detect_the_rest_of_its_speech() -
 WAITS: dict[str, tuple[bool, list[tuple[float, bytes]], str, float, str]] = {
     "nothing came": (False, [], "first_delta", 4_040 + 3_000, "no transcript of the caller's audio came"),
     "only the commit": (False, [(4_100, committed("item_1"))], "first_delta", 4_040 + 3_000, "no transcript"),
-    "text, but not all": (False, [(4_100, committed("item_1")), (4_500, part("item_1", "Hel"))], "next_delta",
+    "text, but not all": (False, [(4_100, committed("item_1")), (4_500, part("item_1", "He"))], "next_delta",
                           4_500 + 2_000, "neither more text nor the finished transcript"),
     "no end of speech": (True, [], "end_of_turn", 4_000 + 10_000, "the service's VAD noticed no end of speech"),
     "no transcript with a VAD": (True, [(4_400, speech_stopped("item_1")), (4_405, committed("item_1"))],
