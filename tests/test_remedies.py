@@ -146,3 +146,11 @@ def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
 
     assert "2027-01-20, today (" in retirement.text(retirement.day)
     assert "2027-01-20, in 1 day (" in retirement.text(retirement.day - timedelta(days=1))
+
+
+@pytest.mark.parametrize(("one", "other"), [("transcription", "realtime"), ("realtime", "transcription")])
+def test_the_wrong_address_for_a_session_that_only_transcribes_has_a_remedy(one: str, other: str) -> None:
+    words = f"Passing a {one} session update event to a {other} session is not allowed."
+
+    assert "intent=transcription" in remedy_of("failed:invalid_parameter", f"invalid_parameter: {words}")
+    assert "intent=transcription" not in remedy_of("failed:invalid_parameter", "invalid_parameter: voice")
