@@ -153,8 +153,8 @@ REPORTED = {
         "it support them (`session`, `extra`, --dialect)?",
     },
     "failed:invalid_parameter": {
-        "transcription session": "sessions that only transcribe have an address of their own, with intent=transcription "
-        "and without a model: use it together with `output: transcript`, and no other",
+        "transcription session": "sessions that only transcribe have an address of their own, with "
+        "intent=transcription and without a model: use it together with `output: transcript`, and no other",
     },
     "failed:no_audio": {
         TEXT_SESSION: "the service sends only text: does its model support audio output, does it read the settings of "
