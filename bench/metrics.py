@@ -45,6 +45,10 @@ BYTES_PER_S: Final = "B/s"
 """The unit of a session's data rates, each in one direction. The same rates are reported for each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
 """The instants for which a caller waits, and the metric of each. A turn counts with the first of them that it has."""
+TRANSCRIPT = "input_transcribed"
+"""The instant for which the user of a session without replies waits: the finished transcript."""
+TRANSCRIPT_METRICS = ("input_transcript_total", "input_transcript")
+"""The metrics of that instant. The second one is for recordings that are not paced, which have no end of speech."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
 """The ends of the phases of connecting, in their order.
 
@@ -164,6 +168,10 @@ CATALOGUE: dict[str, Metric] = {
         Metric("start_of_speech_delay", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_start", "speech_started"),
         Metric("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to its complete transcript.", "committed", "input_transcribed"),
         Metric("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to its complete transcript.", "speech_end", "input_transcribed"),
+        Metric("input_transcript_first", "ms", "turn", "lower", "From the instant at which a microphone had recorded the first speech sample to the first delta with text of the transcript of the caller's audio.", "speech_start", "first_input_transcript"),
+        Metric("transcript_lag", "ms", "turn", "lower", "Median over the deltas of the transcript of the caller's audio: from the instant at which a microphone had recorded the last word of a delta to the arrival of the delta. The position of a word is estimated from its share of the final text, at an even pace. Only turns with at least 3 s of speech and 5 deltas.", column="transcript_lag_ns"),
+        Metric("transcript_lag_max", "ms", "turn", "lower", "The same as transcript_lag, but the maximum over the deltas.", column="transcript_lag_max_ns"),
+        Metric("transcription_speed", "×", "turn", "higher", "Recordings that are sent all at once: seconds of audio, per second from the first send to the complete transcript.", column="transcription_speed"),
         Metric("stall_duration", "ms", "turn", "lower", "Silence of the simulated player within a reply because audio was received too late.", column="stall_duration_ns"),
         Metric("stall_count", "n", "turn", "lower", "How often the simulated player ran out of audio within a reply.", column="stall_count"),
         Metric("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply is sent faster than it is played.", column="audio_speed"),
@@ -242,6 +250,21 @@ SEGMENT_NAMES = {
 
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
 """The headline metrics. If the values of one of them are not exact, the run is invalid."""
+WAITS = (*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS)
+"""The metrics of what the user of a turn waits for first (`awaited`)."""
+
+
+def awaited(instants: Mapping[str, int]) -> tuple[str, str] | None:
+    """Return (instant, metric) for which the caller of a turn waited first; None if it did not come.
+
+    It is the first delta of the reply. A turn without a reply has the finished transcript of its speech instead.
+    """
+    for instant, metric in FIRST_DELTAS.items():
+        if instant in instants:
+            return instant, metric
+    if TRANSCRIPT not in instants or "response_created" in instants or "response_done" in instants:
+        return None
+    return TRANSCRIPT, TRANSCRIPT_METRICS["speech_end" not in instants]
 
 
 Slack = tuple[int, int]

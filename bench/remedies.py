@@ -78,6 +78,10 @@ OF_OUTCOMES = {
     "output?",
     "failed:no_text": "no text was received, although it was requested: does the service support the settings that "
     "request it?",
+    "failed:transcription": "the service could not transcribe what it committed: see its message; is the model, or on "
+    "Azure the deployment, of `input_transcription` right?",
+    "failed:no_transcript": "the model found no words in the recording: is its format right (`input_format`), and its "
+    "language (`languages`)?",
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "
     "settings",
     "closed:1006": "the service, or a proxy or firewall on the way, cut the connection: try again",
@@ -149,6 +153,10 @@ REPORTED = {
     "timeout:session": {
         "session.updated was not received": "the service sent session.created, but did not confirm the settings: does "
         "it support them (`session`, `extra`, --dialect)?",
+    },
+    "failed:invalid_parameter": {
+        "transcription session": "sessions that only transcribe have an address of their own, with "
+        "intent=transcription and without a model: use it together with `output: transcript`, and no other",
     },
     "failed:no_audio": {
         TEXT_SESSION: "the service sends only text: does its model support audio output, does it read the settings of "

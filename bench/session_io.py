@@ -156,7 +156,8 @@ class SessionIO:
         self._codec = script.dialect.provider and script.dialect.provider.codec(transport.handshake.call_id)
         self.microphone = Microphone(script.silence_chunks)
         self.functions = FunctionRunner(script.functions, script.choices)
-        self._asks_late = bool(script.silence_chunks) and not script.service_responds
+        self._only_transcribes = script.settings.only_transcribes
+        self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._only_transcribes)
         """True if the VAD starts no response, so the client requests it after the VAD has committed all of the speech.
         """
         self._turn: PreparedTurn | None = None
@@ -220,10 +221,17 @@ class SessionIO:
 
     def send(self, message: ClientMessage) -> None:
         """Send a message. If the connection is gone, report that to the timeline instead."""
-        self._record_sent(message, self._transport.send(self._encode(message), stamped=_is_stamped(message)))
+        self._record_sent(message, self._transport.send(self._encode(message), stamped=self._is_stamped(message)))
 
     def _encode(self, message: ClientMessage) -> bytes:
         return message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+
+    def _is_stamped(self, message: ClientMessage) -> bool:
+        """Return whether the kernel's timestamp of a message is needed. Without replies, the commit is the request."""
+        is_request = message.kind is MessageKind.REQUEST or (
+            message.kind is MessageKind.COMMIT and self._only_transcribes
+        )
+        return is_request or "speech_end" in message.instants
 
     def close(self) -> None:
         """Send a goodbye message, if the dialect has one, and close the connection."""
@@ -297,7 +305,7 @@ class SessionIO:
         if message is self._opening and self._turn is not None:
             self._opening = None
             self._start(self._turn)  # before the send, because no instant of a turn may precede its start
-        receipt = self._transport.try_send(self._encode(message), stamped=_is_stamped(message))
+        receipt = self._transport.try_send(self._encode(message), stamped=self._is_stamped(message))
         if receipt is None:
             self._offered = message, due_ns
         else:
@@ -417,7 +425,3 @@ class SessionIO:
                 self.send(self._script.dialect.function_output(result.output, event_id))
                 output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
                 self._timeline.apply(output_sent)
-
-
-def _is_stamped(message: ClientMessage) -> bool:
-    return message.kind is MessageKind.REQUEST or "speech_end" in message.instants

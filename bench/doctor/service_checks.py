@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from bench.clock import utc_ns
@@ -63,6 +64,8 @@ INFORMING = (KEYLESS, PROXIED)
 """Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
+TRANSCRIBER = "gpt-live-transcribe"
+"""The transcription model, if neither the target nor its URL names one."""
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
@@ -304,11 +307,19 @@ class ServiceProbe:
         )
 
 
+def recording() -> Path:
+    """Return the path of the tool's own recording of a caller."""
+    return Path(str(resources.files("scenarios") / "audio" / RECORDING))
+
+
 def _script(target: Target, *, greets: bool) -> PreparedScript:
-    """Return a script with one turn. The turn is text if the service accepts text; otherwise it is speech.
+    """Return a script with one turn. The turn is text if the service accepts text and responds; otherwise it is speech.
 
     If `greets` is True and the target is an agent, the turn follows the agent's greeting.
     """
+    if target.only_transcribes:
+        model = target.session.get("input_transcription") or target.model or TRANSCRIBER
+        return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.takes_requests:
         return script_of(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:

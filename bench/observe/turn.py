@@ -70,6 +70,8 @@ NEXT_STATE: dict[State, dict[EventKind, State]] = {
 ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED})
 WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
+TRANSCRIPTIONS = frozenset({EventKind.INPUT_DELTA, EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED})
+"""The events of the transcript of the caller's audio."""
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +154,7 @@ class PendingTurn(Instants):
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.input_speech = InputSpeech(self.plan.vad, self.plan.end_tolerance_ns)
+        self.input_speech = InputSpeech(self.plan.vad, self.plan.end_tolerance_ns, self.plan.only_transcribed)
         self.reply = self._new_reply()
         self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:
@@ -181,6 +183,12 @@ class PendingTurn(Instants):
     def check(self) -> TruncationCheck | None:
         """The check of what the service keeps of the truncated reply; None if the script requests no check."""
         return self.interruption.check if self.interruption is not None else None
+
+    @property
+    def may_name_item(self) -> bool:
+        """True if the service may transcribe the turn's speech before it announces the commit of the speech."""
+        is_uncommitted = self.state is State.SENDING or self.plan.only_transcribed
+        return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
     # Sent events.
 
@@ -323,8 +331,8 @@ class PendingTurn(Instants):
 
     def wants_request(self, now_ns: int) -> bool:
         """Return whether the service has committed all of the speech and leaves the response request to the client."""
-        client_requests = self.plan.vad and not self.plan.service_responds and "request_sent" not in self.instants
-        return client_requests and self.input_speech.all_committed(now_ns)
+        client_requests = self.plan.vad and not self.plan.service_responds and not self.plan.only_transcribed
+        return client_requests and "request_sent" not in self.instants and self.input_speech.all_committed(now_ns)
 
     # Received events.
 
@@ -390,7 +398,11 @@ class PendingTurn(Instants):
 
     def _on_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns
-        if kind in REPLY_INSTANTS:
+        if kind in TRANSCRIPTIONS:
+            self.note_transcript(event, arrival)
+            if kind is EventKind.INPUT_DELTA and self.state is State.WAITING:
+                self.state = State.ANSWERING
+        elif kind in REPLY_INSTANTS:
             self.reply.on_event(event, arrival)
         elif kind in SPEECH_INSTANTS:
             # The service detects that the caller continues. From here, the limit for detecting the end counts again.
@@ -414,6 +426,9 @@ class PendingTurn(Instants):
             self.filler = ""
             self.reply.await_another()
             return None
+        if self.plan.only_transcribed:
+            transcribed_ns = self.transcribed_ns
+            return self.transcript_ending() if transcribed_ns is not None and transcribed_ns <= at_ns else None
         return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
 
     def _on_delegation_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -469,6 +484,23 @@ class PendingTurn(Instants):
             self._spoken_answer.expect(at_ns)
         self.state = State.ANSWERING if self._spoken_answer.has_begun else State.WAITING
         return ("ok", "") if self.has_ended_answer else None
+
+    @property
+    def transcribed_ns(self) -> int | None:
+        """The instant from which on a turn without a reply is over; None if its transcript is not complete."""
+        is_sent = self.state in (State.UNNOTICED, State.WAITING, State.ANSWERING)
+        transcribed_ns = self.input_speech.transcribed_ns() if is_sent else None
+        return None if transcribed_ns is None else max(transcribed_ns, self.awaited_ns)
+
+    def transcript_ending(self) -> Ending:
+        """Return (outcome, detail) of a turn without a reply, whose transcript is complete or has failed."""
+        words = self.input_speech.words
+        if words.failure is not None:
+            throttled = words.failure.effect is ErrorScope.THROTTLED
+            return "throttled:transcription" if throttled else "failed:transcription", words.failure.detail
+        if self.expected:
+            return failed_expectation(next(iter(self.expected)))
+        return ("ok", "") if words.text else ("failed:no_transcript", "the transcript has no words")
 
     def _ending(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         """Return (outcome, detail) of the turn when its response is done; None if another response follows."""
@@ -643,7 +675,7 @@ class PendingTurn(Instants):
         ):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
-        return due and self.input_speech.transcripts < max(1, self.input_speech.commits)
+        return due and not self.input_speech.is_transcribed
 
 
 def failed_expectation(kind: EventKind) -> Ending:

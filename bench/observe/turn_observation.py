@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from bench.metrics import MEASURED_FROM, SUCCESSFUL, turn_type_of
+from bench.observe.input_transcript import TranscriptLag
 from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
+from bench.protocol.audio import ALL_FORMATS
 from bench.protocol.events import EventKind
 from bench.units import NEVER_NS
 
@@ -43,6 +45,7 @@ UNREPORTED: Mapping[str, Any] = {
     "uncertain_gaps": 0,
     "audio_speed": None,
     "vad_splits": None,
+    "input_transcript_deltas": None,
     "answer_response_id": "",
 }
 """The values of columns that are unknown if the service sends no turn events."""
@@ -164,6 +167,23 @@ def _delegations(turn: PendingTurn) -> int | None:
     return turn.calls.rounds if turn.plan.functions else None
 
 
+def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
+    """Return how far the deltas of the caller's transcript lagged behind the speech; None if it is unknown."""
+    speech = turn.input_speech
+    start_ns, end_ns = (speech.instants.get(name) for name in ("speech_start", "speech_end"))
+    if start_ns is None or end_ns is None or not turn.plan.has_turn_events:
+        return None
+    return speech.words.lag(start_ns, end_ns, max(speech.widths_ns["speech_start"], speech.widths_ns["speech_end"]))
+
+
+def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
+    """Return the audio of an unpaced recording divided by the time until its transcript; None if there is none."""
+    transcribed_ns = turn.input_speech.instants.get("input_transcribed")
+    if not turn.plan.only_transcribed or "speech_start" in turn.input_speech.instants or transcribed_ns is None:
+        return None
+    return audio_ns / max(1, transcribed_ns - turn.start_ns)
+
+
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
     """Return whether a turn has done its task; None if no function judges the turn.
 
@@ -186,6 +206,10 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
+    lag, input_audio_ns = (
+        _transcript_lag(turn),
+        ALL_FORMATS[turn.plan.speech_format].duration_ns(turn.audio_bytes_sent),
+    )
     score = UNJUDGED
     if reference != NO_REFERENCE:
         score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
@@ -212,7 +236,14 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         network_rtt_smoothed_ns=network.rtt_ns if network else None,
         reply_text=reply.text,
         reply_parts=tuple(reply.parts),
-        input_text=turn.input_speech.text,
+        input_text=turn.input_speech.words.text,
+        input_audio_ns=input_audio_ns,
+        input_transcript_deltas=turn.input_speech.words.deltas if turn.plan.transcription_due else None,
+        transcript_lag_ns=lag.median_ns if lag else None,
+        transcript_lag_max_ns=lag.max_ns if lag else None,
+        transcript_lag_uncertainty_ns=lag.median_uncertainty_ns if lag else None,
+        transcript_lag_max_uncertainty_ns=lag.max_uncertainty_ns if lag else None,
+        transcription_speed=_transcription_speed(turn, input_audio_ns),
         rtt_scope=network.scope if network else None,
         send_timestamp_source=receive_timestamp_source(timestamped, turn.sending.sends - timestamped),
         preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,

@@ -69,6 +69,7 @@ class TurnPlan:
     `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
     fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
+    `only_transcribed` is True if the turn gets no reply: it ends with the transcript of the caller's audio.
     """
 
     number: int
@@ -85,6 +86,7 @@ class TurnPlan:
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
     out_of_band: bool = False
+    only_transcribed: bool = False
     functions: bool = False
     expected_calls: Mapping[str, int] | None = None
     reference: TurnReference = NO_REFERENCE

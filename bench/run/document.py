@@ -65,7 +65,7 @@ class ScriptEntry(TypedDict):
         ]
     ]
     chunk_ms: float | None
-    output: Literal["audio", "text"]
+    output: Literal["audio", "text", "transcript"]
     timeouts: dict[str, float]
     target: str
     dialect: NotRequired[str]

@@ -26,10 +26,10 @@ from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
     azure_cloud,
+    check_transcription,
     endpoint_address,
     fill_variables,
     further_headers,
-    refuse_transcription,
     subprotocols,
     url_address,
     with_model,
@@ -319,7 +319,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     address = _address(settings, context.names)
     resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encoded=True)
     if address.dialect.provider is None:  # again, because a variable may have set it
-        refuse_transcription(resource.partition("?")[2], "url", context.names["url"])
+        check_transcription(resource.partition("?")[2], address.dialect, address.service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
     target_headers, header_secrets = further_headers(settings.headers or {}, context.environ)

@@ -179,6 +179,7 @@ def _facts(summary: Summary) -> list[b.Block]:
     return [
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
+        *b.fact("transcribed", remarks.transcription(summary)),
         *b.fact("throughput", remarks.throughput(summary)),
         *b.fact("cost", remarks.cost(summary.cost, simulated=summary.simulated)),
         *(context_sections.uncertain_metrics(summary) if context_sections.affects_answers(summary) else []),

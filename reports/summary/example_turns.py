@@ -223,7 +223,7 @@ def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
 
 BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
 BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
-"""The bytes per second of decoded audio, for each output format of a script."""
+"""The bytes per second of decoded audio, for each name of a format in scripts."""
 MAX_BUFFER_MS = 2_000
 """The longest jitter buffer that a script may have."""
 AGREES_S = 0.001

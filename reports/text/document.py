@@ -26,6 +26,7 @@ from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, Playba
 from reports.summary.segments import Breakdown, PercentileBand
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.targets import Interleaving, TargetFacts, TargetsQuantile
+from reports.summary.transcription import Transcription
 from reports.uncertainty import UncertainMetric
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
@@ -83,6 +84,10 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     results: list[MainResult]
     voice_to_voice: list[MainResult]
     transcript_first: list[MainResult]
+    transcripts: Annotated[
+        list[MainResult], about("first text and lag of transcripts; empty unless sessions only transcribe")
+    ]
+    transcription: Annotated[list[Transcription], about("per target; empty unless sessions only transcribe")]
     turn_metrics: list[MetricSummary]
     segments: list[Breakdown]
     segments_around: Annotated[list[PercentileBand], about("of the turns around this percentile of voice_to_voice")]
@@ -144,6 +149,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             results=list(summary.answers),
             voice_to_voice=list(summary.voice_to_voice),
             transcript_first=list(summary.transcript_first),
+            transcripts=list(summary.transcripts),
+            transcription=list(summary.transcription),
             turn_metrics=list(summary.metrics),
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),

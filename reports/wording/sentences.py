@@ -77,7 +77,10 @@ def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> s
     """
     metric, stratum = answers[0].metric, answers[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
-    if metric != VOICE_TO_VOICE:
+    if metric in cells.TRANSCRIPT_BEGINS:
+        lead, since = "The transcript is finished", cells.TRANSCRIPT_BEGINS[metric]
+        since = since if since.startswith("the ") else f"the {since}"
+    elif metric != VOICE_TO_VOICE:
         lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
     p50, *p95 = _quantiles(answers, named=named)
     which = f" in {stratum.turns}" if several else ""

@@ -228,6 +228,8 @@ MEANINGS = {
     "session_expired": "the service's age limit for sessions was reached",
     "failed:no_audio": "completed, but without the requested audio",
     "failed:no_text": "completed, but without the requested text",
+    "failed:transcription": "the service could not transcribe the audio",
+    "failed:no_transcript": "the transcript has no words",
     "failed:unknown_status": "the response ended with a status that the protocol does not define",
     "failed:delegation": "the service delegated a task instead of replying, which this tool does not support",
     "failed:load_generator": "a fault of this tool, not of the service",

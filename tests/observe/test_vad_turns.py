@@ -392,7 +392,7 @@ TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int |
     "each commit is transcribed": ([(2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day"))],
                                    "Good day", 2_600, 695),
     "time counts from the commit of the same speech":
-        ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "day Good", 2_500, 595),
+        ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "Good day", 2_500, 595),
     "a failed transcription is not awaited":
         ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
                                           "Good", None, None),

@@ -64,6 +64,7 @@ def to_connection(fault: Fault) -> Iterator[FaultAction]:
         yield fault
 
 
+TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DRIP_MS = 10
 FINAL, TEXT, BINARY, PING = 0x80, 0x01, 0x02, 0x09
 MIB = 1 << 20
@@ -89,6 +90,8 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
             yield _with_body(action, body[: len(body) // 2])
         case "bad_base64":
             yield _with_body(action, body.replace(b'"delta":"', b'"delta":"!', 1))
+        case "failed" if action.event.type == TRANSCRIBED:
+            yield DeliverEvent(_not_transcribed(action.event, str(fault.code)))
         case "other_dialect":
             yield _with_body(action, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
         case "oversized":
@@ -111,6 +114,15 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
             yield DeliverEvent(action.event, frame[last:])
         case _:
             yield action
+
+
+def _not_transcribed(event: OutgoingEvent, code: str) -> OutgoingEvent:
+    """Return the failure of a transcription in place of its transcript."""
+    fields = msgspec.json.decode(event.body)
+    error = {"type": "server_error", "code": code, "message": f"The simulator injected {code}.", "param": None}
+    kept = {key: fields[key] for key in ("event_id", "item_id", "content_index")}
+    failed = TRANSCRIBED.replace(".completed", ".failed")
+    return structs.replace(event, type=failed, body=msgspec.json.encode({"type": failed, **kept, "error": error}))
 
 
 def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
@@ -146,6 +158,8 @@ PLACE_OF_EVENT = {
     "response.completed": "done",
     "response.failed": "done",
     "response.incomplete": "done",
+    "conversation.item.input_audio_transcription.delta": "input_delta",
+    TRANSCRIBED: "input_transcript",
 }
 OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
 """The kinds that need the events at the start or at the end of a response. An utterance of GPT-Live has no such events.
@@ -198,6 +212,7 @@ class FaultInjector:
         self._response: _FaultyResponse | None = None
         self._utterance: _FaultyResponse | None = None  # of GPT-Live, which speaks independently of responses
         self._requested = False  # True if input for the next response has arrived
+        self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
     def end(self) -> None:
         """Clear all references. No method may be called after this."""
@@ -256,7 +271,16 @@ class FaultInjector:
         if place:
             faults += self._selected(place, now_ns, partial(_fits_event, event), event.utterance)
         actions = _struck(event, faults)
-        return response.passed(event, faults, actions) if response else actions
+        return response.passed(event, faults, actions) if response else self._in_order(faults, actions)
+
+    def _in_order(self, faults: Sequence[Fault], actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
+        """Yield the actions of an event that belongs to no response, and those that were delayed until after it."""
+        if any(fault.kind == "reorder" for fault in faults):
+            self._swapped += actions
+            return
+        yield from actions
+        swapped, self._swapped = self._swapped, []
+        yield from swapped
 
     def _faulty_utterance(self, number: int) -> _FaultyResponse:
         if self._utterance is None or self._utterance.id != str(number):
