@@ -63,6 +63,9 @@ CONTEXT = (
     "The input tokens of a turn’s first response contain the whole conversation, including cached tokens. In a fixed "
     "script, a longer conversation is also a later step: compare with latency by step, or shuffle the steps."
 )
+NO_RISE = (
+    "No target certainly fails more often in longer conversations. More sessions would make the intervals narrower."
+)
 SUPPORT = (
     "Give the service’s support these failed turns, with the region and the model of the deployment (section Targets). "
     "They have the shortest contexts from which turns fail more often."
@@ -268,7 +271,7 @@ def context_failures(summary: Summary) -> b.Section | None:
     ]
     if not frames:
         return None
-    blocks: list[b.Block] = [*b.line(groups.rising_failures(summary))]
+    blocks: list[b.Block] = [*b.line(groups.rising_failures(summary) or NO_RISE)]
     for frame in frames:
         title = cells.metric_title(frame[0].metric, frame[0].stratum)
         blocks += [b.Heading(title)] if len(frames) > 1 else []

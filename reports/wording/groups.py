@@ -163,7 +163,7 @@ def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
         ends = interval(group.failed.low, group.failed.high, lambda share: percent(share, 1))
         failed = share_cell(group.failed, f"; {ends}{not_started_text(group)}" if group.failed.total else "")
         p50 = cells.estimate_cell(group.p50, group.n, group.failed.count, "")
-        outcomes = Cell(outcomes_text(group) or NONE, style="wrap")
+        outcomes = outcomes_text(group) or NONE
         rows.append([group.bin.name, target, count(group.turns), count(group.sessions), failed, outcomes, p50])
     at_bound = sum(group.failed_at_bound for latency in latencies for group in latency.all_groups)
     bound = FAILED_AT_BOUND.format(plural(at_bound, "failed turn"), "it is" if at_bound == 1 else "they are")
