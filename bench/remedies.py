@@ -109,6 +109,8 @@ OF_CODES = {
     "are switched off",
     "server_error": OUT_OF_ORDER,
     "internal_error": OUT_OF_ORDER,
+    "inference_service_unavailable_error": "the service's model did not answer: retry later; if only long "
+    "conversations fail (in the report: Failures by context length), give its support the turns of that section",
     "insufficient_quota": NO_CREDIT,
     "inference_not_authorized_error": "the key is restricted: permit it to use the Realtime API, or use another key",
 }

@@ -49,6 +49,8 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     by their keys in the log. `nested`: the type of the event within a `response.event` of GPT-Live. `utterance`: the
     number of the utterance in its session, if the event is a delta of GPT-Live's speech.
 
+    `context_tokens`: the input tokens of the response that begins with the event. Faults may depend on them.
+
     `close`: the code and the reason with which the connection is closed after the event; None if it stays open.
     """
 
@@ -63,6 +65,7 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     facts: Json | None = None
     nested: str | None = None
     utterance: int | None = None
+    context_tokens: int = 0
     close: tuple[int, str] | None = None
 
 

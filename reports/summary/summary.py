@@ -22,7 +22,7 @@ from reports.strata import Stratum
 from reports.summary import metrics, run_validity
 from reports.summary.cost import RunCost, money_of
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.example_turns import SlowTurn, slowest_turns
+from reports.summary.example_turns import FailedTurnEntry, SlowTurn, failures_by_context, slowest_turns
 from reports.summary.groups import GroupDifference, GroupedLatency, latency_by
 from reports.summary.load import ArrivalSummary, RateLimitSeries, arriving_of, rate_limits_of
 from reports.summary.metrics import (
@@ -138,6 +138,8 @@ class Summary:
 
     If there are any, the values of the whole run mix different groups.
     """
+    context_failures: tuple[FailedTurnEntry, ...]
+    """Failed turns of the targets that fail more often in longer conversations, to give to the service's support."""
     breakdowns: tuple[Breakdown, ...]
     bands: tuple[PercentileBand, ...]
     """The segments of the turns around p50 and around p95 of voice_to_voice, for each target with enough turns."""
@@ -254,6 +256,7 @@ def summarise(run: RunFrames) -> Summary:
         slopes=tuple(metrics.slopes(samples, run.uncertain_metrics)),
         grouped_latency=grouped_latency,
         group_differences=group_differences,
+        context_failures=failures_by_context(run, turns, group_differences),
         breakdowns=breakdowns(turns),
         bands=percentile_bands(turns),
         slowest=slowest,

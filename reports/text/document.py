@@ -17,7 +17,7 @@ from reports.runs import RunFrames
 from reports.strata import MainMetric
 from reports.summary.cost import RunCost
 from reports.summary.drift import Drift
-from reports.summary.example_turns import SlowTurnEntry
+from reports.summary.example_turns import FailedTurnEntry, SlowTurnEntry
 from reports.summary.groups import GroupEntry
 from reports.summary.load import ArrivalSummary, RateLimits
 from reports.summary.metrics import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
@@ -96,6 +96,10 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     groups: Annotated[
         list[GroupEntry], about("latencies of groups of turns; keys with the same value for all turns are excluded")
     ]
+    context_failures: Annotated[
+        tuple[FailedTurnEntry, ...],
+        about("failed turns with the shortest contexts from which a target fails more often; empty if none does"),
+    ] = ()
     hosts: Annotated[tuple[HostAccuracy, ...], about("hosts that recorded the run; empty if there was only one")] = ()
     machines: Annotated[tuple[HostCpu, ...], about("which programs used the CPU of each host")] = ()
     counts: list[TurnCounts]
@@ -159,7 +163,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
                 for f, variability in summary.variability
             ],
             drift=list(summary.drifts),
-            groups=[group for latency in summary.grouped_latency for group in latency.groups],
+            groups=[group for latency in summary.grouped_latency for group in latency.all_groups],
+            context_failures=summary.context_failures,
             hosts=summary.hosts,
             machines=summary.machines,
             counts=list(summary.counts),

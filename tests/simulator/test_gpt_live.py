@@ -311,6 +311,7 @@ def test_usage_counts_read_and_written_tokens_and_later_rounds_are_cached() -> N
     read = [usage["input_tokens"] for usage in usages]
     assert read == sorted(set(read))
     assert [usage["input_tokens_details"]["cached_tokens"] for usage in usages] == [0, *read[:-1]]
+    assert [sent.context_tokens for sent in call.sent if sent.nested == "response.created"] == read
     facts = [sent.facts or {} for sent in call.sent if sent.nested == "response.completed"]
     assert [fact["output_tokens"] for fact in facts] == [usage["output_tokens"] for usage in usages]
     assert all(usage["output_tokens"] > usage["output_tokens_details"]["reasoning_tokens"] > 0 for usage in usages)

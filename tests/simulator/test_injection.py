@@ -145,6 +145,32 @@ def test_a_fault_is_injected_into_the_given_responses(line: str, responses: int)
     assert actions(line, events=events).count(read_line(line)) == responses
 
 
+def test_a_fault_is_injected_into_the_responses_with_the_given_input_tokens() -> None:
+    behaviour = build_behaviour()
+    events = events_of(behaviour)
+    for number in (2, 3):
+        behaviour.receive(CREATE, AT_NS + number * 100 * SECOND)
+        events += behaviour.due(FOREVER_NS)
+    read = [event.facts["input_tokens"] for event in events if event.type == "response.done" and event.facts]
+
+    def failing(tokens: str) -> list[int]:
+        responses = [event.response_id for event in events if event.type == "response.created"]
+        ended = [a for a in actions(f"failed,context_tokens={tokens}", events=events) if isinstance(a, EndResponse)]
+        return [responses.index(action.response_id) for action in ended]
+
+    assert read == sorted(set(read))
+    assert failing(f"{read[1]}-") == [1, 2]
+    assert failing(f"{read[1]}") == [1]
+    assert failing(f"0-{read[2] - 1}") == [0, 1]
+
+
+@pytest.mark.parametrize(("fault", "left"), [("drop", 0), ("drop,context_tokens=0-9", 1)])
+def test_a_fault_that_needs_input_tokens_does_not_affect_an_utterance(fault: str, left: int) -> None:
+    speech = OutgoingEvent(AT_NS, "session.output_audio.delta", b"{}", audio_bytes=4, utterance=1)
+
+    assert len(sent(actions(f"{fault},at=first_delta", events=[speech]))) == left
+
+
 def test_a_fault_is_injected_into_the_given_sessions() -> None:
     struck = [list(injector("reset,at=tcp,sessions=2-3", connection=n).at("tcp", AT_NS)) for n in (1, 2, 3, 4)]
 

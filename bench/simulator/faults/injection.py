@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from bench.simulator.faults.kinds import OF_RESPONSES, Fault
+from bench.simulator.faults.kinds import ALL, OF_RESPONSES, Fault
 from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_MS, NS_PER_S
@@ -261,7 +261,7 @@ class FaultInjector:
         name = event.nested or event.type
         if name == "response.created":
             self._responses += 1
-            self._response, self._requested = _FaultyResponse(event.response_id or ""), False
+            self._response, self._requested = _FaultyResponse(event.response_id or "", event.context_tokens), False
         if event.utterance is not None:
             response: _FaultyResponse | None = self._faulty_utterance(event.utterance)
         else:
@@ -319,6 +319,10 @@ class FaultInjector:
             return False
         if response and not fault.responses.holds(utterance or response):
             return False
+        if fault.context_tokens != ALL:  # an utterance reads no input
+            tokens = self._response.context_tokens if self._response and utterance is None else -1
+            if not fault.context_tokens.holds(tokens):
+                return False
         return fault.share == 1 or self._rng(number, response).random() < fault.share
 
     def _response_of(self, place: str, utterance: int | None) -> int:
@@ -362,8 +366,8 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
 class _FaultyResponse:
     """A response, or an utterance of GPT-Live, and the faults that affect its remaining events."""
 
-    def __init__(self, response_id: str) -> None:
-        self.id = response_id
+    def __init__(self, response_id: str, context_tokens: int = 0) -> None:
+        self.id, self.context_tokens = response_id, context_tokens
         self._any_delta = self._begun = False  # True after any delta; True after a delta of audio, text or arguments
         self._over = self._mute = False  # True if no more events are sent; True if no more audio is sent
         self._waiting: list[FaultAction] | None = None  # actions that are delayed until the response's end

@@ -46,8 +46,8 @@ class IndexRange:
         return self.first <= number and (self.last is None or number <= self.last)
 
     def __str__(self) -> str:
-        last = "" if self.last is None else f"{self.last:g}"
-        return last if self.first == self.last else f"{self.first:g}-{last}"
+        last = "" if self.last is None else f"{self.last:.15g}"
+        return last if self.first == self.last else f"{self.first:.15g}-{last}"
 
 
 ALL = IndexRange()
@@ -109,6 +109,8 @@ STATUSES = {int(status) for status in HTTPStatus}
 CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
 """The places that occur once for each response of a session."""
+WITH_CONTEXT = (*IN_RESPONSE, "done")
+"""The places at which the input tokens of the response are known."""
 
 COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "number of consecutive events", default=1)}
 WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer requests, 0 for none")}
@@ -139,10 +141,14 @@ WHEN: Mapping[str, Field[Any]] = {
         RangeValidator(whole=True), "which sessions, numbered in the order in which they connect", default=ALL
     ),
     "responses": Field(RangeValidator(whole=True), "which responses of a session", default=ALL),
+    "context_tokens": Field(
+        RangeValidator(whole=False), "which responses, by their input tokens (the conversation so far)", default=ALL
+    ),
     "requests": Field(RangeValidator(whole=True), "which requests for a token", default=ALL),
     "during_s": Field(RangeValidator(whole=False), "when, in seconds after the simulator began to listen", default=ALL),
 }
-OF_A_SESSION, OF_A_RESPONSE = ("share", "sessions", "during_s"), ("share", "sessions", "responses", "during_s")
+OF_A_SESSION = ("share", "sessions", "during_s")
+OF_A_RESPONSE = ("share", "sessions", "responses", "context_tokens", "during_s")
 OF_A_REQUEST = ("share", "requests")
 
 
@@ -261,6 +267,7 @@ class Fault:
     share: float = 1.0
     sessions: IndexRange = ALL
     responses: IndexRange = ALL
+    context_tokens: IndexRange = ALL
     requests: IndexRange = ALL
     during_s: IndexRange = ALL
     count: int = 1
@@ -325,6 +332,8 @@ class FaultValidator(Validator[Fault]):
                 raise InvalidCombinationError("count", problem)
             if fault.responses != ALL and fault.at not in OF_RESPONSES:
                 raise InvalidCombinationError("responses", f"needs a place of a response: {either(OF_RESPONSES)}")
+            if fault.context_tokens != ALL and fault.at not in WITH_CONTEXT:
+                raise InvalidCombinationError("context_tokens", f"needs a later place: {either(WITH_CONTEXT)}")
             return fault
 
         return StructOf({"kind": Field(Choice((kind,)), "the kind"), **KINDS[kind].fields}, build)
