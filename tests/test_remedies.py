@@ -79,13 +79,13 @@ SILENT = "nothing came within the limit"
         ("connect_failed:tls", "voice.test: certificate has expired; the certificate has expired: x",
             "its message",
          "--ca-file"),
-        ("connect_failed:tls", "voice.test: wrong version number", "does a TLS server listen", "its message"),
+        ("connect_failed:tls", "voice.test: wrong version number", "a TLS server listens", "its message"),
         ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "sends only text", "deployment's model"),
         ("failed:invalid_value", "invalid_value: no", "fix the setting that its message names", "the service failed"),
         ("failed:dns", "dns: a code of the service's own", "fix the setting that its message names", "resource's name"),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
-        ("protocol_error:too_large", "", "--max-message-mib", "is the URL right"),
+        ("protocol_error:too_large", "", "--max-message-mib", "check the URL"),
     ],
 )  # fmt: skip
 def test_a_remedy_matches_the_cause_in_the_detail(outcome: str, detail: str, words: str, never: str) -> None:

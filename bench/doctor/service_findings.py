@@ -264,7 +264,7 @@ MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio i
 """
 UNANSWERED = "timeout:first_delta"
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
-UNREAD = "they affect no metric, and a provider ignores them: are they meant for another provider (--dialect)?"
+UNREAD = "they affect no metric, and a provider ignores them: if they are meant for another provider, set --dialect"
 STREAMLESS = (
     "put the `streamSid` of the call's `start` message into each message of the agent: Twilio drops messages "
     "with another one or none (its warning 31951)"

@@ -61,7 +61,8 @@ class ScriptEntry(TypedDict):
     turns: Count
     think_s: NotRequired[
         Annotated[
-            float | None, Meta(description="total duration of a session's pauses; random ones count with their mean")
+            float | None,
+            Meta(description=("total duration of a session's pauses; a random pause counts with its mean")),
         ]
     ]
     chunk_ms: float | None

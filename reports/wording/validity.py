@@ -231,7 +231,7 @@ MEANINGS = {
     "failed:transcription": "the service could not transcribe the audio",
     "failed:no_transcript": "the transcript has no words",
     "failed:unknown_status": "the response ended with a status that the protocol does not define",
-    "failed:delegation": "the service delegated a task instead of replying, which this tool does not support",
+    "failed:delegation": "the service delegated a task to the client, which could not do it",
     "failed:load_generator": "a fault of this tool, not of the service",
     "protocol_error:base64": "the payload of an audio delta was not base64",
     "protocol_error:frame": "a WebSocket frame was not valid",

@@ -43,7 +43,7 @@ def pace(speed: float) -> AudioPace:
     ("outcome", "detail", "expected"),
     [
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
-        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "without audio"),
+        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "no audio in the form"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}", "never louder"),
         ("timeout:response", f"{NO_PAUSE} within 40 s (timeout `response`)", "has no silence that ends a reply"),
         ("connect_failed:404", "", "no such path"),

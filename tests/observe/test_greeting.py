@@ -178,7 +178,11 @@ WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, but none of it is a
     ("frames", "detail", "remedy"),
     [
         ([], f"{LIMIT}no message was received", "it accepts the call and sends nothing"),
-        ([TEXT] * 3, f"{LIMIT}3 messages came, but none of them has audio", "it sends messages without audio"),
+        (
+            [TEXT] * 3,
+            f"{LIMIT}3 messages came, but none of them has audio",
+            "it sends messages, but no audio in the form of this dialect",
+        ),
         ([SILENCE] * 310, WITH_AUDIO, "its audio is never louder than its background"),
         ([noise() for _ in range(310)], WITH_AUDIO, "its audio is never louder than its background"),
     ],

@@ -133,8 +133,8 @@ class OverloadWatch:
         if self._since is None:
             self._since = pairs
             self._say(
-                f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if this "
-                f"lasts for {self._max_pairs} pairs: {MORE_PROCESSES}"
+                f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if the "
+                f"overload lasts for {self._max_pairs} pairs: {MORE_PROCESSES}"
             )
         if pairs - self._since >= self._max_pairs and turns >= MIN_TURNS and not self._given_up:
             self._given_up = True
