@@ -124,7 +124,7 @@ def specs_of(
         ]
     defaults = []
     for spec in takewhile(lambda spec: spec.primary, default_specs(targets)):
-        accepted = margin(spec.margin, spec.metric, sign=True).replace("\u00a0", "")
+        accepted = margin(spec, sign=True).replace("\u00a0", "")
         size = accepted.replace("points", "pt").replace("point", "pt")
         defaults.append((f"{spec.metric}: {spec.statistic.aggregate}<{size}", spec, ""))
     return defaults
