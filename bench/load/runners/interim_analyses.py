@@ -69,8 +69,11 @@ def sequential_plan(
     `thresholds` are those of the scripts. If the options name a file of thresholds, it replaces them.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
+    metric = "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa"
+    if any(fact["reply_silence_ms"] is not None for fact in scripts):  # a target without turn events has no ttfa
+        metric = "voice_to_voice"
     request = {
-        "metric": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
+        "metric": metric,
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
         "scripts": list(by_name.values()),
         "pairs": pairs,
