@@ -18,9 +18,11 @@ from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistic_types.typical_change import TypicalChange
+from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 from reports.strata import MEASURED_FROM_TEXTS, Stratum
+from reports.summary.tools import DEADLINE_MS, thresholds_of
 from reports.targets.compared_target import ComparedTarget
 from reports.thresholds import Threshold
 
@@ -38,6 +40,8 @@ SECONDARY = (
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
 """The quantiles that are compared in addition to those of the main metric: metric and level."""
+OF_ALL_TURN_TYPES = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer", "dead_air")
+"""The metrics that are compared for all turn types. The others are compared for that of the most frequent stratum."""
 
 
 SLOPE_MS = 10.0
@@ -182,6 +186,7 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
         MetricSpec("latency_slope", Quantile(0.5), Margin(plus=SLOPE_MS), stratum=first),
         *(MetricSpec(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
         MetricSpec("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
+        *_shares(targets),
     ]
     remaining = [
         *(spec for spec in centre if int(targets[0].steps(spec).sum()) > 1),
@@ -191,7 +196,8 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
             stratum_spec
             for spec in secondary
             for stratum_spec in by_stratum(spec, targets)
-            if spec.metric == VOICE_TO_VOICE
+            if spec.metric in OF_ALL_TURN_TYPES
+            or spec.statistic.deadline_ms
             or not (stratum_spec.stratum and first)
             or stratum_spec.stratum.turn_type == first.turn_type
         ),
@@ -212,6 +218,19 @@ def _answers(targets: Sequence[ComparedTarget], strata: Sequence[Stratum]) -> It
             is_first = not strata or of_stratum.stratum is None or of_stratum.stratum.covers(strata[0])
             if turns[0] and (is_first or min(turns) >= turns_to_decide(p)):
                 yield of_stratum
+
+
+def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
+    """Return the specs of the shares by a deadline that thresholds of the runs limit.
+
+    Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline of the answer.
+    """
+    runs = {id(target.run): target.run for target in targets}.values()
+    known = [(t.metric, t.statistic, t.step) for run in runs for t in thresholds_of(run) if t.statistic.deadline_ms]
+    if all(metric != FUNCTION_VOICE_TO_VOICE for metric, _, _ in known):
+        known.append((FUNCTION_VOICE_TO_VOICE, Within(DEADLINE_MS), ""))
+    margin = Margin(points=POINTS)
+    return [MetricSpec(metric, statistic, margin, step=step) for metric, statistic, step in dict.fromkeys(known)]
 
 
 def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[str]:

@@ -70,7 +70,7 @@ def sequential_plan(
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     metric = "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa"
-    if any(fact["reply_silence_ms"] is not None for fact in scripts):  # a target without turn events has no ttfa
+    if any(fact.get("reply_silence_ms") is not None for fact in scripts):  # a target without turn events has no ttfa
         metric = "voice_to_voice"
     request = {
         "metric": metric,

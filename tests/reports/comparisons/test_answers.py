@@ -112,6 +112,23 @@ def test_the_answer_of_less_frequent_turns_is_primary_if_there_are_enough_to_dec
     assert [name.split()[1] for name in found if name.startswith("function_voice_to_voice")] == answers
 
 
+@pytest.mark.parametrize(("thresholds", "shares"), [
+    ({}, ["function_voice_to_voice within 2,000 ms"]),
+    ({"function_voice_to_voice": ["within(1.5s)>0.9"], "voice_to_voice{step:greeting}": ["within(800)>-2pt"]},
+     ["function_voice_to_voice within 1,500 ms", "voice_to_voice greeting within 800 ms"]),
+])  # fmt: skip
+def test_shares_by_a_deadline_are_compared_with_those_of_the_thresholds(
+    tmp_path: Path, thresholds: dict[str, list[str]], shares: list[str]
+) -> None:
+    folder = with_tools(tmp_path, TWO, slower(300), live=("live",), thresholds=thresholds)
+    findings = [finding for finding in quick(parse_targets([folder])).findings if finding.question.kind == "within"]
+
+    assert [finding.question.name for finding in findings] == shares
+    assert not any(finding.question.primary for finding in findings)
+    assert findings[0].difference is not None
+    assert findings[0].difference.d == pytest.approx(0 if "1,500" in shares[0] else -1)
+
+
 def test_settings_of_onset_detection_are_no_difference_from_a_target_with_turn_events() -> None:
     settings = [("realtime", None, None), ("live", 1_500, 0), ("agent", 700, 0)]
     document = {
