@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import rtbench
 from bench.doctor.service_findings import check_reply
 from bench.load.execution.progress import CostMeter
-from bench.pricing import Prices, PricingTerms, TurnPricing, cost_usd, dollars, prices_of, tariff_of
+from bench.pricing import BilledModel, Prices, PricingTerms, TurnPricing, cost_usd, dollars, prices_of, tariff_of
 from bench.protocol.events import TokenUsage
 from reports.runs import RunFrames
 from reports.summary.cost import UNNAMED, money_of
@@ -38,7 +38,7 @@ MINI = Prices(
     text_input=0.6, text_cached_input=0.06, text_output=2.4, audio_input=10, audio_cached_input=0.3, audio_output=20
 )
 READ, WRITTEN = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
-KINDS = (*READ, *(f"cached_{kind}" for kind in READ), *WRITTEN)
+KINDS = (*READ, *(f"cached_{kind}" for kind in READ), "cache_write_in", *WRITTEN)
 
 
 @st.composite
@@ -46,7 +46,7 @@ def usages(draw: st.DrawFn) -> dict[str, int]:
     """Draw token counts as a service reports them. The input tokens include the cached tokens."""
     counts = {kind: draw(st.integers(0, 100_000)) for kind in (*READ, *WRITTEN)}
     cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in READ}
-    return counts | cached
+    return counts | cached | {"cache_write_in": draw(st.integers(0, counts["text_in"] - cached["cached_text_in"]))}
 
 
 def tokens(**counts: int) -> dict[str, int]:
@@ -190,7 +190,7 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
     spending = CostMeter(LISTED, {"sim": terms})
     spending.add("sim", answered, usage)
     target = replace(build_target(), model=terms.requested_model, prices=terms.own)
-    seen = check_reply(build_observation(usage=usage), target, tariff_of(LISTED, terms, answered)).message
+    seen = check_reply(build_observation(usage=usage), target, tariff_of(LISTED, terms, BilledModel(answered))).message
     (charge,) = money_of(reported(tmp_path, answered, terms), ["sim"]).targets[0].models
 
     assert charge.prices == prices
@@ -221,20 +221,19 @@ def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFram
 
 @given(answered=st.none() | st.sampled_from(["", *LISTED, "x"]), asked=st.none() | st.sampled_from(["", *LISTED, "y"]))
 def test_the_price_of_a_turn_is_that_of_the_model_reported_with_it(answered: str | None, asked: str | None) -> None:
-    found = tariff_of(LISTED, PricingTerms(asked), answered)
+    found = tariff_of(LISTED, PricingTerms(asked), BilledModel(answered))
 
     assert found == TurnPricing(found.model, LISTED.get(found.model), "table" if found.model in LISTED else "")
     assert found.model == (answered or asked or "")
-    assert tariff_of(LISTED, PricingTerms(asked, FLAT), answered).prices is FLAT
+    assert tariff_of(LISTED, PricingTerms(asked, FLAT), BilledModel(answered)).prices is FLAT
 
 
 def test_unreadable_token_counts_have_no_price() -> None:
     unread = TokenUsage(unread=1, audio_out=60)
     spending = CostMeter(LISTED, {"sim": PricingTerms("gpt-realtime")})
     spending.add("sim", None, unread)
-    seen = check_reply(
-        build_observation(usage=unread), build_target(), tariff_of(LISTED, PricingTerms("gpt-realtime"), None)
-    ).message
+    tariff = tariff_of(LISTED, PricingTerms("gpt-realtime"), BilledModel(None))
+    seen = check_reply(build_observation(usage=unread), build_target(), tariff).message
 
     assert (spending.usd_at(0), spending.unpriced, spending.unknown_models) == (0.0, 1, set())
     assert "unpriced" in seen
