@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 import rtbench
 from bench.doctor.service_findings import check_reply
 from bench.load.execution.progress import CostMeter
-from bench.pricing import BilledModel, Prices, PricingTerms, TurnPricing, cost_usd, dollars, prices_of, tariff_of
+from bench.pricing import (
+    BilledModel,
+    Prices,
+    PricingTerms,
+    TurnPricing,
+    cost_usd,
+    dollars,
+    minutes_usd,
+    prices_of,
+    tariff_of,
+    token_model,
+)
 from bench.protocol.events import TokenUsage
 from reports.runs import RunFrames
 from reports.summary.cost import UNNAMED, money_of
@@ -160,6 +171,52 @@ def test_a_model_version_with_its_own_prices_uses_them() -> None:
 )
 def test_an_amount_is_printed_in_cents_or_with_more_digits_if_it_is_smaller(usd: float, text: str) -> None:
     assert dollars(usd) == text
+
+
+def test_tokens_that_are_written_into_the_cache_are_a_part_of_the_input_with_their_own_price() -> None:
+    half = tokens(text_in=1_000_000, cache_write_in=500_000)
+
+    assert cost_usd(replace(REALTIME, text_cache_write=5), half) == pytest.approx(2 + 2.5)
+    assert cost_usd(REALTIME, half) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("standby_usd", "usd"), [(None, 0.5), (0.02, 0.4 + 0.04), (0.0, 0.4)])
+def test_minutes_in_standby_cost_as_much_as_others_unless_they_have_a_price(
+    standby_usd: float | None, usd: float
+) -> None:
+    prices = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05, usd_per_standby_minute=standby_usd)
+
+    assert minutes_usd(prices, 10, 2) == pytest.approx(usd)
+
+
+LIVE, LUNA = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05), Prices(0.1, 0.01, 0.5, 0, 0, 0)
+OF_LIVE = {"gpt-live-1": LIVE, "gpt-6-luna": LUNA}
+OWN_TOKENS, OWN_MINUTES = Prices(1, 1, 1, 1, 1, 1), Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.04)
+OWN_BOTH = replace(OWN_TOKENS, usd_per_minute=0.04)
+
+
+@pytest.mark.parametrize(
+    ("own", "backend", "of_minutes", "of_tokens"),
+    [
+        (None, "gpt-6-luna", LIVE, LUNA),
+        (None, "gpt-6-luna-2026-09-22", LIVE, LUNA),
+        (None, "gpt-next", LIVE, None),
+        (None, None, LIVE, None),
+        (None, "gpt-live-1", LIVE, None),  # a model without prices of tokens
+        (OWN_MINUTES, "gpt-6-luna", OWN_MINUTES, LUNA),
+        (OWN_MINUTES, "gpt-next", OWN_MINUTES, None),
+        (OWN_TOKENS, "gpt-next", LIVE, OWN_TOKENS),
+        (OWN_BOTH, None, OWN_BOTH, OWN_BOTH),
+    ],
+)
+def test_a_backend_has_its_own_price_or_none_but_never_that_of_the_session(
+    own: Prices | None, backend: str | None, of_minutes: Prices, of_tokens: Prices | None
+) -> None:
+    terms = PricingTerms.of("gpt-live-1", own, "gpt-live")
+    tokens = tariff_of(OF_LIVE, terms, token_model(terms, "gpt-live-1", backend))
+
+    assert tariff_of(OF_LIVE, terms, BilledModel("gpt-live-1")).prices == of_minutes
+    assert (tokens.prices, tokens.model) == (of_tokens, backend or "")
 
 
 LISTED = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI}

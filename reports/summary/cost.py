@@ -310,6 +310,10 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
         return any(cost.models for cost in self.targets)
 
     @property
+    def has_backends(self) -> bool:
+        return any(charge.is_backend for cost in self.targets for charge in cost.models)
+
+    @property
     def is_lower_bound(self) -> bool:
         """True if the sessions of a target cost more than is known."""
         return any(cost.is_lower_bound for cost in self.targets)

@@ -143,7 +143,7 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
     if money.sessions_unconfirmed:
         without_usage.append(f"minutes of {plural(money.sessions_unconfirmed, 'session')} unconfirmed")
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
-    estimate = [f"estimated before the run: {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
+    estimate = [f"estimated before the run{_estimated(money)}"] if money.estimate_usd is not None else []
     texts = [*amounts(money), *without_usage, *budget, *estimate] if money.is_known or budget else []
     if not (texts and simulated):
         return texts
@@ -160,6 +160,12 @@ def unpriced(money: RunCost) -> str:
     )
 
 
+def _estimated(money: RunCost) -> str:
+    """Return the estimate. Estimates do not include the tokens of backends, whose tasks are unknown in advance."""
+    ends = "" if money.estimate_usd is None else _between(money.estimate_usd)
+    return f", without the tokens of backends: {ends}" if money.has_backends else f": {ends}"
+
+
 def _between(ends: tuple[float, float]) -> str:
     return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
 
@@ -169,7 +175,7 @@ def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
     if simulated:
         yield WOULD
     if money.estimate_usd is not None:
-        yield f"Estimated before the run: {_between(money.estimate_usd)}."
+        yield f"Estimated before the run{_estimated(money)}."
     if money.budget_usd is not None:
         known = money.budget_usd and not math.isnan(money.usd)
         spent = f"; {percent(money.usd, money.budget_usd)} of it was spent" if known else ""
