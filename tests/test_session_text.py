@@ -81,7 +81,7 @@ PRICES = {
 @pytest.mark.parametrize(
     ("backend", "done_by", "cost"),
     [
-        (None, "the client", "cost 60 s of gpt-live-1 at $0.60 per minute: $0.60"),
+        (None, "the client", "cost 60 s of gpt-live-1 at $0.6 per minute: $0.60"),
         ("luna", "luna", "$0.60 · luna: tokens: 500000 text in; $0.50"),
         ("next", "next", "$0.60 · next: tokens: 500000 text in; no price of next is known"),
     ],

@@ -24,7 +24,7 @@ from bench.doctor.diagnosis import (
     shape_of,
     warning_unless,
 )
-from bench.metrics import NOTHING_AUDIBLE
+from bench.metrics import NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
 from bench.model_retirements import SOON_DAYS, retirement_of
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.pricing import TurnPricing, cost_usd, dollars, minutes_usd
@@ -38,7 +38,7 @@ from bench.remedies import REALTIME_MODELS
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES
 from bench.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
-from bench.untrusted.sanitize import top_counts
+from bench.untrusted.sanitize import excerpt, top_counts
 from bench.validation import either
 
 MINUTE_S = 60
@@ -245,13 +245,16 @@ def check_reply(
             "turn", turn, lambda words: explain(Refusal(turn.outcome, words, wait_s, greeting=greeting), target)
         )
     metrics_ns = turn.metrics_ns()
-    name = next((name for name in ("ttfa", "ttft") if name in metrics_ns), None)
+    name = next((name for name in WAITS if name in metrics_ns), None)
     latency = f"{name} {metrics_ns[name] / NS_PER_MS:.0f} ms, " if name else ""
-    cost = billed_tokens(turn.usage, paid)
+    is_transcribed = (awaited(turn.instants) or ("", ""))[0] == TRANSCRIPT
+    no_price = f"unpriced: no price of {paid.model or 'this model'} is known"
+    cost = no_price if is_transcribed else billed_tokens(turn.usage, paid)
     if paid.prices and paid.prices.usd_per_minute:
-        by_minute = f"${dollars(paid.prices.usd_per_minute)} per minute"
+        by_minute = f"${paid.prices.usd_per_minute:g} per minute{' of audio' if is_transcribed else ''}"
         cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
-    return CheckFinding("turn", "pass", f"{latency}{cost}")
+    heard = f"transcript {excerpt(turn.input_text)!r}, " if is_transcribed else ""
+    return CheckFinding("turn", "pass", f"{heard}{latency}{cost}")
 
 
 def check_delegating_reply(
@@ -290,6 +293,13 @@ def _ms(ns: int) -> str:
     return f"{ns / NS_PER_MS:,.0f} ms"
 
 
+def billed_audio(audio_ns: int, paid: TurnPricing) -> str:
+    """Return the duration of the audio of a session that only transcribes, and its cost."""
+    if paid.prices is None or not paid.prices.usd_per_minute:
+        return f"no price of {paid.model or 'this model'} is known"
+    return _duration_usd(audio_ns, " of audio", paid, minutes_usd(paid.prices, audio_ns / NS_PER_MINUTE, 0))
+
+
 def billed_minutes(session: SessionObservation, paid: TurnPricing) -> str:
     """Return the billed duration of a session and its cost; "" if its minutes have no price of their own."""
     if paid.prices is None:
@@ -300,8 +310,13 @@ def billed_minutes(session: SessionObservation, paid: TurnPricing) -> str:
     billed_ns = ended_ns - opened_ns if session.billed_ns is None else session.billed_ns
     usd = minutes_usd(paid.prices, billed_ns / NS_PER_MINUTE, (session.paused_ns or 0) / NS_PER_MINUTE)
     unconfirmed = " (not confirmed by the service)" if session.billed_ns is None else ""
-    rate = f"${dollars(paid.prices.usd_per_minute)} per minute"
-    return f"{billed_ns / NS_PER_S:.0f} s{unconfirmed} of {paid.model or 'the session'} at {rate}: ${dollars(usd)}"
+    return _duration_usd(billed_ns, unconfirmed, paid, usd)
+
+
+def _duration_usd(duration_ns: int, note: str, paid: TurnPricing, usd: float) -> str:
+    rate = paid.prices.usd_per_minute if paid.prices else 0.0
+    model = paid.model or "the session"
+    return f"{duration_ns / NS_PER_S:.0f} s{note} of {model} at ${rate:g} per minute: ${dollars(usd)}"
 
 
 def billed_tokens(reported: TokenUsage | None, paid: TurnPricing) -> str:
@@ -346,7 +361,7 @@ MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio i
 """
 UNANSWERED = "timeout:first_delta"
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
-UNREAD = "they affect no metric, and a provider ignores them: are they meant for another provider (--dialect)?"
+UNREAD = "they affect no metric, and a provider ignores them: if they are meant for another provider, set --dialect"
 STREAMLESS = (
     "put the `streamSid` of the call's `start` message into each message of the agent: Twilio drops messages "
     "with another one or none (its warning 31951)"

@@ -26,10 +26,12 @@ from bench.pricing import (
     tariff_of,
 )
 from bench.run.metric_values import floats
-from bench.units import NS_PER_MINUTE, NS_PER_S
+from bench.units import NS_PER_MINUTE, NS_PER_S, S_PER_MINUTE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
+from reports.summary.example_turns import BYTES_PER_S
+from reports.summary.transcription import only_transcribes
 from reports.turns import Flags, position_of, values_of
 
 KINDS = (
@@ -85,13 +87,26 @@ class UsageArrays:
         return stopped, wasted_ns, share * _column(self.run.turns, "audio_out")[stopped]
 
     @property
+    def only_transcribes(self) -> bool:
+        """True if the sessions only transcribe. Their service reports no tokens of responses."""
+        return only_transcribes(self.run.metadata.get("scripts") or [])
+
+    @property
     def minutes(self) -> Floats:
         """The billable minutes of each session, as the service reported them.
 
-        If it reported none, they are the minutes that the session was open. Entries of turns are 0; so are those of
-        sessions that never opened.
+        If it reported none, they are the minutes for which the session was open. If sessions only transcribe, they are
+        the minutes of the audio that was sent. Entries of turns are 0; so are those of sessions that never opened.
         """
         sessions = self.run.sessions
+        if self.only_transcribes:
+            scripts = self.run.metadata.get("scripts") or []
+            formats = {script.get("name"): script.get("input_format") or "pcm16" for script in scripts}
+            bytes_per_s = sessions["script"].map({name: BYTES_PER_S[format] for name, format in formats.items()})
+            sent = sessions["audio_bytes_sent"].to_numpy(dtype=np.float64, na_value=0.0)
+            audio_s = sent / bytes_per_s.to_numpy(dtype=np.float64)
+            of_audio: Floats = np.r_[np.zeros(len(self.run.turns)), audio_s / S_PER_MINUTE]
+            return of_audio
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
         return self._of_sessions(sessions["billed_ns"].fillna(open_ns)) / NS_PER_MINUTE
 
@@ -102,8 +117,11 @@ class UsageArrays:
 
     @property
     def unconfirmed(self) -> Flags:
-        """True for each session whose billable minutes the service did not report; False for turns."""
-        return self._of_sessions(self.run.sessions["billed_ns"].isna()).astype(bool)
+        """True for each session whose billable minutes the service did not report; False for turns.
+
+        It is also False if the sessions only transcribe, because their audio is billed.
+        """
+        return self._of_sessions(self.run.sessions["billed_ns"].isna() & (not self.only_transcribes)).astype(bool)
 
     def _of_sessions(self, values: pd.Series[Any]) -> Floats:
         of_all: Floats = np.r_[np.zeros(len(self.run.turns)), values.to_numpy(dtype=np.float64, na_value=0.0)]
@@ -354,7 +372,8 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
         prices=PricesUsed(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=document.get("budget_usd"),
         estimate_usd=(estimate[0], estimate[1]) if estimate else None,
-        input_transcription_extra=not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
+        input_transcription_extra=not only_transcribes(document.get("scripts") or [])
+        and not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
         targets=costs,
     )
 
@@ -401,7 +420,7 @@ def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntrie
     has_prices = _flags(tariffs, lambda _: True)
     of_time_alone = _flags(tariffs, lambda prices: not prices.of_tokens)[group] & (group == minute_group)
     has_tokens = np.logical_or.reduce([~np.isnan(bills.tokens(kind)) for kind in KINDS])
-    has_usage = has_tokens | of_time_alone | bills.needs_no_tokens
+    has_usage = has_tokens | of_time_alone | bills.needs_no_tokens | bills.only_transcribes
     return BilledEntries(
         has_tokens=has_tokens,
         turns=has_usage & ~bills.unattributed,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
 from bench.doctor.diagnosis import hint
-from bench.doctor.service_findings import billed_minutes, billed_tokens, delegation_texts
+from bench.doctor.service_findings import billed_audio, billed_minutes, billed_tokens, delegation_texts
 from bench.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.turn import ARRIVALS
@@ -29,6 +29,7 @@ EVENT_NAMES = {
     EventKind.TEXT_DELTA: "text delta",
     EventKind.AUDIO_DELTA: "audio delta",
     EventKind.TRANSCRIPT_DELTA: "transcript delta",
+    EventKind.INPUT_DELTA: "input transcript delta",
     EventKind.INPUT_TRANSCRIBED: "input transcript",
     EventKind.INPUT_NOT_TRANSCRIBED: "input transcript failed",
     EventKind.MALFORMED: "unreadable message",
@@ -171,9 +172,9 @@ def session_text(
     the prices by model.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
-    request_name = next(
-        (passage.name for passage in replayed.passages if passage.message_kind is MessageKind.REQUEST), ""
-    )
+    sent = {passage.message_kind: passage.name for passage in reversed(replayed.passages) if passage.event is None}
+    # without replies, the commit requests the transcript
+    request_name = sent.get(MessageKind.REQUEST) or sent.get(MessageKind.COMMIT, "")
     origins = {"request_sent": request_name, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
         measured_from = origins.get(turn.measured_from or "", "the start of the turn")
@@ -329,13 +330,15 @@ def _tokens(turn: TurnObservation) -> list[str]:
 
 
 def _cost(
-    session: SessionObservation, turns: Iterable[TurnObservation], target: Target, prices: Mapping[str, Prices]
+    session: SessionObservation, turns: Sequence[TurnObservation], target: Target, prices: Mapping[str, Prices]
 ) -> Iterator[str]:
     """Yield the cost of the session's minutes, and of its tokens or those of its backend."""
     terms = target.terms
     minutes = tariff_of(prices, terms, BilledModel(session.model))
     tokens = tariff_of(prices, terms, token_model(terms, session.model, session.backend_model))
-    if terms.delegates or (minutes.prices and minutes.prices.usd_per_minute):
+    if session.only_transcribes:
+        yield billed_audio(sum(turn.input_audio_ns for turn in turns), minutes)
+    elif terms.delegates or (minutes.prices and minutes.prices.usd_per_minute):
         yield billed_minutes(session, minutes)
     usages = [usage for usage in (*(turn.usage for turn in turns), session.stray_usage) if usage is not None]
     if usages and (tokens.prices is None or tokens.prices.of_tokens):

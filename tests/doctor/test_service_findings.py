@@ -189,20 +189,20 @@ DELEGATING_TURNS: dict[str, tuple[TurnObservation, SessionObservation, Prices | 
     "a filler, an answer, and the tokens of the backend": (
         delegated(TokenUsage(text_in=1_000_000)), live_session(billed_ns=60 * S), LUNA,
         "filler after 500 ms; answer after 1,500 ms; 1 task delegated to gpt-6-luna after 400 ms, 1,100 ms before the "
-        "answer; 60 s of gpt-live-1 at $0.60 per minute: $0.60; tokens: 1000000 text in; $0.10",
+        "answer; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens: 1000000 text in; $0.10",
     ),
     "a backend without a price": (
         delegated(TokenUsage(text_in=9)), live_session(billed_ns=60 * S), None,
-        "…; 60 s of gpt-live-1 at $0.60 per minute: $0.60; tokens: 9 text in; no price of gpt-6-luna is known",
+        "…; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens: 9 text in; no price of gpt-6-luna is known",
     ),
     "a duration that the service did not confirm": (
         delegated(), live_session(), LUNA,
-        "…; 90 s (not confirmed by the service) of gpt-live-1 at $0.60 per minute: $0.90",
+        "…; 90 s (not confirmed by the service) of gpt-live-1 at $0.6 per minute: $0.90",
     ),
     "standby": (delegated(), live_session(billed_ns=60 * S, paused_ns=30 * S), LUNA, "…: $0.40"),
     "no task": (
         delegated(delegations=0), live_session(billed_ns=60 * S), LUNA,
-        "reply after 500 ms, nothing was delegated; 60 s of gpt-live-1 at $0.60 per minute: $0.60",
+        "reply after 500 ms, nothing was delegated; 60 s of gpt-live-1 at $0.6 per minute: $0.60",
     ),
 }  # fmt: skip
 
@@ -254,7 +254,7 @@ def test_a_refusal_has_each_id_for_support_requests_once() -> None:
     found = explain_refusal("upgrade", observed, build_target(), {}, str)
 
     assert found.message == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
-    assert "asks to wait 9 s" in found.remedy
+    assert "requests a delay of 9 s" in found.remedy
 
 
 @given(st.integers(8, 32))

@@ -236,7 +236,7 @@ def test_the_instants_of_speech_do_not_depend_on_chunks(
     after_ms=st.integers(0, 400),
     chunk_ms=st.sampled_from([20, 100, 200]),
 )
-def test_trailing_silence_separates_the_end_of_speech_from_its_last_pause(
+def test_a_tolerance_separates_the_end_of_speech_from_its_last_pause(
     pause_ms: int, last_ms: int, after_ms: int, chunk_ms: int
 ) -> None:
     lengths = [(0, 100), (5_000, 700), (0, pause_ms), (5_000, last_ms), (0, after_ms)]
@@ -248,7 +248,7 @@ def test_trailing_silence_separates_the_end_of_speech_from_its_last_pause(
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), SpeechSpan(2_400, 24 * end_ms))
     tail_ns = prepared_turn(
         AudioTurn((pcm,), name="words", chunk_ms=chunk_ms), turn_detection=VAD
-    ).plan.trailing_silence_ns
+    ).plan.end_tolerance_ns
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS
