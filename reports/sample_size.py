@@ -345,6 +345,7 @@ def _range(values: Range, write: Callable[[float], str]) -> str:
 
 
 UNKNOWN = SessionPrice(math.nan, math.nan)
+FREE = SessionPrice(0.0, 0.0)
 
 
 def usd_per_session(run: RunFrames, targets: Sequence[ComparedTarget]) -> float:
@@ -380,12 +381,14 @@ def price_in_seconds(target: ComparedTarget) -> SessionPrice:
 def price_in_usd(target: ComparedTarget) -> SessionPrice:
     """Return the cost of a session in USD: the tokens of its turns and, if the service bills time, its minutes."""
     costs = [cost for cost in money_of(target.run, target.turns.targets).targets if cost.target == target.name]
-    prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
-    if prices is None:
+    prices = [charge.prices for cost in costs[:1] if not cost.is_lower_bound for charge in cost.models]
+    of_tokens = next((known for known in prices if known and known.of_tokens), None)
+    of_minutes = next((known for known in prices if known and known.usd_per_minute), None)
+    if of_tokens is None and of_minutes is None:
         return UNKNOWN
-    tokens = _usd_of_tokens(target, prices) if prices.of_tokens else SessionPrice(0.0, 0.0)
-    seconds = price_in_seconds(target) if prices.usd_per_minute else SessionPrice(0.0, 0.0)
-    per_s = prices.usd_per_minute / S_PER_MINUTE
+    tokens = _usd_of_tokens(target, of_tokens) if of_tokens else FREE
+    seconds = price_in_seconds(target) if of_minutes else FREE
+    per_s = of_minutes.usd_per_minute / S_PER_MINUTE if of_minutes else 0.0
     return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
 
 
@@ -401,12 +404,14 @@ def _usd_of_tokens(target: ComparedTarget, prices: Prices) -> SessionPrice:
     usd: Floats = cost_usd(prices, {kind: np.nan_to_num(of_kind) for kind, of_kind in tokens.items()})
     index = targets.index(target.name) if target.name in targets else ABSENT
     billed: Flags = ~np.isnan([*tokens.values()]).all(axis=0) & (bills.target == index)
-    of_turns = billed & ~bills.unattributed
+    of_turns = (billed | (bills.needs_no_tokens & (bills.target == index))) & ~bills.unattributed
     number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][of_turns]
     sessions = np.unique(bills.session[of_turns]).size
     if np.unique(number).size < 2:
         return UNKNOWN
     history, turn = np.polyfit(number - 1, usd[of_turns], 1)
+    if turn <= 0:  # the first turns delegate nothing, so the cost is not that of a growing conversation
+        history, turn = 0.0, usd[of_turns].mean()
     return _price(float(usd[billed & bills.unattributed].sum()) / sessions, float(turn), max(0.0, float(history)))
 
 
