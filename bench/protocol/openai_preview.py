@@ -38,7 +38,10 @@ class Preview(OpenAIDialect):
     stored = STORED
     reply_part = "text"
     missing_features: Mapping[Feature, str] = MappingProxyType(
-        {Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga"}
+        {
+            Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga",
+            Feature.MCP: "which only the GA dialect supports: remove them, or use --dialect ga",
+        }
     )
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:

@@ -28,7 +28,7 @@ INTERRUPTED = (
     *("unplayed_audio", "overlap", "truncate_ack"),
 )
 CALLED = (
-    *("function_call_added", "function_call_done", "function_execution", "function_answer_ttfa"),
+    *("function_call_added", "function_call_done", "function_execution", "mcp_execution", "function_answer_ttfa"),
     *("function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
 )
 SEGMENTS_MEAN = (
@@ -175,13 +175,14 @@ def interrupts(summary: Summary) -> bool:
 def functions(summary: Summary) -> b.Section | None:
     """Return the section on function calls, or None if there are none.
 
-    It has the time that the service took, and the time that our own functions took.
+    It has the time that the service took, the time that our own functions took, and the MCP calls that failed.
     """
     if not _rows(summary, ("function_call_done",)):
         return None
-    names = ("function_call_done", "function_execution", "function_answer_ttfa")
-    question, brief = "How long do function calls take?", b.fact("functions", cells.medians(summary, names))
-    blocks = [metrics(summary, _rows(summary, CALLED))]
+    names = ("function_call_done", "function_execution", "mcp_execution", "function_answer_ttfa")
+    question, failures = "How long do function calls take?", remarks.failed_mcp_calls(summary)
+    brief = [*b.fact("functions", cells.medians(summary, names)), *b.fact("MCP calls", failures)]
+    blocks = [metrics(summary, _rows(summary, CALLED)), *b.line("; ".join(failures))]
     return b.Section("functions", "Function calls", question, blocks, brief=brief)
 
 

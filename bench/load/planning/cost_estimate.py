@@ -226,6 +226,9 @@ def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
             )
             talk.respond(step, script.session, before + TokenUsage(text_out=sum(written)))
             talk.held += TokenUsage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
+        if assumed.calls_freely and script.session.mcp_servers:  # a call, and a result of the same length
+            talk.respond(step, script.session, before + TokenUsage(text_out=assumed.function_calls))
+            talk.held += TokenUsage(text_in=assumed.function_calls)
         talk.respond(step, script.session, _reply(step, script.session, assumed))
     return talk.total
 
