@@ -10,6 +10,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
+from itertools import accumulate
 from operator import add
 from typing import Any
 
@@ -27,8 +28,15 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import TurnDetection
-from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, SpeechDetection, default_profile
+from bench.protocol.settings import McpServer, TurnDetection
+from bench.simulator.profile import (
+    FunctionCalls,
+    McpSettings,
+    PreambleSettings,
+    Profile,
+    SpeechDetection,
+    default_profile,
+)
 from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.server_events import VOICE_LIVE
 from bench.timeouts import MAX_ROUNDS
@@ -156,6 +164,63 @@ def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
     total = sum(size for response_id in made for audio in audio_of(talk, response_id).values() for _, size in audio)
     assert turn.audio_bytes_received == total
     assert (turn.dead_air_ns or 0) > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("spoken", [True, False])
+@pytest.mark.parametrize(
+    ("server", "rounds"),
+    [
+        (McpServer(label="docs", url="https://x", require_approval="never"), 1),
+        (McpServer(label="docs", url="https://x", require_approval="always", approve=True), 2),
+    ],
+)
+def test_the_metrics_of_a_turn_with_mcp_calls_equal_the_ground_truth(
+    server: McpServer, rounds: int, spoken: bool, seed: int
+) -> None:
+    profile = replace(default_profile(), functions=FunctionCalls(rounds=rounds, parallel=(1, 2)))
+    session: dict[str, Any] = {"turn_detection": VAD} if spoken else {}
+    step = speak(*SPEECH) if spoken else say()
+    talk = converse(step, profile=profile, seed=seed, mcp_servers=(server,), **session)
+
+    def instants(name: str) -> list[int]:
+        return [sent.due_ns for sent in talk.simulator.said if sent.type == name]
+
+    (turn,) = talk.turns
+    made = responses(talk)
+    started, ended = instants("response.mcp_call.in_progress"), instants("response.mcp_call.completed")
+    changes = sorted([(at_ns, 1) for at_ns in started] + [(at_ns, -1) for at_ns in ended])
+    running = accumulate(change for _, change in changes)
+    executed_ns = sum(
+        later - at_ns for (at_ns, _), (later, _), count in zip(changes, changes[1:], running, strict=False) if count
+    )
+    assert (talk.session.outcome, turn.outcome, turn.turn_type) == ("ok", "ok", "function_calls")
+    assert turn.mcp_calls == len(started) == len(ended)
+    assert (turn.mcp_execution_ns, turn.delegations) == (executed_ns, rounds)
+    assert (turn.instants["mcp_call_started"], turn.instants["mcp_call_ended"]) == (started[0], ended[0])
+    assert turn.instants["function_call_added"] == events_sent_in(talk, made[0], "response.output_item.added")[0][0]
+    requests = [at_ns for at_ns, _ in received_events(talk, "response.create")]
+    assert turn.instants["answer_request_sent"] == requests[-1] >= ended[-1]
+    assert (len(made), len(requests)) == (rounds + 1, rounds + (not spoken))
+    assert talk.session.instants["mcp_listed"] == instants("mcp_list_tools.completed")[0]
+    approvals = [event for _, event in received_events(talk, "conversation.item.create")
+                 if event["item"]["type"] == "mcp_approval_response"]  # fmt: skip
+    assert len(approvals) == (len(started) if server.approve else 0)
+
+
+def test_a_turn_fails_if_the_script_does_not_approve_its_mcp_call() -> None:
+    talk = converse(say(), say(), mcp_servers=(McpServer(label="docs", url="https://x"),))
+
+    assert [turn.outcome for turn in talk.turns] == ["failed:mcp_approval"] * 2
+    assert talk.turns[0].detail == "the service asks for the approval of a call of docs.search"
+
+
+def test_a_session_fails_before_its_first_turn_if_the_tools_of_a_server_are_not_listed() -> None:
+    profile = replace(default_profile(), mcp=McpSettings(failed_listings=1.0))
+    talk = converse(say(), profile=profile, mcp_servers=(McpServer(label="docs", url="https://x"),))
+
+    assert (talk.turns, talk.session.outcome, talk.session.turns_not_started) == ([], "failed:mcp_list_tools", 1)
+    assert talk.session.detail == "the tools of the MCP server docs were not listed"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bench.pricing import dollars
 from bench.units import NS_PER_MS
-from bench.untrusted.sanitize import escape_control, excerpt
+from bench.untrusted.sanitize import excerpt
 from reports.formatting import (
     NBSP,
     NONE,
@@ -50,6 +50,7 @@ PER_REPLY = (
 )
 NAMED_ERRORS = 3
 """The maximum number of errors of MCP calls that are named."""
+ERROR_CHARACTERS = 100
 NAMED = 6
 """The maximum number of targets. If there are more, only the total cost is listed."""
 LATE_SHARE = 0.01
@@ -278,7 +279,7 @@ def failed_mcp_calls(summary: Summary) -> list[str]:
         return []
     errors = Counter(frame.loc[frame["measured"], "mcp_error"].dropna())
     turns = f"{count(int(failed.sum()))} of {plural(len(failed), 'turn')} with MCP calls had a failed call"
-    return [turns, *(f"{excerpt(escape_control(error))} ({n:,})" for error, n in errors.most_common(NAMED_ERRORS))]
+    return [turns, *(f"{excerpt(error, ERROR_CHARACTERS)} ({n:,})" for error, n in errors.most_common(NAMED_ERRORS))]
 
 
 def proxy_text(summary: Summary) -> tuple[str, ...]:
