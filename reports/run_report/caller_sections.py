@@ -206,7 +206,7 @@ def _texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) ->
 def _timeline(examples: Sequence[ExampleTurn]) -> b.Figure:
     sentences = [LANES, *([END_DETECTED] if speech_timeline.has_triangles(examples) else [])]
     if any(example.asked_on_s > example.called_s for example in examples):
-        sentences.append("Dark amber: our own functions run.")
+        sentences.append("Dark amber: functions run, ours or those of MCP servers.")
     if any(example.stall_s for example in examples):
         unplaced = UNPLACED if any(example.stall_s and not example.heard for example in examples) else ""
         sentences.append(f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}.")

@@ -275,10 +275,11 @@ def failed_mcp_calls(summary: Summary) -> list[str]:
     """
     frame = summary.run.turns
     failed = frame.loc[frame["measured"], "mcp_call_failed"].dropna()
-    if not failed.any():
+    failures = sum(map(bool, failed))
+    if not failures:
         return []
     errors = Counter(frame.loc[frame["measured"], "mcp_error"].dropna())
-    turns = f"{count(int(failed.sum()))} of {plural(len(failed), 'turn')} with MCP calls had a failed call"
+    turns = f"{count(failures)} of {plural(len(failed), 'turn')} with MCP calls had a failed call"
     return [turns, *(f"{excerpt(error, ERROR_CHARACTERS)} ({n:,})" for error, n in errors.most_common(NAMED_ERRORS))]
 
 

@@ -253,12 +253,7 @@ class Listing:
         self.timeline = Timeline(inputs.SessionStart(AT_NS, 1, Timeouts(), mcp_servers=2), GA)
         self.hear(0, session_created(), session_updated())
         for label in ("docs", "crm"):
-            described: dict[str, Any] = {
-                "id": f"list_{label}",
-                "type": "mcp_list_tools",
-                "server_label": label,
-                "tools": [],
-            }
+            described = {"id": f"list_{label}", "type": "mcp_list_tools", "server_label": label}
             self.hear(1, message("conversation.item.added", item=described))
 
     def hear(self, at_ms: float, *messages: bytes) -> None:

@@ -91,7 +91,8 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         context_tokens=1_400,
         context_cached_tokens=1_300, preamble=True, yielded=False, false_yield=True,
         truncation_correct=True, false_reply=False, cut_off=True,
-        interruption="noise", function_calls=2, function_execution_ns=50, delegations=1, dead_air_ns=60,
+        interruption="noise", function_calls=2, function_execution_ns=50, mcp_calls=3, mcp_execution_ns=55,
+        mcp_call_failed=True, mcp_error="docs.search: http_error 503", delegations=1, dead_air_ns=60,
         late_audio_ns=70, unplayed_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_uncertainty_ns=95,
     )  # fmt: skip
     record = recorder.session(LABELS)
