@@ -12,12 +12,14 @@ from dataclasses import replace
 from functools import reduce
 from itertools import accumulate
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import ScriptFunction
@@ -29,6 +31,10 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import McpServer, TurnDetection
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
+from bench.run.replay import replay_log
+from bench.run.rows import session_row
+from bench.session import Session
 from bench.simulator.profile import (
     FunctionCalls,
     McpSettings,
@@ -39,15 +45,19 @@ from bench.simulator.profile import (
 )
 from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.server_events import VOICE_LIVE
+from bench.target.credentials import Credential
+from bench.target.tokens import Keyring
 from bench.timeouts import MAX_ROUNDS
 from tests.helpers import MS, REALTIME, Listening, S, say
-from tests.memory_transport import PeerAnswer
+from tests.memory_transport import PeerAnswer, VirtualClock
 from tests.test_talking import (
     HALTING,
     ORDER,
     SPEECH,
+    START_NS,
     VAD,
     WIRES,
+    PatientTransport,
     Simulator,
     Talked,
     build_script,
@@ -213,6 +223,31 @@ def test_a_turn_fails_if_the_script_does_not_approve_its_mcp_call() -> None:
 
     assert [turn.outcome for turn in talk.turns] == ["failed:mcp_approval"] * 2
     assert talk.turns[0].detail == "the service asks for the approval of a call of docs.search"
+
+
+def test_the_token_of_an_mcp_server_reaches_only_the_service_and_a_replay_gives_the_same_turn(tmp_path: Path) -> None:
+    keyring = Keyring([], mcp_tokens=[Credential("DOCS", "token-of-docs")])
+    server = McpServer(label="docs", url="https://x", require_approval="never", authorization_env="DOCS")
+    script = build_script(say(), mcp_servers=(server,))
+    simulator = Simulator(GA, default_profile(), 1)
+    transport = PatientTransport(simulator, VirtualClock(START_NS))
+    transport.handshake = transport.handshake._replace(fill=keyring.fill)
+    log = EventLog(tmp_path / "s.jsonl", hide=keyring.redact, record_audio=False)
+    start = SessionStart(START_NS, 1, script.limits, mcp_servers=1)
+    timeline = LoggedTimeline(start, GA, log=log, about={"dialect": "ga"})
+    listening = Listening()
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).run()
+    log.close()
+
+    update = next(event for _, event in simulator.heard if event["type"] == "session.update")
+    assert update["session"]["tools"][0]["authorization"] == "token-of-docs"
+    logged = (tmp_path / "s.jsonl").read_text()
+    assert "token-of-docs" not in logged + repr(session_row(timeline.session(), 0, keyring.redact))
+    assert logged.count('"authorization":"***"') == 2, "sent, and returned by the service"
+    (turn,) = listening.turns
+    (replayed,) = replay_log(tmp_path / "s.jsonl").turns
+    assert (turn.outcome, turn.mcp_calls) == ("ok", 1)
+    assert replayed == turn
 
 
 def test_a_session_fails_before_its_first_turn_if_the_tools_of_a_server_are_not_listed() -> None:

@@ -89,6 +89,11 @@ class McpCalls(Instants):
         return list(enumerate(requested, first))
 
     @property
+    def count(self) -> int:
+        """The number of calls, or of requests for approvals, if there are more of them."""
+        return max(len(self.items), len(self._approvals))
+
+    @property
     def unended_tools(self) -> str:
         return ", ".join(sorted({tool_name(self.items[item_id]) for item_id in self.unended}))
 

@@ -24,7 +24,7 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.protocol.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure, TokenUsage
 from bench.timeouts import MAX_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
@@ -418,13 +418,13 @@ class PendingTurn(Instants):
     def _on_mcp_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         if event.kind is not EventKind.MCP_APPROVAL:
             self.calls.on_mcp_event(event, arrival)
-            exceeded_limit = self.calls.exceeded_limit
-            return ("limit_exceeded:calls", exceeded_limit) if exceeded_limit else None
-        if event.mcp is None or not (self.plan.mcp_servers or {}).get(event.mcp.server):
-            tool = tool_name(event.mcp) if event.mcp is not None else "an MCP tool"
+        elif event.mcp is not None and (self.plan.mcp_servers or {}).get(event.mcp.server):
+            self.calls.mcp.request_approval(event.item_id)
+        else:
+            tool = tool_name(event.mcp or McpItem(""))
             return "failed:mcp_approval", f"the service asks for the approval of a call of {tool}"
-        self.calls.mcp.request_approval(event.item_id)
-        return None
+        exceeded_limit = self.calls.exceeded_limit
+        return ("limit_exceeded:calls", exceeded_limit) if exceeded_limit else None
 
     def _on_delegation_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns

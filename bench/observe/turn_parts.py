@@ -123,7 +123,7 @@ class TurnFunctionCalls(Instants):
         """The limit on calls or rounds that the turn has exceeded; "" if it has exceeded none."""
         if self.rounds > MAX_ROUNDS:
             return f"over {MAX_ROUNDS} responses in a row that called functions"
-        calls = len(self.complete_calls) + len(self.mcp.items)
+        calls = len(self.complete_calls) + self.mcp.count
         return f"over {MAX_CALLS} calls of functions" if calls > MAX_CALLS else ""
 
     def forget_response(self) -> None:

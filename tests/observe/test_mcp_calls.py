@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import bench.observe.turn_parts
 from bench.clock import Arrival
 from bench.observe import inputs
 from bench.observe.inputs import ApproveMcpCall, CallFunction, RequestContinuation
@@ -206,6 +207,20 @@ def test_a_turn_fails_if_its_script_does_not_approve_the_call(servers: dict[str,
     turn = talk.only()
     detail = "the service asks for the approval of a call of docs.search"
     assert (turn.outcome, turn.detail, after_ms(turn, "ended")) == ("failed:mcp_approval", detail, 130)
+
+
+@pytest.mark.parametrize("endless", ["calls", "approvals"])
+def test_too_many_mcp_calls_or_approvals_end_the_session(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.observe.turn_parts, "MAX_CALLS", 3)
+    talk = Talk(wanted=1)
+    ask(talk, mcp_servers={"docs": True})
+    talk.hear(100, created("r1"))
+    for number in range(4):
+        assert not talk.timeline.is_over
+        called = item("added", "r1", f"m{number}", **mcp_item(f"m{number}"))
+        talk.hear(101 + number, called if endless == "calls" else approval_requested(f"a{number}"))
+
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
 
 
 def test_a_turn_without_mcp_calls_counts_zero_only_if_the_session_has_servers() -> None:
