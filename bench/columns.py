@@ -184,7 +184,9 @@ TURN_INSTANT_GROUPS = (
         "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
     ),
     _send(
-        "request_sent", "`response.create` handed to the kernel; absent if the service starts the response by itself"
+        "request_sent",
+        "`response.create` handed to the kernel; absent if the service starts the response by itself. In a session "
+        "that only transcribes: `input_audio_buffer.commit`",
     ),
     _clock(
         "request_acked",
@@ -207,7 +209,12 @@ TURN_INSTANT_GROUPS = (
     ),
     _arrival("last_audio", "the last audio delta"),
     _arrival("audio_done transcript_done response_done", "the closing events, of several the last"),
-    _arrival("input_transcribed", "the finished transcript of the caller's audio"),
+    _arrival("first_input_transcript", "the first delta with text of the transcript of the caller's audio"),
+    _arrival(
+        "input_transcribed",
+        "the finished transcript of the caller's audio, or of the last of several commits. In a session that only "
+        "transcribes: when all commits were transcribed",
+    ),
     _arrival(
         "function_call_added function_call_done",
         "the first item that names a [function](#function-calls) or a tool of an [MCP server](#mcp-servers), or the "
@@ -283,6 +290,24 @@ TURNS = (
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events audio_deltas text_deltas transcript_deltas unknown_events", "counts of received events"),
+    _whole(
+        "input_transcript_deltas",
+        "deltas with text of the transcript of the caller's audio; null if it is not transcribed",
+    ),
+    _whole(
+        "transcript_lag_ns transcript_lag_max_ns",
+        "how far these deltas were [behind the speech](metrics.md#transcription): median and maximum; null if unknown",
+    ),
+    _whole(
+        "transcript_lag_uncertainty_ns transcript_lag_max_uncertainty_ns",
+        "by how much each of the two lags may really have been shorter",
+        audit=True,
+    ),
+    _number(
+        "transcription_speed",
+        "how much faster than speech a recording was transcribed that was sent all at once, ×; null if it was paced",
+    ),
+    _whole("input_audio_ns", "how much audio of the caller was sent: `audio_bytes_sent` as time"),
     _whole("late_chunks", "audio chunks that left later than a tenth of their length"),
     _whole(
         "delta_gap_max_ns delta_gap_p95_ns",
@@ -395,7 +420,11 @@ SESSION_INSTANT_GROUPS = (
     _arrival("mcp_listed", "the last `mcp_list_tools.completed`, if the script declares MCP servers"),
     _clock("history_start", "before the first item of a history is sent"),
     _arrival("history_acked", "the acknowledgement of its last item"),
-    _arrival("first_reply", "the first audio delta of the first turn's reply, else its first text delta"),
+    _arrival(
+        "first_reply",
+        "the first audio delta of the first turn's reply, else its first text delta. In a session that only "
+        "transcribes: its finished transcript",
+    ),
     _arrival("first_audible", "`first_audible` of the same reply"),
     _arrival("greeting_audible", "`first_audible` of the [greeting](scripts.md#wait_for)"),
     _clock("idle_prompt_due", "when the service should speak by itself: its idle timeout after the reply was played"),

@@ -247,7 +247,8 @@ def available_priority() -> Priority:
     with suppress(OSError, ValueError):
         if AUTOGROUP.read_text().strip() == "1" and int(OWN_GROUP.read_text().rpartition(" ")[2]) > RAISED:
             everywhere = (
-                f"run `echo {RAISED} > /proc/$$/autogroup` in this shell: then it takes effect against all programs"
+                f"run `echo {RAISED} > /proc/$$/autogroup` in this shell, so that the priority takes effect "
+                "against all programs"
             )
             return Priority(raised, "takes effect only against programs of this terminal", everywhere)
     return Priority(raised)

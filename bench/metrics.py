@@ -45,6 +45,10 @@ BYTES_PER_S: Final = "B/s"
 """The unit of a session's data rates, each in one direction. The same rates are reported for each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
 """The instants for which a caller waits, and the metric of each. A turn counts with the first of them that it has."""
+TRANSCRIPT = "input_transcribed"
+"""The instant for which the user of a session without replies waits: the finished transcript."""
+TRANSCRIPT_METRICS = ("input_transcript_total", "input_transcript")
+"""The metrics of that instant. The second one is for recordings that are not paced, which have no end of speech."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
 """The ends of the phases of connecting, in their order.
 
@@ -142,10 +146,10 @@ CATALOGUE: dict[str, Metric] = {
         Metric("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive if the transcript precedes the audio, negative if it follows.", "first_transcript", "first_audio", signed=True),
         Metric("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "measured_from", "response_done"),
         Metric("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end, because it then does not answer this question.", "speech_end", "first_audible"),
-        Metric("answer_ttfa", "ms", "turn", "lower", "Time from the turn's origin to the first audio delta of the answer: of the last message item of the last response that is not commentary. ttfa includes a preamble: it is of the first audio.", "measured_from", "answer_audio"),
-        Metric("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample. voice_to_voice includes a preamble: it ends at the first audible sample of all.", "speech_end", "answer_audible"),
+        Metric("answer_ttfa", "ms", "turn", "lower", "From the turn's origin to the first audio delta of the answer. The answer is the last message item of the last response that is not commentary. In contrast, ttfa ends at the first audio of the turn, which may be a preamble.", "measured_from", "answer_audio"),
+        Metric("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample. In contrast, voice_to_voice ends at the first audible sample of the turn, which may belong to a preamble.", "speech_end", "answer_audible"),
         Metric("function_call_added", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "measured_from", "function_call_added"),
-        Metric("function_call_done", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments; of the last call if the response makes several.", "measured_from", "function_call_done"),
+        Metric("function_call_done", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments of the call, or of the last call if the response makes several.", "measured_from", "function_call_done"),
         Metric("function_execution", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_execution_ns"),
         Metric("mcp_execution", "ms", "turn", "lower", "Turns with MCP calls: how long the service executed calls of MCP servers, as it reports it; calls that run at the same time count once.", column="mcp_execution_ns"),
         Metric("function_answer_ttfa", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs, or the MCP calls, to the first audio delta of the answer.", "answer_request_sent", "answer_audio"),
@@ -165,17 +169,21 @@ CATALOGUE: dict[str, Metric] = {
         Metric("start_of_speech_delay", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_start", "speech_started"),
         Metric("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to its complete transcript.", "committed", "input_transcribed"),
         Metric("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to its complete transcript.", "speech_end", "input_transcribed"),
+        Metric("input_transcript_first", "ms", "turn", "lower", "From the instant at which a microphone had recorded the first speech sample to the first delta with text of the transcript of the caller's audio.", "speech_start", "first_input_transcript"),
+        Metric("transcript_lag", "ms", "turn", "lower", "Median over the deltas of the transcript of the caller's audio: from the instant at which a microphone had recorded the last word of a delta to the arrival of the delta. The position of a word is estimated from its share of the final text, at an even pace. Only turns with at least 3 s of speech and 5 deltas.", column="transcript_lag_ns"),
+        Metric("transcript_lag_max", "ms", "turn", "lower", "The same as transcript_lag, but the maximum over the deltas.", column="transcript_lag_max_ns"),
+        Metric("transcription_speed", "×", "turn", "higher", "Recordings that are sent all at once: seconds of audio, per second from the first send to the complete transcript.", column="transcription_speed"),
         Metric("stall_duration", "ms", "turn", "lower", "Silence of the simulated player within a reply because audio was received too late.", column="stall_duration_ns"),
         Metric("stall_count", "n", "turn", "lower", "How often the simulated player ran out of audio within a reply.", column="stall_count"),
         Metric("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply is sent faster than it is played.", column="audio_speed"),
         Metric("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
         Metric("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, as reported for its first response; a session's first turn is excluded.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
         Metric("network_rtt", "ms", "turn", "lower", "Minimum recent TCP round trip of the kernel (tcpi_min_rtt at the turn's end), to the nearest TLS terminator or to a proxy before it.", column="network_rtt_ns"),
-        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip of this turn, to the same endpoint as network_rtt. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", is_latency=False),
+        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip of this turn, to the same endpoint as network_rtt. It is an upper bound, because a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", is_latency=False),
         Metric("retransmits", "n", "turn", "lower", "TCP segments that this machine retransmitted since the session's last turn.", column="retransmits"),
-        Metric("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip: distinguishes a slower service from a farther one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
+        Metric("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip. It distinguishes a slow service from a distant one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
         Metric("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, if both timestamps are exact to 1 ms."),
-        Metric("auth_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 if a token is valid, and with a key.", column="auth_wait_ns"),
+        Metric("auth_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 if a token was already valid, or if the target uses a key.", column="auth_wait_ns"),
         Metric("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
         Metric("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
         Metric("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
@@ -194,11 +202,11 @@ CATALOGUE: dict[str, Metric] = {
         Metric("latency_slope", SLOPE, "session", "lower", "How much longer the main metric becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the successful turns of a session. Only for sessions whose conversation grows by 1,000 tokens or more, in at least four turns."),
         Metric("latency_slope_uncached", SLOPE, "session", "lower", "latency_slope with each 1,000 input tokens that were not cached."),
         Metric("session_duration", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
-        Metric("receive_delay", "ms", "load_generator", "lower", "From the kernel's receive timestamp to the instant at which this process handled the event: the error of a clock in the process, which kernel timestamps do not have."),
+        Metric("receive_delay", "ms", "load_generator", "lower", "From the kernel's receive timestamp to the instant at which this process handled the event. Timestamps of the process's own clock have this error; kernel timestamps do not."),
         Metric("event_loop_delay", "ms", "load_generator", "lower", "How late a 10 ms timer of the event loop ran."),
         Metric("send_delay", "ms", "load_generator", "lower", "How late a paced audio chunk was handed to the kernel, relative to the instant at which it was due."),
         Metric("start_delay", "ms", "load_generator", "lower", "How late a session began: from its planned start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
-        Metric("timestamp_uncertainty", "ms", "load_generator", "lower", "The maximum error of an event's arrival timestamp: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
+        Metric("timestamp_uncertainty", "ms", "load_generator", "lower", "The maximum error of an event's arrival timestamp: 0 if the event ended a read that emptied the socket; otherwise the time since the socket was last known to be empty."),
         Metric("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
         Metric("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
         Metric("audio_sent", BYTES_PER_S, "session", "higher", "Decoded audio sent per second, per session and per target."),
@@ -244,6 +252,21 @@ SEGMENT_NAMES = {
 
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
 """The headline metrics. If the values of one of them are not exact, the run is invalid."""
+WAITS = (*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS)
+"""The metrics of what the user of a turn waits for first (`awaited`)."""
+
+
+def awaited(instants: Mapping[str, int]) -> tuple[str, str] | None:
+    """Return (instant, metric) for which the caller of a turn waited first; None if it did not come.
+
+    It is the first delta of the reply. A turn without a reply has the finished transcript of its speech instead.
+    """
+    for instant, metric in FIRST_DELTAS.items():
+        if instant in instants:
+            return instant, metric
+    if TRANSCRIPT not in instants or "response_created" in instants or "response_done" in instants:
+        return None
+    return TRANSCRIPT, TRANSCRIPT_METRICS["speech_end" not in instants]
 
 
 Slack = tuple[int, int]
@@ -286,8 +309,8 @@ must lie beyond a quantile so that the largest turn bounds the quantile. The bou
 MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish) for a published quantile.
 
-With n sessions, all medians of sessions are below the real median with a probability of 2^−n. Only with six sessions is
-this below 2.5 %, so that the largest median is a bound.
+With n sessions, the probability that the medians of all sessions are below the real median is 2^−n. From six sessions
+on, this probability is below 2.5 %. Then the largest of the medians is an upper bound.
 """
 
 
@@ -311,7 +334,7 @@ STARVED = "starved"
 """The outcome if this process did not run when a limit ended, so that it is unknown whether the limit was met."""
 SUCCESSFUL = frozenset({"ok", "interrupted", "renewed"})
 WHOLE = SUCCESSFUL | {STARVED}
-"""The outcomes of turns with a complete reply, including replies of which it is unknown whether they were in time."""
+"""The outcomes of turns with a complete reply. They include replies that may have been too late."""
 UNFINISHED = frozenset({"unfinished", STARVED})
 THROTTLED = "throttled:"
 """The prefix of outcomes that a limit of the service caused."""

@@ -12,6 +12,7 @@ import msgspec
 
 from bench.clock import monotonic_ns
 from bench.dial import Dialer, connect
+from bench.errors import UsageError
 from bench.observe.inputs import SessionStart
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
@@ -50,9 +51,10 @@ def script_of(
     else:
         turns.append(step_of("text", text=utterance, name="text"))
     script = build_script(Path(__file__), {"session": dict(session), "timeouts": dict(timeouts)}, turns)
-    return CompiledScript(
-        with_target_settings(script, target.session, target.session_source), target.dialect
-    ).prepare_session(0, 0)
+    script = with_target_settings(script, target.script_settings, target.settings_source)
+    if mismatch := target.session_mismatch(script.session.output):
+        raise UsageError(mismatch)
+    return CompiledScript(script, target.dialect).prepare_session(0, 0)
 
 
 class ReplyAudioListener(SessionListener):

@@ -25,10 +25,12 @@ REALTIME_MODELS = (
     *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
 )
 """The models with speech output, from the newest to the oldest."""
-NO_PROXY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine reach it?"
+NO_PROXY = "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may reach it"
 OUT_OF_ORDER = "the service has an internal error: retry later, and check its status page"
 NO_CREDIT = "the account has no credit left: check its billing page"
-DOCTOR = "run `rtbench doctor`: it checks each step of the connection, and prints what to do at the first that fails"
+DOCTOR = (
+    "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
+)
 NO_RESOLVER = (
     "the DNS resolver does not answer: check /etc/resolv.conf and the VPN, or set the address: --resolve ADDRESS"
 )
@@ -45,28 +47,28 @@ OF_OUTCOMES = {
     "timeout:tcp": "no response: a firewall may drop the packets; open port 443 to this host, or set a proxy: --proxy "
     "URL",
     "timeout:proxy": NO_PROXY,
-    "timeout:tls": "the server accepts the connection and does not answer: a proxy inspects TLS, or it is not a TLS "
-    "server",
+    "timeout:tls": "the server accepts the connection and does not answer: a proxy may inspect TLS, or the server "
+    "does not use TLS",
     "timeout:upgrade": "the server accepts the connection and does not answer: a proxy on the way may not support "
     "WebSockets",
-    "timeout:session": "the upgrade was accepted, but no session.created was received: is the path that of another "
-    "service, or is the model loading?",
+    "timeout:session": "the upgrade was accepted, but no session.created was received: the path may be that of "
+    "another service, or the model may still be loading",
     "timeout:end_of_turn": "the VAD takes noise above its threshold for speech: use a quieter recording, or set a "
     "higher threshold",
     "timeout:response": "if replies are long, raise `response` among the script's `timeouts`, or lower "
     "`max_output_tokens`; if they are short, try fewer sessions",
     "timeout:turn": "the turn had too many responses for its timeout, or too slow ones: check what its functions "
     "return, and how long they run, or raise `turn` among the script's `timeouts`",
-    "connect_failed:dns": "this name cannot be resolved: is the resource's name right? Private endpoints need their "
-    "DNS zone",
-    "connect_failed:tcp": "no server listens on this port, or a firewall rejects the connection: is the port right, "
-    "may this machine reach it?",
-    "connect_failed:proxy": "the proxy refuses: see its message; it may require user and password in its URL, or "
-    "forbid this host or port",
-    "connect_failed:tls": "does a TLS server listen on this port? If a proxy inspects TLS, or the CA is private, give "
-    "the CA's PEM file: --ca-file FILE",
-    "connect_failed:upgrade": "the server that answers is not a WebSocket server: are host and path those of a "
-    "realtime service?",
+    "connect_failed:dns": "this name cannot be resolved: check the resource's name; a private endpoint also needs "
+    "its DNS zone",
+    "connect_failed:tcp": "no server listens on this port, or a firewall rejects the connection: check the port, "
+    "and that this machine may reach it",
+    "connect_failed:proxy": "the proxy refuses the connection: see its message; it may require user and password in "
+    "its URL, or forbid this host or port",
+    "connect_failed:tls": "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is "
+    "private, give the CA's PEM file: --ca-file FILE",
+    "connect_failed:upgrade": "the server that answers is not a WebSocket server: check that host and path are "
+    "those of a realtime service",
     "connect_failed:token": "the token could not be renewed: see the message; run `az login` again, or check the "
     "identity endpoint",
     "failed:load_generator": "this is a bug of this tool: report it, with its message",
@@ -78,26 +80,30 @@ OF_OUTCOMES = {
     "made without a person",
     "failed:backend_failed": "the model of `delegation` reports an error: see its message; check that its name is "
     "right, and that your account may use it",
-    "failed:no_audio": "no audio was received, although it was requested: does the deployment's model support audio "
-    "output?",
-    "failed:no_text": "no text was received, although it was requested: does the service support the settings that "
-    "request it?",
+    "failed:no_audio": "no audio was received, although it was requested: check that the deployment's model "
+    "supports audio output",
+    "failed:no_text": "no text was received, although it was requested: check that the service supports the "
+    "settings that request text",
+    "failed:transcription": "the service could not transcribe what it committed: see its message, and check the model "
+    "of `input_transcription` (on Azure the deployment)",
+    "failed:no_transcript": "the model found no words in the recording: check its format (`input_format`) and its "
+    "language (`languages`)",
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "
     "settings",
     "closed:1006": "the service, or a proxy or firewall on the way, cut the connection: try again",
-    "closed:reset": "the service, or a load balancer, proxy or firewall on the way, reset the connection: did the "
-    "service restart or reject what it was sent, does something on the way end connections by their age or idle time?",
-    "closed:timed_out": "the peer stopped acknowledging packets: is the network up, does a firewall or NAT on the way "
-    "drop idle connections?",
+    "closed:reset": "the service, or a load balancer, proxy or firewall on the way, reset the connection: check "
+    "whether the service restarted or rejected a message, and whether a device on the way ends old or idle "
+    "connections",
+    "closed:timed_out": "the peer stopped acknowledging packets: check that the network is up, and that no firewall "
+    "or NAT on the way drops idle connections",
     "closed:unreachable": NO_WAY,
     "closed:1008": "the service rejects what was sent, or who sent it: see its message",
     "closed:1009": "a message was too large for the service: use shorter chunks (`chunk_ms`), or smaller images",
     "closed:1011": OUT_OF_ORDER,
     "protocol_error:dialect": "the service uses the other dialect: set --dialect, or `dialect` of the target",
     "protocol_error:too_large": "if messages of that size are right, raise --max-message-mib",
-    "limit_exceeded:calls": "the service calls functions again after each result: `tool_choice: required` of a "
-    "session makes it do so without end (set it on the turn instead), and so may results that do not contain what "
-    "it asked for",
+    "limit_exceeded:calls": "the service calls functions again after each result: if `session` has `tool_choice: "
+    "required`, set it on the turn instead; otherwise check that the results contain what the model asked for",
 }
 """The remedies for complete outcomes, such as `protocol_error:dialect`, whose cause this tool names."""
 OF_CODES = {
@@ -109,6 +115,8 @@ OF_CODES = {
     "are switched off",
     "server_error": OUT_OF_ORDER,
     "internal_error": OUT_OF_ORDER,
+    "inference_service_unavailable_error": "the service's model did not answer: retry later; if only long "
+    "conversations fail (in the report: Failures by context length), give its support the turns of that section",
     "insufficient_quota": NO_CREDIT,
     "inference_not_authorized_error": "the key is restricted: permit it to use the Realtime API, or use another key",
 }
@@ -116,8 +124,8 @@ OF_CODES = {
 CLASSES = {
     "connect_failed": "the service refuses the connection: see its message",
     "closed": "the service closed the connection: see its close code and reason",
-    "protocol_error": "the answers are not those of a realtime service: is the URL right, does a proxy change "
-    "messages?",
+    "protocol_error": "the answers are not those of a realtime service: check the URL, and whether a proxy changes "
+    "messages",
     "session_expired": "the session reached the service's maximum duration: shorten the script, or continue its calls "
     "in another session (`renew_after`)",
     "failed": "the service reports an error: fix the setting that its message names; otherwise retry and check the "
@@ -125,38 +133,42 @@ CLASSES = {
     "incomplete": "the service cut the reply, for example by its content filter: see its message",
     "timeout": "the service did not continue in time: try fewer sessions; if a single one is not faster, check its "
     "status page, or raise the script's `timeouts`",
-    "limit_exceeded": "no real reply is that long: is it a realtime service, and do its replies end if there is only "
-    "one caller?",
+    "limit_exceeded": "no real reply is that long: check that it is a realtime service, and that its replies end if "
+    "there is only one caller",
     "throttled": "the quota is spent: start fewer sessions at a time (-u, --connect-rate), shorten the turns, or "
     "raise the quota",
 }
 UNEXPECTED = (
-    "an event that the script expects was not received in time: does the session request it "
-    "(`input_transcription`, `tools`), is `within` long enough?"
+    "an event that the script expects was not received in time: check that the session requests it "
+    "(`input_transcription`, `tools`), and that `within` is long enough"
 )
 REPORTED = {
     "timeout:end_of_turn": {
-        UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot, commit the "
-        "audio from the client (`turn_detection: none`; a probe: --manual-commit)",
+        UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot detect "
+        "turns, let the client commit the audio (`turn_detection: none`; in a probe --manual-commit)",
     },
     "timeout:first_delta": {
-        NO_MESSAGE: "it accepts the call and sends nothing: does it expect the messages of another provider "
-        "(--dialect) or a parameter (`extra`), is there an error in its log?",
-        NO_AUDIO: "it sends messages without audio that this dialect knows: does it expect another provider (--dialect "
-        "twilio, acs or pcm)?",
-        INAUDIBLE: "its audio is never louder than its background: does it support this input format (`input_format`), "
-        "does it send the expected format (`output_format`), does it answer by itself, is there an error in its "
-        "log?",
+        NO_MESSAGE: "it accepts the call and sends nothing: it may expect the messages of another provider "
+        "(--dialect) or a parameter (`extra`); see its log",
+        NO_AUDIO: "it sends messages, but no audio in the form of this dialect: it may expect another provider "
+        "(--dialect twilio, acs or pcm)",
+        INAUDIBLE: "its audio is never louder than its background: check that it supports this input format "
+        "(`input_format`), that it sends the expected format (`output_format`), and that it answers by itself; see "
+        "its log",
     },
     "timeout:response": {NO_PAUSE: ENDLESS},
     "timeout:turn": {NO_PAUSE: ENDLESS},
     "timeout:session": {
-        "session.updated was not received": "the service sent session.created, but did not confirm the settings: does "
-        "it support them (`session`, `extra`, --dialect)?",
+        "session.updated was not received": "the service sent session.created, but did not confirm the settings: "
+        "check that it supports them (`session`, `extra`, --dialect)",
+    },
+    "failed:invalid_parameter": {
+        "transcription session": "sessions that only transcribe have an address of their own, with "
+        "intent=transcription and without a model: use it together with `output: transcript`, and no other",
     },
     "failed:no_audio": {
-        TEXT_SESSION: "the service sends only text: does its model support audio output, does it read the settings of "
-        "this dialect (--dialect)?",
+        TEXT_SESSION: "the service sends only text: check that its model supports audio output, and that the "
+        "service reads the settings of this dialect (--dialect)",
     },
     "failed:load_generator": {LOOKUPS_FULL: NO_RESOLVER},
     "connect_failed:upgrade": {

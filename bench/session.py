@@ -40,9 +40,11 @@ from bench.transport.interface import Transport
 from bench.units import NEVER_NS, NS_PER_S
 
 HISTORY_ACK_TIMEOUT_NS = 2_000_000_000
-"""The wait for the next acknowledgement of the history after the last one. Some services send none."""
+"""The maximum wait for an acknowledgement of the history since the previous one. Some services send no
+acknowledgements."""
 CLOSE_TIMEOUT_NS = 5_000_000_000
-"""The longest wait for the service's report that a session has ended. Without it the billed duration is unknown."""
+"""The maximum wait for the service's report that a session has ended. Without the report, the billed duration is
+unknown."""
 WaitCondition = Callable[[Timeline, int], int | None]
 """A function that returns the end of a wait, from the timeline and the time; None if there is nothing to wait for."""
 
@@ -102,7 +104,10 @@ def until_session_event(kind: EventKind) -> WaitCondition:
 
 
 def until_history_acked(sent_ns: int) -> WaitCondition:
-    """Return a wait for the acknowledgements of the whole history. It ends if none comes for HISTORY_ACK_TIMEOUT_NS."""
+    """Return a wait for the acknowledgements of the whole history.
+
+    The wait ends if no acknowledgement arrives for HISTORY_ACK_TIMEOUT_NS.
+    """
 
     def wait(timeline: Timeline, _: int) -> int | None:
         facts = timeline.facts
@@ -121,12 +126,12 @@ def until_service_idle(timeline: Timeline, _: int) -> int | None:
 
 
 def until_closed(timeline: Timeline, _: int) -> int | None:
-    """Return a wait for the service's report that the session has ended, or for the end of the connection."""
+    """Return NEVER_NS until the service has reported the end of the session, or the connection has ended; then None."""
     return None if timeline.facts.is_closed else NEVER_NS
 
 
 def with_deadline(wait: WaitCondition, deadline_ns: int) -> WaitCondition:
-    """Return a wait that is the same, but ends at this instant at the latest."""
+    """Return the same wait, but with an end at `deadline_ns` at the latest."""
 
     def shorter(timeline: Timeline, now_ns: int) -> int | None:
         until_ns = wait(timeline, now_ns)

@@ -53,7 +53,7 @@ class Microphone:
         self._speech: list[ClientMessage] = []
         """Speech that is not recorded yet, in reverse order."""
         self._recorded_ns: int | None = None
-        """The instant up to which it has recorded; None while it is closed."""
+        """The instant up to which the microphone has recorded; None while it is closed."""
 
     def open(self, now_ns: int) -> None:
         """Begin to record at this instant."""
@@ -144,7 +144,10 @@ class SessionListener(Protocol):
 
 
 class SessionIO:
-    """The input and output of one session, over an open transport. While it listens, a microphone speaks."""
+    """The input and output of one session, over an open transport.
+
+    While it receives, it also sends the microphone's chunks.
+    """
 
     def __init__(
         self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
@@ -154,8 +157,10 @@ class SessionIO:
         self._codec = script.dialect.provider and script.dialect.provider.codec(transport.handshake.call_id)
         self.microphone = Microphone(script.silence_chunks)
         self.functions = FunctionRunner(script.functions, script.choices)
-        self._asks_late = bool(script.silence_chunks) and not script.service_responds
-        """True if the response is requested only after the VAD, which starts none, has committed all of the speech."""
+        self._only_transcribes = script.settings.only_transcribes
+        self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._only_transcribes)
+        """True if the VAD starts no response, so the client requests it after the VAD has committed all of the speech.
+        """
         self._turn: PreparedTurn | None = None
         """The last turn that was started."""
         self._judges: dict[int, SuccessPredicate] = {}
@@ -165,15 +170,15 @@ class SessionIO:
         self.streaming = False
         """True if only the end of a reply is awaited."""
         self._wake_ns = 0
-        """The instant at which the session wakes if no message needs it before."""
+        """The instant at which the session wakes if no message wakes it earlier."""
         self._for_turn = False
         """True if the session sleeps until the turn's end."""
         self._matches = False
-        """True if deltas may be matched: no later step within the turn depends on their content."""
+        """True if no later step within the turn depends on the content of deltas, so that deltas may be matched."""
         self._offered: tuple[ClientMessage, int] | None = None
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.retry_after_ns = 0
-        """The instant before which the service asked for no further turn."""
+        """The instant before which no turn may begin, because the service asked for a pause."""
         self._ticket = 0
         """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
 
@@ -196,7 +201,7 @@ class SessionIO:
         return self._opening is None
 
     def until_sound_sent(self, timeline: Timeline, _: int) -> int | None:
-        """Return the next deadline while the microphone has speech to record, else None; a wait of `bench.session`."""
+        """Return the next deadline while the microphone has speech to record, else None. This is a WaitCondition."""
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
@@ -217,13 +222,20 @@ class SessionIO:
 
     def send(self, message: ClientMessage) -> None:
         """Send a message. If the connection is gone, report that to the timeline instead."""
-        self._record_sent(message, self._transport.send(self._encode(message), stamped=_is_stamped(message)))
+        self._record_sent(message, self._transport.send(self._encode(message), stamped=self._is_stamped(message)))
 
     def _encode(self, message: ClientMessage) -> bytes:
         data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
         if message.kind is MessageKind.SET_UP and (fill := self._transport.handshake.fill) is not None:
             return fill(data)
         return data
+
+    def _is_stamped(self, message: ClientMessage) -> bool:
+        """Return whether the kernel's timestamp of a message is needed. Without replies, the commit is the request."""
+        is_request = message.kind is MessageKind.REQUEST or (
+            message.kind is MessageKind.COMMIT and self._only_transcribes
+        )
+        return is_request or "speech_end" in message.instants
 
     def close(self) -> None:
         """Send a goodbye message, if the dialect has one, and close the connection."""
@@ -236,7 +248,7 @@ class SessionIO:
         self._transport.close()
 
     def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
-        """Report a message that was handed to the kernel, or the end of the connection if it could not be.
+        """Report that a message was handed to the kernel. If it could not be sent, report the end of the connection.
 
         `due_ns` is when it was due; None if the message is not paced.
         """
@@ -297,7 +309,7 @@ class SessionIO:
         if message is self._opening and self._turn is not None:
             self._opening = None
             self._start(self._turn)  # before the send, because no instant of a turn may precede its start
-        receipt = self._transport.try_send(self._encode(message), stamped=_is_stamped(message))
+        receipt = self._transport.try_send(self._encode(message), stamped=self._is_stamped(message))
         if receipt is None:
             self._offered = message, due_ns
         else:
@@ -427,7 +439,3 @@ def _message_of(
             return replace(dialect.retrieve(item_id, event_id), item=item_id)
         case ApproveMcpCall(request_id, event_id):
             return dialect.mcp_approval(request_id, event_id)
-
-
-def _is_stamped(message: ClientMessage) -> bool:
-    return message.kind is MessageKind.REQUEST or "speech_end" in message.instants

@@ -68,7 +68,10 @@ def main() -> None:
 
 
 def answers(name: str, ask: Ask, by: Framework) -> dict[str, Any]:
-    """Return the answers of a package to store, after it has read and written random audio."""
+    """Return a package's answers in the form that the file stores.
+
+    Before that, the package reads and writes random audio.
+    """
     any_audio(name, ask)
     print(f"{name}: {by.requirements[0]}", flush=True)
     return {"by": by.requirements[0], "answers": [ask(query) for query in questions(CASES[name])]}

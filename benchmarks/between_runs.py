@@ -21,9 +21,10 @@ SEED = 20261126
 
 @dataclass(frozen=True)
 class Case:
-    """A case. `sd`: the sd of the log of the failure rate between runs.
+    """A case. `sd` is the standard deviation of the log of the failure rate between runs.
 
-    `most`: the documented maxima of regressed and passed.
+    `runs` is the number of stored runs. `most` is the maximum share of the verdict regressed, and of the verdict
+    passed, as documented.
     """
 
     sd: float

@@ -142,7 +142,7 @@ def _tails(case: Case) -> bool:
 
 
 def _printed(case: Case, shares: Floats, of: int) -> bool:
-    """Print a case; return whether its errors are within `max_share`, plus three standard errors.
+    """Print a case. Return whether its errors are at most the case's maximum plus three standard errors.
 
     The errors are those of *regressed*; on the margin also those of *passed*.
     """

@@ -1,8 +1,8 @@
-"""The frequency of notices that the load changed, and that one value of the whole run misleads (0049). Seeded.
+"""The frequency of two notices: the load changed, and one value for the whole run misleads (0049). Seeded.
 
 Latencies are log-normal, correlated within a session (ICC 0.33), and differ by step; 1.5 % stall and 2 % fail. If the
-latency does not depend on the load, every notice is false; if it doubles from the fewest calls to the most, each
-missing notice is a miss.
+latency does not depend on the load, every notice that a value misleads is false. If the latency doubles from the fewest
+calls to the most, each missing notice is a miss.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from tests.reports.synthetic import Plan
 
 REPETITIONS = 200
 FALSE_ALARMS, FOUND = 0.02, 0.75
-"""The maximum of false notices over all shapes, and the minimum of notices for each shape."""
+"""The maximum share of runs with a false notice, over all shapes; the minimum share with a correct one, for each shape.
+"""
 CONSTANT, RANDOM = 0.02, 0.1
-"""The maximum share of runs of constant load with a notice that it changed: with users, and with random arrivals."""
+"""The maximum share of runs of constant load whose report states that the load changed.
+
+The first value is for a number of users, and the second for random arrivals.
+"""
 
 Stages = tuple[tuple[float, int], ...]
 
@@ -36,7 +40,9 @@ class Shape:
     sessions: int = 0
 
     def plan(self, seed: int, *, doubles: bool = False) -> Plan:
-        """Return the run of one seed; `doubles`: its latency doubles from one call to the maximum."""
+        """Return the run of one seed. If `doubles` is True, the latency doubles from one call to the maximum number of
+        calls.
+        """
         seconds = sum(length_s for length_s, _ in self.stages)
         plan = Plan(turns=self.turns, seconds=seconds, failed=0.02, seed=seed)
         if self.sessions:
@@ -91,14 +97,18 @@ def main() -> bool:
 
 
 def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
-    """Return the shares of a shape's runs whose report states that the load changed, and that have a notice."""
+    """Return two shares of the runs of a shape.
+
+    The first is the share of runs whose report states that the load changed. The second is the share of runs with a
+    notice that one value misleads.
+    """
     runs = [levels_of(shape.plan(seed, doubles=doubles)) for seed in range(REPETITIONS)]
     reported, notices = ([run[index] for run in runs] for index in (0, 1))
     return sum(map(bool, reported)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
 
 
 def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, ...]]:
-    """Return the latencies by load in the report of such a run, and the levels that differ significantly.
+    """Return the latencies by load in the report of this run, and the levels that differ significantly.
 
     The report is computed without files.
     """

@@ -134,12 +134,15 @@ def by_caller(turn: ServedTurn) -> int:
 
 
 def in_pairs(turns: list[ServedTurn]) -> list[list[ServedTurn]]:
-    """Return the sessions of a caller."""
+    """Return the turns of a caller as sessions of two turns."""
     return [turns[first : first + 2] for first in range(0, len(turns), 2)]
 
 
 def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster:
-    """Return the late turns and all turns of each session, among those completed at an instant."""
+    """Return the number of late turns and the number of turns for each session.
+
+    Only turns that were completed by `at_s` are counted. A session without such turns is left out.
+    """
     done = [[turn.wait_ms >= LIMIT_MS for turn in session if turn.done_s <= at_s] for session in sessions]
     with_turns = [late for late in done if late]
     return np.array([sum(late) for late in with_turns], float), np.array([len(late) for late in with_turns], float)
@@ -159,8 +162,8 @@ def models() -> None:
 def of_service(name: str, service: Service, seeds: int) -> None:
     """Print one line for the searches at one service.
 
-    Columns: `alone`: the share of searches whose levels enclose the breaking point if contradictions are ignored;
-    `agree`: the share of searches whose levels do not contradict one another.
+    The column `alone` is the share of searches whose levels enclose the breaking point if contradictions are ignored.
+    The column `agree` is the share of searches whose levels do not contradict one another.
     """
     plan, breaking_point = build_plan(most=MAX_LEVEL), service.edge(MAX_LEVEL)
     searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]

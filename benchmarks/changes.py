@@ -32,11 +32,10 @@ NEAR = 2
 class Case:
     """A type of history.
 
-    `spread`: the sd of a run's own level; `alike`: the correlation of neighbouring runs; `bad`: the share of bad runs.
-
-    A bad run is 1.5 times as slow. `weekend`: the share by which Saturdays and Sundays are slower. `slower_ms`: the
-    time that is added to every latency of the last `late` runs (None: half of the runs). `promised`: True if the share
-    of marks has a limit.
+    `spread` is the standard deviation of a run's own level. `alike` is the correlation of neighbouring runs. `bad` is
+    the share of bad runs, which are 1.5 times as slow. `weekend` is the share by which Saturdays and Sundays are
+    slower. `slower_ms` is the time that is added to every latency of the last `late` runs (None: half of the runs).
+    `promised` is True if the share of marks has a limit.
     """
 
     name: str
@@ -147,7 +146,10 @@ def _delay(case: Case, seed: int) -> float:
 
 
 def made(case: Case, seed: int) -> tuple[Floats, Floats]:
-    """Return the logs of the quantiles with the share of failed turns, and their variances; shape (metrics, runs)."""
+    """Return the metrics of the runs and their variances, both with the shape (metrics, runs).
+
+    The metrics are the logs of the quantiles, and the share of failed turns.
+    """
     rng = np.random.default_rng([20261122, case.runs, round(100 * case.alike), seed])
     values_by_night = [figures(rng, case, level, number) for number, level in enumerate(nights(rng, case))]
     values, variances = np.array(values_by_night).transpose(1, 2, 0)
@@ -155,7 +157,7 @@ def made(case: Case, seed: int) -> tuple[Floats, Floats]:
 
 
 def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[ChangePoint]]]]:
-    """Yield the marks of the page of each night, from the first night that can have one."""
+    """Yield (night, marks on the page of this night), from the first night on which a mark is possible."""
     for night in range(ENOUGH, values.shape[1] + 1):
         yield night, marks(values[:, :night], variances[:, :night], figures)
 
@@ -180,7 +182,10 @@ def nights(rng: np.random.Generator, case: Case) -> Floats:
 
 
 def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> tuple[tuple[float, ...], ...]:
-    """Return (logs of the quantiles with the share of failed turns, their variances as in reports) of one run."""
+    """Return (metrics, their variances as in reports) of one run.
+
+    The metrics are the logs of the quantiles, and the share of failed turns.
+    """
     between, within = rng.normal(0, 1, (SESSIONS, 1)), rng.normal(0, 1, (SESSIONS, TURNS))
     waits = MEDIAN_MS * np.exp(level + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
     waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)

@@ -1,4 +1,4 @@
-"""CPU time of an event with everything recorded, and the number of sessions on one core (docs/accuracy.md, 0001, 0037).
+"""The CPU time per event if everything is recorded, and the number of sessions that one core can run.
 
 If there are two cores, the load generator has one and the simulator the other. The cost of a part is the CPU time of
 the real code on real frames. The total cost is the CPU time of the process per event in the busiest seconds of a run.

@@ -228,7 +228,10 @@ def failing(rng: np.random.Generator, case: Failing, lengths: npt.NDArray[np.int
 
 
 def words() -> Iterable[Row]:
-    """Yield the errors of a threshold on word error rate equal to the truth, for sessions with hundreds of words."""
+    """Yield the errors of a threshold on the word error rate that is equal to the true rate.
+
+    The sessions have hundreds of words.
+    """
     for sessions, unequal, grows in ((40, False, False), (100, False, False), (100, True, False), (40, True, True),
                                      (100, True, True)):  # fmt: skip
         what = f"{'unequal' if unequal else 'equal'}{', long ones err more' if grows else ''}"
@@ -276,7 +279,7 @@ def comparisons() -> Iterable[Row]:
 
 
 def families() -> Iterable[Row]:
-    """Yield how often chance fails one of several thresholds that are all equal to the truth.
+    """Yield how often at least one of several thresholds fails by chance. All thresholds are equal to the truth.
 
     The thresholds are on medians of metrics that share the variation between sessions, or share nothing. No correction
     is made; `rtbench check` states this probability if one of several thresholds fails.

@@ -26,11 +26,10 @@ SEED = 20261127
 
 @dataclass(frozen=True)
 class Case:
-    """A case. `share`: the share of slow turns at the candidate (40 % at the baseline).
+    """A case. `share` is the share of slow turns at the candidate; the baseline has 40 %.
 
-    `factor`: the factor by which each step takes longer.
-
-    `fails`: the maximum share of runs that may fail. `passes`: the minimum share that must pass. None is not checked.
+    `factor` is the factor by which each step takes longer. `fails` is the maximum share of runs that may fail. `passes`
+    is the minimum share of runs that must pass. A value of None is not checked.
     """
 
     name: str

@@ -40,7 +40,7 @@ SHAPES = ((50, 20), (100, 10), (200, 10), (300, 10), (400, 10))
 TOGETHER = (0.1, 0.2, 0.3, 1.0)
 """The correlations of failures in a session.
 
-At 1 whole sessions fail: refused sessions, or all turns of a dropped connection.
+With a correlation of 1, whole sessions fail: refused sessions, or all turns of a dropped connection.
 """
 RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 """Failure rates of the baseline and of a candidate on the margin of one point."""

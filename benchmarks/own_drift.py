@@ -45,7 +45,7 @@ class Case:
     paired: bool = True
     run_sd: float = 0.0
     error: float = 0.05
-    """The maximum share of runs called worse; on the margin also called not worse.
+    """The maximum share of runs with the verdict worse. On the margin, it is also the maximum share of not worse.
 
     It is larger if the run is too short for the drift.
     """
@@ -124,7 +124,7 @@ def _line(shares: Floats) -> str:
 
 
 def _counted(case: Case, method: Any) -> Floats:
-    """Return the shares of regressed and passed of both gates, of exit 0 and 1, and of detected drift."""
+    """Return shares of runs: with each verdict of each gate, with exit status 0 or 1, and with detected drift."""
     counted = np.zeros(7)
     for seed in range(REPETITIONS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])

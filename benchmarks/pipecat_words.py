@@ -1,7 +1,8 @@
 """A filter by which pipecat reads and writes messages. It reads JSON lines and prints a JSON line for each.
 
-A line is `{"as": "twilio"|"vonage", …}` with `open` (the first two messages), `hear` (a message) or `say` (`clear`, or
-base64 PCM at the rate of the line). A message is a text, or base64 under the key `binary`.
+A line that it reads is `{"as": "twilio"|"vonage", …}` with one further key: `open` (the first two messages), `hear` (a
+message) or `say` (`clear`, or base64 PCM at the rate of the line). A message is a text, or base64 under the key
+`binary`.
 """
 
 import asyncio

@@ -43,10 +43,10 @@ def main() -> bool:
 
 
 def of_seed(seed: int, sessions: int) -> tuple[float, ...]:
-    """Return shares of runs.
+    """Return five shares of the runs of one seed.
 
-    The shares are of runs in which: the interval covers the truth; an equal candidate is called worse; a candidate on
-    the margin is called worse; a candidate on the margin passes; a slope of +30 ms is detected.
+    In these runs: the interval covers the truth; an equal candidate is called worse; a candidate on the margin is
+    called worse; a candidate on the margin passes; a slope of +30 ms is detected.
     """
     rng, right = np.random.default_rng([seed, sessions]), np.zeros(5)
     for _ in range(RUNS):

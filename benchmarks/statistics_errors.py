@@ -54,7 +54,7 @@ Flags = npt.NDArray[np.bool_]
 class Service:
     """A service with log-normal latencies (median 600 ms).
 
-    A share of its turns stall for a further 1 to 5 s, and a share fail.
+    `stalled` is the share of its turns that take 1 to 5 s longer. `failed` is the share of its turns that fail.
     """
 
     times: float = 1.0
@@ -160,7 +160,7 @@ def ends() -> bool:
 
 
 def distance(first: float, second: float) -> float:
-    """Return the distance between two shares in % in standard errors of their difference.
+    """Return the difference of two shares, as a multiple of its standard error. The shares are in %.
 
     The denominator of each share is REPETITIONS.
     """

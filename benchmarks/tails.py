@@ -123,7 +123,7 @@ class Cell:
 
     @property
     def met(self) -> bool:
-        """True if each share is within three standard errors of its goal."""
+        """True if the coverage and the errors of thresholds meet their goals, within three standard errors."""
         printed = self.published * REPETITIONS
         is_covered = self.published < MIN_PUBLISHED or self.covered >= COVERED - 3 * _error(COVERED, printed)
         return is_covered and max(self.passes, self.fails) <= CALLED + 3 * _error(CALLED, REPETITIONS)

@@ -37,7 +37,7 @@ class Watched:
         return self._time("load_generator_s", end_ns) - self._time("load_generator_s", start_ns)
 
     def others_share(self, start_ns: float, end_ns: float) -> float:
-        """Return the cores that other programs used, on the cores of the two processes. 1.0 is one whole core."""
+        """Return how many cores other programs used, on the cores of the two processes. 1.0 is one whole core."""
         others = cpu_usage(self._reading(start_ns), self._reading(end_ns)).others
         return float("nan") if others is None else others
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from bench.pricing import dollars
-from bench.units import NS_PER_S, byte_unit
+from bench.units import NS_PER_MS, NS_PER_S, byte_unit
 
 NBSP = "\u00a0"
 NONE = "–"
@@ -103,6 +103,12 @@ def format_utc(utc_ns: int) -> str:
     """Return a UTC time, such as `20 Nov 2026, 09:14 UTC`."""
     at = datetime.fromtimestamp(utc_ns / NS_PER_S, UTC)
     return f"{at.day} {at:%b %Y, %H:%M} UTC"
+
+
+def format_utc_ms(utc_ns: int) -> str:
+    """Return a UTC time with its milliseconds, as logs have it, such as `2026-11-20T09:14:05.250Z`."""
+    at = datetime.fromtimestamp(utc_ns // NS_PER_S, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{utc_ns % NS_PER_S // NS_PER_MS:03d}Z"
 
 
 def clock(seconds: float, *, long: bool) -> str:

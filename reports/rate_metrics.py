@@ -68,7 +68,7 @@ RATES = {rate.name: rate for rate in (
         "Word errors in the transcripts or texts of replies ÷ words of the expected replies.",
         "lower", "reply_word_errors", "reply_words"),
 )}  # fmt: skip
-"""All rates by name. A rate without a column is one that `bench.metrics` names."""
+"""All rates by name. If a rate has no column, `bench.metrics` defines its name."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
 MIN_RATE_UNITS = 10
 """The minimum number of turns or words for a rate; with fewer, only the two counts are shown."""

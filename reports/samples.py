@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.metrics import BYTES_PER_S, CATALOGUE, Metric, is_throttled
+from bench.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric, is_throttled
 from reports.frames import by_label
 from reports.rate_metrics import RATES
 from reports.runs import RunFrames
@@ -42,6 +42,8 @@ from reports.turns import (
 )
 
 ALWAYS = "response_total"
+TRANSCRIPT_OUTPUT = "transcript"
+"""The output of scripts that only transcribe, in run.json."""
 VOICE_TO_VOICE = "voice_to_voice"
 ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
 """The latency until the first audible sample of the answer. The answer begins after the preamble, if there is one."""
@@ -215,14 +217,18 @@ def samples_of(run: RunFrames) -> MetricSamples:
 
     The main metric of a stratum is the first of ttfa, ttft, and voice_to_voice that any of its successful turns has. If
     no successful turn has one of these, it is voice_to_voice if all targets are full duplex, ttft if the scripts
-    requested only text, and otherwise ttfa.
+    requested only text, and otherwise ttfa. If sessions only transcribe, it is that of the finished transcript.
     """
     turns = measured_turns(run)
     requested_outputs = {script.get("output") for script in run.metadata.get("scripts") or []}
     is_audio_only = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
     unknown = VOICE_TO_VOICE if is_audio_only else "ttft" if requested_outputs == {"text"} else "ttfa"
+    names: tuple[str, ...] = ("ttfa", "ttft", VOICE_TO_VOICE)
+    if TRANSCRIPT_OUTPUT in requested_outputs:
+        names = (*names, *TRANSCRIPT_METRICS)
+        unknown = TRANSCRIPT_METRICS[0] if requested_outputs == {TRANSCRIPT_OUTPUT} else unknown
     having = {}
-    for name in ("ttfa", "ttft", VOICE_TO_VOICE):
+    for name in names:
         has_value = turns.succeeded & ~np.isnan(turns.value(name))
         having[name] = set(turns.stratum[turns.step[has_value]].tolist())
     mains = {

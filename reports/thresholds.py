@@ -173,13 +173,13 @@ def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> t
 
 def _allowed(primary: ThresholdMetric) -> str:
     if primary.unit == "share" and primary.better == "higher":
-        return "more is better, so the margin is negative: write -1pt (one percentage point)"
+        return "a higher value is better, so the margin must be negative: write -1pt (one percentage point)"
     if primary.unit == "share":
         return "write +0.01 or +1pt (one percentage point)"
     if primary.unit == SLOPE:
         return "it may be negative, so a percentage is undefined: write +20ms (per 1,000 tokens)"
     if primary.better == "higher":
-        return "more is better, so the margin is negative: write -10%"
+        return "a higher value is better, so the margin must be negative: write -10%"
     return "write +20%" + (
         ", +30ms, or +20% and +30ms (it regresses if both are exceeded)" if primary.unit == "ms" else ""
     )

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +130,16 @@ class Pool:
     steps: Flags
 
 
+class ContextLengths(NamedTuple):
+    """The length of the conversation that each turn continues, in input tokens; NaN if it is unknown.
+
+    `is_bound` is a mask of the turns of which only a lower bound is known.
+    """
+
+    tokens: Floats
+    is_bound: Flags
+
+
 def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
     """Return the name of the target, and how its stratum differs from the strata `among`."""
     differing = stratum.filtered_by(among, origins)
@@ -219,6 +229,26 @@ class TurnArrays:
     def column(self, name: str) -> Floats:
         """Return a column of numbers for each turn. Null becomes NaN."""
         return of_rows(floats(self.frame, name), self.rows)
+
+    @cached_property
+    def context(self) -> ContextLengths:
+        """The input tokens of the first response of each turn.
+
+        If a failed turn reports none, they are those of the last turn of its session that reported them: a lower bound,
+        because a conversation grows.
+        """
+        tokens = self.column("context_tokens")
+        unreported = (self.kind == FAILED) & np.isnan(tokens)
+        if not unreported.any():
+            return ContextLengths(tokens, unreported)
+        session = self.frame["session_id"].cat.codes.to_numpy()
+        rows = np.flatnonzero(np.isin(session, np.unique(self.session[unreported])))
+        rows = rows[np.argsort(self.frame["start_utc_ns"].to_numpy()[rows], kind="stable")]
+        of_session = pd.Series(floats(self.frame, "context_tokens")[rows]).groupby(session[rows])
+        last_known = np.full(len(self.frame), np.nan)
+        last_known[rows] = of_session.ffill().to_numpy()
+        tokens = np.where(unreported, last_known[self.rows], tokens)
+        return ContextLengths(tokens, unreported & ~np.isnan(tokens))
 
     @cached_property
     def succeeded(self) -> Flags:

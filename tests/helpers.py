@@ -30,7 +30,7 @@ from bench.protocol.events import ServerEvent, TokenUsage
 from bench.protocol.openai import OpenAIDialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import Image, Message, MessageRole, ResponseSettings, SessionSettings
+from bench.protocol.settings import Image, InputTranscription, Message, MessageRole, ResponseSettings, SessionSettings
 from bench.run.rows import IDENTITY, TextSanitizer, turn_columns, turn_row
 from bench.session import Session
 from bench.target.options import ServiceOptions
@@ -371,6 +371,8 @@ def build_script(
 
     `keys` contains the script's other keys.
     """
+    if isinstance(model := session.get("input_transcription"), str):
+        session["input_transcription"] = InputTranscription(model=model)
     settings, within = SessionSettings(**session), limits or Timeouts()
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys

@@ -118,9 +118,7 @@ def test_a_turn_with_only_fillers_times_out_and_its_detail_names_the_cause(tmp_p
     call = call_of(voice, tmp_path, hesitating(voice, 2_000, answers=False), answer_min_ms=500.0)
 
     assert call.turns[1].outcome == "timeout:first_delta"
-    assert call.turns[1].detail.startswith(
-        "only fillers (each shorter than answer_min_ms) were received within the limit"
-    )
+    assert call.turns[1].detail.startswith("only fillers (each shorter than answer_min_ms) were received within 3 s")
 
 
 def test_an_answer_that_begins_before_the_question_ends_is_not_the_answer(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.load": ("planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "run_files"),
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
-        "session", "conversation", "responses", "caller_turns", "behaviour",
+        "session", "conversation", "streamed_words", "responses", "caller_turns", "behaviour",
         "gpt_live", "agent_behaviour", "ground_truth_log", "serving",
     ),
     "reports": (
@@ -94,7 +94,8 @@ NAMED_IN = {
 PURE = (
     "bench.remedies", "bench.untrusted.sanitize", "bench.untrusted.values", "bench.pricing", "bench.metrics",
     "bench.protocol", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.responses",
+    "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation",
+    "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live",
     "bench.simulator.serving.handshake", "bench.session_io",

@@ -12,6 +12,7 @@ from bench.metrics import ACCEPT_HEADER, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.model_retirements import RETIREMENTS, Retirement, retirement_of
 from bench.observe.pending_turns import UNDETECTED
 from bench.pricing import undated
+from bench.protocol.openai import WITHOUT_DETECTION
 from bench.remedies import REALTIME_MODELS, remedy_of
 from bench.target.target_settings import load_price_table
 from tests.faults.cells import cells
@@ -78,13 +79,13 @@ SILENT = "nothing came within the limit"
         ("connect_failed:tls", "voice.test: certificate has expired; the certificate has expired: x",
             "its message",
          "--ca-file"),
-        ("connect_failed:tls", "voice.test: wrong version number", "does a TLS server listen", "its message"),
+        ("connect_failed:tls", "voice.test: wrong version number", "a TLS server listens", "its message"),
         ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "sends only text", "deployment's model"),
         ("failed:invalid_value", "invalid_value: no", "fix the setting that its message names", "the service failed"),
         ("failed:dns", "dns: a code of the service's own", "fix the setting that its message names", "resource's name"),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
-        ("protocol_error:too_large", "", "--max-message-mib", "is the URL right"),
+        ("protocol_error:too_large", "", "--max-message-mib", "check the URL"),
     ],
 )  # fmt: skip
 def test_a_remedy_matches_the_cause_in_the_detail(outcome: str, detail: str, words: str, never: str) -> None:
@@ -100,7 +101,8 @@ DAYS = st.dates(date(2024, 1, 1), date(2030, 1, 1))
 def test_the_price_list_and_the_doctor_know_the_same_realtime_models() -> None:
     priced = {undated(model) for model in load_price_table(None).models}
 
-    assert {model for model in priced if not model.startswith("gpt-live")} == set(REALTIME_MODELS)
+    others = {model for model in priced if model.startswith("gpt-live") or model in WITHOUT_DETECTION}
+    assert priced - others == set(REALTIME_MODELS)
 
 
 def test_every_retired_realtime_model_has_a_price() -> None:
@@ -144,3 +146,11 @@ def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
 
     assert "2027-01-20, today (" in retirement.text(retirement.day)
     assert "2027-01-20, in 1 day (" in retirement.text(retirement.day - timedelta(days=1))
+
+
+@pytest.mark.parametrize(("one", "other"), [("transcription", "realtime"), ("realtime", "transcription")])
+def test_the_wrong_address_for_a_session_that_only_transcribes_has_a_remedy(one: str, other: str) -> None:
+    words = f"Passing a {one} session update event to a {other} session is not allowed."
+
+    assert "intent=transcription" in remedy_of("failed:invalid_parameter", f"invalid_parameter: {words}")
+    assert "intent=transcription" not in remedy_of("failed:invalid_parameter", "invalid_parameter: voice")

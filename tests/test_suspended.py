@@ -118,7 +118,7 @@ def test_a_reply_that_may_have_arrived_in_time_is_not_a_timeout(
 
     assert (session.outcome, turn.outcome) == ("ok", STARVED)
     assert "this process did not run" in turn.detail
-    assert "within the limit first_delta" in turn.detail
+    assert "(timeout `first_delta`)" in turn.detail
 
 
 @pytest.mark.parametrize("late", [[], [created("r1")]], ids=["nothing", "an event of its own read"])

@@ -55,7 +55,7 @@ from bench.protocol.dialects import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.protocol.dialects import XAI as XAI_DIALECT
 from bench.protocol.openai import FORMATS, OpenAIDialect
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings, TurnDetection
+from bench.protocol.settings import DetectorName, FunctionTool, InputTranscription, SessionSettings, TurnDetection
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
@@ -205,7 +205,7 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Timeouts | None = 
 
     `history` is the number of messages that the conversation contains before the first turn.
     """
-    wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
+    wanted = SessionSettings(**{"input_transcription": InputTranscription(model="whisper-1")} | session)
     before = tuple(build_message(f"Word {number}") for number in range(history))
     script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, timeouts=limits or Timeouts(),
                     steps=steps, background_noise=background,
@@ -262,6 +262,7 @@ NAMES = {
 The instant is that of the first event of this type in a response.
 """
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
+TRANSCRIPT_DELTA = "conversation.item.input_audio_transcription.delta"
 METRICS = {
     "ttfa": ("measured_from", "first_audio"),
     "ttft": ("measured_from", "first_text"),
@@ -276,6 +277,7 @@ METRICS = {
     "start_of_speech_delay": ("speech_start", "speech_started"),
     "input_transcript": ("committed", "input_transcribed"),
     "input_transcript_total": ("speech_end", "input_transcribed"),
+    "input_transcript_first": ("speech_start", "first_input_transcript"),
 }
 Exact = Any
 """`Fraction | int`, written as Any because mypy can neither subtract nor order this type."""
@@ -326,6 +328,10 @@ class Truth:
         item_id = buffer["committed"][place][1]
         came["input_transcribed"] = next(sent.due_ns for sent in self._said if sent.type == TRANSCRIBED
                                          and decoded(sent.body)["item_id"] == item_id)  # fmt: skip
+        deltas = (sent.due_ns for sent in self._said if sent.type == TRANSCRIPT_DELTA
+                  and decoded(sent.body)["item_id"] == item_id)  # fmt: skip
+        if (first_ns := next(deltas, None)) is not None:
+            came["first_input_transcript"] = first_ns
         if turn.speech:
             begin, end = self._edges[turn.plan.number]
             came["speech_start"] = self.microphone(turn.plan.number, begin + 1)
@@ -869,6 +875,7 @@ def test_every_conversation_ends_and_every_turn_has_one_outcome(held: Conversati
         assert turn.outcome
         assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get("voice_to_voice", 0)
         later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "barge_in_silent",
+            "first_input_transcript",
             "truncate_sent",
                  "truncated")  # fmt: skip
         arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}

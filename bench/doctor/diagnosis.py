@@ -162,13 +162,15 @@ OF_AGENTS = {
     "accept calls without one, or set a token in the target's `headers`",
     "connect_failed:404": "it serves no such path: set the path at which it accepts calls, by --url or `url` of the "
     "target",
-    "connect_failed:tcp": "no server listens on this port: is the agent running, and on this port?",
+    "connect_failed:tcp": (
+        "no server listens on this port: check that the agent is running, and that it uses this port"
+    ),
     "connect_failed:upgrade": "the server does not accept this WebSocket: check the path, and the target's "
     "`subprotocols`",
-    "protocol_error:json": "its messages are those of another provider: set --dialect to its own: "
-    f"{', '.join(get_args(AgentName))}",
-    "closed:1000": "it closed the connection: does its log contain the reason? It may require a parameter (`extra`) "
-    "or a header",
+    "protocol_error:json": "its messages are those of another provider: set --dialect to the dialect of that "
+    f"provider: {', '.join(get_args(AgentName))}",
+    "closed:1000": "it closed the connection: see its log for the reason; it may require a parameter (`extra`) or a "
+    "header",
     "limit_exceeded:audio": ENDLESS,
 }
 """The remedies for outcomes of a call with an agent."""
@@ -207,7 +209,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
         request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         requirement = f"it must allow {request} to port {target.port}"
-        return f"the proxy refuses: put user and password into its URL; {requirement}"
+        return f"the proxy refuses the connection: put user and password into its URL; {requirement}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):
@@ -239,8 +241,9 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             return NO_KEY
         case 403 if target.service != "azure":
             return (
-                "the key or token is refused, or is not allowed to do this: does it belong to this server (see "
-                "the variable that --api-key-env names), may it use this model, may this address connect?"
+                "the key or token is refused, or is not allowed to do this: check that it belongs to this server "
+                "(see the variable that --api-key-env names), that it may use this model, and that this address may "
+                "connect"
             )
         case 403:
             return ("network rules block this machine, or the resource is disabled: allow this address in the "
@@ -252,7 +255,10 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 "name, not the model's; a new deployment is ready after five minutes"
             )
         case 404:
-            return f"the server has no path {path}: is the host that of the resource, and the path that of the dialect?"
+            return (
+                f"the server has no path {path}: check that the host is that of the resource, and that the path is "
+                "that of the dialect"
+            )
         case 431:
             return "there are more than ten custom headers: remove some from the target's `headers`"
         case _ if status >= 500:
@@ -275,7 +281,10 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
     if signed == "entra":
         aud = refusal.claims.get("aud")
         sent = f" (the token is for {aud})" if aud else ""
-        return f"the token is refused{sent}: is it for this cloud and tenant, and is this machine's clock right?"
+        return (
+            f"the token is refused{sent}: check that it is for this cloud and tenant, and that this machine's clock "
+            "is right"
+        )
     if target.service != "azure":
         return "the key is wrong, or that of another server: check the variable that --api-key-env names"
     return f"the key is wrong, or that of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
@@ -292,7 +301,7 @@ def _throttled(refusal: Refusal, target: Target) -> str:
 
 
 def _later(advice: str, wait_s: float | None) -> str:
-    return advice if wait_s is None else f"{advice}; the service asks to wait {wait_s:.3g} s"
+    return advice if wait_s is None else f"{advice}; the service requests a delay of {wait_s:.3g} s"
 
 
 def signed_by(target: Target) -> Signed:

@@ -188,8 +188,8 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     reached = any(finding.result == "pass" for finding in route_findings)
     # If another address answers, a failed address is no failure. But every connection tries the failed address first.
     remedy = (
-        "another address answers; if this one is tried first, each connection waits for it: set the other one with "
-        "--resolve ADDRESS"
+        "another address answers, but each connection that tries this address first is delayed: set the other "
+        "address with --resolve ADDRESS"
     )
     yield from (
         replace(finding, result="warning", remedy=remedy) if finding.result == "fail" and reached else finding

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from bench.clock import utc_ns
@@ -45,8 +46,10 @@ from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
 from bench.session_io import SessionListener
 from bench.target.identity import SignInError
+from bench.target.network_path import PROXIED
 from bench.target.services import SERVICES
 from bench.target.target import Target
+from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo, Transport
@@ -57,10 +60,12 @@ from bench.units import NS_PER_MS, NS_PER_S
 SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
-INFORMING = ("no key is set: signs in", "through the proxy")
+INFORMING = (KEYLESS, PROXIED)
 """Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
+TRANSCRIBER = "gpt-live-transcribe"
+"""The transcription model, if neither the target nor its URL names one."""
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
@@ -302,11 +307,19 @@ class ServiceProbe:
         )
 
 
+def recording() -> Path:
+    """Return the path of the tool's own recording of a caller."""
+    return Path(str(resources.files("scenarios") / "audio" / RECORDING))
+
+
 def _script(target: Target, *, greets: bool) -> PreparedScript:
-    """Return a script with one turn. The turn is text if the service accepts text; otherwise it is speech.
+    """Return a script with one turn. The turn is text if the service accepts text and responds; otherwise it is speech.
 
     If `greets` is True and the target is an agent, the turn follows the agent's greeting.
     """
+    if target.only_transcribes:
+        model = target.session.get("input_transcription") or target.model or TRANSCRIBER
+        return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.takes_requests:
         return script_of(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:

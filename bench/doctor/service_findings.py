@@ -24,7 +24,7 @@ from bench.doctor.diagnosis import (
     shape_of,
     warning_unless,
 )
-from bench.metrics import NOTHING_AUDIBLE
+from bench.metrics import NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
 from bench.model_retirements import SOON_DAYS, retirement_of
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.pricing import TurnPricing, cost_usd, dollars
@@ -35,7 +35,7 @@ from bench.protocol.rate_limits import RateLimit, wait_of
 from bench.remedies import REALTIME_MODELS
 from bench.target.target import Target
 from bench.units import NS_PER_MS, NS_PER_S
-from bench.untrusted.sanitize import top_counts
+from bench.untrusted.sanitize import excerpt, top_counts
 from bench.validation import either
 
 MINUTE_S = 60
@@ -211,13 +211,16 @@ def check_reply(
             "turn", turn, lambda words: explain(Refusal(turn.outcome, words, wait_s, greeting=greeting), target)
         )
     metrics_ns = turn.metrics_ns()
-    name = next((name for name in ("ttfa", "ttft") if name in metrics_ns), None)
+    name = next((name for name in WAITS if name in metrics_ns), None)
     latency = f"{name} {metrics_ns[name] / NS_PER_MS:.0f} ms, " if name else ""
-    cost = _of_tokens(turn, paid)
+    is_transcribed = (awaited(turn.instants) or ("", ""))[0] == TRANSCRIPT
+    no_price = f"unpriced: no price of {paid.model or 'this model'} is known"
+    cost = no_price if is_transcribed else _of_tokens(turn, paid)
     if paid.prices and paid.prices.usd_per_minute:
-        by_minute = f"${dollars(paid.prices.usd_per_minute)} per minute"
+        by_minute = f"${paid.prices.usd_per_minute:g} per minute{' of audio' if is_transcribed else ''}"
         cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
-    return CheckFinding("turn", "pass", f"{latency}{cost}")
+    heard = f"transcript {excerpt(turn.input_text)!r}, " if is_transcribed else ""
+    return CheckFinding("turn", "pass", f"{heard}{latency}{cost}")
 
 
 def _of_tokens(turn: TurnObservation, paid: TurnPricing) -> str:
@@ -261,7 +264,7 @@ MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio i
 """
 UNANSWERED = "timeout:first_delta"
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
-UNREAD = "they affect no metric, and a provider ignores them: are they meant for another provider (--dialect)?"
+UNREAD = "they affect no metric, and a provider ignores them: if they are meant for another provider, set --dialect"
 STREAMLESS = (
     "put the `streamSid` of the call's `start` message into each message of the agent: Twilio drops messages "
     "with another one or none (its warning 31951)"

@@ -21,12 +21,11 @@ from itertools import chain
 from typing import NamedTuple
 
 from bench.observe.delegation import DELEGATION_KINDS
-from bench.observe.turn import ARRIVALS, Decision, PendingTurn, State
+from bench.observe.turn import ARRIVALS, TRANSCRIPTIONS, Decision, PendingTurn, State
 from bench.protocol.events import EventKind, ServerEvent
 from bench.units import NS_PER_MS
 
 ANNOUNCES_ITEM = frozenset({EventKind.SPEECH_STARTED, EventKind.COMMITTED, EventKind.IDLE_TIMEOUT})
-TRANSCRIPTIONS = frozenset({EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED})
 
 
 class Attribution(NamedTuple):
@@ -172,10 +171,18 @@ class Attributor:
             self._stray_items.remove(event.item_id)  # a noise that continued into the caller's speech
             return self._item_owner(current, event.item_id)
         if event.item_id in self._by_item:
-            return self._by_item[event.item_id]
+            attribution = self._by_item[event.item_id]
+            if event.kind is EventKind.COMMITTED and attribution.turn is not None:
+                self.drop_commit(attribution.turn)  # its deltas came before its commit
+            return attribution
         if event.kind in ANNOUNCES_ITEM:
             return self._announced(event, current)
-        return UNATTRIBUTED if event.kind in TRANSCRIPTIONS else Attribution(current)
+        if event.kind not in TRANSCRIPTIONS:
+            return Attribution(current)
+        # A model that transcribes while the caller speaks names the item before it is committed.
+        if current is not None and current.may_name_item:
+            return self._item_owner(current, event.item_id)
+        return UNATTRIBUTED
 
     def _announced(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         """Return the owner of an item that the service announces."""

@@ -1,12 +1,15 @@
 """The tasks of one turn that the service delegates. Pure.
 
 A turn with such tasks waits for the results of all of them, and then for the answer: the first sound that begins after
-the service has the last result. Sound before it is a filler ("let me check that"). If the speech continues without a
-pause when the service receives the result, the answer begins with the next sound after a pause.
+the service has the last result. Sound before it is a filler ("let me check that").
+
+The answer may follow a filler without a pause. The sound contains the answer if it continues for `MERGED_NS` (longer
+than a filler) after the result, or if no other sound follows. The answer then begins after the longest gap in this
+sound, and its uncertainty reaches back to the result. If there is no gap, its start is unknown.
 
 A task is for the client, which returns its result, or for a backend of the service, which may call the client's
-functions in one or several responses. Until the backend has no response in progress and none to start, it owes a
-result.
+functions in one or several responses. The backend owes a result while a response of it is in progress or must still
+start.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.protocol.events import EventKind, ServerEvent
+from bench.units import NS_PER_S
 
 DELEGATION_KINDS = frozenset(
     {EventKind.DELEGATED, EventKind.BACKEND_STARTED, EventKind.RESULT_ACCEPTED, EventKind.BACKEND_DONE}
 )
 NO_FUNCTIONS = "the service delegated a task to the client, and the script has no functions (`tools`) that could do it"
+MERGED_NS = 2 * NS_PER_S
 DELEGATED_OUTSIDE = "the service delegated a task to the client while no turn was open, so nothing can do it"
 NOT_DONE = "the backend did not complete the delegated task"
 NOT_SPOKEN = "nothing was said after the result of the delegated task"
@@ -30,9 +35,10 @@ class Delegations:
 
     count: int = 0
     handed_ns: int = 0
-    """The instant at which the backend last got work, or started a response. Its limit counts from there."""
+    """The instant at which the backend last received work, or started a response. The limit on the backend counts from
+    it."""
     result_ns: int = 0
-    """The instant at which the last open task got its result; 0 while one is open."""
+    """The instant at which the last open task got its result; 0 while a task is open."""
     _to_start: int = 0
     """The number of backend responses that must still start."""
     _started: set[str] = field(default_factory=set)
@@ -40,7 +46,7 @@ class Delegations:
 
     @property
     def awaits_backend(self) -> bool:
-        """True if the backend has a response in progress, or one to start."""
+        """True if a response of the backend is in progress or must still start."""
         return bool(self._to_start or self._running)
 
     def on_delegated(self, event: ServerEvent, at_ns: int) -> None:

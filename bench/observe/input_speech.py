@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival, SendTime
+from bench.observe.input_transcript import InputTranscript
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
 from bench.protocol.events import EventKind, ServerEvent
 from bench.units import NEVER_NS, NS_PER_MS
-from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 
 @dataclass(slots=True, eq=False)
@@ -67,11 +67,13 @@ UNDETECTED_NS = 1_000_000_000
 Speech that the VAD has not detected by then will not be detected.
 """
 
-# kind of event → the instant of its arrival: the first one for the start of speech, the last one for all others
+# kind of event → the instant of its arrival: the first one for the start of speech and for deltas, the last one for all
+# others
 SPEECH_INSTANTS = {
     EventKind.SPEECH_STARTED: "speech_started",
     EventKind.SPEECH_STOPPED: "speech_stopped",
     EventKind.COMMITTED: "committed",
+    EventKind.INPUT_DELTA: "first_input_transcript",
     EventKind.INPUT_TRANSCRIBED: "input_transcribed",
 }
 
@@ -80,11 +82,13 @@ SPEECH_INSTANTS = {
 class InputSpeech(Instants):
     """The speech of one turn: when it was sent, and how much of it the service has detected.
 
-    `vad` and `trailing_silence_ns` are the fields of `TurnPlan`.
+    `vad` and `end_tolerance_ns` are the fields of `TurnPlan`.
     """
 
     vad: bool
-    trailing_silence_ns: int
+    end_tolerance_ns: int
+    only_transcribed: bool = False
+    """The field of `TurnPlan`."""
     clock_ns: dict[str, int] = field(default_factory=dict)
     """A mapping from an instant of the speech to its position on the session's clock of input audio."""
     received_to_ns: int | None = None
@@ -100,11 +104,8 @@ class InputSpeech(Instants):
     answered: int = 0
     """The number of commits that the service has answered, with a response or a refusal."""
     committed_item: str = ""
-    """The item to which the instants `committed` and `input_transcribed` belong."""
-    transcripts: int = 0
-    """The number of commits whose transcription has arrived or failed."""
-    failed_transcripts: int = 0
-    text: str = ""
+    """The item to which the instant `committed` belongs."""
+    words: InputTranscript = field(default_factory=InputTranscript)
 
     def set_instants(self, moments: Mapping[str, int], send_time: SendTime, clock_ns: int) -> list[str]:
         """Set the instants of speech that a sent message contains and that are not set yet. Return the names of these
@@ -136,21 +137,42 @@ class InputSpeech(Instants):
             self.received_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is EventKind.COMMITTED:
             self.uncommitted, self.committed_item = False, event.item_id
+            if event.item_id:
+                self.words.add_segment(event.item_id)
             self.instants.pop("input_transcribed", None)  # the transcription of the previous commit
 
     def transcribed(self, event: ServerEvent, arrival: Arrival) -> None:
-        self.transcripts += 1
-        self.failed_transcripts += event.kind is EventKind.INPUT_NOT_TRANSCRIBED
-        if event.kind is EventKind.INPUT_TRANSCRIBED:
-            self.text = f"{self.text} {event.text}".strip()[:MAX_TEXT_CHARACTERS]
-            if self.committed_item in ("", event.item_id):
+        """Apply a part of the transcript, the transcript of a commit, or its failure."""
+        if event.kind is EventKind.INPUT_DELTA:
+            if self.words.add_delta(event, arrival):
+                self.arrived("first_input_transcript", arrival)
+        elif self.words.end_segment(event) and event.kind is EventKind.INPUT_TRANSCRIBED:
+            is_last = self.committed_item in ("", event.item_id)
+            if self.transcript is not None if self.only_transcribed else is_last:
                 self.arrived("input_transcribed", arrival)
+
+    @property
+    def is_transcribed(self) -> bool:
+        """True if the transcription of every commit so far, at least one, has arrived or failed."""
+        return self.words.ended >= max(1, self.commits)
 
     @property
     def transcript(self) -> str | None:
         """The transcript of the caller's speech; None if not every commit has been transcribed."""
-        is_complete = self.transcripts >= max(1, self.commits) and not self.failed_transcripts
-        return self.text if is_complete else None
+        return self.words.text if self.is_transcribed and not self.words.failed else None
+
+    def transcribed_ns(self) -> int | None:
+        """Return from when on the whole speech is transcribed; None if it is not. For sessions that only transcribe.
+
+        With turn detection, the speech may continue after the commits so far: either the VAD has detected the speech up
+        to its end, or it detects no more within UNDETECTED_NS.
+        """
+        if not self.is_transcribed or not self.is_speech_sent or self.open or self.uncommitted:
+            return None
+        if not self.vad:
+            return 0
+        is_whole = self.is_finished or not self.commits  # a service may announce no commits
+        return self.instants["speech_end"] + (0 if is_whole else UNDETECTED_NS)
 
     @property
     def is_speech_sent(self) -> bool:
@@ -170,7 +192,7 @@ class InputSpeech(Instants):
             "speech_start", 0
         ):  # or on another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
-        return self.received_to_ns >= self.clock_ns["speech_end"] - self.trailing_silence_ns
+        return self.received_to_ns >= self.clock_ns["speech_end"] - self.end_tolerance_ns
 
     def all_committed(self, now_ns: int) -> bool:
         """Return whether the service has committed all speech that it will ever detect."""

@@ -26,9 +26,11 @@ from bench.metrics import (
     REFUSED,
     REGULAR,
     SUCCESSFUL,
+    TRANSCRIPT,
     ColumnValue,
     Metric,
     Scope,
+    awaited,
     is_throttled,
     outcome_class,
     uncertainty_ns,
@@ -208,6 +210,13 @@ class TurnObservation(msgspec.Struct, frozen=True):
     late_audio_ns: int | None = None
     unplayed_audio_ns: int | None = None
     received_audio_ns: int = 0
+    input_audio_ns: int = 0
+    input_transcript_deltas: int | None = None
+    transcript_lag_ns: int | None = None
+    transcript_lag_max_ns: int | None = None
+    transcript_lag_uncertainty_ns: int | None = None
+    transcript_lag_max_uncertainty_ns: int | None = None
+    transcription_speed: float | None = None
     overlap_ns: int | None = None
     onset_uncertainty_ns: int | None = None
     quality: TurnScore = UNJUDGED
@@ -225,12 +234,14 @@ class TurnObservation(msgspec.Struct, frozen=True):
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
         """The uncertainty of the first audio delta. Without audio, the uncertainty of the first text or transcript
-        delta.
+        delta. Without a reply, that of the finished transcript.
         """
         if "first_audio" in self.uncertainties_ns:
             return self.uncertainties_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]
-        return self.uncertainties_ns[min(deltas, key=self.instants.__getitem__)] if deltas else None
+        if not deltas:
+            return self.uncertainties_ns.get(TRANSCRIPT) if awaited(self.instants) else None
+        return self.uncertainties_ns[min(deltas, key=self.instants.__getitem__)]
 
     @property
     def receive_timestamp_source(self) -> str | None:
@@ -329,6 +340,11 @@ class SessionObservation(msgspec.Struct, frozen=True):
         return model_of(self.effective_settings)
 
     @property
+    def only_transcribes(self) -> bool:
+        """True if the service described a session that only transcribes."""
+        return only_transcribes(self.effective_settings)
+
+    @property
     def turns_not_started(self) -> int:
         """The number of planned turns that did not start because the session failed before them."""
         return 0 if self.outcome in NO_TURNS_MISSING else self.turns_planned - self.turns_started
@@ -352,10 +368,34 @@ class SessionObservation(msgspec.Struct, frozen=True):
         return times_ns("session", self.instants, column) | times_ns("load_generator", self.instants, column)
 
 
+TRANSCRIPTION_OBJECT = "realtime.transcription_session"
+"""The `object` of a session that only transcribes."""
+
+
 def model_of(settings: Mapping[str, Any]) -> str | None:
-    """Return the model in a service's settings; None if the settings contain no model."""
+    """Return the model in a service's settings; None if the settings contain no model.
+
+    If the session only transcribes, it is the model that transcribes.
+    """
     model = settings.get("model")
+    if only_transcribes(settings):
+        model = _transcription(settings).get("model")
     return model if isinstance(model, str) and model else None
+
+
+def only_transcribes(settings: Mapping[str, Any]) -> bool:
+    """Return whether a service's settings are those of a session that only transcribes."""
+    return settings.get("type") == "transcription" or settings.get("object") == TRANSCRIPTION_OBJECT
+
+
+def _transcription(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of the transcription, with the names of GA or of the preview; {} if there are none."""
+    value: Any = settings.get("input_audio_transcription")
+    if value is None:
+        value = settings
+        for name in ("audio", "input", "transcription"):
+            value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def detail_text(outcome: str, detail: str) -> str:

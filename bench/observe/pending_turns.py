@@ -25,6 +25,8 @@ NOTHING = "nothing came"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
 NOT_OVER = "the turn was not over"
+NO_TRANSCRIPT = "no transcript of the caller's audio came"
+NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the caller's audio came"
 
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
@@ -42,6 +44,8 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state is State.CALLING and turn.delegations.awaits_backend:
         deadlines.append(_timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE))
+    elif (transcribed_ns := turn.transcribed_ns if turn.plan.only_transcribed else None) is not None:
+        deadlines.append((transcribed_ns, *turn.transcript_ending()))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, detail = _timeout(turn, limits)
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies only when the
@@ -67,14 +71,18 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
         missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
         if turn.delegations.result_ns:
             waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
+            if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:  # the filler was the answer, too
+                return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", ""
             missing = NOT_SPOKEN
+        missing = NO_TRANSCRIPT if turn.plan.only_transcribed else missing
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
         # If the service sends no turn events, no delta is due before the received audio has been played.
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
-        timeout = _timed_out(max(turn.progress_ns, played_ns), limits.next_delta, "next_delta")
+        missing = NO_WHOLE_TRANSCRIPT if turn.plan.only_transcribed else NOTHING
+        timeout = _timed_out(max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing)
     if turn.reply.created_ns is None:
         return timeout
     no_end = NO_END if has_events else NO_PAUSE
@@ -93,7 +101,7 @@ def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
 
     The result is cached, because this function is called for every second event.
     """
-    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within the limit {stage} of {limit_s:g} s"
+    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within {limit_s:g} s (timeout `{stage}`)"
 
 
 CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"

@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
 from bench.clock import Arrival
 from bench.observe.observation import Instants
-from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
+from bench.observe.spoken_answer import SpokenAnswer
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import (
     ANSWER,
@@ -34,7 +33,7 @@ from bench.protocol.events import (
     delta_text,
 )
 from bench.transport.received import MatchedDelta
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 
@@ -52,13 +51,16 @@ class ItemPlayer:
         self._audio = audio
         self._first_uncertainty_ns = error_ns
         self.uncertainty_ns = error_ns
-        """How much earlier the delta that starts the continuous playback may have arrived."""
+        """The uncertainty of the arrival of the delta that started the playback since the last stall."""
         self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
-        """The start of the continuous playback. Times count from it, so that rounding errors do not add up."""
+        """The start of playback, and the start of the playback since the last stall.
+
+        Times count from the second one, so that rounding errors do not add up.
+        """
         self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
-        """The uncertainty of `first_audible_ns`: the value of `error_ns` at that time.
+        """The uncertainty of `first_audible_ns`: the value of `uncertainty_ns` when that instant was set.
 
         A later delta may really have arrived earlier. It does not move `first_audible_ns`, because the player did not
         wait for that delta.
@@ -145,30 +147,17 @@ class ItemAudio:
     bytes: int = 0
 
 
-class PlaybackSpan(NamedTuple):
-    """A sound without a pause.
-
-    It has the start of its playback, the start's uncertainty, its number from 1, and the arrival of its first delta.
-    """
-
-    at_ns: int
-    uncertainty_ns: int
-    number: int
-    arrived_ns: int
-
-
 @dataclass(slots=True, eq=False)
 class Reply(Instants):
     """A reply in the format `audio`, which is played with a jitter buffer.
 
-    `answer_min_ns` is the minimum length of a sound that may be the answer; None if sounds are not distinguished.
+    `spoken_answer` is the search for the answer among the sounds of the reply. It is None if events mark the answer, or
+    if answers are not distinguished from fillers.
     """
 
     audio: AudioFormat
     jitter_buffer_ns: int
-    answer_min_ns: int | None = None
-    answers_from_ns: int = 0
-    """Sounds that arrived before this instant are not the answer."""
+    spoken_answer: SpokenAnswer | None = None
     deltas: Counter[EventKind] = field(default_factory=Counter)
     text: str = ""
     answer_text: str = ""
@@ -219,10 +208,6 @@ class Reply(Instants):
     """The part of `start_uncertainty_ns` that late deltas near the start cause."""
     last_sound: Arrival | None = None
     """The arrival of the last delta with sound."""
-    playback_span: PlaybackSpan | None = None
-    """The last sound, if the script sets the length of an answer."""
-    answers: list[PlaybackSpan] = field(default_factory=list)
-    """The sounds that are long enough for an answer."""
 
     @property
     def has_started(self) -> bool:
@@ -234,8 +219,8 @@ class Reply(Instants):
     def received_deltas(self, deltas: Iterable[MatchedDelta]) -> bool:
         """Apply deltas that are not empty. Return False if the audio of one delta cannot be decoded.
 
-        The event of a matched delta has no payload. None is needed: the delta's item is already audible, and the script
-        does not look for a word in the delta.
+        The event of a matched delta has no payload. The payload is not needed, because the delta's item is already
+        audible, and the script does not look for a word in the delta.
         """
         counts = self.deltas
         for event, at_ns, error_ns, _, payload_bytes, _, _ in deltas:
@@ -278,33 +263,13 @@ class Reply(Instants):
         else:
             start_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
             audible_ns = start_ns + sound.audible * NS_PER_S // self.audio.rate_hz
-            if not first:
-                self.longest_pause_ns = max(self.longest_pause_ns, audible_ns - self.silent_ns)
-            is_continuation = not first and audible_ns - self.silent_ns < PAUSE_NS
+            gap_ns = 0 if first else audible_ns - self.silent_ns
+            self.longest_pause_ns = max(self.longest_pause_ns, gap_ns)
             self.silent_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
-            if self.answer_min_ns is not None:
+            if self.spoken_answer is not None:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
-                error_ns = self.item.player.uncertainty_ns + sound.error_ns + uneven_ns
-                if self.playback_span is None or not is_continuation:
-                    number = 1 if self.playback_span is None else self.playback_span.number + 1
-                    self.playback_span = PlaybackSpan(audible_ns, error_ns, number, at_ns)
-                self._consider_answer(self.playback_span, self.answer_min_ns)
-
-    def _consider_answer(self, span: PlaybackSpan, min_ns: int) -> None:
-        """Add the current sound to the sounds that may be the answer, if it is long enough and not too early."""
-        is_new = not self.answers or self.answers[-1].number < span.number
-        if is_new and span.arrived_ns >= self.answers_from_ns and self.silent_ns - span.at_ns >= min_ns:
-            self.answers.append(span)
-
-    def await_result(self) -> None:
-        """Take no sound for the answer until `expect_answer`, because the service has no result to speak about."""
-        self.answers_from_ns = NEVER_NS
-        self.answers.clear()
-
-    def expect_answer(self, from_ns: int) -> None:
-        """Take the first sound that arrives from this instant on for the answer."""
-        self.answers_from_ns = from_ns
-        self.answers = [span for span in self.answers if span.arrived_ns >= from_ns]
+                sound_error_ns = self.item.player.uncertainty_ns + sound.error_ns + uneven_ns
+                self.spoken_answer.on_sound(audible_ns, self.silent_ns, sound_error_ns, at_ns, gap_ns)
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind
@@ -337,7 +302,7 @@ class Reply(Instants):
             self.answer_id = item_id
 
     def add_calls(self, calls: Iterable[FunctionCall]) -> None:
-        """Add those function calls that are new. `calls` are all calls so far."""
+        """Add the new function calls. `calls` are all calls of the turn, including those that were added before."""
         new = list(calls)[self.calls :]
         self.parts += new
         self.calls += len(new)
@@ -473,8 +438,8 @@ class Reply(Instants):
 
         None if there is no audio, or no sound is long enough for an answer.
         """
-        if self.answer_min_ns is not None:
-            return self.answers[0].number > 1 if self.answers else None
+        if self.spoken_answer is not None:
+            return None if self.spoken_answer.sound is None else not self.spoken_answer.sound.is_first
         return self.answer is not next(iter(self.items.values())) if self.items else None
 
     def all_instants(self) -> dict[str, int]:
@@ -494,9 +459,9 @@ class Reply(Instants):
             instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.uncertainty_ns
         if (audible := _first_audible(item.player for item in self.items.values())) is not None:
             instants["first_audible"] = audible[0], audible[1] + self.start_uncertainty_ns
-        if self.answer_min_ns is not None:
-            if self.answers:
-                instants["answer_audible"] = self.answers[0][:2]
+        if self.spoken_answer is not None:
+            if self.spoken_answer.sound is not None:
+                instants["answer_audible"] = self.spoken_answer.sound[:2]
         elif (answer := self.answer) is not None:
             instants["answer_audio"] = answer.first.at_ns, answer.first.uncertainty_ns
             if (audible := _first_audible([answer.player])) is not None:
@@ -505,9 +470,9 @@ class Reply(Instants):
 
     @property
     def audio_speed(self) -> float | None:
-        """Seconds of audio that arrived per second, in items after their first deltas.
+        """The seconds of audio that arrived per second. The first delta of each item is not counted.
 
-        The time of an item is from its first delta to its last. None if there are fewer than two deltas.
+        The time of an item is from its first delta to its last. None if no item has a second delta.
         """
         duration_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())
         if duration_ns <= 0:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.clock import Arrival
-from bench.metrics import EXPECTED, FIRST_DELTAS, SERVICE_REPORTED, SUCCESSFUL, WHOLE
+from bench.metrics import EXPECTED, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, SessionStart
-from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of
+from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
 from bench.observe.reply import Reply
 from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
 from bench.transport.received import MatchedDelta
@@ -164,6 +164,11 @@ class SessionFacts(Instants):
     def model(self) -> str | None:
         return model_of(self.effective_settings)
 
+    @property
+    def only_transcribes(self) -> bool:
+        """True if the service described a session that only transcribes."""
+        return only_transcribes(self.effective_settings)
+
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the session, unless it has already ended: the first terminal cause wins."""
         if not self.outcome:
@@ -279,10 +284,10 @@ class SessionFacts(Instants):
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
         """Record the first delta of the reply to the first turn, if it arrived."""
-        reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)
-        if reply is None or turn.measured_from is None or not self.is_ready:
+        first = awaited(turn.instants)
+        if first is None or turn.measured_from is None or not self.is_ready:
             return
-        self._copy("first_reply", turn, reply)
+        self._copy("first_reply", turn, first[0])
         self._copy("first_audible", turn, "first_audible")
         ready_ns = max(self.instants.get(name, 0) for name in ("session_updated", "mcp_listed", "history_acked"))
         # a pipelined turn may be requested before the session is ready

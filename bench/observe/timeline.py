@@ -23,7 +23,7 @@ import msgspec
 from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
 from bench.observe import inputs
-from bench.observe.attribution import TRANSCRIPTIONS, Attributor
+from bench.observe.attribution import Attributor
 from bench.observe.delegation import DELEGATED_OUTSIDE
 from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
 from bench.observe.mcp_calls import NOT_ENDED
@@ -32,7 +32,7 @@ from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import ReplyDetector, SplitSamples
 from bench.observe.session_facts import AWAITED, ConversationLength, FalseReplyWatch, SessionFacts
-from bench.observe.turn import PendingTurn, State
+from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
 from bench.protocol.audio import AudioFormat, AudioFormatName, resolve_format
@@ -76,8 +76,10 @@ UNTIMED = frozenset(
     }
 )
 """Events that never make a deadline earlier."""
-DECISIVE = TRANSCRIPTIONS | {
-    *(
+DECISIVE = frozenset(
+    (
+        EventKind.INPUT_TRANSCRIBED,
+        EventKind.INPUT_NOT_TRANSCRIBED,
         EventKind.SPEECH_STARTED,
         EventKind.CALL_DONE,
         EventKind.MCP_APPROVAL,
@@ -89,8 +91,8 @@ DECISIVE = TRANSCRIPTIONS | {
         EventKind.TRUNCATED,
         EventKind.CLEARED,
         EventKind.MARKED,
-    ),
-}
+    )
+)
 """The events after which the session may have work to do although the turn continues."""
 
 ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
@@ -229,10 +231,12 @@ class Timeline:
                 self._detector.caller_speaks()
         if message_kind is MessageKind.ITEM:
             turn.item_sent = send_time
+        # without a reply, the commit requests the transcript
+        asks = is_request or (message_kind is MessageKind.COMMIT and turn.plan.only_transcribed)
         turn.count_sent(
-            send_time, sent.wire_bytes, sent.audio_bytes, instants=instants, is_request=is_request, late=sent.late
+            send_time, sent.wire_bytes, sent.audio_bytes, instants=instants, is_request=asks, late=sent.late
         )
-        if is_request or instants:
+        if asks or instants:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in instants:
             self._received_counts = facts.events, self._audio_received
@@ -392,7 +396,7 @@ class Timeline:
             self._fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
-        elif kind in TRANSCRIPTIONS:
+        elif kind in TRANSCRIPTIONS and (turn.state is State.OVER or not turn.plan.only_transcribed):
             turn.note_transcript(event, arrival)
         elif kind is EventKind.TRUNCATED or kind is EventKind.ITEM_RETRIEVED:
             turn.on_truncation_event(event, arrival)

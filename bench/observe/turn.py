@@ -15,12 +15,13 @@ from typing import Literal
 
 from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, STARVED, SUCCESSFUL
-from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE, Delegations
+from bench.observe.delegation import DELEGATION_KINDS, MERGED_NS, NO_FUNCTIONS, NOT_DONE, Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.mcp_calls import MCP_KINDS, tool_name
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
+from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.protocol.audio import AudioFormat
@@ -28,7 +29,6 @@ from bench.protocol.events import DELTAS, ErrorScope, EventKind, McpItem, Server
 from bench.timeouts import MAX_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
-from bench.units import NEVER_NS
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NOT_SENT = SendTime(0)
@@ -71,6 +71,8 @@ NEXT_STATE: dict[State, dict[EventKind, State]] = {
 ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.MCP_CALL_ADDED})
 WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
+TRANSCRIPTIONS = frozenset({EventKind.INPUT_DELTA, EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED})
+"""The events of the transcript of the caller's audio."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +91,7 @@ class PendingTurn(Instants):
     calls: TurnFunctionCalls = field(init=False)
     delegations: Delegations = field(default_factory=Delegations)
     item_sent: SendTime = NOT_SENT
-    """The send of the last item: a function output, or the result of a delegated task."""
+    """The instants of sending the last item: a function output, or the result of a delegated task."""
     has_ended_answer: bool = False
     """True if an answer to a delegated task was completely spoken before the backend had ended."""
     interruption: Interruption | None = None
@@ -102,9 +104,9 @@ class PendingTurn(Instants):
     outcome: str = ""
     detail: str = ""
     response_id: str = ""
-    """The id of the first response that counts."""
+    """The id of the first response of the reply. Replies in `dropped` do not count."""
     answer_response_id: str = ""
-    """The id of the last response that counts."""
+    """The id of the last response of the reply. Replies in `dropped` do not count."""
     item_id: str = ""
     is_between_items: bool = False
     """True if an item of the reply is complete or announced, and no delta has followed.
@@ -120,9 +122,9 @@ class PendingTurn(Instants):
     input_complete_ns: int = 0
     """The instant of the last input or request before the reply to the whole turn; 0 if it is not sent yet."""
     doubted: str = ""
-    """The name of a limit that may have expired before the event after which the turn continued.
+    """The name of a limit that may have expired before an event arrived, after which the turn continued; "" if none.
 
-    It is uncertain whether the limit expired, because this process did not run at that time.
+    It is uncertain whether the limit had expired, because this process did not run at that time.
     """
     expected: dict[EventKind, int] = field(default_factory=dict)
     """The events that the script requires, each with the latest instant of its arrival."""
@@ -153,15 +155,16 @@ class PendingTurn(Instants):
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.input_speech = InputSpeech(self.plan.vad, self.plan.trailing_silence_ns)
+        self.input_speech = InputSpeech(self.plan.vad, self.plan.end_tolerance_ns, self.plan.only_transcribed)
         self.reply = self._new_reply()
         self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:
             self.state, self.undetected_ns, self.input_complete_ns = State.WAITING, self.start_ns, self.start_ns
 
     def _new_reply(self) -> Reply:
-        distinguishes = self.plan.answer_min_ns or self.plan.delegates
-        return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns if distinguishes else None)
+        is_searched = self.plan.answer_min_ns or self.plan.delegates
+        answer = SpokenAnswer(self.plan.answer_min_ns) if is_searched else None
+        return Reply(self.format, self.plan.jitter_buffer_ns, answer)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`."""
@@ -181,6 +184,12 @@ class PendingTurn(Instants):
     def check(self) -> TruncationCheck | None:
         """The check of what the service keeps of the truncated reply; None if the script requests no check."""
         return self.interruption.check if self.interruption is not None else None
+
+    @property
+    def may_name_item(self) -> bool:
+        """True if the service may transcribe the turn's speech before it announces the commit of the speech."""
+        is_uncommitted = self.state is State.SENDING or self.plan.only_transcribed
+        return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
     # Sent events.
 
@@ -215,7 +224,7 @@ class PendingTurn(Instants):
             self.state = self._state_after_speech()
 
     def _on_request_sent(self, send_time: SendTime) -> None:
-        """Record the request of a response: of the turn's first one, or of the one after the function outputs."""
+        """Record the request of the turn's first response, or of the response that follows the function outputs."""
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = send_time.at_ns
             self.widths_ns["answer_request_sent"] = send_time.width_ns
@@ -240,10 +249,16 @@ class PendingTurn(Instants):
             self._check_result(self.item_sent.at_ns)
 
     @property
+    def is_delegated(self) -> bool:
+        """True if the service has delegated a task, even if it has only reported a call of the backend."""
+        return self.plan.delegates and bool(self.delegations.count or self.calls.rounds)
+
+    @property
     def wants_continuation(self) -> bool:
         """True if the service waits for the client's request of the next response, and would accept it.
 
-        It accepts none while a response is in progress, or while a function call is unanswered, or an MCP call runs.
+        The service accepts no request while a response is in progress, while a function call is unanswered, or while an
+        MCP call runs.
         """
         is_idle = not self.filler and not self.delegations.awaits_backend
         return self.state is State.CALLING and self.calls.are_all_answered and self.calls.is_request_due and is_idle
@@ -294,7 +309,7 @@ class PendingTurn(Instants):
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def assign_request(self, event: ServerEvent, decides: Decision, requests: int) -> None:
-        """Apply the decision of the first event of a response or item.
+        """Apply `decides`, the meaning of the first event of a response or item.
 
         A response answers `requests` requests of the turn.
         """
@@ -318,8 +333,8 @@ class PendingTurn(Instants):
 
     def wants_request(self, now_ns: int) -> bool:
         """Return whether the service has committed all of the speech and leaves the response request to the client."""
-        client_requests = self.plan.vad and not self.plan.service_responds and "request_sent" not in self.instants
-        return client_requests and self.input_speech.all_committed(now_ns)
+        client_requests = self.plan.vad and not self.plan.service_responds and not self.plan.only_transcribed
+        return client_requests and "request_sent" not in self.instants and self.input_speech.all_committed(now_ns)
 
     # Received events.
 
@@ -385,7 +400,11 @@ class PendingTurn(Instants):
 
     def _on_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns
-        if kind in REPLY_INSTANTS:
+        if kind in TRANSCRIPTIONS:
+            self.note_transcript(event, arrival)
+            if kind is EventKind.INPUT_DELTA and self.state is State.WAITING:
+                self.state = State.ANSWERING
+        elif kind in REPLY_INSTANTS:
             self.reply.on_event(event, arrival)
         elif kind in SPEECH_INSTANTS:
             # The service detects that the caller continues. From here, the limit for detecting the end counts again.
@@ -413,6 +432,9 @@ class PendingTurn(Instants):
             self.filler = ""
             self.reply.await_another()
             return None
+        if self.plan.only_transcribed:
+            transcribed_ns = self.transcribed_ns
+            return self.transcript_ending() if transcribed_ns is not None and transcribed_ns <= at_ns else None
         return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
 
     def _on_mcp_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -440,7 +462,7 @@ class PendingTurn(Instants):
         elif kind is EventKind.RESULT_ACCEPTED:
             is_ours = event.request.startswith(self.plan.event_prefix) and self.delegations.result_ns > 0
             if is_ours or (not event.request and self.delegations.awaits_backend):
-                self.reply.expect_answer(at_ns)
+                self._spoken_answer.expect(at_ns)
         else:
             return self._on_backend_done(event, arrival)
         return None
@@ -457,10 +479,15 @@ class PendingTurn(Instants):
                 return "limit_exceeded:calls", endless
         return self._check_result(arrival.at_ns)
 
+    @property
+    def _spoken_answer(self) -> SpokenAnswer:
+        assert self.reply.spoken_answer is not None, "the plan does not search for an answer"
+        return self.reply.spoken_answer
+
     def _await_result(self) -> None:
         """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
         self.state, self.has_ended_answer = State.CALLING, False
-        self.reply.await_result()
+        self._spoken_answer.await_result()
 
     def _check_result(self, at_ns: int) -> Ending | None:
         """Wait for the answer, if the service now has the results of all delegated tasks.
@@ -470,10 +497,27 @@ class PendingTurn(Instants):
         if self.delegations.awaits_backend or self.calls.is_request_due or not self.calls.are_all_answered:
             return None
         self.delegations.result_ns = at_ns
-        if self.reply.answers_from_ns == NEVER_NS:
-            self.reply.expect_answer(at_ns)
-        self.state = State.ANSWERING if self.reply.answers else State.WAITING
+        if self._spoken_answer.awaits_result:
+            self._spoken_answer.expect(at_ns)
+        self.state = State.ANSWERING if self._spoken_answer.has_begun else State.WAITING
         return ("ok", "") if self.has_ended_answer else None
+
+    @property
+    def transcribed_ns(self) -> int | None:
+        """The instant from which on a turn without a reply is over; None if its transcript is not complete."""
+        is_sent = self.state in (State.UNNOTICED, State.WAITING, State.ANSWERING)
+        transcribed_ns = self.input_speech.transcribed_ns() if is_sent else None
+        return None if transcribed_ns is None else max(transcribed_ns, self.awaited_ns)
+
+    def transcript_ending(self) -> Ending:
+        """Return (outcome, detail) of a turn without a reply, whose transcript is complete or has failed."""
+        words = self.input_speech.words
+        if words.failure is not None:
+            throttled = words.failure.effect is ErrorScope.THROTTLED
+            return "throttled:transcription" if throttled else "failed:transcription", words.failure.detail
+        if self.expected:
+            return failed_expectation(next(iter(self.expected)))
+        return ("ok", "") if words.text else ("failed:no_transcript", "the transcript has no words")
 
     def _ending(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         """Return (outcome, detail) of the turn when its response is done; None if another response follows."""
@@ -510,7 +554,7 @@ class PendingTurn(Instants):
         if not (self.input_speech.fully_answered(at_ns) if service_responds else self.input_speech.is_speech_sent):
             self._await_next_reply(at_ns)
             return None
-        distinguishes = self.plan.answer_min_ns or self.delegations.count
+        distinguishes = self.plan.answer_min_ns or self.is_delegated
         if distinguishes and not self._is_interrupted and self._lacks_answer(at_ns):
             return None
         # The function calls are checked before the output, because a response that calls functions need not contain
@@ -544,12 +588,12 @@ class PendingTurn(Instants):
         """Return whether the ended reply contains only fillers. If it does, the caller continues to wait."""
         if self.state is State.CALLING:
             self.reply.await_another()
-            self.has_ended_answer = bool(self.reply.answers)
+            self.has_ended_answer = self._spoken_answer.has_begun
             return True
         speech_end_ns = self.input_speech.instants.get("speech_end", 0)
-        # Sounds that began before the end of the caller's speech do not answer it.
-        self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= speech_end_ns]
-        if self.reply.answers:
+        self._spoken_answer.reject_before(speech_end_ns)
+        is_merged = self.is_delegated and self._spoken_answer.merged_ns >= MERGED_NS
+        if self._spoken_answer.has_begun or is_merged:
             return False
         if self._is_early:
             self._await_next_reply(at_ns)
@@ -589,7 +633,7 @@ class PendingTurn(Instants):
         self.interruption = Interruption(kind, check=TruncationCheck(self.format) if verify else None)
 
     def interrupt(self, at_ns: int) -> None:
-        """Stop the player, as a client does that interrupts the reply itself."""
+        """Record that the client itself interrupts the reply, and stop the player."""
         if self.interruption is not None and self.state is not State.OVER:
             self.interruption.sent("barge_in", at_ns, 0)
             self.interruption.stopped_ns = at_ns
@@ -629,7 +673,7 @@ class PendingTurn(Instants):
         return ("interrupted", "") if must_stop else ("cancelled:turn_detected", "")
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the service's report that it truncated an item of the reply, or of what remains of the item."""
+        """Apply a report that an item of the reply was truncated, or a report of the item's remaining content."""
         if self.interruption is not None:
             self.interruption.on_truncation_event(event, arrival)
 
@@ -648,7 +692,7 @@ class PendingTurn(Instants):
         ):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
-        return due and self.input_speech.transcripts < max(1, self.input_speech.commits)
+        return due and not self.input_speech.is_transcribed
 
 
 def failed_expectation(kind: EventKind) -> Ending:

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from bench.metrics import MEASURED_FROM, SUCCESSFUL, turn_type_of
+from bench.observe.input_transcript import TranscriptLag
 from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
+from bench.protocol.audio import ALL_FORMATS
 from bench.protocol.events import EventKind
 from bench.units import NEVER_NS
 
@@ -43,6 +45,7 @@ UNREPORTED: Mapping[str, Any] = {
     "uncertain_gaps": 0,
     "audio_speed": None,
     "vad_splits": None,
+    "input_transcript_deltas": None,
     "answer_response_id": "",
 }
 """The values of columns that are unknown if the service sends no turn events."""
@@ -65,7 +68,7 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
         instants |= turn.interruption.instants
     if turn.plan.has_turn_events:
         return instants
-    absent = set() if turn.plan.answer_min_ns or turn.delegations.count else {"answer_audible"}
+    absent = set() if turn.plan.answer_min_ns or turn.is_delegated else {"answer_audible"}
     if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
         absent.add("last_audible")
     return {name: instants[name] for name in instants if name in RECEIVED - absent}
@@ -76,8 +79,9 @@ def _function_audible(turn: PendingTurn) -> tuple[int, int] | None:
 
     Return None for another turn, or if no answer is audible.
     """
-    if turn.delegations.count:
-        return turn.reply.answers[0][:2] if turn.reply.answers else None
+    if turn.is_delegated:
+        sound = turn.reply.spoken_answer.sound if turn.reply.spoken_answer is not None else None
+        return None if sound is None else sound[:2]
     answer = turn.reply.answer if turn.calls.rounds else None
     if answer is None or answer.player.first_audible_ns is None:
         return None
@@ -109,7 +113,7 @@ def turn_type(turn: PendingTurn) -> str:
     Turns of different types are never pooled.
     """
     differences = {
-        "function_calls": bool(turn.calls.rounds or turn.delegations.count),
+        "function_calls": bool(turn.calls.rounds) or turn.is_delegated,
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
         "after_truncation": turn.after_truncation,
         "filler": turn.may_have_filler or bool(turn.fillers),
@@ -164,6 +168,23 @@ def _delegations(turn: PendingTurn) -> int | None:
     return turn.calls.rounds if turn.plan.functions or turn.plan.mcp_servers else None
 
 
+def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
+    """Return how far the deltas of the caller's transcript lagged behind the speech; None if it is unknown."""
+    speech = turn.input_speech
+    start_ns, end_ns = (speech.instants.get(name) for name in ("speech_start", "speech_end"))
+    if start_ns is None or end_ns is None or not turn.plan.has_turn_events:
+        return None
+    return speech.words.lag(start_ns, end_ns, max(speech.widths_ns["speech_start"], speech.widths_ns["speech_end"]))
+
+
+def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
+    """Return the audio of an unpaced recording divided by the time until its transcript; None if there is none."""
+    transcribed_ns = turn.input_speech.instants.get("input_transcribed")
+    if not turn.plan.only_transcribed or "speech_start" in turn.input_speech.instants or transcribed_ns is None:
+        return None
+    return audio_ns / max(1, transcribed_ns - turn.start_ns)
+
+
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
     """Return whether a turn has done its task; None if no function judges the turn.
 
@@ -183,10 +204,14 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
     # known from events, or from sounds
-    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns or turn.delegations.count
+    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns or turn.is_delegated
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
+    lag, input_audio_ns = (
+        _transcript_lag(turn),
+        ALL_FORMATS[turn.plan.speech_format].duration_ns(turn.audio_bytes_sent),
+    )
     score = UNJUDGED
     if reference != NO_REFERENCE:
         score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
@@ -213,12 +238,19 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         network_rtt_smoothed_ns=network.rtt_ns if network else None,
         reply_text=reply.text,
         reply_parts=tuple(reply.parts),
-        input_text=turn.input_speech.text,
+        input_text=turn.input_speech.words.text,
+        input_audio_ns=input_audio_ns,
+        input_transcript_deltas=turn.input_speech.words.deltas if turn.plan.transcription_due else None,
+        transcript_lag_ns=lag.median_ns if lag else None,
+        transcript_lag_max_ns=lag.max_ns if lag else None,
+        transcript_lag_uncertainty_ns=lag.median_uncertainty_ns if lag else None,
+        transcript_lag_max_uncertainty_ns=lag.max_uncertainty_ns if lag else None,
+        transcription_speed=_transcription_speed(turn, input_audio_ns),
         rtt_scope=network.scope if network else None,
         send_timestamp_source=receive_timestamp_source(timestamped, turn.sending.sends - timestamped),
         preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,
         function_calls=len(calls.complete_calls) if turn.plan.functions else None,
-        function_execution_ns=calls.own_ns if calls.of_rounds or turn.delegations.count else None,
+        function_execution_ns=calls.own_ns if calls.of_rounds or turn.is_delegated else None,
         mcp_calls=len(mcp.items) if mcp.items or turn.plan.mcp_servers else None,
         mcp_execution_ns=mcp.execution_ns if mcp.items else None,
         mcp_call_failed=bool(mcp.failed) if mcp.items else None,

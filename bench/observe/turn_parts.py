@@ -53,9 +53,9 @@ class TurnFunctionCalls(Instants):
     rounds: int = 0
     """The number of ended responses that called functions."""
     of_rounds: int = 0
-    """The number of function calls in the responses of `rounds`."""
+    """The number of function calls in the responses that `rounds` counts."""
     mcp_of_rounds: int = 0
-    """The number of MCP calls in the responses of `rounds`."""
+    """The number of MCP calls in these responses."""
     made: set[str] = field(default_factory=set)
     """The ids of the calls that were returned for execution. Some may belong to a response that does not count."""
     returned: set[str] = field(default_factory=set)
@@ -95,7 +95,7 @@ class TurnFunctionCalls(Instants):
         self.last_done_ns = arrival.at_ns
 
     def on_delegated(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the delegation of a task. A task for the client is a round of its own: no response has it."""
+        """Apply the delegation of a task. A task for the client counts as a round, because no response contains it."""
         if "function_call_added" not in self.instants:
             self.arrived("function_call_added", arrival)
         for call in event.calls:
@@ -265,7 +265,7 @@ class Interruption(Instants):
     def on_played_out(self, at_ns: int) -> None:
         """Record that the reply was played to its end.
 
-        If that took longer than the limit, set the instant of silence.
+        If the end is later than the limit after a barge-in by speech, it is also the instant of silence.
         """
         barge_in_ns = self.instants.get("barge_in")
         if (
@@ -277,7 +277,7 @@ class Interruption(Instants):
             self.arrived("barge_in_silent", Arrival(at_ns))
 
     def on_silence(self, at_ns: int, last_sound: Arrival) -> None:
-        """Record the end of a reply if the service does not report whether the reply was stopped or had ended."""
+        """Record that a reply ended, for a service that does not report whether the reply was stopped or complete."""
         barge_in_ns = self.instants.get("barge_in")
         if self.kind != "speech" or self.stopped_ns is not None or barge_in_ns is None or at_ns <= barge_in_ns:
             return
@@ -290,14 +290,18 @@ class Interruption(Instants):
     def has_yielded(self) -> bool | None:
         """True if the player was silent in time.
 
-        None if this is not an interruption by speech, or if it came too late.
+        None if this interruption is not by speech, or if it began so late that the reply ended normally within the
+        limit.
         """
         latency_ns = self._latency_ns if self.kind == "speech" else None
         return None if latency_ns is None else latency_ns <= YIELD_NS
 
     @property
     def false_yield(self) -> bool | None:
-        """True if a sound stopped the reply. None if this interruption is not a sound, or if it came too late."""
+        """True if a sound stopped the reply.
+
+        None if this interruption is not a sound, or if the sound came after the reply.
+        """
         if self.is_wanted or "barge_in" not in self.instants:
             return None
         return self._latency_ns is not None and self._latency_ns <= FALSE_YIELD_NS

@@ -133,12 +133,14 @@ def _reject_unsupported(script: Script, dialect: Dialect) -> None:
         ("pipelined", "the script", Feature.PIPELINED, script.pipelined),
         ("mcp_servers", "the script", Feature.MCP, script.session.mcp_servers),
         ("renew_after", "the script", Feature.RENEWAL, script.renew_after),
+        ("tools", "the script", Feature.FUNCTIONS, script.tools),
     ]
     for number, step in enumerate(script.steps, 1):
         requirements += (("steps", f"step {number}", feature, True) for feature in step.features())
+    missing = dialect.missing_features_of(script.session)
     for key, name, feature, is_required in requirements:
-        if is_required and feature in dialect.missing_features:
-            raise _at(script, (key,), f"{name} {feature.value}, {dialect.missing_features[feature]}")
+        if is_required and feature in missing:
+            raise _at(script, (key,), f"{name} {feature.value}, {missing[feature]}")
     for number, step in enumerate(script.steps, 1):
         if problem := step.unsupported_reason(dialect, script.session):
             raise _at(script, ("steps",), f"{step.verb} of step {number} {problem}")

@@ -245,7 +245,7 @@ class ScriptEncoder:
         self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
         """The messages of recordings. The key is the recording with the parameters of its encoding."""
         self._sounds = 0
-        self._trailing_silences_ns: dict[tuple[str, SpeechSpan], int] = {}
+        self._end_tolerances_ns: dict[tuple[str, SpeechSpan], int] = {}
 
     @property
     def detects_turns(self) -> bool:
@@ -334,13 +334,13 @@ class ScriptEncoder:
             return ()
         return (self._append(silence(self.input_format, self._chunk_ms(chunk_ms)), BETWEEN_ID, paced=True),)
 
-    def trailing_silence_ns(self, pcm: Pcm) -> int:
+    def end_tolerance_ns(self, pcm: Pcm) -> int:
         """Return half of the duration of the last phrase, which is the speech after the last pause of a recording."""
         key = (pcm.digest, pcm.speech)
-        if key not in self._trailing_silences_ns:
+        if key not in self._end_tolerances_ns:
             last = last_phrase(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
-            self._trailing_silences_ns[key] = _ns(last.end - last.begin) // 2
-        return self._trailing_silences_ns[key]
+            self._end_tolerances_ns[key] = _ns(last.end - last.begin) // 2
+        return self._end_tolerances_ns[key]
 
     def _chunk_ms(self, chunk_ms: int) -> int:
         """Return the duration of one chunk of audio, in ms.

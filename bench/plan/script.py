@@ -38,7 +38,7 @@ from bench.plan.script_keys import (
 )
 from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, StepsValidator, is_turn
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
-from bench.protocol.settings import McpServer, SessionSettings, merged
+from bench.protocol.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, McpServer, SessionSettings, merged
 from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
 from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
@@ -214,6 +214,8 @@ def check_steps(script: Script) -> None:
 def with_target_settings(script: Script, session: Mapping[str, Any], source: str) -> Script:
     """Return a script with the same turns, in which the settings of a target replace those of the script.
 
+    If the target only transcribes, the script's settings of replies are dropped.
+
     `source` is the origin of the target's settings, for errors. In `turn_detection`, the keys of target and script are
     merged if both have the same type. The keys in `extra` are always merged. Raise UsageError for invalid settings, and
     for settings with which a step of the script is impossible.
@@ -235,6 +237,8 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
         settings = {name: getattr(parsed, name) for name in target_settings} | {
             "extra": merged(own.extra, parsed.extra)
         }
+        if parsed.output == ONLY_TRANSCRIPT != own.output:  # the script's settings of replies have no effect
+            settings = dict.fromkeys(REPLY_SETTINGS) | settings
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
         check_steps(changed)
         if changed.variables is not None and changed.session.instructions:

@@ -22,8 +22,10 @@ from bench.protocol.settings import (
     EchoCancellation,
     Effort,
     FunctionTool,
+    InputTranscription,
     McpServer,
     NoiseReduction,
+    Output,
     ResponseSettings,
     SessionSettings,
     TurnDetection,
@@ -306,13 +308,32 @@ DELEGATION = Converted(
 )
 
 
+TRANSCRIPTION = StructOf(
+    {
+        "model": Field(String(), "The model; on Azure GA its deployment.", required=True),
+        "language": Field(String(), "The language of the caller, as in en."),
+        "languages": Field(_texts(), "The languages that the caller may speak, as in en."),
+        "delay": Field(Choice(get_args(Effort)), "The delay of the text. A longer one may be more accurate."),
+        "keywords": Field(_texts(), "Words that the caller may say."),
+        "prompt": Field(String(), "A text that guides the model."),
+    },
+    InputTranscription,
+)
+INPUT_TRANSCRIPTION: Validator[InputTranscription] = Converted(
+    OrStruct(String(), TRANSCRIPTION),
+    lambda _, value: InputTranscription(model=value) if isinstance(value, str) else value,
+)
+OUTPUT = Field(Choice(get_args(Output)), "Whether the answer is audio or text; transcript: there are no answers.")
+
+
 SESSION = StructOf(
     RESPONSE_FIELDS
     | {
+        "output": OUTPUT,
         "voice": Field(VOICE, "A voice of the service; for Voice Live also a table."),
         "temperature": Field(Number(0.6, 1.2), "Preview and Voice Live only."),
         "input_transcription": Field(
-            String(), "Model that transcribes the caller's audio; on Azure GA its deployment."
+            INPUT_TRANSCRIPTION, "Model that transcribes the caller's audio, on Azure GA its deployment; or a table."
         ),
         "turn_detection": Field(
             TurnDetectionValidator(), "How the end of a caller's turn is detected; none: this tool commits it."

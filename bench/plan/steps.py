@@ -38,7 +38,7 @@ from bench.plan.turns import (
     TextTurn,
 )
 from bench.protocol.base import MESSAGE_ID, Dialect, Feature
-from bench.protocol.settings import Message, SessionSettings
+from bench.protocol.settings import ONLY_TRANSCRIPT, Message, SessionSettings
 from bench.units import NS_PER_S
 from bench.validation import (
     Boolean,
@@ -324,6 +324,7 @@ class ExpectStep(Step):
             "is committed by this tool, as there is no turn detection": event in OF_SPEECH
             and session.turn_detection is None,
             "requests an answer in text": event in OF_SPOKEN_ANSWER and output == "text",
+            "gets no reply": event not in OF_AUDIO and output == ONLY_TRANSCRIPT,
             "requests audio, whose words arrive as transcript_delta": event == "text_delta" and output == "audio",
         }
         for reason, applies in reasons.items():

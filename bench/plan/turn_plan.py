@@ -59,7 +59,7 @@ class TurnPlan:
 
     `event_prefix` is the start of the ids of all client events of the turn. `vad` is True if the service detects the
     end of the caller's speech. `service_responds` is True if the service then also starts the response.
-    `trailing_silence_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
+    `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
     has processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is
     played. `out_of_band` is True if the response is not a part of the conversation. `functions` is True if the session
     declares functions. `mcp_servers` maps each MCP server that the session declares to whether the client approves its
@@ -71,6 +71,7 @@ class TurnPlan:
     `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
     fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
+    `only_transcribed` is True if the turn gets no reply: it ends with the transcript of the caller's audio.
     """
 
     number: int
@@ -81,12 +82,13 @@ class TurnPlan:
     transcription_due: bool = False
     vad: bool = False
     service_responds: bool = False
-    trailing_silence_ns: int = 0
+    end_tolerance_ns: int = 0
     audio: str = ""
     speech_format: AudioFormatName = "pcm16"
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
     out_of_band: bool = False
+    only_transcribed: bool = False
     functions: bool = False
     mcp_servers: Mapping[str, bool] | None = None
     expected_calls: Mapping[str, int] | None = None

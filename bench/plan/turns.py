@@ -268,8 +268,14 @@ class ScriptTurn(Step):
             *self.reference.contains,
         )
 
+    def features(self) -> Iterator[Feature]:
+        yield from super().features()
+        judged = self.judge is not None
+        if self.response != AS_SESSION or self.expected_calls is not None or judged or self.reference != NO_REFERENCE:
+            yield Feature.REPLY
+
     def requested_output(self, session: SessionSettings) -> str:
-        """Return which output the turn requests: `audio` or `text`."""
+        """Return which output the turn requests: `audio` or `text`, or `transcript` if there is no reply."""
         return self.response.output or session.output
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
@@ -289,7 +295,7 @@ class ScriptTurn(Step):
         `choice` selects the recording.
         """
         prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
-        dialect = encoder.dialect
+        dialect, only_transcribed = encoder.dialect, encoder.session.only_transcribes
         plan = TurnPlan(
             number=number,
             step=self.name,
@@ -302,6 +308,7 @@ class ScriptTurn(Step):
             jitter_buffer_ns=encoder.jitter_buffer_ns,
             answer_min_ns=0 if dialect.has_turn_events else encoder.answer_min_ns,
             out_of_band=self.response.out_of_band,
+            only_transcribed=only_transcribed,
             functions=bool(encoder.session.tools),
             mcp_servers={server.label: server.approve for server in encoder.session.mcp_servers} or None,
             expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
@@ -317,7 +324,7 @@ class ScriptTurn(Step):
             speech=(),
             silence_chunks=(),
             inputs=(),
-            request=encoder.request(self.response, prefix, row),
+            request=None if only_transcribed else encoder.request(self.response, prefix, row),
             judge=self.judge,
             response=self.response,
             calls=self.expected_calls,
@@ -457,9 +464,9 @@ class AudioTurnBase(ScriptTurn):
         if encoder.detects_turns:  # the service's VAD ends the speech
             request = None if encoder.session.service_responds else turn.request
             silence_chunks = encoder.silence_chunks(pcm, self.chunk_ms)
-            plan = replace(
-                plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.trailing_silence_ns(pcm)
-            )
+            responds = request is None and not encoder.session.only_transcribes
+            tolerance_ns = encoder.end_tolerance_ns(pcm)
+            plan = replace(plan, vad=True, service_responds=responds, end_tolerance_ns=tolerance_ns)
             return replace(turn, plan=plan, speech=messages, silence_chunks=silence_chunks, request=request)
         turn = replace(turn, plan=plan)
         commit = encoder.dialect.commit(f"{turn.plan.event_prefix}commit")

@@ -141,6 +141,7 @@ PCM16_48K = _pcm("pcm16@48000", 48_000)
 G711_RATE_HZ = 8_000
 G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, _encoder(ulaw), _decoder(_ulaw_table()))
 G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_alaw_table()))
+ALL_FORMATS = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALAW)
 
 
 def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:

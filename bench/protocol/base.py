@@ -129,6 +129,8 @@ class Feature(Enum):
     PIPELINED = "sends before the service has greeted (`pipelined`)"
     MCP = "declares MCP servers (`mcp_servers`)"
     RENEWAL = "continues in another session (`renew_after`)"
+    FUNCTIONS = "declares functions (`tools`)"
+    REPLY = "sets what the reply must be or say"
 
 
 def secret_placeholder(variable: str) -> str:
@@ -221,6 +223,10 @@ class Dialect:
     """A mapping from the name of a client message in this dialect to the kind of the message."""
     missing_features: Mapping[Feature, str] = MappingProxyType({})
     """A mapping from each feature that the service lacks to the end of its error message, which contains a remedy."""
+
+    def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
+        """Return `missing_features`, with the features that a session with these settings lacks."""
+        return self.missing_features
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Return the first session setting that the dialect does not support; None if it supports all settings."""

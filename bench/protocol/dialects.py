@@ -94,6 +94,7 @@ class VoiceLive(Preview):
     """
 
     name = family = VOICE_LIVE_NAME
+    own_transcription = False
     own_kinds = OF_VOICE_LIVE
     input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
     missing_features = MappingProxyType(
@@ -135,6 +136,7 @@ class Xai(ServerVadOnly, Ga):
     """
 
     name = "xai"
+    own_transcription = False
     own_kinds = dict(OF_MCP) | {
         **dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED),
         "response.text.delta": EventKind.TEXT_DELTA,  # text has either name
@@ -161,6 +163,7 @@ class Inworld(Ga):
     """
 
     name = "inworld"
+    own_transcription = False
     missing_features = UNKNOWN
 
     def output(self, output: Output) -> dict[str, Any]:
@@ -186,6 +189,7 @@ class Qwen(ShelledFunctions):
     """
 
     name = "qwen"
+    own_transcription = False
     own_kinds = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED)
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
@@ -207,6 +211,7 @@ class Glm(ServerVadOnly, Preview):
     """
 
     name = "glm"
+    own_transcription = False
     own_kinds = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED)
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16)
@@ -230,6 +235,7 @@ class StepFun(ServerVadOnly, ShelledFunctions):
     """
 
     name = "stepfun"
+    own_transcription = False
     missing_features = UNKNOWN
     input_formats = by_name(PCM16)
     output_formats = by_name(PCM16)

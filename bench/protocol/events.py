@@ -76,6 +76,8 @@ class EventKind(Enum):
     position."""
     ITEM_RETRIEVED = auto()
     """The service returns the content that it keeps of an item, because the client has retrieved the item."""
+    INPUT_DELTA = auto()
+    """A part of the transcript of the caller's audio. `text` is the part."""
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()

@@ -43,8 +43,10 @@ class FullDuplexDialect(Dialect):
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
             return UnsupportedSetting(("turn_detection",), f"turn_detection must be {FULL_DUPLEX}: {self.only_duplex}")
-        if settings.output == "text":
-            return UnsupportedSetting(("output",), f"output must be audio: {self.title} has no text output")
+        if settings.output != "audio":
+            return UnsupportedSetting(
+                ("output",), f"output must be audio: {self.title} has no {settings.output} output"
+            )
         unset = SessionSettings()
         for name in settings.__struct_fields__:
             if name not in self.settings and getattr(settings, name) != getattr(unset, name):

@@ -91,7 +91,8 @@ BACKEND_KINDS: Mapping[str, EventKind] = MappingProxyType(
     {"response.created": EventKind.BACKEND_STARTED}
     | dict.fromkeys(("response.completed", "response.failed", "response.incomplete"), EventKind.BACKEND_DONE)
 )
-"""The kinds of the backend's events that have a response. Two further events have an item: a call, or a message."""
+"""The kinds of the backend's events that contain a response. Two further events contain an item: a call, or a message.
+"""
 CLIENT, BACKEND = "client", "responses"
 """The executors of delegated tasks. The default is the client."""
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
@@ -110,7 +111,7 @@ MAX_HISTORY = 128
 """The maximum number of messages before the start of a session."""
 MAX_SESSION_S = 1_000_000.0
 ROLES = {"system": "developer"}
-"""The roles of messages whose names differ from those of scripts."""
+"""A mapping from the role of a message in a script to GPT-Live's role, if the names differ."""
 
 
 class _Wire(msgspec.Struct):
@@ -340,7 +341,7 @@ def _error(wire: _Wire) -> Sequence[ServerEvent]:
 
 
 def _backend_event(wire: _Wire) -> Sequence[ServerEvent]:
-    """Return the event that a backend's event means for a client."""
+    """Return the client's event for an event of the backend."""
     nested = _decode_backend(wire.event) if len(wire.event) else _BackendWire()
     name = f"{BACKEND_EVENT}:{nested.type}"[:MAX_ID_CHARACTERS]
     if nested.type == "response.output_item.added":
@@ -380,5 +381,5 @@ DECODERS: Mapping[str, Callable[[_Wire], Sequence[ServerEvent]]] = MappingProxyT
         ERROR: _error,
     }
 )
-"""The functions that decode rare events, by their names."""
+"""The functions that decode rare events, by the names of the events."""
 GPT_LIVE = GptLive()

@@ -23,11 +23,13 @@ from bench.protocol.audio import (
     PCM16_48K,
     by_name,
 )
-from bench.protocol.base import AwaitedEvent, ClientMessage, MessageKind, secret_placeholder
+from bench.protocol.base import AwaitedEvent, ClientMessage, Feature, MessageKind, secret_placeholder
 from bench.protocol.events import EventKind, FunctionCall
 from bench.protocol.openai_events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
 from bench.protocol.settings import (
     FULL_DUPLEX,
+    ONLY_TRANSCRIPT,
+    REPLY_SETTINGS,
     FunctionOutput,
     Keys,
     McpServer,
@@ -98,6 +100,23 @@ OWNED = (
 )
 
 
+WITHOUT_DETECTION = ("gpt-live-transcribe", "gpt-realtime-whisper")
+"""The transcription models that detect no turns. A session with them must have a null `turn_detection`."""
+NO_REPLY = f"but a session with `output: {ONLY_TRANSCRIPT}` has no replies: remove it"
+UNANSWERABLE: Mapping[Feature, str] = MappingProxyType(
+    dict.fromkeys(
+        (
+            *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.INTERRUPTION, Feature.CUT),
+            *(Feature.SOUND, Feature.CUE, Feature.HISTORY, Feature.RENEWAL, Feature.FUNCTIONS, Feature.REPLY),
+            Feature.MCP,
+        ),
+        NO_REPLY,
+    )
+    | {Feature.TYPED: f"but a session with `output: {ONLY_TRANSCRIPT}` only listens: use a recording (`audio`)"}
+)
+"""The features that a session lacks if it only transcribes."""
+
+
 class OpenAIDialect(EventReader):
     """The common part of a `bench.protocol.base.Dialect` of the Realtime API.
 
@@ -108,6 +127,8 @@ class OpenAIDialect(EventReader):
 
     input_formats = output_formats = FORMATS
     message_kinds = MappingProxyType({name: kind for kind, name in NAMES.items()})
+    own_transcription = False
+    """True if the dialect has sessions that only transcribe."""
     family: str
     reply_part: str
     stored: Mapping[Keys, str]
@@ -115,6 +136,10 @@ class OpenAIDialect(EventReader):
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the `session` of a session.update, without `extra`."""
         raise NotImplementedError
+
+    def session_family(self, settings: SessionSettings) -> str:
+        """Return the prefix of the names of the events about a session."""
+        return "session"
 
     def output(self, output: Output) -> dict[str, Any]:
         """Return the settings that select the output kinds of a session or response."""
@@ -130,6 +155,7 @@ class OpenAIDialect(EventReader):
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
             or self._missing_feature(settings)
+            or (self._unsupported_of_transcription(settings) if settings.only_transcribes else None)
             or undone(self.session(settings), settings.extra, self.stored)
         )
 
@@ -142,6 +168,32 @@ class OpenAIDialect(EventReader):
         owner = setting.owners[0]
         problem = f"{setting.called} needs the {TITLES[owner]} dialect; {TITLES[self.family]} does not support it"
         return UnsupportedSetting(setting.keys, f"{problem}: remove it, or use --dialect {owner}")
+
+    def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
+        return {**self.missing_features, **UNANSWERABLE} if settings.only_transcribes else self.missing_features
+
+    def _unsupported_of_transcription(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        """Return the first setting that a session cannot have if it only transcribes; None if there is none."""
+        if not self.own_transcription:
+            problem = f"output: {ONLY_TRANSCRIPT} needs the GA or preview dialect; {self.name} does not support it"
+            return UnsupportedSetting(("output",), f"{problem}: remove it, or use --dialect ga")
+        for name in REPLY_SETTINGS:
+            if getattr(settings, name) is not None:
+                return UnsupportedSetting((name,), f"{name} is about replies, {NO_REPLY}")
+        transcription, detection = settings.input_transcription, settings.turn_detection
+        if transcription is None:
+            problem = f"output: {ONLY_TRANSCRIPT} needs `input_transcription`: the model that transcribes"
+            return UnsupportedSetting(("output",), f"{problem} (on Azure GA its deployment)")
+        if detection is None:
+            return None
+        if transcription.model in WITHOUT_DETECTION:
+            problem = f"turn_detection must be none: {transcription.model} detects no turns"
+            return UnsupportedSetting(("turn_detection",), problem)
+        if detection.idle_timeout_ms is not None:
+            return UnsupportedSetting(
+                ("turn_detection", "idle_timeout_ms"), f"idle_timeout_ms is about replies, {NO_REPLY}"
+            )
+        return None
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """Return why a session update in a script conflicts with a setting on which this tool relies; "" if it does
@@ -164,10 +216,16 @@ class OpenAIDialect(EventReader):
         Also wait for the tools of MCP servers, because the model can call no tool that is not listed yet.
         """
         listed = (AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed"),) if settings.mcp_servers else ()
+        family = self.session_family(settings)
         return (
-            AwaitedEvent(EventKind.SESSION_CREATED, "session.created"),
-            self._message(MessageKind.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
-            AwaitedEvent(EventKind.SESSION_UPDATED, "session.updated"),
+            AwaitedEvent(EventKind.SESSION_CREATED, f"{family}.created"),
+            self._named(
+                MessageKind.SET_UP,
+                f"{family}.update",
+                event_id,
+                session=merged(self.session(settings), settings.extra),
+            ),
+            AwaitedEvent(EventKind.SESSION_UPDATED, f"{family}.updated"),
             *listed,
         )
 
@@ -232,7 +290,9 @@ class OpenAIDialect(EventReader):
         return self._message(MessageKind.RETRIEVE, event_id, item_id=item_id)
 
     def _message(self, kind: MessageKind, event_id: str, **fields: Any) -> ClientMessage:
-        name = NAMES[kind]
+        return self._named(kind, NAMES[kind], event_id, **fields)
+
+    def _named(self, kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
         return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:

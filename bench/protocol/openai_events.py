@@ -51,6 +51,8 @@ SHARED_KINDS = {
     "session.created": EventKind.SESSION_CREATED,
     "conversation.created": EventKind.SESSION_CREATED,  # some servers send only this event at the start
     "session.updated": EventKind.SESSION_UPDATED,
+    "transcription_session.created": EventKind.SESSION_CREATED,
+    "transcription_session.updated": EventKind.SESSION_UPDATED,
     "input_audio_buffer.speech_started": EventKind.SPEECH_STARTED,
     "input_audio_buffer.speech_stopped": EventKind.SPEECH_STOPPED,
     "input_audio_buffer.committed": EventKind.COMMITTED,
@@ -59,6 +61,7 @@ SHARED_KINDS = {
     "conversation.item.added": EventKind.ITEM_ADDED,
     "conversation.item.deleted": EventKind.ITEM_DELETED,
     "conversation.item.input_audio_transcription.completed": EventKind.INPUT_TRANSCRIBED,
+    "conversation.item.input_audio_transcription.delta": EventKind.INPUT_DELTA,
     "conversation.item.input_audio_transcription.failed": EventKind.INPUT_NOT_TRANSCRIBED,
     "response.created": EventKind.RESPONSE_CREATED,
     "response.done": EventKind.RESPONSE_DONE,
@@ -72,7 +75,6 @@ SHARED_KINDS = {
 } | dict.fromkeys(
     (
         "conversation.item.done",
-        "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
         "response.content_part.added",
@@ -123,6 +125,7 @@ FUNCTION_CALL = "function_call"
 """The type of an item that calls a function."""
 MCP_CALL, MCP_APPROVAL_REQUEST = "mcp_call", "mcp_approval_request"
 """The types of the items that call an MCP server's tool, and that request the client's approval of such a call."""
+WITH_ERROR = frozenset({EventKind.ERROR, EventKind.INPUT_NOT_TRANSCRIBED})
 OF_OUTPUT = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE})
 MODALITIES = ("output_modalities", "modalities")
 """The names of the setting for a session's output kinds, one of each dialect."""
@@ -259,6 +262,9 @@ class EventReader(Dialect):
                 delta = wire.delta
                 size = text_characters(delta)
                 return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+            if kind is EventKind.INPUT_DELTA:
+                text = string_in(wire.delta)[:MAX_TEXT_CHARACTERS]
+                return (ServerEvent(kind, wire.type, item_id=wire.item_id or "", text=text),)
             if kind is None:  # an unknown name, or one of the other dialect
                 is_other_dialect = wire.type in self._other_dialect
                 return (
@@ -347,7 +353,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         return event
     response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
     details = get_object(response, "status_details")
-    error = object_in(wire.error) if kind is EventKind.ERROR else get_object(details, "error")
+    error = object_in(wire.error) if kind in WITH_ERROR else get_object(details, "error")
     return msgspec.structs.replace(
         event,
         response_id=event.response_id or get_text(response, "id"),

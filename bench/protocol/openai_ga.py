@@ -23,7 +23,7 @@ def ga_format(format: AudioFormat) -> dict[str, Any]:
 
 
 STORED: Mapping[Keys, str] = {
-    ("type",): "only realtime sessions are supported",
+    ("type",): "only realtime sessions are supported, and with `output: transcript` transcription sessions",
     ("output_modalities",): "use `output`",
     ("instructions",): "use `instructions`",
     ("tools",): "use `tools`",
@@ -65,18 +65,21 @@ class Ga(OpenAIDialect):
     input_formats = output_formats = RATED_FORMATS
     stored = STORED
     reply_part = "output_text"
+    own_transcription = True
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction
         audio_input = {
             "format": ga_format(self.input_format_for(settings)),
-            "turn_detection": settings.turn_detection and settings.turn_detection.explicit,  # null disables it
+            "turn_detection": settings.detection_update,  # null disables it
         } | without_none(
             {
-                "transcription": {"model": transcription} if transcription else None,
+                "transcription": transcription.explicit if transcription else None,
                 "noise_reduction": {"type": noise} if noise else None,
             }
         )
+        if settings.only_transcribes:
+            return {"type": "transcription", "audio": {"input": audio_input}}
         audio_output = without_none({"format": ga_format(self.output_format_for(settings)), "voice": settings.voice})
         return without_none(
             {

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.protocol.audio import PCM16
-from bench.protocol.base import Feature
+from bench.protocol.base import Feature, MessageKind
 from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAIDialect, tools
 from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.settings import Keys, Output, SessionSettings, without_none
@@ -26,6 +26,11 @@ STORED: Mapping[Keys, str] = {
 }
 
 
+TRANSCRIPTION_SESSION = "transcription_session"
+"""The prefix of the names of the events about a session that only transcribes."""
+TRANSCRIPTION_UPDATE = f"{TRANSCRIPTION_SESSION}.update"
+
+
 class Preview(OpenAIDialect):
     """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview.
 
@@ -37,6 +42,8 @@ class Preview(OpenAIDialect):
     input_formats = RATED_FORMATS
     stored = STORED
     reply_part = "text"
+    own_transcription = True
+    message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
     missing_features: Mapping[Feature, str] = MappingProxyType(
         {
             Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga",
@@ -46,19 +53,31 @@ class Preview(OpenAIDialect):
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction
+        if settings.only_transcribes:
+            heard = without_none(
+                {
+                    "input_audio_format": self.formats(settings)["input_audio_format"],
+                    "input_audio_transcription": transcription.explicit if transcription else None,
+                    "input_audio_noise_reduction": {"type": noise} if noise else None,
+                }
+            )
+            return heard | {"turn_detection": settings.detection_update}
         return without_none(
             {
                 **self.output(settings.output),
                 "instructions": settings.instructions,
                 "voice": settings.voice,
                 **self.formats(settings),
-                "input_audio_transcription": {"model": transcription} if transcription else None,
+                "input_audio_transcription": transcription.explicit if transcription else None,
                 "input_audio_noise_reduction": {"type": noise} if noise else None,
                 "temperature": settings.temperature,
                 "max_response_output_tokens": settings.max_output_tokens,
                 **tools(settings),
             }
-        ) | {"turn_detection": settings.turn_detection and settings.turn_detection.explicit}
+        ) | {"turn_detection": settings.detection_update}
+
+    def session_family(self, settings: SessionSettings) -> str:
+        return TRANSCRIPTION_SESSION if settings.only_transcribes else super().session_family(settings)
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the settings for a session's audio formats.

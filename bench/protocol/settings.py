@@ -15,7 +15,9 @@ import msgspec
 from bench.protocol.audio import AudioFormatName
 
 Keys = tuple[str, ...]
-Output = Literal["audio", "text"]
+Output = Literal["audio", "text", "transcript"]
+"""The output of a session: audio or text replies, or only transcripts of the caller's speech."""
+ONLY_TRANSCRIPT: Literal["transcript"] = "transcript"
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
 """The maximum length of a response, in tokens. `inf` allows the maximum length of the model."""
@@ -64,6 +66,25 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def explicit(self) -> dict[str, Any]:
         """The settings that the script sets, without those for which the service's default is used."""
+        return without_none(msgspec.structs.asdict(self))
+
+
+class InputTranscription(msgspec.Struct, frozen=True, kw_only=True):
+    """How the service transcribes the caller's audio. None means the service's default.
+
+    The fields are those of `AudioTranscription` in the SDK `openai` 3.57. On Azure GA, `model` is a deployment.
+    """
+
+    model: str
+    language: str | None = None
+    languages: list[str] | None = None
+    delay: Effort | None = None
+    keywords: list[str] | None = None
+    prompt: str | None = None
+
+    @property
+    def explicit(self) -> dict[str, Any]:
+        """The settings that are not left to the service."""
         return without_none(msgspec.structs.asdict(self))
 
 
@@ -119,6 +140,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     image: Image | None = None
 
 
+OF_RESPONSES = ("create_response", "interrupt_response")
+"""The keys of turn detection that are about responses."""
+REPLY_SETTINGS = (
+    *("instructions", "voice", "max_output_tokens", "temperature", "output_format"),
+    *("reasoning", "truncation", "interim_response", "tool_choice"),
+)
+"""The settings of a session that have no effect if it only transcribes."""
+
+
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that a script sends for a session. A field is None if the default is used.
 
@@ -129,7 +159,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     voice: str | dict[str, Any] | None = None
     max_output_tokens: TokenCap | None = None
-    input_transcription: str | None = None
+    input_transcription: InputTranscription | None = None
     temperature: float | None = None
     turn_detection: TurnDetection | None = None
     """The service's turn detection. None disables it, so that the client commits turns."""
@@ -155,9 +185,25 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     @property
+    def only_transcribes(self) -> bool:
+        """True if the session has no responses: the service only transcribes the caller's audio."""
+        return self.output == ONLY_TRANSCRIPT
+
+    @property
     def service_responds(self) -> bool:
         """True if the service starts responses, which is the default with turn detection."""
-        return self.turn_detection is not None and self.turn_detection.create_response is not False
+        detection = self.turn_detection
+        return detection is not None and detection.create_response is not False and not self.only_transcribes
+
+    @property
+    def detection_update(self) -> dict[str, Any] | None:
+        """The explicit settings of turn detection; None if it is off. A session without responses has none of them."""
+        if self.turn_detection is None:
+            return None
+        explicit = self.turn_detection.explicit
+        if not self.only_transcribes:
+            return explicit
+        return {name: value for name, value in explicit.items() if name not in OF_RESPONSES}
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):

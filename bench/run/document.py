@@ -61,11 +61,12 @@ class ScriptEntry(TypedDict):
     turns: Count
     think_s: NotRequired[
         Annotated[
-            float | None, Meta(description="total duration of a session's pauses; random ones count with their mean")
+            float | None,
+            Meta(description=("total duration of a session's pauses; a random pause counts with its mean")),
         ]
     ]
     chunk_ms: float | None
-    output: Literal["audio", "text"]
+    output: Literal["audio", "text", "transcript"]
     timeouts: dict[str, float]
     target: str
     dialect: NotRequired[str]

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import structs
 
-from bench.metrics import FIRST_DELTAS, HEADLINE, STARVED
+from bench.metrics import FIRST_DELTAS, HEADLINE, STARVED, TRANSCRIPT_METRICS
 from bench.run.document import Check, CheckName, UncertainMetric, Validity
 
 MAX_UNCERTAINTY_MS = 1.0
@@ -247,7 +247,10 @@ def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
 
 
 def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
-    return [uncertainty for uncertainty in evidence.metrics if uncertainty.metric in HEADLINE]
+    """Return the uncertainties of the headline metrics; if no turn has a reply, of the main metric of transcripts."""
+    names = (HEADLINE, *((name,) for name in TRANSCRIPT_METRICS))
+    found = ([uncertainty for uncertainty in evidence.metrics if uncertainty.metric in among] for among in names)
+    return next(filter(None, found), [])
 
 
 def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
@@ -285,9 +288,9 @@ def _timestamp_uncertainty(evidence: ValidityData) -> Check:
 
 
 def _event_loop_delay(evidence: ValidityData) -> Check:
-    medians = [
-        metric.p50 for metric in evidence.metrics if metric.metric in FIRST_DELTAS.values() and metric.p50 is not None
-    ]
+    names = {metric.metric for metric in _headline(evidence)}
+    waits = names & {*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS}
+    medians = [metric.p50 for metric in evidence.metrics if metric.metric in waits and metric.p50 is not None]
     fastest = min(medians, default=0.0)
     limit = max(MAX_LOOP_DELAY_MS, MAX_LOOP_DELAY_SHARE * fastest)
     is_needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > MAX_USER_TIMESTAMPS_SHARE

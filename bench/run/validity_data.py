@@ -44,6 +44,7 @@ SPEED = (
     "last_audio_uncertainty_ns",
     "audio_speed",
 )
+TRANSCRIPTION_SPEED = ("input_transcribed_at_ns", "input_transcribed_uncertainty_ns", "transcription_speed")
 ONSET = "first_audible"
 """The instant at which a reply starts in the audio. It is detected if a service sends no events about its replies."""
 STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
@@ -55,6 +56,9 @@ BY_COLUMN = {
     "unplayed_audio": STOPPED,
     "overlap": STOPPED,
     "audio_speed": SPEED,
+    "transcript_lag": ("transcript_lag_uncertainty_ns",),
+    "transcript_lag_max": ("transcript_lag_max_uncertainty_ns",),
+    "transcription_speed": TRANSCRIPTION_SPEED,
 }
 """The metrics that are not the difference of two instants.
 
@@ -316,6 +320,9 @@ def bound_columns(metric: Metric) -> list[str]:
 def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
     if metric.name == "audio_speed":
         return _of_speed(*(floats(rows, name) for name in SPEED))
+    if metric.name == "transcription_speed":  # instants are relative to the start of the turn, by our own clock
+        transcribed, error, speed = (floats(rows, name) for name in TRANSCRIPTION_SPEED)
+        return _of_speed(np.zeros(len(rows)), transcribed, np.zeros(len(rows)), error, speed)
     if metric.column:
         terms = [floats(rows, name) for name in BY_COLUMN[metric.name]]
         unknown = np.logical_and.reduce([np.isnan(term) for term in terms])

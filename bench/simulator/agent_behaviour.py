@@ -36,7 +36,7 @@ NamedBody = tuple[str, bytes]
 class AgentInput(NamedTuple):
     """A parsed text message of the caller.
 
-    `id` is the identifier in it, such as that of a call or a mark, or a DTMF key.
+    `id` is the identifier that the message contains: for example, the id of a call, the name of a mark, or a DTMF key.
     """
 
     name: str

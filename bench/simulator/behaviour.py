@@ -325,5 +325,5 @@ _TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, _ClientEvent]] = {
 }
 """The client events that a transcription session accepts.
 
-The list is the minimum that such a session needs, an assumption.
+The list is an assumption. It has only the events that such a session needs.
 """

@@ -1,21 +1,24 @@
-"""The caller's turns in input audio. Audio is committed by the client, at the end of speech, or after a long silence.
+"""The caller's turns in input audio. Audio is committed on the client's request, at an end of speech, or after a
+silence.
 
 docs/simulator.md, "Speech detection", describes what the service does without a request. Speech is detected when an
 append arrives. Whether a response must be interrupted or started is decided later, when the related events are due.
 
 The simulator invents the transcript of each segment, unless the profile contains the text. Deltas precede the
 transcript, except in preview sessions with responses. A whisper model sends one delta with the whole text; other models
-send one delta per word. A model that identifies speakers sends segments instead of deltas.
+send one delta per word. A model that identifies speakers sends segments instead of deltas. A model without turn
+detection sends its deltas while the caller speaks, each with a lag from the profile (`streamed_words.py`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bench.protocol.openai import WITHOUT_DETECTION
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
@@ -32,6 +35,7 @@ from bench.simulator.server_events import (
     Render,
 )
 from bench.simulator.session.effective import EffectiveTurnDetection
+from bench.simulator.streamed_words import DELAY_FACTORS, SpokenWord, StreamedWords
 from bench.units import NS_PER_MS
 
 MISHEARD = "mumble"
@@ -51,6 +55,11 @@ class SimulatedAsr:
     def __init__(self, known: TranscriptSettings) -> None:
         self._known = known
         self._pieces = self._words = 0
+
+    def stream(self) -> StreamedWords:
+        """Return the words of the next segment, which are recognized while it is spoken."""
+        texts = None if self._known.texts is None else _TOKEN.findall(self.transcribe(0))
+        return StreamedWords(self._known.words_per_s, texts)
 
     def transcribe(self, audio_ms: float) -> str:
         if self._known.texts is None:
@@ -77,7 +86,8 @@ def _misheard(words: int, share: float) -> int:
 class PendingTranscript:
     """The transcript of a segment of the caller's audio, which is not sent yet. The segment is `audio_ms` long.
 
-    `item` contains the transcript only after the final event of the transcript was rendered.
+    `item` contains the transcript only after the final event of the transcript was rendered. `left` are the words of a
+    streamed transcript that no delta contains yet; None if the transcript is not streamed.
     """
 
     item: ConversationItem
@@ -86,6 +96,7 @@ class PendingTranscript:
     outbox: Outbox
     transcript: str
     ids: Ids
+    left: Sequence[str] | None = None
 
     def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
         """Yield the steps of the transcript. If `deltas` is True, the steps of its deltas come first."""
@@ -101,6 +112,8 @@ class PendingTranscript:
         return self._event("failed", {"error": error}, due_ns)
 
     def _pieces(self) -> list[Render]:
+        if self.left is not None:
+            return [partial(self._delta, word) for word in self.left]
         if "diarize" in self.model:
             return list(self._segments())
         texts = [self.transcript] if "whisper" in self.model else _TOKEN.findall(self.transcript)
@@ -116,9 +129,7 @@ class PendingTranscript:
             yield partial(self._event, "segment", {"id": self.ids.new("seg")} | fields | times)
 
     def _delta(self, piece: str, due_ns: int) -> OutgoingEvent:
-        padding = self.outbox.obfuscation()
-        further: Json = {"obfuscation": padding} if padding else {}
-        return self._event("delta", {"delta": piece} | further, due_ns)
+        return self._event("delta", delta_fields(self.outbox, piece), due_ns)
 
     def _completed(self, due_ns: int) -> OutgoingEvent:
         self.item.body["content"][0]["transcript"] = self.transcript
@@ -139,6 +150,12 @@ class PendingTranscript:
     def _event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
         position: Json = {"item_id": self.item.id, "content_index": 0}
         return self.outbox.event(f"{FAMILY}.{name}", position | fields, due_ns)
+
+
+def delta_fields(outbox: Outbox, piece: str) -> Json:
+    """Return the fields of a delta, except its position."""
+    padding = outbox.obfuscation()
+    return {"delta": piece} | ({"obfuscation": padding} if padding else {})
 
 
 MIN_COMMIT_MS = 100
@@ -166,11 +183,14 @@ class CallerTurns:
         self._announced_item_id: str | None = None  # id of the item that speech_started announced
         self._idle_timeout: PlannedSeries | None = None  # steps of the idle timeout
         self._quiet_from_ms = 0  # start of the caller's silence, on the audio clock
+        self._streamed: StreamedWords | None = None  # words of the buffered audio that are recognized already
+        self._deltas: list[PlannedSeries] = []  # their deltas
+        self._delta_due_ns = 0  # due instant of the last one
         responses.when_done = self._wait_for_speech
 
     def append(self, audio: bytes, at_ns: int) -> Json:
         """Process input audio. Return its byte range in the stream of input audio."""
-        settings, start_byte = self._session.input, self._audio.end.byte
+        settings, start = self._session.input, self._audio.end
         if settings.detection is not None and settings.detection.type == "server_vad":
             self._audio.silence_ms = settings.detection.silence_duration_ms
         for speech in self._audio.append(audio, settings):
@@ -186,7 +206,24 @@ class CallerTurns:
                 continue
             self._stop_waiting()
             (self._on_start if speech.began else self._on_end)(speech, settings.detection, at_ns)
-        return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
+        if settings.detection is None and settings.transcriber is not None and _streams(settings.transcriber):
+            self._streamed = self._streamed or self._asr.stream()
+            for word in self._streamed.append(audio, start, settings.format, at_ns):
+                self._plan_delta(word, at_ns)
+        return {"from_byte": start.byte, "to_byte": self._audio.end.byte}
+
+    def _plan_delta(self, word: SpokenWord, at_ns: int) -> None:
+        """Plan the delta of a word, after its lag and after the deltas before it."""
+        self._announced_item_id = self._announced_item_id or self._conversation.promise()
+        lag_ns = self._outbox.after(0, self._delays.input_transcript_lag)
+        lag_ns = round(lag_ns * DELAY_FACTORS.get(self._session.input.transcript_delay, 1.0))
+        self._delta_due_ns = max(self._delta_due_ns, at_ns, word.spoken_ns + lag_ns)
+        render = partial(self._streamed_delta, self._announced_item_id, word)
+        self._deltas.append(self._outbox.plan([(self._delta_due_ns, render)]))
+
+    def _streamed_delta(self, item_id: str, word: SpokenWord, due_ns: int) -> OutgoingEvent:
+        fields = {"item_id": item_id, "content_index": 0} | delta_fields(self._outbox, word.text)
+        return self._outbox.event(f"{FAMILY}.delta", fields, due_ns, facts={"audio_to_byte": word.to_byte})
 
     def commit(self, at_ns: int) -> None:
         """Commit the buffered audio for the client. Raise RejectedError if it is shorter than MIN_COMMIT_MS."""
@@ -202,6 +239,9 @@ class CallerTurns:
 
     def clear(self) -> None:
         self._audio.empty()
+        for series in self._deltas:
+            series.dropped = True
+        self._streamed, self._deltas = None, []
         self._announced_item_id = None
 
     def stop_playing(self) -> None:
@@ -266,9 +306,9 @@ class CallerTurns:
     # Committed turns
 
     def _commit(self, audio_ms: float, after_ns: int, delay: Delay) -> int:
-        """Add the announced item to the conversation, or a new item if none was announced.
+        """Commit the caller's audio: add its announced item to the conversation, or a new item if none was announced.
 
-        Return when the commit is due.
+        Return the instant at which the commit is due.
         """
         item = user_audio_item(self._announced_item_id or self._conversation.promise(), audio_ms)
         self._announced_item_id = None
@@ -278,14 +318,17 @@ class CallerTurns:
         committed_ns = self._outbox.answer(after_ns, delay, *events)
         if self._session.input.transcriber is not None:
             completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
-            model, transcript = self._session.input.transcriber, self._asr.transcribe(audio_ms)
-            pending = PendingTranscript(item, audio_ms, model, self._outbox, transcript, self._conversation.ids)
+            model, streamed, self._streamed, self._deltas = self._session.input.transcriber, self._streamed, None, []
+            streamed = streamed if streamed is not None and streamed.transcript else None
+            transcript = streamed.transcript if streamed else self._asr.transcribe(audio_ms)
+            left = streamed.unspoken if streamed else None
+            completed_ns = max(completed_ns, self._delta_due_ns)
+            pending = PendingTranscript(item, audio_ms, model, self._outbox, transcript, self._conversation.ids, left)
             if is_drawn(self._transcripts.failure_rate, self._rng):
                 self._outbox.plan([(completed_ns, pending.failed)])
             else:
-                self._outbox.plan(
-                    pending.steps(committed_ns, completed_ns, deltas=self._session.form.transcript_deltas)
-                )
+                begin_ns, deltas = max(committed_ns, self._delta_due_ns), self._session.form.transcript_deltas
+                self._outbox.plan(pending.steps(begin_ns, completed_ns, deltas=deltas))
         return committed_ns
 
     def _respond(self, due_ns: int) -> OutgoingEvent | None:
@@ -294,6 +337,11 @@ class CallerTurns:
         except RejectedError as rejected:  # assumption: the service sends this error
             return self._outbox.error(rejected, None, due_ns)
         return None
+
+
+def _streams(model: str) -> bool:
+    """Return whether a model, or a deployment that is named after it, transcribes while the caller speaks."""
+    return any(name in model for name in WITHOUT_DETECTION)
 
 
 def _padded_ms(speech: SpeechEdge, detection: EffectiveTurnDetection) -> int:

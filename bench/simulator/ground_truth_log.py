@@ -53,6 +53,7 @@ class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""
     audible_at_byte: NonNegative | None = None
     speech_at_byte: NonNegative = 0
+    audio_to_byte: NonNegative = 0
     status: str = ""
     input_tokens: NonNegative = 0
     cached_tokens: NonNegative = 0
@@ -277,7 +278,7 @@ class LatenessCounts:
         self.max_ns = max(self.max_ns, other.max_ns)
 
     def quantile_ms(self, share: float) -> float:
-        """Return the smallest step limit, in ms, below which at least `share` of the events are.
+        """Return the quantile `share` of the lateness in ms, rounded up to the end of its step of 0.1 ms.
 
         Return 0 if there are no events.
         """

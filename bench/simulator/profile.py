@@ -64,6 +64,7 @@ class Delays:
     semantic_end: Delay
     vad_committed: Delay
     input_transcribed: Delay
+    input_transcript_lag: Delay
     response_created: Delay
     first_text: Delay
     first_audio: Delay
@@ -167,6 +168,9 @@ class TranscriptSettings:
     texts: tuple[str, ...] | None = field_key(OneOrMore(String()), "The transcript of each segment of a session.")
     word_error_rate: float = field_key(SHARE, "Share of the words that are transcribed wrongly.", 0.0)
     failure_rate: float = field_key(SHARE, "Share of the segments that cannot be transcribed.", 0.0)
+    words_per_s: float = field_key(
+        Number(0.1, 100), "Words per second of the caller, for models that transcribe while the caller speaks.", 2.5
+    )
 
     def __post_init__(self) -> None:
         if self.word_error_rate and self.texts is None:
@@ -197,7 +201,7 @@ class Slowdown:
 class DelegationSettings:
     """Properties of the tasks that GPT-Live delegates. The default delays are assumptions."""
 
-    filler: float = field_key(SHARE, "Share of the delegated turns that first say a filler.", 1.0)
+    filler: float = field_key(SHARE, "Share of the delegated turns in which the service says a filler first.", 1.0)
     backend_ms: Delay = field_key(
         DELAY, "Duration of each response of the backend, from its request.", absent=LogNormal(1200, 2500)
     )

@@ -49,6 +49,8 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     by their keys in the log. `nested`: the type of the event within a `response.event` of GPT-Live. `utterance`: the
     number of the utterance in its session, if the event is a delta of GPT-Live's speech.
 
+    `context_tokens`: the input tokens of the response that begins with the event. Faults may depend on them.
+
     `close`: the code and the reason with which the connection is closed after the event; None if it stays open.
     """
 
@@ -63,6 +65,7 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     facts: Json | None = None
     nested: str | None = None
     utterance: int | None = None
+    context_tokens: int = 0
     close: tuple[int, str] | None = None
 
 
@@ -160,7 +163,7 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
 
 
 class DeltaTemplate:
-    """A template for the deltas of one event family and content part. Event id and encoded payload complete a delta."""
+    """A template for the deltas of one event family and content part. `render` inserts the event id and the payload."""
 
     def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"

@@ -20,12 +20,14 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.services import SERVICES, service_at
-from bench.target.target import Service, is_loopback
+from bench.target.target import Service, is_loopback, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
 OPENAI = "/v1/realtime"
+OPENAI_NAME = "openai"
+"""OpenAI's name in `bench.target.services`."""
 VOICE_LIVE_PATH = "/voice-live/realtime"
 GPT_LIVE_PATH, AZURE_GPT_LIVE = "/v1/live/sessions", "/openai/v1/live/sessions"
 OF_PATHS: dict[str, Dialect] = {
@@ -44,8 +46,7 @@ NEEDED = {
 }
 """The query parameters that each path needs. The query must have one of them."""
 
-TRANSCRIPTION = "intent", "transcription"
-"""The name and the value of the query parameter that requests a session without replies."""
+EXAMPLE_TRANSCRIPTION = "wss://HOST/openai/v1/realtime?intent=transcription"
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 VOICE_LIVE_VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01")
 VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
@@ -116,7 +117,8 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         raise refuse("must begin with https://: otherwise the key or token is sent without encryption")
     if parts.scheme not in ("https", "wss", "http", "ws"):
         raise refuse(f"must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
-    refuse_transcription(parts.query, "endpoint", source)
+    if requests_transcription(parts.query):
+        raise refuse(f"must end before the `?`; for transcription set {names['url']}, e.g. {EXAMPLE_TRANSCRIPTION}")
     if parts.query:
         raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}")
     path = url_path(parts)
@@ -162,7 +164,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     own = known.dialect if known else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
     if dialect.provider is None:  # an agent's query has its own meaning
-        refuse_transcription(parts.query, "url", source)
+        check_transcription(parts.query, dialect, settings.service or service_at(host, path), source)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), source)
     if settings.dialect is None and known is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
@@ -175,14 +177,16 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     return _address(parts, resource, dialect, service, notices + _host_notices(parts, dialect, source))
 
 
-def refuse_transcription(query: str, key: str, source: str) -> None:
-    """Raise SettingError if a query requests a session that only transcribes.
-
-    In such a session, no turn is answered.
-    """
-    if any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query)):
-        problem = "which has no answers to measure: remove it, and name a realtime model"
-        raise SettingError(key, f"{source} requests a session that only transcribes (intent=transcription), {problem}")
+def check_transcription(query: str, dialect: Dialect, service: str | None, source: str) -> None:
+    """Raise SettingError if a query requests a session that only transcribes, and the service has none like this."""
+    if not requests_transcription(query):
+        return
+    if dialect not in (GA, PREVIEW):
+        problem = f"a session that only transcribes, which the {dialect.name} dialect does not have"
+        raise SettingError("url", f"{source} has intent=transcription: {problem}; remove it, or set the dialect to ga")
+    if service == OPENAI_NAME and "model" in dict(parse_qsl(query)):
+        problem = "OpenAI refuses a model with intent=transcription: remove it, and name it in `input_transcription`"
+        raise SettingError("url", f"{source} names a model, but {problem}")
 
 
 def with_model(url: str, model: str) -> str | None:
@@ -234,7 +238,7 @@ def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[st
 
     If the query is certainly wrong, raise SettingError.
     """
-    required_names = NEEDED.get(path, ())
+    required_names = () if requests_transcription(urlencode(query)) else NEEDED.get(path, ())
     if required_names and not any(name in query for name in required_names):
         remedy = f"add ?{required_names[0]}=NAME (or &{required_names[0]}=NAME)"
         raise SettingError("url", f"{source} must name the model at {path}: {remedy}")

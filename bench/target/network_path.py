@@ -32,6 +32,8 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
 
 The value of each is (protocol, usual port, True if the proxy resolves host names).
 """
+PROXIED = "through the proxy"
+"""The start of the notice that names the proxy."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
 READ_BY_OTHERS = (*VARIABLES, "HTTP_PROXY")
@@ -72,7 +74,7 @@ def _proxy(url: str | None, context: SettingsContext, address: Address) -> tuple
     if from_environment is None:
         return None, ()
     proxy, variable = from_environment
-    return proxy, (f"through the proxy {proxy.public} ({variable})",)
+    return proxy, (f"{PROXIED} {proxy.public} ({variable})",)
 
 
 def _ip_address(text: str | None, context: SettingsContext) -> str | None:

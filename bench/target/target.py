@@ -11,16 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms
 from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import ONLY_TRANSCRIPT
 from bench.target.credentials import Credential
 from bench.transport.interface import DIRECT, NetworkPath, Proxy
 
+TRANSCRIPTION = "intent", "transcription"
+"""The name and value in a query that request a session without replies, which only transcribes."""
 Service = str
 """The name of a service: `azure`, a name in `bench.target.services`, or `other`."""
+OWN_ADDRESS = frozenset({"azure", "openai"})
+"""The services with an address of its own for sessions that only transcribe."""
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # the service's quota is tens of new connections per minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset(
@@ -99,6 +104,34 @@ class Target:
         return is_loopback(self.network_path.address or self.host) and (proxy is None or is_loopback(proxy.host))
 
     @property
+    def only_transcribes(self) -> bool:
+        """True if the address requests sessions that only transcribe. The query of an agent has its own meaning."""
+        return self.dialect.provider is None and requests_transcription(self.resource.partition("?")[2])
+
+    @property
+    def script_settings(self) -> Mapping[str, Any]:
+        """The settings that replace a script's settings: `session`, and the output that the address implies."""
+        return {"output": ONLY_TRANSCRIPT, **self.session} if self.only_transcribes else self.session
+
+    @property
+    def settings_source(self) -> str:
+        """The origin of `script_settings`, for errors."""
+        return self.session_source or (f"{self.label}, which only transcribes" if self.only_transcribes else "")
+
+    def session_mismatch(self, output: str) -> str:
+        """Return why a session with this output cannot run at this address; "" if it can.
+
+        Servers that people run themselves may have both kinds of session at one address.
+        """
+        transcribes = output == ONLY_TRANSCRIPT
+        if self.only_transcribes and not transcribes:
+            return f"{self.label} only transcribes (intent=transcription): set `output: {ONLY_TRANSCRIPT}`"
+        if transcribes and not self.only_transcribes and self.service in OWN_ADDRESS:
+            intent = "with intent=transcription and no model in its query"
+            return f"`output: {ONLY_TRANSCRIPT}` needs another address at {self.label}: set `url` to one {intent}"
+        return ""
+
+    @property
     def terms(self) -> PricingTerms:
         """The terms that determine the price of a turn, as far as they are known before the service has answered."""
         return PricingTerms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
@@ -138,6 +171,11 @@ class Target:
             return self.connect_rate_per_min or None
         quota = self.service == "azure" and self.dialect is PREVIEW and not self.loopback
         return AZURE_PREVIEW_CONNECTS_PER_MIN if quota else None
+
+
+def requests_transcription(query: str) -> bool:
+    """Return whether a query requests a session that only transcribes, in which no turn is answered."""
+    return any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query))
 
 
 def as_label(text: str) -> str:

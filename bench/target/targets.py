@@ -26,10 +26,10 @@ from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
     azure_cloud,
+    check_transcription,
     endpoint_address,
     fill_variables,
     further_headers,
-    refuse_transcription,
     subprotocols,
     url_address,
     with_model,
@@ -63,6 +63,8 @@ DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
 API_KEY = "AZURE_OPENAI_API_KEY"
 API_VERSION = "OPENAI_API_VERSION"
 TARGET_FILE = Path("targets.yaml")
+KEYLESS = "no key is set: signs in"
+"""The start of the notice that names the way to sign in without a key."""
 OF_ONE_TARGET = ("dialect", "api_key_env", "auth", "resolve")
 EXTRA = "extra"
 PATHS = ("ca_file", "client_cert", "client_key")
@@ -163,7 +165,7 @@ def _from_environment(options: TargetSettings, context: SettingsContext) -> Targ
     if options.auth == "key":
         raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
     target = build_target(replace(settings, auth="entra"), context)
-    return _with_notices(target, "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)")
+    return _with_notices(target, f"{KEYLESS} through Microsoft Entra ID (DefaultAzureCredential)")
 
 
 def _with_notices(target: Target, *notices: str) -> Target:
@@ -317,7 +319,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     address = _address(settings, context.names)
     resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encoded=True)
     if address.dialect.provider is None:  # again, because a variable may have set it
-        refuse_transcription(resource.partition("?")[2], "url", context.names["url"])
+        check_transcription(resource.partition("?")[2], address.dialect, address.service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
     target_headers, header_secrets = further_headers(settings.headers or {}, context.environ)

@@ -19,7 +19,7 @@ from benchmarks.watch import cores
 
 LOADS = (50, 200, 400, 800, 1400)
 TURNS, RAMP_S = 8, 4.0
-"""Values for which a client that cannot sustain a load is ended after half a minute."""
+"""The turns of a session, and the ramp-up in s. A client that cannot sustain a load is ended after half a minute."""
 
 Runs = dict[tuple[int, str], list[table.Outcome]]
 """The outcomes of all runs, by load and client."""

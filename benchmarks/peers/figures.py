@@ -27,8 +27,9 @@ MIN_NS = 1_000_000_000
 class ClientReport:
     """The report of a client, in a common form.
 
-    `stamps`: session_id, turn, instant, at_ns. `requested`: session_id, turn, at_ns. `messages`, `wire_bytes`: by
-    session_id, the number of messages that it counted, and their bytes.
+    `stamps` has the columns session_id, turn, instant and at_ns. `requested` has the columns session_id, turn and
+    at_ns. `messages` is the number of messages that the client counted, and `wire_bytes` the number of their bytes,
+    both by session_id.
     """
 
     stamps: pd.DataFrame
@@ -39,9 +40,10 @@ class ClientReport:
 
 @dataclass(frozen=True)
 class Figures:
-    """One client at one load. Times in ms; those of events are quantiles in the steady middle: p50, p99, p99.9.
+    """The values of one client at one load. Times are in ms.
 
-    Not `usable` if the simulator was late, because the values then depend on it more than on the client.
+    `error_ms` has the quantiles p50, p99 and p99.9 of the errors of events, in the period in which all sessions were
+    open. `usable` is False if the simulator was late, because the values then depend on it more than on the client.
     """
 
     error_ms: tuple[float, ...]
@@ -74,7 +76,10 @@ class Cannot:
 
 
 def report_from_records(records: Sequence[SessionRecord], truth: Truth) -> ClientReport:
-    """Return the report of a client with a timestamp of every message: its nth message is the nth that was sent."""
+    """Return the report of a client with a timestamp of every message.
+
+    The nth message that the client received is the nth message that the simulator sent.
+    """
     stamps = {session.session_id: np.array(session.stamps, dtype=np.int64) for session in records}
     instants = truth.instants[truth.instants["session_id"].isin(stamps)]
     received = instants[instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))]
@@ -89,7 +94,10 @@ def report_from_records(records: Sequence[SessionRecord], truth: Truth) -> Clien
 
 
 def report_from_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> ClientReport:
-    """Return the report of this load generator from the rows of a run folder; only successful ones count."""
+    """Return the report of this load generator from the rows of a run folder.
+
+    Only successful turns and sessions count.
+    """
     turns = turns[turns["outcome"] == "ok"].rename(columns={"session_id": "_", "service_session_id": "session_id"})
     absolute = turns[ON].assign(**{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS})
     stamps = absolute.melt(ON, var_name="instant", value_name="at_ns").dropna()
@@ -197,7 +205,9 @@ def middle(values: Sequence[Any]) -> Any:
 
 
 def per_session(by_load: Mapping[int, float]) -> float | None:
-    """Return bytes of memory per session: the slope of resident memory over loads; None for fewer than two."""
+    """Return bytes of memory per session: the slope of resident memory over loads. None if there are fewer than two
+    loads.
+    """
     if len(by_load) < 2:
         return None
     return float(np.polyfit(list(by_load), list(by_load.values()), 1)[0])

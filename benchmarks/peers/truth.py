@@ -1,6 +1,7 @@
 """The times at which the simulator sent each event of a run. The row of a turn stores seven of these times.
 
-`rtbench.calibrate.ground_truth` reads the same log, but without the order and bytes of events. They prove equal work.
+`rtbench.calibrate.ground_truth` reads the same log, but without the order and bytes of events. The order and bytes
+prove that all clients did equal work.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ Ints = npt.NDArray[np.int64]
 class Truth:
     """The ground truth of one run.
 
-    `instants`: session_id, turn, instant, place (of the event in its session, from 0), handed_ns. `requests`:
-    session_id, turn, at_ns: the arrival of response.create. `sessions`: by session_id, the place of its last
-    response.done (`done`; −1 if there is none) and when it was created, opened and done. `wire`: by session_id, bytes
-    up to and including each event. `handed_ns`, `late_ns`: of all events of the run, in order.
+    `instants` has the columns session_id, turn, instant, place and handed_ns. The place is the number of the event in
+    its session, from 0. `requests` has the columns session_id, turn and at_ns, the arrival of response.create.
+    `sessions` has, by session_id, the place of the last response.done (`done`; −1 if there is none), and when the
+    session was created, opened and done. `wire` has, by session_id, the bytes up to and including each event.
+    `handed_ns` and `late_ns` have all events of the run, in the order of the log.
     """
 
     instants: pd.DataFrame
@@ -87,7 +89,7 @@ class _Session:
 
 
 def instants_of(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the instants of its turn that this event is, or may be."""
+    """Return the names of the turn's instants that this event sets, or may set."""
     if line["audio_bytes"]:
         return "first_audio", "last_audio"
     if line["type"].endswith("transcript.delta"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from reports.formatting import NONE, change, clock, count, format_number, ms, percent, plural
+from reports.formatting import NONE, change, clock, count, format_number, format_utc_ms, ms, percent, plural
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
@@ -62,6 +62,13 @@ TOGETHER = (
 CONTEXT = (
     "The input tokens of a turn’s first response contain the whole conversation, including cached tokens. In a fixed "
     "script, a longer conversation is also a later step: compare with latency by step, or shuffle the steps."
+)
+NO_RISE = (
+    "No target certainly fails more often in longer conversations. More sessions would make the intervals narrower."
+)
+SUPPORT = (
+    "Give the service’s support these failed turns, with the region and the model of the deployment (section Targets). "
+    "They have the shortest contexts from which turns fail more often."
 )
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
@@ -251,6 +258,59 @@ def context(summary: Summary) -> b.Section | None:
     ]
     question, brief = "How does latency grow with the conversation?", b.fact("slope", cells.slope_lines(summary))
     return b.Section("context", "Latency by conversation length", question, blocks, brief=brief)
+
+
+def context_failures(summary: Summary) -> b.Section | None:
+    """Return the section on failed turns by the number of tokens of the conversation.
+
+    Return None if no turn failed, or if the conversations have similar lengths.
+    """
+    frames = [
+        frame
+        for frame in summary.latency_by("context")
+        if any(group.failed_by_outcome for latency in frame for group in latency.all_groups)
+    ]
+    if not frames:
+        return None
+    blocks: list[b.Block] = [*b.line(groups.rising_failures(summary) or NO_RISE)]
+    for frame in frames:
+        title = cells.metric_title(frame[0].metric, frame[0].stratum)
+        blocks += [b.Heading(title)] if len(frames) > 1 else []
+        blocks += groups.failure_blocks(frame, summary.targets)
+    blocks += _for_support(summary)
+    lines = [
+        f"{latency.label}: {groups.failures_line(latency)}"
+        for frame in frames
+        for latency in frame
+        if any(group.failed_by_outcome for group in latency.all_groups)
+    ]
+    of_targets = {failure.target: failure for failure in reversed(summary.context_failures)}
+    ids = [groups.failed_turn_text(failure) for failure in reversed(of_targets.values())]
+    brief = [
+        *(block for text in lines[:BRIEF_ROWS] for block in b.fact("by context", [text])),
+        *(block for text in ids[:BRIEF_ROWS] for block in b.fact("for support", [text])),
+    ]
+    question = "Do longer conversations fail more often?"
+    return b.Section("context-failures", "Failures by context length", question, blocks, brief=brief)
+
+
+def _for_support(summary: Summary) -> list[b.Block]:
+    """Return the failed turns to give to the service's support, with what else it needs; [] if there are none."""
+    if not summary.context_failures:
+        return []
+    heads: list[b.Head] = [
+        *("step, turn", b.Column("target", left=True), "input tokens", b.Column("outcome", left=True)),
+        b.Column("start (UTC)", left=True),
+    ]
+    rows: list[b.Row | b.Line] = []
+    for failure in summary.context_failures:
+        tokens = f"{'≥ ' if failure.is_bound else ''}{count(failure.context_tokens)}"
+        parts: b.Line = [f"{failure.step}, {failure.turn}", target_cell(summary, failure.target), tokens]
+        parts += [b.Code(failure.outcome), format_utc_ms(failure.started_utc_ns)]
+        named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in groups.ids_of(failure)]
+        named += [("events", _log(failure.event_log))] if failure.event_log else []
+        rows.append(b.make_row(parts, ids=named, target=summary.targets.index(failure.target)))
+    return [b.Heading("For the service’s support"), b.Paragraph(SUPPORT), b.table(heads, rows, stacked=True)]
 
 
 def by_load(summary: Summary) -> b.Section | None:

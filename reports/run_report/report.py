@@ -76,6 +76,7 @@ def run_page(summary: Summary) -> b.Page:
     sections.append(b.Section("how", "Definitions", "What do the words mean?", definition_blocks))
     opened = OPEN | (set() if verdict.status == "valid" else {"health"})
     opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
+    opened |= {"context-failures"} if summary.context_failures else set()
     made_from: b.Inline = ("Generated from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
     files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
@@ -179,6 +180,7 @@ def _facts(summary: Summary) -> list[b.Block]:
     return [
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
+        *b.fact("transcribed", remarks.transcription(summary)),
         *b.fact("throughput", remarks.throughput(summary)),
         *b.fact("cost", remarks.cost(summary.cost, simulated=summary.simulated)),
         *(context_sections.uncertain_metrics(summary) if context_sections.affects_answers(summary) else []),
@@ -202,6 +204,7 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
         metric_sections.steps(summary),
         caller_sections.along_session(summary),
         caller_sections.context(summary),
+        caller_sections.context_failures(summary),
         metric_sections.outcomes(summary),
         context_sections.rate_limits(summary),
         context_sections.costs(summary),

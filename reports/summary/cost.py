@@ -17,10 +17,12 @@ from msgspec import convert
 from bench.columns import token_column
 from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms, TurnPricing, audio_out_usd, cost_usd, tariff_of
 from bench.run.metric_values import floats
-from bench.units import NS_PER_MINUTE, NS_PER_S
+from bench.units import NS_PER_MINUTE, NS_PER_S, S_PER_MINUTE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
+from reports.summary.example_turns import BYTES_PER_S
+from reports.summary.transcription import only_transcribes
 from reports.turns import Flags, position_of, values_of
 
 KINDS = (
@@ -67,12 +69,19 @@ class UsageArrays:
 
     @property
     def minutes(self) -> Floats:
-        """The minutes that each session was open.
+        """The minutes of each session that may be billed, in the entry of the session.
 
-        Entries of turns are 0; so are those of sessions that never opened.
-
+        They are the minutes for which the session was open. If sessions only transcribe, they are the minutes of the
+        audio that it sent. The entries of turns are 0.
         """
         sessions = self.run.sessions
+        if only_transcribes(scripts := self.run.metadata.get("scripts") or []):
+            formats = {script.get("name"): script.get("input_format") or "pcm16" for script in scripts}
+            bytes_per_s = sessions["script"].map({name: BYTES_PER_S[format] for name, format in formats.items()})
+            sent = sessions["audio_bytes_sent"].to_numpy(dtype=np.float64, na_value=0.0)
+            audio_s = sent / bytes_per_s.to_numpy(dtype=np.float64)
+            of_audio: Floats = np.r_[np.zeros(len(self.run.turns)), audio_s / S_PER_MINUTE]
+            return of_audio
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
         minutes: Floats = np.r_[np.zeros(len(self.run.turns)), of_sessions]
@@ -281,7 +290,8 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
         prices=PricesUsed(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=document.get("budget_usd"),
         estimate_usd=(estimate[0], estimate[1]) if estimate else None,
-        input_transcription_extra=not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
+        input_transcription_extra=not only_transcribes(document.get("scripts") or [])
+        and not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
         targets=costs,
     )
 
@@ -299,6 +309,8 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
     timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
     by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
     has_usage, lasted = timed[group] & ~bills.unattributed, bills.minutes
+    if only_transcribes(run.metadata.get("scripts") or []):  # the service reports no tokens of responses
+        has_usage |= ~bills.unattributed
     minutes = np.bincount(group, lasted, size)
     sums, of_stray, first = dict[str, Floats](), dict[str, Floats](), len(run.turns)
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""Single turns of a run: the slowest turns with their IDs, and example turns for the speech timeline.
+"""Single turns of a run: slow and failed turns with their IDs, and example turns for the speech timeline.
 
 Times in the timeline are in seconds after the end of speech. The event log of a session shows when a reply was played.
 The simulated player starts when the jitter buffer's delay after the first audio delta has passed. It plays at the rate
@@ -16,19 +16,21 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import field
 
 from bench.run.folder import SCHEMAS
 from bench.run.metric_values import measured_from_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt
-from reports.json_entries import Count, Known, Rounded, about
+from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
 from reports.samples import VOICE_TO_VOICE, MetricSample, MetricSamples
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
 from reports.strata import MainMetric, Stratum
-from reports.turns import TurnArrays, values_of
+from reports.summary.groups import GroupDifference
+from reports.turns import FAILED, TurnArrays, values_of
 
 MAX_TEXT = 200
 COLUMNS = SCHEMAS["turns"].names
@@ -118,8 +120,7 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
     )
     rows = turns.frame.iloc[frame_rows]
     stored = records(rows)
-    is_slow = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in stored}).to_numpy()
-    sessions = {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(is_slow)])}
+    sessions = _sessions_of(run, stored)
     responses = response_ids(run, frame_rows.tolist())
     metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - measured_from_ns(rows)
@@ -155,6 +156,79 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
         )
         slow.append(slow_turn)
     return tuple(slow)
+
+
+class FailedTurnEntry(JsonEntry, frozen=True):
+    """A failed turn of a target that fails more often in longer conversations, with its IDs for the service."""
+
+    target: str
+    step: str
+    turn: Count
+    started_utc_ns: Count
+    outcome: str
+    context_tokens: Count
+    is_bound: Annotated[
+        bool, about("true if these are the input tokens of an earlier turn of the session, so a lower bound")
+    ] = field(name="context_is_lower_bound")
+    session: str
+    service_session: Known
+    response: Known
+    request: Known
+    region: Known
+    event_log: Annotated[Known, about("of the session, relative to the run's folder")]
+
+
+OF_CONTEXT = 3
+"""The maximum number of failed turns that are reported for each target and stratum."""
+
+
+def failures_by_context(
+    run: RunFrames, turns: TurnArrays, differences: Iterable[GroupDifference]
+) -> tuple[FailedTurnEntry, ...]:
+    """Return failed turns of the pools that fail more often from some context length on.
+
+    They are those with the shortest contexts from there on, each of another session.
+    """
+    chosen: list[int] = []
+    tokens, is_bound = turns.context
+    for difference in differences:
+        if (difference.of.by, difference.what) == ("context", "failed"):
+            of = difference.of
+            is_of_pool = (turns.target == of.colour) & turns.steps_in(of.stratum)[turns.step]
+            failed = np.flatnonzero(is_of_pool & (turns.kind == FAILED) & (tokens > difference.high.bin.low))
+            failed = failed[np.argsort(tokens[failed], kind="stable")]
+            _, first_of_session = np.unique(turns.session[failed], return_index=True)
+            chosen += failed[np.sort(first_of_session)[:OF_CONTEXT]].tolist()
+    rows = turns.rows[chosen] if chosen else turns.rows[:0]
+    stored = records(turns.frame.iloc[rows])
+    sessions, responses = _sessions_of(run, stored), response_ids(run, rows.tolist()) if chosen else []
+    entries = []
+    for index, turn, response in zip(chosen, stored, responses, strict=True):
+        session = str(turn["session_id"])
+        known = sessions.get(session, {})
+        entry = FailedTurnEntry(
+            target=turns.targets[int(turns.target[index])],
+            step=turns.steps[int(turns.step[index])],
+            turn=int(np.nan_to_num(turn["turn"])),
+            started_utc_ns=int(turn["start_utc_ns"]),
+            outcome=str(turn["outcome"]),
+            context_tokens=int(tokens[index]),
+            is_bound=bool(is_bound[index]),
+            session=session,
+            service_session=_text(known, "service_session_id"),
+            response=response,
+            request=_text(known, "request_id"),
+            region=_text(known, "region"),
+            event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
+        )
+        entries.append(entry)
+    return tuple(entries)
+
+
+def _sessions_of(run: RunFrames, turns: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the rows of the sessions of these turns, by their ID. They have the columns OF_SLOW."""
+    is_session = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in turns}).to_numpy()
+    return {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(is_session)])}
 
 
 def _text(row: dict[str, Any], name: str) -> str:
@@ -223,7 +297,7 @@ def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
 
 BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
 BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
-"""The bytes per second of decoded audio, for each output format of a script."""
+"""The bytes per second of decoded audio, for each name of a format in scripts."""
 MAX_BUFFER_MS = 2_000
 """The longest jitter buffer that a script may have."""
 AGREES_S = 0.001

@@ -41,7 +41,7 @@ class GroupBin:
     """A group of a key.
 
     - `name` is the printed name.
-    - `at` is the position on the axis of the key.
+    - `at` is the position on the axis of the key; NaN if the place of its turns is unknown.
     - `low` and `high` are the range of the group; NaN if the key is not a number.
     """
 
@@ -50,9 +50,17 @@ class GroupBin:
     low: float = math.nan
     high: float = math.nan
 
+    @property
+    def is_unknown(self) -> bool:
+        return math.isnan(self.at)
 
-Compared = Literal["ends", "pairs"]
-"""The groups that are compared. "ends": the first group and the last. "pairs": the two groups that differ most."""
+
+Compared = Literal["ends", "pairs", "below"]
+"""The groups that are compared.
+
+"ends": the first group and the last. "pairs": the two groups that differ most. "below": the failures of each group and
+those of all groups below it.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Grouping:
     """The groups of a key.
 
     - `index` is the group of each measured turn; −1 if it has no group.
+    - `is_bound` is a mask of the turns that are grouped by a lower bound; None if there are none.
     - `compared` shows which groups are compared; None if none are.
     """
 
@@ -71,6 +80,7 @@ class Grouping:
     every: bool = False
     """True if groups without turns are also reported."""
     compared: Compared | None = None
+    is_bound: Flags | None = None
     began: Integers | None = None
     """The group of each measured session of the target, by the start of the session. None if the key does not group
     sessions."""
@@ -78,12 +88,19 @@ class Grouping:
     """True for each session of `began` that failed before it opened."""
 
     @property
+    def ordered(self) -> tuple[GroupBin, ...]:
+        """The groups whose place is known."""
+        return tuple(place for place in self.places if not place.is_unknown)
+
+    @property
     def confidence(self) -> float:
         """The confidence of the intervals that are compared: two groups differ if their intervals do not overlap.
 
-        For "pairs", it is higher if there are more pairs of groups.
+        It is higher if there are more comparisons (Bonferroni).
         """
-        return CONFIDENCE if self.compared == "ends" else 1 - (1 - CONFIDENCE) / math.comb(len(self.places), 2)
+        number = len(self.ordered)
+        comparisons = {"pairs": math.comb(number, 2), "below": number - 1}.get(self.compared or "", 1)
+        return 1 - (1 - CONFIDENCE) / comparisons
 
 
 MAX_LEVELS = 8
@@ -181,8 +198,12 @@ def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
 NUMBERED = 10
 """The last turn number that has a group of its own. All later turns are in one group."""
 AGES = 12
-CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
+CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)
 """The upper end of each group of input tokens. One more group has no upper end."""
+
+
+UNKNOWN = "unknown"
+"""The name of the group of turns for which the input tokens are unknown."""
 
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
@@ -219,12 +240,11 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Group turns by the input tokens of their first response.
 
-    Return None if all turns of the pool are in one group.
-
+    The last group is the turns for which these tokens are unknown. Return None if all others are in one group.
     """
-    tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
-    index = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
-    used_indices = np.unique(index[index >= 0])
+    tokens = np.where(pool.steps[turns.step], turns.context.tokens, np.nan)
+    index = np.searchsorted(CONTEXTS, np.nan_to_num(tokens)).astype(np.int64)
+    used_indices = np.unique(index[~np.isnan(tokens)])
     if used_indices.size < 2:
         return None
     short = [f"{limit // 1000}k" for limit in CONTEXTS]
@@ -232,7 +252,15 @@ def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None
     group_count = int(used_indices[-1]) + 1
     ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:group_count]
     bins = tuple(GroupBin(name, at, *bounds) for at, (name, bounds) in enumerate(ends, 1))
-    return Grouping(bins, index, np.full_like(turns.not_started.step, -1), end=group_count)
+    has_unknown = bool(np.isnan(tokens[turns.of(pool)]).any() or turns.not_started_in(pool).any())
+    return Grouping(
+        (*bins, GroupBin(UNKNOWN, math.nan)) if has_unknown else bins,
+        np.where(np.isnan(tokens), group_count, index),
+        np.full_like(turns.not_started.step, group_count),
+        end=group_count,
+        compared="below",
+        is_bound=turns.context.is_bound,
+    )
 
 
 def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:

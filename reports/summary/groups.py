@@ -6,13 +6,14 @@ Turns that did not start are included; their latency is infinite.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from msgspec import field
+from msgspec import field, structs
 
 from reports.json_entries import Count, Rounded, about
 from reports.runs import RunFrames
@@ -52,6 +53,10 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
     failed: Annotated[
         ShareEstimate, about("share of turns that failed or did not start, of the planned turns except unfinished ones")
     ] = field(name="turns_failed")
+    failed_by_outcome: Annotated[dict[str, Count], about("the started turns that failed, by outcome")]
+    failed_at_bound: Annotated[
+        Count, about("of these, turns grouped by a lower bound: the input tokens of an earlier turn of the session")
+    ]
     unopened: Annotated[ShareEstimate | None, about("of the sessions that started in this group; null if unknown")] = (
         field(name="sessions_unopened")
     )
@@ -66,9 +71,13 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
 
 
 class Group(GroupEntry, frozen=True, kw_only=True):
-    """A group with its position on the axis of its key, `bin`."""
+    """A group with its position on the axis of its key, `bin`.
+
+    `below` is the share of failed turns of all groups below this one, if the key compares these; otherwise None.
+    """
 
     bin: GroupBin
+    below: ShareEstimate | None
 
     def at(self, p: float) -> QuantileEstimate:
         return self.p50 if p == self.p50.p else self.p95
@@ -98,8 +107,15 @@ class GroupedLatency:
     compared: Compared | None
     places: tuple[GroupBin, ...]
     groups: tuple[Group, ...]
+    unknown: Group | None
+    """The turns whose group is unknown; None if there are none, or if the key has no such group."""
     unplaced: int
     """The number of turns that did not start, and whose group is unknown."""
+
+    @property
+    def all_groups(self) -> tuple[Group, ...]:
+        """The groups, and the turns whose group is unknown."""
+        return self.groups if self.unknown is None else (*self.groups, self.unknown)
 
     @property
     def published(self) -> tuple[Group, ...]:
@@ -129,7 +145,8 @@ class GroupedLatency:
 class GroupDifference:
     """Two groups of a pool that differ significantly. `low` is the group with the lower value.
 
-    `what` is the quantile or rate in which they differ.
+    `what` is the quantile or rate in which they differ. If the key compares a group with all groups below it, `low` is
+    the first of these, with the failures of all.
     """
 
     of: GroupedLatency
@@ -166,10 +183,13 @@ def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) ->
     confidences = [CONFIDENCE, grouping.confidence] if grouping.compared else [CONFIDENCE]
     groups = [*_groups(by, sample, pool, grouping, confidences, unplaced)]
     key = by, sample.metric.name, target, pool.label, pool.target, pool.stratum, grouping.end, grouping.compared
-    return [
-        GroupedLatency(*key, grouping.places, tuple(group[at] for group in groups), unplaced)
-        for at in range(len(confidences))
-    ]
+    latencies = []
+    for of_confidence in zip(*groups, strict=True) if groups else [()] * len(confidences):
+        known = tuple(group for group in of_confidence if not group.bin.is_unknown)
+        unknown = of_confidence[-1] if len(known) < len(of_confidence) else None
+        more_unplaced = unknown.lost if unknown else 0
+        latencies.append(GroupedLatency(*key, grouping.ordered, known, unknown, unplaced + more_unplaced))
+    return latencies
 
 
 def _groups(
@@ -181,6 +201,7 @@ def _groups(
     positions_by_group = dict(split(grouping.index[in_pool] + 1))  # 0 is no group
     samples = dict(sample.by_group(pool.target, pool.steps, grouping.index, grouping.lost))
     none = np.zeros(0, dtype=np.int64)
+    below_failed, below_sessions = np.zeros(0, dtype=bool), none
     for at, bin_ in enumerate(grouping.places):
         started = in_pool[positions_by_group.get(at + 1, none)]
         not_started = not_started_in_pool[grouping.lost[not_started_in_pool] == at]
@@ -191,6 +212,9 @@ def _groups(
             group_sample = samples.get(at, NO_VALUES)
             packed_sample = replace(group_sample, sessions=dense_codes(group_sample.sessions)[0])
             unopened = grouping.unopened[grouping.began == at] if grouping.began is not None else None
+            failed_started = started[turns.kind[started] == FAILED]
+            outcomes = Counter(turns.frame["outcome"].iloc[turns.rows[failed_started]])
+            is_compared = grouping.compared == "below" and not bin_.is_unknown and below_failed.size > 0
             groups = []
             for confidence in confidences:
                 p50, p95 = (estimate.published() for estimate in quantiles(packed_sample, (0.5, 0.95), confidence))
@@ -206,6 +230,9 @@ def _groups(
                     turns=started.size,
                     sessions=distinct(np.append(turns.session[started], turns.not_started.session[not_started])).size,
                     failed=rate_of(failed, sessions, confidence),
+                    failed_by_outcome=dict(outcomes.most_common()),
+                    failed_at_bound=0 if grouping.is_bound is None else int(grouping.is_bound[failed_started].sum()),
+                    below=rate_of(below_failed, below_sessions, confidence) if is_compared else None,
                     unopened=None if unopened is None else rate_of(unopened, np.arange(unopened.size), confidence),
                     n=group_sample.n,
                     p50=p50,
@@ -214,14 +241,24 @@ def _groups(
                     unplaced=unplaced,
                 )
                 groups.append(group)
+            below_failed, below_sessions = np.append(below_failed, failed), np.append(below_sessions, sessions)
             yield groups
 
 
 def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
     """Yield the groups of a pool that differ significantly.
 
-    They are compared by p95, or by p50 if p95 shows no difference, and by each rate.
+    They are compared by p95, or by p50 if p95 shows no difference, and by each rate. If a key compares the failures of
+    each group with those of all groups below it, yield only the first group with more failures. A group with fewer is
+    not reported, because turns that are grouped by a lower bound may belong to a later group.
     """
+    if latency.compared == "below":
+        for group in latency.groups:
+            below, failed = group.below, group.failed
+            if below and failed.total and below.high < failed.low and failed.share - below.share >= MATTERS_POINTS:
+                yield GroupDifference(latency, "failed", structs.replace(latency.groups[0], failed=below), group)
+                break
+        return
     ends = latency.compared == "ends" and latency.groups
     groups = (latency.groups[0], latency.groups[-1]) if ends else latency.groups
     for p in (0.95, 0.5):

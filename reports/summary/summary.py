@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 import pandas as pd
 from msgspec.structs import asdict
 
+from bench.metrics import TRANSCRIPT_METRICS
 from bench.run.metric_values import CARRIED
 from bench.units import NS_PER_S
 from reports.json_entries import Count, about
@@ -21,7 +22,7 @@ from reports.strata import Stratum
 from reports.summary import metrics, run_validity
 from reports.summary.cost import RunCost, money_of
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.example_turns import SlowTurn, slowest_turns
+from reports.summary.example_turns import FailedTurnEntry, SlowTurn, failures_by_context, slowest_turns
 from reports.summary.groups import GroupDifference, GroupedLatency, latency_by
 from reports.summary.load import ArrivalSummary, RateLimitSeries, arriving_of, rate_limits_of
 from reports.summary.metrics import (
@@ -43,13 +44,18 @@ from reports.summary.targets import (
     interleaving_of,
     quantiles_of_targets,
 )
+from reports.summary.transcription import Transcription, only_transcribes, transcription_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
 READ = "transcript_first"
 """The metric for callers who read captions."""
 GREETING = "greeting"
 """The metric for callers of a service that speaks first."""
+TRANSCRIPT_RESULTS = ("input_transcript_first", "transcript_lag")
+"""The metrics of a stream of transcripts, in addition to the main metric of sessions that only transcribe."""
 PLOTTED = ("ttfa", "ttft", VOICE_TO_VOICE, "response_total", "transcript_total")
+PLOTTED_OF_TRANSCRIPTS = (*TRANSCRIPT_METRICS, "transcript_lag")
+"""The metrics that are plotted, for sessions with replies and for sessions that only transcribe."""
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
@@ -110,6 +116,10 @@ class Summary:
     """The results of `answer_voice_to_voice`. Empty unless a script sets the minimum duration of an answer."""
     transcript_first: tuple[MainResult, ...]
     """The results of `transcript_first`, for each target and stratum whose replies have a transcript."""
+    transcripts: tuple[MainResult, ...]
+    """The metrics of TRANSCRIPT_RESULTS, for sessions that only transcribe."""
+    transcription: tuple[Transcription, ...]
+    """The transcription of each target, if sessions only transcribe."""
     greeting: tuple[MainResult, ...]
     """The results of `greeting`, if services speak first. They count calls, not turns."""
     differences: tuple[TargetsQuantile, ...]
@@ -128,6 +138,8 @@ class Summary:
 
     If there are any, the values of the whole run mix different groups.
     """
+    context_failures: tuple[FailedTurnEntry, ...]
+    """Failed turns of the targets that fail more often in longer conversations, to give to the service's support."""
     breakdowns: tuple[Breakdown, ...]
     bands: tuple[PercentileBand, ...]
     """The segments of the turns around p50 and around p95 of voice_to_voice, for each target with enough turns."""
@@ -166,7 +178,8 @@ class Summary:
     def mains(self) -> Mapping[Stratum, str]:
         """The main metric of each stratum.
 
-        It is ttfa if there is audio, otherwise ttft; for agents it is voice_to_voice.
+        It is ttfa if there is audio, and otherwise ttft. For agents it is voice_to_voice. If sessions only transcribe,
+        it is that of the finished transcript.
         """
         return self.samples.mains
 
@@ -202,6 +215,7 @@ def summarise(run: RunFrames) -> Summary:
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     pairs = zip(turns.pools, answers, strict=True)
     of_answers = ((summary, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, summary in pairs)
+    transcribing = only_transcribes(metadata.get("scripts") or [])
     connecting = tuple(metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics))
     grouped_latency, group_differences = latency_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
@@ -218,11 +232,15 @@ def summarise(run: RunFrames) -> Summary:
         validity=run_validity.validity_of(metadata),
         setup=run_validity.setup_of(metadata, turns),
         metrics=turn_metrics,
-        plotted=tuple(name for name in PLOTTED if caller.metric(name).figures),
+        plotted=tuple(
+            name for name in (PLOTTED_OF_TRANSCRIPTS if transcribing else PLOTTED) if caller.metric(name).figures
+        ),
         answers=answers,
         voice_to_voice=voice_to_voice,
         answered=caller.of_others(ANSWER_VOICE_TO_VOICE) if defines_answers else (),
         transcript_first=caller.of_others(READ),
+        transcripts=tuple(answer for name in TRANSCRIPT_RESULTS if transcribing for answer in caller.of_others(name)),
+        transcription=tuple(transcription_of(turns, window.measured_s)) if transcribing else (),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting
@@ -238,6 +256,7 @@ def summarise(run: RunFrames) -> Summary:
         slopes=tuple(metrics.slopes(samples, run.uncertain_metrics)),
         grouped_latency=grouped_latency,
         group_differences=group_differences,
+        context_failures=failures_by_context(run, turns, group_differences),
         breakdowns=breakdowns(turns),
         bands=percentile_bands(turns),
         slowest=slowest,
@@ -323,8 +342,8 @@ class _MainResults:
         not_started = self.outcomes.targets[pool.target].turns_not_started
         if turns.steps:  # the steps of turns that did not start are known only if some turn of the run started
             not_started = int(turns.not_started_by_group[pool.target][pool.steps].sum())
-        key = label, pool.stratum, ALL
-        known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == key)
+        key = label, ALL
+        known = (f for f in self.metric(metric).figures if f.stratum.covers(pool.stratum) and (f.target, f.step) == key)
         summary = next(known, None) or metrics.metric_summaries(
             NO_VALUES, metric, label, self.run.uncertain_metrics, pool=pool
         )

@@ -32,6 +32,8 @@ SECONDARY = (
         ("response_total", 0.5),
         ("transcript_total", 0.5),
         ("input_transcript", 0.5),
+        ("input_transcript_first", 0.5),
+        ("transcript_lag", 0.5),
     ),
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )

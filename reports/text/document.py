@@ -17,7 +17,7 @@ from reports.runs import RunFrames
 from reports.strata import MainMetric
 from reports.summary.cost import RunCost
 from reports.summary.drift import Drift
-from reports.summary.example_turns import SlowTurnEntry
+from reports.summary.example_turns import FailedTurnEntry, SlowTurnEntry
 from reports.summary.groups import GroupEntry
 from reports.summary.load import ArrivalSummary, RateLimits
 from reports.summary.metrics import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
@@ -26,6 +26,7 @@ from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, Playba
 from reports.summary.segments import Breakdown, PercentileBand
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.targets import Interleaving, TargetFacts, TargetsQuantile
+from reports.summary.transcription import Transcription
 from reports.uncertainty import UncertainMetric
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
@@ -83,6 +84,10 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     results: list[MainResult]
     voice_to_voice: list[MainResult]
     transcript_first: list[MainResult]
+    transcripts: Annotated[
+        list[MainResult], about("first text and lag of transcripts; empty unless sessions only transcribe")
+    ]
+    transcription: Annotated[list[Transcription], about("per target; empty unless sessions only transcribe")]
     turn_metrics: list[MetricSummary]
     segments: list[Breakdown]
     segments_around: Annotated[list[PercentileBand], about("of the turns around this percentile of voice_to_voice")]
@@ -91,6 +96,10 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     groups: Annotated[
         list[GroupEntry], about("latencies of groups of turns; keys with the same value for all turns are excluded")
     ]
+    context_failures: Annotated[
+        tuple[FailedTurnEntry, ...],
+        about("failed turns with the shortest contexts from which a target fails more often; empty if none does"),
+    ] = ()
     hosts: Annotated[tuple[HostAccuracy, ...], about("hosts that recorded the run; empty if there was only one")] = ()
     machines: Annotated[tuple[HostCpu, ...], about("which programs used the CPU of each host")] = ()
     counts: list[TurnCounts]
@@ -144,6 +153,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             results=list(summary.answers),
             voice_to_voice=list(summary.voice_to_voice),
             transcript_first=list(summary.transcript_first),
+            transcripts=list(summary.transcripts),
+            transcription=list(summary.transcription),
             turn_metrics=list(summary.metrics),
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
@@ -152,7 +163,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
                 for f, variability in summary.variability
             ],
             drift=list(summary.drifts),
-            groups=[group for latency in summary.grouped_latency for group in latency.groups],
+            groups=[group for latency in summary.grouped_latency for group in latency.all_groups],
+            context_failures=summary.context_failures,
             hosts=summary.hosts,
             machines=summary.machines,
             counts=list(summary.counts),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.metrics import SLOPE
+from bench.metrics import SLOPE, WAITS
 from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import escape_control
 from reports.formatting import NBSP, plural
@@ -27,7 +27,7 @@ from reports.thresholds import metric_option, quoted
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, find_changes, metric_trend, series_of
 from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
 
-MAIN_METRICS = ("ttfa", "ttft")
+MAIN_METRICS = WAITS
 HEADLINE = (0.5, 0.95)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from bench.metrics import CATALOGUE, REGULAR
+from bench.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
 from bench.run.document import Check, CheckName
 from reports.formatting import (
     NBSP,
@@ -29,7 +29,7 @@ from reports.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
 from reports.summary.example_turns import ExampleTurn, Role
 from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
 from reports.summary.segments import Breakdown, PercentileBand
-from reports.summary.summary import GREETING, READ, MainResult, Summary
+from reports.summary.summary import GREETING, READ, TRANSCRIPT_RESULTS, MainResult, Summary
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
@@ -62,6 +62,19 @@ CHECKS: dict[CheckName, CheckText] = {
 }  # fmt: skip
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
+TRANSCRIPT_ENDS = {
+    **dict.fromkeys(TRANSCRIPT_METRICS, "the finished transcript"),
+    "input_transcript_first": "the first text of the transcript",
+    "transcript_lag": "the delta with the word; the median of a turn",
+}
+"""The ends of the metrics of transcripts, in words."""
+TRANSCRIPT_BEGINS = {
+    "input_transcript_total": "end of speech",
+    "input_transcript": "the commit",
+    "input_transcript_first": "start of speech",
+    "transcript_lag": "the end of a word (even pace assumed)",
+}
+"""Their beginnings."""
 COMPARABLE = (
     "ttfa of VAD turns and of manual turns cannot be compared: it is measured from the end of speech in "
     "VAD turns, from response.create in manual turns. voice_to_voice has one definition, but with VAD it includes "
@@ -275,15 +288,15 @@ def main_metrics(summary: Summary) -> set[str]:
 def tables(summary: Summary) -> list[ResultRows]:
     """Return the rows of the first table, grouped by metric and by the instant from which it is measured.
 
-    The groups are in this order: voice_to_voice, first deltas and transcripts, greetings.
+    The groups are in this order: voice_to_voice, first deltas and transcripts, transcripts of the caller, greetings.
     """
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     audible_end = f"the first audible sample, {settings.player(summary.setup)}"
     answer_end = f"the first audible sample of the answer, {settings.player(summary.setup)}"
-    ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end}
+    ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end, **TRANSCRIPT_ENDS}
     main_rows = [
-        ResultRows(rows[0].metric, MEASURED_FROM_TEXTS[measured_from], ends[rows[0].metric], rows)
+        ResultRows(rows[0].metric, _begin(rows[0].metric, measured_from), ends[rows[0].metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.answers, summary.transcript_first)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
@@ -293,7 +306,18 @@ def tables(summary: Summary) -> list[ResultRows]:
         ResultRows(ANSWER_VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], answer_end, summary.answered),
     )
     greeted = ResultRows(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeting)
-    return [answers for answers in (*first, *main_rows, greeted) if answers.rows]
+    streamed = (
+        ResultRows(
+            name, TRANSCRIPT_BEGINS[name], TRANSCRIPT_ENDS[name], [a for a in summary.transcripts if a.metric == name]
+        )
+        for name in TRANSCRIPT_RESULTS
+    )
+    return [answers for answers in (*first, *main_rows, *streamed, greeted) if answers.rows]
+
+
+def _begin(metric: str, measured_from: str) -> str:
+    """Return the instant from which a main metric is measured, in words."""
+    return TRANSCRIPT_BEGINS.get(metric) or MEASURED_FROM_TEXTS[measured_from]
 
 
 def as_sentence(text: str) -> str:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.formatting import NBSP, count, format_ms_list, join_words, ms, percent, plural
+from reports.formatting import NBSP, NONE, count, format_ms_list, format_utc_ms, join_words, ms, percent, plural
 from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
+from reports.summary.example_turns import FailedTurnEntry
 from reports.summary.groups import Group, GroupDifference, GroupedLatency
 from reports.summary.metrics import ShareEstimate
 from reports.summary.summary import Summary
@@ -101,6 +102,10 @@ RATES = {
 def difference_text(difference: GroupDifference) -> str:
     """Return a difference of two groups as a text, such as `p95 of ttfa is 412 ms on red and 1,830 ms on blue`."""
     wording = key_text(difference.of.by)
+    if difference.of.compared == "below":
+        fewer, share = (percent(group.failed.share, 1) for group in (difference.low, difference.high))
+        high = f"{wording.of(difference.high)}{' or more' if difference.high.failed_at_bound else ''}"
+        return f"{share} of the turns failed {wording.where} {high} and {fewer} with fewer"
     low, high = f"{wording.where} {wording.of(difference.low)}", f"{wording.where} {difference.high.bin.name}"
     if difference.what in ("p95", "p50"):
         p = 0.95 if difference.what == "p95" else 0.5
@@ -133,6 +138,77 @@ def latency_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
     what = f"{cells.metric_title(latencies[0].metric, latencies[0].stratum)}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(text, "q gap")] if (text := ungrouped_text(latencies)) else []
     return [Paragraph(what, "q gap"), latency_table(latencies, targets), *unplaced]
+
+
+FAILED_AT_BOUND = (
+    "{} reported no input tokens: {} in the group of the last turn of the session that reported them, which is a lower "
+    "bound."
+)
+
+
+def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
+    """Return a table of failed turns, with a row for each group and target, and a note on groups by a lower bound."""
+    heads: list[Head] = [
+        Column(key_text(latencies[0].by).head, left=True),
+        Column("target", left=True, leave_out=0 if len(latencies) > 1 else 1),
+        "turns",
+        Column("sessions", leave_out=2),
+        Column("failed", shorten=2),
+        Column("outcomes of the failed turns", left=True, style="wrap"),
+        Column(f"p50 of {latencies[0].metric}, ms", shorten=1),
+    ]
+    rows: list[Row | Line] = []
+    for latency, group in ((grouped, group) for grouped in latencies for group in grouped.all_groups):
+        target = Cell(latency.target, target=targets.index(latency.target))
+        ends = interval(group.failed.low, group.failed.high, lambda share: percent(share, 1))
+        failed = share_cell(group.failed, f"; {ends}{not_started_text(group)}" if group.failed.total else "")
+        p50 = cells.estimate_cell(group.p50, group.n, group.failed.count, "")
+        outcomes = outcomes_text(group) or NONE
+        rows.append([group.bin.name, target, count(group.turns), count(group.sessions), failed, outcomes, p50])
+    at_bound = sum(group.failed_at_bound for latency in latencies for group in latency.all_groups)
+    bound = FAILED_AT_BOUND.format(plural(at_bound, "failed turn"), "it is" if at_bound == 1 else "they are")
+    return [table(heads, rows), *([Paragraph(bound, "note")] if at_bound else [])]
+
+
+def outcomes_text(group: Group) -> str:
+    """Return the outcomes of the failed turns of a group, such as `closed:1006 12, failed:server_error 3`."""
+    return ", ".join(f"{outcome} {count(number)}" for outcome, number in group.failed_by_outcome.items())
+
+
+def failures_line(latency: GroupedLatency) -> str:
+    """Return the numbers of failed turns of all groups.
+
+    Example: `0 of 80 to 2k, 12 of 40 2k to 4k (closed:1006 12), 3 of 20 unknown (closed:1006 3)`.
+    """
+    parts = []
+    for group in latency.all_groups:
+        outcomes = f" ({outcomes_text(group)})" if group.failed_by_outcome else ""
+        parts.append(f"{group.bin.name}: {count(group.failed.count)} of {count(group.failed.total)}{outcomes}")
+    return ", ".join(parts)
+
+
+def rising_failures(summary: Summary) -> str:
+    """Return a sentence for each target that fails more often in longer conversations; "" if none does."""
+    rising = [difference for difference in summary.group_differences if difference.of.compared == "below"]
+    several = len({latency.label for latency in summary.grouped_latency if latency.by == "context"}) > 1
+    texts = (f"{f'{item.of.label}: ' if several else ''}{difference_text(item)}." for item in rising)
+    return " ".join(texts)
+
+
+def ids_of(failure: FailedTurnEntry) -> list[tuple[str, str]]:
+    """Return the IDs of a failed turn that are known, each with its name."""
+    ids = (
+        *(("session", failure.session), ("the service’s session", failure.service_session)),
+        *(("request", failure.request), ("response", failure.response), ("region", failure.region)),
+    )
+    return [(name, value) for name, value in ids if value]
+
+
+def failed_turn_text(failure: FailedTurnEntry) -> str:
+    """Return a failed turn as a text for the service's support: instant, input tokens, outcome, IDs."""
+    tokens = f"{'at least ' if failure.is_bound else ''}{plural(failure.context_tokens, 'input token')}"
+    ids = ", ".join(f"{name} {value}" for name, value in ids_of(failure))
+    return f"{failure.target}: {failure.outcome} at {format_utc_ms(failure.started_utc_ns)}, {tokens}; {ids}"
 
 
 def compared_blocks(summary: Summary, by: str) -> list[Block]:

@@ -174,8 +174,8 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
     they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
-        f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} allow for "
-        f"it: {worst.metric}{on} may be off {worst.uncertainty_text}."
+        f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} include the "
+        f"uncertainty: {worst.metric}{on} may be off {worst.uncertainty_text}."
     )
 
 

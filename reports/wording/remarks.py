@@ -335,6 +335,25 @@ def throughput(summary: Summary) -> list[str]:
     return lines
 
 
+def transcription(summary: Summary) -> list[str]:
+    """Return the transcribed audio per second of each target, and how many turns lack a transcript or its parts."""
+    texts = []
+    for target in summary.transcription:
+        name = f"{target.target}: " if len(summary.transcription) > 1 else ""
+        has_lag = target.turns_without_lag < target.turns_transcribed
+        rate = f"{format_number(target.audio_s_per_s)} s of audio per second ({format_number(target.audio_s)} s)"
+        counts = [
+            (target.turns - target.turns_transcribed, "without a transcript"),
+            (target.turns_without_deltas, "without deltas"),
+            (has_lag and target.turns_without_lag, "without a known lag"),
+            (target.turns_split, "split by the VAD"),
+        ]
+        named = [f"{count(number)} {what}" for number, what in counts if number]
+        of = f"; of {plural(target.turns, 'turn')}: " if named else ""
+        texts.append(f"{name}{rate}{of}{', '.join(named)}")
+    return texts
+
+
 def machine(summary: Summary) -> str:
     """Return a text on the programs that used the CPU during an invalid run.
 

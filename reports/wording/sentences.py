@@ -77,7 +77,10 @@ def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> s
     """
     metric, stratum = answers[0].metric, answers[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
-    if metric != VOICE_TO_VOICE:
+    if metric in cells.TRANSCRIPT_BEGINS:
+        lead, since = "The transcript is finished", cells.TRANSCRIPT_BEGINS[metric]
+        since = since if since.startswith("the ") else f"the {since}"
+    elif metric != VOICE_TO_VOICE:
         lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
     p50, *p95 = _quantiles(answers, named=named)
     which = f" in {stratum.turns}" if several else ""
@@ -236,6 +239,12 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
 
+SUPPORT = (
+    "Failures rise with the length of the conversation: give the service’s support the turns of the section Failures "
+    "by context length, with their instants, input tokens, outcomes and IDs."
+)
+
+
 def next_step(summary: Summary) -> str:
     """Return the next step for the user, as sentences.
 
@@ -244,8 +253,9 @@ def next_step(summary: Summary) -> str:
     if summary.validity.status == "invalid":
         return ""
     with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
+    reported = f"{SUPPORT} " if summary.context_failures else ""
     plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
-    longer = f"{capitalize(plays)}. " if plays else ""
+    longer = reported + (f"{capitalize(plays)}. " if plays else "")
     if not with_median:
         return longer.rstrip()
     folder = summary.run.folder.resolve()

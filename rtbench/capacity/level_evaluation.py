@@ -271,7 +271,7 @@ def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, calle
         return ""
     return (
         f"calls were refused, and on average {waiting:.2g} of {callers:,.0f} callers waited before their next call: "
-        "with their calls, more turns than allowed may have missed the objective"
+        "if they had called, more turns than allowed might have missed the objective"
     )
 
 

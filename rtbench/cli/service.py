@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -186,6 +186,8 @@ def probe(
 ) -> None:
     """Send one turn to the service, and show every event, the metrics and the settings in effect.
 
+    A target that only transcribes gets a recording: the one of --audio, or one of this tool.
+
     Exit status 0 when the turn is ok, 1 when it failed.
     """
     from bench.protocol.settings import FULL_DUPLEX
@@ -206,7 +208,9 @@ def probe(
     target = targets[0]
     session = {"voice": voice, "instructions": instructions, "input_transcription": input_transcription}
     _refuse_duplicates(target, session | {"turn_detection": "none" if manual_commit else None})
-    if audio is not None:
+    if target.only_transcribes:
+        audio, session["turn_detection"] = _of_transcription(target, text, audio, session, manual_commit=manual_commit)
+    elif audio is not None:
         detection = "server_vad" if target.dialect.takes_requests else FULL_DUPLEX
         session["turn_detection"] = "none" if manual_commit else detection
     elif not target.dialect.takes_requests:
@@ -241,6 +245,29 @@ def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool
         raise UsageError("--manual-commit needs --audio, because text has no end of speech: leave --manual-commit out")
     if lone_record:
         raise UsageError("--record-audio needs --event-log: add it, or leave --record-audio out")
+
+
+def _of_transcription(
+    target: Target, text: str | None, audio: Path | None, session: Mapping[str, Any], *, manual_commit: bool
+) -> tuple[Path, str | None]:
+    """Return the recording and the turn detection of a probe of a target that only transcribes.
+
+    Without `--audio`, the recording is a WAV of this tool. Models that detect no turns get none.
+    """
+    from bench.doctor.service_checks import recording
+    from bench.protocol.openai import WITHOUT_DETECTION
+
+    if text is not None:
+        raise UsageError(f"{target.label} only transcribes, so --text has no effect: use --audio FILE")
+    transcription = target.session.get("input_transcription") or session["input_transcription"]
+    if transcription is None:
+        raise UsageError(
+            f"{target.label} only transcribes: name the model (Azure GA: the deployment) with --input-transcription"
+        )
+    model = transcription.get("model") if isinstance(transcription, Mapping) else transcription
+    if "turn_detection" in target.session:
+        return audio or recording(), None
+    return audio or recording(), "none" if manual_commit or model in WITHOUT_DETECTION else "server_vad"
 
 
 def _refuse_duplicates(target: Target, session: dict[str, Any]) -> None:

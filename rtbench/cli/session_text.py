@@ -26,6 +26,7 @@ EVENT_NAMES = {
     EventKind.TEXT_DELTA: "text delta",
     EventKind.AUDIO_DELTA: "audio delta",
     EventKind.TRANSCRIPT_DELTA: "transcript delta",
+    EventKind.INPUT_DELTA: "input transcript delta",
     EventKind.INPUT_TRANSCRIBED: "input transcript",
     EventKind.INPUT_NOT_TRANSCRIBED: "input transcript failed",
     EventKind.MALFORMED: "unreadable message",
@@ -156,9 +157,9 @@ def session_text(
     `again` is True if the session is replayed from a log. `target` is the called target, if it is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
-    request_name = next(
-        (passage.name for passage in replayed.passages if passage.message_kind is MessageKind.REQUEST), ""
-    )
+    sent = {passage.message_kind: passage.name for passage in reversed(replayed.passages) if passage.event is None}
+    # without replies, the commit requests the transcript
+    request_name = sent.get(MessageKind.REQUEST) or sent.get(MessageKind.COMMIT, "")
     origins = {"request_sent": request_name, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
         measured_from = origins.get(turn.measured_from or "", "the start of the turn")

@@ -19,7 +19,7 @@ from bench.observe.observation import TurnObservation
 from bench.protocol.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
 
-LIMIT = "within the limit first_delta of 12 s"
+LIMIT = "within 12 s (timeout `first_delta`)"
 
 
 def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
@@ -43,9 +43,9 @@ def pace(speed: float) -> AudioPace:
     ("outcome", "detail", "expected"),
     [
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
-        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "without audio"),
+        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "no audio in the form"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}", "never louder"),
-        ("timeout:response", f"{NO_PAUSE} within the limit response of 40 s", "has no silence that ends a reply"),
+        ("timeout:response", f"{NO_PAUSE} within 40 s (timeout `response`)", "has no silence that ends a reply"),
         ("connect_failed:404", "", "no such path"),
         ("connect_failed:403", "", "X-Twilio-Signature"),
         ("connect_failed:upgrade", "", "subprotocol"),

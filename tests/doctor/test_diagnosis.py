@@ -41,7 +41,7 @@ from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 
 ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
-SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_REPORTED}"
+SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_REPORTED}
         ("throttled:response", "insufficient_quota: no", KEY, "billing"),
         ("connect_failed:dns", "no such name", KEY, "DNS zone"),
         ("connect_failed:tls", "unknown ca", KEY, "--ca-file"),
-        ("timeout:proxy", "nothing", KEY, "is its URL right"),
+        ("timeout:proxy", "nothing", KEY, "check its URL"),
         ("connect_failed:token", "the endpoint is down", ENTRA, "az login"),
-        ("failed:no_audio", "", KEY, "does the deployment's model support audio"),
+        ("failed:no_audio", "", KEY, "the deployment's model supports audio"),
     ],
 )
 def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: str) -> None:
@@ -148,7 +148,7 @@ EXPLANATIONS: dict[str, tuple[Refusal, Auth, str]] = {
         (Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
          "the token is for https://other.test"),
     **{f"the wait that was asked for, after {outcome}": (Refusal(outcome, "later", wait_s=6.232), KEY,
-                                                         "asks to wait 6.23 s")
+                                                         "requests a delay of 6.23 s")
        for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")},
     "too many headers are identified by their status":
         (Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),

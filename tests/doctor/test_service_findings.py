@@ -149,7 +149,7 @@ def test_a_refusal_has_each_id_for_support_requests_once() -> None:
     found = explain_refusal("upgrade", observed, build_target(), {}, str)
 
     assert found.message == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
-    assert "asks to wait 9 s" in found.remedy
+    assert "requests a delay of 9 s" in found.remedy
 
 
 @given(st.integers(8, 32))

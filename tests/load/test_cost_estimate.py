@@ -32,7 +32,14 @@ from bench.plan.turns import Step, TextTurn
 from bench.pricing import Prices
 from bench.protocol.events import TokenUsage
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import FunctionTool, Image, McpServer, SessionSettings, TurnDetection
+from bench.protocol.settings import (
+    FunctionTool,
+    Image,
+    InputTranscription,
+    McpServer,
+    SessionSettings,
+    TurnDetection,
+)
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.recorded_replies import build_reply
 from bench.target.target import Target
@@ -48,6 +55,8 @@ TABLE = {"gpt-realtime": REALTIME}
 AS_OF = "2026-11-01"
 ANSWER = build_reply("answer", " ".join(["word"] * 40), sound(170, 5_000))
 """An answer that lasts five seconds."""
+
+WHISPER = InputTranscription(model="whisper-1")
 
 
 def target(**changes: Any) -> Target:
@@ -359,7 +368,7 @@ WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     "text replies have an assumed number of tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
     "transcription is billed separately":
-        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is not included"),
+        (quoted(play(), input_transcription=WHISPER), 1, "…; transcription is not included"),
     "a deployment named like a model is an assumption": (quoted(say(), service="azure"), 8,
      "…(if gpt-realtime is the model of the deployment, prices of 2026-11-01)…"),
     "a missing price has a reason and a remedy": (quoted(say(), service="azure", model="voice-1"), 8,

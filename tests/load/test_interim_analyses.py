@@ -46,7 +46,7 @@ def test_an_overloaded_load_generator_is_reported_and_pauses_interim_analyses() 
     assert watch.consider((0, ""), (1, LATE), (2, LATE), (3, ""), (4, "")) == [False, True, True, False, False]
     assert len(watch.messages) == 2
     assert LATE in watch.messages[0]
-    assert "the run ends if this lasts for 50 pairs" in watch.messages[0]
+    assert "the run ends if the overload lasts for 50 pairs" in watch.messages[0]
     assert "keeps up again; interim analyses continue" in watch.messages[1]
     assert watch.stopped == []
 

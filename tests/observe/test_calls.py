@@ -65,7 +65,7 @@ def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> N
     assert not talk.timeline.turns.are_all_over
     assert [work.call.name for work in talk.work(116, CallFunction)] == ["function_c1"]
     assert not talk.work(117, CallFunction), "each is made once"
-    assert talk.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within the limit turn of 300 s"), (
+    assert talk.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within 300 s (timeout `turn`)"), (
         "it is ours to go on"
     )
     answer_call(talk, 400, "c1")

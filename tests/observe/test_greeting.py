@@ -168,7 +168,7 @@ def take_frame(timeline: Timeline, number: int, frame: bytes) -> None:
     timeline.received(DIALECTS["pcm"].decode(frame), message)
 
 
-LIMIT = "no audible audio was received within the limit first_delta of 12 s: "
+LIMIT = "no audible audio was received within 12 s (timeout `first_delta`): "
 CAUSES = "(silence, even noise, or another format than pcm16@16000)"
 WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, but none of it is audible {CAUSES}"
 
@@ -178,7 +178,11 @@ WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, but none of it is a
     ("frames", "detail", "remedy"),
     [
         ([], f"{LIMIT}no message was received", "it accepts the call and sends nothing"),
-        ([TEXT] * 3, f"{LIMIT}3 messages came, but none of them has audio", "it sends messages without audio"),
+        (
+            [TEXT] * 3,
+            f"{LIMIT}3 messages came, but none of them has audio",
+            "it sends messages, but no audio in the form of this dialect",
+        ),
         ([SILENCE] * 310, WITH_AUDIO, "its audio is never louder than its background"),
         ([noise() for _ in range(310)], WITH_AUDIO, "its audio is never louder than its background"),
     ],
@@ -204,7 +208,7 @@ def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
 
     assert (turn.outcome, turn.detail) == (
         "timeout:response",
-        "the reply had no silence that ends it (reply_silence_ms) within the limit response of 20 s",
+        "the reply had no silence that ends it (reply_silence_ms) within 20 s (timeout `response`)",
     )
     assert remedy_of(turn.outcome, turn.detail).startswith("its audio has no silence")
     assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)

@@ -175,7 +175,7 @@ def test_an_mcp_call_that_never_ends_times_out_with_its_name(is_done: bool) -> N
 
     turn = talk.only()
     assert (turn.outcome, turn.mcp_calls, turn.mcp_call_failed) == ("timeout:response", 1, False)
-    assert turn.detail == "the MCP call did not end within the limit response of 40 s: docs.search"
+    assert turn.detail == "the MCP call did not end within 40 s (timeout `response`): docs.search"
 
 
 def approval_requested(item_id: str = "a1", server: str = "docs") -> bytes:

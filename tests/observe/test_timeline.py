@@ -190,7 +190,7 @@ def test_a_turn_times_out_at_the_deadline_of_its_stage(came: list[tuple[int, byt
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{stage}", due_ms)
-    assert turn.detail.endswith(f"within the limit {stage} of {LATE_S[stage]} s")
+    assert turn.detail.endswith(f"within {LATE_S[stage]} s (timeout `{stage}`)")
     assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (f"timeout:{stage}", 1)
 
 
@@ -433,7 +433,7 @@ def test_the_detail_of_a_timeout_names_a_missing_response_done() -> None:
     talk.hear(500, created("r1"), delta(GA, "audio", "r1"))
     talk.hear(500, message("response.output_item.done", response_id="r1", item={"id": "item_of_r1", "type": "message"}))
 
-    missing = "neither another item nor response.done came within the limit first_delta of 3 s"
+    missing = "neither another item nor response.done came within 3 s (timeout `first_delta`)"
     assert talk.deadline() == (at(3_500), "timeout:first_delta", missing)
 
 
@@ -1064,7 +1064,7 @@ def answering(talk: Talk) -> None:
         (
             inputs.ScriptFinished(at(5_000)),
             "timeout:next_delta",
-            "nothing came within the limit next_delta of 1 s" + SAID,
+            "nothing came within 1 s (timeout `next_delta`)" + SAID,
         ),
     ],
 )
@@ -1102,7 +1102,7 @@ def test_an_error_of_an_earlier_turn_is_not_added_to_a_later_detail() -> None:
     talk.hear(110, created("r2"), delta(GA, "audio", "r2"))
     talk.timeline.expire(at(5_000))
 
-    assert [turn.detail for turn in talk.take(6_000)] == ["nothing came within the limit next_delta of 1 s"]
+    assert [turn.detail for turn in talk.take(6_000)] == ["nothing came within 1 s (timeout `next_delta`)"]
 
 
 @pytest.mark.parametrize("ending", [done("r1"), done("r1", "failed", error={"code": "x", "message": "its own"})])
@@ -1133,7 +1133,7 @@ def test_undetected_speech_and_an_undetected_end_have_different_details(detected
     turn = talk.only()
     assert turn.outcome == "timeout:end_of_turn"
     assert detail in turn.detail
-    assert turn.detail.endswith(" within the limit end_of_turn of 3 s")
+    assert turn.detail.endswith(" within 3 s (timeout `end_of_turn`)")
 
 
 @pytest.mark.parametrize("name", ["output_modalities", "modalities"])

@@ -392,7 +392,7 @@ TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int |
     "each commit is transcribed": ([(2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day"))],
                                    "Good day", 2_600, 695),
     "time counts from the commit of the same speech":
-        ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "day Good", 2_500, 595),
+        ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "Good day", 2_500, 595),
     "a failed transcription is not awaited":
         ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
                                           "Good", None, None),
@@ -895,7 +895,7 @@ def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> N
 )
 def test_the_vad_has_detected_all_speech_if_its_end_is_after_the_last_pause(heard_ms: int, heard_out: bool) -> None:
     talk = Talk()
-    begins(talk, trailing_silence_ns=50 * MS)  # the last word lasts from 1,000 to 1,100 ms
+    begins(talk, end_tolerance_ns=50 * MS)  # the last word lasts from 1,000 to 1,100 ms
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     ends(talk)
     talk.hear(1_150, speech_stopped("item_1", audio_end_ms=heard_ms), committed("item_1"))
@@ -991,7 +991,7 @@ def test_one_response_may_reply_to_two_commits() -> None:
 def test_noise_that_the_speech_continues_belongs_to_the_turn(heard_ms: int) -> None:
     talk = vad()
     talk.hear(50, speech_started("item_1", audio_start_ms=0))
-    begins(talk, trailing_silence_ns=50 * MS)
+    begins(talk, end_tolerance_ns=50 * MS)
     ends(talk)
     talk.hear(1_400, speech_stopped("item_1", audio_end_ms=heard_ms))
     talk.hear(1_405, committed("item_1"))

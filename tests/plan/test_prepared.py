@@ -240,7 +240,7 @@ def test_the_instants_of_speech_do_not_depend_on_chunks(
     after_ms=st.integers(0, 400),
     chunk_ms=st.sampled_from([20, 100, 200]),
 )
-def test_trailing_silence_separates_the_end_of_speech_from_its_last_pause(
+def test_a_tolerance_separates_the_end_of_speech_from_its_last_pause(
     pause_ms: int, last_ms: int, after_ms: int, chunk_ms: int
 ) -> None:
     lengths = [(0, 100), (5_000, 700), (0, pause_ms), (5_000, last_ms), (0, after_ms)]
@@ -252,7 +252,7 @@ def test_trailing_silence_separates_the_end_of_speech_from_its_last_pause(
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), SpeechSpan(2_400, 24 * end_ms))
     tail_ns = prepared_turn(
         AudioTurn((pcm,), name="words", chunk_ms=chunk_ms), turn_detection=VAD
-    ).plan.trailing_silence_ns
+    ).plan.end_tolerance_ns
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS
@@ -424,6 +424,13 @@ def test_mcp_servers_are_tools_of_the_session_whose_lists_are_awaited(with_serve
     ]
     assert session.setup_messages[-1] == AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed")
     assert session.turns[0].plan.mcp_servers == {"docs": False, "mail": True}
+
+
+def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path) -> None:
+    with_servers.write_text("session: {output: transcript, input_transcription: gpt-4o-transcribe}\n" + SERVERS)
+
+    with pytest.raises(ScriptError, match=r"declares MCP servers \(`mcp_servers`\), but a session with .* no replies"):
+        CompiledScript(load_script(with_servers), GA)
 
 
 @pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS.values() if dialect is not GA])

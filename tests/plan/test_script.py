@@ -16,7 +16,7 @@ from bench.plan.script import Script, load_script, with_target_settings
 from bench.plan.steps import EXPECTED_EVENTS, PauseStep
 from bench.plan.turns import AudioTurn, RequestTurn, TextTurn
 from bench.protocol.events import EventKind
-from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.settings import InputTranscription, ResponseSettings, SessionSettings, TurnDetection
 from bench.timeouts import Timeouts
 from tests.load.actors import tone
 
@@ -73,7 +73,7 @@ steps:
         voice="alloy",
         max_output_tokens=400,
         temperature=0.8,
-        input_transcription="whisper-1",
+        input_transcription=InputTranscription(model="whisper-1"),
         input_format="g711_ulaw",
         output_format="g711_alaw",
     )

@@ -24,6 +24,7 @@ from bench.protocol.settings import (
     FunctionOutput,
     FunctionTool,
     Image,
+    InputTranscription,
     Message,
     MessageRole,
     Output,
@@ -37,7 +38,11 @@ from tests.examples import thorough
 from tests.helpers import OTHER, REALTIME, build_message, delta, event_of, message, transcribed
 
 FULL = SessionSettings(
-    output="audio", instructions="Be brief.", voice="alloy", max_output_tokens=400, input_transcription="whisper-1"
+    output="audio",
+    instructions="Be brief.",
+    voice="alloy",
+    max_output_tokens=400,
+    input_transcription=InputTranscription(model="whisper-1"),
 )
 
 
@@ -266,7 +271,7 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
     # RAW is a message whose name comes from the script; a session of these dialects ends with its connection
     acts = [act for act in MessageKind if act not in (MessageKind.RAW, MessageKind.CLOSE)]
     assert [dialect.message_kinds[message.name] for message in sent] == [message.kind for message in sent] == acts
-    assert len(dialect.message_kinds) == len(acts)
+    assert len(set(dialect.message_kinds.values())) == len(acts)
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -346,7 +351,9 @@ def test_extra_must_not_set_keys_that_the_tool_relies_on_or_their_parents(
         extra: Any = None
         for key in reversed(path[:depth]):
             extra = {key: extra}
-        settings = SessionSettings(turn_detection=VAD, input_transcription="whisper-1", extra=extra)
+        settings = SessionSettings(
+            turn_detection=VAD, input_transcription=InputTranscription(model="whisper-1"), extra=extra
+        )
         place, advice = conflict(dialect, settings) or ((), "")
         assert place == path[:depth]
         assert advice == remedy or depth < len(path)
@@ -361,7 +368,9 @@ def test_a_disabled_feature_cannot_be_refined_with_extra() -> None:
         _, remedy = conflict(dialect, SessionSettings(extra=extra)) or ((), "")
         assert remedy == "use `turn_detection`"
     language = {"audio": {"input": {"transcription": {"language": "de"}}}}
-    assert conflict(GA, SessionSettings(input_transcription="whisper-1", extra=language)) is None
+    assert (
+        conflict(GA, SessionSettings(input_transcription=InputTranscription(model="whisper-1"), extra=language)) is None
+    )
     assert conflict(GA, SessionSettings(extra=language)) is not None
 
 

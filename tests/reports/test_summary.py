@@ -325,7 +325,7 @@ def test_step_labels_of_the_warm_up_do_not_count() -> None:
     assert OTHER_STEP not in measured_turns(run_of(rows)).steps
 
 
-SILENCE = "nothing came within the limit next_delta of 10 s"
+SILENCE = "nothing came within 10 s (timeout `next_delta`)"
 
 
 def rows(*details: str | None, outcome: str = "timeout:next_delta", kind: str = "failed") -> pd.DataFrame:

@@ -66,8 +66,8 @@ LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 
 
 NOTE = (
-    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it allow for it: "
-    "response_total may be off by 31 ms (p99; limit 20 ms)."
+    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it include the "
+    "uncertainty: response_total may be off by 31 ms (p99; limit 20 ms)."
 )
 
 

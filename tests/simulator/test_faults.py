@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, IndexRange, read_line
+from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, Fault, IndexRange, read_line
 from bench.simulator.profile import load_profile
 from bench.simulator.refusals import RefusedUpgrade, throttled
 
@@ -26,6 +26,7 @@ from bench.simulator.refusals import RefusedUpgrade, throttled
         ("drop,count=5", Fault("drop", "next_delta", count=5)),
         ("identity_500,requests=2-", Fault("identity_500", "identity", requests=IndexRange(2))),
         ("incomplete,reason=max_output_tokens", Fault("incomplete", "next_delta", reason="max_output_tokens")),
+        ("reset,context_tokens=12000-", Fault("reset", "next_delta", context_tokens=IndexRange(12_000))),
     ],
 )
 def test_a_line_describes_a_fault_with_its_place_and_time(line: str, fault: Fault) -> None:
@@ -48,6 +49,8 @@ def test_a_line_describes_a_fault_with_its_place_and_time(line: str, fault: Faul
         ("reset,sessions=1.5", "sessions must be"),
         ("reset,sessions=6-2", "sessions must be"),
         ("reset,at=tls,responses=2", "responses needs a place of a response"),
+        ("reset,at=speech,context_tokens=9-", "context_tokens needs a later place: response, first_delta"),
+        ("failed,context_tokens=9-2", "context_tokens must be as in 3, 2-6 or 4-, not"),
         ("drop,at=done,count=2", "count needs the place next_delta"),
         ("reset,share=2", "share must be a number from 0 to 1"),
     ],
@@ -68,6 +71,8 @@ def test_a_fault_is_unchanged_by_formatting_and_parsing(data: st.DataObject) -> 
     wanted = {"share": st.sampled_from(("0.25", "1")), "sessions": reaches, "requests": reaches, "during_s": reaches}
     if place in OF_RESPONSES:
         wanted["responses"] = reaches
+    if place in WITH_CONTEXT:
+        wanted["context_tokens"] = st.sampled_from(("12000-", "0-2000", "1234567"))
     given_keys = {key: data.draw(values) for key, values in wanted.items() if key in keys and data.draw(st.booleans())}
     at = {"at": place} if "at" in keys else {}
     fault = read_line(",".join([kind, *(f"{key}={value}" for key, value in (at | given_keys).items())]))

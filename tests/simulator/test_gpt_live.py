@@ -28,7 +28,7 @@ from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import Ids, OutgoingEvent
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
-from tests.simulator.builders import AT_NS, JSON, MS, sound
+from tests.simulator.builders import AT_NS, JSON, MS, silence, sound
 from tests.simulator.live_call import (
     ANSWER_MS,
     BACKEND,
@@ -311,6 +311,7 @@ def test_usage_counts_read_and_written_tokens_and_later_rounds_are_cached() -> N
     read = [usage["input_tokens"] for usage in usages]
     assert read == sorted(set(read))
     assert [usage["input_tokens_details"]["cached_tokens"] for usage in usages] == [0, *read[:-1]]
+    assert [sent.context_tokens for sent in call.sent if sent.nested == "response.created"] == read
     facts = [sent.facts or {} for sent in call.sent if sent.nested == "response.completed"]
     assert [fact["output_tokens"] for fact in facts] == [usage["output_tokens"] for usage in usages]
     assert all(usage["output_tokens"] > usage["output_tokens_details"]["reasoning_tokens"] > 0 for usage in usages)
@@ -462,7 +463,96 @@ def test_a_refused_output_leaves_its_call_without_an_output() -> None:
     assert [code for code, _ in call.errors] == [full, pending, full]
 
 
+def test_a_task_continues_while_another_one_is_in_progress() -> None:
+    call = responses_call()
+    call.speak(600)
+    call.answer_calls(*call.calls())
+    call.send("response.create")
+    call.silent_ms(1200)
+
+    first, second = (event["delegation"]["id"] for event in call.all_of(DELEGATED))
+    messages = [sent for sent in call.sent if sent.nested == "response.output_text.done"]
+    called = [sent for sent in call.sent if sent.nested == "response.function_call_arguments.done"]
+    assert [(sent.facts or {})["delegation"] for sent in messages] == [first]
+    assert [(sent.facts or {})["delegation"] for sent in called] == [first, second]
+
+
+def test_a_response_after_the_answer_belongs_to_no_delegation() -> None:
+    call = responses_call()
+    for _ in range(2):
+        call.answer_calls(*call.calls()[len(ends(call)) - 1 :])
+        call.send("response.create")
+        call.silent_ms(3000)
+    completed = [sent for sent in call.sent if sent.nested == "response.completed"]
+
+    assert [(sent.facts or {}).get("delegation") for sent in completed] == [
+        call.delegation_id,
+        call.delegation_id,
+        None,
+    ]
+    details = {"type": "incomplete", "reason": "content_filter"}
+    call.behaviour.end_response(str(completed[-1].response_id), call.now_ns, "incomplete", details)
+    call.pass_ms(100)
+    assert len(ends(call)) == 3  # a response that has ended does not end again
+
+
+def test_the_calls_of_an_incomplete_response_need_outputs() -> None:
+    call = responses_call(functions={"parallel": (2, 2)}, backend_ms=LogNormal(3000, 3000))
+    while not call.calls():
+        call.pass_ms(10)
+    (created,) = call.nested("response.created")
+    details = {"type": "incomplete", "reason": "max_output_tokens"}
+    call.behaviour.end_response(created["response"]["id"], call.now_ns, "incomplete", details)
+    call.send("response.create")
+    call.pass_ms(1000)
+
+    assert (len(call.calls()), ends(call)[0]["status"]) == (1, "incomplete")
+    assert [code for code, _ in call.errors] == ["function_call_outputs_required"]
+
+
 # The caller
+
+
+def test_a_caller_who_continues_before_the_reply_gets_one_reply() -> None:
+    profile = live_profile(delegates=0)
+    slow = replace(profile, delays=replace(profile.delays, first_audio=LogNormal(1500, 1500)))
+    call = LiveCall(slow)
+    call.speak(600)
+    call.speak(4000)
+
+    assert len(call.all_of("session.input_transcript.delta")) == 2
+    assert call.kinds() == ["answer"]
+
+
+def test_a_greeting_is_said_after_the_caller_has_spoken() -> None:
+    call = LiveCall(live_profile(delegates=0))
+    commentary(call, None)
+    call.pass_ms(50)
+    call.speak(5000)
+
+    assert sorted(call.kinds()) == ["answer", "greeting"]
+
+
+def test_utterances_are_said_in_the_order_of_their_instants() -> None:
+    call = LiveCall(live_profile(delegates=0))
+    call.speak(400)
+    commentary(call, None)
+    call.silent_ms(5000)
+
+    answer_slice = (SPEECH_MS + SILENCE_MS) // 100 - 1
+    assert call.speech() == [(answer_slice, "answer"), (answer_slice + 20, "greeting")]
+
+
+def test_no_output_precedes_the_start_of_the_session() -> None:
+    rng, ids = np.random.default_rng(1), Ids("a" * 12)
+    behaviour = GptLiveBehaviour("", 4_000_000_000, default_profile(), replies(), rng, ids)
+    start = {"type": "session.start", "session": {"model": "gpt-live-1"}}
+    append = {"type": "session.input_audio.append", "audio": silence(300)}
+    for event in (start, append, start):
+        behaviour.receive(event, AT_NS)
+
+    sent = [event.type for event in behaviour.due(AT_NS + 1000 * MS)]
+    assert sent == ["session.started", *[AUDIO_DELTA] * 3, "error"]
 
 
 def test_the_caller_stops_speech_but_not_the_backend() -> None:

@@ -22,9 +22,10 @@ from bench.simulator.faults.injection import (
     StallConnection,
 )
 from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
+from bench.simulator.profile import TranscriptSettings
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OutgoingEvent, WireDialect
-from tests.simulator.builders import AT_NS, CREATE, FOREVER_NS, MS, SECOND, build_behaviour
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OutgoingEvent, WireDialect
+from tests.simulator.builders import AT_NS, COMMIT, CREATE, FOREVER_NS, MS, SECOND, append, build_behaviour
 from tests.simulator.sdk_types import assert_typed
 
 AUDIO = "response.output_audio.delta"
@@ -142,6 +143,32 @@ def test_a_fault_is_injected_into_the_given_responses(line: str, responses: int)
         events += behaviour.due(FOREVER_NS)
 
     assert actions(line, events=events).count(read_line(line)) == responses
+
+
+def test_a_fault_is_injected_into_the_responses_with_the_given_input_tokens() -> None:
+    behaviour = build_behaviour()
+    events = events_of(behaviour)
+    for number in (2, 3):
+        behaviour.receive(CREATE, AT_NS + number * 100 * SECOND)
+        events += behaviour.due(FOREVER_NS)
+    read = [event.facts["input_tokens"] for event in events if event.type == "response.done" and event.facts]
+
+    def failing(tokens: str) -> list[int]:
+        responses = [event.response_id for event in events if event.type == "response.created"]
+        ended = [a for a in actions(f"failed,context_tokens={tokens}", events=events) if isinstance(a, EndResponse)]
+        return [responses.index(action.response_id) for action in ended]
+
+    assert read == sorted(set(read))
+    assert failing(f"{read[1]}-") == [1, 2]
+    assert failing(f"{read[1]}") == [1]
+    assert failing(f"0-{read[2] - 1}") == [0, 1]
+
+
+@pytest.mark.parametrize(("fault", "left"), [("drop", 0), ("drop,context_tokens=0-9", 1)])
+def test_a_fault_that_needs_input_tokens_does_not_affect_an_utterance(fault: str, left: int) -> None:
+    speech = OutgoingEvent(AT_NS, "session.output_audio.delta", b"{}", audio_bytes=4, utterance=1)
+
+    assert len(sent(actions(f"{fault},at=first_delta", events=[speech]))) == left
 
 
 def test_a_fault_is_injected_into_the_given_sessions() -> None:
@@ -372,3 +399,54 @@ def test_any_combination_of_faults_sends_only_known_events(
     if "endless" not in kinds:
         times = [event.due_ns for event in sent(done)]
         assert set(times) <= {event.due_ns for event in events}
+
+
+# Transcripts of the caller's audio.
+
+TRANSCRIPT = "conversation.item.input_audio_transcription"
+
+
+def transcript_events() -> list[OutgoingEvent]:
+    """Return the events of a session that only transcribes, with one commit."""
+    behaviour = build_behaviour(OPENAI_GA.transcribing(), transcripts=TranscriptSettings(texts=("one two six",)))
+    list(behaviour.due(AT_NS + SECOND))
+    transcription = {"transcription": {"model": "gpt-4o-transcribe"}, "turn_detection": None}
+    update = {"type": "session.update", "session": {"type": "transcription", "audio": {"input": transcription}}}
+    for event in (update, append(500), COMMIT):
+        behaviour.receive(event, AT_NS + SECOND)
+    return list(behaviour.due(FOREVER_NS))
+
+
+def pieces(line: str) -> list[str]:
+    """Return the deltas, and then the end of the transcript, with this fault."""
+    events = [event for event in sent(actions(line, events=transcript_events())) if event.type.startswith(TRANSCRIPT)]
+    return [body(event).get("delta") or event.type.removeprefix(f"{TRANSCRIPT}.") for event in events]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("drop,at=input_delta", [" two", " six", "completed"]),
+        ("drop,at=input_delta,count=2", [" six", "completed"]),
+        ("drop,at=input_transcript", ["one", " two", " six"]),
+        ("duplicate,at=input_delta", ["one", "one", " two", " six", "completed"]),
+        ("reorder,at=input_delta", [" two", "one", " six", "completed"]),
+        ("failed,at=input_transcript", ["one", " two", " six", "failed"]),
+    ],
+)
+def test_a_fault_of_a_transcript_changes_its_events(line: str, expected: list[str]) -> None:
+    assert pieces(line) == expected
+
+
+def test_a_stall_delays_a_transcript() -> None:
+    done = actions("hang,at=input_transcript,duration_s=2", events=transcript_events())
+
+    assert isinstance(done[-2], StallConnection)
+    assert sent(done)[-1].type == f"{TRANSCRIPT}.completed"
+
+
+def test_an_injected_failure_of_a_transcription_has_the_types_of_the_sdk() -> None:
+    events = sent(actions("failed,at=input_transcript,code=rate_limit_exceeded", events=transcript_events()))
+
+    assert body(events[-1])["error"]["code"] == "rate_limit_exceeded"
+    assert_typed(OPENAI_GA.transcribing(), [body(event) for event in events if event.type.startswith(TRANSCRIPT)])

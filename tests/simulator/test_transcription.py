@@ -180,6 +180,68 @@ def test_a_model_without_turn_detection_refuses_it_and_disables_it(dialect: Wire
     assert again["session"]["audio"]["input"]["turn_detection"]["type"] == "server_vad"
 
 
+STREAMING = TranscriptSettings(texts=("Where is my parcel? It is late.",), words_per_s=4)
+
+
+@pytest.mark.parametrize("model", ["gpt-live-transcribe", "gpt-realtime-whisper"])
+@pytest.mark.parametrize("dialect", IN_GA)
+def test_a_model_without_turn_detection_sends_deltas_while_the_caller_speaks(dialect: WireDialect, model: str) -> None:
+    behaviour = transcriber(dialect, model, profile=STREAMING)
+    events = talk(behaviour, sound(1_000)) + drain(behaviour)
+
+    assert types(events) == [f"{FAMILY}.delta"] * 4
+    assert [event["delta"] for event in events] == ["Where", " is", " my", " parcel?"]
+    assert len({event["item_id"] for event in events}) == 1
+    final = answers(behaviour, COMMIT)
+    assert one(final, ".committed")["item_id"] == events[0]["item_id"]
+    assert [event["delta"] for event in all_of(final, ".delta")] == [" It", " is", " late."]
+    assert one(final, ".completed")["transcript"] == "Where is my parcel? It is late."
+    assert_typed(dialect, [*events, *final])
+
+
+@pytest.mark.parametrize("delay", ["minimal", "medium", "xhigh"])
+def test_the_setting_delay_scales_the_lag_of_the_deltas(delay: str) -> None:
+    def first_ns(further: dict[str, Any]) -> int:
+        behaviour = build_behaviour(OPENAI_GA.transcribing(), transcripts=STREAMING)
+        settings = {"transcription": {"model": "gpt-live-transcribe", **further}, "turn_detection": None}
+        answers(
+            behaviour, {"type": "session.update", "session": {"type": "transcription", "audio": {"input": settings}}}
+        )
+        (first, *_) = talk(behaviour, sound(1_000)) + drain(behaviour)
+        return int(first["due_ns"])
+
+    plain, scaled = first_ns({}), first_ns({"delay": delay, "languages": ["en"], "keywords": ["parcel"]})
+    assert (scaled > plain) == (delay == "xhigh")
+    assert (scaled < plain) == (delay == "minimal")
+
+
+def test_cleared_audio_has_no_further_deltas() -> None:
+    behaviour = transcriber(OPENAI_GA.transcribing(), "gpt-live-transcribe", profile=STREAMING)
+    talk(behaviour, sound(300))
+    cleared = answers(behaviour, {"type": "input_audio_buffer.clear"})
+
+    assert types(cleared) == ["input_audio_buffer.cleared"]
+
+
+def test_invented_words_are_the_transcript() -> None:
+    behaviour = transcriber(OPENAI_GA.transcribing(), "gpt-live-transcribe", profile=TranscriptSettings(words_per_s=4))
+    events = talk(behaviour, sound(1_000)) + answers(behaviour, COMMIT)
+
+    assert one(events, ".completed")["transcript"] == "word1 word2 word3 word4"
+
+
+@pytest.mark.parametrize(
+    "setting", [{"delay": "slow"}, {"languages": "en"}, {"keywords": [5]}, {"language": ["en"]}, {"words": 1}]
+)
+def test_the_settings_of_a_transcription_have_the_types_of_the_sdk(setting: dict[str, Any]) -> None:
+    behaviour = build_behaviour(OPENAI_GA.transcribing())
+    settings = {"transcription": {"model": "gpt-live-transcribe", **setting}}
+    update_ = {"type": "session.update", "session": {"type": "transcription", "audio": {"input": settings}}}
+    (error,) = [event for event in answers(behaviour, update_) if event["type"] == "error"]
+
+    assert error["error"]["param"].startswith("session.audio.input.transcription.")
+
+
 @pytest.mark.parametrize("dialect", IN_PREVIEW)
 def test_the_diarizing_model_is_refused_in_preview(dialect: WireDialect) -> None:
     (error,) = answers(build_behaviour(dialect), update(dialect, "gpt-4o-transcribe-diarize"))

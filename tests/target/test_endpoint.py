@@ -169,7 +169,8 @@ def test_another_variable_may_hold_the_key() -> None:
 
 
 BARE, FOUNDRY_URL = "https://res.openai.azure.com", "https://res.services.ai.azure.com"
-ONLY_TRANSCRIBES = "--url requests a session that only transcribes (intent=transcription)"
+NO_MODEL = "--url names a model, but OpenAI refuses a model with intent=transcription"
+NO_TRANSCRIPTION = "--url has intent=transcription: a session that only transcribes, which the voice-live dialect"
 MISTAKEN_URL = [
     ("voice.example/talk", "--url must begin with wss://"),
     ("ws://voice.example/talk", "ws:// is for servers on this machine"),
@@ -186,9 +187,9 @@ MISTAKEN_URL = [
     (f"wss://{KEY}@voice.example:x/talk", "--url is not a URL"),
     ("wss://voice.example/talk#there", "must end before the `#`"),
     ("wss://voice.example/t\nalk", "percent-encode"),
-    ("wss://api.openai.com/v1/realtime?model=m&Intent=Transcription", ONLY_TRANSCRIBES),
-    ("wss://api.openai.com/v1/realtime?intent=%74ranscription", ONLY_TRANSCRIBES),
-    (f"wss://x.example/openai/realtime?api-version={PREVIEW_VERSION}&intent=transcription", ONLY_TRANSCRIBES),
+    ("wss://api.openai.com/v1/realtime?model=m&Intent=Transcription", NO_MODEL),
+    ("wss://api.openai.com/v1/realtime?model=m&intent=%74ranscription", NO_MODEL),
+    (f"{LIVE_URL}&intent=transcription", NO_TRANSCRIPTION),
     ("wss:///talk", "has an invalid host name"),
     (f"wss://{'a.' * 127}example/talk", "has an invalid host name"),
     ("wss://[v1.a]/talk", "has an invalid host name"),
@@ -209,8 +210,8 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     (AZURE | {ENDPOINT: f"{BARE}/openai"}, {}, "set it to the URL of the resource, e.g. https://"),
     (AZURE | {ENDPOINT: f"{BARE}/?api-key={KEY}"}, {}, f"{ENDPOINT} must end before the `?`"),
     (AZURE | {ENDPOINT: f"{BARE}/openai/v1/realtime?intent=transcription"}, {},
-     f"{ENDPOINT} requests a session that only transcribes"),
-    (AZURE | {"WANTED": "transcription"}, {"url": f"{GA_URL}&intent=${{WANTED}}"}, ONLY_TRANSCRIBES),
+     f"{ENDPOINT} must end before the `?`; for transcription set --url"),
+    (AZURE | {"WANTED": "transcription"}, {"url": f"{LIVE_URL}&intent=${{WANTED}}"}, NO_TRANSCRIPTION),
     (AZURE | {ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"}, {}, f"{ENDPOINT} contains a user or password"),
     (AZURE | {ENDPOINT: f"{BARE}#x"}, {}, f"{ENDPOINT} must end before the `#`"),
     (AZURE | {ENDPOINT: "https://<resource>.openai.azure.com"}, {}, f"{ENDPOINT} has an invalid host name"),
@@ -269,6 +270,26 @@ def test_a_url_is_used_unchanged_and_its_path_determines_the_dialect(url: str, d
 
     assert (target.url, target.dialect, target.service) == (url, dialect, service)
     assert target.auth is None
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "dialect"),
+    [
+        ("wss://api.openai.com/v1/realtime?intent=transcription", {}, GA),
+        ("wss://api.openai.com/v1/realtime?Intent=%74ranscription", {}, GA),
+        ("wss://res.openai.azure.com/openai/v1/realtime?intent=transcription", {}, GA),
+        ("wss://res.openai.azure.com/openai/v1/realtime?intent=${WANTED}&model=d", {"WANTED": "transcription"}, GA),
+        (f"wss://x.example/openai/realtime?api-version={PREVIEW_VERSION}&intent=transcription", {}, PREVIEW),
+        ("ws://localhost:8000/v1/realtime?intent=transcription&model=whisper", {}, GA),
+    ],
+)
+def test_the_intent_of_an_address_makes_its_sessions_only_transcribe(
+    url: str, environ: Mapping[str, str], dialect: Dialect
+) -> None:
+    target = resolve_target(environ, url=url)
+
+    assert (target.only_transcribes, target.dialect) == (True, dialect)
+    assert target.script_settings == {"output": "transcript"}
 
 
 def test_an_agent_url_may_have_any_intent() -> None:

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
-from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, MEASURED_FROM, OutcomeClass, is_throttled, outcome_class
+from bench.metrics import (
+    CATALOGUE,
+    HEADLINE,
+    MEASURED_FROM,
+    TRANSCRIPT_METRICS,
+    OutcomeClass,
+    awaited,
+    is_throttled,
+    outcome_class,
+)
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.pricing import Prices, PricingTerms, TurnPricing, dollars, tariff_of
 from bench.protocol.events import TokenUsage
@@ -42,11 +51,14 @@ class LiveMetricKey(NamedTuple):
 JUDGED = {
     measured_from: tuple(
         (CATALOGUE[name], LiveMetricKey(VALUE, name, measured_from), LiveMetricKey(BOUND, name, measured_from))
-        for name in HEADLINE
+        for name in (*HEADLINE, *TRANSCRIPT_METRICS)
     )
     for measured_from in MEASURED_FROM
 }
-"""For each value of `measured_from`, the headline metrics, each with the key of its values and of its uncertainties."""
+"""For each value of `measured_from`, the headline metrics of turns with and without a reply.
+
+Each metric has the key of its values and the key of its uncertainties.
+"""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
 """Times in microseconds, by target and step. The list of a step contains each key once, with all times of this key."""
@@ -157,7 +169,8 @@ class ProgressCounter:
     def session_opened(self, target: str, session: SessionObservation) -> None:
         """Count a session when the service has accepted its settings. `target` is the target's label."""
         self._count_at(target, sessions_open=1)
-        self.spending.open(target, session.model, session.instants["opened"])
+        if not session.only_transcribes:  # billed by its audio (`CostMeter.add_audio`)
+            self.spending.open(target, session.model, session.instants["opened"])
 
     def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
         """Count a session when it has ended.
@@ -167,7 +180,8 @@ class ProgressCounter:
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(target, sessions_open=-1)
-            self.spending.close(target, session.model, session.instants["opened"], session.instants["ended"])
+            if not session.only_transcribes:
+                self.spending.close(target, session.model, session.instants["opened"], session.instants["ended"])
         elif is_throttled(session.outcome):
             self.count(throttled=1)
         else:
@@ -270,6 +284,8 @@ def _add_times(
     for metric, value, bound in JUDGED.get(turn.measured_from or "", ()):
         if metric.end not in turn.instants:  # true of most metrics of a turn, and a faster check
             continue
+        if metric.name in TRANSCRIPT_METRICS and (wait is None or wait[0].metric not in TRANSCRIPT_METRICS):
+            continue  # a turn with a reply
         value_ns, bound_ns = turn.metric_ns(metric), turn.bound_ns(metric)
         if value_ns is not None and bound_ns is not None:
             times_us.setdefault(value, []).append(value_ns // NS_PER_US)
@@ -279,16 +295,17 @@ def _add_times(
 
 
 def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
-    """Return the key and the latency of a turn's first delta; None if the turn received no delta."""
+    """Return the key and the latency of a turn's first delta, or of its transcript; None if neither was received."""
     instants, measured_from = turn.instants, turn.measured_from
     if measured_from is None:
         return None
-    for awaited, metric in FIRST_DELTAS.items():
-        if awaited in instants:
-            return LiveMetricKey(WAIT, metric, measured_from), (
-                instants[awaited] - instants[measured_from]
-            ) // NS_PER_US
-    return None
+    first = awaited(instants)
+    if first is None:
+        return None
+    instant, metric = first
+    of_transcript = metric in TRANSCRIPT_METRICS  # its metrics begin at an instant of their own
+    wait_ns = turn.metric_ns(CATALOGUE[metric]) if of_transcript else instants[instant] - instants[measured_from]
+    return None if wait_ns is None else (LiveMetricKey(WAIT, metric, measured_from), wait_ns // NS_PER_US)
 
 
 class CostMeter:
@@ -326,6 +343,15 @@ class CostMeter:
             self.unknown_models.add(tariff.model)
         else:
             self._usd[target] += usage_usd(tariff.prices, usage)
+
+    def add_audio(self, target: str, model: str | None, audio_ns: int) -> None:
+        """Add the audio of a turn, in a session that only transcribes and so is billed by the minute of audio."""
+        tariff = self._tariff(target, model)
+        if tariff.prices is None or tariff.prices.of_tokens:
+            self.unpriced_of[target] += 1
+            self.unknown_models.add(tariff.model)
+        else:
+            self._usd[target] += tariff.prices.usd_per_minute * audio_ns / NS_PER_MINUTE
 
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
         """Count the minutes of a session from `opened_ns` on, if sessions with this model are billed by the minute."""

@@ -14,7 +14,7 @@ from bench.load.execution.progress import ProgressCounter, over_budget, unknown_
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES, TargetState, was_opened
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.run_options import Options
-from bench.metrics import CATALOGUE, FIRST_DELTAS, outcome_class
+from bench.metrics import CATALOGUE, awaited, outcome_class
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.timeline import Timeline
@@ -191,6 +191,10 @@ class RunListener:
         show_turn(sessions.callbacks.fire, labels.script, turn, sessions.redact)
         measured = self._record.phase == MEASURED
         sessions.progress.turn_ended(self._target_state.label, labels.script, turn, measured=measured)
+        facts = self.timeline.facts
+        if facts.only_transcribes:
+            sessions.progress.spending.add_audio(self._target_state.label, facts.model, turn.input_audio_ns)
+            sessions.enforce_budget()
 
     def usage_reported(self, usage: TokenUsage) -> None:
         self._sessions.progress.spending.add(self._target_state.label, self.timeline.facts.model, usage)
@@ -236,8 +240,9 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
         return
-    firsts_ns = (turn.metric_ns(CATALOGUE[name]) for name in FIRST_DELTAS.values())
-    waited_ns = next(filter(None, firsts_ns), turn.instants["ended"] - turn.start_ns)
+    first = awaited(turn.instants)
+    first_ns = turn.metric_ns(CATALOGUE[first[1]]) if first else None
+    waited_ns = first_ns or (turn.instants["ended"] - turn.start_ns)
     message = hide(f"{turn.outcome} {detail_text(turn.outcome, turn.detail)}".strip())
     error = None if kind == "success" else TurnError(escape_control(message))
     _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)

@@ -18,6 +18,8 @@ Assumptions:
   conversation with the calls and their outputs. In the lower bound, one silent response makes all calls. In the upper
   bound, each call has its own response, which is as long as the shortest reply. If calls are optional, the model makes
   none (lower bound) or one per turn (upper bound).
+- A session that only transcribes is billed by the minute of its audio: of the recordings, and with turn detection also
+  of the pauses.
 - A session that is billed by the minute lasts as long as the caller's speech, pauses, functions and replies together.
 - A task in Python counts with the steps that it ran in its rehearsal (100 at most).
 
@@ -113,12 +115,15 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
 
     The prices are the target's own; if it has none, they are those of `table`, which has the date `as_of`.
     """
-    tariff = tariff_of(table, target.terms, None)
+    tariff = tariff_of(table, target.terms, _transcriber(scripts))
     model, prices = tariff.model or target.label, tariff.prices
     # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
     basis = f"if {model} is the model of the deployment" if target.service == "azure" else model
     usd = None
-    if prices and scripts:  # from the cheapest script at the lower bound to the dearest at the upper bound
+    by_tokens = _transcriber(scripts) is not None and prices is not None and prices.of_tokens
+    if (
+        prices and scripts and not by_tokens
+    ):  # from the cheapest script at the lower bound to the dearest at the upper bound
         low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
         usd = min(low_usd), max(high_usd)
     return SessionCost(
@@ -127,8 +132,19 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
         usd,
         f"prices of the target {target.label}" if target.prices else f"{basis}, prices of {as_of}",
         has_audio=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
-        transcribed=any(script.session.input_transcription for script in scripts),
+        transcribed=any(_is_transcribed_apart(script.session) for script in scripts),
     )
+
+
+def _transcriber(scripts: Collection[Script]) -> str | None:
+    """Return the model that transcribes, if the sessions do nothing else; None if some have replies."""
+    sessions = [script.session for script in scripts]
+    models = [session.input_transcription.model for session in sessions if session.input_transcription]
+    return models[0] if models and all(session.only_transcribes for session in sessions) else None
+
+
+def _is_transcribed_apart(session: SessionSettings) -> bool:
+    return session.input_transcription is not None and not session.only_transcribes
 
 
 def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
@@ -197,6 +213,9 @@ def _usd(script: Script, assumed: CostAssumptions, prices: Prices) -> float:
 
 
 def session_minutes(script: Script, assumed: CostAssumptions) -> float:
+    if script.session.only_transcribes:
+        audio_s = sum(max((pcm.seconds for pcm in turn.recordings), default=0.0) for turn in script.turns)
+        return (audio_s + (script.think_s if script.session.turn_detection else 0.0)) / S_PER_MINUTE
     functions = {function.tool.name: function for function in script.tools}
     took_s = script.lasts_s
     for turn in script.turns:
@@ -208,6 +227,8 @@ def session_minutes(script: Script, assumed: CostAssumptions) -> float:
 
 
 def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
+    if script.session.only_transcribes:
+        return NO_TOKENS
     functions = {function.tool.name: function for function in script.tools}
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:

@@ -58,7 +58,30 @@ OF_BARGE_IN = (
     *("overlap_ns", "truncate_sent", "truncated", "turn_type:after_truncation"),
 )
 
+OF_REPLIES = (
+    *("response_created", "first_text", *SAID, "last_audible", "last_audio", "audio_done", "response_done"),
+    *("audio_speed", "stall_duration_ns", "stall_count", "preamble", "cut_off", "context_tokens", "false_reply"),
+    *("context_cached_tokens", "dead_air_ns", "reply_word_errors", "reply_words", "task_success", *OF_CALLS),
+    *(*OF_BARGE_IN, "yielded", "truncation_correct", "false_yield", "turn_type:after_interruption"),
+    *("turn_type:filler", "late_audio_ns", "unplayed_audio_ns"),
+)
+
 MISSING_FEATURES = (
+    MissingFeature(
+        OF_REPLIES,
+        lambda _, turn: turn.plan.only_transcribed,
+        "the session only transcribes, so there are no replies (`output: transcript`)",
+    ),
+    MissingFeature(
+        ("transcription_speed",),
+        lambda _, turn: not turn.plan.only_transcribed or bool(turn.speech),
+        "the script has no recording that is sent all at once to a session that only transcribes (`paced`)",
+    ),
+    MissingFeature(
+        ("speech_start", "speech_end", "transcript_lag_ns", "transcript_lag_max_ns"),
+        lambda _, turn: turn.kind == "audio" and not turn.speech,
+        "the recordings are sent all at once (`paced`)",
+    ),
     MissingFeature(SPOKEN, lambda _, turn: turn.kind != "audio", "the script has no voice turn (`audio`)"),
     MissingFeature(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
@@ -71,7 +94,10 @@ MISSING_FEATURES = (
         "replies are text (`output`)",
     ),
     MissingFeature(
-        ("input_transcribed", "input_word_errors", "input_words"),
+        (
+            *("first_input_transcript", "input_transcribed", "input_transcript_deltas", "input_word_errors"),
+            *("input_words", "transcript_lag_ns", "transcript_lag_max_ns"),
+        ),
         lambda _, turn: not turn.plan.transcription_due,
         "the caller's speech is not transcribed (`input_transcription`)",
     ),
@@ -166,6 +192,7 @@ def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str,
             ("idle_prompt_due", "idle_prompt_received"), "the session has no `idle_timeout_ms`"
         ).items()
     if not any(turn.plan.wants_audio for turn in script.turns):
-        yield "first_audible", "replies are text (`output`)"
+        only_transcribes = script.settings.only_transcribes
+        yield "first_audible", "the session only transcribes" if only_transcribes else "replies are text (`output`)"
     if not arrives:
         yield "call_arrival", "the load has no call arrivals (closed loop)"

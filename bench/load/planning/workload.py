@@ -14,6 +14,7 @@ from bench.errors import ScriptError, UsageError
 from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, script_path, tasks_of
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
+from bench.plan.prepared import PreparedScript
 from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
 from bench.protocol.base import Dialect
 from bench.target.credentials import Credential, mcp_token
@@ -60,8 +61,8 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
     for script in scripts.values():
         other = seen.setdefault(script.name, script)
         if other is not script:
-            both = f"{other.path} and {script.path} have the same name"
-            raise UsageError(f"{both}, {script.name}, so reports cannot distinguish them: rename one")
+            both = f"{other.path} and {script.path} have the same name, {script.name}"
+            raise UsageError(f"{both}. Reports cannot distinguish them: rename one")
     return scripts
 
 
@@ -91,10 +92,13 @@ def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[st
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     workloads = {}
     for target in targets:
-        key = target.dialect, msgspec.json.encode(target.session)
+        key = target.dialect, msgspec.json.encode(target.script_settings)
         if key not in prepared:
-            prepared[key] = encode_workload(scripts, target.dialect, target.session, target.session_source)
+            prepared[key] = encode_workload(scripts, target.dialect, target.script_settings, target.settings_source)
         workloads[target.label] = prepared[key]
+        for compiled in prepared[key].values():
+            if mismatch := target.session_mismatch(compiled.script.session.output):
+                raise UsageError(f"{compiled.script.name}: {mismatch}")
     return workloads
 
 
@@ -188,7 +192,7 @@ def _facts(target: str, scenario: str, compiled_script: CompiledScript) -> dict[
         "turns": script.turns_planned,
         "think_s": None if script.turns_planned is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
-        "output": "audio" if any(turn.plan.wants_audio for turn in first.turns) else "text",
+        "output": _output(first),
         "turn_detection": detection.type if detection else "none",
         "turn_detection_settings": detection.explicit if detection else None,
         "input_format": first.input_format.name,
@@ -202,6 +206,13 @@ def _facts(target: str, scenario: str, compiled_script: CompiledScript) -> dict[
         "variables": len(script.variables.rows) if script.variables else None,
         "timeouts": asdict(script.timeouts),
     }
+
+
+def _output(script: PreparedScript) -> str:
+    """Return the output of a session: audio if any reply is audio."""
+    if script.settings.only_transcribes:
+        return script.settings.output
+    return "audio" if any(turn.plan.wants_audio for turn in script.turns) else "text"
 
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:

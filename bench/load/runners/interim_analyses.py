@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bench.load.planning.run_options import Options
 from bench.load.planning.workload import Workload, script_facts
 from bench.load.runners import children
 from bench.load.runners.children import ANSWER_S
+from bench.metrics import TRANSCRIPT_METRICS
 from bench.run.validity import MORE_PROCESSES
 
 MIN_PAIRS, MIN_TURNS = 10, 200
@@ -55,6 +56,13 @@ def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
     return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(workloads)]
 
 
+def _main_metric(outputs: Collection[str]) -> str:
+    """Return the metric that decides, from the outputs of the scripts."""
+    if outputs == {"transcript"}:
+        return TRANSCRIPT_METRICS[0]
+    return "ttft" if outputs == {"text"} else "ttfa"
+
+
 def sequential_plan(
     options: Options,
     pairs: int,
@@ -70,7 +78,7 @@ def sequential_plan(
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     request = {
-        "metric": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
+        "metric": _main_metric({fact["output"] for fact in scripts}),
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
         "scripts": list(by_name.values()),
         "pairs": pairs,
@@ -125,8 +133,8 @@ class OverloadWatch:
         if self._since is None:
             self._since = pairs
             self._say(
-                f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if this "
-                f"lasts for {self._max_pairs} pairs: {MORE_PROCESSES}"
+                f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if the "
+                f"overload lasts for {self._max_pairs} pairs: {MORE_PROCESSES}"
             )
         if pairs - self._since >= self._max_pairs and turns >= MIN_TURNS and not self._given_up:
             self._given_up = True

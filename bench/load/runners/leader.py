@@ -267,7 +267,7 @@ class Leader(ProcessRole):
         elif closed.error:
             self.say(closed.error)
             if finalized_run.holds_rows(folder):
-                self.say(f"the recorded data is in {folder}; after the problem is solved: rtbench report {folder}")
+                self.say(f"the recorded data is in {folder}; when the problem is solved, run `rtbench report {folder}`")
             else:
                 self.say(f"no row of a turn or session was saved in {folder}")
         status = closed.status
@@ -276,7 +276,10 @@ class Leader(ProcessRole):
         if status == USAGE_STATUS or self._environment.process_exit_code is None:
             self._environment.process_exit_code = status
         if self._check_options is not None and not judged:
-            self.say(f"thresholds were not checked, because the run was not completed: rtbench check {folder}")
+            self.say(
+                "thresholds were not checked, because the run was not completed; to check its turns so far, run "
+                f"`rtbench check {folder}`"
+            )
         if self._upload and folder.exists():
             try:
                 for line in finalized_run.upload_run(folder, self._upload).splitlines():

@@ -21,7 +21,15 @@ from bench.load.execution.progress import (
     LiveMetricKey,
     ProgressReport,
 )
-from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, MEASURED_FROM, MIN_EFFECTIVE_SESSIONS, sessions_to_publish
+from bench.metrics import (
+    CATALOGUE,
+    HEADLINE,
+    MEASURED_FROM,
+    MIN_EFFECTIVE_SESSIONS,
+    TRANSCRIPT_METRICS,
+    WAITS,
+    sessions_to_publish,
+)
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.run.histograms import SPEECH_END, empty, quantile, record_values
 from bench.run.recorder import Traffic
@@ -30,10 +38,10 @@ from bench.units import NS_PER_S, US_PER_MS
 
 OK = "OK"
 """The text about the health of a load generator that is not overloaded."""
-LIVE_VALUES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
+LIVE_VALUES = ("ttfa", "ttft", "transcript_first", "voice_to_voice", *TRANSCRIPT_METRICS)
 """The headline metrics for which live views show latency."""
 EXPORTED = frozenset(
-    LiveMetricKey(WAIT if metric in FIRST_DELTAS.values() else VALUE, metric, measured_from)
+    LiveMetricKey(WAIT if metric in WAITS else VALUE, metric, measured_from)
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
@@ -288,7 +296,7 @@ class LiveTotals:
         """
         total, metrics = self.total, []
         for label in sorted({label for label, _ in self._times} if target is None else {target}):
-            for name, measured_from in product(HEADLINE, MEASURED_FROM):
+            for name, measured_from in product((*HEADLINE, *TRANSCRIPT_METRICS), MEASURED_FROM):
                 bound_ms = self._quantile_ms(label, LiveMetricKey(BOUND, name, measured_from), 0.99)
                 p50_ms = self._quantile_ms(label, LiveMetricKey(VALUE, name, measured_from), 0.5)
                 if bound_ms is not None:

@@ -81,7 +81,7 @@ class Worker(ProcessRole):
         if assignment is None:
             return  # its master could not start the run, and has reported it
         if self._runner.client_id not in assignment["members"]:
-            self.say("this worker connected after the start of the run: it is not part of this run")
+            self.say("this worker connected after the start of the run, so it is not part of this run")
             return
         self._number = assignment["members"][self._runner.client_id]
         self._shares = spool.is_reached(Path(assignment["folder"]), assignment["host"])
@@ -192,7 +192,7 @@ class Worker(ProcessRole):
         if run.live is not None and run.folder is not None:
             subject = f"worker {self._number}"
             if self._part_sender is None:
-                data_text = f"its data is in {run.folder}: rtbench report {run.folder}"
+                data_text = f"its data is in {run.folder}, and `rtbench report {run.folder}` makes its report"
                 where = f"; {data_text if run.folder.exists() else f'{run.folder} no longer exists'}"
             self.apply(MasterLost())
         self.say(f"{subject} ends, because its master is missing{where}")

@@ -220,7 +220,7 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     # the time in which all parts ran together is less than half of the shortest run
     if ended_ns.min() - started_ns.max() < (ended_ns - started_ns).min() / 2:
         sentences.append(
-            "Its parts did not run at the same time: their users and rates are added, but never existed at one time."
+            "Its parts did not run at the same time: the sums of their users and rates never existed at one time."
         )
     differing: dict[str, Callable[[Document], object]] = {
         "versions of rtbench": lambda document: (document.get("tool") or {}).get("version"),

@@ -119,10 +119,10 @@ def _items(
     flat_calls: bool,
     more: Mapping[str, SettingCheck] = MappingProxyType({}),
 ) -> SettingCheck:
-    """Return the check of an item that a client may create, with these message parts.
+    """Return the check of an item that a client may create. `parts` has the check of a message's part for each role.
 
-    `flat_message` and `flat_calls` are True if the keys of FLAT_ITEM are accepted and ignored in such items. `more` are
-    the checks of further types of items.
+    `flat_message` is True if a message may have the keys of FLAT_ITEM, which are then ignored. `flat_calls` is the same
+    for a function call and its output. `more` are the checks of further types of items.
     """
     of_message, of_calls = (
         dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
@@ -165,9 +165,9 @@ VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_me
 
 
 class ItemReader:
-    """A reader of the items of one session. It creates an id for an item without one.
+    """A reader of the items of one session. If an item has no id, the reader creates one.
 
-    `audio_format`: the format of the audio in the items.
+    Its methods receive the format of the audio in the items as `audio_format`.
     """
 
     def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
@@ -184,7 +184,7 @@ class ItemReader:
     def response_input(self, descriptions: Sequence[Any], audio_format: AudioFormat) -> list[ConversationItem]:
         """Return the items that a response reads instead of the conversation.
 
-        Each is described in full, or is a reference.
+        Each description is a complete item, or a reference to an item of the conversation.
         """
         items, event_path = [], EventPath("response.input")
         for number, description in enumerate(descriptions):

@@ -1,7 +1,8 @@
 """The conversation and its items: their content in events (without audio), and data that only the server has.
 
-If a client truncates an assistant's audio, neither responses nor `retrieve` contain the rest of it or its transcript
-any more. This is the service's behaviour (the official SDK's ConversationItemTruncateEvent).
+If a client truncates an assistant's audio, the audio after this position and the whole transcript are deleted. Later
+responses do not read them, and `conversation.item.retrieve` does not return them. This is the service's behaviour (the
+official SDK's ConversationItemTruncateEvent).
 
 A response reads instructions, tools, and the whole conversation. If the beginning of this input is the same as for the
 last response, its tokens come from the cache, in whole blocks. The cached part ends at an item that a client has

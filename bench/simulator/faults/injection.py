@@ -2,9 +2,9 @@
 
 due events → injector → actions: send, stall, reset, close, end the response
 
-A fault is injected at a place of a session or of a response: at most once there, or into `count` events. The random
-decision depends only on the seed, the session, the response and the fault. So it depends neither on time nor on the
-random delays of the profile.
+Each fault has a place, which occurs in a session or in each response. A fault is injected there at most once, or into
+`count` consecutive events. The random decision depends only on the seed, the session, the response and the fault. So it
+depends neither on time nor on the random delays of the profile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from bench.simulator.faults.kinds import OF_RESPONSES, Fault
+from bench.simulator.faults.kinds import ALL, OF_RESPONSES, Fault
 from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_MS, NS_PER_S
@@ -57,13 +57,14 @@ BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
-    """Yield the effects that a fault has on a connection without changing events; none if it only changes events."""
+    """Yield the effects of a fault on the connection itself; none if the fault only changes events."""
     if fault.kind == "hang":
         yield StallConnection(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
     elif fault.kind in BREAKS:
         yield fault
 
 
+TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DRIP_MS = 10
 FINAL, TEXT, BINARY, PING = 0x80, 0x01, 0x02, 0x09
 MIB = 1 << 20
@@ -89,6 +90,8 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
             yield _with_body(action, body[: len(body) // 2])
         case "bad_base64":
             yield _with_body(action, body.replace(b'"delta":"', b'"delta":"!', 1))
+        case "failed" if action.event.type == TRANSCRIBED:
+            yield DeliverEvent(_not_transcribed(action.event, str(fault.code)))
         case "other_dialect":
             yield _with_body(action, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
         case "oversized":
@@ -111,6 +114,15 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
             yield DeliverEvent(action.event, frame[last:])
         case _:
             yield action
+
+
+def _not_transcribed(event: OutgoingEvent, code: str) -> OutgoingEvent:
+    """Return the failure of a transcription in place of its transcript."""
+    fields = msgspec.json.decode(event.body)
+    error = {"type": "server_error", "code": code, "message": f"The simulator injected {code}.", "param": None}
+    kept = {key: fields[key] for key in ("event_id", "item_id", "content_index")}
+    failed = TRANSCRIBED.replace(".completed", ".failed")
+    return structs.replace(event, type=failed, body=msgspec.json.encode({"type": failed, **kept, "error": error}))
 
 
 def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
@@ -146,9 +158,12 @@ PLACE_OF_EVENT = {
     "response.completed": "done",
     "response.failed": "done",
     "response.incomplete": "done",
+    "conversation.item.input_audio_transcription.delta": "input_delta",
+    TRANSCRIBED: "input_transcript",
 }
 OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
-"""The kinds that need the events at the start or at the end of a response. An utterance of GPT-Live has none."""
+"""The kinds that need the events at the start or at the end of a response. An utterance of GPT-Live has no such events.
+"""
 FIRST_UTTERANCE = 1 << 20
 """The number that is added to the numbers of utterances, so that they differ from those of responses."""
 
@@ -197,6 +212,7 @@ class FaultInjector:
         self._response: _FaultyResponse | None = None
         self._utterance: _FaultyResponse | None = None  # of GPT-Live, which speaks independently of responses
         self._requested = False  # True if input for the next response has arrived
+        self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
     def end(self) -> None:
         """Clear all references. No method may be called after this."""
@@ -245,7 +261,7 @@ class FaultInjector:
         name = event.nested or event.type
         if name == "response.created":
             self._responses += 1
-            self._response, self._requested = _FaultyResponse(event.response_id or ""), False
+            self._response, self._requested = _FaultyResponse(event.response_id or "", event.context_tokens), False
         if event.utterance is not None:
             response: _FaultyResponse | None = self._faulty_utterance(event.utterance)
         else:
@@ -255,7 +271,16 @@ class FaultInjector:
         if place:
             faults += self._selected(place, now_ns, partial(_fits_event, event), event.utterance)
         actions = _struck(event, faults)
-        return response.passed(event, faults, actions) if response else actions
+        return response.passed(event, faults, actions) if response else self._in_order(faults, actions)
+
+    def _in_order(self, faults: Sequence[Fault], actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
+        """Yield the actions of an event that belongs to no response, and those that were delayed until after it."""
+        if any(fault.kind == "reorder" for fault in faults):
+            self._swapped += actions
+            return
+        yield from actions
+        swapped, self._swapped = self._swapped, []
+        yield from swapped
 
     def _faulty_utterance(self, number: int) -> _FaultyResponse:
         if self._utterance is None or self._utterance.id != str(number):
@@ -273,7 +298,7 @@ class FaultInjector:
     ) -> Iterator[Fault]:
         """Yield the faults to inject at this place. `fits` selects the faults that are possible there.
 
-        `utterance`: the number of the utterance that the place belongs to; None if it belongs to none.
+        `utterance`: the number of the utterance that contains the place; None if the place is in no utterance.
         """
         for number, fault in self._faults:
             if fault.at != place or not fits(fault) or not self._selects(number, fault, now_ns, utterance):
@@ -294,6 +319,10 @@ class FaultInjector:
             return False
         if response and not fault.responses.holds(utterance or response):
             return False
+        if fault.context_tokens != ALL:  # an utterance reads no input
+            tokens = self._response.context_tokens if self._response and utterance is None else -1
+            if not fault.context_tokens.holds(tokens):
+                return False
         return fault.share == 1 or self._rng(number, response).random() < fault.share
 
     def _response_of(self, place: str, utterance: int | None) -> int:
@@ -337,17 +366,17 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
 class _FaultyResponse:
     """A response, or an utterance of GPT-Live, and the faults that affect its remaining events."""
 
-    def __init__(self, response_id: str) -> None:
-        self.id = response_id
+    def __init__(self, response_id: str, context_tokens: int = 0) -> None:
+        self.id, self.context_tokens = response_id, context_tokens
         self._any_delta = self._begun = False  # True after any delta; True after a delta of audio, text or arguments
         self._over = self._mute = False  # True if no more events are sent; True if no more audio is sent
         self._waiting: list[FaultAction] | None = None  # actions that are delayed until the response's end
         self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
     def place(self, name: str) -> str | None:
-        """Return the place of an event with this type.
+        """Return the place of an event with this type; None if it has no place.
 
-        None if the event is between the first delta and the first delta of audio, text or arguments.
+        After the first delta, a delta has a place only if a delta of audio, text or arguments came before it.
         """
         if not name.endswith(".delta"):
             return PLACE_OF_EVENT.get(name)

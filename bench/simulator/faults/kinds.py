@@ -46,8 +46,8 @@ class IndexRange:
         return self.first <= number and (self.last is None or number <= self.last)
 
     def __str__(self) -> str:
-        last = "" if self.last is None else f"{self.last:g}"
-        return last if self.first == self.last else f"{self.first:g}-{last}"
+        last = "" if self.last is None else f"{self.last:.15g}"
+        return last if self.first == self.last else f"{self.first:.15g}-{last}"
 
 
 ALL = IndexRange()
@@ -93,9 +93,12 @@ PLACES = {
     "first_delta": "the response's first delta of any kind",
     "next_delta": "the deltas after the response's first delta of audio, text or arguments",
     "done": "`response.done`",
+    "input_delta": "a delta of the transcript of the caller's audio, once per session",
+    "input_transcript": "the finished transcript of the caller's audio, once per session",
 }
 """The places of faults. A fault changes or replaces the event at its place. The values are notes for users."""
-EVERYWHERE = tuple(PLACES)
+OF_TRANSCRIPTS = ("input_delta", "input_transcript")
+EVERYWHERE = tuple(name for name in PLACES if name not in OF_TRANSCRIPTS)
 IN_SESSION = EVERYWHERE[EVERYWHERE.index("session") :]
 ON_EVENTS = tuple(name for name in IN_SESSION if name != "input")
 IN_RESPONSE = ("response", "first_delta", "next_delta")
@@ -106,6 +109,8 @@ STATUSES = {int(status) for status in HTTPStatus}
 CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
 """The places that occur once for each response of a session."""
+WITH_CONTEXT = (*IN_RESPONSE, "done")
+"""The places at which the input tokens of the response are known."""
 
 COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "number of consecutive events", default=1)}
 WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer requests, 0 for none")}
@@ -136,10 +141,14 @@ WHEN: Mapping[str, Field[Any]] = {
         RangeValidator(whole=True), "which sessions, numbered in the order in which they connect", default=ALL
     ),
     "responses": Field(RangeValidator(whole=True), "which responses of a session", default=ALL),
+    "context_tokens": Field(
+        RangeValidator(whole=False), "which responses, by their input tokens (the conversation so far)", default=ALL
+    ),
     "requests": Field(RangeValidator(whole=True), "which requests for a token", default=ALL),
     "during_s": Field(RangeValidator(whole=False), "when, in seconds after the simulator began to listen", default=ALL),
 }
-OF_A_SESSION, OF_A_RESPONSE = ("share", "sessions", "during_s"), ("share", "sessions", "responses", "during_s")
+OF_A_SESSION = ("share", "sessions", "during_s")
+OF_A_RESPONSE = ("share", "sessions", "responses", "context_tokens", "during_s")
 OF_A_REQUEST = ("share", "requests")
 
 
@@ -153,7 +162,7 @@ KINDS: dict[str, FaultKind] = {
     "reset": _kind("TCP reset", EVERYWHERE, "next_delta"),
     "hang": _kind(
         "nothing is read or written, pings included, as if the peer were gone",
-        EVERYWHERE,
+        (*EVERYWHERE, *OF_TRANSCRIPTS),
         "next_delta",
         duration_s=Field(
             Number(0.001, 86_400), "duration, after which the connection continues; left out: without end"
@@ -203,8 +212,8 @@ KINDS: dict[str, FaultKind] = {
         code=Field(String(), "code of the error", default="server_error"),
     ),
     "failed": _kind(
-        "the response ends as failed",
-        IN_RESPONSE,
+        "the response, or the transcription, ends as failed",
+        (*IN_RESPONSE, "input_transcript"),
         "response",
         code=Field(String(), "code of the error", default="server_error"),
     ),
@@ -224,9 +233,9 @@ KINDS: dict[str, FaultKind] = {
         bytes_per_s=Field(Number(1, 1e9), "the rate", default=20_000.0),
         **COUNT,
     ),
-    "drop": _kind("the event is not sent", ON_EVENTS, "next_delta", **COUNT),
-    "duplicate": _kind("the event is sent twice", ON_EVENTS, "next_delta", **COUNT),
-    "reorder": _kind("the event is sent after the next one", IN_RESPONSE, "next_delta", **COUNT),
+    "drop": _kind("the event is not sent", (*ON_EVENTS, *OF_TRANSCRIPTS), "next_delta", **COUNT),
+    "duplicate": _kind("the event is sent twice", (*ON_EVENTS, *OF_TRANSCRIPTS), "next_delta", **COUNT),
+    "reorder": _kind("the event is sent after the next one", (*IN_RESPONSE, "input_delta"), "next_delta", **COUNT),
     "unknown": _kind("an event of an unknown type before the event", ON_EVENTS, "next_delta", **COUNT),
     "bad_json": _kind("only the first half of the event's JSON", ON_EVENTS, "next_delta"),
     "bad_base64": _kind("audio that is not base64", ("next_delta",)),
@@ -258,6 +267,7 @@ class Fault:
     share: float = 1.0
     sessions: IndexRange = ALL
     responses: IndexRange = ALL
+    context_tokens: IndexRange = ALL
     requests: IndexRange = ALL
     during_s: IndexRange = ALL
     count: int = 1
@@ -317,10 +327,13 @@ class FaultValidator(Validator[Fault]):
                 raise InvalidCombinationError("status", "must be a valid HTTP status")
             if kind == "close" and fault.code not in CLOSE_CODES:
                 raise InvalidCombinationError("code", "must be a close code that an endpoint may send, or 1006")
-            if fault.count > 1 and fault.at != "next_delta":
-                raise InvalidCombinationError("count", "needs the place next_delta: every other place occurs once")
+            if fault.count > 1 and fault.at not in ("next_delta", "input_delta"):
+                problem = "needs the place next_delta or input_delta: every other place occurs once"
+                raise InvalidCombinationError("count", problem)
             if fault.responses != ALL and fault.at not in OF_RESPONSES:
                 raise InvalidCombinationError("responses", f"needs a place of a response: {either(OF_RESPONSES)}")
+            if fault.context_tokens != ALL and fault.at not in WITH_CONTEXT:
+                raise InvalidCombinationError("context_tokens", f"needs a later place: {either(WITH_CONTEXT)}")
             return fault
 
         return StructOf({"kind": Field(Choice((kind,)), "the kind"), **KINDS[kind].fields}, build)

@@ -31,7 +31,8 @@ from bench.simulator.server_events import GA, Json, Outbox, PlannedSeries, Rejec
 from bench.units import NS_PER_S
 
 MAX_BUFFER_ITEMS, MAX_BUFFER_BYTES = 128, 32_768
-"""The limits of the items that a client adds before the next response reads them. The service reports these values."""
+"""The maximum number and total size of the items that a client may add between two responses, as the service reports
+them."""
 TASK_TOKENS_PER_S = 3
 """The tokens of a task for each second of the caller's speech. An assumption."""
 
@@ -80,7 +81,8 @@ class Backend:
         self._start(response_id, [delegation], at_ns)
 
     def add(self, item: Json) -> Delegation | None:
-        """Add a client's item to the conversation. Return the delegation of its function call; None if it has none.
+        """Add a client's item to the conversation. Return the task to which its function call belongs; None if it has
+        no task.
 
         Raise RejectedError if the call is unknown or has an output already, or if the buffer is full.
         """
@@ -101,7 +103,8 @@ class Backend:
     def create(self, at_ns: int) -> tuple[str, Delegation | None]:
         """Start the response that a client requests. It continues all tasks whose calls have their outputs.
 
-        Return (its id, the latest of these tasks). Raise RejectedError if a function call has no output.
+        Return (the id of the response, the latest task that it continues). The task is None if it continues none. Raise
+        RejectedError if a function call has no output.
         """
         if self._pending:
             problem = "Submit the pending function call outputs before response.create."

@@ -190,6 +190,7 @@ class BackendResponse:
             call_id=item.get("call_id"),
             facts=({"delegation": self.delegation.id} if self.delegation else {}) | (facts or {}),
             nested=name,
+            context_tokens=self.usage.tokens.sum,
         )
 
 

@@ -2,9 +2,9 @@
 
 The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delays of speech are counted on the clock of
 the input audio. The ground-truth log contains the end of the caller's speech (`speech_at_byte` of
-`session.input_transcript.delta`), the first audible sample of each delta, and what each delta of speech is
-(`utterance`). The lines of a delegated task have its id (`delegation`). Audio fixtures, triggers, Decisions and
-sideband connections are not simulated.
+`session.input_transcript.delta`), the first audible sample of each delta, and the kind of utterance to which each delta
+of speech belongs (`utterance`). The lines of a delegated task have its id (`delegation`). Audio fixtures, triggers,
+Decisions and sideband connections are not simulated.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ class OutputSlice(NamedTuple):
 class Utterance:
     """Something that the service says, from its slice number `begin` on.
 
-    `delegation` is the delegation whose filler or answer it is; None for other speech. `number` counts the utterances
-    of the session from 1, in the order in which they start.
+    `delegation` is the delegated task if the utterance is the filler or the answer of a task; otherwise None. `number`
+    counts the utterances of the session from 1, in the order in which they start.
     """
 
     kind: UtteranceKind

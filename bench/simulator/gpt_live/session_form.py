@@ -68,7 +68,7 @@ DELEGATIONS = {
 
 
 def _message(*types: str) -> SettingCheck:
-    """Return the check of a message of the text history. Its text part has one of these types."""
+    """Return a check for messages of the text history. It accepts a text part of one of these types."""
     part = checks.shape({"type": checks.choice(*types), "text": checks.text}, "text")
 
     def content(value: Any, event_path: EventPath) -> list[Any]:

@@ -65,7 +65,10 @@ class _Sample:
         return self._of_type(schema, depth) if inner is None else self.value(inner, depth + 1)
 
     def _inner(self, schema: Json) -> Any:
-        """Return the schema that this one refers to, or its first choice that is not null; None if neither exists."""
+        """Return the schema to which `schema` refers, or the first of its choices that is not null.
+
+        Return None if the schema has neither a reference nor choices.
+        """
         reference = schema.get("$ref")
         if isinstance(reference, str):
             target: Any = self._root
@@ -154,7 +157,7 @@ def tools_of(settings: Json, mcp_tools: Sequence[Json] = ()) -> ResponseTools:
 def calls_of(
     tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
 ) -> list[GeneratedCall]:
-    """Return the function calls of a response that reads these items; none if it answers the caller instead."""
+    """Return the function calls of a response that reads these items; an empty list if it answers the caller."""
     calls = tools.choice == "required"
     if tools.functions and tools.choice == "auto":
         rounds = _rounds(read)

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from bench.protocol.dialects import SPOKEN_FORMATS
 from bench.protocol.openai import RATED_FORMATS
@@ -117,7 +118,8 @@ class ActiveResponse:
 
     def _created(self, due_ns: int) -> OutgoingEvent:
         self.status = "in_progress"
-        return self.writer.event("response.created", {"response": self.as_json()}, due_ns)
+        created = self.writer.event("response.created", {"response": self.as_json()}, due_ns)
+        return structs.replace(created, context_tokens=self.context.tokens.sum)
 
     def _finished(self, status: str, details: Json | None, due_ns: int) -> OutgoingEvent:
         self.status = status
@@ -281,7 +283,7 @@ class Composer:
 AFTER_CALL_NS = 200 * NS_PER_MS
 """The delay from the end of a response with function calls to the filler (an assumption).
 
-The filler is sent if no other response follows before this delay.
+The filler is sent only if no other response follows within this delay.
 """
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported if the profile has no quota
 

@@ -52,7 +52,10 @@ class DeltaSchedule:
 def audio_schedule(
     profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
 ) -> DeltaSchedule:
-    """Return the schedule of a message. Its first audio block is due at `first_ns`, and nothing before `after_ns`."""
+    """Return the schedule of a message.
+
+    Its first audio block is due at `first_ns`, and no event is due before `after_ns`.
+    """
     audio, due_ns = [], float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
         due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
@@ -91,7 +94,7 @@ def _message(profile: Profile, after_ns: int, deltas: list[PlannedDelta], rng: n
 
 
 def _spread(tokens: int, from_ns: int, until_ns: int) -> list[PlannedDelta]:
-    """Return text deltas at equal intervals, from `from_ns` until before `until_ns`."""
+    """Return text deltas at equal intervals. The first is due at `from_ns`, and the last before `until_ns`."""
     return [PlannedDelta(from_ns + int((until_ns - from_ns) / tokens * index), False) for index in range(tokens)]
 
 
@@ -268,9 +271,10 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
 
 
 def _truncated_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, remaining: int) -> PlannedPart:
-    """Return the part without its deltas from `number` on, except the first `remaining` tokens of its audio `block`.
+    """Return the part without its delta `number` and all later deltas.
 
-    The time between the part's last delta and its end stays the same.
+    If that delta is the audio block `block`, its first `remaining` tokens stay in the part. The time between the part's
+    last delta and its end stays the same.
     """
     schedule = part.schedule
     delta, deltas = schedule.deltas[number], list(schedule.deltas[:number])

@@ -81,9 +81,9 @@ UNDERLYING_MODELS = {  # Azure's session.model is the model of the deployment; o
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
 PATHS = {"/api-ws/v1/realtime": server_events.QWEN}
-"""The paths of services that implement the Realtime API with differences, and the dialects of these services."""
+"""The dialects of services that implement the Realtime API with differences, by the path of each service."""
 MODELS = {"grok-": server_events.XAI}
-"""The prefixes of models that identify such a service if clients use OpenAI's path."""
+"""The dialects of services that share OpenAI's path, by a prefix of the model. xAI's models begin with `grok-`."""
 DEFAULT_FORMAT = "pcm16@16000"
 """The audio format of an agent, if the address does not state it."""
 MAX_CUSTOM_HEADERS = 10

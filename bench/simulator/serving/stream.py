@@ -34,8 +34,8 @@ RESET = struct.pack("ii", 1, 0)
 class ServerStream:
     """The owner of a socket. It calls `on_data` for received bytes, and `on_end` once, when the socket is closed.
 
-    `on_data` also receives the arrival. The last of the bytes arrived at its `at_ns`, the others between its `since_ns`
-    and its `at_ns`.
+    `on_data` also receives an ArrivalSpan. The last byte arrived at its `at_ns`, and the other bytes between its
+    `since_ns` and its `at_ns`.
 
     `on_hello` is called when the first bytes of a TLS connection have arrived, before they are read.
     """
@@ -96,7 +96,7 @@ class ServerStream:
         self._ignores_input = True
 
     def reset(self) -> None:
-        """Reset the TCP connection, after the caller has finished."""
+        """Reset the TCP connection when the current callback of the loop has ended."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.ignore_input()
         self._loop.call_soon(self.end)

@@ -31,8 +31,8 @@ PATH = "/msi/token"
 API_VERSION = "2019-08-01"
 REQUEST_LIMIT_S = 10.0
 _ENDS = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError)
-"""The errors that may end a request early. The end of the loop raises CancelledError, of which asyncio of Python 3.11
-would otherwise print a traceback."""
+"""The errors that may end a request early. CancelledError is raised at the end of the loop. If it were not caught,
+asyncio of Python 3.11 would print a traceback."""
 
 
 class TokenAnswer(NamedTuple):

@@ -59,9 +59,9 @@ def serve_by_workers(
     """Serve with `count` workers until SIGINT or SIGTERM. Return the counts of each worker.
 
     The function `ready` is called with the ids of the workers when all workers listen. The function `on_progress`
-    receives their progress. Each worker has the other end of a pipe. The worker sends READY, then its progress, and at
-    its end its counts. Any message from the parent ends the worker. If a worker dies, end the others and raise
-    WorkerDiedError.
+    receives their progress. A pipe connects the parent with each worker. Through it, the worker sends READY, then its
+    progress, and at its end its counts. Any message from the parent ends the worker. If a worker dies, end the others
+    and raise WorkerDiedError.
     """
     workers: dict[Connection, ForkProcess] = {}
     tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, ServedCounts](), 0

@@ -50,6 +50,8 @@ class InputSettings:
     format: AudioFormat
     detection: EffectiveTurnDetection | None
     transcriber: str | None
+    transcript_delay: str = ""
+    """How long the model waits before it sends text: a value of the setting `delay`; empty if it is not set."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,10 @@ def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
 
 
+def delay_of(transcription: Mapping[str, Any] | None) -> str:
+    return str((transcription or {}).get("delay") or "")
+
+
 def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
     """Return the initial session of a service that has all settings at the top level, as in preview."""
     return {
@@ -136,6 +142,7 @@ def flat_input(session: Json, format: AudioFormat) -> InputSettings:
         format,
         detection_of(session["turn_detection"]),
         transcriber_of(session["input_audio_transcription"]),
+        delay_of(session["input_audio_transcription"]),
     )
 
 
@@ -196,7 +203,7 @@ class EffectiveSession:
     # separate response.
 
     def filler_after_ns(self, response: Json) -> int | None:
-        """Return the delay, in ns, after which a filler precedes a late answer; None without such a filler."""
+        """Return the delay, in ns, after which a filler precedes a late answer; None if no such filler is set."""
         setting = (self.shown | response).get("interim_response") or {"triggers": ()}
         return setting["latency_threshold_ms"] * NS_PER_MS if "latency" in setting["triggers"] else None
 

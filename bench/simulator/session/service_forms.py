@@ -16,16 +16,13 @@ from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
 from bench.protocol.base import SIMULATOR_VALUE
-from bench.protocol.openai import FORMATS, RATED_FORMATS
+from bench.protocol.openai import FORMATS, RATED_FORMATS, WITHOUT_DETECTION
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.server_events import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 from bench.simulator.session import checks, effective, session_schema, voice_live_form
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.session.session_schema import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
-
-WITHOUT_DETECTION = "gpt-realtime-whisper"
-
 
 # Initial sessions
 
@@ -87,6 +84,7 @@ def _ga_input(session: Json) -> InputSettings:
         session_schema.format_of(settings["format"]),
         effective.detection_of(settings["turn_detection"]),
         effective.transcriber_of(settings["transcription"]),
+        effective.delay_of(settings["transcription"]),
     )
 
 
@@ -103,7 +101,7 @@ def _without_detection(merged: Json, requested: Json) -> Json:
     of the error.
     """
     audio_input = merged["audio"]["input"]
-    if effective.transcriber_of(audio_input["transcription"]) != WITHOUT_DETECTION:
+    if effective.transcriber_of(audio_input["transcription"]) not in WITHOUT_DETECTION:
         return merged
     requested_input = (requested.get("audio") or {}).get("input") or {}
     if requested_input.get("turn_detection") is not None:

@@ -33,7 +33,7 @@ MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 AUDIO = base64.b64encode(bytes(960)).decode()
 MANY = 512
-"""The number of frames in one send of a flood. So many frames always fill the socket of the peer."""
+"""The number of frames in one send of a flood. This many frames always fill the socket of the peer."""
 TINY_PAUSE_S = 0.005
 
 
@@ -139,8 +139,8 @@ class Wire:
     def flood(self, data: bytes, pause_s: float = 0.0) -> None:
         """Send the same bytes until the client disconnects.
 
-        If the client needs much time to process the bytes, `pause_s` limits the backlog: the client soon falls behind
-        in any case, and its kernel must not buffer a minute of data.
+        If the client processes the bytes slowly, set `pause_s`. The client still falls behind soon, but its kernel then
+        does not buffer the data of a minute.
         """
         while True:
             self.send(data)

@@ -145,7 +145,7 @@ class Page:
         return found
 
     def picture(self, *, whole: bool = True) -> bytes:
-        """Return the page as PNG, or the part that the window shows."""
+        """Return a PNG of the whole page. If `whole` is False, return only the part that the window shows."""
         size = self.ask("Page.getLayoutMetrics")["cssContentSize" if whole else "cssVisualViewport"]
         if not whole:
             size = {"width": size["clientWidth"], "height": size["clientHeight"]}

@@ -121,7 +121,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 
 
 def _decided() -> Comparison:
-    """Return a comparison with two gates that differ only in `measured_from`. Its margin is close to no change."""
+    """Return a comparison with two gates, which differ in `measured_from` and in the margin."""
     made = invented.decision(gates=DECIDED_BY_BOTH, rulings=(invented.RULINGS[0], invented.RULINGS[0]))
     drifting = tuple(
         replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, order="drift"))
@@ -133,7 +133,7 @@ def _decided() -> Comparison:
 
 
 def _agent(folder: Path) -> Shown:
-    """Write calls of a service that reports no turns. The longest reply is interrupted shortly before its end."""
+    """Write the report of calls to a service that reports no turns."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     untold |= dict.fromkeys(("speech_stopped_at_ns", "committed_at_ns"))
     synthetic.write(folder, Plan(sessions=20))

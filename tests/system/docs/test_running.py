@@ -156,7 +156,10 @@ def deployment(simulator: Ready) -> dict[str, str]:
 
 
 def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
-    """Return a word of a command with the simulator's address, the value of a variable, or the newest run's name."""
+    """Return a word of a command, in which a placeholder is replaced.
+
+    The replacement is the simulator's address, the value of a variable, or the name of the newest run.
+    """
     if word.startswith("$"):
         return env[word[1:]]
     played = [run for run in (place / "runs").glob("*Z-*") if run.name not in STORED_NAMES]

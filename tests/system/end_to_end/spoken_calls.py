@@ -48,6 +48,6 @@ def play_call(target: Target, folder: Path, **session: Any) -> ReplayedSession:
 
 
 def spoken_ms() -> list[float]:
-    """Return the start and end of speech for the caller."""
+    """Return the start and end of speech, in ms on the caller's clock."""
     speech = load_pcm(WAV).speech
     return [LEAD_MS + edge * 1000 / RATE_HZ for edge in (speech.begin, speech.end)]

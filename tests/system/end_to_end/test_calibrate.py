@@ -23,7 +23,9 @@ PACES: dict[SessionKind, LoadStepTiming] = {
     "voice": LoadStepTiming(1, 13),
     "twilio": LoadStepTiming(1, 22),
 }
-"""Times that are long enough for a turn to begin. A caller waits for the end of the reply, and of an agent's greeting.
+"""The timing of each kind of step, with enough time for a turn to begin.
+
+A caller waits for the end of the previous reply, and of an agent's greeting.
 """
 SPOKEN = {"end_of_turn_delay", "start_of_speech_delay"}
 COMPARED = {"text": {*METRICS} - SPOKEN, "voice": {*METRICS}, "twilio": {*OF_CALLS}}

@@ -84,9 +84,9 @@ class Workplace:
         return output
 
     def _judge_as_if_alone(self) -> int:
-        """Mark invalid runs as valid, because the tests share a slow machine. Return the exit status of the run.
+        """Mark invalid runs as valid, because the tests share a slow machine.
 
-        The exit status is the status of an invalid run if a run was invalid, and 0 otherwise.
+        Return the exit status of an invalid run if a run was invalid, and 0 otherwise.
         """
         status = 0
         for run in (self.folder / "runs").glob("*"):
@@ -306,7 +306,7 @@ def put_in(text: str, context: Mapping[str, str]) -> str:
 def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
     """Return whether a step of the action runs.
 
-    If the condition names no status, the step runs only if no earlier step has failed.
+    If the condition does not contain `always()`, the step runs only if no earlier step has failed.
     """
     terms = [term for term in condition.split(" && ") if term and term != "always()"]
     compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)

@@ -45,5 +45,8 @@ def sessions_of(folder: Path) -> pd.DataFrame:
 
 
 def ahead(sessions: pd.DataFrame, target: str) -> set[int]:
-    """Return how many more sessions a target has than its partner, as the set of the values after each start."""
+    """Return the leads of a target over its partner, in sessions, as a set.
+
+    There is one lead after each start of a session: the number of sessions that the target has more than its partner.
+    """
     return set((sessions["target"] == target).map({True: 1, False: -1}).cumsum())

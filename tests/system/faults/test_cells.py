@@ -170,7 +170,10 @@ def cell_of(name: str) -> FaultCell:
 
 
 def assert_nothing_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:
-    """Assert that each turn that began has an outcome and a row, and that the session continues or ends with it."""
+    """Assert that each turn that began has an outcome and a row.
+
+    Also assert that the session either continues with a successful turn, or ends with the outcome of its last turn.
+    """
     outcomes = [turn.outcome for turn in turns]
     assert session.turns_started == session.turns_ended == len(turns)
     assert [row["outcome"] for row in rows(folder, "turns")] == outcomes

@@ -250,7 +250,7 @@ def printing(**fields: Any) -> str:
 
 
 class RecordedAnalyses:
-    """InterimAnalyses in a folder, and its results."""
+    """`InterimAnalyses` in a folder, and what they reported: sentences that stop the run, and messages."""
 
     def __init__(self, folder: Path, program: str) -> None:
         self.stopped: list[str] = []
@@ -265,7 +265,9 @@ class RecordedAnalyses:
         )
 
     def consider(self, *pairs: int) -> None:
-        """Run one second for each number of pairs, and wait for any interim analysis that was started."""
+        """Call `consider` for each number of pairs, as a run does every second. Wait for each analysis that was
+        started.
+        """
         for each in pairs:
             self.looks.consider(each)
             looking = self.looks._running

@@ -1,0 +1,98 @@
+"""The detection of the answer among the sounds of one reply, if no event marks it. Pure.
+
+Sounds are separated by pauses of `PAUSE_NS`. The answer is the first sound that is long enough, and that begins after
+the service has the result of a delegated task, if it has delegated one. Each sound before it is a filler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench.observe.onsets import PAUSE_NS
+from bench.units import NEVER_NS
+
+
+class Sound(NamedTuple):
+    """A sound without a pause.
+
+    `at_ns` is the start of its playback, which may really have been up to `uncertainty_ns` earlier. `arrived_ns` is the
+    arrival of its first delta.
+    """
+
+    at_ns: int
+    uncertainty_ns: int
+    arrived_ns: int
+    is_first: bool
+
+
+@dataclass(slots=True, eq=False)
+class SpokenAnswer:
+    """The search for the answer in one reply. `min_ns` is the minimum duration of a sound that is an answer."""
+
+    min_ns: int
+    _from_ns: int = 0
+    """Sounds that arrived before this instant are not the answer."""
+    _sound: Sound | None = None
+    """The current sound, or the last one."""
+    _end_ns: int = 0
+    """The end of playback of the current sound."""
+    _arrived_ns: int = 0
+    """The arrival of the last delta with sound."""
+    _candidates: list[Sound] = field(default_factory=list)
+    """The sounds that may be the answer. The first of them is the answer."""
+    _merged: Sound | None = None
+    """The part after the longest gap in a sound that began before the result and continued after it; None without a
+    gap."""
+    _merged_gap_ns: int = 0
+
+    def on_sound(self, at_ns: int, end_ns: int, uncertainty_ns: int, arrived_ns: int, gap_ns: int) -> None:
+        """Apply the sound in a delta. It is played from `at_ns` to `end_ns`, `gap_ns` after the sound before it."""
+        if self._sound is None or gap_ns >= PAUSE_NS:
+            self._sound = Sound(at_ns, uncertainty_ns, arrived_ns, is_first=self._sound is None)
+        elif self._sound.arrived_ns < self._from_ns <= arrived_ns and gap_ns > self._merged_gap_ns:
+            early_ns = max(0, at_ns - self._from_ns)
+            self._merged = Sound(at_ns, early_ns + uncertainty_ns, arrived_ns, is_first=False)
+            self._merged_gap_ns = gap_ns
+        self._end_ns, self._arrived_ns = end_ns, arrived_ns
+        is_long = end_ns - self._sound.at_ns >= self.min_ns
+        if is_long and self._sound.arrived_ns >= self._from_ns and self._sound not in self._candidates[-1:]:
+            self._candidates.append(self._sound)
+
+    def await_result(self) -> None:
+        """Reject all sounds until `expect` is called, because the service has no result to speak about."""
+        self.expect(NEVER_NS)
+
+    def expect(self, from_ns: int) -> None:
+        """Reject the sounds that arrived before this instant, at which the service received the last result."""
+        self._from_ns, self._merged, self._merged_gap_ns = from_ns, None, 0
+        self._candidates = [sound for sound in self._candidates if sound.arrived_ns >= from_ns]
+
+    def reject_before(self, at_ns: int) -> None:
+        """Reject the sounds that were played before the end of the caller's speech, which they do not answer."""
+        self._candidates = [sound for sound in self._candidates if sound.at_ns >= at_ns]
+
+    @property
+    def awaits_result(self) -> bool:
+        """True from a call of `await_result` until the next call of `expect`."""
+        return self._from_ns == NEVER_NS
+
+    @property
+    def has_begun(self) -> bool:
+        """True if a sound was detected that is certainly not a filler."""
+        return bool(self._candidates)
+
+    @property
+    def sound(self) -> Sound | None:
+        """The sound that is the answer; None if there is none, or if its start is unknown."""
+        return self._candidates[0] if self._candidates else self._merged
+
+    @property
+    def merged_ns(self) -> int:
+        """The time for which a sound that began before the result continues after the result.
+
+        Such a sound is a filler. The answer may follow it without a pause.
+        """
+        if self._sound is None or not self._sound.arrived_ns < self._from_ns <= self._arrived_ns:
+            return 0
+        return max(0, self._end_ns - self._from_ns)
