@@ -159,7 +159,7 @@ IDENTITY = (
 
 TOKENS = (
     *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
-    *("text_out", "audio_out", "image_in", "cached_image_in"),
+    *("text_out", "audio_out", "image_in", "cached_image_in", "cache_write_in"),
 )
 
 
@@ -392,7 +392,7 @@ TURNS = (
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
         "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached ones are a part of "
-        "the input"
+        "the input, and so are those that were written into the cache"
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
@@ -467,7 +467,11 @@ SESSIONS = (
     _flag("event_log", "whether its events are in `events/`", "own"),
     _whole("close_code", "if the peer closed, or the connection broke"),
     _label("close_reason", "the peer's words", "or null"),
-    _label("model region", "as the service named them", "own"),
+    _label(
+        "model backend_model region",
+        "as the service named them; the backend does [delegated](metrics.md#delegation) tasks",
+        "own",
+    ),
     _text("request_id", "of the upgrade, as the service named it", filled="own"),
     _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
     _text("response_headers", "JSON: the response headers of the upgrade", filled="own"),

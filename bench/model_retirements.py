@@ -1,6 +1,6 @@
 """The days on which services retire models, with the source of each day.
 
-The table is as of 20 November 2026; a service may postpone a day. This module reads no clock: the caller passes the
+The table is as of 26 November 2026; a service may postpone a day. This module reads no clock: the caller passes the
 current day, in UTC.
 """
 
@@ -51,6 +51,9 @@ RETIREMENTS = {
     "openai": _table(
         ("gpt-4o-realtime-preview", "2026-05-07", A_TRACKER),
         ("gpt-4o-mini-realtime-preview", "2026-05-07", A_TRACKER),
+        ("gpt-5", "2026-12-11", OPENAI_PAGE),
+        ("gpt-5-mini", "2026-12-11", OPENAI_PAGE),
+        ("gpt-5-nano", "2026-12-11", OPENAI_PAGE),
         ("gpt-realtime", "2027-01-20", OPENAI_PAGE),
         ("gpt-realtime-mini", "2027-01-20", OPENAI_PAGE),
         ("whisper-1", "2027-02-26", OPENAI_PAGE),

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 MILLION = 1_000_000
 CENT = 0.01
 UNLISTED_DIALECTS = frozenset({"voice-live"})
 """Dialects of services that have their own price tiers. No price table of models contains these prices."""
+DELEGATING_DIALECTS = frozenset({"gpt-live"})
+"""Dialects in which all tokens are those of a backend: the model of the session is billed by the minute."""
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 Tokens = TypeVar("Tokens")
@@ -26,8 +28,9 @@ Tokens = TypeVar("Tokens")
 class Prices:
     """US dollars per million tokens, by kind of token, and per minute of a session.
 
-    Cached tokens are input that the service has read before. If images have no price of their own, they cost as much as
-    text.
+    Cached tokens are input that the service has read before. Some services have a higher price for input that they
+    write into their cache. If images have no price of their own, they cost as much as text. If minutes in standby have
+    none, they cost as much as other minutes.
     """
 
     text_input: float
@@ -38,7 +41,9 @@ class Prices:
     audio_output: float
     image_input: float | None = None
     image_cached_input: float | None = None
+    text_cache_write: float | None = None
     usd_per_minute: float = 0.0
+    usd_per_standby_minute: float | None = None
 
     @property
     def of_tokens(self) -> bool:
@@ -51,12 +56,29 @@ class PricingTerms:
     """The facts about a target's prices that are known before the service responds.
 
     `requested_model` is the requested model or deployment. `own` is the target's own prices. `listed` is True if the
-    price table contains the prices of the target's service.
+    price table contains the prices of the target's service. `delegates` is True if the tokens are those of a backend,
+    another model than that of the session.
     """
 
     requested_model: str | None = None
     own: Prices | None = None
     listed: bool = True
+    delegates: bool = False
+
+    @classmethod
+    def of(cls, requested_model: str | None, own: Prices | None, dialect: str) -> PricingTerms:
+        """Return the terms of a target with a dialect of this name."""
+        return cls(requested_model, own, dialect not in UNLISTED_DIALECTS, dialect in DELEGATING_DIALECTS)
+
+
+class BilledModel(NamedTuple):
+    """A model that the service reported. `name` is None if it reported none.
+
+    `is_backend` is True for the backend of a session. Its tokens are billed, but no minutes.
+    """
+
+    name: str | None
+    is_backend: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,31 +90,43 @@ class TurnPricing:
     source: Literal["own", "table", ""]
 
 
-def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: str | None) -> TurnPricing:
-    """Return the model and prices of a turn. The same rule is used before, during and after a run.
+def token_model(terms: PricingTerms, model: str | None, backend: str | None) -> BilledModel:
+    """Return the model whose tokens a session reports: that of the session, or its backend."""
+    return BilledModel(backend, is_backend=True) if terms.delegates else BilledModel(model)
+
+
+def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: BilledModel) -> TurnPricing:
+    """Return the model and prices of a turn, or of minutes. The same rule is used before, during and after a run.
 
     The model is `answered`, the model that the service reported; if there is none, it is the requested model. The
-    target's own prices precede those of `table`, for any model.
+    target's own prices precede those of `table`, for any model. If a backend uses the tokens, own prices of minutes
+    alone say nothing about tokens, and own prices of tokens alone say nothing about minutes.
     """
-    model = answered or terms.requested_model or ""
-    if terms.own is not None:
-        return TurnPricing(model, terms.own, "own")
+    model = answered.name or (not answered.is_backend and terms.requested_model) or ""
+    own = terms.own
+    if own is not None and (not terms.delegates or (own.of_tokens if answered.is_backend else own.usd_per_minute)):
+        return TurnPricing(model, own, "own")
     prices = prices_of(table, model) if terms.listed else None
+    if prices is not None and answered.is_backend and not prices.of_tokens:
+        prices = None
     return TurnPricing(model, prices, "table" if prices else "")
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
     """Return the cost of tokens in US dollars. `tokens` are the numbers of tokens, or columns of numbers, by kind.
 
-    The kinds are text_in, audio_in, image_in, the cached_…_in of these three, text_out, and audio_out. The service
-    counts cached tokens in the input too (`input_token_details`), so they are subtracted from the input.
+    The kinds are text_in, audio_in, image_in, the cached_…_in of these three, cache_write_in, text_out, and audio_out.
+    The service counts cached tokens in the input too (`input_token_details`), so they are subtracted from the input.
+    Tokens that it writes into its cache are also a part of the input; all of them are text.
     """
     text_cached, audio_cached, image_cached = (tokens[f"cached_{kind}_in"] for kind in ("text", "audio", "image"))
     image_in_usd = prices.text_input if prices.image_input is None else prices.image_input
     image_cached_usd = prices.text_cached_input if prices.image_cached_input is None else prices.image_cached_input
+    cache_write_usd = prices.text_input if prices.text_cache_write is None else prices.text_cache_write
     total = (
         (tokens["text_in"] - text_cached) * prices.text_input  # type: ignore[operator]
         + text_cached * prices.text_cached_input  # type: ignore[operator]
+        + tokens["cache_write_in"] * (cache_write_usd - prices.text_input)  # type: ignore[operator]
         + tokens["text_out"] * prices.text_output  # type: ignore[operator]
         + (tokens["audio_in"] - audio_cached) * prices.audio_input  # type: ignore[operator]
         + audio_cached * prices.audio_cached_input  # type: ignore[operator]
@@ -101,6 +135,12 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
         + image_cached * image_cached_usd  # type: ignore[operator]
     )
     return total / MILLION  # type: ignore[no-any-return]
+
+
+def minutes_usd(prices: Prices, minutes: float, standby: float) -> float:
+    """Return the cost of minutes of sessions, in US dollars. `standby` are those of them that were in standby."""
+    standby_usd = prices.usd_per_minute if prices.usd_per_standby_minute is None else prices.usd_per_standby_minute
+    return minutes * prices.usd_per_minute + standby * (standby_usd - prices.usd_per_minute)
 
 
 def audio_out_usd(prices: Prices, tokens: float) -> float:

@@ -30,6 +30,17 @@ from bench.transport.names import warm_up
 from bench.transport.received import MatchedDelta, ReceivedMessage
 
 SESSION_ID = "probe"
+STAND_IN = {
+    "stand_in": {
+        "description": "Do a task.",
+        "returns": "This is a test: the task is done, and all is well.",
+        "delay": 1,
+    }
+}
+"""The function that does a task which the service delegates to the client.
+
+Its delay lets the service say a filler first.
+"""
 
 
 def script_of(
@@ -43,14 +54,19 @@ def script_of(
     """Return a script with one turn, which sends a text or plays a WAV.
 
     If `greets` is True, the session first waits for the agent's greeting. `session` and `timeouts` have the same
-    meaning as in a script's file. Raise UsageError for invalid values.
+    meaning as in a script's file. If the service may delegate a task to its client, a stand-in does the task. Raise
+    UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
     if isinstance(utterance, Path):
         turns.append(step_of("audio", utterance.parent, audio=utterance.name, name="audio"))
     else:
         turns.append(step_of("text", text=utterance, name="text"))
-    script = build_script(Path(__file__), {"session": dict(session), "timeouts": dict(timeouts)}, turns)
+    settings = {"session": dict(session), "timeouts": dict(timeouts)}
+    is_client = "responses" not in dict(target.session.get("delegation") or {}).values()
+    if target.dialect.delegates and is_client:
+        settings["tools"] = STAND_IN
+    script = build_script(Path(__file__), settings, turns)
     script = with_target_settings(script, target.script_settings, target.settings_source)
     if mismatch := target.session_mismatch(script.session.output):
         raise UsageError(mismatch)

@@ -40,14 +40,14 @@ second is the name for any other metric.
 """
 
 
-def displayed_verdict(name: str, metric: str, *, peers: bool) -> str:
+def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
     """Return the displayed name of a verdict, such as `slower` or `not regressed`.
 
     `peers` is True if neither of the two targets is the baseline, as in `MetricComparison`.
     """
     if not peers or name not in BETWEEN_PEERS:
         return name.replace("_", " ")
-    return BETWEEN_PEERS[name][0 if verdicts.is_latency(metric) else 1]
+    return BETWEEN_PEERS[name][0 if verdicts.is_latency(spec) else 1]
 
 
 def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
@@ -212,9 +212,9 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     holm = usable and difference is not None and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
     name = verdict.name if usable else "inconclusive"
     value = as_share(difference.d, difference.scale) if difference else None
-    accepted = verdicts.margin(spec.margin, spec.metric)
-    known = verdicts.direction_text(finding.direction, spec.metric)
-    outcome = displayed_verdict(name, spec.metric, peers=finding.peers) + (" (Holm)" if holm else "")
+    accepted = verdicts.margin(spec)
+    known = verdicts.direction_text(finding.direction, spec)
+    outcome = displayed_verdict(name, spec, peers=finding.peers) + (" (Holm)" if holm else "")
     # drift of one target makes this metric doubtful; a difference between two runs is noted once, for all metrics
     doubted = usable and verdict.provisional and difference is not None and difference.order is not None
     return FindingRow(
@@ -298,4 +298,4 @@ def _reason(finding: MetricComparison) -> str:
         more_than = f"more than {count(MAX_SESSIONS_RATIO * max(finding.sessions))}"
         number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
         text = f"needs {number_text} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
-    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.question.metric), text)))
+    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.question), text)))

@@ -66,7 +66,7 @@ def displayed_overall(primary: Sequence[MetricComparison]) -> str:
 
 def displayed(finding: MetricComparison) -> str:
     """Return the displayed verdict of a comparison."""
-    return displayed_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
+    return displayed_verdict(finding.verdict.name, finding.question, peers=finding.peers)
 
 
 def answer(primary: Sequence[MetricComparison]) -> str:
@@ -129,7 +129,7 @@ def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float =
         for group in ([measurement for measurement, _ in primary], doubled)
     )
     others = [
-        f"{metric_text(was.question)} would be {displayed_verdict(now.verdict.name, was.question.metric, peers=False)}"
+        f"{metric_text(was.question)} would be {displayed_verdict(now.verdict.name, was.question, peers=False)}"
         for was, now in zip(*both, strict=True)
         if now.verdict.name != was.verdict.name
     ]

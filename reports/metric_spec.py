@@ -57,6 +57,9 @@ class Source(Protocol):
     def counts(self, spec: MetricSpec) -> PerCluster:
         """Return for each cluster the events and the trials of a rate."""
 
+    def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
+        """Return for each cluster the turns that have a metric by a deadline, and all turns that should have it."""
+
     def worst_bound(self, spec: MetricSpec) -> float:
         """Return the largest possible error of a single value of a metric; inf if it is unknown."""
 
@@ -116,13 +119,21 @@ class Statistic(ABC):
         return None
 
     @property
+    def deadline_ms(self) -> float | None:
+        """The deadline of a share of turns by a deadline; None for other statistics."""
+        return None
+
+    @property
     def aggregate(self) -> str:
         """The name of the statistic in a threshold, such as `p(95)`, `rate`, or `avg`."""
         return self.kind
 
     @classmethod
-    def aggregates(cls, unit: str) -> tuple[str, ...]:
-        """Return the names of the statistic in thresholds on a metric with this unit; () if it has none."""
+    def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
+        """Return the names of the statistic in thresholds on a metric; () if it has none.
+
+        `unit` is the unit of the metric, and `better` is its better direction.
+        """
         return ()
 
     @classmethod
@@ -167,6 +178,10 @@ class Statistic(ABC):
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         """Return how many more turns or sessions the value needs to be displayed; None if there are enough."""
         return None
+
+    def bad_event(self, metric: str) -> str:
+        """Return the name of the events that a pass must exclude, as in `InconclusiveReason.metric`; "" if unnamed."""
+        return ""
 
     def nothing_seen(
         self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
@@ -260,16 +275,17 @@ class MetricSpec:
         return self.statistic.better(self.metric)
 
     @property
-    def entry_fields(self) -> tuple[str, str, float | None, str, str]:
+    def entry_fields(self) -> tuple[str, str, float | None, str, str, float | None]:
         """The values of the fields of a `MetricSpecEntry`, in the order of these fields."""
-        return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
+        return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM), self.statistic.deadline_ms)
 
 
 def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
     """Group the specs so that all specs of a group need the same sample."""
     groups: dict[tuple[object, ...], list[MetricSpec]] = {}
     for spec in specs:
-        groups.setdefault((spec.kind, spec.metric, spec.stratum, spec.step), []).append(spec)
+        key = (spec.kind, spec.statistic.deadline_ms, spec.metric, spec.stratum, spec.step)
+        groups.setdefault(key, []).append(spec)
     return list(groups.values())
 
 
@@ -277,10 +293,11 @@ class MetricSpecEntry(JsonEntry, frozen=True):
     """The statistic, the metric, and the turns of a value."""
 
     metric: str
-    kind: Annotated[str, about("quantile, mean, rate, or typical_change")]
+    kind: Annotated[str, about("quantile, mean, rate, within, or typical_change")]
     p: float | None
     measured_from: Annotated[Known, about("the instant that latency is measured from, if a run has several")]
     turn_type: Annotated[Known, about("the turn type; null for regular turns, and if a run has no others")]
+    deadline_ms: Annotated[float | None, about("of within, the share of turns that have the metric by a deadline")]
 
 
 def better_direction(spec: MetricSpec) -> Better:

@@ -150,8 +150,9 @@ class SampleSize(ClosedJsonEntry, frozen=True):
     targets: list[str]
     title: str
     metric: str
-    kind: Annotated[str, about("quantile or rate")]
+    kind: Annotated[str, about("quantile, rate or within")]
     p: float | None
+    deadline_ms: Annotated[float | None, about("of within, the share of turns that have the metric by a deadline")]
     detect: float
     margin: float
     power: float
@@ -232,6 +233,7 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         metric=metric_spec.metric,
         kind=metric_spec.kind,
         p=metric_spec.p,
+        deadline_ms=metric_spec.statistic.deadline_ms,
         detect=spec.effect,
         margin=spec.margin,
         power=spec.power,
@@ -278,11 +280,12 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
     noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
     error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     effect, margin = (
-        f"{format_number(100 * share)}{NBSP}{'%' if size.kind != 'rate' else 'point' if share == 0.01 else 'points'}"
+        f"{format_number(100 * share)}{NBSP}{'%' if size.p is not None else 'point' if share == 0.01 else 'points'}"
         for share in (size.detect, size.margin)
     )
     shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
-    to_find = f"to detect +{effect} with a margin of {margin}, power {power}, type I error {error}{shared}"
+    sign = "−" if size.deadline_ms else "+"
+    to_find = f"to detect {sign}{effect} with a margin of {margin}, power {power}, type I error {error}{shared}"
     bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
     low, likely, high = map(count, size.sessions)
     needs = [f"{likely} {targets} ({low} to {high}: {bootstrap})"]
@@ -315,7 +318,8 @@ def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
     percent = format_number(round(100 * size.power_of_pilot))
     yield f"With the size of this run, {plural(size.pilot_sessions, noun)}, the power is {percent}{NBSP}%."
     if size.sessions_to_pass:
-        needed = f"at least {count(size.sessions_to_pass)} {targets} are needed, even if no turn fails"
+        none_bad = "no turn is late" if size.deadline_ms else "no turn fails"
+        needed = f"at least {count(size.sessions_to_pass)} {targets} are needed, even if {none_bad}"
         yield f"To pass with that margin, {needed}, because whole sessions may fail."
     sigma, icc, deff_p50, deff_p95 = (
         NONE if math.isnan(value) else format_number(float(f"{value:.2g}"))
@@ -329,7 +333,7 @@ def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
         for best, unit in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
         if best is not None
     ]
-    if cheapest and size.kind != "rate":  # for a rate, the variability is unknown
+    if cheapest and size.p is not None:  # for a rate, the variability is unknown
         yield f"Cheapest number of turns per session: {', '.join(cheapest)}; the pilot has {turns}."
     if size.pilot_sessions < BETTER_SESSIONS:
         yield f"A pilot of {BETTER_SESSIONS} sessions gives a more accurate plan."
@@ -341,6 +345,7 @@ def _range(values: Range, write: Callable[[float], str]) -> str:
 
 
 UNKNOWN = SessionPrice(math.nan, math.nan)
+FREE = SessionPrice(0.0, 0.0)
 
 
 def usd_per_session(run: RunFrames, targets: Sequence[ComparedTarget]) -> float:
@@ -376,12 +381,14 @@ def price_in_seconds(target: ComparedTarget) -> SessionPrice:
 def price_in_usd(target: ComparedTarget) -> SessionPrice:
     """Return the cost of a session in USD: the tokens of its turns and, if the service bills time, its minutes."""
     costs = [cost for cost in money_of(target.run, target.turns.targets).targets if cost.target == target.name]
-    prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
-    if prices is None:
+    prices = [charge.prices for cost in costs[:1] if not cost.is_lower_bound for charge in cost.models]
+    of_tokens = next((known for known in prices if known and known.of_tokens), None)
+    of_minutes = next((known for known in prices if known and known.usd_per_minute), None)
+    if of_tokens is None and of_minutes is None:
         return UNKNOWN
-    tokens = _usd_of_tokens(target, prices) if prices.of_tokens else SessionPrice(0.0, 0.0)
-    seconds = price_in_seconds(target) if prices.usd_per_minute else SessionPrice(0.0, 0.0)
-    per_s = prices.usd_per_minute / S_PER_MINUTE
+    tokens = _usd_of_tokens(target, of_tokens) if of_tokens else FREE
+    seconds = price_in_seconds(target) if of_minutes else FREE
+    per_s = of_minutes.usd_per_minute / S_PER_MINUTE if of_minutes else 0.0
     return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
 
 
@@ -397,12 +404,14 @@ def _usd_of_tokens(target: ComparedTarget, prices: Prices) -> SessionPrice:
     usd: Floats = cost_usd(prices, {kind: np.nan_to_num(of_kind) for kind, of_kind in tokens.items()})
     index = targets.index(target.name) if target.name in targets else ABSENT
     billed: Flags = ~np.isnan([*tokens.values()]).all(axis=0) & (bills.target == index)
-    of_turns = billed & ~bills.unattributed
+    of_turns = (billed | (bills.needs_no_tokens & (bills.target == index))) & ~bills.unattributed
     number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][of_turns]
     sessions = np.unique(bills.session[of_turns]).size
     if np.unique(number).size < 2:
         return UNKNOWN
     history, turn = np.polyfit(number - 1, usd[of_turns], 1)
+    if turn <= 0:  # the first turns delegate nothing, so the cost is not that of a growing conversation
+        history, turn = 0.0, usd[of_turns].mean()
     return _price(float(usd[billed & bills.unattributed].sum()) / sessions, float(turn), max(0.0, float(history)))
 
 

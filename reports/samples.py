@@ -45,6 +45,10 @@ ALWAYS = "response_total"
 TRANSCRIPT_OUTPUT = "transcript"
 """The output of scripts that only transcribe, in run.json."""
 VOICE_TO_VOICE = "voice_to_voice"
+MAINS = ("ttfa", "ttft", VOICE_TO_VOICE)
+"""The metrics that may be the main metric of a stratum. An earlier one has priority."""
+FUNCTION_VOICE_TO_VOICE = "function_voice_to_voice"
+"""The latency until the first audible sample of the answer, of turns with function calls or delegated tasks."""
 ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
 """The latency until the first audible sample of the answer. The answer begins after the preamble, if there is one."""
 
@@ -151,6 +155,19 @@ class MetricSample:
             values, sessions = np.append(values, np.full(not_started.size, np.inf)), np.append(sessions, not_started)
         return Sample(values, sessions, failed + not_started.size, censored, not_started.size)
 
+    def in_time(self, target: int, steps: Flags, deadline: float) -> tuple[Flags, Integers]:
+        """Return whether each turn of some steps of a target has a value of at most `deadline`, and its session.
+
+        A turn that failed or did not start has no value, even if the metric is no latency.
+        """
+        sample, turns, steps = self.of(target, steps), self.turns, steps & self.applies[target]
+        sessions = [sample.sessions]
+        if not is_latency(self.metric):
+            failed = turns.failed[(turns.target[turns.failed] == target) & steps[turns.step[turns.failed]]]
+            sessions += [turns.session[failed], turns.not_started.session[self.not_started(target, steps)]]
+        values = np.append(sample.values, np.full(sum(map(len, sessions[1:])), np.inf))
+        return values <= deadline, np.concatenate(sessions)
+
     def pools(self) -> Iterable[Pool]:
         """Yield the pools of this metric for each target that has it.
 
@@ -215,26 +232,28 @@ class MetricSamples:
 def samples_of(run: RunFrames) -> MetricSamples:
     """Return the samples of measured turns. Raise UsageError if a row has no target.
 
-    The main metric of a stratum is the first of ttfa, ttft, and voice_to_voice that any of its successful turns has. If
-    no successful turn has one of these, it is voice_to_voice if all targets are full duplex, ttft if the scripts
-    requested only text, and otherwise ttfa. If sessions only transcribe, it is that of the finished transcript.
+    The main metric of a stratum is the first of ttfa, ttft, and voice_to_voice that every target with successful turns
+    of the stratum has. So a target without turn events can be compared with others. If they have none in common, it is
+    the first of these that any successful turn has. If no turn has one, it is voice_to_voice if all targets are full
+    duplex, ttft if the scripts requested only text, and otherwise ttfa. If sessions only transcribe, it is that of the
+    finished transcript.
     """
     turns = measured_turns(run)
     requested_outputs = {script.get("output") for script in run.metadata.get("scripts") or []}
     is_audio_only = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
     unknown = VOICE_TO_VOICE if is_audio_only else "ttft" if requested_outputs == {"text"} else "ttfa"
-    names: tuple[str, ...] = ("ttfa", "ttft", VOICE_TO_VOICE)
+    names: tuple[str, ...] = MAINS
     if TRANSCRIPT_OUTPUT in requested_outputs:
         names = (*names, *TRANSCRIPT_METRICS)
         unknown = TRANSCRIPT_METRICS[0] if requested_outputs == {TRANSCRIPT_OUTPUT} else unknown
-    having = {}
-    for name in names:
-        has_value = turns.succeeded & ~np.isnan(turns.value(name))
-        having[name] = set(turns.stratum[turns.step[has_value]].tolist())
-    mains = {
-        stratum: next((name for name, strata in having.items() if index in strata), unknown)
-        for index, stratum in enumerate(turns.strata)
-    }
+    having = {name: turns.by_group(turns.succeeded & ~np.isnan(turns.value(name))) for name in names}
+    mains = {}
+    for index, stratum in enumerate(turns.strata):
+        steps = turns.stratum == index
+        succeeded = np.flatnonzero(turns.succeeded_by_group[:, steps].sum(axis=1))
+        counts = {name: of[:, steps].sum(axis=1) for name, of in having.items() if of[:, steps].any()}
+        common = (name for name, of_target in counts.items() if of_target[succeeded].all())
+        mains[stratum] = next(common, next(iter(counts), unknown))
     return MetricSamples(turns, mains)
 
 

@@ -2,6 +2,7 @@
 
 ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the metric
 failure_rate: ["rate<0.01"]
+voice_to_voice: ["within(2000)>0.95"]        the share of turns by a deadline in ms
 ttfa: ["p(95)<+20%", "p(95)<+20% and +30ms"]   against the baseline
 """
 
@@ -25,10 +26,11 @@ from reports.rate_metrics import RATES
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
+from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
 from reports.strata import MEASURED_FROM_TEXTS, Stratum
 
-STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate)
+STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate, Within)
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
     "max": "a single turn determines it, and it grows with the number of turns: use a quantile such as p(99)",
@@ -55,7 +57,14 @@ class ThresholdMetric:
     @property
     def aggregates(self) -> tuple[str, ...]:
         """The aggregates that a threshold on the metric may use."""
-        return tuple(name for statistic in STATISTICS for name in statistic.aggregates(self.unit))
+        return tuple(name for statistic in STATISTICS for name in statistic.aggregates(self.unit, self.better))
+
+    def of(self, statistic: Statistic) -> ThresholdMetric:
+        """Return what a threshold limits: the metric, or, for a share by a deadline, this share."""
+        if statistic.unit(self.name) == self.unit:
+            return self
+        name, better = statistic.title(self.name), statistic.better(self.name)
+        return replace(self, name=name, unit=cast(Unit, statistic.unit(self.name)), better=better, signed=False)
 
 
 THRESHOLD_METRICS = {
@@ -265,6 +274,7 @@ def parse(metric: str, text: str) -> Threshold:
             raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: remove measured_from")
+    threshold_metric = threshold_metric.of(statistic)
     # a margin has a sign and a unit, or an `and`; anything else is a limit
     relative = bound.startswith("+") or (bound.startswith("-") and bound.endswith(("%", "pt"))) or " and " in bound
     # a limit in the wrong direction is a mistake, because the worst values would pass
@@ -386,10 +396,11 @@ def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
     if text == "avg" and metric.unit == "ms":
         raise UsageError(f"avg of {metric.name} cannot be a threshold: a single timeout changes it; use med or p(95)")
     for statistic in STATISTICS:
-        if statistic.aggregates(metric.unit) and (parsed := statistic.read(text)) is not None:
+        if statistic.aggregates(metric.unit, metric.better) and (parsed := statistic.read(text)) is not None:
             return parsed
-    meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
-    hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in metric.aggregates else ";"
+    meant = re.fullmatch(r"(p)(\d{1,2}(?:\.\d{1,3})?)|(within)(\d{1,18}m?s?)", text)
+    name, number = (meant[1] or meant[3], meant[2] or meant[4]) if meant else ("", "")
+    hint = f"; did you mean {name}({number})?" if f"{name}(N)" in metric.aggregates else ";"
     raise UsageError(
         f"{quoted(text)} is not an aggregate of {metric.name}{hint} allowed: {', '.join(metric.aggregates)}"
     )
@@ -403,9 +414,9 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
     name, _, aggregate = text.partition(":")
     metric = primary(name.strip())
     for statistic in STATISTICS:
-        if names := statistic.aggregates(metric.unit):
+        if names := statistic.aggregates(metric.unit, metric.better):
             written = aggregate.strip() or (default if "p(N)" in names else names[0])
-            if (parsed := statistic.read(re.sub(r"^p(\d.*)$", r"p(\1)", written))) is not None:
+            if (parsed := statistic.read(re.sub(r"^(p|within)(\d.*)$", r"\1(\2)", written))) is not None:
                 return metric, parsed
     if metric.unit == "share":
         raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 import rtbench
 from bench.doctor.service_findings import check_reply
 from bench.load.execution.progress import CostMeter
-from bench.pricing import Prices, PricingTerms, TurnPricing, cost_usd, dollars, prices_of, tariff_of
+from bench.pricing import (
+    BilledModel,
+    Prices,
+    PricingTerms,
+    TurnPricing,
+    cost_usd,
+    dollars,
+    minutes_usd,
+    prices_of,
+    tariff_of,
+    token_model,
+)
 from bench.protocol.events import TokenUsage
 from reports.runs import RunFrames
 from reports.summary.cost import UNNAMED, money_of
@@ -38,7 +49,7 @@ MINI = Prices(
     text_input=0.6, text_cached_input=0.06, text_output=2.4, audio_input=10, audio_cached_input=0.3, audio_output=20
 )
 READ, WRITTEN = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
-KINDS = (*READ, *(f"cached_{kind}" for kind in READ), *WRITTEN)
+KINDS = (*READ, *(f"cached_{kind}" for kind in READ), "cache_write_in", *WRITTEN)
 
 
 @st.composite
@@ -46,7 +57,7 @@ def usages(draw: st.DrawFn) -> dict[str, int]:
     """Draw token counts as a service reports them. The input tokens include the cached tokens."""
     counts = {kind: draw(st.integers(0, 100_000)) for kind in (*READ, *WRITTEN)}
     cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in READ}
-    return counts | cached
+    return counts | cached | {"cache_write_in": draw(st.integers(0, counts["text_in"] - cached["cached_text_in"]))}
 
 
 def tokens(**counts: int) -> dict[str, int]:
@@ -162,6 +173,52 @@ def test_an_amount_is_printed_in_cents_or_with_more_digits_if_it_is_smaller(usd:
     assert dollars(usd) == text
 
 
+def test_tokens_that_are_written_into_the_cache_are_a_part_of_the_input_with_their_own_price() -> None:
+    half = tokens(text_in=1_000_000, cache_write_in=500_000)
+
+    assert cost_usd(replace(REALTIME, text_cache_write=5), half) == pytest.approx(2 + 2.5)
+    assert cost_usd(REALTIME, half) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("standby_usd", "usd"), [(None, 0.5), (0.02, 0.4 + 0.04), (0.0, 0.4)])
+def test_minutes_in_standby_cost_as_much_as_others_unless_they_have_a_price(
+    standby_usd: float | None, usd: float
+) -> None:
+    prices = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05, usd_per_standby_minute=standby_usd)
+
+    assert minutes_usd(prices, 10, 2) == pytest.approx(usd)
+
+
+LIVE, LUNA = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05), Prices(0.1, 0.01, 0.5, 0, 0, 0)
+OF_LIVE = {"gpt-live-1": LIVE, "gpt-6-luna": LUNA}
+OWN_TOKENS, OWN_MINUTES = Prices(1, 1, 1, 1, 1, 1), Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.04)
+OWN_BOTH = replace(OWN_TOKENS, usd_per_minute=0.04)
+
+
+@pytest.mark.parametrize(
+    ("own", "backend", "of_minutes", "of_tokens"),
+    [
+        (None, "gpt-6-luna", LIVE, LUNA),
+        (None, "gpt-6-luna-2026-09-22", LIVE, LUNA),
+        (None, "gpt-next", LIVE, None),
+        (None, None, LIVE, None),
+        (None, "gpt-live-1", LIVE, None),  # a model without prices of tokens
+        (OWN_MINUTES, "gpt-6-luna", OWN_MINUTES, LUNA),
+        (OWN_MINUTES, "gpt-next", OWN_MINUTES, None),
+        (OWN_TOKENS, "gpt-next", LIVE, OWN_TOKENS),
+        (OWN_BOTH, None, OWN_BOTH, OWN_BOTH),
+    ],
+)
+def test_a_backend_has_its_own_price_or_none_but_never_that_of_the_session(
+    own: Prices | None, backend: str | None, of_minutes: Prices, of_tokens: Prices | None
+) -> None:
+    terms = PricingTerms.of("gpt-live-1", own, "gpt-live")
+    tokens = tariff_of(OF_LIVE, terms, token_model(terms, "gpt-live-1", backend))
+
+    assert tariff_of(OF_LIVE, terms, BilledModel("gpt-live-1")).prices == of_minutes
+    assert (tokens.prices, tokens.model) == (of_tokens, backend or "")
+
+
 LISTED = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI}
 FLAT = Prices(1, 1, 1, 1, 1, 1)
 CASES = {
@@ -190,7 +247,7 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
     spending = CostMeter(LISTED, {"sim": terms})
     spending.add("sim", answered, usage)
     target = replace(build_target(), model=terms.requested_model, prices=terms.own)
-    seen = check_reply(build_observation(usage=usage), target, tariff_of(LISTED, terms, answered)).message
+    seen = check_reply(build_observation(usage=usage), target, tariff_of(LISTED, terms, BilledModel(answered))).message
     (charge,) = money_of(reported(tmp_path, answered, terms), ["sim"]).targets[0].models
 
     assert charge.prices == prices
@@ -221,20 +278,19 @@ def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFram
 
 @given(answered=st.none() | st.sampled_from(["", *LISTED, "x"]), asked=st.none() | st.sampled_from(["", *LISTED, "y"]))
 def test_the_price_of_a_turn_is_that_of_the_model_reported_with_it(answered: str | None, asked: str | None) -> None:
-    found = tariff_of(LISTED, PricingTerms(asked), answered)
+    found = tariff_of(LISTED, PricingTerms(asked), BilledModel(answered))
 
     assert found == TurnPricing(found.model, LISTED.get(found.model), "table" if found.model in LISTED else "")
     assert found.model == (answered or asked or "")
-    assert tariff_of(LISTED, PricingTerms(asked, FLAT), answered).prices is FLAT
+    assert tariff_of(LISTED, PricingTerms(asked, FLAT), BilledModel(answered)).prices is FLAT
 
 
 def test_unreadable_token_counts_have_no_price() -> None:
     unread = TokenUsage(unread=1, audio_out=60)
     spending = CostMeter(LISTED, {"sim": PricingTerms("gpt-realtime")})
     spending.add("sim", None, unread)
-    seen = check_reply(
-        build_observation(usage=unread), build_target(), tariff_of(LISTED, PricingTerms("gpt-realtime"), None)
-    ).message
+    tariff = tariff_of(LISTED, PricingTerms("gpt-realtime"), BilledModel(None))
+    seen = check_reply(build_observation(usage=unread), build_target(), tariff).message
 
     assert (spending.usd_at(0), spending.unpriced, spending.unknown_models) == (0.0, 1, set())
     assert "unpriced" in seen

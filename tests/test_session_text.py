@@ -11,11 +11,14 @@ import pytest
 from bench.clock import Arrival
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
+from bench.observe.observation import SessionObservation
+from bench.pricing import Prices
 from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import replay_log
+from bench.run.replay import LogHeader, ReplayedSession, replay_log
 from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
 from rtbench.cli.session_text import _values, session_text, turn_rows
@@ -32,6 +35,7 @@ from tests.helpers import (
     error,
     message,
     not_transcribed,
+    resolve_target,
 )
 
 
@@ -65,6 +69,44 @@ def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
     """Return the whole text about the session as one line."""
     return " ".join(" ".join(lines(timeline, log)).split())
+
+
+LIVE = resolve_target({}, url="ws://127.0.0.1:1/v1/live/sessions")
+PRICES = {
+    "gpt-live-1": Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6),
+    "luna": Prices(1, 0.1, 5, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "done_by", "cost"),
+    [
+        (None, "the client", "cost 60 s of gpt-live-1 at $0.6 per minute: $0.60"),
+        ("luna", "luna", "$0.60 · luna: tokens: 500000 text in; $0.50"),
+        ("next", "next", "$0.60 · next: tokens: 500000 text in; no price of next is known"),
+    ],
+)
+def test_a_session_that_delegates_shows_the_filler_the_answer_the_task_and_the_cost(
+    backend: str | None, done_by: str, cost: str
+) -> None:
+    responses = {"type": "responses", "responses": {"model": backend}}
+    settings = {"model": "gpt-live-1", "delegation": responses if backend else None}
+    instants = {"speech_end": 0, "first_audible": 500 * MS, "function_call_added": 400 * MS,
+                "function_audible": 1_500 * MS}  # fmt: skip
+    usage = TokenUsage(text_in=500_000) if backend else None
+    turn = build_observation(instants=instants, delegations=1, usage=usage)
+    session = SessionObservation(
+        "ok", "", 0, {"opened": 0, "ended": 90_000 * MS}, billed_ns=60_000 * MS, effective_settings=settings
+    )
+    replayed = ReplayedSession(
+        LogHeader(0, 1, Timeouts(), schema=1, tool="", about={"dialect": "gpt-live"}), session, (turn,), (), False
+    )
+    text = " ".join(" ".join(session_text(replayed, 200, colour=False, target=LIVE, prices=PRICES)).split())
+
+    assert "♪ first audible sample of the answer" in text
+    assert "delegation filler after 500 ms · answer after 1,500 ms ·" in text
+    assert f"1 task delegated to {done_by} after 400 ms" in text
+    assert cost in text
 
 
 def answer(**usage: Any) -> list[bytes]:

@@ -19,6 +19,9 @@ from bench.doctor.service_findings import (
     LIMITS,
     AudioPace,
     check_answer,
+    check_backend_setting,
+    check_delegating_reply,
+    check_delegation,
     check_greeting,
     check_rate_limits,
     check_reply,
@@ -37,7 +40,7 @@ from bench.errors import UsageError
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.pricing import Prices, tariff_of
+from bench.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.probe import script_of, session_start
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import EventKind, ServerEvent
@@ -107,9 +110,12 @@ def _examine_target(
     target: Target, keyring: Keyring, prices: Mapping[str, Prices], *, with_turn: bool
 ) -> Iterator[CheckFinding]:
     warm_up()
-    yield from configuration(target)
+    earlier = []
+    for finding in configuration(target):
+        earlier.append(finding)
+        yield finding
     yield (sign_in := examine_sign_in(target, keyring))
-    earlier = [sign_in]
+    earlier.append(sign_in)
     for finding in check_network(target, Timeouts()):
         earlier.append(finding)
         yield finding
@@ -136,6 +142,7 @@ def configuration(target: Target) -> Iterator[CheckFinding]:
         # if one file has several targets, a notice starts with the label
         text = notice.removeprefix(f"{target.label}: ")
         yield CheckFinding("target", "pass" if text.startswith(INFORMING) else "warning", text)
+    yield from check_backend_setting(target)
 
 
 def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
@@ -269,6 +276,8 @@ class ServiceProbe:
             yield CheckFinding(
                 "settings", "pass", f"defaults: {settings_in(self._listener.greeting) or 'not reported'}"
             )
+            if self._target.terms.delegates:
+                yield check_delegation(self._listener.greeting, self._tariff(timeline.session().backend_model))
             yield from in_other_dialect(self._listener.greeting, self._target.dialect)
             yield round_trip(transport.network())
         else:
@@ -298,8 +307,15 @@ class ServiceProbe:
             return CheckFinding("turn", "skipped", "not run: a turn costs money")
         if not self._listener.turns:
             return self._refused("turn", timeline)
-        paid = tariff_of(self._prices, self._target.terms, timeline.session().model)
-        return check_reply(self._listener.turns[-1], self._target, paid, self._listener.greeting)
+        turn, session, target = self._listener.turns[-1], timeline.session(), self._target
+        paid = tariff_of(self._prices, target.terms, BilledModel(session.model))
+        if target.terms.delegates:
+            return check_delegating_reply(turn, session, target, paid, self._tariff(session.backend_model))
+        return check_reply(turn, target, paid, self._listener.greeting)
+
+    def _tariff(self, backend: str | None) -> TurnPricing:
+        """Return the pricing of the tokens of a backend."""
+        return tariff_of(self._prices, self._target.terms, BilledModel(backend, is_backend=True))
 
     def _refused(self, name: str, timeline: Timeline) -> CheckFinding:
         return explain_refusal(

@@ -27,14 +27,17 @@ from bench.doctor.diagnosis import (
 from bench.metrics import NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
 from bench.model_retirements import SOON_DAYS, retirement_of
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
-from bench.pricing import TurnPricing, cost_usd, dollars
+from bench.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.protocol.agents import OTHER_STREAM
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect, is_simulated
+from bench.protocol.events import TokenUsage
 from bench.protocol.rate_limits import RateLimit, wait_of
+from bench.protocol.settings import backend_model
 from bench.remedies import REALTIME_MODELS
 from bench.target.target import Target
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.target.target_settings import GIVE_PRICES
+from bench.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import excerpt, top_counts
 from bench.validation import either
 
@@ -145,16 +148,47 @@ def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, no
 
 
 def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[CheckFinding]:
-    """Yield the day on which the service retires the model that answers. If it is near, the finding is a warning.
+    """Yield the day on which the service retires the model that answers, and that of its backend.
 
-    `today` is the current day in UTC.
+    If the day is near, the finding is a warning. `today` is the current day in UTC.
     """
-    retirement = retirement_of(service, str(greeting.get("model") or ""))
-    if retirement is None or is_simulated({}, greeting):
-        return
-    message = f"{greeting['model']} {retirement.text(today)}"
-    remedy = f"compare it with its successor while both are available: {either(REALTIME_MODELS[:2])}"
-    yield warning_unless(retirement.days_left(today) > SOON_DAYS, "model retirement", message, remedy)
+    successors = f"compare it with its successor while both are available: {either(REALTIME_MODELS[:2])}"
+    remedies = {
+        str(greeting.get("model") or ""): successors,
+        backend_model(greeting.get("delegation")) or "": "name another model in `delegation`",
+    }
+    for model, remedy in {} if is_simulated({}, greeting) else remedies.items():
+        if (retirement := retirement_of(service, model)) is not None:
+            message = f"{model} {retirement.text(today)}"
+            yield warning_unless(retirement.days_left(today) > SOON_DAYS, "model retirement", message, remedy)
+
+
+BACKEND_TASKS = "tasks that the model delegates are for a backend of the service"
+
+
+def check_backend_setting(target: Target) -> Iterator[CheckFinding]:
+    """Yield a failure if a target lets a backend do delegated tasks, but does not name the backend's model."""
+    delegation = target.session.get("delegation")
+    is_backed = target.dialect.delegates and isinstance(delegation, Mapping) and "responses" in delegation.values()
+    if is_backed and backend_model(delegation) is None:
+        remedy = "write `delegation: {type: responses, responses: {model: NAME}}` in the target's `session`"
+        yield CheckFinding("target", "fail", f"{BACKEND_TASKS}, but `delegation` names no model of it", remedy)
+
+
+def check_delegation(greeting: Mapping[str, Any], paid: TurnPricing) -> CheckFinding:
+    """Report who does the tasks that the model delegates. `paid` are the prices of the backend's tokens."""
+    delegation = _part(greeting, "delegation")
+    if delegation.get("type") != "responses":
+        message = "tasks that the model delegates are for the client: the functions of a script (`tools`) do them"
+        return CheckFinding("delegation", "pass", message)
+    if paid.prices is not None:
+        prices = f"${paid.prices.text_input:g} for a million tokens of input, ${paid.prices.text_output:g} of output"
+        return CheckFinding("delegation", "pass", f"{BACKEND_TASKS}, {paid.model or 'an unnamed model'}: {prices}")
+    if paid.model:
+        problem = f", {paid.model}: no price of {paid.model} is known"
+    else:
+        problem = ", whose model it does not name: no price is known"
+    return CheckFinding("delegation", "warning", BACKEND_TASKS + problem, GIVE_PRICES)
 
 
 def in_other_dialect(greeting: Mapping[str, Any], dialect: Dialect) -> Iterator[CheckFinding]:
@@ -215,7 +249,7 @@ def check_reply(
     latency = f"{name} {metrics_ns[name] / NS_PER_MS:.0f} ms, " if name else ""
     is_transcribed = (awaited(turn.instants) or ("", ""))[0] == TRANSCRIPT
     no_price = f"unpriced: no price of {paid.model or 'this model'} is known"
-    cost = no_price if is_transcribed else _of_tokens(turn, paid)
+    cost = no_price if is_transcribed else billed_tokens(turn.usage, paid)
     if paid.prices and paid.prices.usd_per_minute:
         by_minute = f"${paid.prices.usd_per_minute:g} per minute{' of audio' if is_transcribed else ''}"
         cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
@@ -223,12 +257,75 @@ def check_reply(
     return CheckFinding("turn", "pass", f"{heard}{latency}{cost}")
 
 
-def _of_tokens(turn: TurnObservation, paid: TurnPricing) -> str:
-    if turn.usage is None:
+def check_delegating_reply(
+    turn: TurnObservation, session: SessionObservation, target: Target, minutes: TurnPricing, tokens: TurnPricing
+) -> CheckFinding:
+    """Report the latency and the cost of a turn in which the model may delegate tasks.
+
+    `minutes` is the pricing of the session's minutes. `tokens` is the pricing of the tokens of its backend.
+    """
+    if turn.outcome != "ok":
+        return check_reply(turn, target, tokens, session.effective_settings)
+    texts = [*delegation_texts(turn, session), billed_minutes(session, minutes)]
+    if turn.usage is not None:
+        texts.append(billed_tokens(turn.usage, tokens))
+    return CheckFinding("turn", "pass", "; ".join(filter(None, texts)))
+
+
+def delegation_texts(turn: TurnObservation, session: SessionObservation) -> Iterator[str]:
+    """Yield texts about the first sound of a reply, and about the tasks that the model delegated."""
+    metrics_ns = turn.metrics_ns()
+    first_ns, answer_ns = metrics_ns.get("voice_to_voice"), metrics_ns.get("function_voice_to_voice")
+    if not turn.delegations:
+        yield "nothing was delegated" if first_ns is None else f"reply after {_ms(first_ns)}, nothing was delegated"
+        return
+    if first_ns is not None and first_ns != answer_ns:
+        yield f"filler after {_ms(first_ns)}"
+    yield "no answer" if answer_ns is None else f"answer after {_ms(answer_ns)}"
+    done_by = session.backend_model or "the client"
+    added_ns, waited_ns = metrics_ns.get("function_call_added"), metrics_ns.get("function_call_to_answer")
+    when = "" if added_ns is None else f" after {_ms(added_ns)}"
+    took = "" if waited_ns is None else f", {_ms(waited_ns)} before the answer"
+    yield f"{turn.delegations} task{'' if turn.delegations == 1 else 's'} delegated to {done_by}{when}{took}"
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / NS_PER_MS:,.0f} ms"
+
+
+def billed_audio(audio_ns: int, paid: TurnPricing) -> str:
+    """Return the duration of the audio of a session that only transcribes, and its cost."""
+    if paid.prices is None or not paid.prices.usd_per_minute:
+        return f"no price of {paid.model or 'this model'} is known"
+    return _duration_usd(audio_ns, " of audio", paid, minutes_usd(paid.prices, audio_ns / NS_PER_MINUTE, 0))
+
+
+def billed_minutes(session: SessionObservation, paid: TurnPricing) -> str:
+    """Return the billed duration of a session and its cost; "" if its minutes have no price of their own."""
+    if paid.prices is None:
+        return f"no price of {paid.model or 'this model'} is known"
+    opened_ns, ended_ns = session.instants.get("opened"), session.instants.get("ended")
+    if not paid.prices.usd_per_minute or opened_ns is None or ended_ns is None:
+        return ""
+    billed_ns = ended_ns - opened_ns if session.billed_ns is None else session.billed_ns
+    usd = minutes_usd(paid.prices, billed_ns / NS_PER_MINUTE, (session.paused_ns or 0) / NS_PER_MINUTE)
+    unconfirmed = " (not confirmed by the service)" if session.billed_ns is None else ""
+    return _duration_usd(billed_ns, unconfirmed, paid, usd)
+
+
+def _duration_usd(duration_ns: int, note: str, paid: TurnPricing, usd: float) -> str:
+    rate = paid.prices.usd_per_minute if paid.prices else 0.0
+    model = paid.model or "the session"
+    return f"{duration_ns / NS_PER_S:.0f} s{note} of {model} at ${rate:g} per minute: ${dollars(usd)}"
+
+
+def billed_tokens(reported: TokenUsage | None, paid: TurnPricing) -> str:
+    """Return the reported tokens and their cost."""
+    if reported is None:
         return "unpriced: the service reported no tokens"
-    if turn.usage.unread:
+    if reported.unread:
         return "unpriced: the service reported tokens that cannot be read"
-    usage = msgspec.structs.asdict(turn.usage)
+    usage = msgspec.structs.asdict(reported)
     parts = [f"{usage[kind]} {word}" for kind, word in TOKENS.items() if usage[kind]]
     tokens = f"tokens: {', '.join(parts) or 'none'}"
     if paid.prices is None:

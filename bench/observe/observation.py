@@ -38,6 +38,7 @@ from bench.metrics import (
 from bench.plan.turn_plan import TurnReference, normalized_words
 from bench.protocol.events import FunctionCall, TokenUsage
 from bench.protocol.rate_limits import wait_in, wait_of
+from bench.protocol.settings import backend_model
 
 
 @dataclass(slots=True, eq=False)
@@ -338,6 +339,11 @@ class SessionObservation(msgspec.Struct, frozen=True):
     def model(self) -> str | None:
         """The model that the service reported; None if it reported no model."""
         return model_of(self.effective_settings)
+
+    @property
+    def backend_model(self) -> str | None:
+        """The model of the backend that does delegated tasks; None if the service reported none."""
+        return backend_model(self.effective_settings.get("delegation"))
 
     @property
     def only_transcribes(self) -> bool:

@@ -19,6 +19,7 @@ from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, Repla
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
 from bench.observe.reply import Reply
 from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.protocol.settings import backend_model
 from bench.transport.received import MatchedDelta
 from bench.units import NS_PER_MS
 
@@ -163,6 +164,10 @@ class SessionFacts(Instants):
     @property
     def model(self) -> str | None:
         return model_of(self.effective_settings)
+
+    @property
+    def backend_model(self) -> str | None:
+        return backend_model(self.effective_settings.get("delegation"))
 
     @property
     def only_transcribes(self) -> bool:

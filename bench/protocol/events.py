@@ -113,7 +113,11 @@ If cached tokens have no kind, they are assigned to the kinds in this sequence. 
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """The tokens of one or several responses. Cached tokens are also included in the input tokens."""
+    """The tokens of one or several responses.
+
+    The input tokens include the cached tokens, which the service had read before, and the tokens that it wrote into its
+    cache (`cache_write_in`).
+    """
 
     text_in: int = 0
     audio_in: int = 0
@@ -124,6 +128,7 @@ class TokenUsage(msgspec.Struct, frozen=True):
     audio_out: int = 0
     image_in: int = 0
     cached_image_in: int = 0
+    cache_write_in: int = 0
     unread: int = 0
     """The number of responses with an unreadable usage.
 

@@ -46,6 +46,7 @@ from bench.protocol.settings import (
     ResponseSettings,
     SessionSettings,
     UnsupportedSetting,
+    backend_model,
     merged,
     undone,
     without_none,
@@ -172,6 +173,9 @@ class GptLive(FullDuplexDialect):
         if settings.tool_choice is not None and not _is_backed(settings):
             problem = f"tool_choice needs `delegation: {{type: {BACKEND}}}`: a task for the client names no function"
             return UnsupportedSetting(("tool_choice",), problem)
+        if _is_backed(settings) and backend_model(settings.delegation) is None:
+            problem = f"names no model of the backend: `delegation: {{type: {BACKEND}, {BACKEND}: {{model: NAME}}}}`"
+            return UnsupportedSetting(("delegation",), f"delegation {problem}")
         if (count := len(settings.history)) > MAX_HISTORY:
             problem = f"the history has {count} messages: GPT-Live accepts at most {MAX_HISTORY}"
             return UnsupportedSetting(("history",), problem)

@@ -456,6 +456,7 @@ def tokens_in(usage: Any) -> dict[str, int]:
             f"cached_{kind}_in": min(tokens)
             for kind, *tokens in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
         },
+        "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
         "text_out": text_out,
         "audio_out": audio_out,
     }

@@ -297,6 +297,16 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
     return path
 
 
+def backend_model(delegation: object) -> str | None:
+    """Return the model of the backend that does delegated tasks, from a session's setting `delegation`.
+
+    Return None if the client does them, or if the setting names no model.
+    """
+    backend = delegation.get("responses") if isinstance(delegation, Mapping) else None
+    model = backend.get("model") if isinstance(backend, Mapping) else None
+    return model if isinstance(model, str) and model else None
+
+
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
     """The output of a function that the service called.
 

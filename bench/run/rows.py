@@ -95,7 +95,7 @@ def without_secrets(value: Any, hide: Hide) -> Any:
 
 UNTRUSTED = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
-    "model", "region", "request_id", "input_text", "reply_text", "mcp_error",
+    "model", "backend_model", "region", "request_id", "input_text", "reply_text", "mcp_error",
 })  # fmt: skip
 """The columns with texts from a service, or from an exception in a user's code.
 
@@ -234,6 +234,7 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "start_utc_ns": session.start_ns + utc_offset_ns,
         "unknown_events": sum(session.unknown_events.values()),
         "model": session.model,
+        "backend_model": session.backend_model,
         "region": session.headers.get("x-ms-region"),
         "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
         "effective_settings": _json(session.effective_settings, HIDDEN_SETTINGS, hide),

@@ -161,7 +161,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
             remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
             raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
     known = SERVICES.get(settings.service or service_at(host, path) or "")
-    own = known.dialect if known else OF_PATHS.get(path, GA)
+    # services with the GA dialect may also have the path of another one, as OpenAI has that of GPT-Live
+    own = known.dialect if known and known.dialect is not GA else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
     if dialect.provider is None:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, settings.service or service_at(host, path), source)

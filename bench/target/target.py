@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms
+from bench.pricing import Prices, PricingTerms
 from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ONLY_TRANSCRIPT
@@ -134,7 +134,7 @@ class Target:
     @property
     def terms(self) -> PricingTerms:
         """The terms that determine the price of a turn, as far as they are known before the service has answered."""
-        return PricingTerms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
+        return PricingTerms.of(self.model, self.prices, self.dialect.name)
 
     @property
     def url(self) -> str:

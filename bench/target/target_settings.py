@@ -98,7 +98,11 @@ OF_TOKENS: dict[str, Field[float]] = {
 NOT_TOKENS: dict[str, Field[float]] = {
     "image_input": Field(DOLLARS, "Input images; default: the price of text."),
     "image_cached_input": Field(DOLLARS, "Cached input images; default: the price of text."),
+    "text_cache_write": Field(DOLLARS, "Input text that is written into the cache; default: the price of input text."),
     PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens are then optional."),
+}
+OF_STANDBY: dict[str, Field[float]] = {
+    "usd_per_standby_minute": Field(DOLLARS, "Per minute of a session in standby; default: as other minutes."),
 }
 
 
@@ -127,6 +131,7 @@ class PricesValidator(Validator[T]):
         if by_minute:
             of_tokens = {name: replace(entry, required=False, default=0.0) for name, entry in OF_TOKENS.items()}
             extra_keys = extra_keys | {PER_MINUTE_OF_SESSION: replace(extra_keys[PER_MINUTE_OF_SESSION], required=True)}
+            extra_keys |= OF_STANDBY
         return StructOf({**of_tokens, **extra_keys, **self.extra_keys}, self.build, nothing=False)
 
 

@@ -42,7 +42,7 @@ OUTCOME = dtypes_of(
 )
 TOKENS = {token_column(kind): kind for kind in KINDS}
 PRICED = ("usd", "usd_per_turn", "usd_per_session", "usd_per_minute", "unattributed_usd", "minutes")
-PAID = ("turns", "turns_priced", "turns_without_usage", "sessions", "unattributed_sessions")
+PAID = (*("turns", "turns_priced", "turns_without_usage", "sessions", "unattributed_sessions", "sessions_unconfirmed"),)
 COST = dtypes_of(
     (TEXT, ("run_id", "target", "models")),
     (NUMBER, PRICED),

@@ -35,7 +35,7 @@ from reports.statistics.verdicts import OWN_DRIFT_INTERIM, InconclusiveReason, V
 from reports.summary.drift import PoolDrift, drifts
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
-from reports.targets.metric_specs import default_specs, specs_of_thresholds
+from reports.targets.metric_specs import default_specs, lacking_notices, specs_of_thresholds
 from reports.targets.named import are_peers, filtered_by, matched_to_the_first, refuse_unknown, split_name, targets_of
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
@@ -124,7 +124,7 @@ def specs_of(
         ]
     defaults = []
     for spec in takewhile(lambda spec: spec.primary, default_specs(targets)):
-        accepted = margin(spec.margin, spec.metric, sign=True).replace("\u00a0", "")
+        accepted = margin(spec, sign=True).replace("\u00a0", "")
         size = accepted.replace("points", "pt").replace("point", "pt")
         defaults.append((f"{spec.metric}: {spec.statistic.aggregate}<{size}", spec, ""))
     return defaults
@@ -326,9 +326,9 @@ def _results_of_comparison(
     ]
     causes = [cause for cause in causes_of(deciding_checks(targets)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(target.run.folder for target in targets))
-    return BaselineResults(
-        tuple(answers), tuple(causes), notices=notices_of_comparison(targets, differences), compared_runs=runs
-    )
+    lacking = () if thresholds else lacking_notices(targets)
+    notices = (*notices_of_comparison(targets, differences), *lacking)
+    return BaselineResults(tuple(answers), tuple(causes), notices=notices, compared_runs=runs)
 
 
 def by_analyses(

@@ -165,7 +165,7 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
     if finding is not None:
         row |= {
             "verdict": finding.verdict.name,
-            "margin": verdicts.margin(finding.question.margin, finding.question.metric, sign=True),
+            "margin": verdicts.margin(finding.question, sign=True),
             "direction": finding.direction or None,
             "analysis": finding.analysis,
             "corrected": as_share(finding.corrected, finding.question.scale),

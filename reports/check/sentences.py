@@ -69,7 +69,7 @@ def completed_text(result: ThresholdResult) -> str:
 def limit_text(result: ThresholdResult) -> str:
     """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return its margin."""
     if result.limit is None:
-        return margin(result.question.margin, result.metric, sign=True)
+        return margin(result.question, sign=True)
     sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.value
     text = (
         f"{format_number(100 * limit)}{NBSP}%"

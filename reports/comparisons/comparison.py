@@ -51,7 +51,7 @@ from reports.targets.fairness import (
     one_run,
     refuse_other_definitions,
 )
-from reports.targets.metric_specs import by_stratum, default_specs
+from reports.targets.metric_specs import by_stratum, default_specs, lacking_notices
 from reports.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.wording.notices import uncertain_line
 from reports.wording.validity import InvalidReason
@@ -315,7 +315,10 @@ def compare_targets(
             rate_run_sd=how.rate_run_sd,
             observed_s=round(min(target.observed_s for target in targets), 1),
         ),
-        notices=notices_of_comparison(targets, differences, decision),
+        notices=(
+            *notices_of_comparison(targets, differences, decision),
+            *(lacking_notices(targets) if specs is None else ()),
+        ),
         simulated=any(target.simulated for target in targets),
         decision=decision,
         at_twice_the_run_sd="" if one_run(targets) else run_sd_sensitivity(differences, level),

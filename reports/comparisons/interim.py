@@ -86,7 +86,7 @@ def verdict_lines(decision: Decision) -> list[str]:
         estimate = f": {_value_text(gate, statistic.d)}" if _is_estimated(statistic) else ""
         is_corrected = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
         corrected = f", corrected for the early stop {_value_text(gate, ruling.corrected)}" if is_corrected else ""
-        allowed = f"; the margin is {margin(gate.margin, gate.metric)}"
+        allowed = f"; the margin is {margin(gate)}"
         lines.append(f"{verdict} at {count(analysis.pairs)}{NBSP}pairs{estimate}{corrected}{allowed}.")
     return lines
 

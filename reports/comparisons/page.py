@@ -217,9 +217,7 @@ def _answer(comparison: Comparison) -> b.Section:
     blocks: list[b.Block] = [*_drawings(plotted)]
     blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     metrics = dict.fromkeys(row.finding.question.metric for panel in plotted for row in panel.rows)
-    verdict_names = [
-        displayed_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows
-    ]
+    verdict_names = [displayed_verdict(row.verdict_name, row.finding.question, peers=row.finding.peers) for row in rows]
     defined = [*(word for word in VERDICTS if word in verdict_names), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []

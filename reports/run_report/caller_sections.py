@@ -11,13 +11,14 @@ from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
 from reports.run_report import bar_charts, charts, speech_timeline
 from reports.run_report.metric_tables import metrics, target_cell
-from reports.samples import VOICE_TO_VOICE
+from reports.samples import FUNCTION_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.strata import Stratum
 from reports.summary.example_turns import ExampleTurn, SlowTurn, example_turns, example_turns_of_steps
 from reports.summary.groups import GroupedLatency, same_grouping
 from reports.summary.metrics import ALL, MetricSummary
 from reports.summary.segments import Breakdown
 from reports.summary.summary import Summary
+from reports.summary.tools import ToolTurns
 from reports.wording import cells, groups, remarks, settings
 from reports.wording.breakdown import segment_title
 
@@ -29,8 +30,21 @@ INTERRUPTED = (
 )
 CALLED = (
     *("function_call_added", "function_call_done", "function_execution", "mcp_execution", "function_answer_ttfa"),
-    *("function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
+    *("function_call_to_answer", "function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
 )
+FILLER = (
+    "The first sound may be a filler: words that the service says before it has the result (“let me check that”). The "
+    "answer is the first sound after the last result."
+)
+TOOLS: b.Inline = (
+    *("First sound: ", b.Term(VOICE_TO_VOICE), ". Answer: ", b.Term(FUNCTION_VOICE_TO_VOICE), ". Delegation to "),
+    *("answer: ", b.Term("function_call_to_answer"), ", from the first function call or delegated task. Silence: "),
+    *(b.Term("dead_air"), ", the longest before a sound. Our functions: ", b.Term("function_execution"), ". Tasks: "),
+    "delegated tasks, or responses that called functions. Fillers: successful turns with a sound before the answer. "
+    "Within the deadline: turns that failed or did not start are late.",
+)
+MAX_TOOL_ROWS = 12
+"""The maximum number of rows of turns with tools that a terminal shows. With more, it leaves out the steps."""
 SEGMENTS_MEAN = (
     "Each segment is named by the instant that ends it; the first starts at the end of speech. If an instant is "
     "missing, its two neighbours are one segment with both names."
@@ -179,18 +193,69 @@ def interrupts(summary: Summary) -> bool:
     return 5 * interrupted >= summary.outcomes.started > 0
 
 
-def functions(summary: Summary) -> b.Section | None:
-    """Return the section on function calls, or None if there are none.
-
-    It has the time that the service took, the time that our own functions took, and the MCP calls that failed.
-    """
-    if not _rows(summary, ("function_call_done",)):
+def tools(summary: Summary) -> b.Section | None:
+    """Return the section on turns with function calls or delegated tasks; None if there are none."""
+    if not summary.tools:
         return None
-    names = ("function_call_done", "function_execution", "mcp_execution", "function_answer_ttfa")
-    question, failures = "How long do function calls take?", remarks.failed_mcp_calls(summary)
-    brief = [*b.fact("functions", cells.medians(summary, names)), *b.fact("MCP calls", failures)]
-    blocks = [metrics(summary, _rows(summary, CALLED)), *b.line("; ".join(failures))]
-    return b.Section("functions", "Function calls", question, blocks, brief=brief)
+    failures = remarks.failed_mcp_calls(summary)
+    whole = [row for row in summary.tools if row.step == ALL]
+    shown = summary.tools if len(summary.tools) <= MAX_TOOL_ROWS else whole
+    details = b.Details("All metrics of function calls", [metrics(summary, _rows(summary, CALLED))])
+    notes = [*b.line("; ".join(failures)), *b.note(FILLER), *b.note(TOOLS)]
+    blocks = [_tool_table(summary, summary.tools), *notes, details]
+    mcp_calls = b.fact("MCP calls", [*cells.medians(summary, ("mcp_execution",)), *failures])
+    brief = [_tool_table(summary, shown, f"Turns with tools, in ms. {FILLER}"), *mcp_calls]
+    return b.Section("tools", "Turns with tools", "When do callers hear the answer?", blocks, brief=brief)
+
+
+def _tool_table(summary: Summary, rows: Sequence[ToolTurns], caption: str = "In ms") -> b.Table:
+    """Return a table with a row for each target, and below it a row for each of its steps."""
+    deadline = ms(rows[0].in_time.deadline_ms)
+    heads: list[b.Head] = [
+        b.Column("target, step", min_width=12),
+        b.Column("turns", leave_out=5),
+        b.Column("first sound p50", shorten=4),
+        b.Column("p95", shorten=3),
+        b.Column("answer p50", shorten=6),
+        b.Column("p95", shorten=6),
+        b.Column("delegation to answer p50", shorten=1, leave_out=4),
+        b.Column("silence p50", shorten=2),
+        b.Column("p95", shorten=2, leave_out=8),
+        b.Column("our functions p50", shorten=1, leave_out=3),
+        b.Column("tasks per turn", leave_out=5),
+        b.Column("fillers", shorten=2),
+        b.Column(f"within {deadline}", shorten=6),
+        b.Column("failed", shorten=1, leave_out=7),
+    ]
+    return b.table(heads, [_tool_row(summary, row) for row in rows], "tools", stacked=True, caption=caption)
+
+
+def _tool_row(summary: Summary, row: ToolTurns) -> b.Row:
+    target, whole = summary.targets.index(row.target), row.step == ALL
+    name = b.Cell(row.title if whole else f"· {row.step}", target=target, marked=whole)
+    quantiles = [
+        cells.estimate_cell(getattr(latency, p), latency.n, latency.failed, "", because=latency.uncertain_because)
+        for latency, ps in (
+            (row.first_sound, ("p50", "p95")),
+            (row.answer, ("p50", "p95")),
+            (row.task_to_answer, ("p50",)),
+            (row.longest_silence, ("p50", "p95")),
+            (row.own_functions, ("p50",)),
+        )
+        for p in ps
+    ]
+    return b.make_row(
+        [
+            name,
+            count(row.turns),
+            *quantiles,
+            format_number(row.tasks_per_turn),
+            cells.share_cell(row.fillers),
+            cells.share_cell(row.in_time),
+            cells.failures(row),
+        ],
+        target=target,
+    )
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:

@@ -69,7 +69,7 @@ def costs(summary: Summary) -> b.Section | None:
             turns = count(cost.turns), count(cost.turns_without_usage)
             input_counts, output_counts = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
             cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-            usd = NONE if math.isnan(cost.usd) else dollars(cost.usd)
+            usd = NONE if math.isnan(cost.usd) else f"{'≥ ' if cost.is_lower_bound else ''}{dollars(cost.usd)}"
             rows.append(
                 [
                     target_cell(summary, cost.target, marked=True),
@@ -115,10 +115,13 @@ OF_TOKENS = {
 def _displayed_prices(money: RunCost) -> dict[str, str]:
     """Return the names of the prices to show, with their heads.
 
-    The prices of images and of minutes are shown only if such costs occurred.
+    The prices of images, of writes into the cache, and of minutes are shown only if such costs occurred.
     """
     images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
-    return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
+    writes = {"text_cache_write": "cache write"} if money.has_cache_writes else {}
+    minutes = {"usd_per_minute": "USD per minute"} if money.by_minute else {}
+    standby = {"usd_per_standby_minute": "in standby"} if money.has_standby else {}
+    return OF_TOKENS | images | writes | minutes | standby
 
 
 def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
@@ -127,7 +130,8 @@ def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
     price_texts = [NONE if price is None else f"{price:g}" for price in prices]
     table_of = f"{run_cost.prices.name or 'table'}{f', as of {run_cost.prices.as_of}' if run_cost.prices.as_of else ''}"
     source = {"own": "the target’s own", "table": table_of}.get(charge.source, "unknown")
-    return [target_cell(summary, target, marked=True), charge.model, source, *price_texts]
+    model = f"{charge.model} (backend)" if charge.is_backend else charge.model
+    return [target_cell(summary, target, marked=True), model, source, *price_texts]
 
 
 def rate_limits(summary: Summary) -> b.Section | None:

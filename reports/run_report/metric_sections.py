@@ -197,8 +197,11 @@ def other_metrics(summary: Summary) -> b.Section | None:
 
 
 def rates(summary: Summary) -> b.Section | None:
-    """Return the section on rates, which are computed from columns of turns; None if no turn counts for any rate."""
-    if not summary.rates:
+    """Return the section on rates, which are computed from columns of turns, and on the shares by a deadline.
+
+    The deadlines are those of the run's thresholds. Return None if no turn counts for any rate.
+    """
+    if not summary.rates and not summary.within:
         return None
     heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
     rows: list[b.Line] = []
@@ -206,7 +209,11 @@ def rates(summary: Summary) -> b.Section | None:
         value_cells: b.Line = [cells.rate_cell(rate), cells.rate_events(rate), count(rate.sessions)]
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
         rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *value_cells, better])
-    all_published = all(rate.published for rate in summary.rates)
+    for share in summary.within:
+        value_cells = [cells.rate_cell(share), cells.rate_events(share), count(share.sessions)]
+        name: b.Inline = (b.Term(share.metric), cells.deadline_title(share).removeprefix(share.metric))
+        rows.append([name, target_cell(summary, share.target, share.title), *value_cells, "more"])
+    all_published = all(rate.published for rate in summary.rates) and all(of.published for of in summary.within)
     few_note = "" if all_published else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
     population = "all turns"
     if any(RATES[rate.rate].words_column for rate in summary.rates):

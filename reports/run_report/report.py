@@ -46,7 +46,7 @@ METHOD = {
 
 NOTED = 2
 """The maximum number of remarks that are shown below the first table. Further remarks are folded."""
-OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
+OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "tools", "outcomes", "incidents"}
 """The sections that are open at first. The others are folded, so that the page is only a few screens long."""
 
 INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and p99; bars: 95 % intervals over sessions."
@@ -199,7 +199,7 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
         caller_sections.segments(summary),
         caller_sections.playback(summary),
         caller_sections.interruptions(summary),
-        caller_sections.functions(summary),
+        caller_sections.tools(summary),
         metric_sections.rates(summary),
         metric_sections.steps(summary),
         caller_sections.along_session(summary),

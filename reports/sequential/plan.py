@@ -176,7 +176,8 @@ def _cannot_pass(gate: Threshold, pairs: int, step_pairs: int, first: int) -> st
         enough = needed
     if enough == pairs:
         return ""
-    reason = verdict_text(none_seen(gate.metric, pairs, level, None, pairs)).replace(NBSP, " ")
+    event = gate.statistic.bad_event(gate.metric) or gate.metric
+    reason = verdict_text(none_seen(event, pairs, level, None, pairs)).replace(NBSP, " ")
     text = f"{gate.source_text} cannot pass with {count(pairs)} pairs, because {reason}"
     return text if enough is None else f"{text}: raise --sessions to {enough} or more, or widen the margin"
 

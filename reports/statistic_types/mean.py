@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
+from bench.metrics import Better as Direction
 from reports.metric_spec import (
     MeasuredDifferences,
     MetricSpec,
@@ -44,7 +45,7 @@ class Mean(Statistic):
         return "avg"
 
     @classmethod
-    def aggregates(cls, unit: str) -> tuple[str, ...]:
+    def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
         return () if unit in ("share", "ms", SLOPE) else ("avg",)
 
     @classmethod

@@ -18,6 +18,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
+from bench.metrics import Better as Direction
 from bench.untrusted.sanitize import excerpt
 from reports.metric_spec import (
     MeasuredDifferences,
@@ -90,7 +91,7 @@ class Quantile(Statistic):
         return f"p({self.p * 100:g})"
 
     @classmethod
-    def aggregates(cls, unit: str) -> tuple[str, ...]:
+    def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
         return () if unit == "share" else ("p(N)", "med")
 
     @classmethod

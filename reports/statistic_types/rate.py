@@ -51,7 +51,7 @@ class Rate(Statistic):
     kind: ClassVar[str] = "rate"
 
     @classmethod
-    def aggregates(cls, unit: str) -> tuple[str, ...]:
+    def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
         return ("rate",) if unit == "share" else ()
 
     @classmethod
@@ -73,11 +73,23 @@ class Rate(Statistic):
     def scale(self, metric: str) -> Scale:
         return "points"
 
+    def of_words(self, metric: str) -> bool:
+        """Return whether the denominator is words."""
+        return bool(RATES[metric].words_column)
+
+    def bad_event(self, metric: str) -> str:
+        return metric if self.better(metric) == "lower" else ""
+
+    def events(self, source: Source, spec: MetricSpec) -> PerCluster:
+        """Return for each cluster the events and the trials."""
+        return source.counts(spec)
+
     def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
-        return _counts(spec.metric, source.counts(spec))
+        events, turns = self.events(source, spec)
+        return of_turns(turns, int(events.sum()) if spec.metric in FAILINGS else 0)
 
     def value(self, source: Source, spec: MetricSpec) -> float:
-        events, turns = source.counts(spec)
+        events, turns = self.events(source, spec)
         return float(events.sum() / turns.sum()) if turns.any() else math.nan
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
@@ -85,11 +97,11 @@ class Rate(Statistic):
         return Shortfall(rate.units, turns, MIN_RATE_UNITS) if rate.column and turns < MIN_RATE_UNITS else None
 
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        base, candidate = sources.base.counts(group[0]), sources.candidate.counts(group[0])
-        counts = _counts(group[0].metric, base), _counts(group[0].metric, candidate)
+        base, candidate = (self.events(source, group[0]) for source in (sources.base, sources.candidate))
+        counts = self.counts(sources.base, group[0]), self.counts(sources.candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ClusterTotals(base, candidate, sources.base.paired, bool(RATES[group[0].metric].words_column))
+        sums = ClusterTotals(base, candidate, sources.base.paired, self.of_words(group[0].metric))
         return MeasuredDifferences(
             counts, [rate_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
@@ -97,11 +109,12 @@ class Rate(Statistic):
     def nothing_seen(
         self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
     ) -> InconclusiveReason | None:
-        if difference.candidate or better_direction(spec) != "lower":
+        event = self.bad_event(spec.metric)
+        if not event or self._bad_share(spec.metric, difference.candidate):
             return None
         needed = candidate.sessions + difference.more_sessions if difference.more_sessions else None
         longest = candidate.sessions_if_all_longest
-        return none_seen(spec.metric, candidate.sessions, difference.level, needed, longest)
+        return none_seen(event, candidate.sessions, difference.level, needed, longest)
 
     def default_margin(self, metric: str) -> Margin:
         return Margin(points=POINTS)
@@ -110,34 +123,42 @@ class Rate(Statistic):
         return sessions_without(margin.points, error)
 
     def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        counts = sources[0].counts(spec)
+        counts = self.events(sources[0], spec)
         events, turns = complement(counts) if better_direction(spec) == "higher" else counts
         if not turns.any():
             return Pilot(math.nan, np.zeros(0), sources[0].sessions)
         return pilot_of_rate(events, turns, effect, rng)
 
     def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        rate = estimate_rate(source.counts(spec), self.better(spec.metric))
+        rate = estimate_rate(self.events(source, spec), self.better(spec.metric))
         all_failed = spec.metric == "failure_rate" and rate.counts.failed == rate.counts.turns
         return replace(rate, nothing_succeeded=all_failed)
 
     def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
-        if estimate.value or self.better(spec.metric) != "lower":
+        event = self.bad_event(spec.metric)
+        if not event or self._bad_share(spec.metric, estimate.value):
             return None
         sessions, longest = estimate.counts.sessions, estimate.counts.sessions_if_all_longest
-        needed = sessions_without(limit, TAIL, sessions / longest)
-        return replace(none_seen(spec.metric, sessions, TAIL, needed, longest), kind="no_event")
+        needed = sessions_without(self._bad_share(spec.metric, limit), TAIL, sessions / longest)
+        return replace(none_seen(event, sessions, TAIL, needed, longest), kind="no_event")
+
+    def _bad_share(self, metric: str, rate: float) -> float:
+        """Return the share of bad events: the rate, or its complement if more is better."""
+        return 1 - rate if self.better(metric) == "higher" else rate
 
     def interim(
         self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = sources.base.counts(group[0]), sources.candidate.counts(group[0])
-        return [rate_seen(base, candidate, spec.margin, spec.metric, better_direction(spec), error) for spec in group]
+        base, candidate = (self.events(source, group[0]) for source in (sources.base, sources.candidate))
+        event, words = self.bad_event(group[0].metric), self.of_words(group[0].metric)
+        return [
+            rate_seen(base, candidate, spec.margin, event, better_direction(spec), error, words=words) for spec in group
+        ]
 
     def against_stored(
         self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
-        words = bool(RATES[spec.metric].words_column)
+        words = self.of_words(spec.metric)
         rows = [rate for run in runs for rate in run.rates if rate.name == spec.metric]
         candidate = ratio_of(source.counts(spec), words=words)
         stored_rates = [
@@ -164,11 +185,6 @@ class Rate(Statistic):
             candidate.sessions_if_all_longest,
         )
         return StoredComparison(len(rows), (smallest, counts), difference)
-
-
-def _counts(metric: str, by_cluster: PerCluster) -> TargetCounts:
-    events, turns = by_cluster
-    return of_turns(turns, int(events.sum()) if metric in FAILINGS else 0)
 
 
 def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
@@ -199,34 +215,39 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdE
     )  # fmt: skip
 
 
-def none_seen(metric: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
+def none_seen(event: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
     """Return the reason why a rate without any event is inconclusive: its true value may be above 0.
 
+    - `event` is the name of the events: a rate, or LATE.
     - `needed` is the number of sessions for a conclusive result; None if no number is enough.
     - `longest` is the number of turns divided by that of the longest session.
     """
     upper = upper_share(0.0, 0.0, longest, level)
-    return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=metric, upper=upper)
+    return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=event, upper=upper)
 
 
 def rate_seen(
     base: PerCluster,
     cand: PerCluster,
     margin: Margin,
-    metric: str = "failure_rate",
+    event: str = "failure_rate",
     better: Better = "lower",
     error: float = FOUND,
+    *,
+    words: bool = False,
 ) -> InterimStatistic:
     """Return the statistic of a rate at an interim analysis. If more is better, test the complement of the rate.
 
     With few failures the standard error is too small. So the upper bound is computed by `upper_of_points`.
+
+    - `event` is the name of the bad events; "" if they have none
+    - `words` is True for a rate over words
     """
     if reason := few_pairs(base, cand):
         return untestable(reason)
     if better == "higher":
-        complements = rate_seen(complement(base), complement(cand), margin, metric, error=error)
-        return replace(complements, d=-complements.d, better=-1, unsettled=lambda c: None)
-    words = bool(RATES[metric].words_column)
+        complements = rate_seen(complement(base), complement(cand), margin, event, error=error, words=words)
+        return replace(complements, d=-complements.d, better=-1)
     sums = ClusterTotals(base, cand, paired=True, words=words)
     difference, (base_rate, cand_rate) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
 
@@ -234,7 +255,7 @@ def rate_seen(
         return upper_of_points(base_rate, cand_rate, difference.se, difference.df, float(ndtr(-c))) - margin.points
 
     def unsettled(c: float) -> InconclusiveReason | None:
-        if cand_rate.value:
+        if cand_rate.value or not event:
             return None
         level = float(ndtr(-c))
         needed = (
@@ -242,7 +263,7 @@ def rate_seen(
             if base_rate.value
             else sessions_without(margin.points, level, cand_rate.clusters / cand_rate.sessions_if_all_longest)
         )
-        return none_seen(metric, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest)
+        return none_seen(event, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest)
 
     return InterimStatistic(
         difference.d,

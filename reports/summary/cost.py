@@ -6,8 +6,8 @@ It includes all turns and sessions, also those of the warm-up, because all are b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,7 +15,16 @@ import pandas as pd
 from msgspec import convert
 
 from bench.columns import token_column
-from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms, TurnPricing, audio_out_usd, cost_usd, tariff_of
+from bench.pricing import (
+    BilledModel,
+    Prices,
+    PricingTerms,
+    TurnPricing,
+    audio_out_usd,
+    cost_usd,
+    minutes_usd,
+    tariff_of,
+)
 from bench.run.metric_values import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S, S_PER_MINUTE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
@@ -27,9 +36,12 @@ from reports.turns import Flags, position_of, values_of
 
 KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
-    *("text_out", "audio_out"),
+    *("cache_write_in", "text_out", "audio_out"),
 )
-"""The types of tokens that `bench.pricing` distinguishes. Cached tokens are also counted as input tokens."""
+"""The types of tokens that `bench.pricing` distinguishes.
+
+Cached tokens, and tokens that were written into the cache, are also counted as input tokens.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,16 +53,23 @@ class UsageArrays:
 
     - `unattributed` is True for the entries of sessions.
     - `target` is the index of a target.
-    - `model` is an index into `models`.
+    - `token_group` is the pair of a target and the model whose tokens are billed: the session's model or, if the target
+      delegates, its backend.
+    - `minute_group` is the pair of a target and the model whose minutes may be billed, that of the session.
+    - `needs_no_tokens` is True for turns in which a session with a backend delegated nothing to it.
     - `session` is an index into `ids`.
+
+    The pair of the target t and the model m of `models` is t × the number of models + m.
     """
 
     run: RunFrames
     unattributed: Flags
     target: Integers
-    model: Integers
+    token_group: Integers
+    minute_group: Integers
+    needs_no_tokens: Flags
     session: Integers
-    models: list[str]
+    models: list[BilledModel]
     ids: pd.Index[str]
 
     def tokens(self, kind: str) -> Floats:
@@ -68,14 +87,20 @@ class UsageArrays:
         return stopped, wasted_ns, share * _column(self.run.turns, "audio_out")[stopped]
 
     @property
-    def minutes(self) -> Floats:
-        """The minutes of each session that may be billed, in the entry of the session.
+    def only_transcribes(self) -> bool:
+        """True if the sessions only transcribe. Their service reports no tokens of responses."""
+        return only_transcribes(self.run.metadata.get("scripts") or [])
 
-        They are the minutes for which the session was open. If sessions only transcribe, they are the minutes of the
-        audio that it sent. The entries of turns are 0.
+    @property
+    def minutes(self) -> Floats:
+        """The billable minutes of each session, as the service reported them.
+
+        If it reported none, they are the minutes for which the session was open. If sessions only transcribe, they are
+        the minutes of the audio that was sent. Entries of turns are 0; so are those of sessions that never opened.
         """
         sessions = self.run.sessions
-        if only_transcribes(scripts := self.run.metadata.get("scripts") or []):
+        if self.only_transcribes:
+            scripts = self.run.metadata.get("scripts") or []
             formats = {script.get("name"): script.get("input_format") or "pcm16" for script in scripts}
             bytes_per_s = sessions["script"].map({name: BYTES_PER_S[format] for name, format in formats.items()})
             sent = sessions["audio_bytes_sent"].to_numpy(dtype=np.float64, na_value=0.0)
@@ -83,9 +108,24 @@ class UsageArrays:
             of_audio: Floats = np.r_[np.zeros(len(self.run.turns)), audio_s / S_PER_MINUTE]
             return of_audio
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
-        of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
-        minutes: Floats = np.r_[np.zeros(len(self.run.turns)), of_sessions]
-        return minutes
+        return self._of_sessions(sessions["billed_ns"].fillna(open_ns)) / NS_PER_MINUTE
+
+    @property
+    def standby_minutes(self) -> Floats:
+        """The billable minutes of each session in standby; 0 for turns, and if the service reported none."""
+        return self._of_sessions(self.run.sessions["paused_ns"]) / NS_PER_MINUTE
+
+    @property
+    def unconfirmed(self) -> Flags:
+        """True for each session whose billable minutes the service did not report; False for turns.
+
+        It is also False if the sessions only transcribe, because their audio is billed.
+        """
+        return self._of_sessions(self.run.sessions["billed_ns"].isna() & (not self.only_transcribes)).astype(bool)
+
+    def _of_sessions(self, values: pd.Series[Any]) -> Floats:
+        of_all: Floats = np.r_[np.zeros(len(self.run.turns)), values.to_numpy(dtype=np.float64, na_value=0.0)]
+        return of_all
 
     def conversation_minutes(self, sessions: Integers) -> float:
         theirs = self.run.sessions[self.run.sessions["session_id"].isin(self.ids[sessions]).to_numpy()]
@@ -98,12 +138,19 @@ def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
     session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int32)
-    models, of_session = _models(run, ids)
+    target = np.r_[position_of(turns["target"], tuple(targets)), position_of(sessions["target"], tuple(targets))]
+    models, minute_models, backends = _models(run, ids)
+    delegates = np.array([terms.delegates for terms in terms_of(run, targets)], dtype=bool)[target]
+    delegated = np.r_[floats(turns, "delegations") > 0, np.zeros(len(sessions), dtype=bool)]
+    has_backend = np.array([bool(model.is_backend and model.name) for model in models])[backends[session]]
+    unattributed = np.arange(session.size) >= len(turns)
     return UsageArrays(
         run=run,
-        unattributed=np.arange(session.size) >= len(turns),
-        target=np.r_[position_of(turns["target"], tuple(targets)), position_of(sessions["target"], tuple(targets))],
-        model=of_session[session],
+        unattributed=unattributed,
+        target=target,
+        token_group=target * len(models) + np.where(delegates, backends[session], minute_models[session]),
+        minute_group=target * len(models) + minute_models[session],
+        needs_no_tokens=delegates & ~unattributed & ~(delegated & has_backend),
         session=session,
         models=models,
         ids=ids,
@@ -136,18 +183,25 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
     return floats(frame, token_column(kind))
 
 
-def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:
-    """Return the names of the models, and the index of the model of each session in `ids`.
+def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[BilledModel], Integers, Integers]:
+    """Return all models, and the indices of the model and of the backend of each session in `ids`.
 
-    The array of indices has one more element at its end, for entries without a session.
+    Each array of indices has one more element at its end, for entries without a session.
     """
-    named = run.sessions[["session_id", "model"]].set_index("session_id")["model"].astype("category").cat
-    labels = [*map(str, named.categories), ""]
-    code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
-    codes = code_of[~code_of.index.duplicated(keep="last")].reindex(ids, fill_value=-1).to_numpy()
-    models = list(dict.fromkeys([*(labels[code] for code in pd.unique(codes)), ""]))
-    index_of_code = np.array([models.index(label) if label in models else -1 for label in labels], dtype=np.int32)
-    return models, index_of_code[np.append(codes, -1)]
+    models, indices = list[BilledModel](), list[Integers]()
+    for column, is_backend in {"model": False, "backend_model": True}.items():
+        named = run.sessions[["session_id", column]].set_index("session_id")[column].astype("category").cat
+        labels = [*map(str, named.categories), ""]
+        code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
+        codes = code_of[~code_of.index.duplicated(keep="last")].reindex(ids, fill_value=-1).to_numpy()
+        index_of = {
+            label: len(models) + index
+            for index, label in enumerate(dict.fromkeys([*(labels[code] for code in pd.unique(codes)), ""]))
+        }
+        index_of_code = np.array([index_of.get(label, -1) for label in labels], dtype=np.int32)
+        indices.append(index_of_code[np.append(codes, -1)])
+        models += [BilledModel(label, is_backend) for label in index_of]
+    return models, *indices  # type: ignore[return-value]
 
 
 INPUT, OUTPUT = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
@@ -159,19 +213,22 @@ class Charge(JsonEntry, frozen=True):
     """The tokens and minutes of one target and model, and their prices; null if there are no prices."""
 
     model: str
+    is_backend: Annotated[bool, about("it does tasks that another model delegates")]
     turns: Count
     source: Annotated[Known, about("source of the prices: own, or table")]
     tokens: dict[str, Count]
     unattributed_tokens: Annotated[dict[str, Count], about("of tokens that belong to no turn")]
     unattributed_sessions: Annotated[Count, about("sessions with such tokens")]
-    minutes: Rounded
+    minutes: Annotated[Rounded, about("that the service reported as billable, or else of open sessions")]
+    standby_minutes: Annotated[Rounded, about("of these minutes, those in standby")]
     prices: Prices | None
 
     @property
     def usd(self) -> float:
         if self.prices is None:
             return 0.0
-        return float(cost_usd(self.prices, self.tokens)) + self.minutes * self.prices.usd_per_minute
+        tokens_usd = float(cost_usd(self.prices, self.tokens))
+        return tokens_usd + minutes_usd(self.prices, self.minutes, self.standby_minutes)
 
     @property
     def stray_usd(self) -> float:
@@ -202,6 +259,7 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
 
     target: str
     usd: Rounded
+    is_lower_bound: Annotated[bool, about("minutes have a price, but tokens of the same sessions have none")]
     usd_per_turn: Rounded
     usd_per_session: Rounded
     usd_per_minute: Rounded
@@ -214,6 +272,9 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
     unattributed_sessions: Annotated[Count, about("sessions with such costs")]
     sessions: Annotated[Count, about("those with a price")]
     minutes: Annotated[Rounded, about("of conversation in them, from the opened connection to the end")]
+    sessions_unconfirmed: Annotated[
+        Count, about("sessions billed by the minute whose billable duration the service did not report")
+    ]
     unplayed_audio: UnplayedAudio
     models: tuple[Charge, ...]
 
@@ -250,6 +311,14 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
         return any(cost.tokens("image_in") for cost in self.targets)
 
     @property
+    def has_cache_writes(self) -> bool:
+        return any(cost.tokens("cache_write_in") for cost in self.targets)
+
+    @property
+    def has_standby(self) -> bool:
+        return any(charge.standby_minutes for cost in self.targets for charge in cost.models)
+
+    @property
     def by_minute(self) -> bool:
         """True if any minute of a session had a price."""
         return any(charge.prices and charge.prices.usd_per_minute for cost in self.targets for charge in cost.models)
@@ -259,12 +328,25 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
         return any(cost.models for cost in self.targets)
 
     @property
+    def has_backends(self) -> bool:
+        return any(charge.is_backend for cost in self.targets for charge in cost.models)
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """True if the sessions of a target cost more than is known."""
+        return any(cost.is_lower_bound for cost in self.targets)
+
+    @property
+    def sessions_unconfirmed(self) -> int:
+        return sum(cost.sessions_unconfirmed for cost in self.targets)
+
+    @property
     def per_turn(self) -> float:
-        return _per(self.usd, self.turns_priced)
+        return math.nan if self.is_lower_bound else _per(self.usd, self.turns_priced)
 
     @property
     def per_minute(self) -> float:
-        return _per(self.usd, sum(cost.minutes for cost in self.targets))
+        return math.nan if self.is_lower_bound else _per(self.usd, sum(cost.minutes for cost in self.targets))
 
 
 def _per(usd: float, number: float) -> float:
@@ -302,103 +384,152 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
     Prices are linear, so the tokens of a target and model are added up before they are priced.
     """
     bills = bills_of(run, targets)
-    models = len(bills.models)
-    size, group = len(targets) * models, bills.target * models + bills.model
     tariffs = _tariffs(run, targets, bills.models)
-    prices = [tariff.prices for tariff in tariffs]
-    timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
-    by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
-    has_usage, lasted = timed[group] & ~bills.unattributed, bills.minutes
-    if only_transcribes(run.metadata.get("scripts") or []):  # the service reports no tokens of responses
-        has_usage |= ~bills.unattributed
-    minutes = np.bincount(group, lasted, size)
-    sums, of_stray, first = dict[str, Floats](), dict[str, Floats](), len(run.turns)
-    for kind in KINDS:
-        tokens = bills.tokens(kind)
-        has_usage |= ~np.isnan(tokens)
-        sums[kind], of_stray[kind] = _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
-    turns, strays = (
-        np.bincount(group[has_usage & rows], minlength=size) for rows in (~bills.unattributed, bills.unattributed)
-    )
-    wastes = _unplayed_audio(bills, group, prices)
-    paid = has_usage | (by_minute[group] & (lasted > 0))
+    entries = _entries(bills, tariffs)
+    charges, wastes = _charges(bills, tariffs, entries), _unplayed_audio(bills, tariffs)
     for index, label in enumerate(targets):
-        groups = range(index * models, (index + 1) * models)
-        charged = [g for g in groups if turns[g] or strays[g] or (by_minute[g] and minutes[g])]
-        charges = tuple(
-            Charge(
-                *(tariffs[g].model or UNNAMED, int(turns[g]), tariffs[g].source),
-                {kind: int(values[g]) for kind, values in sums.items()},
-                {kind: int(values[g]) for kind, values in of_stray.items()},
-                *(int(strays[g]), float(minutes[g]), tariffs[g].prices),
-            )
-            for g in charged
+        groups = slice(index * len(bills.models), (index + 1) * len(bills.models))
+        charged = tuple(charge for charge in charges[groups] if charge is not None)
+        yield _cost(label, charged, bills, entries.of(bills.target == index), _together(wastes[groups]))
+
+
+@dataclass(frozen=True)
+class BilledEntries:
+    """The entries of `UsageArrays` that are billed.
+
+    - `has_tokens` is True if the service reported tokens.
+    - `turns` are the turns that are billed: with tokens, or by time alone.
+    - `unknown` are the turns whose tokens are billed, but were not reported.
+    - `has_price` is True if all of an entry has a price.
+    - `timed` are the sessions whose minutes have a price.
+    """
+
+    has_tokens: Flags
+    turns: Flags
+    unknown: Flags
+    has_price: Flags
+    timed: Flags
+
+    def of(self, rows: Flags) -> BilledEntries:
+        """Return the entries of `rows` alone."""
+        return BilledEntries(*(getattr(self, item.name) & rows for item in fields(self)))
+
+
+def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntries:
+    group, minute_group = bills.token_group, bills.minute_group
+    has_prices = _flags(tariffs, lambda _: True)
+    of_time_alone = _flags(tariffs, lambda prices: not prices.of_tokens)[group] & (group == minute_group)
+    has_tokens = np.logical_or.reduce([~np.isnan(bills.tokens(kind)) for kind in KINDS])
+    has_usage = has_tokens | of_time_alone | bills.needs_no_tokens | bills.only_transcribes
+    return BilledEntries(
+        has_tokens=has_tokens,
+        turns=has_usage & ~bills.unattributed,
+        unknown=~has_usage & ~bills.unattributed,
+        has_price=has_prices[minute_group] & (has_prices[group] | ~has_tokens),
+        timed=_flags(tariffs, lambda prices: prices.usd_per_minute > 0)[minute_group] & (bills.minutes > 0),
+    )
+
+
+def _flags(tariffs: Sequence[TurnPricing], true_of: Callable[[Prices], bool]) -> Flags:
+    """Return for each tariff whether it has prices of which `true_of` is True."""
+    return np.array([tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], dtype=bool)
+
+
+def _charges(bills: UsageArrays, tariffs: Sequence[TurnPricing], entries: BilledEntries) -> list[Charge | None]:
+    """Return the charge of each pair of a target and a model; None if nothing is billed."""
+    group, minute_group, size, first = bills.token_group, bills.minute_group, len(tariffs), len(bills.run.turns)
+    tokens = {kind: bills.tokens(kind) for kind in KINDS}
+    sums = {kind: _summed(values, group, size) for kind, values in tokens.items()}
+    of_stray = {kind: _summed(values[first:], group[first:], size) for kind, values in tokens.items()}
+    # a turn with a backend may be billed twice: by the backend's tokens, and by the session's minutes
+    is_backed = group != minute_group
+    turns = np.bincount(group[entries.turns & (entries.has_tokens | ~is_backed)], minlength=size)
+    turns += np.bincount(minute_group[entries.turns & is_backed], minlength=size)
+    strays = np.bincount(group[entries.has_tokens & bills.unattributed], minlength=size)
+    minutes, standby = (np.bincount(minute_group, of, size) for of in (bills.minutes, bills.standby_minutes))
+    timed = np.bincount(minute_group[entries.timed], minlength=size)
+    return [
+        Charge(
+            *(tariff.model or UNNAMED, bills.models[g % len(bills.models)].is_backend, int(turns[g]), tariff.source),
+            {kind: int(values[g]) for kind, values in sums.items()},
+            {kind: int(values[g]) for kind, values in of_stray.items()},
+            *(int(strays[g]), float(minutes[g]), float(standby[g]), tariff.prices),
         )
-        sessions = distinct(bills.session[paid & np.isin(group, [g for g in charged if tariffs[g].prices])])
-        without_usage = int(((bills.target == index) & ~has_usage & ~bills.unattributed).sum())
-        yield _cost(
-            *(label, charges, without_usage, sessions.size, bills.conversation_minutes(sessions)),
-            _together([wastes[g] for g in groups]),
-        )
+        if turns[g] or strays[g] or timed[g]
+        else None
+        for g, tariff in enumerate(tariffs)
+    ]
 
 
 def _cost(
-    target: str, charges: tuple[Charge, ...], without_usage: int, sessions: int, minutes: float, waste: UnplayedAudio
+    target: str, charges: tuple[Charge, ...], bills: UsageArrays, entries: BilledEntries, waste: UnplayedAudio
 ) -> TargetCost:
     """Return the cost of a target.
 
-    - `charges` has one entry for each model.
-    - `without_usage` is the number of turns without reported usage.
-    - `sessions` is the number of sessions that have a price. `minutes` is how long these sessions were open.
+    - `charges` has one entry for each model, and one for each backend.
+    - `entries` are those of the target.
     - `waste` is the audio that was not played.
     """
     paid = [charge for charge in charges if charge.prices]
-    usd, priced = sum(charge.usd for charge in paid) if paid else math.nan, sum(charge.turns for charge in paid)
+    is_lower_bound = 0 < len(paid) < len(charges) and any(charge.is_backend for charge in charges)
+    usd = sum(charge.usd for charge in paid) if paid else math.nan
+    rated_usd = math.nan if is_lower_bound else usd
+    sessions = distinct(bills.session[((entries.turns | entries.has_tokens) & entries.has_price) | entries.timed])
+    minutes, priced = bills.conversation_minutes(sessions), int((entries.turns & entries.has_price).sum())
     return TargetCost(
         target=target,
         usd=usd,
-        usd_per_turn=_per(usd, priced),
-        usd_per_session=_per(usd, sessions),
-        usd_per_minute=_per(usd, minutes),
-        turns=sum(charge.turns for charge in charges),
+        is_lower_bound=is_lower_bound,
+        usd_per_turn=_per(rated_usd, priced),
+        usd_per_session=_per(rated_usd, sessions.size),
+        usd_per_minute=_per(rated_usd, minutes),
+        turns=int(entries.turns.sum()),
         turns_priced=priced,
-        turns_without_usage=without_usage,
+        turns_without_usage=int(entries.unknown.sum()),
         unattributed_usd=sum(charge.stray_usd for charge in charges),
         unattributed_sessions=sum(charge.unattributed_sessions for charge in paid),
-        sessions=sessions,
+        sessions=sessions.size,
         minutes=minutes,
+        sessions_unconfirmed=int((entries.timed & bills.unconfirmed).sum()),
         unplayed_audio=waste,
         models=charges,
     )
 
 
-def _unplayed_audio(bills: UsageArrays, group: Integers, prices: Sequence[Prices | None]) -> list[UnplayedAudio]:
-    (stopped, wasted_ns, tokens), size = bills.unplayed, len(prices)
-    group, has_tokens = group[stopped], ~np.isnan(tokens)
+def _unplayed_audio(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> list[UnplayedAudio]:
+    (stopped, wasted_ns, tokens), size = bills.unplayed, len(tariffs)
+    group, has_tokens = bills.token_group[stopped], ~np.isnan(tokens)
     replies, with_tokens = (np.bincount(groups, minlength=size) for groups in (group, group[has_tokens]))
     seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, size).round()
     wastes = []
-    for g, known in enumerate(prices):
+    for g, known in enumerate(tariff.prices for tariff in tariffs):
         counts = int(replies[g]), int(with_tokens[g]), int(with_tokens[g]) if known else 0
         usd = audio_out_usd(known, sums[g]) if known else 0.0
         wastes.append(UnplayedAudio(*counts, float(seconds[g]), int(sums[g]), usd, _per(usd, counts[-1])))
     return wastes
 
 
-def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[TurnPricing]:
-    """Return the pricing of turns for each combination of target and model.
+def terms_of(run: RunFrames, targets: Sequence[str]) -> list[PricingTerms]:
+    """Return the pricing terms of each target, as the run stored them."""
+    entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
+    return [
+        PricingTerms.of(
+            str(entry.get("model") or ""),
+            _prices(entry["prices"]) if entry.get("prices") else None,
+            str(entry.get("dialect") or ""),
+        )
+        for entry in (entries.get(label, {}) for label in targets)
+    ]
+
+
+def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[BilledModel]) -> list[TurnPricing]:
+    """Return the pricing of each combination of target and model.
 
     The order is: all models of the first target, all models of the second target, and so on.
     """
-    entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}
-    tariffs = []
-    for entry in (entries.get(label, {}) for label in targets):
-        own = _prices(entry["prices"]) if entry.get("prices") else None
-        terms = PricingTerms(str(entry.get("model") or ""), own, entry.get("dialect") not in UNLISTED_DIALECTS)
-        tariffs += [tariff_of(table, terms, model) for model in models]
-    return tariffs
+    return [tariff_of(table, terms, model) for terms in terms_of(run, targets) for model in models]
 
 
 def _prices(entry: Mapping[str, Any]) -> Prices:

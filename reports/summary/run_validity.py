@@ -212,17 +212,17 @@ class DataNotes:
     unattributed_commits: int
     """The number of commits that belong to no turn of the script."""
     models: tuple[tuple[str, str], ...]
-    """The models of each target, as (target, model): those that responded, and those that transcribed the caller's
-    speech."""
+    """The models of each target, as (target, model): those that responded, their backends, and those that transcribed
+    the caller's speech."""
 
 
 def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
     """Return facts about the data of a run. `sessions` are the measured sessions."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
-    named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
-    for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
-        models += [(str(target), str(model)), (str(target), transcription_model(settings))]
+    named = sessions[["target", "model", "backend_model", "effective_settings"]].drop_duplicates().astype(object)
+    for target, model, backend, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
+        models += [(str(target), str(name)) for name in (model, backend, transcription_model(settings))]
     return DataNotes(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,

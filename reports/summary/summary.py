@@ -44,6 +44,7 @@ from reports.summary.targets import (
     interleaving_of,
     quantiles_of_targets,
 )
+from reports.summary.tools import DeadlineShare, ToolTurns, deadline_shares, tool_turns
 from reports.summary.transcription import Transcription, only_transcribes, transcription_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
@@ -148,6 +149,11 @@ class Summary:
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
     rates: tuple[TurnRate, ...]
+    within: tuple[DeadlineShare, ...]
+    """The shares by a deadline that the thresholds of the run limit."""
+    tools: tuple[ToolTurns, ...]
+    """The turns in which the service called functions or delegated tasks, for each target, and for each of its steps.
+    """
     counts: tuple[TurnCounts, ...]
     connect_phases: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
@@ -263,6 +269,8 @@ def summarise(run: RunFrames) -> Summary:
         slowest_of_steps=slowest_of_steps,
         outcomes=outcomes,
         rates=tuple(metrics.turn_rates(turns)),
+        within=tuple(deadline_shares(run, samples, sessions)),
+        tools=tool_turns(run, samples),
         counts=tuple(metrics.turn_counts(turns)),
         connect_phases=connecting,
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),

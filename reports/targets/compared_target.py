@@ -175,6 +175,23 @@ class ComparedTarget:
         not_started = self._not_started(steps) if spec.metric == "failure_rate" else 0
         return events + not_started, units + not_started
 
+    def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
+        """Return the number of turns that have a metric by a deadline in each cluster, and of all that should have it.
+
+        Failed turns, and planned turns that did not start, should have it. For a metric of sessions, sessions count.
+        """
+        if CATALOGUE[spec.metric].scope == "session":
+            sample = self.sample(spec)
+            in_time, clusters = sample.values <= deadline, sample.sessions
+        elif self.target == ABSENT:
+            in_time, clusters = np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
+        else:
+            in_time, sessions = self.samples[spec.metric].in_time(self.target, self.steps(spec), deadline)
+            clusters = self.clusters.of_code[sessions]
+            in_time, clusters = in_time[clusters >= 0], clusters[clusters >= 0]
+        events, turns = (np.bincount(of, minlength=self.sessions) for of in (clusters[in_time], clusters))
+        return events.astype(np.float64), turns.astype(np.float64)
+
     def totals(self, spec: MetricSpec) -> PerCluster:
         """Return the sum and the number of the values of a metric in each cluster. Failed turns have no value."""
         sample = self.sample(spec)

@@ -49,6 +49,9 @@ OF_SCRIPTS = {
     TIMEOUTS: "timeouts, s",
 }
 """The keys of a script's settings in a document, and the text for each. The digest of the script is not included."""
+OF_ONSET_DETECTION = ("reply_silence_ms", "answer_min_ms")
+"""The keys of settings that only targets without turn events have. For other targets they are null, and no condition.
+"""
 OF_VARIANTS = {
     "turn_detection": ("turn_detection", "turn_detection_settings"),
     "input_format": ("input_format",),
@@ -139,7 +142,8 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     for script in mine:
         whose = f" of {script.get('name')}" if len(mine) > 1 else ""
         conditions[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
-        settings = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied}
+        unused = {key for key in OF_ONSET_DETECTION if script.get(key) is None}
+        settings = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied | unused}
         conditions |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in settings.items()}
     return conditions
 

@@ -10,16 +10,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.metrics import CATALOGUE, ORIGIN
+from reports.formatting import join_words
 from reports.metric_spec import POINTS, MetricSpec
 from reports.rate_metrics import OF_COLUMNS
-from reports.samples import VOICE_TO_VOICE
+from reports.samples import FUNCTION_VOICE_TO_VOICE, MAINS, VOICE_TO_VOICE
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistic_types.typical_change import TypicalChange
+from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 from reports.strata import MEASURED_FROM_TEXTS, Stratum
+from reports.summary.tools import DEADLINE_MS, thresholds_of
 from reports.targets.compared_target import ComparedTarget
 from reports.thresholds import Threshold
 
@@ -35,9 +38,12 @@ SECONDARY = (
         ("input_transcript_first", 0.5),
         ("transcript_lag", 0.5),
     ),
+    *(("function_call_to_answer", 0.5), ("dead_air", 0.5), ("dead_air", 0.95)),
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
 """The quantiles that are compared in addition to those of the main metric: metric and level."""
+OF_ALL_TURN_TYPES = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer", "dead_air")
+"""The metrics that are compared for all turn types. The others are compared for that of the most frequent stratum."""
 
 
 SLOPE_MS = 10.0
@@ -157,7 +163,8 @@ def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list
 def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     """Yield the default metric specs. The primary metrics come first.
 
-    The primary metrics are the failure rate, and p50 and p95 of the main metric. They are compared in the most frequent
+    The primary metrics are the failure rate, p50 and p95 of the main metric, and of the answer of turns with function
+    calls (`_answers`). They are compared in the most frequent
     common stratum, and in each stratum that the baseline has and another target lacks. If targets have no common
     stratum, the main metric is `voice_to_voice`, because its definition is the same for all ways to start a reply. The
     secondary metrics are the latencies of all strata, and all other metrics for the turn type of the most frequent
@@ -171,6 +178,7 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     mains = [(first, main), *((_requested(stratum, started), targets[0].main_metrics[stratum]) for stratum in lacked)]
     primary = [MetricSpec(name, Quantile(p), margin_of(p), True, at) for at, name in mains for p in (0.5, 0.95)]
     yield from (stratum_spec for spec in primary for stratum_spec in by_stratum(spec, targets))
+    yield from _answers(targets, strata)
     yield MetricSpec("failure_rate", Rate(), Margin(points=POINTS), primary=True)
     others = [(_requested(stratum, started), _main(targets, stratum)) for stratum in strata[1:]]
     paired = all(target.paired for target in targets)
@@ -180,6 +188,7 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
         MetricSpec("latency_slope", Quantile(0.5), Margin(plus=SLOPE_MS), stratum=first),
         *(MetricSpec(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
         MetricSpec("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
+        *_shares(targets),
     ]
     remaining = [
         *(spec for spec in centre if int(targets[0].steps(spec).sum()) > 1),
@@ -189,12 +198,59 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
             stratum_spec
             for spec in secondary
             for stratum_spec in by_stratum(spec, targets)
-            if spec.metric == VOICE_TO_VOICE
+            if spec.metric in OF_ALL_TURN_TYPES
+            or spec.statistic.deadline_ms
             or not (stratum_spec.stratum and first)
             or stratum_spec.stratum.turn_type == first.turn_type
         ),
     ]
     yield from (spec for spec in remaining if _known(spec, targets))
+
+
+def _answers(targets: Sequence[ComparedTarget], strata: Sequence[Stratum]) -> Iterator[MetricSpec]:
+    """Yield the primary specs of the spoken answer of turns with function calls, if the baseline has such answers.
+
+    The first sound of such turns may be a filler. `strata` are the common strata, the most frequent first. In a stratum
+    that is not the most frequent one, a quantile is primary only if each target has enough turns to decide on it.
+    """
+    for p in (0.5, 0.95):
+        spec = MetricSpec(FUNCTION_VOICE_TO_VOICE, Quantile(p), margin_of(p), primary=True)
+        for of_stratum in by_stratum(spec, targets):
+            turns = [of_stratum.statistic.counts(target, of_stratum).turns for target in targets]
+            is_first = not strata or of_stratum.stratum is None or of_stratum.stratum.covers(strata[0])
+            if turns[0] and (is_first or min(turns) >= turns_to_decide(p)):
+                yield of_stratum
+
+
+def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
+    """Return the specs of the shares by a deadline that thresholds of the runs limit.
+
+    Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline of the answer.
+    """
+    runs = {id(target.run): target.run for target in targets}.values()
+    known = [(t.metric, t.statistic, t.step) for run in runs for t in thresholds_of(run) if t.statistic.deadline_ms]
+    if all(metric != FUNCTION_VOICE_TO_VOICE for metric, _, _ in known):
+        known.append((FUNCTION_VOICE_TO_VOICE, Within(DEADLINE_MS), ""))
+    margin = Margin(points=POINTS)
+    return [MetricSpec(metric, statistic, margin, step=step) for metric, statistic, step in dict.fromkeys(known)]
+
+
+def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[str]:
+    """Yield a notice for the targets that lack default metrics of turns which another target has.
+
+    A target without any of these metrics has no notice, because all of its turns failed.
+    """
+    turn_metrics = (name for name, _ in SECONDARY if CATALOGUE[name].scope == "turn")
+    specs = [MetricSpec(name, Quantile(0.5)) for name in dict.fromkeys((*MAINS, *turn_metrics))]
+    having = {target.label: [spec.metric for spec in specs if target.sample(spec).succeeded.size] for target in targets}
+    known = [spec.metric for spec in specs if any(spec.metric in names for names in having.values())]
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for label, names in having.items():
+        if names and (lacked := tuple(name for name in known if name not in names)):
+            lacking.setdefault(lacked, []).append(label)
+    for lacked, labels in lacking.items():
+        has, these = "has" if len(labels) == 1 else "have", "it is" if len(lacked) == 1 else "these are"
+        yield f"{join_words(labels)} {has} no {join_words(list(lacked))}, so {these} not compared there."
 
 
 def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:
@@ -212,10 +268,16 @@ def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None
 def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
     """Return the main metric of a stratum.
 
-    If targets differ in it, return that of most targets that have turns of the stratum.
+    If targets differ in it, return the first of MAINS that all targets with turns of the stratum have. If they have
+    none in common, return that of most of these targets.
     """
-    named = [target.main_metrics[stratum] for target in targets if target.turns_started.get(stratum)]
-    return max(named, key=named.count)
+    having = [target for target in targets if target.turns_started.get(stratum)]
+    named = [target.main_metrics[stratum] for target in having]
+    if len(set(named)) == 1:
+        return named[0]
+    specs = {name: MetricSpec(name, Quantile(0.5), stratum=stratum) for name in MAINS}
+    common = (name for name, spec in specs.items() if all(target.sample(spec).succeeded.size for target in having))
+    return next(common, max(named, key=named.count))
 
 
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:

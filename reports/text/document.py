@@ -26,6 +26,7 @@ from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, Playba
 from reports.summary.segments import Breakdown, PercentileBand
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.targets import Interleaving, TargetFacts, TargetsQuantile
+from reports.summary.tools import DeadlineShare, ToolTurns
 from reports.summary.transcription import Transcription
 from reports.uncertainty import UncertainMetric
 from reports.wording.notices import notices
@@ -104,6 +105,12 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     machines: Annotated[tuple[HostCpu, ...], about("which programs used the CPU of each host")] = ()
     counts: list[TurnCounts]
     rates: Annotated[tuple[TurnRate, ...], about("rates of turns, by column; empty if no turn counts")] = ()
+    within: Annotated[
+        tuple[DeadlineShare, ...], about("shares of turns by a deadline: those that the run's thresholds limit")
+    ] = ()
+    tools: Annotated[
+        tuple[ToolTurns, ...], about("turns with function calls or delegated tasks, by target and by step")
+    ] = ()
     session_metrics: list[MetricSummary]
     event_metrics: list[HistogramSummary]
     load_generator: list[HistogramSummary]
@@ -169,6 +176,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             machines=summary.machines,
             counts=list(summary.counts),
             rates=summary.rates,
+            within=summary.within,
+            tools=summary.tools,
             session_metrics=[*summary.connect_phases, *summary.slopes],
             event_metrics=list(summary.events),
             load_generator=list(summary.load_generator),

@@ -39,7 +39,7 @@ def trend_spec(text: str) -> MetricSpec:
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
         raise UsageError(f"{metric.name} may be 0 or less, but a trend compares by ratios: choose another metric")
-    if statistic.scale(metric.name) != "points" and statistic.p not in QUANTILE_LEVELS:
+    if statistic.kind != "rate" and statistic.p not in QUANTILE_LEVELS:
         allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
         raise UsageError(f"{quoted(text)} is not in the summaries of runs; allowed: {allowed}")
     return MetricSpec(metric.name, statistic)

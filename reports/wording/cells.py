@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -21,15 +22,18 @@ from reports.formatting import (
     percent,
     plural,
 )
-from reports.rate_metrics import MIN_RATE_UNITS, RATES
+from reports.metric_spec import MetricSpec
+from reports.rate_metrics import MIN_RATE_UNITS
 from reports.render.blocks import MARKS, Cell, with_marker
 from reports.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
+from reports.statistic_types.within import Within
 from reports.statistics.quantiles import QuantileEstimate
 from reports.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
 from reports.summary.example_turns import ExampleTurn, Role
-from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
+from reports.summary.metrics import ALL, MetricSummary, ShareEstimate, TurnCounts, TurnRate
 from reports.summary.segments import Breakdown, PercentileBand
 from reports.summary.summary import GREETING, READ, TRANSCRIPT_RESULTS, MainResult, Summary
+from reports.summary.tools import DeadlineShare, ToolTurns
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
@@ -145,11 +149,15 @@ def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
-def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn") -> Cell:
+def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", *, because: str = "") -> Cell:
     """Return the cell of a percentile of n turns.
 
-    If it is infinite, the cell also has the percentile of successful turns.
+    If it is infinite, the cell also has the percentile of successful turns. If its values are uncertain, `because` is
+    the reason, and the cell states that they are.
     """
+    if because:
+        cell = estimate_cell(estimate, n, failed, noun)
+        return replace(cell, below="; ".join(filter(None, (str(cell.below), "uncertain in this run"))))
     if estimate.reported:
         return Cell(format_number(estimate.value), _interval(estimate))
     if not n:
@@ -177,7 +185,7 @@ def open_end_sign(estimate: QuantileEstimate) -> str:
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
-def failures(answer: MainResult) -> Cell:
+def failures(answer: MainResult | ToolTurns) -> Cell:
     """Return a cell with the share of planned turns that failed or did not start, above the counts.
 
     Example: `52.9 %` above `45 of 85`.
@@ -365,17 +373,31 @@ def stalled_cell(stalled: int, replies: int) -> str:
     return f"{of} stalled while playing ({percent(stalled, replies)})"
 
 
-def rate_events(rate: TurnRate) -> str:
+def rate_events(rate: TurnRate | DeadlineShare) -> str:
     """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words."""
-    words = f"{NBSP}words" if RATES[rate.rate].words_column else ""
+    words = f"{NBSP}words" if rate.unit == "words" else ""
     return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 
-def rate_cell(rate: TurnRate) -> Cell:
+def rate_cell(rate: TurnRate | DeadlineShare) -> Cell:
     """Return the cell of a rate: `92.5 %` above `79.6 to 98.4 %`, or `n/a` above `needs 10 turns`."""
     if not rate.published:
         return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
     return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, total=1)))
+
+
+def deadline_title(share: DeadlineShare) -> str:
+    """Return the name of a share by a deadline, such as `ttfa greeting within 800 ms`."""
+    step = "" if share.step == ALL else share.step
+    return MetricSpec(share.metric, Within(share.deadline_ms), step=step).name
+
+
+def share_cell(share: ShareEstimate | DeadlineShare) -> Cell:
+    """Return the cell of a share: `92.5 %` above `37 of 40`. With too few turns, it has only the two counts."""
+    counts = f"{count(share.count)} of {count(share.total)}"
+    if not share.total:
+        return Cell("n/a", "no turn")
+    return Cell(percent(share.count, share.total), counts) if share.total >= MIN_RATE_UNITS else Cell(counts)
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
@@ -387,13 +409,14 @@ def rate_lines(summary: Summary) -> list[str]:
 
     If there are several targets, a line begins with the target.
     """
-    lines = []
-    for rate in summary.rates:
-        if rate.rate in OF_EVERY_TURN and not rate.count:
-            continue
+    lines, several = [], len(summary.targets) > 1
+    rates = [rate for rate in summary.rates if rate.count or rate.rate not in OF_EVERY_TURN]
+    named: list[tuple[str, str, TurnRate | DeadlineShare]] = [(rate.target, rate.rate, rate) for rate in rates]
+    named += [(share.title, deadline_title(share), share) for share in summary.within]
+    for title, name, rate in named:
         cell = rate_cell(rate)
         value = f"{cell.text} ({cell.below}; {rate_events(rate)})" if rate.published else rate_events(rate)
-        lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.rate} {value}")
+        lines.append(f"{f'{title}: ' if several or title != rate.target else ''}{name} {value}")
     return lines
 
 

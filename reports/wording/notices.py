@@ -128,7 +128,7 @@ def _audio_only(run: RunFrames) -> Iterable[str]:
         whose = "" if len(targets) == len(run.metadata["targets"]) else f"{join_words([t['name'] for t in targets])}: "
         yield (
             f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
-            "audio onset detection; ttfa, transcripts, turn detection, tokens and ids are absent, not zero."
+            "audio onset detection; ttfa, transcripts, turn detection, tokens of speech and ids are absent, not zero."
         )
         unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
         if unknown:

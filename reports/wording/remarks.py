@@ -84,12 +84,16 @@ def baseline_text(summary: Summary) -> list[str]:
     return lines
 
 
+AT_LEAST = "at least "
+
+
 def amounts(money: RunCost) -> list[str]:
     """Return the cost of a run as texts, such as `2.31 USD for 400 turns`, `0.0058 USD per turn`, `no price for gpt-x`.
 
     After the total there may be two parts of it: the cost of responses that belong to no turn, and the cost of unplayed
     audio in interrupted replies. If there are several targets, the cost of each comes before the total: `sweden 0.87
-    USD (0.0109 per turn)`. There are then no rates per turn or minute for the total.
+    USD (0.0109 per turn)`. There are then no rates per turn or minute for the total. An amount without the tokens of a
+    backend that has no price is `at least 0.12 USD`.
     """
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
@@ -97,9 +101,11 @@ def amounts(money: RunCost) -> list[str]:
     by_target = []
     for cost in _priced(money) if len(money.targets) > 1 else ():
         per_turn = "" if math.isnan(cost.usd_per_turn) else f" ({format_number(cost.usd_per_turn)} per turn)"
-        by_target.append(f"{cost.target} {usd(cost.usd)}{per_turn}")
+        by_target.append(f"{cost.target} {AT_LEAST if cost.is_lower_bound else ''}{usd(cost.usd)}{per_turn}")
     texts = by_target[:] if len(by_target) <= NAMED else []
-    texts.append(f"{usd(money.usd)} {'in total ' if by_target else ''}for {plural(money.turns_priced, 'turn')}")
+    # a lower bound includes the minutes of turns whose tokens have no price
+    least, turns = (AT_LEAST, money.turns) if money.is_lower_bound else ("", money.turns_priced)
+    texts.append(f"{least}{usd(money.usd)} {'in total ' if by_target else ''}for {plural(turns, 'turn')}")
     if money.unattributed_usd:
         sessions = plural(money.unattributed_sessions, "session")
         texts.append(f"{usd(money.unattributed_usd)} of it for responses that belong to no turn ({sessions})")
@@ -138,8 +144,10 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
     if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []
     without_usage = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
+    if money.sessions_unconfirmed:
+        without_usage.append(f"minutes of {plural(money.sessions_unconfirmed, 'session')} unconfirmed")
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
-    estimate = [f"estimated before the run: {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
+    estimate = [f"estimated before the run{_estimated(money)}"] if money.estimate_usd is not None else []
     texts = [*amounts(money), *without_usage, *budget, *estimate] if money.is_known or budget else []
     if not (texts and simulated):
         return texts
@@ -156,6 +164,12 @@ def unpriced(money: RunCost) -> str:
     )
 
 
+def _estimated(money: RunCost) -> str:
+    """Return the estimate. Estimates do not include the tokens of backends, whose tasks are unknown in advance."""
+    ends = "" if money.estimate_usd is None else _between(money.estimate_usd)
+    return f", without the tokens of backends: {ends}" if money.has_backends else f": {ends}"
+
+
 def _between(ends: tuple[float, float]) -> str:
     return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
 
@@ -165,7 +179,7 @@ def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
     if simulated:
         yield WOULD
     if money.estimate_usd is not None:
-        yield f"Estimated before the run: {_between(money.estimate_usd)}."
+        yield f"Estimated before the run{_estimated(money)}."
     if money.budget_usd is not None:
         known = money.budget_usd and not math.isnan(money.usd)
         spent = f"; {percent(money.usd, money.budget_usd)} of it was spent" if known else ""
@@ -175,6 +189,9 @@ def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
             f"There is {unpriced(money)}: these tokens are counted, but not included in amounts. "
             "Set prices in targets.yaml, or pass a price table with --prices."
         )
+    if money.sessions_unconfirmed:
+        sessions = plural(money.sessions_unconfirmed, "session")
+        yield f"The service did not report the billable duration of {sessions}: the duration of the connection counts."
     if money.turns_without_usage:
         have = "has" if money.turns_without_usage == 1 else "have"
         yield f"{plural(money.turns_without_usage, 'turn')} {have} no readable token counts: amounts exclude them."

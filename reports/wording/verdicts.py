@@ -13,10 +13,9 @@ from functools import partial
 from bench.metrics import CATALOGUE, SLOPE
 from reports.formatting import NBSP, NONE, change, count, format_number, join_words, plural
 from reports.metric_spec import MetricSpec
-from reports.rate_metrics import RATES
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.differences import Difference, Margin, Scale
-from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal_reason
+from reports.statistics.differences import Difference, Scale
+from reports.statistics.verdicts import LATE, ORDERS, InconclusiveReason, unequal_reason
 from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
 NOT_SHOWN = "n/a"
@@ -107,32 +106,31 @@ def interval_of(result: Difference | None) -> str:
     return difference_interval(as_share(result.low, result.scale), as_share(result.high, result.scale), result.scale)
 
 
-def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
-    """Return a margin as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`.
+def margin(spec: MetricSpec, *, sign: bool = False) -> str:
+    """Return the margin of a metric spec as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`.
 
     `sign` adds the sign that a threshold has. If more is better, the margin limits a decrease: 10 % is a ratio of
     1/0.9.
     """
-    known = CATALOGUE.get(metric)
-    if known is None:
-        size, more = 100 * accepted.points, "−" if RATES[metric].better == "higher" else "+"
+    accepted = spec.margin
+    if spec.scale == "points":
+        size, more = 100 * accepted.points, "−" if spec.better == "higher" else "+"
         return f"{more if sign else ''}{format_number(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
-    if known.better == "higher":
+    if spec.better == "higher":
         return f"{'−' if sign else ''}{format_number(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
     parts = [f"{format_number(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
-    parts += [f"{format_number(accepted.plus)}{NBSP}{known.unit}"] if accepted.plus else []
+    parts += [f"{format_number(accepted.plus)}{NBSP}{spec.unit}"] if accepted.plus else []
     return " and ".join(f"{'+' if sign else ''}{text}" for text in parts)
 
 
-def direction_text(known: str, metric: str) -> str:
+def direction_text(known: str, spec: MetricSpec) -> str:
     """Return the direction of a difference. For a latency, "worse" becomes "slower", and "better" becomes "faster"."""
-    return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(metric) else known
+    return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(spec) else known
 
 
-def is_latency(metric: str) -> bool:
-    """Return whether the metric is a time of which less is better."""
-    entry = CATALOGUE.get(metric)
-    return entry is not None and (entry.unit, entry.better) == ("ms", "lower")
+def is_latency(spec: MetricSpec) -> bool:
+    """Return whether the value is a time of which less is better."""
+    return (spec.unit, spec.better) == ("ms", "lower")
 
 
 def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
@@ -151,7 +149,7 @@ def within(word: str, value: float | None, scale: Scale, accepted: str, known: s
 NOUNS = {
     "failure_rate": "failure", "throttle_rate": "throttled turn", "stall_rate": "stalled reply",
     "cut_off_rate": "turn cut off", "false_yield_rate": "false yield", "false_reply_rate": "false response",
-    "input_wer": "word error", "reply_wer": "word error",
+    "input_wer": "word error", "reply_wer": "word error", LATE: "late turn",
 }  # fmt: skip
 
 
@@ -190,8 +188,11 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
             # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed
             noun = NOUNS.get(reason.metric, f"{reason.metric} turn")
             observed = f"with no {noun} in {plural(reason.there[0], 'session')}"
-            may_be = "the upper bound is" if reason.kind == "no_event" else "the rate may still be up to"
-            bound = f"{observed} {may_be} {share(reason.upper)}{NBSP}%"
+            is_limit, end = reason.kind == "no_event", reason.upper
+            may_be = "the upper bound is" if is_limit else "the rate may still be up to"
+            if reason.metric == LATE:  # the rate is that of the other turns
+                may_be, end = "the lower bound is" if is_limit else "the rate may still be as low as", 1 - end
+            bound = f"{observed} {may_be} {share(end)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
         case "no_turns":
             return "", f"no {reason.metric} on {join_words(list(reason.targets))}"

@@ -391,6 +391,8 @@ def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerClust
     Before the values are judged, each is made worse by `worse`, which is in the unit of the metric.
     """
     threshold = slo.threshold
+    if threshold.statistic.deadline_ms is not None:
+        return complement(target.in_time(threshold.about, threshold.statistic.deadline_ms - worse))
     if threshold.p is None:
         counts = target.counts(threshold.about)
         return complement(counts) if threshold.sign in (">", ">=") else counts
@@ -409,10 +411,11 @@ def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerClust
 
 def worst_bounds(target: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
     """Return the maximum error of a value, for each objective. It is 0 for rates, because rates use no timestamps."""
-    quantiles = (slo.threshold.p is not None for slo in slos)
     return [
-        worst_bound(target.run.folder, CATALOGUE[slo.threshold.metric], target.name) if is_quantile else 0.0
-        for slo, is_quantile in zip(slos, quantiles, strict=True)
+        0.0
+        if slo.threshold.statistic.kind == "rate"
+        else worst_bound(target.run.folder, CATALOGUE[slo.threshold.metric], target.name)
+        for slo in slos
     ]
 
 
@@ -431,7 +434,7 @@ def shares_of(target: ComparedTarget, slos: Sequence[Slo], error: float, callers
 def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
     missing, threshold = int(violations(target, slo)[0].sum()), slo.threshold
     failed = 0
-    if threshold.p is not None:
+    if threshold.statistic.kind != "rate":
         failed = min(missing, int(np.isinf(target.sample(threshold.about).values).sum()))
     elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing

@@ -260,7 +260,7 @@ def capacity(
     from rtbench.capacity.slo import slo_of
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.p is not None]
+    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.statistic.kind != "rate"]
     plan = _checked(
         SearchPlan(
             by=LOAD_UNITS[by],

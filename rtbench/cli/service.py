@@ -324,7 +324,9 @@ def _event_log(name: str) -> Path:
 
 def print_session(replayed: ReplayedSession, *, again: bool = False, target: Target | None = None) -> None:
     """Print a session in detail. `again` is True for a replay. `target` is the called target, if it is known."""
+    from bench.target.target_settings import load_price_table
     from rtbench.cli.session_text import session_text
 
-    for line in session_text(replayed, text_width(), colour=wants_colour(), again=again, target=target):
+    prices = load_price_table(None).models
+    for line in session_text(replayed, text_width(), colour=wants_colour(), again=again, target=target, prices=prices):
         sys.stdout.write(line + "\n")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from bench.doctor.diagnosis import hint
+from bench.doctor.service_findings import billed_audio, billed_minutes, billed_tokens, delegation_texts
 from bench.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
-from bench.observe.observation import TurnObservation, detail_text
+from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.turn import ARRIVALS
+from bench.pricing import DELEGATING_DIALECTS, BilledModel, Prices, tariff_of, token_model
 from bench.protocol.base import MessageKind, is_simulated
-from bench.protocol.events import DELTAS, EventKind, ServerEvent
+from bench.protocol.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.run.replay import ReplayedSession, WireTransfer
 from bench.target.target import Target
 from bench.units import NS_PER_MS
@@ -36,6 +39,7 @@ APPENDED, APPENDED_LATER = "audio append", "append after speech"
 MARKS: dict[str, tuple[Direction, str, str]] = {
     "speech_end": ("·", "end of speech", ""),
     "first_audible": ("♪", "first audible sample", "good"),
+    "function_audible": ("♪", "first audible sample of the answer", "good"),
 }
 """The instants that are displayed as rows although no message sets them."""
 PLAYBACK = ("first_audio", "first_audible")
@@ -77,6 +81,7 @@ def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[Water
         )
         for name, (direction, text, style) in MARKS.items()
         if name in turn.instants
+        and (name != "function_audible" or turn.instants[name] != turn.instants.get("first_audible"))
     ]
     return folded([*keyed, *markers])
 
@@ -149,12 +154,22 @@ def _event_name(event: ServerEvent) -> str:
     return escape_control(name + more)
 
 
+NO_PRICES: Mapping[str, Prices] = MappingProxyType({})
+
+
 def session_text(
-    replayed: ReplayedSession, width: int, *, colour: bool, again: bool = False, target: Target | None = None
+    replayed: ReplayedSession,
+    width: int,
+    *,
+    colour: bool,
+    again: bool = False,
+    target: Target | None = None,
+    prices: Mapping[str, Prices] = NO_PRICES,
 ) -> Iterator[str]:
     """Yield the lines of a session.
 
-    `again` is True if the session is replayed from a log. `target` is the called target, if it is known.
+    `again` is True if the session is replayed from a log. `target` is the called target, if it is known. `prices` are
+    the prices by model.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
     sent = {passage.message_kind: passage.name for passage in reversed(replayed.passages) if passage.event is None}
@@ -167,6 +182,10 @@ def session_text(
         yield from ("", *_wrapped(title, width))
         yield from waterfall(rows, width, colour=colour)
         yield from ("", *_measured(turn, width))
+        if turn.delegations and replayed.opened.about["dialect"] in DELEGATING_DIALECTS:
+            yield from _named("delegation", delegation_texts(turn, replayed.session), width)
+    if target is not None:
+        yield from _named("cost", _cost(replayed.session, replayed.turns, target, prices), width)
     yield ""
     yield from _named("settings", _settings(replayed.session.effective_settings), width)
     session = replayed.session
@@ -308,6 +327,22 @@ def _tokens(turn: TurnObservation) -> list[str]:
     if turn.usage.cached_in == turn.usage.cached_text_in + turn.usage.cached_audio_in + turn.usage.cached_image_in:
         del counts["cached_in"]
     return [f"{name.replace('_', ' ')} {count(number)}" for name, number in counts.items() if number]
+
+
+def _cost(
+    session: SessionObservation, turns: Sequence[TurnObservation], target: Target, prices: Mapping[str, Prices]
+) -> Iterator[str]:
+    """Yield the cost of the session's minutes, and of its tokens or those of its backend."""
+    terms = target.terms
+    minutes = tariff_of(prices, terms, BilledModel(session.model))
+    tokens = tariff_of(prices, terms, token_model(terms, session.model, session.backend_model))
+    if session.only_transcribes:
+        yield billed_audio(sum(turn.input_audio_ns for turn in turns), minutes)
+    elif terms.delegates or (minutes.prices and minutes.prices.usd_per_minute):
+        yield billed_minutes(session, minutes)
+    usages = [usage for usage in (*(turn.usage for turn in turns), session.stray_usage) if usage is not None]
+    if usages and (tokens.prices is None or tokens.prices.of_tokens):
+        yield f"{tokens.model}: {billed_tokens(sum(usages, TokenUsage()), tokens)}".removeprefix(": ")
 
 
 def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -226,6 +226,8 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
         f"  Azure GA       {urls['ga']}",
         f"  Azure preview  {urls['preview']}",
         f"  Voice Live     {urls['voice_live']}",
+        f"  GPT-Live       {urls['gpt_live']}",
+        f"  transcription  {urls['transcription']}",
         f"  agents         {agents}",
         f"  OpenAI         {urls['openai']}  (preview with the header OpenAI-Beta: realtime=v1)",
         *([f"  trust          {document.ca}"] if document.ca else []),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
+    check_delegating_reply,
+    check_delegation,
     check_greeting,
     check_rate_limits,
     check_reply,
@@ -24,15 +28,17 @@ from bench.doctor.service_findings import (
     service_clock,
     settings_in,
 )
-from bench.observe.observation import SessionObservation
-from bench.pricing import TurnPricing
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.pricing import Prices, TurnPricing
 from bench.protocol.base import SIMULATOR_VALUE
+from bench.protocol.events import TokenUsage
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.rate_limits import RateLimit
 from bench.target.credentials import Credential
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_targets
 from tests.doctor.targets import build_target
-from tests.helpers import build_observation
+from tests.helpers import MS, S, build_observation
 
 AT_S = 1_700_000_000
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -111,6 +117,105 @@ def test_the_retirement_of_a_model_is_a_note_and_a_warning_in_the_last_60_days(d
 )
 def test_a_model_without_a_known_retirement_date_has_no_finding(greeting: dict[str, Any], service: str) -> None:
     assert list(check_retirement(greeting, service, date(2027, 1, 1))) == []
+
+
+def test_the_retirement_of_a_backend_is_reported_too() -> None:
+    greeting = {"model": "gpt-live-1", "delegation": {"type": "responses", "responses": {"model": "gpt-5-mini"}}}
+    (found,) = check_retirement(greeting, "openai", date(2026, 11, 26))
+
+    assert (found.result, found.message[:42]) == ("warning", "gpt-5-mini is switched off on 2026-12-11, ")
+    assert found.remedy == "name another model in `delegation`"
+
+
+LUNA, LIVE = Prices(0.1, 0.01, 0.5, 0, 0, 0), Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)
+BACKED = {"delegation": {"type": "responses", "responses": {"model": "gpt-6-luna"}}}
+
+
+@pytest.mark.parametrize(
+    ("greeting", "paid", "result", "words"),
+    [
+        ({}, TurnPricing("", None, ""), "pass", "are for the client: the functions of a script (`tools`) do them"),
+        ({"delegation": {"type": "client"}}, TurnPricing("", None, ""), "pass", "are for the client"),
+        (BACKED, TurnPricing("gpt-6-luna", LUNA, "table"), "pass",
+         "a backend of the service, gpt-6-luna: $0.1 for a million tokens of input, $0.5 of output"),
+        (BACKED, TurnPricing("gpt-6-luna", None, ""), "warning", "gpt-6-luna: no price of gpt-6-luna is known"),
+        ({"delegation": {"type": "responses"}}, TurnPricing("", None, ""), "warning", "whose model it does not name"),
+    ],
+)  # fmt: skip
+def test_a_session_that_delegates_reports_who_does_the_tasks_and_their_price(
+    greeting: dict[str, Any], paid: TurnPricing, result: str, words: str
+) -> None:
+    found = check_delegation(greeting, paid)
+
+    assert (found.result, bool(found.remedy)) == (result, result == "warning")
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("delegation", "problems"),
+    [
+        (None, 0),
+        ("client", 0),
+        ({"type": "client"}, 0),
+        ({"type": "responses", "responses": {"model": "gpt-6-luna"}}, 0),
+        ({"type": "responses", "responses": {}}, 1),
+        ({"type": "responses"}, 1),
+    ],
+)
+def test_a_backend_without_a_model_is_reported_before_any_call(delegation: Any, problems: int) -> None:
+    target = replace(build_target(), dialect=GPT_LIVE, session={"delegation": delegation} if delegation else {})
+    found = [finding for finding in configuration(target) if finding.result == "fail"]
+
+    assert len(found) == problems
+    assert all("names no model" in finding.message and "model: NAME" in finding.remedy for finding in found)
+
+
+OPEN = {"opened": 0, "ended": 90 * S}
+FIRST, DELEGATED, ANSWERED = 500 * MS, 400 * MS, 1_500 * MS
+
+
+def delegated(usage: TokenUsage | None = None, **changes: Any) -> TurnObservation:
+    instants = {"speech_end": 0, "first_audible": FIRST, "function_call_added": DELEGATED, "function_audible": ANSWERED}
+    values: dict[str, Any] = {"instants": instants, "usage": usage, "delegations": 1}
+    return build_observation(**values | changes)
+
+
+def live_session(**changes: Any) -> SessionObservation:
+    settings = {"model": "gpt-live-1", **BACKED}
+    return SessionObservation("", "", 0, OPEN, effective_settings=settings, **changes)
+
+
+DELEGATING_TURNS: dict[str, tuple[TurnObservation, SessionObservation, Prices | None, str]] = {
+    "a filler, an answer, and the tokens of the backend": (
+        delegated(TokenUsage(text_in=1_000_000)), live_session(billed_ns=60 * S), LUNA,
+        "filler after 500 ms; answer after 1,500 ms; 1 task delegated to gpt-6-luna after 400 ms, 1,100 ms before the "
+        "answer; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens: 1000000 text in; $0.10",
+    ),
+    "a backend without a price": (
+        delegated(TokenUsage(text_in=9)), live_session(billed_ns=60 * S), None,
+        "…; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens: 9 text in; no price of gpt-6-luna is known",
+    ),
+    "a duration that the service did not confirm": (
+        delegated(), live_session(), LUNA,
+        "…; 90 s (not confirmed by the service) of gpt-live-1 at $0.6 per minute: $0.90",
+    ),
+    "standby": (delegated(), live_session(billed_ns=60 * S, paused_ns=30 * S), LUNA, "…: $0.40"),
+    "no task": (
+        delegated(delegations=0), live_session(billed_ns=60 * S), LUNA,
+        "reply after 500 ms, nothing was delegated; 60 s of gpt-live-1 at $0.6 per minute: $0.60",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("turn", "session", "luna", "words"), DELEGATING_TURNS.values(), ids=DELEGATING_TURNS.keys())
+def test_a_turn_that_may_delegate_reports_its_sounds_its_tasks_and_its_cost(
+    turn: TurnObservation, session: SessionObservation, luna: Prices | None, words: str
+) -> None:
+    minutes = TurnPricing("gpt-live-1", replace(LIVE, usd_per_standby_minute=0.2), "table")
+    found = check_delegating_reply(turn, session, build_target(), minutes, TurnPricing("gpt-6-luna", luna, ""))
+
+    assert found.result == "pass"
+    assert re.fullmatch(re.escape(words).replace("…", ".*"), found.message), found.message
 
 
 FLAT = {

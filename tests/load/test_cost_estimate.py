@@ -31,6 +31,7 @@ from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step, TextTurn
 from bench.pricing import Prices
 from bench.protocol.events import TokenUsage
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import (
     FunctionTool,
@@ -378,6 +379,31 @@ WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
      "is known: add `prices:`…"),
     "targets with a price are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
 }  # fmt: skip
+
+
+LIVE_TABLE = {"gpt-live-1": Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6), "gpt-6-luna": REALTIME}
+
+
+def live(model: str | None = None, prices: Prices | None = None) -> SessionCost:
+    """Return the cost of a session of GPT-Live. `model` is that of its backend; None if it has no backend."""
+    delegation = model and {"type": "responses", "responses": {"model": model}}
+    session = {"turn_detection": None, "model": "gpt-live-1", "delegation": delegation}
+    called = replace(target(model=None, prices=prices), dialect=GPT_LIVE)
+    return session_cost(called, [script(play(), **session)], LIVE_TABLE, AS_OF)
+
+
+def test_the_estimate_of_a_session_that_delegates_has_its_minutes_and_names_the_backend() -> None:
+    alone, backed, unpriced = live(), live("gpt-6-luna"), live("my-luna")
+    own = live("my-luna", replace(REALTIME, usd_per_minute=0.6))
+
+    assert alone.usd == backed.usd == unpriced.usd == own.usd
+    assert alone.usd is not None
+    assert (alone.backends, own.backends) == ({}, {"my-luna": True})
+    assert "backend" not in estimate_text([alone], 1)
+    assert estimate_text([backed], 1).endswith("; tokens of the backend gpt-6-luna are not included")
+    assert "gpt-6-luna, my-luna are not included, and no price of my-luna is known: add `prices:`" in estimate_text(
+        [backed, unpriced], 1
+    )
 
 
 @pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)

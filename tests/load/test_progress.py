@@ -534,6 +534,40 @@ def test_prices_per_minute_accrue_until_a_session_ends(
     assert spending.usd_at(now_ns) >= 2200 / 1e6
 
 
+LUNA = Prices(1, 0.1, 5, 0, 0, 0)
+LIVE_TERMS = {"sweden": PricingTerms.of(None, None, "gpt-live")}
+DELEGATED = TokenUsage(text_in=1_000_000)
+
+
+def test_the_tokens_of_a_backend_cost_by_its_model_and_the_minutes_by_that_of_the_session() -> None:
+    spending = CostMeter({"live": BY_MINUTE, "luna": LUNA}, LIVE_TERMS)
+    spending.open("sweden", "live", 0)
+    spending.add("sweden", "live", DELEGATED, "luna")
+
+    assert spending.usd_at(2 * MINUTE_NS) == pytest.approx(0.10 + 1)
+    assert spending.unpriced == 0
+
+
+@pytest.mark.parametrize(("backend", "named"), [("luna-next", "luna-next"), (None, "")])
+def test_the_tokens_of_a_backend_without_a_price_are_never_free(backend: str | None, named: str) -> None:
+    spending = CostMeter({"live": BY_MINUTE, "luna": LUNA}, LIVE_TERMS)
+    spending.add("sweden", "live", DELEGATED, backend)
+
+    assert (spending.unpriced, spending.unknown_models, spending.usd_at(0)) == (1, {named}, 0)
+
+
+def test_an_ended_session_costs_the_minutes_that_the_service_confirmed() -> None:
+    table = {"live": replace(BY_MINUTE, usd_per_standby_minute=0.02)}
+    costs = []
+    for confirmed in ((), (3 * MINUTE_NS, None), (3 * MINUTE_NS, MINUTE_NS)):
+        spending = CostMeter(table, {})
+        spending.open("sweden", "live", 0)
+        spending.close("sweden", "live", 0, 2 * MINUTE_NS, *confirmed)
+        costs.append(spending.usd_at(9 * MINUTE_NS))
+
+    assert costs == pytest.approx([0.10, 0.15, 0.12])
+
+
 def after(*models: str | None) -> CostMeter:
     """Return the cost meter after one turn of each of these models."""
     spending = CostMeter(TABLE, {})

@@ -189,6 +189,10 @@ READ: dict[str, tuple[Any, TokenUsage | None]] = {
         (usage_of(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
     "tokens without a kind are text":
         (usage_of({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
+    "tokens that are written into the cache are reported by the Responses API":
+        ({"input_tokens": 30, "output_tokens": 7,
+          "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 20}},
+         TokenUsage(text_in=30, cached_in=4, cached_text_in=4, cache_write_in=20, text_out=7)),
     "cached tokens without a kind are text":
         (usage_of({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
     "a reported kind takes precedence over the total":

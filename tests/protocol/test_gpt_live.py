@@ -116,6 +116,8 @@ def test_a_billed_duration_that_is_no_number_of_seconds_is_unknown(seconds: obje
         ({"turn_detection": "full_duplex", "extra": {"store": True}}, "extra must not set store"),
         ({"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
          "extra must not set triggers, which this tool relies on: the tokens of that backend are not reported"),
+        ({"turn_detection": "full_duplex", "delegation": {"type": "responses", "responses": {}}},
+         "delegation names no model of the backend: `delegation: {type: responses, responses: {model: NAME}}`"),
         ({"turn_detection": "full_duplex", "tool_choice": "auto"}, "tool_choice needs `delegation: {type: responses}`"),
     ],
 )  # fmt: skip

@@ -237,6 +237,114 @@ def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: 
     assert to_json_data(summary.cost)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 
+LIVE_PLAN = Plan(sessions=10, turns=4, targets=("live",), simulated=False)
+LUNA = {"text_input": 1, "text_cached_input": 0.1, "text_output": 5, "text_cache_write": 1.25}
+LUNA |= {f"audio_{part}": 0 for part in ("input", "cached_input", "output")}
+STANDBY = {"usd_per_standby_minute": 0.02}
+LIVE_PRICES = {"as_of": "2026-11-26", "name": "p", "models": {"gpt-live-1": BY_MINUTE | STANDBY, "gpt-6-luna": LUNA}}
+BACKEND_TOKENS = {"input_text_tokens": 1_000_000, "input_cached_tokens": 100_000, "input_cached_text_tokens": 100_000,
+                  "input_cache_write_tokens": 200_000, "output_text_tokens": 10_000}  # fmt: skip
+BACKEND_USD = 0.9 + 0.01 + 0.2 * 0.25 + 0.05
+MINUTE_NS = 60 * 10**9
+
+
+def live(folder: Path, backend: str | None = "gpt-6-luna", own: Any = None, **session: Any) -> Priced:
+    """Build a run of GPT-Live. The first turn of each session delegates a task to the backend, the others do not."""
+    keys = synthetic.target_keys(LIVE_PLAN, dialect="gpt-live", model=None, prices=own)
+    build(folder, LIVE_PLAN, **(keys | {"prices": LIVE_PRICES}))
+    edit(folder, "sessions", lambda _, row: row | {"model": "gpt-live-1", "backend_model": backend} | session)
+
+    def delegated(_: int, row: Any) -> Any:
+        task = row["turn"] == 1
+        return row | {"delegations": int(task)} | (BACKEND_TOKENS if task and backend else {})
+
+    return rewrite(folder, "turns", delegated)
+
+
+def test_the_tokens_of_a_backend_cost_by_its_model_in_addition_to_the_minutes(tmp_path: Path) -> None:
+    found = live(tmp_path).cost
+    minutes, luna = sorted(found.targets[0].models, key=lambda charge: charge.is_backend)
+
+    assert (minutes.model, minutes.is_backend, minutes.turns) == ("gpt-live-1", False, 40)
+    assert (luna.model, luna.is_backend, luna.turns, luna.minutes) == ("gpt-6-luna", True, 10, 0)
+    assert luna.usd == pytest.approx(10 * BACKEND_USD)
+    assert minutes.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
+    assert found.usd == pytest.approx(luna.usd + minutes.usd)
+    assert (found.turns, found.turns_priced, found.turns_without_usage) == (40, 40, 0)
+    assert (found.per_turn, found.is_lower_bound) == (pytest.approx(found.usd / 40), False)
+
+
+def test_a_backend_without_a_price_makes_the_cost_a_lower_bound(tmp_path: Path) -> None:
+    summary = live(tmp_path, backend="gpt-next")
+    found, one = summary.cost, summary.cost.targets[0]
+
+    assert found.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
+    assert (found.models_without_price, found.turns, found.turns_priced) == (("gpt-next",), 40, 30)
+    assert one.is_lower_bound
+    assert all(math.isnan(rate) for rate in (one.usd_per_turn, one.usd_per_session, one.usd_per_minute, found.per_turn))
+    assert f"at least {found.usd:.2f} USD for 40 turns, no price for gpt-next (10 turns)" in ", ".join(
+        cost(found)
+    ).replace(NBSP, " ")
+    assert f"≥ {found.usd:.2f}" in section_markdown(costs(summary.summary))
+
+
+@pytest.mark.parametrize(
+    ("own", "usd_of_task", "usd_per_minute"),
+    [
+        (BY_MINUTE | {"text_input": 2, "text_output": 0}, 2 * 0.9, 0.05),
+        (BY_MINUTE | {"usd_per_minute": 1}, BACKEND_USD, 1),
+    ],
+    ids=["own prices of both", "own prices of minutes"],
+)
+def test_own_prices_of_a_target_that_delegates_may_be_of_minutes_of_tokens_or_of_both(
+    own: dict[str, float], usd_of_task: float, usd_per_minute: float, tmp_path: Path
+) -> None:
+    found = live(tmp_path, own=own).cost
+
+    assert found.usd == pytest.approx(10 * usd_of_task + usd_per_minute * cost_text(tmp_path, "live"))
+    assert found.models_without_price == ()
+
+
+def test_a_session_whose_client_does_the_tasks_costs_only_its_minutes(tmp_path: Path) -> None:
+    found = live(tmp_path, backend=None).cost
+
+    assert [charge.model for charge in found.targets[0].models] == ["gpt-live-1"]
+    assert (found.turns, found.turns_priced, found.turns_without_usage) == (40, 40, 0)
+    assert found.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
+
+
+def test_a_task_of_a_backend_without_token_counts_is_a_turn_without_usage(tmp_path: Path) -> None:
+    live(tmp_path)
+    nothing = dict.fromkeys(BACKEND_TOKENS)
+    found = rewrite(tmp_path, "turns", lambda _, row: row | nothing).cost
+
+    assert (found.turns, found.turns_without_usage) == (30, 10)
+
+
+def test_minutes_are_those_that_the_service_confirmed_and_others_are_counted(tmp_path: Path) -> None:
+    live(tmp_path, backend=None, billed_ns=3 * MINUTE_NS, paused_ns=MINUTE_NS)
+    confirmed = Priced(tmp_path).cost
+    half = rewrite(
+        tmp_path, "sessions", lambda index, row: row | ({"billed_ns": None, "paused_ns": None} if index < 5 else {})
+    )
+    sessions = rtbench.load(tmp_path).sessions.iloc[:5]
+    open_minutes = float((sessions["ended_at_ns"] - sessions["opened_at_ns"]).sum()) / MINUTE_NS
+
+    assert confirmed.usd == pytest.approx(10 * (2 * 0.05 + 0.02))
+    assert (confirmed.sessions_unconfirmed, half.cost.sessions_unconfirmed) == (0, 5)
+    assert half.cost.usd == pytest.approx(5 * (2 * 0.05 + 0.02) + 0.05 * open_minutes)
+    assert "minutes of 5 sessions unconfirmed" in said(half)
+    assert "The service did not report the billable duration of 5 sessions" in said(half)
+    assert "| in standby |" in section_markdown(costs(half.summary))
+
+
+def test_a_session_model_without_a_price_is_named_even_if_no_token_was_reported(tmp_path: Path) -> None:
+    found = live(tmp_path, backend=None, model="gpt-live-9").cost
+
+    assert math.isnan(found.usd)
+    assert (found.models_without_price, found.turns, found.turns_priced) == (("gpt-live-9",), 40, 0)
+
+
 def test_image_tokens_are_shown_and_priced_if_there_are_any(tmp_path: Path) -> None:
     before = build(tmp_path, Plan(usage=True)).summary
     images = {"input_image_tokens": 1_000, "input_cached_image_tokens": 400}

@@ -254,7 +254,7 @@ def test_a_median_with_too_few_turns_is_listed_under_its_turn_type(tmp_path: Pat
     assert re.search(r"with function calls\n +4 +n/a \(needs 6 sessions\)", run_text(summary))
 
 
-def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_function_calls(tmp_path: Path) -> None:
+def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_tools(tmp_path: Path) -> None:
     errors = {0: "docs.search: http_error 503: Busy", 1: "docs.search: http_error 503: Busy", 2: "crm.find: No\x1b"}
 
     def with_call(index: int, row: Row) -> Row:

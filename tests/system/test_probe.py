@@ -83,18 +83,18 @@ def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
 
 
 def assert_same_output(again: str, shown: str) -> None:
-    """Assert that the outputs have equal lines, except the first line, which names the replay, and the hint.
+    """Assert that the outputs have equal lines, except the first line, which names the replay, the hint, and the cost.
 
-    The hint depends on the target.
+    The hint and the cost depend on the target.
     """
     first, *rest = again.splitlines()
     assert first.startswith("replay of ")
-    assert rest == without_hint(shown.splitlines()[1:])
+    assert rest == without(without(shown.splitlines()[1:], "hint  "), "cost  ")
 
 
-def without_hint(lines: list[str]) -> list[str]:
-    """Return the lines without the hint, which depends on a target that a replay does not know."""
-    begin = next((place for place, line in enumerate(lines) if line.startswith("hint  ")), len(lines))
+def without(lines: list[str], name: str) -> list[str]:
+    """Return the lines without those of `name`, which depend on a target that a replay does not know."""
+    begin = next((place for place, line in enumerate(lines) if line.startswith(name)), len(lines))
     end = next((place for place in range(begin + 1, len(lines)) if not lines[place].startswith("  ")), len(lines))
     return lines[:begin] + lines[end:]
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS, VOICE_LIVE
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA, Ga
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.address import endpoint_address
@@ -256,6 +257,7 @@ def test_each_invalid_configuration_has_a_remedy(
         (GA_URL, GA, "azure"),
         ("wss://gateway.example/openai/v1/realtime/?model=m", GA, "azure"),
         ("wss://api.openai.com/v1/realtime?model=m", GA, "openai"),
+        ("wss://api.openai.com/v1/live/sessions", GPT_LIVE, "openai"),
         ("wss://notapi.openai.com/v1/realtime?model=m", GA, "other"),
         ("wss://voice.example:8443/talk", GA, "other"),
         (LOCAL_URL, GA, "azure"),

@@ -57,6 +57,15 @@ def test_a_price_may_be_per_minute_or_per_minute_and_token(tmp_path: Path) -> No
     }
 
 
+def test_minutes_in_standby_need_a_price_of_other_minutes(tmp_path: Path) -> None:
+    live = "as_of: 2026-02-03\nmodels:\n  live: {usd_per_minute: 0.05, usd_per_standby_minute: 0.02}\n"
+    prices = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05, usd_per_standby_minute=0.02)
+
+    assert load_price_table(written(tmp_path, live)).models == {"live": prices}
+    with pytest.raises(ScriptError, match="usd_per_standby_minute"):
+        load_price_table(written(tmp_path, GOOD.replace("    source:", "    usd_per_standby_minute: 1\n    source:")))
+
+
 @pytest.mark.parametrize("date_text", ["2026-02-03", '"2026-02-03"', "!!timestamp 2026-02-03"])
 def test_the_date_of_a_table_may_be_quoted(tmp_path: Path, date_text: str) -> None:
     assert load_price_table(written(tmp_path, GOOD.replace("2026-02-03", date_text))).as_of == "2026-02-03"

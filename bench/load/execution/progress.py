@@ -24,7 +24,16 @@ from bench.metrics import (
     outcome_class,
 )
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.pricing import Prices, PricingTerms, TurnPricing, dollars, tariff_of
+from bench.pricing import (
+    BilledModel,
+    Prices,
+    PricingTerms,
+    TurnPricing,
+    dollars,
+    minutes_usd,
+    tariff_of,
+    token_model,
+)
 from bench.protocol.events import TokenUsage
 from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.run.recorder import NO_TRAFFIC, Traffic
@@ -181,7 +190,9 @@ class ProgressCounter:
         if opened:
             self._count_at(target, sessions_open=-1)
             if not session.only_transcribes:
-                self.spending.close(target, session.model, session.instants["opened"], session.instants["ended"])
+                opened_ns, ended_ns = session.instants["opened"], session.instants["ended"]
+                billed_ns = session.billed_ns, session.paused_ns
+                self.spending.close(target, session.model, opened_ns, ended_ns, *billed_ns)
         elif is_throttled(session.outcome):
             self.count(throttled=1)
         else:
@@ -308,6 +319,9 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
     return None if wait_ns is None else (LiveMetricKey(WAIT, metric, measured_from), wait_ns // NS_PER_US)
 
 
+NO_TERMS = PricingTerms()
+
+
 class CostMeter:
     """A meter of the cost of one process.
 
@@ -317,7 +331,7 @@ class CostMeter:
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
         self._table, self._terms = table, terms
-        self._tariffs: dict[tuple[str, str | None], TurnPricing] = {}
+        self._tariffs: dict[tuple[str, BilledModel], TurnPricing] = {}
         self._open: Counter[tuple[str, float]] = Counter()
         """The number of open sessions, by target and price per minute."""
         self._opened_ns: Counter[tuple[str, float]] = Counter()
@@ -328,12 +342,13 @@ class CostMeter:
         """The number of responses of each target that have token usage but no known cost."""
         self.unknown_models: set[str] = set()
 
-    def add(self, target: str, model: str | None, usage: TokenUsage) -> None:
+    def add(self, target: str, model: str | None, usage: TokenUsage, backend: str | None = None) -> None:
         """Add the cost of a response that is done.
 
-        `model` is the model that the session reported; None if it reported none.
+        `model` and `backend` are the models of the session and of its backend, as the service reported them; None if it
+        reported none.
         """
-        tariff = self._tariff(target, model)
+        tariff = self._tariff(target, token_model(self._terms_of(target), model, backend))
         if tariff.prices is not None and not tariff.prices.of_tokens:
             return
         if usage.unread:
@@ -346,7 +361,7 @@ class CostMeter:
 
     def add_audio(self, target: str, model: str | None, audio_ns: int) -> None:
         """Add the audio of a turn, in a session that only transcribes and so is billed by the minute of audio."""
-        tariff = self._tariff(target, model)
+        tariff = self._tariff(target, BilledModel(model))
         if tariff.prices is None or tariff.prices.of_tokens:
             self.unpriced_of[target] += 1
             self.unknown_models.add(tariff.model)
@@ -355,16 +370,30 @@ class CostMeter:
 
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
         """Count the minutes of a session from `opened_ns` on, if sessions with this model are billed by the minute."""
-        if usd_per_minute := self._usd_per_minute(target, model):
+        if prices := self._minute_prices(target, model):
+            usd_per_minute = prices.usd_per_minute
             self._open[target, usd_per_minute] += 1
             self._opened_ns[target, usd_per_minute] += opened_ns
 
-    def close(self, target: str, model: str | None, opened_ns: int, ended_ns: int) -> None:
-        """Add the cost of the minutes of a session that has ended."""
-        if usd_per_minute := self._usd_per_minute(target, model):
-            self._open[target, usd_per_minute] -= 1
-            self._opened_ns[target, usd_per_minute] -= opened_ns
-            self._usd[target] += usd_per_minute * (ended_ns - opened_ns) / NS_PER_MINUTE
+    def close(
+        self,
+        target: str,
+        model: str | None,
+        opened_ns: int,
+        ended_ns: int,
+        billed_ns: int | None = None,
+        paused_ns: int | None = None,
+    ) -> None:
+        """Add the cost of the minutes of a session that has ended.
+
+        `billed_ns` is the billable duration that the service reported, and `paused_ns` the part of it in standby. If
+        the service reported none, the duration is that from `opened_ns` to `ended_ns`.
+        """
+        if prices := self._minute_prices(target, model):
+            self._open[target, prices.usd_per_minute] -= 1
+            self._opened_ns[target, prices.usd_per_minute] -= opened_ns
+            minutes = (ended_ns - opened_ns if billed_ns is None else billed_ns) / NS_PER_MINUTE
+            self._usd[target] += minutes_usd(prices, minutes, (paused_ns or 0) / NS_PER_MINUTE)
 
     @property
     def unpriced(self) -> int:
@@ -385,13 +414,17 @@ class CostMeter:
             spent[target] += usd_per_minute * open_ns / NS_PER_MINUTE
         return dict(spent)
 
-    def _usd_per_minute(self, target: str, model: str | None) -> float:
-        prices = self._tariff(target, model).prices
-        return prices.usd_per_minute if prices else 0.0
+    def _minute_prices(self, target: str, model: str | None) -> Prices | None:
+        """Return the prices of a session's minutes; None if its minutes have no price."""
+        prices = self._tariff(target, BilledModel(model)).prices
+        return prices if prices and prices.usd_per_minute else None
 
-    def _tariff(self, target: str, model: str | None) -> TurnPricing:
+    def _terms_of(self, target: str) -> PricingTerms:
+        return self._terms.get(target, NO_TERMS)
+
+    def _tariff(self, target: str, model: BilledModel) -> TurnPricing:
         if (target, model) not in self._tariffs:
-            self._tariffs[target, model] = tariff_of(self._table, self._terms.get(target, PricingTerms()), model)
+            self._tariffs[target, model] = tariff_of(self._table, self._terms_of(target), model)
         return self._tariffs[target, model]
 
 

@@ -197,7 +197,8 @@ class RunListener:
             sessions.enforce_budget()
 
     def usage_reported(self, usage: TokenUsage) -> None:
-        self._sessions.progress.spending.add(self._target_state.label, self.timeline.facts.model, usage)
+        facts = self.timeline.facts
+        self._sessions.progress.spending.add(self._target_state.label, facts.model, usage, facts.backend_model)
         self._sessions.enforce_budget()
 
     def may_request(self) -> bool:

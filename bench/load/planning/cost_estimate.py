@@ -21,6 +21,8 @@ Assumptions:
 - A session that only transcribes is billed by the minute of its audio: of the recordings, and with turn detection also
   of the pauses.
 - A session that is billed by the minute lasts as long as the caller's speech, pauses, functions and replies together.
+- If the model may delegate tasks to a backend of the service, only the minutes are included. The number of tasks, and
+  the text that the backend reads, are unknown in advance. The sentence says so.
 - A task in Python counts with the steps that it ran in its rehearsal (100 at most).
 
 Not included are the transcription of the caller's audio, which is billed separately; replies to a pause that the
@@ -30,7 +32,7 @@ service detects as the end of speech; and failures.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -39,9 +41,9 @@ from bench.plan.recordings import RATE_HZ, Pcm
 from bench.plan.script import Script
 from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn
-from bench.pricing import Prices, dollars, tariff_of
+from bench.pricing import BilledModel, Prices, dollars, tariff_of
 from bench.protocol.events import TOKEN_KINDS, TokenUsage
-from bench.protocol.settings import Image, Message, SessionSettings, TurnDetection
+from bench.protocol.settings import Image, Message, SessionSettings, TurnDetection, backend_model
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES, usage_usd
 from bench.units import S_PER_MINUTE
@@ -99,7 +101,8 @@ class SessionCost:
 
     `target` is the target's label. `usd` is (lower bound, upper bound); None if no price is known. `basis` is a text
     about the model and the source of the prices. `has_audio` is True if some replies are audio. `transcribed` is True
-    if the caller's speech is also transcribed, which the estimate does not include.
+    if the caller's speech is also transcribed, which the estimate does not include. `backends` are the models that do
+    delegated tasks, whose tokens it does not include either; each is True if its tokens have a price.
     """
 
     target: str
@@ -108,6 +111,7 @@ class SessionCost:
     basis: str
     has_audio: bool
     transcribed: bool
+    backends: Mapping[str, bool] = field(default_factory=dict)
 
 
 def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
@@ -115,16 +119,19 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
 
     The prices are the target's own; if it has none, they are those of `table`, which has the date `as_of`.
     """
-    tariff = tariff_of(table, target.terms, _transcriber(scripts))
+    sessions = [script.session for script in scripts]
+    # the URL of a service that delegates names no model
+    named = next((session.model for session in sessions if session.model), None) if target.terms.delegates else None
+    transcriber = _transcriber(scripts)
+    tariff = tariff_of(table, target.terms, BilledModel(transcriber or named))
     model, prices = tariff.model or target.label, tariff.prices
     # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
     basis = f"if {model} is the model of the deployment" if target.service == "azure" else model
     usd = None
-    by_tokens = _transcriber(scripts) is not None and prices is not None and prices.of_tokens
-    if (
-        prices and scripts and not by_tokens
-    ):  # from the cheapest script at the lower bound to the dearest at the upper bound
-        low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
+    by_tokens = transcriber is not None and prices is not None and prices.of_tokens
+    if prices and scripts and not by_tokens:  # from the cheapest script at the lower bound to the dearest at the upper
+        usd_of = _usd_of_minutes if target.terms.delegates else _usd
+        low_usd, high_usd = ([usd_of(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
         usd = min(low_usd), max(high_usd)
     return SessionCost(
         target.label,
@@ -132,7 +139,12 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
         usd,
         f"prices of the target {target.label}" if target.prices else f"{basis}, prices of {as_of}",
         has_audio=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
-        transcribed=any(_is_transcribed_apart(script.session) for script in scripts),
+        transcribed=any(_is_transcribed_apart(session) for session in sessions),
+        backends={
+            backend: tariff_of(table, target.terms, BilledModel(backend, is_backend=True)).prices is not None
+            for backend in (backend_model(session.delegation) for session in sessions)
+            if backend
+        },
     )
 
 
@@ -177,7 +189,18 @@ def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
     spoken = any(cost.has_audio for cost in known)
     replies = f"{LOW.speech_s:.0f} to {HIGH.speech_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
     transcription_note = "; transcription is not included" if any(cost.transcribed for cost in known) else ""
-    return f"{text}; replies of {replies} are assumed{transcription_note}{unpriced_note if unknown else ''}"
+    notes = f"{transcription_note}{_backend_note(costs)}{unpriced_note if unknown else ''}"
+    return f"{text}; replies of {replies} are assumed{notes}"
+
+
+def _backend_note(costs: Collection[SessionCost]) -> str:
+    """Return a note about the tokens of delegated tasks; "" if no task may be delegated to a backend."""
+    backends = {name: is_priced for cost in costs for name, is_priced in cost.backends.items()}
+    if not backends:
+        return ""
+    unpriced = [name for name, is_priced in backends.items() if not is_priced]
+    no_price = f", and no price of {_listed(unpriced)} is known: {GIVE_PRICES}" if unpriced else ""
+    return f"; tokens of the backend {_listed(backends)} are not included{no_price}"
 
 
 def priced(costs: Iterable[SessionCost]) -> list[SessionCost]:
@@ -208,8 +231,12 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _usd(script: Script, assumed: CostAssumptions, prices: Prices) -> float:
-    minutes = session_minutes(script, assumed) * prices.usd_per_minute
-    return usage_usd(prices, session_usage(script, assumed)) + minutes
+    return usage_usd(prices, session_usage(script, assumed)) + _usd_of_minutes(script, assumed, prices)
+
+
+def _usd_of_minutes(script: Script, assumed: CostAssumptions, prices: Prices) -> float:
+    """Return the cost of a session's minutes alone."""
+    return session_minutes(script, assumed) * prices.usd_per_minute
 
 
 def session_minutes(script: Script, assumed: CostAssumptions) -> float:

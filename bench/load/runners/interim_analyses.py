@@ -77,8 +77,11 @@ def sequential_plan(
     `thresholds` are those of the scripts. If the options name a file of thresholds, it replaces them.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
+    metric = _main_metric({fact["output"] for fact in scripts})
+    if any(fact.get("reply_silence_ms") is not None for fact in scripts):  # a target without turn events has no ttfa
+        metric = "voice_to_voice"
     request = {
-        "metric": _main_metric({fact["output"] for fact in scripts}),
+        "metric": metric,
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
         "scripts": list(by_name.values()),
         "pairs": pairs,

@@ -24,6 +24,7 @@ class Urls(TypedDict):
     openai: str
     voice_live: str
     gpt_live: str
+    transcription: str
     agent_pcm: str
     agent_twilio: str
     agent_acs: str
@@ -67,6 +68,7 @@ def ready_document(
         "openai": f"{scheme}://{address}/v1/realtime?model=gpt-realtime",
         "voice_live": f"{scheme}://{address}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
         "gpt_live": f"{scheme}://{address}/v1/live/sessions",
+        "transcription": f"{scheme}://{address}/v1/realtime?intent=transcription",
         "agent_pcm": f"{agents}pcm",
         "agent_twilio": f"{agents}twilio",
         "agent_acs": f"{agents}acs",

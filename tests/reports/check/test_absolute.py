@@ -20,9 +20,11 @@ from reports.check.check import check_of
 from reports.check.plan import planned_thresholds
 from reports.check.results import OnInconclusive, ThresholdResult, compared_result
 from reports.check.sentences import interval_text, limit_text, value_text
+from reports.metric_spec import MetricSpec
 from reports.statistic_types.mean import estimate_mean
 from reports.statistic_types.quantile import Quantile, estimate_quantile
-from reports.statistic_types.rate import estimate_rate
+from reports.statistic_types.rate import Rate, estimate_rate
+from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.target_counts import TargetCounts
@@ -381,13 +383,14 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
 
 
 @pytest.mark.parametrize(
-    ("margin", "metric", "text"),
+    ("spec", "text"),
     [
-        (Margin(ratio=0.2), "ttfa", "+20 %"),
-        (Margin(ratio=0.2, plus=30), "ttfa", "+20 % and +30 ms"),
-        (Margin(points=0.005), "failure_rate", "+0.5 points"),
-        (Margin(ratio=1 / 0.9 - 1), "audio_speed", "−10 %"),
+        (MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.2)), "+20 %"),
+        (MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.2, plus=30)), "+20 % and +30 ms"),
+        (MetricSpec("failure_rate", Rate(), Margin(points=0.005)), "+0.5 points"),
+        (MetricSpec("ttfa", Within(800), Margin(points=0.02)), "−2 points"),
+        (MetricSpec("audio_speed", Quantile(0.5), Margin(ratio=1 / 0.9 - 1)), "−10 %"),
     ],
 )
-def test_a_margin_is_printed_as_it_was_given(margin: Margin, metric: str, text: str) -> None:
-    assert verdicts.margin(margin, metric, sign=True).replace("\u00a0", " ") == text
+def test_a_margin_is_printed_as_it_was_given(spec: MetricSpec, text: str) -> None:
+    assert verdicts.margin(spec, sign=True).replace("\u00a0", " ") == text

@@ -18,13 +18,16 @@ from reports.render.terminal import render_lines
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
 from reports.statistic_types.quantile import margin_of
+from reports.summary.cost import money_of
 from reports.targets.named import split_name
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas
 from tests.reports import synthetic
+from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
+PARTS = [f"{kind}{part}" for kind in ("text", "audio") for part in ("_input", "_cached_input", "_output")]
 SCHEMA = schemas()["sample-size"]
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
@@ -115,6 +118,32 @@ def test_a_run_without_prices_has_an_unknown_cost(tmp_path: Path) -> None:
     assert "cost unknown" in text(found)
     assert found.cheapest_turns_by_usd is None
     assert found.cheapest_turns_by_time is not None
+
+
+LIVE_PRICES = {
+    "models": {
+        "gpt-live-1": dict.fromkeys(PARTS, 0) | {"usd_per_minute": 0.05},
+        "gpt-6-luna": dict.fromkeys(PARTS, 1),
+    }
+}
+
+
+@pytest.mark.parametrize(("backend", "has_cost"), [("gpt-6-luna", True), (None, False), ("gpt-next", False)])
+def test_the_plan_of_a_target_that_delegates_has_the_cost_of_minutes_and_of_the_backend(
+    backend: str | None, has_cost: bool, tmp_path: Path
+) -> None:
+    """The tokens of a backend without a price are unknown, and so is the cost."""
+    run(tmp_path, targets=synthetic.target_keys(ONE, dialect="gpt-live")["targets"], prices=LIVE_PRICES)
+    edit(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-live-1", "backend_model": backend})
+    found = size_of(tmp_path)
+    of_run = money_of(load_for_report(tmp_path), ["sim"])
+
+    assert (found.cheapest_turns_by_usd is not None) is has_cost
+    assert math.isnan(found.usd[1]) is not has_cost
+    if has_cost:
+        minutes, tokens = sorted(of_run.targets[0].models, key=lambda charge: charge.is_backend)
+        assert minutes.usd > 0 < tokens.usd
+        assert found.usd_per_session == pytest.approx(2 * (minutes.usd + tokens.usd) / 120)
 
 
 def test_failure_rates_are_planned_in_percentage_points(tmp_path: Path) -> None:

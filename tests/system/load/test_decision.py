@@ -106,6 +106,13 @@ def test_if_all_replies_are_text_ttft_is_decided() -> None:
     assert list(made(scripts=[*text, *talk()])["primary_metrics"]) == ["ttfa", "failure_rate"]
 
 
+def test_if_a_target_has_no_turn_events_voice_to_voice_is_decided() -> None:
+    east, west = talk()
+    scripts = [east | {"reply_silence_ms": None}, west | {"reply_silence_ms": 1_500}]
+
+    assert list(made(scripts=scripts)["primary_metrics"]) == ["voice_to_voice", "failure_rate"]
+
+
 def test_the_first_interim_analysis_needs_enough_turns_of_the_shortest_script() -> None:
     short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
