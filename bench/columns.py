@@ -496,8 +496,8 @@ SECONDS = (
     ),
     _whole(
         "calls_backed_off callers_backing_off",
-        "in a closed loop, [after refused calls](load.md#refused-calls): calls that were delayed, counted when the "
-        "delay started; callers who are delayed at the end of the second",
+        "in a closed loop, [after refused calls](load.md#refused-calls): the number of calls whose delay started in the "
+        "second; the number of callers who are delayed at its end",
     ),
     _whole("sessions_active session_starts", "open at the end of the second; started within it"),
     _whole("turns_started turns_ended turns_failed", "turns that began, ended and failed in it"),

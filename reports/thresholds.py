@@ -160,7 +160,7 @@ def read_margin(text: str, primary: ThresholdMetric) -> Margin:
 
 
 def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> tuple[str, float] | None:
-    """Return one piece of a margin as the name of a field of `Margin`, and its value.
+    """Convert one piece of a margin. Return (the name of a field of `Margin`, its value).
 
     Return None if the metric cannot have such a margin. If more is better, a margin of −10 % accepts 0.9 of the
     baseline. The field `ratio` is written for metrics of which less is better, so its value is then 1/0.9 − 1.

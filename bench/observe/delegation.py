@@ -1,11 +1,7 @@
 """The tasks of one turn that the service delegates. Pure.
 
 A turn with such tasks waits for the results of all of them, and then for the answer: the first sound that begins after
-the service has the last result. Sound before it is a filler ("let me check that").
-
-The answer may follow a filler without a pause. The sound contains the answer if it continues for `MERGED_NS` (longer
-than a filler) after the result, or if no other sound follows. The answer then begins after the longest gap in this
-sound, and its uncertainty reaches back to the result. If there is no gap, its start is unknown.
+the service has the last result. Sound before it is a filler ("let me check that"; `spoken_answer.py`).
 
 A task is for the client, which returns its result, or for a backend of the service, which may call the client's
 functions in one or several responses. The backend owes a result while a response of it is in progress or must still
@@ -17,13 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.protocol.events import EventKind, ServerEvent
-from bench.units import NS_PER_S
 
 DELEGATION_KINDS = frozenset(
     {EventKind.DELEGATED, EventKind.BACKEND_STARTED, EventKind.RESULT_ACCEPTED, EventKind.BACKEND_DONE}
 )
 NO_FUNCTIONS = "the service delegated a task to the client, and the script has no functions (`tools`) that could do it"
-MERGED_NS = 2 * NS_PER_S
 DELEGATED_OUTSIDE = "the service delegated a task to the client while no turn was open, so nothing can do it"
 NOT_DONE = "the backend did not complete the delegated task"
 NOT_SPOKEN = "nothing was said after the result of the delegated task"

@@ -2,6 +2,10 @@
 
 Sounds are separated by pauses of `PAUSE_NS`. The answer is the first sound that is long enough, and that begins after
 the service has the result of a delegated task, if it has delegated one. Each sound before it is a filler.
+
+An answer may follow a filler without a pause. If a filler continues after the result, and is then longer than a filler
+can be, it contains the answer. The answer begins after the longest gap in that part, and its uncertainty reaches back
+to the result. If there is no gap, its start is unknown.
 """
 
 from __future__ import annotations
@@ -10,7 +14,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.observe.onsets import PAUSE_NS
-from bench.units import NEVER_NS
+from bench.units import NEVER_NS, NS_PER_S
+
+MAX_FILLER_NS = 5 * NS_PER_S // 2
+"""The maximum duration of a filler, if the script sets no minimum duration of an answer."""
 
 
 class Sound(NamedTuple):
@@ -45,10 +52,13 @@ class SpokenAnswer:
     """The part after the longest gap in a sound that began before the result and continued after it; None without a
     gap."""
     _merged_gap_ns: int = 0
+    _is_start_unknown: bool = False
+    """True if the answer follows a filler without a gap."""
 
     def on_sound(self, at_ns: int, end_ns: int, uncertainty_ns: int, arrived_ns: int, gap_ns: int) -> None:
         """Apply the sound in a delta. It is played from `at_ns` to `end_ns`, `gap_ns` after the sound before it."""
         if self._sound is None or gap_ns >= PAUSE_NS:
+            self.end_sound()
             self._sound = Sound(at_ns, uncertainty_ns, arrived_ns, is_first=self._sound is None)
         elif self._sound.arrived_ns < self._from_ns <= arrived_ns and gap_ns > self._merged_gap_ns:
             early_ns = max(0, at_ns - self._from_ns)
@@ -65,8 +75,16 @@ class SpokenAnswer:
 
     def expect(self, from_ns: int) -> None:
         """Reject the sounds that arrived before this instant, at which the service received the last result."""
-        self._from_ns, self._merged, self._merged_gap_ns = from_ns, None, 0
+        self._from_ns, self._merged, self._merged_gap_ns, self._is_start_unknown = from_ns, None, 0, False
         self._candidates = [sound for sound in self._candidates if sound.arrived_ns >= from_ns]
+
+    def end_sound(self) -> None:
+        """Apply the end of the current sound. It contains the answer if it is too long for a filler."""
+        if self._candidates or not self.merged_ns or self._sound is None:
+            return
+        if self._end_ns - self._sound.at_ns >= (self.min_ns or MAX_FILLER_NS):
+            self._is_start_unknown = self._merged is None
+            self._candidates += [self._merged] if self._merged is not None else []
 
     def reject_before(self, at_ns: int) -> None:
         """Reject the sounds that were played before the end of the caller's speech, which they do not answer."""
@@ -79,12 +97,14 @@ class SpokenAnswer:
 
     @property
     def has_begun(self) -> bool:
-        """True if a sound was detected that is certainly not a filler."""
-        return bool(self._candidates)
+        """True if a sound was detected that is not a filler."""
+        return bool(self._candidates) or self._is_start_unknown
 
     @property
     def sound(self) -> Sound | None:
         """The sound that is the answer; None if there is none, or if its start is unknown."""
+        if self._is_start_unknown:
+            return None
         return self._candidates[0] if self._candidates else self._merged
 
     @property

@@ -15,7 +15,7 @@ from typing import Literal
 
 from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, STARVED, SUCCESSFUL
-from bench.observe.delegation import DELEGATION_KINDS, MERGED_NS, NO_FUNCTIONS, NOT_DONE, Delegations
+from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE, Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.mcp_calls import MCP_KINDS, tool_name
@@ -591,9 +591,9 @@ class PendingTurn(Instants):
             self.has_ended_answer = self._spoken_answer.has_begun
             return True
         speech_end_ns = self.input_speech.instants.get("speech_end", 0)
+        self._spoken_answer.end_sound()
         self._spoken_answer.reject_before(speech_end_ns)
-        is_merged = self.is_delegated and self._spoken_answer.merged_ns >= MERGED_NS
-        if self._spoken_answer.has_begun or is_merged:
+        if self._spoken_answer.has_begun:
             return False
         if self._is_early:
             self._await_next_reply(at_ns)

@@ -1,6 +1,6 @@
 """The calibration of this machine: storage of the results of `rtbench calibrate`, and their citation in later runs.
 
-A calibration states up to which load this machine's values can be trusted. There is one file for each kind of machine
+A calibration states the highest load at which this machine's values can be trusted. There is one file for each kind of machine
 and of connection (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default `~/.local/state/rtbench`:
 `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node pool share one file. A later
 calibration replaces the file, unless the later calibration is coarser. A run cites the calibration that fits best. The

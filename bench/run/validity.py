@@ -210,7 +210,7 @@ def _missing_data(evidence: ValidityData) -> list[Check]:
 def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
     """Return the uncertain metrics of each target and host.
 
-    A metric is uncertain because of its largest uncertainty, or because of early replies.
+    A metric is uncertain if its largest uncertainty is above its limit, or if too many replies began early.
     """
     worst: dict[tuple[str, ...], MetricUncertainty] = {}
     for uncertainty in metrics:

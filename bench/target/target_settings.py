@@ -242,7 +242,7 @@ class SettingError(UsageError):
 class SettingsContext:
     """The data that is needed to read settings.
 
-    `names` has the name of each key in errors. `folder` is the folder at which relative paths start. `price_file` is
+    `names` maps each key to its name in error messages. `folder` is the folder at which relative paths start. `price_file` is
     the file of the price table; None for the built-in price table.
     """
 

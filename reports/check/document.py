@@ -85,7 +85,7 @@ def threshold_entry(result: ThresholdResult) -> ThresholdEntry:
 
 
 class CheckDocument(JsonEntry, frozen=True):
-    """The file. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
+    """The file of a check. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
 
     schema: Annotated[int, Meta(ge=1)]
     exit_status: ExitStatus

@@ -23,7 +23,7 @@ def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
 
 
 def _bin_stops(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
-    """Return the stops of a readout, one for each bin: its start, the pixel of its middle, its start as text."""
+    """Return (start, pixel of the middle, start as text) of each bin, for the readout."""
     starts = sorted({bin_.begin_s for bin_ in bins})
     return [(start, x.clip(start + bin_s / 2), f"from {clock(start, long=length_s > 180)}") for start in starts]
 

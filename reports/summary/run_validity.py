@@ -272,7 +272,7 @@ def late_ms(incident: Incident) -> float | None:
 
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
-    """Return how much later than its profile requires a simulator responded at most, in ms; 0 if none was late."""
+    """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was late."""
     return max((late_ms(incident) or 0.0 for incident in incidents_of(document, 0).listed), default=0.0)
 
 

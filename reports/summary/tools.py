@@ -94,7 +94,7 @@ class ToolTurns(JsonEntry, frozen=True, kw_only=True):
     turns_not_started: Annotated[Count, about("planned turns that did not start")]
     turns_planned: Annotated[Count, about("planned turns, started or not, without unfinished ones")]
     first_sound: Annotated[ToolLatency, about("voice_to_voice: until the first sound, which may be a filler")]
-    answer: Annotated[ToolLatency, about("function_voice_to_voice: until the spoken answer")]
+    answer: Annotated[ToolLatency, about("function_voice_to_voice: from the end of speech to the spoken answer")]
     task_to_answer: Annotated[ToolLatency, about("function_call_to_answer: from the call or delegation to the answer")]
     longest_silence: Annotated[ToolLatency, about("dead_air: the longest silence before a sound")]
     own_functions: Annotated[ToolLatency, about("function_execution: how long our own functions took")]

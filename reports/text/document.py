@@ -86,9 +86,9 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     voice_to_voice: list[MainResult]
     transcript_first: list[MainResult]
     transcripts: Annotated[
-        list[MainResult], about("first text and lag of transcripts; empty unless sessions only transcribe")
+        list[MainResult], about("first text and lag of transcripts, if sessions only transcribe; otherwise empty")
     ]
-    transcription: Annotated[list[Transcription], about("per target; empty unless sessions only transcribe")]
+    transcription: Annotated[list[Transcription], about("of each target, if sessions only transcribe; otherwise empty")]
     turn_metrics: list[MetricSummary]
     segments: list[Breakdown]
     segments_around: Annotated[list[PercentileBand], about("of the turns around this percentile of voice_to_voice")]

@@ -1,4 +1,4 @@
-"""The command `rtbench capacity`. Its levels are simulated."""
+"""The command `rtbench capacity`. The tests simulate the load levels."""
 
 from __future__ import annotations
 

@@ -34,11 +34,14 @@ LOUD, SILENT = (
 class Call:
     """A session whose caller has just asked. Audio arrives in deltas of 100 ms, in real time."""
 
-    def __init__(self, *, functions: bool = True) -> None:
+    def __init__(self, *, functions: bool = True, answer_min_ms: int = 0) -> None:
         self.timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE)
         self.now_ms = 5
         self.receive("session.started", session={"id": "live_1"})
-        plan = build_turn(has_turn_events=False, vad=True, service_responds=True, functions=functions, delegates=True)
+        plan = build_turn(
+            has_turn_events=False, vad=True, service_responds=True, functions=functions, delegates=True,
+            answer_min_ns=answer_min_ms * MS,
+        )  # fmt: skip
         self.timeline.apply(inputs.TurnStarted(at(10), plan))
         instants = {"speech_start": 100 * MS, "speech_end": 0}
         self.now_ms = SPOKEN_MS
@@ -169,6 +172,28 @@ def test_an_answer_may_follow_a_filler_without_a_pause() -> None:
     assert (turn.outcome, turn.preamble) == ("ok", True)
     assert ms(turn, "function_audible") == SPOKEN_MS + 800
     assert turn.uncertainties_ns["function_audible"] == 500 * MS
+
+
+@pytest.mark.parametrize(
+    ("answer_min_ms", "sounds", "audible_ms"),
+    [
+        (0, "#." + "#" * 30 + "...####", 600),  # the first sound is longer than any filler
+        (800, "#.######...####", 600),  # the script states what is longer than a filler
+        (0, "#.######...####", 1_500),  # the first sound may be a filler
+        (800, "#...####...#########", 1_500),  # two fillers
+    ],
+)
+def test_a_sound_that_is_too_long_for_a_filler_contains_the_answer(
+    answer_min_ms: int, sounds: str, audible_ms: int
+) -> None:
+    call = Call(answer_min_ms=answer_min_ms)
+    call.delegate("client")
+    call.hear(".##")
+    call.return_result()
+    call.accept_result()
+    call.hear(sounds + SILENCE)
+
+    assert (call.turn.outcome, ms(call.turns[0], "function_audible")) == ("ok", SPOKEN_MS + audible_ms)
 
 
 def test_a_short_answer_without_a_pause_is_accepted_if_no_other_sound_follows() -> None:

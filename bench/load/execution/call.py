@@ -226,7 +226,7 @@ class Call:
 
     @property
     def _connected(self) -> Session:
-        assert self._session is not None, "a call is connected before it is played"
+        assert self._session is not None, "a call must be connected before it is played"
         return self._session
 
     def connect(self) -> bool:

@@ -241,7 +241,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
 
 
 def _auth_fact(auth: Auth) -> str | None:
-    """Return the kind of sign-in, by the names that the option `--auth` has."""
+    """Return the kind of sign-in, as a value of the option `--auth`."""
     if isinstance(auth, EntraSignIn):
         return "entra" if auth.kind == "default" else auth.kind
     return None if auth is None else "basic" if auth.scheme == "Basic" else "key"

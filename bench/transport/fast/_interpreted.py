@@ -35,7 +35,7 @@ class TemplateMatcher(Sieve):
         """Learn nothing."""
 
     def forget(self) -> None:
-        """Forget nothing."""
+        """Do nothing."""
 
     def match(self, data: bytes, at_ns: int, empty_ns: int, complete: bool) -> bool:
         """Return False: the general path handles the read."""
