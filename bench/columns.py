@@ -217,13 +217,18 @@ TURN_INSTANT_GROUPS = (
     ),
     _arrival(
         "function_call_added function_call_done",
-        "the first item that names a [function](#function-calls), or the first [delegated](#delegation) task; the end "
-        "of the last call's arguments in the first response that makes any",
+        "the first item that names a [function](#function-calls) or a tool of an [MCP server](#mcp-servers), or the "
+        "first [delegated](#delegation) task; the end of the last call's arguments in the first response that makes "
+        "any",
+    ),
+    _arrival(
+        "mcp_call_started mcp_call_ended",
+        "`response.mcp_call.in_progress` of the first MCP call; `response.mcp_call.completed` or `.failed`, the first",
     ),
     _send(
         "answer_request_sent",
-        "the last `response.create` that followed what functions returned; or the result of a task that was delegated "
-        "to the client",
+        "the last `response.create` that followed what functions or MCP calls returned; or the result of a task that "
+        "was delegated to the client",
     ),
     _arrival("answer_audio answer_audible", "`first_audio` and `first_audible` of the [answer](#answers-in-parts)"),
     _arrival("function_audible", "`answer_audible`, of turns with function calls"),
@@ -365,6 +370,13 @@ TURNS = (
         "calls of functions; how long our own functions took. Null if the session declares none",
     ),
     _whole(
+        "mcp_calls mcp_execution_ns",
+        "calls of [MCP servers](metrics.md#mcp-servers); how long the service executed them. Null if the session "
+        "declares no server",
+    ),
+    _flag("mcp_call_failed", "whether an MCP call failed; null without MCP calls"),
+    _label("mcp_error", "the first MCP call that failed, and its error", "or null"),
+    _whole(
         "delegations",
         "how often the service needed a result before it could answer: the tasks that it "
         "[delegated](metrics.md#delegation), or the responses that called functions. Null if it could need none",
@@ -405,6 +417,7 @@ SESSION_INSTANT_GROUPS = (
     _arrival("session_created", "`session.created`"),
     _send("update_sent", "`session.update` handed to the kernel"),
     _arrival("session_updated", "`session.updated`"),
+    _arrival("mcp_listed", "the last `mcp_list_tools.completed`, if the script declares MCP servers"),
     _clock("history_start", "before the first item of a history is sent"),
     _arrival("history_acked", "the acknowledgement of its last item"),
     _arrival(
@@ -425,7 +438,8 @@ SESSIONS = (
     _whole("auth_wait_ns", "how long it waited for a sign-in before connecting"),
     _whole(
         "caller_time_ns",
-        "the caller's own time for the first turn: `session_updated`, or `history_acked`, → its origin",
+        "the caller's own time for the first turn: the last of `session_updated`, `mcp_listed` and `history_acked` → "
+        "its origin",
     ),
     _whole("retry_after_ns", _RETRY + "session"),
     _whole(

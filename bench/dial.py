@@ -69,7 +69,9 @@ class Dialer:
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.provider else ""
-        transport.handshake = transport.handshake._replace(headers=redacted_headers, call_id=agent_call_id)
+        transport.handshake = transport.handshake._replace(
+            headers=redacted_headers, call_id=agent_call_id, fill=self._keyring.fill
+        )
         return transport
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +118,7 @@ def connect(
         # ends as `failed:load_generator`, and the caller gets the error and shows it.
         _failed(timeline, phases, LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}")
         raise
-    instants, headers, errors_ns, call_id = transport.handshake
+    instants, headers, errors_ns, call_id, _ = transport.handshake
     on_handshake(headers, call_id)
     timeline.apply(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id))
     return transport

@@ -134,4 +134,5 @@ def session_start(script: PreparedScript, turns: int) -> SessionStart:
         script.limits,
         service_responds=script.service_responds,
         reply_silence_ns=script.reply_silence_ns,
+        mcp_servers=len(script.settings.mcp_servers),
     )

@@ -74,6 +74,10 @@ OF_OUTCOMES = {
     "failed:load_generator": "this is a bug of this tool: report it, with its message",
     "failed:delegation": "declare functions in the script (`tools`), whose outputs become the result of the task, or "
     "let a backend of the service do it (`delegation: {type: responses, …}`)",
+    "failed:mcp_list_tools": "the service cannot get the tools of an MCP server: check its `url` or `connector_id`, "
+    "its access token (`authorization_env`), whether the service can reach it, and the names in `allowed_tools`",
+    "failed:mcp_approval": "set `require_approval: never` in `mcp_servers`, or `approve: true`, if the calls may be "
+    "made without a person",
     "failed:backend_failed": "the model of `delegation` reports an error: see its message; check that its name is "
     "right, and that your account may use it",
     "failed:no_audio": "no audio was received, although it was requested: check that the deployment's model "

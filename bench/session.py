@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.observe import inputs
-from bench.observe.session_facts import DESCRIPTIONS
+from bench.observe.session_facts import AWAITED
 from bench.observe.timeline import Timeline
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State
 from bench.plan.prepared import (
@@ -98,8 +98,8 @@ def until_truncations_verified(timeline: Timeline, now_ns: int) -> int | None:
 
 
 def until_session_event(kind: EventKind) -> WaitCondition:
-    """Return a wait for an event by which the service describes the session."""
-    instant = DESCRIPTIONS[kind]
+    """Return a wait for an event of the set-up."""
+    instant = AWAITED[kind]
     return lambda timeline, _: None if timeline.is_over or instant in timeline.facts.instants else NEVER_NS
 
 

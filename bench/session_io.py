@@ -18,6 +18,7 @@ from typing import Protocol
 from bench.observe import inputs
 from bench.observe.inputs import (
     AcknowledgeMark,
+    ApproveMcpCall,
     CallFunction,
     CancelResponse,
     DeliverTurn,
@@ -33,7 +34,7 @@ from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
-from bench.protocol.base import ClientMessage, MessageKind
+from bench.protocol.base import ClientMessage, Dialect, MessageKind
 from bench.protocol.events import DELTAS, ServerEvent, TokenUsage
 from bench.timeouts import MAX_HOLD_NS
 from bench.transport.interface import SendReceipt, Transport
@@ -224,7 +225,10 @@ class SessionIO:
         self._record_sent(message, self._transport.send(self._encode(message), stamped=self._is_stamped(message)))
 
     def _encode(self, message: ClientMessage) -> bytes:
-        return message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        if message.kind is MessageKind.SET_UP and (fill := self._transport.handshake.fill) is not None:
+            return fill(data)
+        return data
 
     def _is_stamped(self, message: ClientMessage) -> bool:
         """Return whether the kernel's timestamp of a message is needed. Without replies, the commit is the request."""
@@ -373,7 +377,7 @@ class SessionIO:
         """Execute the actions that are due now."""
         if self._ticket:  # first, because a delivered turn does not change any more
             self._record_transmitted()
-        timeline, dialect = self._timeline, self._script.dialect
+        timeline = self._timeline
         for action in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
             match action:
                 case ReportUsage(usage):
@@ -381,13 +385,8 @@ class SessionIO:
                 case AcknowledgeMark(mark):
                     if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
                         self.send(report)
-                case CancelResponse(event_id):
-                    self.send(dialect.cancel(event_id))
-                case TruncateItem(item_id, played_ms, event_id):
-                    message = dialect.truncate(item_id, played_ms, event_id)
-                    self.send(replace(message, item=item_id, played_ms=played_ms))
-                case RetrieveItem(item_id, event_id):
-                    self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
+                case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
+                    self.send(_message_of(action, self._script.dialect))
                 case MeasureNetwork():
                     if (network := self._transport.network()) is not None:
                         timeline.apply(inputs.NetworkMeasured(*network))
@@ -425,3 +424,18 @@ class SessionIO:
                 self.send(self._script.dialect.function_output(result.output, event_id))
                 output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
                 self._timeline.apply(output_sent)
+
+
+def _message_of(
+    action: CancelResponse | TruncateItem | RetrieveItem | ApproveMcpCall, dialect: Dialect
+) -> ClientMessage:
+    """Return the message that an action sends."""
+    match action:
+        case CancelResponse(event_id):
+            return dialect.cancel(event_id)
+        case TruncateItem(item_id, played_ms, event_id):
+            return replace(dialect.truncate(item_id, played_ms, event_id), item=item_id, played_ms=played_ms)
+        case RetrieveItem(item_id, event_id):
+            return replace(dialect.retrieve(item_id, event_id), item=item_id)
+        case ApproveMcpCall(request_id, event_id):
+            return dialect.mcp_approval(request_id, event_id)

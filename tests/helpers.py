@@ -570,7 +570,13 @@ def seated(
 ) -> tuple[Session, Timeline, Listening]:
     """Return a session on this transport that has not started, its timeline, and its listener."""
     listening = listening or Listening()
-    start = SessionStart(transport.now_ns(), len(script.turns), script.limits, service_responds=script.service_responds)
+    start = SessionStart(
+        transport.now_ns(),
+        len(script.turns),
+        script.limits,
+        service_responds=script.service_responds,
+        mcp_servers=len(script.settings.mcp_servers),
+    )
     timeline = Timeline(start, script.dialect)
     return Session(script, transport, timeline, listening, ending), timeline, listening
 
@@ -663,6 +669,7 @@ def build_session(**changes: Any) -> SessionObservation:
     instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
                 "opened": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
+                "mcp_listed": at(66),
                 "history_start": at(61), "history_acked": at(71), "first_reply": at(461), "first_audible": at(561),
                 "greeting_audible": at(261),
                 "idle_prompt_due": at(1_900), "idle_prompt_received": at(1_910), "ended": at(2_020)}  # fmt: skip

@@ -10,13 +10,16 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
+from itertools import accumulate
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import ScriptFunction
@@ -27,19 +30,34 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import TurnDetection
-from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, SpeechDetection, default_profile
+from bench.protocol.settings import McpServer, TurnDetection
+from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
+from bench.run.replay import replay_log
+from bench.run.rows import session_row
+from bench.session import Session
+from bench.simulator.profile import (
+    FunctionCalls,
+    McpSettings,
+    PreambleSettings,
+    Profile,
+    SpeechDetection,
+    default_profile,
+)
 from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.server_events import VOICE_LIVE
+from bench.target.credentials import Credential
+from bench.target.tokens import Keyring
 from bench.timeouts import MAX_ROUNDS
 from tests.helpers import MS, REALTIME, Listening, S, say
-from tests.memory_transport import PeerAnswer
+from tests.memory_transport import PeerAnswer, VirtualClock
 from tests.test_talking import (
     HALTING,
     ORDER,
     SPEECH,
+    START_NS,
     VAD,
     WIRES,
+    PatientTransport,
     Simulator,
     Talked,
     build_script,
@@ -156,6 +174,88 @@ def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
     total = sum(size for response_id in made for audio in audio_of(talk, response_id).values() for _, size in audio)
     assert turn.audio_bytes_received == total
     assert (turn.dead_air_ns or 0) > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("spoken", [True, False])
+@pytest.mark.parametrize(
+    ("server", "rounds"),
+    [
+        (McpServer(label="docs", url="https://x", require_approval="never"), 1),
+        (McpServer(label="docs", url="https://x", require_approval="always", approve=True), 2),
+    ],
+)
+def test_the_metrics_of_a_turn_with_mcp_calls_equal_the_ground_truth(
+    server: McpServer, rounds: int, spoken: bool, seed: int
+) -> None:
+    profile = replace(default_profile(), functions=FunctionCalls(rounds=rounds, parallel=(1, 2)))
+    session: dict[str, Any] = {"turn_detection": VAD} if spoken else {}
+    step = speak(*SPEECH) if spoken else say()
+    talk = converse(step, profile=profile, seed=seed, mcp_servers=(server,), **session)
+
+    def instants(name: str) -> list[int]:
+        return [sent.due_ns for sent in talk.simulator.said if sent.type == name]
+
+    (turn,) = talk.turns
+    made = responses(talk)
+    started, ended = instants("response.mcp_call.in_progress"), instants("response.mcp_call.completed")
+    changes = sorted([(at_ns, 1) for at_ns in started] + [(at_ns, -1) for at_ns in ended])
+    running = accumulate(change for _, change in changes)
+    executed_ns = sum(
+        later - at_ns for (at_ns, _), (later, _), count in zip(changes, changes[1:], running, strict=False) if count
+    )
+    assert (talk.session.outcome, turn.outcome, turn.turn_type) == ("ok", "ok", "function_calls")
+    assert turn.mcp_calls == len(started) == len(ended)
+    assert (turn.mcp_execution_ns, turn.delegations) == (executed_ns, rounds)
+    assert (turn.instants["mcp_call_started"], turn.instants["mcp_call_ended"]) == (started[0], ended[0])
+    assert turn.instants["function_call_added"] == events_sent_in(talk, made[0], "response.output_item.added")[0][0]
+    requests = [at_ns for at_ns, _ in received_events(talk, "response.create")]
+    assert turn.instants["answer_request_sent"] == requests[-1] >= ended[-1]
+    assert (len(made), len(requests)) == (rounds + 1, rounds + (not spoken))
+    assert talk.session.instants["mcp_listed"] == instants("mcp_list_tools.completed")[0]
+    approvals = [event for _, event in received_events(talk, "conversation.item.create")
+                 if event["item"]["type"] == "mcp_approval_response"]  # fmt: skip
+    assert len(approvals) == (len(started) if server.approve else 0)
+
+
+def test_a_turn_fails_if_the_script_does_not_approve_its_mcp_call() -> None:
+    talk = converse(say(), say(), mcp_servers=(McpServer(label="docs", url="https://x"),))
+
+    assert [turn.outcome for turn in talk.turns] == ["failed:mcp_approval"] * 2
+    assert talk.turns[0].detail == "the service asks for the approval of a call of docs.search"
+
+
+def test_the_token_of_an_mcp_server_reaches_only_the_service_and_a_replay_gives_the_same_turn(tmp_path: Path) -> None:
+    keyring = Keyring([], mcp_tokens=[Credential("DOCS", "token-of-docs")])
+    server = McpServer(label="docs", url="https://x", require_approval="never", authorization_env="DOCS")
+    script = build_script(say(), mcp_servers=(server,))
+    simulator = Simulator(GA, default_profile(), 1)
+    transport = PatientTransport(simulator, VirtualClock(START_NS))
+    transport.handshake = transport.handshake._replace(fill=keyring.fill)
+    log = EventLog(tmp_path / "s.jsonl", hide=keyring.redact, record_audio=False)
+    start = SessionStart(START_NS, 1, script.limits, mcp_servers=1)
+    timeline = LoggedTimeline(start, GA, log=log, about={"dialect": "ga"})
+    listening = Listening()
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).run()
+    log.close()
+
+    update = next(event for _, event in simulator.heard if event["type"] == "session.update")
+    assert update["session"]["tools"][0]["authorization"] == "token-of-docs"
+    logged = (tmp_path / "s.jsonl").read_text()
+    assert "token-of-docs" not in logged + repr(session_row(timeline.session(), 0, keyring.redact))
+    assert logged.count('"authorization":"***"') == 2, "sent, and returned by the service"
+    (turn,) = listening.turns
+    (replayed,) = replay_log(tmp_path / "s.jsonl").turns
+    assert (turn.outcome, turn.mcp_calls) == ("ok", 1)
+    assert replayed == turn
+
+
+def test_a_session_fails_before_its_first_turn_if_the_tools_of_a_server_are_not_listed() -> None:
+    profile = replace(default_profile(), mcp=McpSettings(failed_listings=1.0))
+    talk = converse(say(), profile=profile, mcp_servers=(McpServer(label="docs", url="https://x"),))
+
+    assert (talk.turns, talk.session.outcome, talk.session.turns_not_started) == ([], "failed:mcp_list_tools", 1)
+    assert talk.session.detail == "the tools of the MCP server docs were not listed"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -99,6 +99,9 @@ class SlowKeyring:
     def redact(self, text: str) -> str:
         return text
 
+    def fill(self, message: bytes) -> bytes:
+        return message
+
     def header(self, target: Target, limit_s: float) -> tuple[str, str]:
         self.limit_s = limit_s
         for _ in range(self._turns):

@@ -225,7 +225,14 @@ def talked(
     transport = PatientTransport(simulator, VirtualClock(START_NS))
     responds = script.service_responds
     timeline = timeline or Timeline(
-        SessionStart(START_NS, len(script.turns), script.limits, service_responds=responds), script.dialect
+        SessionStart(
+            START_NS,
+            len(script.turns),
+            script.limits,
+            service_responds=responds,
+            mcp_servers=len(script.settings.mcp_servers),
+        ),
+        script.dialect,
     )
     listening = listening or Listening()
     Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).run()

@@ -37,7 +37,7 @@ class SessionStart(Input, frozen=True):
     the service's VAD starts responses. `intended_ns` is the planned start of the session; None if the start was not
     planned. `called_ns` is the arrival of the session's call; None if calls do not arrive at a rate. `renewable` is
     True if the call continues in another session when this session expires. `reply_silence_ns` is the silence that ends
-    a reply if no event ends it.
+    a reply if no event ends it. `mcp_servers` is the number of MCP servers that the session declares.
     """
 
     start_ns: int
@@ -48,6 +48,7 @@ class SessionStart(Input, frozen=True):
     called_ns: int | None = None
     renewable: bool = False
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
+    mcp_servers: int = 0
 
 
 class Connected(Input, frozen=True, tag="connected"):
@@ -326,5 +327,14 @@ class CallFunction(Action, frozen=True):
     call: FunctionCall
 
 
+class ApproveMcpCall(Action, frozen=True):
+    """The approval of an MCP call, which the service has requested with the item `request_id`."""
+
+    request_id: str
+    event_id: str
+
+
 class RequestContinuation(Action, frozen=True):
-    """The request of the response that continues the reply after the client has sent all function outputs."""
+    """The request of the response that continues the reply, after the client has sent all function outputs, and the
+    service has executed all MCP calls.
+    """

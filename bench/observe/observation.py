@@ -202,6 +202,10 @@ class TurnObservation(msgspec.Struct, frozen=True):
     interruption: str | None = None
     function_calls: int | None = None
     function_execution_ns: int | None = None
+    mcp_calls: int | None = None
+    mcp_execution_ns: int | None = None
+    mcp_call_failed: bool | None = None
+    mcp_error: str = ""
     delegations: int | None = None
     dead_air_ns: int | None = None
     late_audio_ns: int | None = None
@@ -295,8 +299,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
     caller_time_ns: int | None = None
     """The time from when the session was ready to the instant from which the first turn is measured.
 
-    The session was ready at `session_updated`, or at `history_acked` if that was later. The caller takes this time, so
-    it is not a latency of the service.
+    The session was ready at the last of `session_updated`, `mcp_listed` and `history_acked`. The caller takes this
+    time, so it is not a latency of the service.
     """
     renewed: bool = False
     """True if another session continues the script."""

@@ -12,6 +12,7 @@ from functools import cache
 from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
 from bench.observe import inputs
 from bench.observe.delegation import NOT_DONE, NOT_SPOKEN
+from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_observation import all_instants
 from bench.protocol.events import EventKind, ServiceFailure
@@ -36,6 +37,8 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
+    elif turn.calls.mcp.unended and (turn.state is State.CALLING or turn.is_between_items):
+        deadlines.append(_timed_out(turn.calls.mcp.changed_ns, limits.response, "response", NOT_ENDED))
     elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
         waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))

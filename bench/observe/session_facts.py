@@ -85,6 +85,8 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_UPDATED: "session_updated",
 }
 """A mapping from an event in which the service describes the session to the instant at which it first arrived."""
+AWAITED: Mapping[EventKind, str] = {**DESCRIPTIONS, EventKind.MCP_LISTED: "mcp_listed"}
+"""A mapping from an event for which the set-up waits to the instant at which the wait ends."""
 CONSTANT_SETTINGS = ("model",)
 """Settings that never change during a session. They are stored even if a later description omits them."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
@@ -134,6 +136,10 @@ class SessionFacts(Instants):
     """The number of history messages that the service has not acknowledged yet."""
     history_acked_ns: int = 0
     """The instant of the last acknowledgement of a history message; 0 if there is none."""
+    mcp_unlisted: int = field(init=False)
+    """The number of MCP servers whose tools are not listed yet."""
+    mcp_lists: dict[str, str] = field(default_factory=dict)
+    """The label of the MCP server of each list of tools, by the id of the list."""
     unknown_events: Counter[str] = field(default_factory=Counter)
     last_error: ServiceFailure | None = None
     """The last error since the last turn started. Only an error that ended neither a turn nor the session is stored."""
@@ -145,7 +151,7 @@ class SessionFacts(Instants):
 
     def __post_init__(self) -> None:
         start = self.start
-        self.start_ns, self.turns_planned = start.start_ns, start.planned
+        self.start_ns, self.turns_planned, self.mcp_unlisted = start.start_ns, start.planned, start.mcp_servers
         planned = {"call_arrival": start.called_ns, "intended_start": start.intended_ns}
         self.instants |= {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
         self.instants["connect_start"] = start.start_ns
@@ -213,15 +219,26 @@ class SessionFacts(Instants):
     def history_start(self, history: HistoryStarted) -> None:
         self.instants["history_start"], self.history_left = history.at_ns, history.messages
 
-    def item_added(self, arrival: Arrival) -> None:
+    def item_added(self, event: ServerEvent, arrival: Arrival) -> None:
         """Record the acknowledgement of a history message. The service adds the items in the order in which they were
         sent.
+
+        Items of MCP servers are the service's own. A list of tools names its server.
         """
-        if self.history_left:
+        if event.mcp is not None:
+            if not event.mcp.tool and len(self.mcp_lists) < UNKNOWN_NAMES:
+                self.mcp_lists[event.item_id] = event.mcp.server
+        elif self.history_left:
             self.history_left -= 1
             self.history_acked_ns = arrival.at_ns
             if not self.history_left:
                 self.arrived("history_acked", arrival)
+
+    def mcp_listed(self, arrival: Arrival) -> None:
+        """Record that the service has the tools of an MCP server. The instant is that of the last server."""
+        self.mcp_unlisted -= 1
+        if not self.mcp_unlisted:
+            self.arrived("mcp_listed", arrival)
 
     def idle_prompt_received(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
         """Count an idle timeout, after which the service speaks. For the first one, record when it arrived and when it
@@ -277,7 +294,7 @@ class SessionFacts(Instants):
             return
         self._copy("first_reply", turn, first[0])
         self._copy("first_audible", turn, "first_audible")
-        ready_ns = max(self.instants["session_updated"], self.instants.get("history_acked", 0))
+        ready_ns = max(self.instants.get(name, 0) for name in ("session_updated", "mcp_listed", "history_acked"))
         # a pipelined turn may be requested before the session is ready
         self.caller_time_ns = max(0, turn.instants[turn.measured_from] - ready_ns)
 

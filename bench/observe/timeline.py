@@ -26,11 +26,12 @@ from bench.observe import inputs
 from bench.observe.attribution import Attributor
 from bench.observe.delegation import DELEGATED_OUTSIDE
 from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
+from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import ReplyDetector, SplitSamples
-from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, FalseReplyWatch, SessionFacts
+from bench.observe.session_facts import AWAITED, ConversationLength, FalseReplyWatch, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
@@ -49,7 +50,15 @@ Deltas that are applied together come from one read, or from a few reads.
 """
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
-SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.SESSION_CLOSED, EventKind.MALFORMED, EventKind.ERROR})
+SESSION_KINDS = frozenset(
+    {
+        *AWAITED,
+        EventKind.MCP_NOT_LISTED,
+        EventKind.SESSION_CLOSED,
+        EventKind.MALFORMED,
+        EventKind.ERROR,
+    }
+)
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 
 DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
@@ -73,6 +82,9 @@ DECISIVE = frozenset(
         EventKind.INPUT_NOT_TRANSCRIBED,
         EventKind.SPEECH_STARTED,
         EventKind.CALL_DONE,
+        EventKind.MCP_APPROVAL,
+        EventKind.MCP_CALL_ENDED,
+        EventKind.MCP_CALL_FAILED,
         EventKind.DELEGATED,
         EventKind.BACKEND_DONE,
         EventKind.RESPONSE_DONE,
@@ -338,6 +350,11 @@ class Timeline:
             self._fail("protocol_error:json", arrival.at_ns, event.reason)
         elif event.kind is EventKind.SESSION_CLOSED:
             self.facts.closed_by_service(event)
+        elif event.kind is EventKind.MCP_LISTED:
+            self.facts.mcp_listed(arrival)
+        elif event.kind is EventKind.MCP_NOT_LISTED:
+            server = self.facts.mcp_lists.get(event.item_id, "without a label")
+            self._fail("failed:mcp_list_tools", arrival.at_ns, f"the tools of the MCP server {server} were not listed")
         elif event.kind is EventKind.ERROR:
             self._error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
@@ -397,7 +414,7 @@ class Timeline:
         if self.owners.note(event, turn) and turn is not None:
             turn.input_speech.answered += 1
         if kind is EventKind.ITEM_ADDED:
-            self.facts.item_added(arrival)
+            self.facts.item_added(event, arrival)
         elif kind is EventKind.ITEM_DELETED or kind is EventKind.TRUNCATED:
             self._length.client_changed()
         elif kind is EventKind.IDLE_TIMEOUT:
@@ -538,6 +555,8 @@ class Timeline:
         at_ns, outcome, detail, turn = due
         if detail.startswith(NOTHING_AUDIBLE):
             detail = f"{detail}: {self._inaudible(turn.format)}"
+        elif detail.startswith(NOT_ENDED):
+            detail = f"{detail}: {turn.calls.mcp.unended_tools}"
         if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
             turn.doubted = f"{NOT_RUN}: it is not known whether {detail}"
         elif outcome.startswith("timeout:"):
@@ -650,7 +669,9 @@ class Timeline:
             return
         if turn.wants_request(now_ns):
             yield inputs.RequestResponse()
-        if turn.calls.complete_calls:
+        for number, request_id in turn.calls.mcp.pop_requested():
+            yield inputs.ApproveMcpCall(request_id, f"{turn.plan.event_prefix}approval-{number}")
+        if turn.calls.complete_calls or turn.calls.rounds:
             for call in turn.calls.pop_new_calls():
                 yield inputs.CallFunction(call)
             if turn.wants_continuation:

@@ -18,13 +18,14 @@ from bench.metrics import EXPECTED, STARVED, SUCCESSFUL
 from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE, Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
+from bench.observe.mcp_calls import MCP_KINDS, tool_name
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.protocol.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure, TokenUsage
 from bench.timeouts import MAX_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
@@ -51,13 +52,13 @@ class State(Enum):
     WAITING = auto()
     ANSWERING = auto()
     CALLING = auto()
-    """The service has called functions and waits for their outputs."""
+    """The service has called functions and waits for their outputs, or it executes MCP calls."""
     PLAYING = auto()
     """The reply is complete. The script may interrupt it while it is played."""
     OVER = auto()
 
 
-REPLYING = DELTAS | CALL_INSTANTS.keys()
+REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS
 
 # A mapping: state → kind of event → next state. Events that are not listed change nothing. Sending response.create
 # changes SENDING to WAITING. The end of speech changes SENDING to UNNOTICED if the service has a VAD. An outcome
@@ -67,7 +68,7 @@ NEXT_STATE: dict[State, dict[EventKind, State]] = {
     State.WAITING: {EventKind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
 }
 
-ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED})
+ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.MCP_CALL_ADDED})
 WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 TRANSCRIPTIONS = frozenset({EventKind.INPUT_DELTA, EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED})
@@ -256,7 +257,8 @@ class PendingTurn(Instants):
     def wants_continuation(self) -> bool:
         """True if the service waits for the client's request of the next response, and would accept it.
 
-        The service accepts no request while a response is in progress, or while a function call is unanswered.
+        The service accepts no request while a response is in progress, while a function call is unanswered, or while an
+        MCP call runs.
         """
         is_idle = not self.filler and not self.delegations.awaits_backend
         return self.state is State.CALLING and self.calls.are_all_answered and self.calls.is_request_due and is_idle
@@ -416,6 +418,10 @@ class PendingTurn(Instants):
                 return "limit_exceeded:calls", exceeded_limit
             if self.plan.delegates:  # the text before the call was no result
                 self._await_result()
+        elif kind in MCP_KINDS or kind is EventKind.MCP_APPROVAL:
+            return self._on_mcp_event(event, arrival)
+        elif kind is EventKind.OUTPUT_DONE and event.mcp is not None:
+            self.calls.mcp.on_item_done(event)
         elif kind in DELEGATION_KINDS:
             return self._on_delegation_event(event, arrival)
         elif kind is EventKind.OUTPUT_ADDED and event.phase:
@@ -430,6 +436,17 @@ class PendingTurn(Instants):
             transcribed_ns = self.transcribed_ns
             return self.transcript_ending() if transcribed_ns is not None and transcribed_ns <= at_ns else None
         return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
+
+    def _on_mcp_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
+        if event.kind is not EventKind.MCP_APPROVAL:
+            self.calls.on_mcp_event(event, arrival)
+        elif event.mcp is not None and (self.plan.mcp_servers or {}).get(event.mcp.server):
+            self.calls.mcp.request_approval(event.item_id)
+        else:
+            tool = tool_name(event.mcp or McpItem(""))
+            return "failed:mcp_approval", f"the service asks for the approval of a call of {tool}"
+        exceeded_limit = self.calls.exceeded_limit
+        return ("limit_exceeded:calls", exceeded_limit) if exceeded_limit else None
 
     def _on_delegation_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns

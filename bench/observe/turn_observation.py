@@ -57,6 +57,7 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
     If the service sends no turn events, return only the instants of `RECEIVED`.
     """
     instants = turn.instants | turn.input_speech.instants | turn.calls.instants | turn.reply.all_instants()
+    instants |= turn.calls.mcp.instants
     if (audible := _function_audible(turn)) is not None:
         instants["function_audible"] = audible[0]
     if turn.interruption is not None:
@@ -91,7 +92,7 @@ def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
     """Return how much earlier each arrival of a turn may really have been, by instant."""
     speech_errors_ns, speech_instants = turn.input_speech.uncertainties_ns, turn.input_speech.instants
     errors_ns = {name: error_ns for name, error_ns in speech_errors_ns.items() if name in speech_instants}
-    errors_ns |= turn.calls.uncertainties_ns | turn.reply.all_uncertainties_ns()
+    errors_ns |= turn.calls.uncertainties_ns | turn.calls.mcp.uncertainties_ns | turn.reply.all_uncertainties_ns()
     if (audible := _function_audible(turn)) is not None:
         errors_ns["function_audible"] = audible[1]
     if turn.interruption is None:
@@ -164,7 +165,7 @@ def _delegations(turn: PendingTurn) -> int | None:
     """Return how often the service needed a result before it could answer; None if it can have needed none."""
     if turn.plan.delegates:
         return turn.delegations.count
-    return turn.calls.rounds if turn.plan.functions else None
+    return turn.calls.rounds if turn.plan.functions or turn.plan.mcp_servers else None
 
 
 def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
@@ -197,6 +198,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     """Return the observation of a turn. `task_success` is the judgement of a Python program; None if there is no
     judgement.
     """
+    mcp = turn.calls.mcp
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
@@ -248,7 +250,11 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         send_timestamp_source=receive_timestamp_source(timestamped, turn.sending.sends - timestamped),
         preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,
         function_calls=len(calls.complete_calls) if turn.plan.functions else None,
-        function_execution_ns=calls.own_ns if calls.rounds or turn.is_delegated else None,
+        function_execution_ns=calls.own_ns if calls.of_rounds or turn.is_delegated else None,
+        mcp_calls=len(mcp.items) if mcp.items or turn.plan.mcp_servers else None,
+        mcp_execution_ns=mcp.execution_ns if mcp.items else None,
+        mcp_call_failed=bool(mcp.failed) if mcp.items else None,
+        mcp_error=mcp.error_text,
         delegations=_delegations(turn),
         dead_air_ns=_dead_air_ns(turn),
         interruption=interruption.kind if interruption else None,

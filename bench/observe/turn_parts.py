@@ -1,7 +1,8 @@
 """The optional parts of a turn: function calls, and the interruption of its reply. Pure.
 
 A response that calls functions is followed by another one that continues the reply. The client requests it after it has
-sent the function outputs. There may be several such rounds; the instants are those of the first round.
+sent the function outputs. There may be several such rounds; the instants are those of the first round. Calls of MCP
+servers' tools (`mcp_calls.py`) belong to the same rounds, but the service executes them.
 
 Speech, the client, or a sound that needs no reply can interrupt a reply during its playback. If the service reports
 that its caller speaks (`speech_started`), the client stops its player. A client that interrupts without the service
@@ -23,6 +24,7 @@ import msgspec
 
 from bench.clock import Arrival
 from bench.observe.inputs import Sent
+from bench.observe.mcp_calls import McpCalls
 from bench.observe.observation import Instants
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.protocol.audio import AudioFormat
@@ -31,6 +33,9 @@ from bench.timeouts import MAX_CALLS, MAX_ROUNDS
 from bench.units import NS_PER_MS, NS_PER_S
 
 CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DONE: "function_call_done"}
+MCP_CALL_INSTANTS = {EventKind.MCP_CALL_ADDED: "function_call_added", EventKind.MCP_CALL_DONE: "function_call_done"}
+COMPLETE = frozenset({EventKind.CALL_DONE, EventKind.MCP_CALL_DONE})
+"""The kinds of events after which the arguments of a call are complete."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,12 +47,15 @@ class TurnFunctionCalls(Instants):
 
     expected: Mapping[str, int] | None = None
     complete_calls: dict[str, FunctionCall] = field(default_factory=dict)
+    mcp: McpCalls = field(default_factory=McpCalls)
     names: dict[str, str] = field(default_factory=dict)
     """The function of each call, by the id of the call. It is set if the service reported it before the arguments."""
     rounds: int = 0
     """The number of ended responses that called functions."""
     of_rounds: int = 0
-    """The number of calls in the responses that `rounds` counts."""
+    """The number of function calls in the responses that `rounds` counts."""
+    mcp_of_rounds: int = 0
+    """The number of MCP calls in these responses."""
     made: set[str] = field(default_factory=set)
     """The ids of the calls that were returned for execution. Some may belong to a response that does not count."""
     returned: set[str] = field(default_factory=set)
@@ -60,7 +68,7 @@ class TurnFunctionCalls(Instants):
     last_done_ns: int = 0
     last_output_ns: int = 0
     is_request_due: bool = False
-    """True if an output was sent after which the client must request the next response."""
+    """True if the client must request the next response: an output was sent, or the last response made MCP calls."""
     wrong: str = ""
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
@@ -69,8 +77,16 @@ class TurnFunctionCalls(Instants):
                 self.names[call.call_id] = call.name
             else:
                 self._complete(call, arrival)
-        instant = CALL_INSTANTS[event.kind]
-        if not self.rounds and (event.kind is EventKind.CALL_DONE or instant not in self.instants):
+        self._set_instant(CALL_INSTANTS[event.kind], event.kind, arrival)
+
+    def on_mcp_event(self, event: ServerEvent, arrival: Arrival) -> None:
+        """Apply an event of an MCP call, which the service executes."""
+        self.mcp.on_event(event, arrival)
+        if event.kind in MCP_CALL_INSTANTS:
+            self._set_instant(MCP_CALL_INSTANTS[event.kind], event.kind, arrival)
+
+    def _set_instant(self, instant: str, kind: EventKind, arrival: Arrival) -> None:
+        if not self.rounds and (kind in COMPLETE or instant not in self.instants):
             self.arrived(instant, arrival)
 
     def _complete(self, call: FunctionCall, arrival: Arrival) -> None:
@@ -89,15 +105,17 @@ class TurnFunctionCalls(Instants):
             self.of_rounds, self.rounds = len(self.complete_calls), self.rounds + 1
 
     def end_response(self, event: ServerEvent, arrival: Arrival) -> bool:
-        """Apply the end of a response. Return whether it called functions, so that another response follows."""
+        """Apply the end of a response. Return whether it made calls, so that another response follows."""
         for call in event.calls:
             if call.call_id not in self.complete_calls:  # the service sent no events of this call
                 self._complete(call, arrival)
                 if not self.rounds:
                     self.arrived("function_call_done", arrival)
-        if len(self.complete_calls) == self.of_rounds:
+        functions, mcp_calls = len(self.complete_calls), len(self.mcp.items)
+        if (functions, mcp_calls) == (self.of_rounds, self.mcp_of_rounds):
             return False
-        self.of_rounds, self.rounds = len(self.complete_calls), self.rounds + 1
+        self.is_request_due |= mcp_calls > self.mcp_of_rounds
+        self.of_rounds, self.mcp_of_rounds, self.rounds = functions, mcp_calls, self.rounds + 1
         return True
 
     @property
@@ -105,11 +123,13 @@ class TurnFunctionCalls(Instants):
         """The limit on calls or rounds that the turn has exceeded; "" if it has exceeded none."""
         if self.rounds > MAX_ROUNDS:
             return f"over {MAX_ROUNDS} responses in a row that called functions"
-        return f"over {MAX_CALLS} calls of functions" if len(self.complete_calls) > MAX_CALLS else ""
+        calls = len(self.complete_calls) + self.mcp.count
+        return f"over {MAX_CALLS} calls of functions" if calls > MAX_CALLS else ""
 
     def forget_response(self) -> None:
         for call_id in list(self.complete_calls)[self.of_rounds :]:
             del self.complete_calls[call_id]
+        self.mcp.forget(self.mcp_of_rounds)
         if not self.rounds:
             self.instants.clear()
             self.uncertainties_ns.clear()
@@ -132,11 +152,13 @@ class TurnFunctionCalls(Instants):
     def end_round(self) -> None:
         """Count the time from the last call to its output, after which the service continues."""
         self.own_ns += max(0, self.last_output_ns - self.last_done_ns)
+        self.last_done_ns = self.last_output_ns = 0  # a round of MCP calls has no outputs
         self.is_request_due = False
 
     @property
     def are_all_answered(self) -> bool:
-        return self.complete_calls.keys() <= self.returned
+        """True if all outputs were sent, and the service has executed all MCP calls."""
+        return self.complete_calls.keys() <= self.returned and not self.mcp.unended
 
     def error_text(self) -> str:
         """Return the error in the calls of a turn that has ended; "" if there is none."""

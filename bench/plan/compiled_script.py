@@ -24,6 +24,10 @@ from bench.units import NS_PER_MS, NS_PER_S
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are evenly distributed for any count
 
 
+OUTSIDE = ("history", "mcp_servers")
+"""The settings of a session that are no keys of `session` in a script."""
+
+
 class CompiledScript:
     """A script for any number of sessions, encoded for one dialect.
 
@@ -120,13 +124,14 @@ def _reject_unsupported(script: Script, dialect: Dialect) -> None:
     """
     refused = dialect.unsupported_setting(_settings(script, dialect))
     if refused is not None:
-        keys = refused.setting if refused.setting == ("history",) else ("session", *refused.setting)
+        keys = refused.setting if refused.setting[0] in OUTSIDE else ("session", *refused.setting)
         raise _at(script, keys, refused.reason)
     history_messages = script.history.messages if script.history else ()
     requirements = [
         ("history", "history", Feature.IMAGE, any(message.image for message in history_messages)),
         ("history", "the script", Feature.HISTORY, script.history),
         ("pipelined", "the script", Feature.PIPELINED, script.pipelined),
+        ("mcp_servers", "the script", Feature.MCP, script.session.mcp_servers),
         ("renew_after", "the script", Feature.RENEWAL, script.renew_after),
         ("tools", "the script", Feature.FUNCTIONS, script.tools),
     ]

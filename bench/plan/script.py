@@ -25,10 +25,20 @@ from bench.plan.conversation import History
 from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import RecordedTimes, VariableRows, names_in, unknown_name
 from bench.plan.recordings import BackgroundNoise
-from bench.plan.script_keys import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
+from bench.plan.script_keys import (
+    BACKGROUND_NOISE,
+    HISTORY,
+    MCP_SERVERS,
+    ROWS,
+    SECONDS,
+    SESSION,
+    THRESHOLDS,
+    TIMEOUTS,
+    TOOLS,
+)
 from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, StepsValidator, is_turn
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
-from bench.protocol.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, SessionSettings, merged
+from bench.protocol.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, McpServer, SessionSettings, merged
 from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
 from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
@@ -65,6 +75,9 @@ class Script:
     background_noise: BackgroundNoise | None = field_key(BACKGROUND_NOISE, "Noise behind the caller's voice.")
     tools: tuple[ScriptFunction, ...] = field_key(
         TOOLS, "Functions that the service may call, with their results.", absent=()
+    )
+    mcp_servers: tuple[McpServer, ...] = field_key(
+        MCP_SERVERS, "MCP servers whose tools the service may call. GA only.", absent=()
     )
     jitter_buffer_ms: float = field_key(
         Number(0, 2_000), "Audio that the simulated player buffers before it plays (jitter buffer).", 50.0
@@ -186,9 +199,10 @@ def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]
 
 
 def session_of(parts: Mapping[str, Any]) -> SessionSettings:
-    """Return the settings of a session. They contain the functions that the script declares."""
+    """Return the settings of a session. They contain the functions and MCP servers that the script declares."""
     session: SessionSettings = parts.get("session", SessionSettings())
-    return msgspec.structs.replace(session, tools=tuple(function.tool for function in parts.get("tools", ())))
+    functions = tuple(function.tool for function in parts.get("tools", ()))
+    return msgspec.structs.replace(session, tools=functions, mcp_servers=parts.get("mcp_servers", ()))
 
 
 def check_steps(script: Script) -> None:

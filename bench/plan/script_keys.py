@@ -23,6 +23,7 @@ from bench.protocol.settings import (
     Effort,
     FunctionTool,
     InputTranscription,
+    McpServer,
     NoiseReduction,
     Output,
     ResponseSettings,
@@ -435,3 +436,35 @@ TOOLS: Validator[tuple[ScriptFunction, ...]] = Converted(
     ),
 )
 """The functions that a service may call, by name."""
+
+MCP_SERVER = StructOf(
+    {
+        "url": Field(String(), "The URL of the server."),
+        "connector_id": Field(String(), "A connector of the service, instead of a URL."),
+        "description": Field(String(), "Description of the server, for the model."),
+        "allowed_tools": Field(_texts(), "The tools that the model may call; by default, all."),
+        "require_approval": Field(
+            Choice(("always", "never")), "Whether the service asks before each call; by default, the service decides."
+        ),
+        "approve": Field(Boolean(), "Whether this tool then approves the call. Otherwise the turn fails.", False),
+        "authorization_env": Field(
+            RegexString("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
+            "The environment variable with the access token.",
+        ),
+    },
+    lambda **settings: McpServer(label="", **settings),
+)
+
+
+def _labelled(value: LocatedValue, servers: Mapping[str, McpServer]) -> tuple[McpServer, ...]:
+    """Return the servers with their labels. Each must have either a URL or a connector."""
+    for label, server in servers.items():
+        if (server.url is None) is (server.connector_id is None):
+            raise (value.within(label) or value).refuse("needs either `url` or `connector_id`")
+    return tuple(msgspec.structs.replace(server, label=label) for label, server in servers.items())
+
+
+MCP_SERVERS: Validator[tuple[McpServer, ...]] = Converted(
+    MapOf(NAME.pattern, MCP_SERVER, "a table (`label of a server: its settings`)"), _labelled
+)
+"""The MCP servers whose tools a service may call, by label."""

@@ -62,9 +62,11 @@ class TurnPlan:
     `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
     has processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is
     played. `out_of_band` is True if the response is not a part of the conversation. `functions` is True if the session
-    declares functions. `expected_calls` is the number of calls that the script expects of each function; None if the
-    script does not specify calls. `reference` has the expected words of the turn. `instructed` is True if the request
-    for the response has its own instructions. `fillers` is True if the session requests fillers during delays.
+    declares functions. `mcp_servers` maps each MCP server that the session declares to whether the client approves its
+    calls; None if the session declares none. `expected_calls` is the number of calls that the script expects of each
+    function; None if the script does not specify calls. `reference` has the expected words of the turn. `instructed` is
+    True if the request for the response has its own instructions. `fillers` is True if the session requests fillers
+    during delays.
     `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is known.
     `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
@@ -88,6 +90,7 @@ class TurnPlan:
     out_of_band: bool = False
     only_transcribed: bool = False
     functions: bool = False
+    mcp_servers: Mapping[str, bool] | None = None
     expected_calls: Mapping[str, int] | None = None
     reference: TurnReference = NO_REFERENCE
     instructed: bool = False

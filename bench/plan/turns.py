@@ -310,6 +310,7 @@ class ScriptTurn(Step):
             out_of_band=self.response.out_of_band,
             only_transcribed=only_transcribed,
             functions=bool(encoder.session.tools),
+            mcp_servers={server.label: server.approve for server in encoder.session.mcp_servers} or None,
             expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,

@@ -127,9 +127,18 @@ class Feature(Enum):
     EXPECTATION = "expects an event"
     HISTORY = "begins with a history"
     PIPELINED = "sends before the service has greeted (`pipelined`)"
+    MCP = "declares MCP servers (`mcp_servers`)"
     RENEWAL = "continues in another session (`renew_after`)"
     FUNCTIONS = "declares functions (`tools`)"
     REPLY = "sets what the reply must be or say"
+
+
+def secret_placeholder(variable: str) -> str:
+    """Return the text that stands in an encoded message for the value of an environment variable.
+
+    The secret itself is inserted only when the message is sent (`bench.target.tokens.Keyring.fill`).
+    """
+    return f"{{secret:{variable}}}"
 
 
 CALL_ID = "{uuid}"
@@ -295,6 +304,10 @@ class Dialect:
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
         """Return the message with the output of a function that the service called."""
+        raise NotImplementedError
+
+    def mcp_approval(self, request_id: str, event_id: str) -> ClientMessage:
+        """Return the message that approves an MCP call, which the service has requested with the item `request_id`."""
         raise NotImplementedError
 
     def cancel(self, event_id: str) -> ClientMessage:

@@ -28,17 +28,24 @@ from bench.protocol.events import EventKind
 from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai import VOICE_LIVE_NAME, OpenAIDialect
 from bench.protocol.openai_events import FILLERS
-from bench.protocol.openai_ga import GA, Ga
+from bench.protocol.openai_ga import GA, OF_MCP, Ga
 from bench.protocol.openai_preview import PREVIEW, Preview
 from bench.protocol.settings import Output, SessionSettings, UnsupportedSetting, without_none
 
-UNKNOWN: Mapping[Feature, str] = MappingProxyType(
-    dict.fromkeys(
-        (Feature.IMAGE, Feature.OUT_OF_BAND),
-        "which is undocumented for this service: remove it, or use another --dialect",
-    )
+NO_MCP: Mapping[Feature, str] = MappingProxyType(
+    {Feature.MCP: "which this tool supports only in the GA dialect: remove them, or use --dialect ga"}
 )
-"""The features that are undocumented for these services. No client of the services shows how to request them either."""
+UNKNOWN: Mapping[Feature, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (Feature.IMAGE, Feature.OUT_OF_BAND),
+            "which is undocumented for this service: remove it, or use another --dialect",
+        ),
+        **NO_MCP,
+    }
+)
+"""The features that are undocumented for these services, for which no client shows how to request them either; and MCP.
+"""
 
 
 OF_VOICE_LIVE = dict.fromkeys(
@@ -91,7 +98,7 @@ class VoiceLive(Preview):
     own_kinds = OF_VOICE_LIVE
     input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
     missing_features = MappingProxyType(
-        {Feature.OUT_OF_BAND: "which Voice Live does not support: remove `conversation: none` and `input`"}
+        {Feature.OUT_OF_BAND: "which Voice Live does not support: remove `conversation: none` and `input`", **NO_MCP}
     )
     stored = {**Preview.stored, ("avatar",): "an avatar's video is not measured"}  # noqa: RUF012 - as in its base
 
@@ -130,7 +137,8 @@ class Xai(ServerVadOnly, Ga):
 
     name = "xai"
     own_transcription = False
-    own_kinds = dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED) | {
+    own_kinds = dict(OF_MCP) | {
+        **dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED),
         "response.text.delta": EventKind.TEXT_DELTA,  # text has either name
         "response.text.done": EventKind.TEXT_DONE,
     }

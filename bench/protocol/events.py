@@ -43,6 +43,22 @@ class EventKind(Enum):
     """An item of a response starts, and the item is a function call."""
     CALL_DONE = auto()
     """The arguments of a function call are complete."""
+    MCP_LISTED = auto()
+    """The service has the list of an MCP server's tools, which the model may call from now on."""
+    MCP_NOT_LISTED = auto()
+    """The service could not get the list of an MCP server's tools."""
+    MCP_CALL_ADDED = auto()
+    """An item of a response starts, and the item is a call of an MCP server's tool. The service executes the call."""
+    MCP_CALL_DONE = auto()
+    """The arguments of an MCP call are complete."""
+    MCP_APPROVAL = auto()
+    """The service executes an MCP call only if the client approves it. `item_id` is the id of the request."""
+    MCP_CALL_STARTED = auto()
+    """The service executes an MCP call."""
+    MCP_CALL_ENDED = auto()
+    """An MCP call has succeeded."""
+    MCP_CALL_FAILED = auto()
+    """An MCP call has failed."""
     DELEGATED = auto()
     """The service delegates a task: to a backend of its own, or, if the event has a call, to the client."""
     BACKEND_STARTED = auto()
@@ -184,6 +200,18 @@ class FunctionCall(msgspec.Struct, frozen=True):
     of_delegation: bool = False
 
 
+class McpItem(msgspec.Struct, frozen=True):
+    """An item of an MCP server: the list of its tools, a call of a tool, or the request to approve a call.
+
+    `server` is the server's label in the script. `tool` is the called tool; "" for a list. `error` is the error of a
+    failed call; "" if there is none.
+    """
+
+    server: str
+    tool: str = ""
+    error: str = ""
+
+
 class PlayoutPosition(NamedTuple):
     """The position of a delta in the caller's playout queue, which plays one delta after the other.
 
@@ -228,6 +256,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
     - `phase` is the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
     - `calls` is the function call of the event. If a response is done, it is all function calls of the response.
     - `session` is the session as the service describes it. `session_id` is the service's id of the session.
+    - `mcp` is the item of the event, if it is an item of an MCP server.
     - `backend_response_id` is the id of a response of the backend that does a delegated task.
     - `billed_ns` is the billable duration of a session that has ended. `paused_ns` is the part of it in standby.
     - `status` is how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is why it ended.
@@ -253,6 +282,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
     session_id: str = ""
     phase: str = ""
     calls: tuple[FunctionCall, ...] = ()
+    mcp: McpItem | None = None
     backend_response_id: str = ""
     billed_ns: int | None = None
     paused_ns: int | None = None

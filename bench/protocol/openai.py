@@ -23,7 +23,7 @@ from bench.protocol.audio import (
     PCM16_48K,
     by_name,
 )
-from bench.protocol.base import AwaitedEvent, ClientMessage, Feature, MessageKind
+from bench.protocol.base import AwaitedEvent, ClientMessage, Feature, MessageKind, secret_placeholder
 from bench.protocol.events import EventKind, FunctionCall
 from bench.protocol.openai_events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
 from bench.protocol.settings import (
@@ -32,6 +32,7 @@ from bench.protocol.settings import (
     REPLY_SETTINGS,
     FunctionOutput,
     Keys,
+    McpServer,
     Message,
     Output,
     ResponseSettings,
@@ -107,6 +108,7 @@ UNANSWERABLE: Mapping[Feature, str] = MappingProxyType(
         (
             *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.INTERRUPTION, Feature.CUT),
             *(Feature.SOUND, Feature.CUE, Feature.HISTORY, Feature.RENEWAL, Feature.FUNCTIONS, Feature.REPLY),
+            Feature.MCP,
         ),
         NO_REPLY,
     )
@@ -210,7 +212,10 @@ class OpenAIDialect(EventReader):
     def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
         """Return the set-up: wait for the service's first event, send the settings, and wait for the service's
         confirmation.
+
+        Also wait for the tools of MCP servers, because the model can call no tool that is not listed yet.
         """
+        listed = (AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed"),) if settings.mcp_servers else ()
         family = self.session_family(settings)
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, f"{family}.created"),
@@ -221,6 +226,7 @@ class OpenAIDialect(EventReader):
                 session=merged(self.session(settings), settings.extra),
             ),
             AwaitedEvent(EventKind.SESSION_UPDATED, f"{family}.updated"),
+            *listed,
         )
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
@@ -267,6 +273,11 @@ class OpenAIDialect(EventReader):
         item = {"type": "function_call_output", "call_id": result.call_id, "output": result.output}
         return self._message(MessageKind.ITEM, event_id, item=item)
 
+    def mcp_approval(self, request_id: str, event_id: str) -> ClientMessage:
+        # the item needs an id, and the id of the event is unique in the session
+        item = {"id": event_id, "type": "mcp_approval_response", "approval_request_id": request_id, "approve": True}
+        return self._message(MessageKind.ITEM, event_id, item=item)
+
     def cancel(self, event_id: str) -> ClientMessage:
         return self._message(MessageKind.CANCEL, event_id)
 
@@ -294,11 +305,28 @@ class OpenAIDialect(EventReader):
 
 
 def tools(settings: SessionSettings) -> dict[str, Any]:
-    """Return the functions that a session declares, and its `tool_choice`; {} if the session declares no functions."""
-    if not settings.tools:
+    """Return the functions and MCP servers that a session declares, and its `tool_choice`; {} if it declares none."""
+    if not settings.tools and not settings.mcp_servers:
         return {}
-    declared = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
+    functions = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
+    declared = [*functions, *map(_mcp_tool, settings.mcp_servers)]
     return without_none({"tools": declared, "tool_choice": tool_choice(settings.tool_choice)})
+
+
+def _mcp_tool(server: McpServer) -> dict[str, Any]:
+    token = server.authorization_env
+    return without_none(
+        {
+            "type": "mcp",
+            "server_label": server.label,
+            "server_url": server.url,
+            "connector_id": server.connector_id,
+            "server_description": server.description,
+            "allowed_tools": server.allowed_tools,
+            "require_approval": server.require_approval,
+            "authorization": None if token is None else secret_placeholder(token),
+        }
+    )
 
 
 def tool_choice(choice: str | None) -> str | dict[str, str] | None:

@@ -25,6 +25,7 @@ from bench.protocol.events import (
     ErrorScope,
     EventKind,
     FunctionCall,
+    McpItem,
     ServerEvent,
     ServiceFailure,
     TokenUsage,
@@ -122,6 +123,8 @@ REQUEST_KEY = "rtbench_request"
 """The key in a response's metadata under which the service returns the event id of the request."""
 FUNCTION_CALL = "function_call"
 """The type of an item that calls a function."""
+MCP_CALL, MCP_APPROVAL_REQUEST = "mcp_call", "mcp_approval_request"
+"""The types of the items that call an MCP server's tool, and that request the client's approval of such a call."""
 WITH_ERROR = frozenset({EventKind.ERROR, EventKind.INPUT_NOT_TRANSCRIBED})
 OF_OUTPUT = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE})
 MODALITIES = ("output_modalities", "modalities")
@@ -143,13 +146,15 @@ Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
 
 class _Item(msgspec.Struct):
-    """The decoded fields of an item. A function call has its own name and id."""
+    """The decoded fields of an item. A function call has its own name and id, an item of an MCP server its label."""
 
     id: Short = ""
     type: Short = ""
     phase: Short | None = None
     name: Short | None = None
     call_id: Short | None = None
+    server_label: Short | None = None
+    error: Any = None
 
 
 class _Wire(msgspec.Struct):
@@ -233,6 +238,8 @@ class EventReader(Dialect):
     parts: Mapping[str, EventKind]
     other_kinds: Mapping[str, EventKind]
     own_kinds: Mapping[str, EventKind] = MappingProxyType({})
+    item_kinds: Mapping[tuple[EventKind, str], EventKind] = MappingProxyType({})
+    """A mapping from (kind of an event, type of its item) to the kind of the event, if it depends on the item."""
 
     def __init__(self) -> None:
         self.kinds: Mapping[str, EventKind] = {**SHARED_KINDS, **self.parts, **self.own_kinds}
@@ -273,8 +280,11 @@ class EventReader(Dialect):
                 return (ServerEvent(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
             if kind is EventKind.ITEM_RETRIEVED:
                 return (_retrieved(wire, _parts(_decode_object(message))),)
-            if kind is EventKind.OUTPUT_ADDED and wire.item is not None and wire.item.type == FUNCTION_CALL:
-                kind = EventKind.CALL_ADDED
+            if wire.item is not None:
+                if kind is EventKind.OUTPUT_ADDED and wire.item.type == FUNCTION_CALL:
+                    kind = EventKind.CALL_ADDED
+                else:
+                    kind = self.item_kinds.get((kind, wire.item.type), kind)
             return (_described(kind, wire),)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return (ServerEvent(EventKind.MALFORMED, reason=str(error)[:200]),)
@@ -335,6 +345,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         wire.item_id or (wire.item.id if wire.item else ""),
         text=(wire.transcript or wire.text or "")[:MAX_TEXT_CHARACTERS],
         audio_ms=wire.audio_start_ms if kind is EventKind.SPEECH_STARTED else wire.audio_end_ms,
+        mcp=_mcp_item(wire.item) if wire.item is not None and wire.item.server_label else None,
     )
     if kind in OF_OUTPUT:
         return msgspec.structs.replace(event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire))
@@ -383,6 +394,15 @@ def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
     if not call_id:
         return ()
     return (FunctionCall(call_id, wire.name or item.name or "", (wire.arguments or "")[:MAX_ARGUMENTS_CHARACTERS]),)
+
+
+def _mcp_item(item: _Item) -> McpItem:
+    """Return an item of an MCP server. Its error has a type, a message, and sometimes a code, which is a number."""
+    error = item.error if isinstance(item.error, dict) else {}
+    code = error.get("code")
+    cause = f"{get_text(error, 'type')} {code if isinstance(code, int) else ''}".strip()
+    message = get_text(error, "message", MAX_MESSAGE_CHARACTERS)
+    return McpItem(item.server_label or "", item.name or "", ": ".join(filter(None, (cause, message))))
 
 
 def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.events import EventKind
 from bench.protocol.openai import GA_NAME, RATED_FORMATS, OpenAIDialect, tools
-from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
+from bench.protocol.openai_events import GA_PARTS, MCP_APPROVAL_REQUEST, MCP_CALL, PREVIEW_PARTS
 from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
 G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
@@ -34,11 +36,32 @@ STORED: Mapping[Keys, str] = {
 }
 
 
+OF_MCP: Mapping[str, EventKind] = MappingProxyType(
+    {
+        "mcp_list_tools.in_progress": EventKind.NOTED,
+        "mcp_list_tools.completed": EventKind.MCP_LISTED,
+        "mcp_list_tools.failed": EventKind.MCP_NOT_LISTED,
+        "response.mcp_call_arguments.delta": EventKind.NOTED,
+        "response.mcp_call_arguments.done": EventKind.MCP_CALL_DONE,
+        "response.mcp_call.in_progress": EventKind.MCP_CALL_STARTED,
+        "response.mcp_call.completed": EventKind.MCP_CALL_ENDED,
+        "response.mcp_call.failed": EventKind.MCP_CALL_FAILED,
+    }
+)
+"""The events of MCP servers, whose tools the service lists and calls itself (Realtime guide, "Realtime with tools")."""
+
+
 class Ga(OpenAIDialect):
     """The dialect of Azure's path /openai/v1/realtime. It is also that of OpenAI if no version header is sent."""
 
     name = family = GA_NAME
-    parts, other_kinds = GA_PARTS, PREVIEW_PARTS
+    parts, other_kinds, own_kinds = GA_PARTS, PREVIEW_PARTS, OF_MCP
+    item_kinds = MappingProxyType(
+        {
+            (EventKind.OUTPUT_ADDED, MCP_CALL): EventKind.MCP_CALL_ADDED,
+            (EventKind.NOTED, MCP_APPROVAL_REQUEST): EventKind.MCP_APPROVAL,  # conversation.item.done
+        }
+    )
     input_formats = output_formats = RATED_FORMATS
     stored = STORED
     reply_part = "output_text"

@@ -45,7 +45,10 @@ class Preview(OpenAIDialect):
     own_transcription = True
     message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
     missing_features: Mapping[Feature, str] = MappingProxyType(
-        {Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga"}
+        {
+            Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga",
+            Feature.MCP: "which only the GA dialect supports: remove them, or use --dialect ga",
+        }
     )
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:

@@ -102,6 +102,23 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
+class McpServer(msgspec.Struct, frozen=True, kw_only=True):
+    """An MCP server whose tools the service lists and calls itself. A field is None if the service's default is used.
+
+    The server has a `url` or a `connector_id` of the service. `authorization_env` is the environment variable with the
+    access token. `approve` is True if the client approves each call that the service asks about.
+    """
+
+    label: str
+    url: str | None = None
+    connector_id: str | None = None
+    description: str | None = None
+    allowed_tools: list[str] | None = None
+    require_approval: Literal["always", "never"] | None = None
+    approve: bool = False
+    authorization_env: str | None = None
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image of a message.
 
@@ -156,6 +173,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     echo_cancellation: EchoCancellation | None = None
     interim_response: dict[str, Any] | None = None
     tools: tuple[FunctionTool, ...] = ()
+    mcp_servers: tuple[McpServer, ...] = ()
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a function."""
     delegation: dict[str, Any] | None = None

@@ -95,7 +95,7 @@ def without_secrets(value: Any, hide: Hide) -> Any:
 
 UNTRUSTED = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
-    "model", "backend_model", "region", "request_id", "input_text", "reply_text",
+    "model", "backend_model", "region", "request_id", "input_text", "reply_text", "mcp_error",
 })  # fmt: skip
 """The columns with texts from a service, or from an exception in a user's code.
 
@@ -103,7 +103,7 @@ The texts of all other columns are our own, and are not changed.
 """
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts. Their texts are not escaped, because they are stored as JSON."""
-TRUNCATED = frozenset({"detail", "close_reason"})
+TRUNCATED = frozenset({"detail", "close_reason", "mcp_error"})
 DETAIL_CHARACTERS = 300
 
 

@@ -52,6 +52,7 @@ BY_COLUMN = {
     "stall_duration": ("stall_duration_uncertainty_ns",),
     "dead_air": ("stall_duration_uncertainty_ns", "onset_uncertainty_ns"),
     "function_execution": ("function_call_done_uncertainty_ns",),
+    "mcp_execution": ("mcp_call_started_uncertainty_ns", "mcp_call_ended_uncertainty_ns"),
     "unplayed_audio": STOPPED,
     "overlap": STOPPED,
     "audio_speed": SPEED,

@@ -28,6 +28,7 @@ from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.lifecycle import Composer, ResponseManager
+from bench.simulator.responses.mcp_servers import McpServers
 from bench.simulator.server_events import (
     GA,
     PREVIEW,
@@ -163,6 +164,7 @@ class Behaviour(SimulatedSession):
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
         self._servers = servers or ResponseSlots()
         self._servers.sessions += 1
+        self._mcp = McpServers(self._conversation, self._outbox, profile.mcp, rng)
         composer = Composer(
             self.session,
             self._conversation,
@@ -173,6 +175,7 @@ class Behaviour(SimulatedSession):
             rng,
             quota or ServiceQuota(UNLIMITED),
             self._servers,
+            self._mcp,
         )
         self._responses = ResponseManager(composer)
         self._turns = CallerTurns(composer, self._responses)
@@ -188,7 +191,7 @@ class Behaviour(SimulatedSession):
 
     def end(self) -> None:
         self._servers.sessions -= 1
-        for component in (self._turns, self._responses, self._outbox, self):
+        for component in (self._turns, self._responses, self._mcp, self._outbox, self):
             vars(component).clear()
 
     # Handlers of client events
@@ -208,7 +211,8 @@ class Behaviour(SimulatedSession):
     def _session_update(self, event: Json, at_ns: int) -> None:
         event_path = EventPath("session", self._not_simulated)
         self.session.update(event["session"], event_path, has_spoken=self._conversation.has_spoken())
-        self._send_session(at_ns, "updated", self._delays.session_updated)
+        updated_ns = self._send_session(at_ns, "updated", self._delays.session_updated)
+        self._mcp.declare(self.session.shown.get("tools", ()), updated_ns)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         return self._turns.append(event["audio"], at_ns)
@@ -222,8 +226,13 @@ class Behaviour(SimulatedSession):
 
     def _item_create(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._reader.item(event["item"], self.session.input.format)
+        is_approval = item.body["type"] == "mcp_approval_response"
+        if is_approval:
+            self._mcp.check_answer(item.body["approval_request_id"])
         previous = self._conversation.insert(item, event.get("previous_item_id"))
-        self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
+        due_ns = self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
+        if is_approval:
+            self._mcp.answer(item.body["approval_request_id"], item.body["approve"], due_ns)
         return {"item_id": item.id, "call_id": item.body.get("call_id")}
 
     def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
@@ -259,8 +268,10 @@ class Behaviour(SimulatedSession):
     def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
         return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
 
-    def _send_session(self, at_ns: int, name: str, delay: Delay) -> None:
-        self._outbox.answer(at_ns, delay, (f"{self.session.form.family}.{name}", {"session": self.session.shown}))
+    def _send_session(self, at_ns: int, name: str, delay: Delay) -> int:
+        return self._outbox.answer(
+            at_ns, delay, (f"{self.session.form.family}.{name}", {"session": self.session.shown})
+        )
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:
         self._outbox.answer(at_ns, self._delays.item_created, (event_type, fields))

@@ -211,6 +211,19 @@ class DelegationSettings:
     unanswered: float = field_key(SHARE, "Share of the results after which nothing is said.", 0.0)
 
 
+@dataclass(frozen=True)
+class McpSettings:
+    """Properties of the MCP servers that clients declare. The default delays are assumptions."""
+
+    listing_ms: Delay = field_key(
+        DELAY, "Time from session.updated to the end of each list of tools.", absent=LogNormal(400, 1200)
+    )
+    call_ms: Delay = field_key(DELAY, "Duration of each call.", absent=LogNormal(600, 2000))
+    failed_listings: float = field_key(SHARE, "Share of the lists of tools that fail.", 0.0)
+    failed_calls: float = field_key(SHARE, "Share of the calls that fail.", 0.0)
+    endless_calls: float = field_key(SHARE, "Share of the calls that never end.", 0.0)
+
+
 SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
 QUOTA = Field(Integer(1, 1_000_000_000), SEE_PROFILE)
 QUOTAS = StructOf({limit.name: QUOTA for limit in fields(QuotaLimits)}, QuotaLimits, nothing=False)
@@ -256,6 +269,7 @@ class Profile:
         Integer(1, 100_000), "Maximum number of concurrent responses; others are queued. None: any number."
     )
     functions: FunctionCalls = field_key(struct_of(FunctionCalls), "Function calls.", absent=FunctionCalls())
+    mcp: McpSettings = field_key(struct_of(McpSettings), "MCP servers.", absent=McpSettings())
     preamble: PreambleSettings = field_key(
         struct_of(PreambleSettings), "Answers that begin with a commentary.", absent=PreambleSettings()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import NoReturn
 
@@ -79,6 +79,22 @@ def clean(text: str, source: str) -> str:
     if not all("!" <= character <= "~" for character in text):
         raise UsageError(f"{source} contains a space, a line break or a non-ASCII character: copy it again")
     return text
+
+
+def mcp_token(variable: str, environ: Mapping[str, str], source: str) -> Credential:
+    """Return the access token of an MCP server, which an environment variable contains.
+
+    Raise UsageError if it is missing, or too short to be hidden in texts. The error message names the setting `source`.
+    """
+    token = clean(environ.get(variable, ""), f"{source}: the environment variable {variable}")
+    if not token:
+        raise UsageError(f"{source}: the environment variable {variable} is not set: set it to the access token")
+    if len(token) < MIN_SECRET_CHARACTERS:
+        raise UsageError(
+            f"{source}: the environment variable {variable} has fewer than {MIN_SECRET_CHARACTERS} characters, "
+            "which is too short for an access token: check it"
+        )
+    return Credential(variable, token)
 
 
 def unquoted(text: str) -> str:

@@ -7,14 +7,16 @@ expires.
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError, UsageError
+from bench.protocol.base import secret_placeholder
 from bench.target.credentials import Credential, redacted
 from bench.target.identity import (
     FIRST_RETRIES,
@@ -77,13 +79,22 @@ class TokenSource:
 
 
 class Keyring:
-    """The credentials for all targets. Each process has one keyring per run. No other object stores tokens."""
+    """The credentials for all targets. Each process has one keyring per run. No other object stores tokens.
+
+    `mcp_tokens` are the access tokens that the service sends to MCP servers. Their names are environment variables.
+    """
 
     def __init__(
-        self, targets: Iterable[Target], *, incident: NoteIncident = ignore, fetch: Fetch = fetch_token
+        self,
+        targets: Iterable[Target],
+        *,
+        mcp_tokens: Sequence[Credential] = (),
+        incident: NoteIncident = ignore,
+        fetch: Fetch = fetch_token,
     ) -> None:
         targets = list(targets)
-        self._secrets = [*_secrets(targets)]
+        self._secrets = [*_secrets(targets), *mcp_tokens]
+        self._mcp_tokens = mcp_tokens
         sign_ins = {target.auth for target in targets if isinstance(target.auth, EntraSignIn)}
         self._renewers = {
             sign_in: TokenRenewer(sign_in, fetch, lambda kind, text: incident(kind, self.redact(text)))
@@ -111,6 +122,13 @@ class Keyring:
         if isinstance(auth, EntraSignIn):
             return self._renewers[auth].token(limit_s).bearer.header()
         return None if auth is None else auth.header()
+
+    def fill(self, message: bytes) -> bytes:
+        """Return a message in which the tokens of MCP servers replace their placeholders."""
+        for credential in self._mcp_tokens:
+            variable, token = credential.header()
+            message = message.replace(secret_placeholder(variable).encode(), json.dumps(token)[1:-1].encode())
+        return message
 
     def redact(self, text: str) -> str:
         """Return the text without keys, tokens, values of variables in headers, and passwords of proxies.

@@ -79,13 +79,15 @@ class Handshake(NamedTuple):
     """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
 
     Each phase may have ended earlier than its instant, by up to `uncertainties_ns`. `call_id` is a unique name of the
-    call; it is "" if the service receives none.
+    call; it is "" if the service receives none. `fill` is a function that inserts the secrets into a set-up message;
+    None if there are no secrets.
     """
 
     instants: Mapping[str, int]
     headers: Mapping[str, str]
     uncertainties_ns: Mapping[str, int] = MappingProxyType({})
     call_id: str = ""
+    fill: Callable[[bytes], bytes] | None = None
 
 
 class TcpInfo(NamedTuple):

@@ -29,7 +29,7 @@ INTERRUPTED = (
     *("unplayed_audio", "overlap", "truncate_ack"),
 )
 CALLED = (
-    *("function_call_added", "function_call_done", "function_execution", "function_answer_ttfa"),
+    *("function_call_added", "function_call_done", "function_execution", "mcp_execution", "function_answer_ttfa"),
     *("function_call_to_answer", "function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
 )
 FILLER = (
@@ -197,11 +197,14 @@ def tools(summary: Summary) -> b.Section | None:
     """Return the section on turns with function calls or delegated tasks; None if there are none."""
     if not summary.tools:
         return None
+    failures = remarks.failed_mcp_calls(summary)
     whole = [row for row in summary.tools if row.step == ALL]
     shown = summary.tools if len(summary.tools) <= MAX_TOOL_ROWS else whole
     details = b.Details("All metrics of function calls", [metrics(summary, _rows(summary, CALLED))])
-    blocks = [_tool_table(summary, summary.tools), *b.note(FILLER), *b.note(TOOLS), details]
-    brief = [_tool_table(summary, shown, f"Turns with tools, in ms. {FILLER}")]
+    notes = [*b.line("; ".join(failures)), *b.note(FILLER), *b.note(TOOLS)]
+    blocks = [_tool_table(summary, summary.tools), *notes, details]
+    mcp_calls = b.fact("MCP calls", [*cells.medians(summary, ("mcp_execution",)), *failures])
+    brief = [_tool_table(summary, shown, f"Turns with tools, in ms. {FILLER}"), *mcp_calls]
     return b.Section("tools", "Turns with tools", "When do callers hear the answer?", blocks, brief=brief)
 
 
@@ -275,7 +278,7 @@ def _texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) ->
 def _timeline(examples: Sequence[ExampleTurn]) -> b.Figure:
     sentences = [LANES, *([END_DETECTED] if speech_timeline.has_triangles(examples) else [])]
     if any(example.asked_on_s > example.called_s for example in examples):
-        sentences.append("Dark amber: our own functions run.")
+        sentences.append("Dark amber: functions run, ours or those of MCP servers.")
     if any(example.stall_s for example in examples):
         unplaced = UNPLACED if any(example.stall_s and not example.heard for example in examples) else ""
         sentences.append(f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}.")

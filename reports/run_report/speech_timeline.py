@@ -140,12 +140,14 @@ def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: s
 
 
 def _functions(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the time of our own functions on the caller's lane, because it is no latency of the service."""
+    """Draw the time of functions on the caller's lane, because the service waits for them. They are ours, or those of
+    MCP servers.
+    """
     if not example.asked_on_s > example.called_s or example.called_s >= x.high:
         return
     start, took = x(example.called_s), _s(example.asked_on_s - example.called_s)
     width = max(3.0, x.clip(example.asked_on_s) - start)
-    plot.rect(start, lane - LANE / 2 + 4, width, LANE - 8, "own", f"our functions {took}")
+    plot.rect(start, lane - LANE / 2 + 4, width, LANE - 8, "own", f"functions {took}")
     _labels(plot, start, lane - LANE / 2, lane - LANE / 2, f"functions {took}", "tiny")
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from bench.pricing import dollars
 from bench.units import NS_PER_MS
+from bench.untrusted.sanitize import excerpt
 from reports.formatting import (
     NBSP,
     NONE,
@@ -47,6 +48,9 @@ UNPLAYED_REPLIES = ("interrupted replies", "audio never played, s", "its tokens"
 PER_REPLY = (
     "At equal prices, costs of targets differ because their replies differ in length, not because of their regions."
 )
+NAMED_ERRORS = 3
+"""The maximum number of errors of MCP calls that are named."""
+ERROR_CHARACTERS = 100
 NAMED = 6
 """The maximum number of targets. If there are more, only the total cost is listed."""
 LATE_SHARE = 0.01
@@ -279,6 +283,21 @@ def auth_wait(summary: Summary) -> str:
         return ""
     longest = ms(waited.max() / NS_PER_MS)
     return f"{count(waiting)} of {plural(waited.size, 'session')} waited for a token (longest {longest})."
+
+
+def failed_mcp_calls(summary: Summary) -> list[str]:
+    """Return the number of measured turns with a failed MCP call, and the most frequent errors; [] if none failed.
+
+    Example: `3 of 40 turns with MCP calls had a failed call`, `docs.search: http_error 503: Busy (2)`.
+    """
+    frame = summary.run.turns
+    failed = frame.loc[frame["measured"], "mcp_call_failed"].dropna()
+    failures = sum(map(bool, failed))
+    if not failures:
+        return []
+    errors = Counter(frame.loc[frame["measured"], "mcp_error"].dropna())
+    turns = f"{count(failures)} of {plural(len(failed), 'turn')} with MCP calls had a failed call"
+    return [turns, *(f"{excerpt(error, ERROR_CHARACTERS)} ({n:,})" for error, n in errors.most_common(NAMED_ERRORS))]
 
 
 def proxy_text(summary: Summary) -> tuple[str, ...]:

@@ -232,6 +232,8 @@ MEANINGS = {
     "failed:no_transcript": "the transcript has no words",
     "failed:unknown_status": "the response ended with a status that the protocol does not define",
     "failed:delegation": "the service delegated a task to the client, which could not do it",
+    "failed:mcp_list_tools": "the service could not list the tools of an MCP server",
+    "failed:mcp_approval": "the service asked for the approval of an MCP call, which the script does not give",
     "failed:load_generator": "a fault of this tool, not of the service",
     "protocol_error:base64": "the payload of an audio delta was not base64",
     "protocol_error:frame": "a WebSocket frame was not valid",
@@ -252,7 +254,8 @@ MEANINGS = {
     "timeout:end_of_turn": "the service's VAD detected no end of speech within the time limit",
     "cancelled:turn_detected": "the service took a pause for the end of speech, and cancelled its response "
     "because speech continued",
-    "timeout:session": "session.created or session.updated was not received within the time limit",
+    "timeout:session": "session.created, session.updated or mcp_list_tools.completed was not received within the time "
+    "limit",
     "incomplete:content_filter": "the service's content filter cut the reply",
     "incomplete:max_output_tokens": "the reply reached its token limit",
     "closed:1000": "the service closed normally, during a turn",

@@ -33,7 +33,14 @@ from bench.pricing import Prices
 from bench.protocol.events import TokenUsage
 from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
-from bench.protocol.settings import FunctionTool, Image, InputTranscription, SessionSettings, TurnDetection
+from bench.protocol.settings import (
+    FunctionTool,
+    Image,
+    InputTranscription,
+    McpServer,
+    SessionSettings,
+    TurnDetection,
+)
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.recorded_replies import build_reply
 from bench.target.target import Target
@@ -214,6 +221,15 @@ def test_an_optional_function_call_is_only_in_the_upper_estimate(
     responses = [session_usage(made, assumed).text_in // 10_000 for assumed in (LOW, HIGH)]
 
     assert responses == [low, high]
+
+
+@pytest.mark.parametrize(("choice", "high"), [("auto", 2), ("none", 1)])
+def test_an_mcp_call_is_only_in_the_upper_estimate(choice: str, high: int) -> None:
+    servers = (McpServer(label="docs", url="https://x"),)
+    made = script(say(), mcp_servers=servers, tool_choice=choice, instructions="x" * 40_000)
+    responses = [session_usage(made, assumed).text_in // 10_000 for assumed in (LOW, HIGH)]
+
+    assert responses == [1, high]
 
 
 @pytest.mark.parametrize("calls", [(), ("undeclared",)])

@@ -107,6 +107,36 @@ def test_the_document_has_no_secrets_of_proxy_and_url(tmp_path: Path) -> None:
     assert "confidential" not in json.dumps(document)
 
 
+MCP = "mcp_servers: {docs: {url: https://docs.example.com, authorization_env: DOCS_TOKEN}}\n"
+
+
+def test_the_plan_has_the_tokens_of_mcp_servers_and_no_document_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCS_TOKEN", " token-of-docs\n")
+    planned = plan(tmp_path, "--url", HERE, text=MCP + "steps:\n  - text: Hello\n")
+
+    assert [token.header() for token in planned.mcp_tokens] == [("DOCS_TOKEN", "token-of-docs")]
+    assert "token-of-docs" not in json.dumps(planned.opening_document("r", 0, {}, 1)) + repr(planned)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(None, "is not set"), (" ", "is not set"), ("short", "has fewer than 8 characters"), ("two words", "contains a")],
+)
+def test_a_missing_or_unusable_token_of_an_mcp_server_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, problem: str
+) -> None:
+    monkeypatch.delenv("DOCS_TOKEN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("DOCS_TOKEN", value)
+
+    with pytest.raises(UsageError) as refused:
+        plan(tmp_path, "--url", HERE, text=MCP + "steps:\n  - text: Hello\n")
+    words = f"talk: mcp_servers.docs.authorization_env: the environment variable DOCS_TOKEN {problem}"
+    assert str(refused.value).startswith(words)
+
+
 def test_each_target_is_planned_with_its_own_settings(tmp_path: Path) -> None:
     targets = tmp_path / "targets.yaml"
     targets.write_text(

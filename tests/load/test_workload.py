@@ -280,7 +280,7 @@ def test_data_that_a_script_produces_is_not_listed_as_lacking(tmp_path: Path) ->
     text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - text: One\n"
     found = scripts_lacking(tmp_path, text, arrives=True)
 
-    assert found["session"].keys() == {"greeting_audible"}
+    assert found["session"].keys() == {"greeting_audible", "mcp_listed"}
     assert "speech_end" in found["turns"][0]["lacks"]
 
 

@@ -137,6 +137,7 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "connect_total": 20 * MS,
         "session_ready": 40 * MS,
         "session_update": 20 * MS,
+        "mcp_listing": 25 * MS,
         "service_time": 361 * MS,
         "response_time": 365 * MS,
         "history_load": 10 * MS,

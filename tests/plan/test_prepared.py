@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +34,9 @@ from bench.plan.script import Script, load_script
 from bench.plan.steps import ExpectSettings, ExpectStep, PauseStep, SendStep
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import ClientMessage, Dialect, MessageKind
+from bench.protocol.base import AwaitedEvent, ClientMessage, Dialect, MessageKind
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import EventKind
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -385,6 +389,59 @@ def test_extra_must_not_override_settings_that_the_tool_relies_on(
     with pytest.raises(ScriptError) as refused:
         CompiledScript(script, dialect)
     assert str(refused.value).startswith(f"talk.yaml:{place}: extra must not set {words}")
+
+
+SERVERS = """mcp_servers:
+  docs: {url: https://docs.example.com, allowed_tools: search, require_approval: never, authorization_env: DOCS_TOKEN}
+  mail: {connector_id: connector_gmail, description: The caller's mail., approve: true}
+steps:
+- audio: a.wav
+"""
+
+
+@pytest.fixture
+def with_servers(tmp_path: Path) -> Path:
+    """Return the path of a script with MCP servers."""
+    shutil.copy(Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav", tmp_path / "a.wav")
+    (tmp_path / "talk.yaml").write_text(SERVERS)
+    return tmp_path / "talk.yaml"
+
+
+def test_mcp_servers_are_tools_of_the_session_whose_lists_are_awaited(with_servers: Path) -> None:
+    session = CompiledScript(load_script(with_servers), GA).prepare_session(0, 0)
+    mail = {"type": "mcp", "server_label": "mail", "connector_id": "connector_gmail"}
+
+    assert msgspec.json.decode(update_of(session).data)["session"]["tools"] == [
+        {
+            "type": "mcp",
+            "server_label": "docs",
+            "server_url": "https://docs.example.com",
+            "allowed_tools": ["search"],
+            "require_approval": "never",
+            "authorization": "{secret:DOCS_TOKEN}",
+        },
+        mail | {"server_description": "The caller's mail."},
+    ]
+    assert session.setup_messages[-1] == AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed")
+    assert session.turns[0].plan.mcp_servers == {"docs": False, "mail": True}
+
+
+def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path) -> None:
+    with_servers.write_text("session: {output: transcript, input_transcription: gpt-4o-transcribe}\n" + SERVERS)
+
+    with pytest.raises(ScriptError, match=r"declares MCP servers \(`mcp_servers`\), but a session with .* no replies"):
+        CompiledScript(load_script(with_servers), GA)
+
+
+@pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS.values() if dialect is not GA])
+def test_mcp_servers_are_refused_in_one_line_by_all_dialects_but_ga(dialect: Dialect, with_servers: Path) -> None:
+    if not dialect.has_turn_events:
+        with_servers.write_text("session: {turn_detection: full_duplex}\n" + SERVERS)
+
+    with pytest.raises(ScriptError) as refused:
+        CompiledScript(load_script(with_servers), dialect)
+    expected = rf"{re.escape(str(with_servers))}:\d+:\d+: [^\n]*mcp_servers[^\n]*: remove [^\n]+"
+    assert re.fullmatch(expected, str(refused.value))
 
 
 @pytest.mark.parametrize(

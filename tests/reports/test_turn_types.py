@@ -254,6 +254,31 @@ def test_a_median_with_too_few_turns_is_listed_under_its_turn_type(tmp_path: Pat
     assert re.search(r"with function calls\n +4 +n/a \(needs 6 sessions\)", run_text(summary))
 
 
+def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_tools(tmp_path: Path) -> None:
+    errors = {0: "docs.search: http_error 503: Busy", 1: "docs.search: http_error 503: Busy", 2: "crm.find: No\x1b"}
+
+    def with_call(index: int, row: Row) -> Row:
+        called_ns = row["request_sent_at_ns"] or row["speech_end_at_ns"]
+        mcp = {"mcp_calls": 1, "mcp_execution_ns": 600_000_000, "mcp_call_failed": index in errors}
+        called = {"turn_type": "function_calls", "function_call_done_at_ns": called_ns and called_ns + 1}
+        return row | called | mcp | {"mcp_error": errors.get(index)}
+
+    synthetic.write(tmp_path, Plan(sessions=40, turns=2))
+    summary = edited(tmp_path, with_call)
+
+    rate = next(rate for rate in summary.rates if rate.rate == "mcp_failure_rate")
+    turns = len(summary.run.turns)
+    assert (rate.count, rate.total) == (3, turns)
+    expected = (
+        f"3 of {turns} turns with MCP calls had a failed call",
+        "docs.search: http_error 503: Busy (2)",
+        "crm.find: No\\x1b (1)",
+    )
+    page = re.sub(r"\s+", " ", run_text(summary)).replace("\xa0", " ")
+    assert all(text in page for text in expected)
+    assert "mcp_execution p50 600" in page
+
+
 def test_each_turn_type_has_its_own_values(summary: Summary) -> None:
     waits = {(f.target, f.stratum.turn_type): f for f in summary.metrics if (f.metric, f.step) == ("ttfa", "all")}
 

@@ -6,6 +6,7 @@ Tokens are renewed in time, are shared by targets that have the same sign-in, an
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError, UsageError
+from bench.protocol.base import secret_placeholder
 from bench.protocol.openai_ga import GA
 from bench.target import tokens
 from bench.target.credentials import Credential
@@ -99,6 +101,17 @@ def open_keyring() -> Iterator[Opening]:
 
 
 # A keyring with a fake issuer.
+
+
+def test_the_tokens_of_mcp_servers_replace_their_placeholders_and_are_redacted() -> None:
+    secret = 'to"ken\\of-docs'
+    keyring = Keyring([], mcp_tokens=[Credential("DOCS", secret), Credential("CRM", "token-of-crm")])
+    settings = {"a": secret_placeholder("DOCS"), "b": secret_placeholder("CRM"), "c": secret_placeholder("OTHER")}
+
+    filled = keyring.fill(json.dumps(settings).encode())
+    assert json.loads(filled) == {"a": secret, "b": "token-of-crm", "c": "{secret:OTHER}"}
+    assert keyring.redact(f"{secret} and token-of-crm") == "*** and ***"
+    assert "token-of" not in repr(vars(keyring))
 
 
 def test_a_target_with_a_key_or_without_auth_needs_no_sign_in(open_keyring: Opening) -> None:

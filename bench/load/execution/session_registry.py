@@ -100,6 +100,7 @@ class SessionRegistry:
             service_responds=script.service_responds,
             renewable=script.renewable,
             reply_silence_ns=script.reply_silence_ns,
+            mcp_servers=len(script.settings.mcp_servers),
             **planned,
         )
         if log is None:

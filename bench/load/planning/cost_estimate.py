@@ -274,6 +274,10 @@ def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
             )
             talk.respond(step, script.session, before + TokenUsage(text_out=sum(written)))
             talk.held += TokenUsage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
+        choice = step.response.tool_choice or script.session.tool_choice
+        if assumed.calls_freely and script.session.mcp_servers and choice != "none":  # a call, and as long a result
+            talk.respond(step, script.session, before + TokenUsage(text_out=assumed.function_calls))
+            talk.held += TokenUsage(text_in=assumed.function_calls)
         talk.respond(step, script.session, _reply(step, script.session, assumed))
     return talk.total
 

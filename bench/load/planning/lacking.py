@@ -49,8 +49,10 @@ SPOKEN = ("speech_start", "speech_end", "committed", "input_transcribed", "speec
 SAID = ("first_audio", "first_audible", "first_transcript", "transcript_done", "answer_audio", "answer_audible")
 OF_CALLS = (
     *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
-    *("function_execution_ns", "delegations", "turn_type:function_calls"),
+    *("delegations", "turn_type:function_calls"),
 )
+OF_MCP = ("mcp_call_started", "mcp_call_ended", "mcp_calls", "mcp_execution_ns", "mcp_call_failed")
+NO_SERVERS = "the script has no MCP servers (`mcp_servers`)"
 OF_BARGE_IN = (
     *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "barge_in_response_done"),
     *("overlap_ns", "truncate_sent", "truncated", "turn_type:after_truncation"),
@@ -116,9 +118,15 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         OF_CALLS,
+        lambda _, turn: not (turn.plan.functions or turn.plan.mcp_servers or turn.plan.delegates),
+        "the session has no functions (`tools`)",
+    ),
+    MissingFeature(
+        ("function_execution_ns",),
         lambda _, turn: not turn.plan.functions and not turn.plan.delegates,
         "the session has no functions (`tools`)",
     ),
+    MissingFeature(OF_MCP, lambda _, turn: not turn.plan.mcp_servers, NO_SERVERS),
     MissingFeature(
         OF_BARGE_IN,
         lambda script, _: not _interrupts(script) and not _sounds(script),
@@ -173,6 +181,8 @@ def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str,
     detection = script.settings.turn_detection
     if not script.history:
         yield from dict.fromkeys(("history_start", "history_acked"), "the script has no `history`").items()
+    if not script.settings.mcp_servers:
+        yield "mcp_listed", NO_SERVERS
     if not any(turn.plan.greeting for turn in script.turns):
         yield "greeting_audible", "the script has no `wait_for: greeting` step"
     if script.renew_after_ns is None:

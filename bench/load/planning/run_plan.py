@@ -22,6 +22,7 @@ from bench.load.planning.workload import (
     Workload,
     load_scripts,
     longest_turn_s,
+    mcp_tokens,
     script_facts,
     script_notices,
     target_facts,
@@ -32,6 +33,7 @@ from bench.plan.conversation import load_history
 from bench.plan.script import Script
 from bench.run.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
 from bench.run.provenance import named_host, opening_document
+from bench.target.credentials import Credential
 from bench.target.target import Target
 from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
@@ -53,7 +55,7 @@ class RunPlan:
     target; None if there is no limit. `calibration` is this machine's calibration for such sessions, as in run.json;
     None if there is none. `warmup_s` is the warm-up in seconds (see the function `warmup_s`). `priority` is the
     priority of the processes that run sessions; None if none was requested. `hosts_advice` are a master's notices about
-    the hosts of its workers.
+    the hosts of its workers. `mcp_tokens` are the access tokens of the scripts' MCP servers.
     """
 
     options: Options
@@ -67,6 +69,7 @@ class RunPlan:
     priority: Priority | None = None
     load_model: LoadModel = CLOSED_LOOP
     hosts_advice: tuple[str, ...] = ()
+    mcp_tokens: tuple[Credential, ...] = ()
 
     @property
     def scripts(self) -> list[Script]:
@@ -264,6 +267,7 @@ def plan_run(environment: Environment) -> RunPlan:
         _warmup_s(environment, load_model, options, targets, workloads),
         available_priority() if options.priority else None,
         load_model,
+        mcp_tokens=mcp_tokens(scripts.values(), os.environ),
     )
 
 

@@ -255,7 +255,7 @@ class ProcessRole(ABC):
 
     def _signed_in(self) -> Keyring | None:
         """Fetch all tokens. Return None if the run ends meanwhile. Raise UsageError if a sign-in is refused."""
-        keyring = Keyring(self._planned.targets, incident=self._incident)
+        keyring = Keyring(self._planned.targets, mcp_tokens=self._planned.mcp_tokens, incident=self._incident)
         self.apply(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
         if self._state is RunState.SIGNING_IN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from bench.protocol.audio import AudioFormat
@@ -101,14 +102,27 @@ FLAT_ITEM = ("role", "content", "name", "call_id", "arguments", "output")
 """The keys that the preview's single item type has for every kind of item."""
 
 CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": checks.text}
+APPROVAL_KEYS: CheckTable = {
+    "id": ID,
+    "type": checks.anything,
+    "approval_request_id": checks.text,
+    "approve": checks.flag,
+    "reason": checks.text,
+}
 OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": checks.text}
 
 
-def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls: bool) -> SettingCheck:
+def _items(
+    parts: Mapping[str, SettingCheck],
+    *,
+    flat_message: bool,
+    flat_calls: bool,
+    more: Mapping[str, SettingCheck] = MappingProxyType({}),
+) -> SettingCheck:
     """Return the check of an item that a client may create. `parts` has the check of a message's part for each role.
 
     `flat_message` is True if a message may have the keys of FLAT_ITEM, which are then ignored. `flat_calls` is the same
-    for a function call and its output.
+    for a function call and its output. `more` are the checks of further types of items.
     """
     of_message, of_calls = (
         dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
@@ -129,6 +143,7 @@ def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls:
             "message": check_message,
             "function_call": checks.shape({**of_calls, **CALL_KEYS}, "name", "arguments"),
             "function_call_output": checks.shape({**of_calls, **OUTPUT_KEYS}, "call_id", "output"),
+            **more,
         }
     )
 
@@ -138,7 +153,12 @@ MODEL_INPUT_KEYS = ("call_id", "name", "arguments", "output")
 """The keys of a function call, or of its output, that the model reads."""
 
 ITEMS = {
-    GA: _items(PARTS[GA], flat_message=False, flat_calls=False),
+    GA: _items(
+        PARTS[GA],
+        flat_message=False,
+        flat_calls=False,
+        more={"mcp_approval_response": checks.shape(APPROVAL_KEYS, "approval_request_id", "approve")},
+    ),
     PREVIEW: _items(PARTS[PREVIEW], flat_message=True, flat_calls=True),
 }
 VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False)

@@ -113,10 +113,14 @@ def _limit(schema: Json, key: str, default: int) -> int:
 
 
 class GeneratedCall(NamedTuple):
-    """A function call. The `tokens`, when joined, are its arguments as JSON."""
+    """A function call. The `tokens`, when joined, are its arguments as JSON.
+
+    `server` is the label of the MCP server that has the function; "" if the client has it.
+    """
 
     name: str
     tokens: tuple[str, ...]
+    server: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,13 @@ class ResponseTools:
         return msgspec.json.encode(self.functions) if self.functions else b""
 
 
-def tools_of(settings: Json) -> ResponseTools:
-    """Return the functions of a response with these settings.
+def tools_of(settings: Json, mcp_tools: Sequence[Json] = ()) -> ResponseTools:
+    """Return the functions of a response with these settings. `mcp_tools` are the listed tools of MCP servers.
 
     Raise RejectedError if the response must call a function that is unknown.
     """
-    functions, choice = settings["tools"], settings["tool_choice"]
+    functions = [*(tool for tool in settings["tools"] if tool["type"] == "function"), *mcp_tools]
+    choice = settings["tool_choice"]
     parallel = settings.get("parallel_tool_calls", True)
     if isinstance(choice, str):
         return ResponseTools(functions, choice, parallel)
@@ -167,6 +172,9 @@ def calls_of(
     return [_call(function, names, habits, rng) for function in chosen]
 
 
+CALLS = ("function_call", "mcp_call")
+
+
 def _rounds(read: Sequence[ConversationItem]) -> int | None:
     """Return the number of responses with calls since the caller's last turn.
 
@@ -177,22 +185,22 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
         kind, role = item.body["type"], item.body.get("role")
         if role == "user":
             return len(calling)
-        if role == "assistant" and following != "function_call":  # otherwise it is the preamble of a call
+        if role == "assistant" and following not in CALLS:  # otherwise it is the preamble of a call
             return None
-        if kind == "function_call":
+        if kind in CALLS:
             calling.add(item.response_id)
         following = kind
     return None
 
 
 def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> GeneratedCall:
-    name = function["name"]
-    if is_drawn(habits.wrong_name, rng):
+    name, server = function["name"], function.get("server_label", "")
+    if not server and is_drawn(habits.wrong_name, rng):
         name = f"undeclared_{name}"
         while name in declared:
             name += "_"
-    make = invalid_arguments if is_drawn(habits.wrong_arguments, rng) else arguments
+    make = invalid_arguments if not server and is_drawn(habits.wrong_arguments, rng) else arguments
     text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
     size = LETTERS_PER_TEXT_TOKEN
     tokens = tuple(text[start : start + size] for start in range(0, len(text), size))
-    return GeneratedCall(name, tokens)
+    return GeneratedCall(name, tokens, server)

@@ -39,9 +39,11 @@ from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import calls_of, tools_of
+from bench.simulator.responses.mcp_servers import McpCallItem, McpServers
 from bench.simulator.responses.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
 from bench.simulator.responses.response_plan import (
     PlannedCall,
+    PlannedPart,
     Planner,
     ResponseContent,
     ResponsePlan,
@@ -189,6 +191,7 @@ class Composer:
     rng: np.random.Generator
     quota: ServiceQuota
     servers: ResponseSlots
+    mcp: McpServers
 
     def __post_init__(self) -> None:
         self._history = ModelHistory(self.conversation, self.profile.cache, self.profile.context_limit_tokens)
@@ -197,7 +200,7 @@ class Composer:
     def compose(self, settings: Json, at_ns: int, in_band: bool) -> ActiveResponse:
         """Compose the response that is requested at `at_ns`. Raise RejectedError if the request is invalid."""
         output = self.session.output(settings)
-        tools = tools_of(self.session.shown | settings)
+        tools = tools_of(self.session.shown | settings, self.mcp.tools())
         preface, own_input = ContextPrefix(output.instructions, tools.written), settings.get("input")
         items: Sequence[ConversationItem] = ()
         failure: Json | None = None
@@ -265,12 +268,15 @@ class Composer:
     ) -> ActiveResponse:
         conversation, ids = self.conversation, self.conversation.ids
         writer = ResponseWriter(ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox)
-        items = [
-            FunctionCallItem(conversation.promise(), ids.new("call"), index, planned, writer)
-            if isinstance(planned, PlannedCall)
-            else MessageItem(conversation.promise(), index, planned, output, writer)
-            for index, planned in enumerate(plan.parts)
-        ]
+
+        def item(index: int, planned: PlannedPart) -> OutputItem:
+            if not isinstance(planned, PlannedCall):
+                return MessageItem(conversation.promise(), index, planned, output, writer)
+            if planned.call.server:
+                return McpCallItem(conversation.promise(), index, planned, writer, self.mcp)
+            return FunctionCallItem(conversation.promise(), ids.new("call"), index, planned, writer)
+
+        items = [item(index, planned) for index, planned in enumerate(plan.parts)]
         return ActiveResponse(output, plan, items, writer, settings.get("metadata"), context, failure)
 
 

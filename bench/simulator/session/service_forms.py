@@ -244,7 +244,13 @@ def xai_form(ga: SessionForm) -> SessionForm:
     return replace(
         ga,
         opened=lambda session_id, model, expires_at_s: _risen(ga.opened(session_id, model, expires_at_s)),
-        table={**ga.table, "audio": inside, "turn_detection": audio["input"]["turn_detection"], "voice": checks.text},
+        table={
+            **ga.table,
+            "audio": inside,
+            "turn_detection": audio["input"]["turn_detection"],
+            "voice": checks.text,
+            "tools": session_schema.TOOLS,
+        },
         input=lambda session: ga.input(_sunk(session)),
         output=lambda session, response: ga.output(_sunk(session), response),
     )

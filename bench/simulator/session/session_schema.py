@@ -26,6 +26,37 @@ FUNCTION = checks.shape(
     type="function",
 )
 TOOLS = checks.array(checks.by_type({"function": FUNCTION}, default="function"))
+MCP_SERVER = checks.shape(
+    {
+        "type": checks.anything,
+        "server_label": checks.text,
+        **dict.fromkeys(("server_url", "connector_id", "server_description", "authorization"), checks.text),
+        "headers": checks.strings_by_name,
+        "allowed_tools": checks.choice_or(checks.anything),
+        "require_approval": checks.choice_or(checks.anything, "always", "never"),
+        **dict.fromkeys(("tunnel_id", "defer_loading", "allowed_callers"), checks.not_simulated),
+    },
+    "server_label",
+)
+_GA_TOOLS = checks.array(checks.by_type({"function": FUNCTION, "mcp": MCP_SERVER}, default="function"))
+
+
+def ga_tools(value: Any, event_path: EventPath) -> list[Any]:
+    """Check the tools of a GA session. An MCP server has a label of its own, and either a URL or a connector."""
+    tools: list[Any] = _GA_TOOLS(value, event_path)
+    labels = set[str]()
+    for number, tool in enumerate(tools):
+        if tool["type"] != "mcp":
+            continue
+        path = event_path.entry(number).path
+        if tool["server_label"] in labels:
+            raise RejectedError("invalid_value", f"Duplicate server_label in '{path}'.", f"{path}.server_label")
+        if ("server_url" in tool) is ("connector_id" in tool):
+            raise RejectedError("invalid_value", f"'{path}' needs either 'server_url' or 'connector_id'.", path)
+        labels.add(tool["server_label"])
+    return tools
+
+
 CHOSEN_FUNCTION = checks.shape({"type": checks.anything, "name": checks.text}, "name")
 TOOL_CHOICE = checks.choice_or(checks.by_type({"function": CHOSEN_FUNCTION}), "auto", "none", "required")
 
@@ -207,7 +238,7 @@ def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTa
         "model": checks.ignored,
         "client_secret": checks.unknown,
         "truncation": truncation,
-        "tools": TOOLS,
+        "tools": ga_tools,
         "tool_choice": TOOL_CHOICE,
         "tracing": checks.not_simulated,
         "prompt": checks.not_simulated,
@@ -255,7 +286,7 @@ TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "i
 
 
 def ga_response_table(session: CheckTable, format: SettingCheck) -> CheckTable:
-    shared_keys = ("output_modalities", "tools", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
+    shared_keys = ("output_modalities", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
     spoken: CheckTable = {"format": format, "voice": GA_VOICE}
     shared = {key: session[key] for key in (*shared_keys, "reasoning")}
-    return {**_RESPONSE, **shared, "audio": {"output": spoken}}
+    return {**_RESPONSE, **shared, "tools": TOOLS, "audio": {"output": spoken}}
