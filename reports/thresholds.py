@@ -420,4 +420,5 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
                 return metric, parsed
     if metric.unit == "share":
         raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
-    raise UsageError(f"{quoted(aggregate)} is not a quantile: write --metric {metric.name}:{default}")
+    or_share = f" or {metric.name}:within2000" if "within(N)" in metric.aggregates else ""
+    raise UsageError(f"{quoted(aggregate)} is not a quantile: write --metric {metric.name}:{default}{or_share}")
