@@ -11,6 +11,7 @@ from importlib import import_module
 PARTS = {
     "onsets": "onsets",
     "calls": "calls",
+    "delegation": "delegation",
     "crowd": "crowd",
     "capacity": "capacity",
     "master": "master",
