@@ -104,7 +104,7 @@ def check_of(
         notices = run_notices(run, data_notes(run, targets[0].turns, measured_sessions(run)))
     instant_notices = [
         f"{threshold.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
-        f"to test only one of them, add {{measured_from:{instants[0]}}}."
+        f"to test only one of them, write `{replace(threshold, measured_from=instants[0]).source_text}`."
         for threshold in thresholds
         if (instants := instants_of(threshold, targets))
     ]
