@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from bench.errors import UsageError
 from reports.check.absolute import evaluate_limit, limit_results
-from reports.check.check import check_of
+from reports.check.check import check_of, dependence_notice
 from reports.check.plan import planned_thresholds
 from reports.check.results import OnInconclusive, ThresholdResult, compared_result
 from reports.check.sentences import interval_text, limit_text, value_text
@@ -176,6 +176,20 @@ def test_the_bounds_of_a_metric_that_drifts_are_widened_by_quarters_of_the_run()
 
     assert [figure.order for figure in figures] == [None, "drift"]
     assert math.log(figures[1].upper / figures[1].lower) > 3 * math.log(figures[0].upper / figures[0].lower)
+
+
+def test_the_notice_states_whether_a_value_drifted_or_had_bursts() -> None:
+    assert PASSED.estimate is not None
+    drift, bursts = (replace(PASSED, estimate=replace(PASSED.estimate, order=order)) for order in ("drift", "bursts"))
+    bursts = replace(bursts, target="gateway")
+    in_bursts = "had bursts during the run, which are slow or failed sessions that follow each other"
+
+    assert dependence_notice([PASSED]) == []
+    assert dependence_notice([PASSED, drift])[0].startswith("ttfa p95 of sim drifted during the run. ")
+    assert dependence_notice([bursts])[0].startswith(f"ttfa p95 of gateway {in_bursts}. ")
+    assert dependence_notice([bursts, drift])[0].startswith(
+        f"ttfa p95 of sim drifted during the run; ttfa p95 of gateway {in_bursts}. "
+    )
 
 
 LACKING = [
