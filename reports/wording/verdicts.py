@@ -170,6 +170,18 @@ def verdict_text(reason: InconclusiveReason | None) -> str:
     return ": ".join(filter(None, parts(reason)))
 
 
+def beyond_limit(reason: InconclusiveReason, side: str) -> str:
+    """Return why a limit is not decided by too few units, although the whole interval is on one side of the limit.
+
+    `side` is "above" or "below". Example: `the interval is above the limit, but a verdict on p95 needs 400 turns (about
+    100 sessions); this run has 200`.
+    """
+    on = "" if reason.p is None else f" on p{reason.p * 100:g}"
+    about = f" (about {plural(reason.about_sessions, 'session')})" if reason.about_sessions else ""
+    needs = f"needs {plural(reason.needed, reason.unit)}{about}"
+    return f"the interval is {side} the limit, but a verdict{on} {needs}; this run has {count(reason.there[0])}"
+
+
 def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
     """Return the reason for an inconclusive result as two texts: the reason, and its numbers.
 

@@ -48,6 +48,8 @@ from tests.reports.check.examples import (
     targets_of_plan,
     thresholds,
 )
+from tests.reports.synthetic import Plan
+
 
 rng = np.random.default_rng(5)
 
@@ -408,3 +410,24 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
 )
 def test_a_margin_is_printed_as_it_was_given(spec: MetricSpec, text: str) -> None:
     assert verdicts.margin(spec, sign=True).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("<100", "the interval is above the limit, but a verdict on p95 needs 400 turns (about 100 sessions); this run "
+                 "has 240"),
+        ("<100000", "the interval is below the limit, but a verdict on p95 needs 400 turns (about 100 sessions); this "
+                    "run has 240"),
+        ("<VALUE", "too few turns to decide: p95 needs 400 (about 100 sessions), this run has 240"),
+    ],
+)  # fmt: skip
+def test_too_few_turns_are_the_reason_even_if_the_interval_is_beyond_the_limit(limit: str, reason: str) -> None:
+    (target,) = targets_of_plan(Plan(sessions=60, turns=4))
+    (one,) = limit_results(thresholds("ttfa: p(95)<100")[0], target)
+    assert one.estimate is not None
+    text = limit.replace("VALUE", f"{one.estimate.value:.0f}")
+    (one,) = limit_results(thresholds(f"ttfa: p(95){text}")[0], target)
+
+    assert (one.result, flat(one).reason_code) == ("inconclusive", "too_few")
+    assert one.reason_text.replace("\u00a0", " ") == reason
