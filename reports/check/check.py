@@ -17,8 +17,8 @@ from reports.finding_sentences import answer
 from reports.formatting import join_words, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sequential.plan import was_planned
-from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.differences import Order
+from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal_reason
 from reports.strata import MEASURED_FROM_PHRASES
 from reports.summary.run_validity import data_notes, validity_of

@@ -50,7 +50,6 @@ from tests.reports.check.examples import (
 )
 from tests.reports.synthetic import Plan
 
-
 rng = np.random.default_rng(5)
 
 
