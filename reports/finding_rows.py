@@ -217,15 +217,18 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     outcome = displayed_verdict(name, spec, peers=finding.peers) + (" (Holm)" if holm else "")
     # drift of one target makes this metric doubtful; a difference between two runs is noted once, for all metrics
     doubted = usable and verdict.provisional and difference is not None and difference.order is not None
+    change = verdicts.difference(published)
     return FindingRow(
         name=spec.name,
         turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
         colour=colour,
         values=values,
         unit=spec.shown_unit if difference else "",
-        change=verdicts.difference(published),
+        change=change,
         interval=f"needs {count(shortfall.needs)}{NBSP}{shortfall.of}"
         if shortfall
+        else ""
+        if change == verdicts.ZERO_BASELINE
         else verdicts.interval_of(published),
         margin_text=accepted,
         d=d * scale,

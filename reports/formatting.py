@@ -141,11 +141,14 @@ def capitalize(text: str) -> str:
 def excerpt(label: str, length: int = 18) -> str:
     """Return a label, shortened to fit next to a plot.
 
-    The part after the dot stays, because it identifies the variant.
+    The part after the dot stays, because it identifies the variant. A part in brackets at the end stays, because it
+    identifies the run.
     """
     if len(label) <= length:
         return label
     tail = label[label.index(".") :] if label.count(".") == 1 else ""
+    if label.endswith(")") and " (" in label:
+        tail = label[label.rindex(" (") :]
     tail = tail if len(tail) < length else ""
     return f"{label[: length - 1 - len(tail)]}…{tail}"
 

@@ -196,8 +196,8 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     targets = _pilot_targets(run, target)
     base, sessions = targets[0], targets[0].sessions
     if sessions < MIN_SESSIONS:
-        noun = "pairs" if len(targets) == 2 else "sessions"
-        raise UsageError(f"{named} has {sessions} {noun}: a pilot needs at least {MIN_SESSIONS}, better 200")
+        there = plural(sessions, "pair" if len(targets) == 2 else "session").replace(NBSP, " ")
+        raise UsageError(f"{named} has {there}: a pilot needs at least {MIN_SESSIONS}, better 200")
     metric_spec = by_stratum(spec.question, targets)[0]
     for compared_target in targets:
         if reason := compared_target.uncertainty_text(metric_spec):

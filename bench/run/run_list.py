@@ -109,14 +109,14 @@ def resolve_run(name: str, folder: Path) -> Path:
     raise UsageError(f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list")
 
 
-def newest_run(folder: Path) -> Path:
+def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:
     """Return the newest run that has ended and can be read. The newest run is the one that started last.
 
-    Raise UsageError if there is none.
+    If `prefer_valid`, return the newest valid run if there is one. Raise UsageError if there is no run.
     """
     problems: list[str] = []
     start_keys = {
-        path: (read.started_utc_ns, path.name)
+        path: (prefer_valid and read.validity.status == "valid", read.started_utc_ns, path.name)
         for path, document, read in _readable(folder, problems)
         if not is_under_way(path, document)
     }

@@ -23,7 +23,7 @@ from reports.targets.compared_target import ComparedTarget
 from reports.targets.metric_specs import specs_of_thresholds
 from reports.thresholds import Sign, Threshold, near
 from reports.wording.cells import interval
-from reports.wording.verdicts import verdict_text
+from reports.wording.verdicts import beyond_limit, verdict_text
 
 UNEQUAL_SESSIONS = "Long sessions differ from short ones, and a few sessions contain many of the turns"
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")
@@ -100,6 +100,9 @@ def _result(
         threshold.source_text, target.name, spec, result, reason, "; ".join(notes), limit, estimate, bound
     )
     shortfall = threshold_result.shortfall
+    if not shortfall and reason and reason.kind == "too_few" and not estimate.low <= limit.value <= estimate.high:
+        side = "above" if estimate.low > limit.value else "below"
+        return replace(threshold_result, reason=replace(reason, text=beyond_limit(reason, side)))
     if shortfall and spec.p is None:
         events = round(estimate.value * estimate.counts.turns)
         units = shortfall.of

@@ -17,6 +17,7 @@ from reports.finding_sentences import answer
 from reports.formatting import join_words, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sequential.plan import was_planned
+from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal_reason
 from reports.strata import MEASURED_FROM_PHRASES
@@ -37,10 +38,14 @@ REMEDY = (
     "first of several --targets"
 )
 
-DRIFTING = (
-    "{} drifted or had bursts during the run: neighbouring sessions are autocorrelated. Parts of the run are counted "
-    "instead of sessions, and these verdicts are provisional: if the true value is exactly at the limit, "
-    f"{OWN_DRIFT}. A longer run reduces this error."
+DEPENDENCE: dict[Order, str] = {
+    "drift": "{} drifted during the run",
+    "bursts": "{} had bursts during the run, which are slow or failed sessions that follow each other",
+}
+"""For each type of autocorrelation, a clause with the names of the values in which it was found."""
+PROVISIONAL = (
+    "Neighbouring sessions are autocorrelated, so parts of the run are counted instead of sessions, and these verdicts "
+    f"are provisional: if the true value is exactly at the limit, {OWN_DRIFT}. A longer run reduces this error."
 )
 UNEQUAL = (
     "Sessions of unequal length count as fewer: {}. Bounds are widened accordingly. If long sessions are also slower, "
@@ -104,11 +109,10 @@ def check_of(
         notices = run_notices(run, data_notes(run, targets[0].turns, measured_sessions(run)))
     instant_notices = [
         f"{threshold.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
-        f"to test only one of them, add {{measured_from:{instants[0]}}}."
+        f"to test only one of them, write `{replace(threshold, measured_from=instants[0]).source_text}`."
         for threshold in thresholds
         if (instants := instants_of(threshold, targets))
     ]
-    drifted = join_words(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
     checked = CheckResult(
         run_id=run_id_of(run),
         scenario=str(run.metadata.get("scenario") or run.folder_name),
@@ -120,7 +124,7 @@ def check_of(
         notices=(
             *answers.notices,
             *instant_notices,
-            *([DRIFTING.format(drifted)] if drifted else []),
+            *dependence_notice(limits),
             *unequal_lengths(items),
             *failed_by_chance(limits),
             *notices,
@@ -165,6 +169,16 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
+
+
+def dependence_notice(limits: Sequence[ThresholdResult]) -> list[str]:
+    """Return a notice on the values that drifted and on those that had bursts; [] if there are none."""
+    clauses = []
+    for order, text in DEPENDENCE.items():
+        affected = [item for item in limits if item.provisional and item.estimate and item.estimate.order == order]
+        if names := list(dict.fromkeys(f"{item.title} of {item.target}" for item in affected)):
+            clauses.append(text.format(join_words(names)))
+    return [f"{'; '.join(clauses)}. {PROVISIONAL}"] if clauses else []
 
 
 def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:

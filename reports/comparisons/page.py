@@ -142,12 +142,22 @@ def comparison_page(comparison: Comparison) -> b.Page:
 def design(comparison: Comparison) -> str:
     """Return the number of pairs or sessions as text.
 
-    Examples: `200 pairs over 10 min, interleaved in one run`; `100 sessions per target`; `100 and 120 sessions`.
+    Examples: `200 pairs over 10 min, interleaved in one run`; `100 sessions per target`; `100 and 120 sessions`;
+    `100 sessions over 82 s, and 40 sessions over 2 min`.
     """
     sizes = [target.sessions for target in comparison.targets]
-    over = f" over {format_duration(comparison.method.observed_s)}" if comparison.method.observed_s else ""
+    durations = [format_duration(target.observed_s) if target.observed_s else "" for target in comparison.targets]
     if comparison.method.design == "pairs":
+        shortest = comparison.method.observed_s
+        over = f" over {format_duration(shortest)}" if shortest else ""
         return f"{plural(sizes[0], 'pair')}{over}, interleaved in one run"
+    if len(set(durations)) > 1:
+        *first, last = [
+            f"{plural(size, 'session')}{f' over {duration}' if duration else ''}"
+            for size, duration in zip(sizes, durations, strict=True)
+        ]
+        return f"{', '.join(first)}, and {last}"
+    over = f" over {durations[0]}" if durations[0] else ""
     if len(set(sizes)) == 1:
         return f"{plural(sizes[0], 'session')} per target{over}"
     return f"{join_words([count(size) for size in sizes])} sessions{over}"

@@ -368,8 +368,8 @@ def make_row(
 
 
 def coded(text: str) -> Inline:
-    """Return a text in which each part between backticks becomes code."""
-    return tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`")))
+    """Return a text in which each part between backticks becomes code; an empty inline if the text is ""."""
+    return tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`"))) if text else ()
 
 
 class VerdictMarker(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from reports.samples import samples_of
 from reports.targets.clusters import ABSENT, Clusters, by_pair, by_session
 from reports.targets.compared_target import ComparedTarget
 from reports.turns import target_labels
+
+_RUN_NAME = re.compile(r"\d{8}T(\d\d)(\d\d)(\d\d)Z-(.+)")
 
 
 def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarget, ...]:
@@ -197,13 +200,34 @@ def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
 def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
     """Return the labels of targets.
 
-    If two labels are equal, add the names of their runs' folders, or else their full paths.
+    If two labels are equal, add the part of the names of their runs' folders that differs, or else their full paths.
     """
-    labels = [target for _, target in targets]
-    for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
-        times = Counter(labels)
-        labels = [
-            label if label and times[label] == 1 else f"{target} ({of_run(run)})" if target else of_run(run)
-            for label, (run, target) in zip(labels, targets, strict=True)
-        ]
-    return labels
+    times = Counter(target for _, target in targets)
+    parts = {name: _different_parts([run.folder_name for run, target in targets if target == name]) for name in times}
+    labels = [
+        (target if times[target] == 1 else f"{target} ({parts[target][run.folder_name]})")
+        if target
+        else run.folder_name
+        for run, target in targets
+    ]
+    times = Counter(labels)
+    paths = [escape_control(str(run.folder.resolve())) for run, _ in targets]
+    return [
+        label if times[label] == 1 else f"{target} ({path})" if target else path
+        for label, path, (_, target) in zip(labels, paths, targets, strict=True)
+    ]
+
+
+def _different_parts(names: Sequence[str]) -> dict[str, str]:
+    """Return for each name of a run the shortest part that differs from all others, because pages shorten long labels.
+
+    Of names such as `20261126T030231Z-quickstart`, it is what follows the time, or else the time of day (UTC), such as
+    `03:02:31`. Otherwise it is the name.
+    """
+    found = [_RUN_NAME.fullmatch(name) for name in names]
+    times = [match for match in found if match]
+    if len(times) == len(names):
+        for part in ([match[4] for match in times], [f"{match[1]}:{match[2]}:{match[3]}" for match in times]):
+            if len(set(part)) == len(names):
+                return dict(zip(names, part, strict=True))
+    return {name: name for name in names}

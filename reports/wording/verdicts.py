@@ -20,6 +20,8 @@ from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
 NOT_SHOWN = "n/a"
 """The text for a value that may not be shown."""
+ZERO_BASELINE = f"{NOT_SHOWN} (baseline is 0)"
+"""The text for a ratio to a baseline of 0."""
 NEAR = 0.05
 """The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its margin is shown."""
 
@@ -79,11 +81,13 @@ def signed(value: float | None, scale: Scale) -> str:
 def difference(result: Difference | None) -> str:
     """Return the difference of candidate and baseline, such as `+65 %` or `−0.55 points`.
 
-    The text is `∞` if only the candidate's value lies among failed turns, `was ∞` if only the baseline's does, and
-    `n/a` if there is no difference.
+    The text is `∞` if only the candidate's value lies among failed turns, `was ∞` if only the baseline's does,
+    `n/a (baseline is 0)` if this makes the ratio infinite, and `n/a` if there is no difference.
     """
     if result is None or math.isnan(result.d):
         return NOT_SHOWN
+    if _has_zero_baseline(result):
+        return ZERO_BASELINE
     value = as_share(result.d, result.scale, result.candidate)
     if value is None:
         return INFINITE if result.d > 0 else f"was {INFINITE}"
@@ -104,6 +108,11 @@ def interval_of(result: Difference | None) -> str:
     if result is None or math.isnan(result.d):
         return ""
     return difference_interval(as_share(result.low, result.scale), as_share(result.high, result.scale), result.scale)
+
+
+def _has_zero_baseline(result: Difference) -> bool:
+    """Return whether a ratio is infinite because the baseline is 0, not because turns of the candidate failed."""
+    return result.scale == "ratio" and result.d == math.inf and result.baseline == 0 and math.isfinite(result.candidate)
 
 
 def margin(spec: MetricSpec, *, sign: bool = False) -> str:
@@ -159,6 +168,18 @@ def verdict_text(reason: InconclusiveReason | None) -> str:
     Example: `too few turns to decide: p95 needs 400 per target, 96 on new`.
     """
     return ": ".join(filter(None, parts(reason)))
+
+
+def beyond_limit(reason: InconclusiveReason, side: str) -> str:
+    """Return why a limit is not decided by too few units, although the whole interval is on one side of the limit.
+
+    `side` is "above" or "below". Example: `the interval is above the limit, but a verdict on p95 needs 400 turns (about
+    100 sessions); this run has 200`.
+    """
+    on = "" if reason.p is None else f" on p{reason.p * 100:g}"
+    about = f" (about {plural(reason.about_sessions, 'session')})" if reason.about_sessions else ""
+    needs = f"needs {plural(reason.needed, reason.unit)}{about}"
+    return f"the interval is {side} the limit, but a verdict{on} {needs}; this run has {count(reason.there[0])}"
 
 
 def parts(reason: InconclusiveReason | None) -> tuple[str, str]:

@@ -53,6 +53,19 @@ def run_with_name(name: str) -> Path:
     return run
 
 
+def newest_valid_run() -> Path:
+    """Return the folder of the newest valid run, or of the newest run if none is valid. Print this folder on stderr.
+
+    Raise UsageError if there is no run.
+    """
+    from bench.run.run_list import newest_run
+
+    run, newest = newest_run(runs_folder(), prefer_valid=True), newest_run(runs_folder())
+    noun = "the newest run" if run == newest else "the newest valid run"
+    print(f"rtbench: {escape_control(str(run))}, {noun}", file=sys.stderr)
+    return run
+
+
 def report(
     names: Annotated[
         list[str] | None,

@@ -17,7 +17,15 @@ import typer
 from bench.errors import INVALID_STATUS, RtbenchError, UsageError
 from bench.status_line import text_width
 from bench.untrusted.sanitize import escape_control, to_safe_json
-from rtbench.cli.report import FOLDER, RunName, close_if_left, run_with_name, runs_folder, wants_colour
+from rtbench.cli.report import (
+    FOLDER,
+    RunName,
+    close_if_left,
+    newest_valid_run,
+    run_with_name,
+    runs_folder,
+    wants_colour,
+)
 
 if TYPE_CHECKING:
     from reports.check import baselines
@@ -124,7 +132,7 @@ def sample_size(
         str,
         typer.Option(
             metavar="RUN",
-            help="a run similar to the planned one, or RUN:TARGET (default: the newest)",
+            help="a run similar to the planned one, or RUN:TARGET (default: the newest valid one)",
             show_default=False,
         ),
     ] = "",
@@ -156,7 +164,8 @@ def sample_size(
     from reports.render.terminal import render_lines
     from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
-    result = sample_size(_target_with_name(pilot), power_spec(metric, detect, margin, power, primary))
+    named = _target_with_name(pilot) if pilot else str(newest_valid_run())
+    result = sample_size(named, power_spec(metric, detect, margin, power, primary))
     if as_json:
         print(to_safe_json(to_json_data(result)))
     else:

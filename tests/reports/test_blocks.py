@@ -240,6 +240,7 @@ def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
 def test_the_name_of_a_variant_is_kept_when_a_label_is_shortened() -> None:
     assert formatting.excerpt("sweden.quick_vad", 12) == "s….quick_vad"
     assert formatting.excerpt("my-resource.openai.azure.com", 12) == "my-resource…"
+    assert formatting.excerpt("127.0.0.1 (03:12:19)") == "127.0.… (03:12:19)"
     assert formatting.excerpt("order_status", 12) == "order_status"
 
 

@@ -385,3 +385,8 @@ def test_the_name_of_a_folder_is_escaped_in_all_outputs(tmp_path: Path) -> None:
     for text in texts:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##vso\\[", text)
     assert escape_control(name).strip() not in paths.html.read_text(), "a page escapes it"
+
+
+def test_an_invalid_run_has_no_heading_of_a_next_step() -> None:
+    assert "Next step" in page_of(Plan())
+    assert "Next step" not in page_of(Plan(valid=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,27 @@ def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
     assert newest_run(tmp_path) == newest
     with pytest.raises(UsageError, match=r"no run in .* has ended"):
         newest_run(tmp_path / "live")
+
+
+def test_the_newest_valid_run_is_preferred_if_there_is_one(tmp_path: Path) -> None:
+    oldest, valid = run(tmp_path / "zero"), run(tmp_path / "one", 1)
+    invalid = run(tmp_path / "two", 2, validity={"status": "invalid"})
+
+    assert newest_run(tmp_path) == invalid
+    assert newest_run(tmp_path, prefer_valid=True) == valid
+    for folder in (oldest, valid):
+        shutil.rmtree(folder)
+    assert newest_run(tmp_path, prefer_valid=True) == invalid
+
+
+def test_a_sample_size_without_a_name_uses_the_newest_valid_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "runs" / "one")
+    run(tmp_path / "runs" / "two", 1, validity={"status": "invalid"})
+    monkeypatch.chdir(tmp_path)
+
+    assert rtbench("sample-size").stderr.startswith("rtbench: runs/one, the newest valid run\n")
 
 
 @pytest.fixture(scope="module")

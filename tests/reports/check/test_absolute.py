@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from bench.errors import UsageError
 from reports.check.absolute import evaluate_limit, limit_results
-from reports.check.check import check_of
+from reports.check.check import check_of, dependence_notice
 from reports.check.plan import planned_thresholds
 from reports.check.results import OnInconclusive, ThresholdResult, compared_result
 from reports.check.sentences import interval_text, limit_text, value_text
@@ -48,6 +48,7 @@ from tests.reports.check.examples import (
     targets_of_plan,
     thresholds,
 )
+from tests.reports.synthetic import Plan
 
 rng = np.random.default_rng(5)
 
@@ -176,6 +177,20 @@ def test_the_bounds_of_a_metric_that_drifts_are_widened_by_quarters_of_the_run()
 
     assert [figure.order for figure in figures] == [None, "drift"]
     assert math.log(figures[1].upper / figures[1].lower) > 3 * math.log(figures[0].upper / figures[0].lower)
+
+
+def test_the_notice_states_whether_a_value_drifted_or_had_bursts() -> None:
+    assert PASSED.estimate is not None
+    drift, bursts = (replace(PASSED, estimate=replace(PASSED.estimate, order=order)) for order in ("drift", "bursts"))
+    bursts = replace(bursts, target="gateway")
+    in_bursts = "had bursts during the run, which are slow or failed sessions that follow each other"
+
+    assert dependence_notice([PASSED]) == []
+    assert dependence_notice([PASSED, drift])[0].startswith("ttfa p95 of sim drifted during the run. ")
+    assert dependence_notice([bursts])[0].startswith(f"ttfa p95 of gateway {in_bursts}. ")
+    assert dependence_notice([bursts, drift])[0].startswith(
+        f"ttfa p95 of sim drifted during the run; ttfa p95 of gateway {in_bursts}. "
+    )
 
 
 LACKING = [
@@ -394,3 +409,24 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
 )
 def test_a_margin_is_printed_as_it_was_given(spec: MetricSpec, text: str) -> None:
     assert verdicts.margin(spec, sign=True).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("<100", "the interval is above the limit, but a verdict on p95 needs 400 turns (about 100 sessions); this run "
+                 "has 240"),
+        ("<100000", "the interval is below the limit, but a verdict on p95 needs 400 turns (about 100 sessions); this "
+                    "run has 240"),
+        ("<VALUE", "too few turns to decide: p95 needs 400 (about 100 sessions), this run has 240"),
+    ],
+)  # fmt: skip
+def test_too_few_turns_are_the_reason_even_if_the_interval_is_beyond_the_limit(limit: str, reason: str) -> None:
+    (target,) = targets_of_plan(Plan(sessions=60, turns=4))
+    (one,) = limit_results(thresholds("ttfa: p(95)<100")[0], target)
+    assert one.estimate is not None
+    text = limit.replace("VALUE", f"{one.estimate.value:.0f}")
+    (one,) = limit_results(thresholds(f"ttfa: p(95){text}")[0], target)
+
+    assert (one.result, flat(one).reason_code) == ("inconclusive", "too_few")
+    assert one.reason_text.replace("\u00a0", " ") == reason

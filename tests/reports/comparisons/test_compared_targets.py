@@ -29,10 +29,11 @@ from reports.summary.summary import summarise
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import checks_of, notices_on
 from reports.targets.mix import ComparedTargets, changed_shares
-from reports.targets.named import parse_targets, split_name, targets_of
+from reports.targets.named import parse_targets, split_name, target_titles, targets_of
 from rtbench.cli.verdicts import check
 from tests.reports.comparisons.build import DRAWS, PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit
+from tests.reports.shared import frames_of
 from tests.reports.synthetic import STEPS, Plan
 
 FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01))
@@ -353,6 +354,30 @@ LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
     "targets with the same label have their folder in the label":
         ({"monday": SMALL, "friday": SMALL}, ["sim (monday)", "sim (friday)"]),
 }  # fmt: skip
+
+
+TITLES: dict[str, tuple[list[str], list[str]]] = {
+    # (folders of runs with the same target, labels of the targets)
+    "runs of different scripts have the name of the script":
+        (["20261126T030231Z-quickstart", "20261126T031210Z-agent"], ["sim (quickstart)", "sim (agent)"]),
+    "runs of the same script have the time of day":
+        (["20261126T031210Z-agent", "20261127T031219Z-agent"], ["sim (03:12:10)", "sim (03:12:19)"]),
+    "runs at the same time of day have the whole name":
+        (["20261126T031210Z-agent", "20261127T031210Z-agent"],
+         ["sim (20261126T031210Z-agent)", "sim (20261127T031210Z-agent)"]),
+    "if one name has another form, all runs have the whole name":
+        (["20261126T031210Z-agent", "friday"], ["sim (20261126T031210Z-agent)", "sim (friday)"]),
+    "runs with the same name have their path":
+        (["/a/20261126T031210Z-agent", "/b/20261126T031210Z-agent"],
+         ["sim (/a/20261126T031210Z-agent)", "sim (/b/20261126T031210Z-agent)"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("folders", "labels"), TITLES.values(), ids=TITLES)
+def test_labels_of_the_same_target_have_a_short_part_that_differs(folders: list[str], labels: list[str]) -> None:
+    frames = frames_of(SMALL)
+
+    assert target_titles([(replace(frames, folder=Path(name)), "sim") for name in folders]) == labels
 
 
 @pytest.mark.parametrize(("runs", "labels"), LABELS.values(), ids=LABELS)

@@ -107,6 +107,9 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     "a baseline among failed turns has a note":
         (finding("ttfa", 0.99, "inconclusive", GONE),
          {"measured": "∞ → 100 ms", "change_text": "was ∞ (unbounded)"}),
+    "a ratio to a baseline of 0 is not shown":
+        (finding("audio_sent", 0.5, "inconclusive", replace(ratio(1, 47_500, 0.91, math.inf), baseline=0, d=math.inf)),
+         {"change_text": "n/a (baseline is 0)", "interval": ""}),
     "a quantile of too few turns is not shown":
         (FEW, {"change_text": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
     "an equivalent result far from zero shows its margin":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.document import comparison_data
 from reports.comparisons.forest_rows import finding_row
+from reports.comparisons.page import design
 from reports.formatting import NBSP
 from reports.metric_comparison import RESULT_OF_STATUS, MeasuredDifference, MetricComparison, add_verdicts
 from reports.metric_spec import MetricSpec
@@ -366,3 +368,15 @@ def test_every_rate_has_its_own_term_and_a_zero_margin_has_no_session_count() ->
     assert said_of_unseen(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
         "with no throttled turn in 600 sessions the rate may still be up to 0.50 %"
     )
+
+
+def test_runs_of_different_durations_are_each_named_with_their_own() -> None:
+    long, short = Plan(sessions=60, turns=4, seconds=300), Plan(sessions=40, turns=4, seconds=82)
+    equal, different, in_pairs = (
+        design(quick(sides)).replace(NBSP, " ")
+        for sides in (two(long, long), two(long, short), targets(replace(PAIRED, seconds=300)))
+    )
+
+    assert re.fullmatch(r"60 sessions per target over \d min", equal)
+    assert re.fullmatch(r"60 sessions over \d min, and 40 sessions over \d+ s", different)
+    assert re.fullmatch(r"40 pairs over \d min, interleaved in one run", in_pairs)

@@ -185,6 +185,8 @@ def test_an_impossible_plan_is_refused_in_one_line(arguments: tuple[Any, ...], p
 def test_runs_that_are_no_pilot_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has 19 sessions: a pilot needs at least 20"):
         size_of(run(tmp_path / "few", Plan(sessions=19)))
+    with pytest.raises(UsageError, match="has 1 session: a pilot needs at least 20"):
+        size_of(run(tmp_path / "single", Plan(sessions=1)))
     with pytest.raises(UsageError, match="has 0 sessions"):
         size_of(run(tmp_path / "empty", Plan(sessions=0)))
     with pytest.raises(UsageError, match="choose one"):
