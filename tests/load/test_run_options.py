@@ -186,6 +186,19 @@ def test_an_error_of_the_argument_parser_is_one_line(capsys: pytest.CaptureFixtu
     assert output.count("\n") == 1
 
 
+@pytest.mark.parametrize(("kind", "expected"), [(int, "a whole number"), (float, "a number")])
+def test_a_value_that_is_no_number_is_refused_without_names_of_types(
+    kind: type, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = Parser()
+    parser.add_argument("-u", "--users", type=kind)
+    add_command(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["-u", "four"])
+
+    assert f"argument -u/--users: must be {expected}, not 'four'; see" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("option", "expected"),
     [

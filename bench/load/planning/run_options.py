@@ -433,12 +433,16 @@ OF_CHECK = (
 COMMAND = "rtbench_command"
 UNKNOWN_OPTION = re.compile(r"unrecognized arguments: ([^\s=]+)")
 """A pattern for an error of Locust's parser. It finds the first unknown option."""
+NUMBERS = {"int": "a whole number", "float": "a number"}
+NOT_A_NUMBER = re.compile(rf"\binvalid ({'|'.join(NUMBERS)}) value: ")
+"""A pattern for an error of Locust's parser. It finds the type that a value does not have."""
 
 
 def add_command(parser: Any) -> None:
     """Change Locust's parser into the parser of `rtbench run`: a run has no web UI, and is checked at its end."""
 
     def refuse(problem: str) -> NoReturn:
+        problem = NOT_A_NUMBER.sub(lambda found: f"must be {NUMBERS[found[1]]}, not ", problem)
         print(f"rtbench: {problem}{_option_hint(problem, parser) or ';'} see rtbench run --help", file=sys.stderr)
         sys.exit(USAGE_STATUS)
 
