@@ -27,10 +27,13 @@ REALTIME_MODELS = (
 """The models with speech output, from the newest to the oldest."""
 NO_PROXY = "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may reach it"
 OUT_OF_ORDER = "the service has an internal error: retry later, and check its status page"
+NO_DEPLOYMENT = "DeploymentNotFound"
+"""Azure's error code if the path exists, but the deployment does not."""
 NO_CREDIT = "the account has no credit left: check its billing page"
 DOCTOR = (
     "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
 )
+NO_PATH = "it serves no such path: set the path at which it accepts calls, by --url or `url` of the target"
 NO_RESOLVER = (
     "the DNS resolver does not answer: check /etc/resolv.conf and the VPN, or set the address: --resolve ADDRESS"
 )
@@ -208,6 +211,8 @@ def remedy_of(outcome: str, detail: str = "") -> str:
         return OF_CODES.get(detail.partition(SERVICE_REPORTED)[2].partition(":")[0], CLASSES["failed"])
     if outcome.startswith(EXPECTED):
         return UNEXPECTED
+    if outcome == "connect_failed:404" and NO_DEPLOYMENT not in detail:
+        return NO_PATH
     if kind == "connect_failed" and cause.isdigit():
         return OUT_OF_ORDER if int(cause) >= 500 else DOCTOR
     of_code = OF_CODES.get(cause, "") if kind in ("failed", "connect_failed") else ""

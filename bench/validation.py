@@ -393,7 +393,7 @@ class StructOf(Validator[T]):
         for key, entry in entries.items():
             with mistakes.gather():
                 if key not in self.fields:
-                    hint = _hint(key, self.fields) or ";"
+                    hint = similar_name_hint(key, self.fields) or ";"
                     raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
                 values[key] = self.fields[key].read(entry)
         for key in self.required:
@@ -513,7 +513,7 @@ class OneKeyOf(Validator[T]):
         unknown = next((key for key in entries if key not in known), None)
         if selected or unknown is None:
             raise value.refuse(f"{requirement}, not {' and '.join(selected) or 'none'}")
-        hint = f"not the unknown key '{excerpt(unknown)}'{_hint(unknown, self.tables)}"
+        hint = f"not the unknown key '{excerpt(unknown)}'{similar_name_hint(unknown, self.tables)}"
         raise entries[unknown].error(f"{value.name} {requirement}, {hint}")
 
     def schema(self) -> Schema:
@@ -546,7 +546,7 @@ def either(words: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _hint(key: str, allowed: Collection[str]) -> str:
-    """Return a hint at the allowed key that the user probably meant; "" if no allowed key is similar."""
-    near = difflib.get_close_matches(key, list(allowed), n=1)
+def similar_name_hint(name: str, allowed: Collection[str]) -> str:
+    """Return a hint at the allowed name that the user probably meant; "" if no allowed name is similar."""
+    near = difflib.get_close_matches(name, list(allowed), n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -273,14 +273,17 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
 
 
 UNCLOSED = "while scanning a quoted scalar"
+UNENDED = "expected <block end>"
+"""The start of the parser's error if a line is indented less or more than its neighbours."""
 
 
 def _syntax_problem(error: MarkedYAMLError) -> str:
     if error.context == UNCLOSED:
         return "is not YAML: this quote is not closed"
     problem = excerpt(" ".join(str(error.problem).split()), 200)
-    hint = "; indent with spaces, not with tabs" if r"'\t'" in problem else ""
-    return f"is not YAML: {problem}{hint}"
+    if r"'\t'" in problem:
+        return f"is not YAML: {problem}; indent with spaces, not with tabs"
+    return f"is not YAML: {problem}{' (usually wrong indentation)' if problem.startswith(UNENDED) else ''}"
 
 
 def _refuse_too_much(path: Path, root: Node) -> None:

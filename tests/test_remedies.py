@@ -80,6 +80,8 @@ SILENT = "nothing came within the limit"
             "its message",
          "--ca-file"),
         ("connect_failed:tls", "voice.test: wrong version number", "a TLS server listens", "its message"),
+        ("connect_failed:404", "HTTP 404: Not Found", "set the path at which it accepts calls", "rtbench doctor"),
+        ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", "rtbench doctor", "no such path"),
         ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "sends only text", "deployment's model"),
         ("failed:invalid_value", "invalid_value: no", "fix the setting that its message names", "the service failed"),

@@ -40,6 +40,7 @@ LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in ran
         ("1: 2\n", ":1:1", "the (file|script|profile) has a key that is not a string"),
         ("a: {b: [}\n", ":1:9", "is not YAML: "),
         ("a:\n\tb: 1\n", ":2:1", "is not YAML: .*; indent with spaces, not with tabs"),
+        ("a:\n  - b\n c: 2\n", ":3:2", "is not YAML: expected <block end>, .* \\(usually wrong indentation\\)$"),
         ('a:\n- "b\n- c\n', ":2:3", "is not YAML: this quote is not closed"),
         ("a: *b\n", ":1:4", "is not YAML: found undefined alias"),
         (f"a: *{'b' * 600}\n", ":1:4", "is not YAML: found undefined alias '[b]{100,180}…$"),

@@ -26,7 +26,16 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import EventKind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.remedies import CLASSES, ENDLESS, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
+from bench.remedies import (
+    CLASSES,
+    ENDLESS,
+    NO_CREDIT,
+    NO_DEPLOYMENT,
+    NO_PATH,
+    OUT_OF_ORDER,
+    REALTIME_MODELS,
+    remedy_of,
+)
 from bench.run.replay import ReplayedSession
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.options import AgentName
@@ -160,8 +169,7 @@ def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mappi
 OF_AGENTS = {
     "connect_failed:401": "it requires a signature (X-Twilio-Signature) or a token, and none is sent: configure it to "
     "accept calls without one, or set a token in the target's `headers`",
-    "connect_failed:404": "it serves no such path: set the path at which it accepts calls, by --url or `url` of the "
-    "target",
+    "connect_failed:404": NO_PATH,
     "connect_failed:tcp": (
         "no server listens on this port: check that the agent is running, and that it uses this port"
     ),
@@ -248,7 +256,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case 403:
             return ("network rules block this machine, or the resource is disabled: allow this address in the "
                     "resource's Networking page, or connect through its private endpoint")  # fmt: skip
-        case 404 if "DeploymentNotFound" in message:
+        case 404 if NO_DEPLOYMENT in message:
             return (
                 f"{target.host} has no deployment called {target.model}: list its deployments with `az "
                 "cognitiveservices account deployment list -g GROUP -n RESOURCE -o table`; use the deployment's "

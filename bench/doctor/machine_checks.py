@@ -126,13 +126,12 @@ def processors(cpus: int, load: float) -> CheckFinding:
 def priority(available: Priority) -> CheckFinding:
     """Report whether the option `--priority` of a run has an effect on this machine.
 
-    If it has no effect, the check is skipped and does not fail, because this is no defect of the machine.
+    If it has no effect, the check is skipped and does not fail, because this is no defect of the machine. It has no
+    remedy, because few runs need the option. A run with the option prints the remedy.
     """
     if not available.hindrance:
         return CheckFinding("priority", "pass", f"available: a run with `--priority` has niceness {available.niceness}")
-    return CheckFinding(
-        "priority", "skipped", f"the option `--priority` of a run {available.hindrance}", available.remedy
-    )
+    return CheckFinding("priority", "skipped", f"the option `--priority` of a run {available.hindrance}")
 
 
 def wall_clock() -> CheckFinding:

@@ -43,7 +43,9 @@ AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SES
 They are names of this module, because access to a member of an enumeration is slow.
 """
 UNKNOWN_NAMES = 200
-SIMULATOR_OVERLOADED = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
+SIMULATOR_OVERLOADED = (
+    "{}: since its start (restart it to reset this value), 99 % of the simulator's events were at most {:.1f} ms late"
+)
 INCIDENTS = 100
 
 

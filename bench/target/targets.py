@@ -59,6 +59,10 @@ from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
+WITHOUT_SERVICE = (
+    "to try it without a service, run `rtbench simulate` in another terminal, then use "
+    "--url 'ws://127.0.0.1:8765/openai/v1/realtime?model=gpt-realtime'"
+)
 DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
 API_KEY = "AZURE_OPENAI_API_KEY"
 API_VERSION = "OPENAI_API_VERSION"
@@ -149,7 +153,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
 def _from_environment(options: TargetSettings, context: SettingsContext) -> Target:
     """Return the Azure target that is named by the variables which Azure's quickstarts use."""
     environ = context.environ
-    endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url")
+    endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url; {WITHOUT_SERVICE}")
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
     version = clean(environ.get(API_VERSION, ""), API_VERSION) or None
     settings = replace(options, endpoint=endpoint, deployment=deployment, api_version=version)

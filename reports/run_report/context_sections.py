@@ -187,7 +187,7 @@ def incidents(summary: Summary) -> b.Section | None:
     more = f" The texts of {count(len(rows))} were recorded." if relevant.total > len(rows) else ""
     heads = ("when", "worker", b.Column("what", left=True), b.Column("details", left=True))
     blocks: list[b.Block] = [b.Paragraph(f"{remarks.incident_kinds(relevant)}.{more}"), b.table(heads, rows)]
-    brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 2)]
+    brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 3)]
     return b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
 
 

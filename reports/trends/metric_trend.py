@@ -44,7 +44,7 @@ class RunSeries:
 
     @property
     def simulated(self) -> bool:
-        return self.points[0].simulated
+        return any(point.simulated for point in self.points)
 
 
 def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
@@ -84,6 +84,8 @@ def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
     names: list[str] = []
     for index in range(len(workloads)):
         parts = [_phrase(key, texts[index]) for key, texts in differing.items() if texts[index] != NONE]
+        if differing and "simulated" not in workloads[index]:
+            parts.insert(0, "never connected")
         if len(parts) > CONDITIONS_MAX:
             parts[CONDITIONS_MAX:] = [f"{len(parts) - CONDITIONS_MAX} more"]
         name = f"{target} ({', '.join(parts)})" if parts else target

@@ -180,6 +180,18 @@ def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     return [_point(run, document, summary, target) for target in summary.targets]
 
 
+UNCONNECTED = frozenset(
+    {
+        *(f"connect_failed:{stage}" for stage in ("dns", "tcp", "proxy", "tls", "token")),
+        *(f"timeout:{stage}" for stage in ("dns", "tcp", "proxy", "tls", "upgrade")),
+    }
+)
+"""The outcomes of sessions that received no response from the service.
+
+If a run has no other sessions, whether it was simulated is unknown.
+"""
+
+
 def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: str) -> TrendPoint:
     name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
     outcomes = summary.outcomes.get(target)
@@ -190,6 +202,9 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
     )
     displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
     facts = msgspec.structs.replace(facts, **displayed)
+    conditions = conditions_in(document, name, facts, simulated=bool(document.get("simulated")))
+    if not document.get("simulated") and outcomes and outcomes.sessions and UNCONNECTED.issuperset(outcomes.sessions):
+        conditions["simulated"] = ""
     return TrendPoint(
         run_id=str(document.get("run_id") or escape_control(folder.name)),
         name=escape_control(folder.resolve().name),
@@ -199,7 +214,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
         validity=verdict.status,
         reason=reason if verdict.status == "valid" else escape_control(verdict_reason(verdict)),
         labels=labels_of(document),
-        conditions=conditions_in(document, name, facts, simulated=bool(document.get("simulated"))),
+        conditions=conditions,
         quantiles=_quantiles(summary, target),
         rates=dict(_rates(summary, target)),
         report=report if report.exists() else None,

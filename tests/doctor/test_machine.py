@@ -45,7 +45,7 @@ FOUND: list[tuple[Callable[[], CheckFinding], str, str, str]] = [
         lambda: priority(Priority(0, "is not permitted", "permit it")),
         "skipped",
         "of a run is not permitted",
-        "permit it",
+        "",
     ),
 ]
 

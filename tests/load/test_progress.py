@@ -432,12 +432,12 @@ SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(measured_from="spe
 HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
     "a load generator within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "OK"),
     "uncertain timestamps fail the validity check":
-        ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
+        ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "delayed: timestamp_uncertainty 3.1 ms > 1 ms"),
     "a failing target is not hidden by a passing one":
-        ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
+        ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "delayed: timestamp_uncertainty 3.1 ms > 1 ms"),
     "turns measured from another instant have their own limit": ([healthy(times_us={"sweden": SPOKEN})], "OK"),
     "their limit does not apply to other turns":
-        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "overloaded: timestamp_uncertainty 8 "
+        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "delayed: timestamp_uncertainty 8 "
                                                                                 "ms > 1 ms"),
     "a send delay in one process counts":
         ([healthy(send_delay_p99_ms=1.0), healthy(send_delay_p99_ms=12.0)], "overloaded: send_delay 12 ms > 10 ms"),
@@ -470,7 +470,7 @@ def test_health_is_per_target_and_validity_covers_all_targets() -> None:
         "NO VERDICT yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)
-    assert (east.health, sweden.health) == ("overloaded: timestamp_uncertainty 3.1 ms > 1 ms", "OK")
+    assert (east.health, sweden.health) == ("delayed: timestamp_uncertainty 3.1 ms > 1 ms", "OK")
     assert (east.verdict, east.validity, east.simulated) == (sweden.verdict, "invalid", True)
     assert east.remedy == sweden.remedy != ""
 

@@ -186,6 +186,36 @@ def test_an_error_of_the_argument_parser_is_one_line(capsys: pytest.CaptureFixtu
     assert output.count("\n") == 1
 
 
+@pytest.mark.parametrize(("kind", "expected"), [(int, "a whole number"), (float, "a number")])
+def test_a_value_that_is_no_number_is_refused_without_names_of_types(
+    kind: type, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = Parser()
+    parser.add_argument("-u", "--users", type=kind)
+    add_command(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["-u", "four"])
+
+    assert f"argument -u/--users: must be {expected}, not 'four'; see" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        (("--sesions", "1"), "--sesions 1; did you mean --sessions? see rtbench run --help"),
+        (("--sesions=1",), "--sesions=1; did you mean --sessions? see rtbench run --help"),
+        (("--qqq",), "--qqq; see rtbench run --help"),
+    ],
+)
+def test_an_unknown_option_gets_the_nearest_option_as_a_hint(
+    option: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        of_command(*option)
+
+    assert capsys.readouterr().err == f"rtbench: unrecognized arguments: {expected}\n"
+
+
 def test_the_web_page_and_the_master_listen_on_loopback_by_default() -> None:
     parser = Parser()
     for name in ("--web-host", "--master-bind-host"):

@@ -149,6 +149,15 @@ def test_a_narrow_line_omits_successes_before_problems(width: int, text: str) ->
     assert status_text(tally(**TROUBLE), MOMENT, width) == text
 
 
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [(200, "load generator delayed: timestamp_uncertainty "), (45, "measuring 00:42 · load generator delayed")],
+)
+def test_uncertain_timestamps_are_shown_as_a_delay(width: int, text: str) -> None:
+    late = TIMES | {TTFA._replace(role=BOUND): [90_000] * 100}
+    assert text in status_text(tally(times_us={"sweden": late}, sessions_refused=45), MOMENT, width)
+
+
 labels = st.text(min_size=1, max_size=30)
 FAILED = st.tuples(st.sampled_from([TTFA, None]), st.integers(1, 99))
 standings = st.builds(

@@ -19,6 +19,7 @@ from bench.cpu import core_count
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTION, OPTIONS, ServiceOptions
+from bench.validation import similar_name_hint
 
 INTERIM_EVERY = 50
 MAX_PAIRS = 500
@@ -430,19 +431,32 @@ OF_CHECK = (
 )
 """Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"
+UNKNOWN_OPTION = re.compile(r"unrecognized arguments: ([^\s=]+)")
+"""A pattern for an error of Locust's parser. It finds the first unknown option."""
+NUMBERS = {"int": "a whole number", "float": "a number"}
+NOT_A_NUMBER = re.compile(rf"\binvalid ({'|'.join(NUMBERS)}) value: ")
+"""A pattern for an error of Locust's parser. It finds the type that a value does not have."""
 
 
 def add_command(parser: Any) -> None:
     """Change Locust's parser into the parser of `rtbench run`: a run has no web UI, and is checked at its end."""
 
     def refuse(problem: str) -> NoReturn:
-        print(f"rtbench: {problem}; see rtbench run --help", file=sys.stderr)
+        problem = NOT_A_NUMBER.sub(lambda found: f"must be {NUMBERS[found[1]]}, not ", problem)
+        print(f"rtbench: {problem}{_option_hint(problem, parser) or ';'} see rtbench run --help", file=sys.stderr)
         sys.exit(USAGE_STATUS)
 
     parser.error = refuse
     parser.set_defaults(headless=True, loglevel="WARNING", **{COMMAND: True})
     for option in OF_CHECK:
         option.add_to(parser)
+
+
+def _option_hint(problem: str, parser: Any) -> str:
+    """Return a hint at the option that the user probably meant; "" if no option is unknown or similar."""
+    unknown = UNKNOWN_OPTION.match(problem)
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    return similar_name_hint(unknown[1], flags) if unknown else ""
 
 
 def is_command(parsed: Any) -> bool:

@@ -280,9 +280,13 @@ class LiveTotals:
 
     # The verdict of the run if it ended now.
 
-    def health(self) -> str:
-        """Return `OK`, or a text about the overload of the load generator; "" if there is no data yet."""
-        return _health(self._with_verdict())
+    def health(self, *, brief: bool = False) -> str:
+        """Return `OK`, or a text about the overload or the delay of the load generator; "" if there is no data yet.
+
+        Uncertain timestamps are a delay: a process that reads late causes them, even if it uses little CPU time.
+        If `brief` is True, the text does not contain the failed check.
+        """
+        return _health(self._with_verdict(), brief=brief)
 
     def overload_text(self) -> str:
         """Return why the load generator is overloaded, as in `send_delay 14.2 ms > 10 ms`; "" if it is not."""
@@ -319,9 +323,10 @@ _NOT_FAILED: dict[ValidityStatus, str] = {
 }
 
 
-def _health(validity: Validity) -> str:
+def _health(validity: Validity, *, brief: bool = False) -> str:
     if failed := _first_failed(validity):
-        return f"overloaded: {_over(failed)}"
+        problem = "delayed" if failed.name == "timestamp_uncertainty" else "overloaded"
+        return problem if brief else f"{problem}: {_over(failed)}"
     return OK if any(check.result == "pass" for check in validity.checks) else ""
 
 

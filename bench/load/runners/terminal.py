@@ -124,7 +124,7 @@ def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
     if health == OK:
         yield StatusPart(11, ("load generator OK",))
     elif health:
-        yield StatusPart(2, (f"load generator {health}", "load generator overloaded"), "bad")
+        yield StatusPart(2, (f"load generator {health}", f"load generator {totals.health(brief=True)}"), "bad")
     if run_phase.left_s is not None:
         yield StatusPart(9, (f"{clock(run_phase.left_s)} left",))
 

@@ -53,6 +53,27 @@ def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
     assert (direct.marker, direct.excluded_because, direct.simulated) == ("✓\u00a0VALID", "", True)
 
 
+@pytest.mark.parametrize(
+    ("sessions", "simulated"),
+    [
+        ({"connect_failed:tcp": 9, "timeout:dns": 1}, ""),
+        ({"connect_failed:tcp": 9, "connect_failed:404": 1}, "no"),
+        ({"connect_failed:tcp": 9, "ok": 1}, "no"),
+    ],
+)
+def test_a_run_that_got_no_response_is_neither_simulated_nor_a_real_service(
+    sessions: dict[str, int], simulated: str, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "run", plan=Plan(simulated=False))
+    summary = json.loads((folder / "summary.json").read_text())
+    (outcomes,) = summary["outcomes"].values()
+    outcomes["sessions"] = sessions
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (point,) = points_of_run(folder)
+
+    assert (point.conditions["simulated"], point.simulated) == (simulated, False)
+
+
 def test_the_conditions_of_a_point_are_those_of_a_check_against_stored_runs() -> None:
     assert [entry.conditions for entry in points_of_run(shared_run(PLAN))] == [
         conditions_of(side) for side in targets_of_plan()

@@ -266,6 +266,11 @@ NAMES: dict[str, tuple[list[TrendPoint], list[str]]] = {
         ([entry(0, conditions={"load: users": ""}), entry(1)], ["gateway"]),
     "the first target of the runs is first and has the baseline's colour":
         ([entry(n, target=target) for n in (0, 1) for target in ("old", "new")], ["old", "new"]),
+    "a run that never connected is neither simulated nor a real service":
+        ([entry(0), of(1, simulated="yes"), entry(2, conditions={"simulated": "", "load: users": "1"})],
+         ["gateway (a real service, 10 users)", "gateway (simulated, 10 users)", "gateway (never connected, 1 user)"]),
+    "a run that never connected continues the series with its settings":
+        ([of(0, simulated="yes"), of(1, simulated="")], ["gateway"]),
     "the spawn rate is not in the name of a series":
         ([entry(0, conditions=started("4")), entry(1, conditions={"load: users": "1"} | started("1"))],
          ["gateway (10 users)", "gateway (1 user)"]),

@@ -119,7 +119,7 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
     [
         ("", "name a script to run"),
         ("mine.yaml -u 4", "this run has no end: add --sessions 40 (total calls) or -t 2m"),
-        ("mine.yaml --sessions 4 -u many", "argument -u/--users: invalid int value: 'many'"),
+        ("mine.yaml --sessions 4 -u many", "argument -u/--users: must be a whole number, not 'many'"),
         ("mine.yaml --sessions 4 --thresholds bad.yaml", "bad.yaml:1:1: there is no m"),
         ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
     ],
