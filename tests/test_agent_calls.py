@@ -23,7 +23,6 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
-from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AgentSettings, Profile, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import load_replies
@@ -31,6 +30,7 @@ from bench.simulator.server_events import Ids, OutgoingEvent
 from bench.units import NS_PER_S
 from tests.helpers import MS, seated
 from tests.memory_transport import LiveTransport, PeerAnswer
+from tests.simulator.builders import constant
 
 WAYS = ("pcm", "twilio", "acs")
 AUDIO = Path(__file__).parents[1] / "scenarios" / "audio"
@@ -48,7 +48,7 @@ steps:
 
 def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0) -> Profile:
     profile = default_profile()
-    delays = replace(profile.delays, first_audio=LogNormal(300, 300), answer_pause=LogNormal(350, 350))
+    delays = replace(profile.delays, first_audio=constant(300), answer_pause=constant(350))
     return replace(
         profile,
         delays=delays,

@@ -16,10 +16,10 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import InputTranscription, TurnDetection
-from bench.simulator.delay import Delay, LogNormal
 from bench.simulator.profile import Profile, TranscriptSettings, default_profile
 from bench.simulator.server_events import AZURE_PREVIEW, OPENAI_GA, OutgoingEvent
 from tests.helpers import MS, S
+from tests.simulator.builders import constant
 from tests.test_talking import Simulator, Talked, build_script, speak, talked
 
 FAMILY = "conversation.item.input_audio_transcription"
@@ -29,11 +29,6 @@ VAD = TurnDetection(silence_duration_ms=400)
 LONG = (100, WORDS * 500)
 """Silence and speech in ms, with two words per second."""
 WIRES = {GA.name: OPENAI_GA.transcribing(), PREVIEW.name: AZURE_PREVIEW.transcribing()}
-
-
-def constant(delay_ms: float) -> Delay:
-    """Return a delay that is always the same, to a microsecond."""
-    return LogNormal(max(delay_ms, 0.001), max(delay_ms, 0.001))
 
 
 def profile_of(**transcripts: Any) -> Profile:

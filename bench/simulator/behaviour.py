@@ -15,7 +15,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -281,45 +281,49 @@ class Behaviour(SimulatedSession):
         self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
-Handler = Callable[[Behaviour, Json, int], ReceiptFields | None]
+SessionT = TypeVar("SessionT", bound=SimulatedSession)
+Handler = Callable[[SessionT, Json, int], ReceiptFields | None]
 
 
-class _ClientEvent(NamedTuple):
+class ClientEvent(NamedTuple, Generic[SessionT]):
     """The handler, the fields, and the required fields of one type of client event."""
 
-    handler: Handler
+    handler: Handler[SessionT]
     table: checks.CheckTable
     required: Sequence[str]
 
 
-def _event(handler: Handler, *required: str, **fields: checks.SettingCheck) -> _ClientEvent:
-    return _ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
+def client_event(handler: Handler[SessionT], *required: str, **fields: checks.SettingCheck) -> ClientEvent[SessionT]:
+    """Return the description of a type of client event. `fields` are those in addition to `type` and `event_id`."""
+    return ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
 
 
 _CUT: dict[str, checks.SettingCheck] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
-_EVENTS: dict[str, _ClientEvent] = {
-    "session.update": _event(Behaviour._session_update, "session", session=checks.anything),
-    "input_audio_buffer.append": _event(Behaviour._append, "audio", audio=audio_bytes),
-    "input_audio_buffer.commit": _event(Behaviour._commit),
-    "input_audio_buffer.clear": _event(Behaviour._clear),
-    "conversation.item.create": _event(
+_EVENTS: dict[str, ClientEvent[Behaviour]] = {
+    "session.update": client_event(Behaviour._session_update, "session", session=checks.anything),
+    "input_audio_buffer.append": client_event(Behaviour._append, "audio", audio=audio_bytes),
+    "input_audio_buffer.commit": client_event(Behaviour._commit),
+    "input_audio_buffer.clear": client_event(Behaviour._clear),
+    "conversation.item.create": client_event(
         Behaviour._item_create, "item", item=checks.anything, previous_item_id=checks.text
     ),
-    "conversation.item.retrieve": _event(Behaviour._item_retrieve, "item_id", item_id=checks.text),
-    "conversation.item.truncate": _event(
+    "conversation.item.retrieve": client_event(Behaviour._item_retrieve, "item_id", item_id=checks.text),
+    "conversation.item.truncate": client_event(
         Behaviour._item_truncate, "item_id", "content_index", "audio_end_ms", item_id=checks.text, **_CUT
     ),
-    "conversation.item.delete": _event(Behaviour._item_delete, "item_id", item_id=checks.text),
-    "response.create": _event(Behaviour._response_create, response=checks.anything),
-    "response.cancel": _event(Behaviour._response_cancel, response_id=checks.text),
+    "conversation.item.delete": client_event(Behaviour._item_delete, "item_id", item_id=checks.text),
+    "response.create": client_event(Behaviour._response_create, response=checks.anything),
+    "response.cancel": client_event(Behaviour._response_cancel, response_id=checks.text),
 }
 
 
 _VOICE_LIVE_EVENTS = _EVENTS | {
-    "response.create": _event(Behaviour._response_create, response=checks.anything, additional_instructions=checks.text)
+    "response.create": client_event(
+        Behaviour._response_create, response=checks.anything, additional_instructions=checks.text
+    )
 }
 _LISTENING = {name: _EVENTS[name] for name in _EVENTS if name.startswith("input_audio_buffer.")}
-_TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, _ClientEvent]] = {
+_TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, ClientEvent[Behaviour]]] = {
     names: {update: _EVENTS["session.update"], **_LISTENING}
     for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
 }

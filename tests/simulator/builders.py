@@ -37,6 +37,11 @@ LENIENT = VAD | {"interrupt_response": False}
 REPLY = build_reply("hello", HELLO, np.arange(RATE_HZ * 2, dtype=np.int16))  # 2 s
 
 
+def constant(delay_ms: float) -> LogNormal:
+    """Return a delay that is always the same, to a microsecond."""
+    return LogNormal(max(delay_ms, 0.001), max(delay_ms, 0.001))
+
+
 def build_profile(**changes: Any) -> Profile:
     return replace(default_profile(), **changes)
 
@@ -158,8 +163,8 @@ def listening(
     **changes: Any,
 ) -> Behaviour:
     """Return an open session with this turn detection; `delays` are constant, in ms."""
-    constant = {delay: LogNormal(ms, ms) for delay, ms in (delays or {}).items()}
-    changes["delays"] = replace(default_profile().delays, **constant)
+    fixed = {delay: constant(ms) for delay, ms in (delays or {}).items()}
+    changes["delays"] = replace(default_profile().delays, **fixed)
     behaviour = build_behaviour(dialect, seed=seed, **changes)
     behaviour.receive(hearing(dialect, detection, name, model), AT_NS)
     drain(behaviour)

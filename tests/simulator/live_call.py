@@ -17,11 +17,10 @@ from pydantic import TypeAdapter
 
 from bench.protocol.gpt_live import AUDIO_DELTA
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.delay import LogNormal
 from bench.simulator.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, default_profile
 from bench.simulator.server_events import Ids, OutgoingEvent
-from tests.simulator.builders import AT_NS, MS, REPLY, function, silence, sound
+from tests.simulator.builders import AT_NS, MS, REPLY, constant, function, silence, sound
 
 CHUNK_MS = 100
 SPEECH_MS = 600
@@ -40,8 +39,8 @@ def _adapter(direction: str) -> TypeAdapter[Any]:
 
 def live_profile(*, delegates: float = 1, functions: dict[str, Any] | None = None, **delegation: Any) -> Profile:
     """Return a profile with constant delays, which delegates every turn."""
-    delays = replace(default_profile().delays, first_audio=LogNormal(FIRST_AUDIO_MS, FIRST_AUDIO_MS))
-    settings = {"backend_ms": LogNormal(BACKEND_MS, BACKEND_MS), "answer_ms": LogNormal(ANSWER_MS, ANSWER_MS)}
+    delays = replace(default_profile().delays, first_audio=constant(FIRST_AUDIO_MS))
+    settings = {"backend_ms": constant(BACKEND_MS), "answer_ms": constant(ANSWER_MS)}
     return replace(
         default_profile(),
         delays=delays,

@@ -11,11 +11,10 @@ import pytest
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.agent_behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
-from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AgentSettings, Slowdown, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.server_events import Ids, OutgoingEvent
-from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, sound
+from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, constant, sound
 
 SPEECH_MS = 600
 FORMAT: AudioFormatName = "pcm16@16000"
@@ -26,7 +25,7 @@ DELAY_NS = 300 * MS
 
 def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBehaviour:
     """Return an agent that does not greet, and that answers 300 ms after it detected the end of speech."""
-    delays = replace(default_profile().delays, first_audio=LogNormal(300, 300))
+    delays = replace(default_profile().delays, first_audio=constant(300))
     profile = build_profile(delays=delays, agent=AgentSettings(greets=False), **changes)
     rng, ids = np.random.default_rng(1), Ids("a" * 12)
     agent = AgentBehaviour(PcmWire(FORMAT), profile, [REPLY], rng, ids, servers or ResponseSlots())

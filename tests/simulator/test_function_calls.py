@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.delay import LogNormal
 from bench.simulator.profile import FunctionCalls, PreambleSettings, default_profile
 from bench.simulator.responses.function_calls import arguments, invalid_arguments
 from bench.simulator.responses.lifecycle import AFTER_CALL_NS
@@ -29,6 +28,7 @@ from tests.simulator.builders import (
     answers,
     begun,
     build_behaviour,
+    constant,
     create,
     done,
     drain,
@@ -212,7 +212,7 @@ def test_messages_have_a_phase_if_answers_may_have_parts(parts: PreambleSettings
 
 @pytest.mark.parametrize(("effort", "reasoning_ms"), [("low", 300), ("high", 2000), ("minimal", 0)])
 def test_reasoning_delays_the_answer_by_its_effort(effort: str, reasoning_ms: float) -> None:
-    efforts = {"low": LogNormal(300, 300), "high": LogNormal(2000, 2000)}
+    efforts = {"low": constant(300), "high": constant(2000)}
 
     def first_audio_ms(session: dict[str, Any], message: dict[str, Any]) -> float:
         behaviour = listening(None, reasoning_ms=efforts, delays={"first_audio": 500})
@@ -252,7 +252,7 @@ STATIC = {"type": "static_interim_response", "texts": ["One moment."]}
 def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Behaviour:
     """Return a session with fillers. It may call a function in each turn and answers after `first_audio_ms`."""
     delays = default_profile().delays
-    slow = {name: LogNormal(first_audio_ms, first_audio_ms) for name in ("first_audio", "first_text")}
+    slow = {name: constant(first_audio_ms) for name in ("first_audio", "first_text")}
     changes: dict[str, Any] = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}
     behaviour = build_behaviour(VOICE_LIVE, **changes)
     wanted = STATIC | {"triggers": list(triggers)} | setting

@@ -20,7 +20,6 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.protocol.gpt_live import AUDIO_DELTA, DELEGATED, GPT_LIVE
-from bench.simulator.delay import LogNormal
 from bench.simulator.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
 from bench.simulator.gpt_live.behaviour import MAX_CONTENT_TOKENS, SILENCE_MS, GptLiveBehaviour
 from bench.simulator.profile import TokenCache, default_profile
@@ -28,7 +27,7 @@ from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import Ids, OutgoingEvent
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
-from tests.simulator.builders import AT_NS, JSON, MS, silence, sound
+from tests.simulator.builders import AT_NS, JSON, MS, constant, silence, sound
 from tests.simulator.live_call import (
     ANSWER_MS,
     BACKEND,
@@ -385,7 +384,7 @@ def test_one_response_continues_the_tasks_of_two_delegations() -> None:
 
 
 def test_events_of_two_delegations_alternate() -> None:
-    call = LiveCall(live_profile(functions={"share": 0}, backend_ms=LogNormal(3000, 3000)), delegation=RESPONSES_MODE)
+    call = LiveCall(live_profile(functions={"share": 0}, backend_ms=constant(3000)), delegation=RESPONSES_MODE)
     call.speak(700)
     call.speak(6000)
 
@@ -420,7 +419,7 @@ def test_an_unanswered_backend_completes_and_nothing_is_said() -> None:
 @pytest.mark.parametrize("after_text", [True, False])
 def test_a_failed_response_drops_its_calls_and_its_answer(after_text: bool) -> None:
     functions = {"share": 0.0 if after_text else 1.0, "parallel": (2, 2)}
-    call = responses_call(functions=functions, backend_ms=LogNormal(3000, 3000))
+    call = responses_call(functions=functions, backend_ms=constant(3000))
     while not (call.nested("output_text.delta") or call.calls()):
         call.pass_ms(10)
     (created,) = call.nested("response.created")
@@ -438,7 +437,7 @@ def test_a_failed_response_drops_its_calls_and_its_answer(after_text: bool) -> N
 
 
 def test_an_incomplete_response_keeps_its_reason() -> None:
-    call = responses_call(functions={"share": 0}, backend_ms=LogNormal(3000, 3000))
+    call = responses_call(functions={"share": 0}, backend_ms=constant(3000))
     (created,) = call.nested("response.created")
     details = {"type": "incomplete", "reason": "content_filter"}
     call.behaviour.end_response(created["response"]["id"], call.now_ns, "incomplete", details)
@@ -497,7 +496,7 @@ def test_a_response_after_the_answer_belongs_to_no_delegation() -> None:
 
 
 def test_the_calls_of_an_incomplete_response_need_outputs() -> None:
-    call = responses_call(functions={"parallel": (2, 2)}, backend_ms=LogNormal(3000, 3000))
+    call = responses_call(functions={"parallel": (2, 2)}, backend_ms=constant(3000))
     while not call.calls():
         call.pass_ms(10)
     (created,) = call.nested("response.created")
@@ -515,7 +514,7 @@ def test_the_calls_of_an_incomplete_response_need_outputs() -> None:
 
 def test_a_caller_who_continues_before_the_reply_gets_one_reply() -> None:
     profile = live_profile(delegates=0)
-    slow = replace(profile, delays=replace(profile.delays, first_audio=LogNormal(1500, 1500)))
+    slow = replace(profile, delays=replace(profile.delays, first_audio=constant(1500)))
     call = LiveCall(slow)
     call.speak(600)
     call.speak(4000)
@@ -695,7 +694,7 @@ def test_an_ended_session_is_freed_without_garbage_collection() -> None:
     gc.collect()
     gc.disable()
     try:
-        call = LiveCall(live_profile(backend_ms=LogNormal(9000, 9000)), delegation=RESPONSES_MODE)
+        call = LiveCall(live_profile(backend_ms=constant(9000)), delegation=RESPONSES_MODE)
         call.speak()
         parts = [weakref.ref(part) for part in (call.behaviour, call.behaviour._backend, call.behaviour._stream)]
         call.behaviour.end()

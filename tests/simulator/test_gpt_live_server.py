@@ -19,7 +19,6 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from bench.protocol.gpt_live import AUDIO_DELTA
-from bench.simulator.delay import LogNormal
 from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.ground_truth_log import GroundTruthLog, ReceivedEvent, SentEvent, read_truth
@@ -28,7 +27,7 @@ from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
-from tests.simulator.builders import AT_NS, REPLY, silence, sound
+from tests.simulator.builders import AT_NS, REPLY, constant, silence, sound
 from tests.simulator.dialled import connect_async
 from tests.simulator.live_call import RESPONSES_MODE, LiveCall, live_profile
 from tests.simulator_process import GUARD_S
@@ -72,7 +71,7 @@ async def rest_of(connection: ClientConnection) -> tuple[list[dict[str, Any]], i
 
 
 def quick() -> Profile:
-    return live_profile(backend_ms=LogNormal(20, 20), answer_ms=LogNormal(200, 200))
+    return live_profile(backend_ms=constant(20), answer_ms=constant(200))
 
 
 async def send(connection: ClientConnection, name: str, **fields: Any) -> None:

@@ -10,7 +10,6 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.delay import LogNormal
 from bench.simulator.profile import FunctionCalls, McpSettings
 from bench.simulator.server_events import AZURE_GA, OPENAI_GA, VOICE_LIVE, XAI, WireDialect
 from tests.simulator.builders import (
@@ -21,6 +20,7 @@ from tests.simulator.builders import (
     answers,
     begun,
     build_behaviour,
+    constant,
     create,
     done,
     drain,
@@ -42,10 +42,6 @@ DOCS: dict[str, Any] = {
 }
 CALL = ["response.output_item.added", "conversation.item.added", "response.mcp_call_arguments.done"]
 END = ["conversation.item.done", "response.output_item.done"]
-
-
-def constant(ms: float) -> LogNormal:
-    return LogNormal(ms, ms)
 
 
 def declared(*servers: dict[str, Any], functions: Any = None, **mcp: Any) -> tuple[Behaviour, list[dict[str, Any]]]:

@@ -18,7 +18,7 @@ import numpy as np
 from bench.protocol import gpt_live
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SIMULATOR_VALUE
-from bench.simulator.behaviour import ReceiptFields, SimulatedSession
+from bench.simulator.behaviour import ClientEvent, Handler, ReceiptFields, SimulatedSession, client_event
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS, text_tokens
@@ -226,7 +226,7 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _close(self, event: Json, at_ns: int) -> None:
         self._is_closing = True
-        fields = {"reason": "close_requested", "client_event_id": event.get("event_id")}
+        fields = {"reason": gpt_live.ASKED_TO_CLOSE, "client_event_id": event.get("event_id")}
         self._outbox.plan([(max(at_ns, self._outbox.answered_ns), partial(self._closed, fields))])
 
     # Turns
@@ -349,35 +349,20 @@ class GptLiveBehaviour(SimulatedSession):
         self._send("error", {"error": error, "client_event_id": event_id}, due_ns)
 
 
-LiveHandler = Callable[[GptLiveBehaviour, Json, int], "ReceiptFields | None"]
+def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour]:
+    return client_event(handler, "content", content=checks.text, delegation_id=checks.Nullable(checks.text))
 
 
-class _ClientEvent(NamedTuple):
-    """The handler, the fields, and the required fields of one type of client event."""
-
-    handler: LiveHandler
-    table: checks.CheckTable
-    required: Sequence[str]
-
-
-def _event(handler: LiveHandler, *required: str, **fields: checks.SettingCheck) -> _ClientEvent:
-    return _ClientEvent(handler, {"type": checks.text, "event_id": checks.short(512), **fields}, required)
-
-
-def _context(handler: LiveHandler) -> _ClientEvent:
-    return _event(handler, "content", content=checks.text, delegation_id=checks.Nullable(checks.text))
-
-
-_EVENTS: dict[str, _ClientEvent] = {
-    gpt_live.START: _event(GptLiveBehaviour._start, "session", session=session_form.started),
-    "session.update": _event(GptLiveBehaviour._update, "session", session=checks.anything),
-    gpt_live.APPEND: _event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
-    "session.input_audio.mute": _event(GptLiveBehaviour._mute),
-    "session.input_audio.unmute": _event(GptLiveBehaviour._mute),
+_EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
+    gpt_live.START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
+    "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.anything),
+    gpt_live.APPEND: client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
+    "session.input_audio.mute": client_event(GptLiveBehaviour._mute),
+    "session.input_audio.unmute": client_event(GptLiveBehaviour._mute),
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
     "session.thinking.append": _context(GptLiveBehaviour._add_context),
-    "session.commentary.append": _context(GptLiveBehaviour._add_commentary),
-    "response.item.create": _event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
-    "response.create": _event(GptLiveBehaviour._response_create),
-    "session.close": _event(GptLiveBehaviour._close),
+    gpt_live.COMMENTARY: _context(GptLiveBehaviour._add_commentary),
+    gpt_live.BACKEND_ITEM: client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
+    gpt_live.BACKEND_REQUEST: client_event(GptLiveBehaviour._response_create),
+    gpt_live.CLOSE: client_event(GptLiveBehaviour._close),
 }

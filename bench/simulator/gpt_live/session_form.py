@@ -17,7 +17,7 @@ from bench.simulator.session import checks
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
 from bench.simulator.session.session_schema import TOOL_CHOICE, function_name
 
-CLIENT, RESPONSES = "client", "responses"
+CLIENT, RESPONSES = gpt_live.CLIENT, gpt_live.BACKEND
 FORMATS = tuple(gpt_live.GPT_LIVE.input_formats.values())
 MAX_INPUT_ITEMS = 128
 VOICE = "marin"
