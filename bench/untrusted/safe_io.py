@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from bench.errors import UsageError
 from bench.untrusted.sanitize import excerpt
 
 MAX_DEPTH = 64
@@ -150,3 +151,12 @@ def replace_text(path: Path, text: str) -> None:
     fresh = fresh_beside(path)
     fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name may have any bytes
     os.replace(fresh, path)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Replace a file as `replace_text` does, and make its folder if there is none. Raise UsageError if it fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None

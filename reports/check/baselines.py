@@ -23,7 +23,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted import safe_io
-from bench.untrusted.safe_io import JsonError, read_json, replace_text
+from bench.untrusted.safe_io import JsonError, read_json, save_text
 from bench.untrusted.sanitize import escape_control
 from reports.formatting import NBSP, NONE, count, format_number, format_utc, plural
 from reports.metric_spec import MetricSpec
@@ -139,11 +139,7 @@ def _five_digits(value: float) -> float:
 def save(baseline: Baseline, folder: Path) -> Path:
     """Write the baseline to its file and return the path. Raise UsageError if the file cannot be written."""
     path = baseline_folder(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, as_text(baseline))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    save_text(path, as_text(baseline))
     return path
 
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from bench.errors import UsageError
 from bench.run.presence import is_run
-from bench.untrusted.safe_io import replace_text
+from bench.untrusted.safe_io import save_text
 from reports.check.ci import junit_refusal, junit_xml
 from reports.check.report import BY_SEVERITY, check_page
 from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
@@ -148,7 +148,7 @@ def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -
         write_decision(checked.decision, folder)
     texts = [(paths.json, text_of(check_data(checked))), (paths.markdown, render_markdown(check_page(checked)))]
     for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
-        _write(path, text)
+        save_text(path, text)
     return paths
 
 
@@ -168,20 +168,12 @@ def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
         except OSError as cause:
             raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
     if junit:
-        _write(junit, junit_refusal(error))
+        save_text(junit, junit_refusal(error))
 
 
 def paths_in(folder: Path) -> CheckPaths:
     """Return the paths of the files of a run's check."""
     return CheckPaths(folder / "check.json", folder / "check.md")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, text)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def append_summary(checked: CheckResult, path: Path) -> None:

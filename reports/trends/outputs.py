@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from bench.errors import UsageError
 from bench.run.document import ValidityStatus
-from bench.untrusted.safe_io import replace_text
+from bench.untrusted.safe_io import save_text
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about, to_json_data
 from reports.metric_spec import MetricSpecEntry
 from reports.render.blocks import Page
@@ -139,9 +138,5 @@ def trend_data(trend: Trend) -> dict[str, Any]:
 
 def write_trend(page: Page, path: Path) -> Path:
     """Write the page to a file, atomically. Raise UsageError if the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, render_html(page))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    save_text(path, render_html(page))
     return path
