@@ -46,14 +46,11 @@ class Delegations:
     def on_delegated(self, event: ServerEvent, at_ns: int) -> None:
         self.count += 1
         if not event.calls and event.backend_response_id not in self._started:
-            self._hand_over(at_ns)
+            self.hand_over(at_ns)
         self.result_ns = 0
 
-    def on_requested(self, at_ns: int) -> None:
-        """Record that the client requested the backend's next response."""
-        self._hand_over(at_ns)
-
-    def _hand_over(self, at_ns: int) -> None:
+    def hand_over(self, at_ns: int) -> None:
+        """Record that the backend received work, so that it owes a response."""
         self._to_start, self.handed_ns = self._to_start + 1, at_ns
 
     def on_started(self, response_id: str, at_ns: int) -> None:

@@ -236,7 +236,7 @@ class PendingTurn(Instants):
         self.input_complete_ns = self.input_complete_ns or send_time.at_ns
         if self.plan.delegates:  # the request is for the backend, and the caller waits for its result
             self.state = State.CALLING
-            self.delegations.on_requested(send_time.at_ns)
+            self.delegations.hand_over(send_time.at_ns)
 
     def on_output_sent(self, call_id: str, at_ns: int, error: str) -> None:
         """Record that the output of a call, or the result of a delegated task, was sent."""
