@@ -217,18 +217,17 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     outcome = displayed_verdict(name, spec, peers=finding.peers) + (" (Holm)" if holm else "")
     # drift of one target makes this metric doubtful; a difference between two runs is noted once, for all metrics
     doubted = usable and verdict.provisional and difference is not None and difference.order is not None
-    change = verdicts.difference(published)
     return FindingRow(
         name=spec.name,
         turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
         colour=colour,
         values=values,
         unit=spec.shown_unit if difference else "",
-        change=change,
+        change=verdicts.difference(published),
         interval=f"needs {count(shortfall.needs)}{NBSP}{shortfall.of}"
         if shortfall
         else ""
-        if change == verdicts.ZERO_BASELINE
+        if published and verdicts.has_zero_baseline(published)
         else verdicts.interval_of(published),
         margin_text=accepted,
         d=d * scale,

@@ -193,10 +193,12 @@ def conditions_of(target: ComparedTarget) -> dict[str, str]:
     return conditions_in(document, target.name, facts, simulated=target.run.simulated)
 
 
-def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool) -> dict[str, str]:
+def conditions_in(
+    document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool | None
+) -> dict[str, str]:
     """Return the conditions in a run's document, as texts.
 
-    `facts` has settings of the target's sessions, such as the voice.
+    `facts` has settings of the target's sessions, such as the voice. `simulated` is None if it is unknown.
     """
     entry = _entry(document, target)
     own = entry.get("session")
@@ -210,7 +212,7 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, 
         "API version": versions[0] if versions else str(entry.get("dialect") or ""),
         "voice": facts.voice or "",
         "client version": str((document.get("tool") or {}).get("version") or ""),
-        "simulated": "yes" if simulated else "no",
+        "simulated": "" if simulated is None else "yes" if simulated else "no",
         "definitions": str(document.get("definitions_version") or DEFINITIONS_VERSION),
         **({SETTINGS: setting_text(own)} if own else {}),
         **{name: text for name, text in played.items() if text != "none" or not name.startswith(later)},

@@ -202,9 +202,8 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
     )
     displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
     facts = msgspec.structs.replace(facts, **displayed)
-    conditions = conditions_in(document, name, facts, simulated=bool(document.get("simulated")))
-    if not document.get("simulated") and outcomes and outcomes.sessions and UNCONNECTED.issuperset(outcomes.sessions):
-        conditions["simulated"] = ""
+    never_connected = outcomes and outcomes.sessions and UNCONNECTED.issuperset(outcomes.sessions)
+    simulated = bool(document.get("simulated")) or (None if never_connected else False)
     return TrendPoint(
         run_id=str(document.get("run_id") or escape_control(folder.name)),
         name=escape_control(folder.resolve().name),
@@ -214,7 +213,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
         validity=verdict.status,
         reason=reason if verdict.status == "valid" else escape_control(verdict_reason(verdict)),
         labels=labels_of(document),
-        conditions=conditions,
+        conditions=conditions_in(document, name, facts, simulated=simulated),
         quantiles=_quantiles(summary, target),
         rates=dict(_rates(summary, target)),
         report=report if report.exists() else None,

@@ -86,7 +86,7 @@ def difference(result: Difference | None) -> str:
     """
     if result is None or math.isnan(result.d):
         return NOT_SHOWN
-    if _has_zero_baseline(result):
+    if has_zero_baseline(result):
         return ZERO_BASELINE
     value = as_share(result.d, result.scale, result.candidate)
     if value is None:
@@ -110,7 +110,7 @@ def interval_of(result: Difference | None) -> str:
     return difference_interval(as_share(result.low, result.scale), as_share(result.high, result.scale), result.scale)
 
 
-def _has_zero_baseline(result: Difference) -> bool:
+def has_zero_baseline(result: Difference) -> bool:
     """Return whether a ratio is infinite because the baseline is 0, not because turns of the candidate failed."""
     return result.scale == "ratio" and result.d == math.inf and result.baseline == 0 and math.isfinite(result.candidate)
 
