@@ -134,7 +134,7 @@ class Feature(Enum):
 
 
 def secret_placeholder(variable: str) -> str:
-    """Return the text that stands in an encoded message for the value of an environment variable.
+    """Return the placeholder for the value of an environment variable in an encoded message.
 
     The secret itself is inserted only when the message is sent (`bench.target.tokens.Keyring.fill`).
     """

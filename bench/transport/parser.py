@@ -4,7 +4,7 @@ The head of a refusal contains everything that matters: status, retry delay, ids
 end, so the part of the body that has arrived is used (HTTP/1.1: RFC 9112).
 
 websockets' protocol object parses fragments, compressed messages, control frames, and all other frames in the same
-reads. The bytes of frames are counted separately, because the protocol object does not report where a frame ended.
+reads. The bytes of frames are counted separately, because the protocol object does not report the end of a frame.
 """
 
 from __future__ import annotations

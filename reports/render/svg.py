@@ -2,7 +2,7 @@
 
 There is no chart library. In headless Chromium, a page with our SVG was 0.4 MB and loaded in 0.1 s. With plotly, it was
 4.8 MB and loaded in 1.3 to 2 s, and a keyboard or a screen reader could not reach its plots. Pages are also read in CI
-artifacts, mail, and print, where no script runs. No chart library has an axis of nines with room for failed turns.
+artifacts, mail, and print, which run no script. No chart library has an axis of nines with room for failed turns.
 
 Colours are CSS classes, so that one drawing serves both themes: `s0` to `s3` for strokes and fills, `t0` to `t3` for
 texts. From the fifth target on, the four colours repeat, with other markers and a dashed line. A plot is drawn once. On

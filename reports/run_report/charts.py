@@ -28,7 +28,7 @@ With more such targets, the legend has their shares.
 def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
     """Plot latency over percentiles on an axis of nines.
 
-    The turns beyond the point where a curve meets the red band failed.
+    A curve meets the red band at a point. The turns beyond this point failed.
     """
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]

@@ -308,7 +308,7 @@ def proxy_text(summary: Summary) -> tuple[str, ...]:
 
 
 def round_trips(summary: Summary) -> str:
-    """Return a sentence on where the measured round trips end."""
+    """Return a sentence that names the end point of the measured round trips."""
     behind = proxy_text(summary)
     where = f"to the nearest TLS terminator; on {join_words(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
     if not behind:
