@@ -6,13 +6,14 @@ program have the same interface.
 
 from __future__ import annotations
 
+import io
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
@@ -220,6 +221,14 @@ class YamlValue(LocatedValue):
 
     def error(self, problem: str) -> ScriptError:
         return ScriptError(self.path, self.line, problem, self._column)
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """Return YAML with one line for each value of a table, and for each value of a list of tables."""
+    yaml, written = YAML(typ="rt", pure=True), io.StringIO()
+    yaml.width, yaml.default_flow_style = 10_000, None
+    yaml.dump(dict(content), written)
+    return written.getvalue()
 
 
 def read_yaml(path: Path, name: str) -> YamlValue:

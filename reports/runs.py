@@ -28,7 +28,7 @@ from bench.errors import UsageError
 from bench.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
-from bench.run.document import RunDocument
+from bench.run.document import RunDocument, is_recorded
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import MEASURED, Histograms
 from bench.run.integrity import repeated, wrong_column
@@ -122,6 +122,11 @@ class RunFrames:
         return bool(self.metadata.get("simulated")) or any(
             bool(frame["simulated"].eq(True).any()) for frame in (self.turns, self.sessions) if len(frame)
         )
+
+    @property
+    def recorded(self) -> bool:
+        """True if the run consists of recorded calls, which were imported."""
+        return is_recorded(self.metadata)
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:

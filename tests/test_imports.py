@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts",
         "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line", "yaml_file", "validation",
         "protocol", "transport", "target", "plan", "observe", "simulator",
-        "dial", "run", "session_io", "session", "load", "probe", "doctor",
+        "dial", "run", "session_io", "session", "load", "probe", "recorded_calls", "doctor",
     ),
     "bench.load": ("planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "run_files"),
     "bench.simulator": (

@@ -197,6 +197,15 @@ class DeadlinePassed(Input, frozen=True, tag="expire"):
     at_ns: int
 
 
+class TurnEnded(Input, frozen=True, tag="end_turn"):
+    """The end of the current turn in a recorded call: the caller speaks again, or the recording ends.
+
+    The caller of a live session waits for the silence that ends a reply. The caller of a recorded call did not.
+    """
+
+    at_ns: int
+
+
 class StoppedWaiting(Input, frozen=True, tag="give_up"):
     """The end of the wait for the service's pending work, which belongs to ended turns."""
 
@@ -258,6 +267,7 @@ AnyInput = (
     | FunctionOutputSent
     | NetworkMeasured
     | DeadlinePassed
+    | TurnEnded
     | StoppedWaiting
     | SessionFailed
     | ConnectionClosed

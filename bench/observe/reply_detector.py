@@ -343,6 +343,11 @@ class ReplyDetector:
         if (over_ns := self.over_ns) <= now_ns:
             yield from self._ending(Arrival(over_ns))
 
+    def end_reply(self, at_ns: int) -> Iterator[tuple[ServerEvent, Arrival]]:
+        """End the current reply before its silence has lasted long enough."""
+        if self._speaking:
+            yield from self._ending(Arrival(at_ns))
+
     def _cleared(self, event: ServerEvent, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Apply a `clear`: drop the audio of the reply that is not played yet.
 

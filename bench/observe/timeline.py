@@ -100,6 +100,7 @@ ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
 UNANSWERED = ("timeout:", EXPECTED)
 """The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
+NOT_ANSWERED = "the agent had not answered when the caller spoke again, or when the recording ended"
 ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
 """The prefixes of turn outcomes that also end the session, because later results of the session would be wrong."""
 
@@ -564,6 +565,14 @@ class Timeline:
         else:
             turn.end(outcome, at_ns, self.facts.explain(outcome, detail))
 
+    def _end_turn(self, ended: inputs.TurnEnded) -> None:
+        if self._detector is not None:
+            for event, arrival in self._detector.end_reply(ended.at_ns):
+                self._attribute(event, arrival, 0)
+        turn = self.turns.current
+        if turn is not None:
+            turn.end("timeout:first_delta", ended.at_ns, NOT_ANSWERED)
+
     @property
     def _audio_received(self) -> int:
         """The number of decoded bytes of received audio.
@@ -722,6 +731,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.FunctionOutputSent: lambda timeline, answered: timeline.turns.answer_call(answered),
     inputs.NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
     inputs.DeadlinePassed: lambda timeline, expired: timeline._expire(expired.at_ns),
+    inputs.TurnEnded: Timeline._end_turn,
     inputs.StoppedWaiting: lambda timeline, _: timeline.owners.give_up(),
     inputs.SessionFailed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
     inputs.ConnectionClosed: Timeline._close,

@@ -18,9 +18,10 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
@@ -44,6 +45,7 @@ PAUSE_DEPTH = 10 ** (20 / 10)
 A VAD may take such a pause for silence.
 """
 
+Sample = TypeVar("Sample", np.float32, np.int16)
 Windows = NDArray[np.intp]
 """Indexes of windows, in ascending order.
 
@@ -62,18 +64,18 @@ class SpeechSpan:
     end: int
 
 
-def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
+def find_speech(samples: NDArray[np.int16], rate_hz: int, min_energy: float = 0.0) -> SpeechSpan:
     """Find the speech of a recording of one channel, from its first sound to its last, including pauses.
 
     If the speech begins within 1 ms of the recording's start, it is extended to the start. The same applies to the end.
-    If the recording is silent, all of it counts as speech.
+    If the recording is silent, all of it counts as speech. Windows with less than `min_energy` are noise.
     """
     per_ms = rate_hz // 1_000
     power = samples.astype(np.float64) ** 2
-    energies = _window_energies(power, per_ms)
+    energies = window_energies(power, per_ms)
     if not energies.any():
         return SpeechSpan(0, len(samples))
-    floor = _level(energies[_audible_windows(energies, energies.max() / DEPTH)]) / DEPTH
+    floor = max(_speech_level(energies) / DEPTH, min(min_energy, energies.max()))
     windows = _audible_windows(energies, floor)
     loud = np.flatnonzero(power >= floor)  # every window with sound contains at least one
     start = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
@@ -84,10 +86,15 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     )
 
 
+def speech_level(samples: NDArray[np.int16], rate_hz: int) -> float:
+    """Return the level of the speech in a recording: the mean energy of the loudest windows with sound."""
+    return _speech_level(window_energies(samples.astype(np.float64) ** 2, rate_hz // 1_000))
+
+
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
     """Return the part of the speech after its last pause of at least 100 ms. If it has no pause, return all of it."""
     per_ms = rate_hz // 1_000
-    energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
+    energies = window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
     pauses = np.flatnonzero(np.diff(loud) > PAUSE_MS - WINDOW_MS)
     if not pauses.size:
@@ -95,11 +102,15 @@ def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) ->
     return SpeechSpan(min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end)
 
 
-def _window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:
+def window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:
     """Return the mean square of the samples in each window. Outside of the recording, the samples are 0."""
     padded = np.append(power, np.zeros(-len(power) % per_ms))
     energies = padded.reshape(-1, per_ms).mean(axis=1)
     return np.convolve(energies, np.full(WINDOW_MS, 1 / WINDOW_MS))
+
+
+def _speech_level(energies: NDArray[np.float64]) -> float:
+    return _level(energies[_audible_windows(energies, energies.max() / DEPTH)])
 
 
 def _level(energies: NDArray[np.float64]) -> float:
@@ -175,12 +186,38 @@ def load_pcm(path: Path) -> Pcm:
     with _opened(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        mono, rate_hz = _decode(path, file)
+        mono, rate_hz = _decode(path, file, MAX_MINUTES, _mixed)
     if rate_hz != RATE_HZ:
         mono = soxr.resample(mono, rate_hz, RATE_HZ)
     pcm = to_pcm16(mono)
     _check_usable(path, pcm)
     return Pcm(path, digest, pcm.tobytes(), find_speech(pcm, RATE_HZ))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """All channels of a file, as PCM16. The shape of `samples` is frames × channels."""
+
+    samples: NDArray[np.int16] = field(repr=False)
+    rate_hz: int
+
+
+def read_channels(path: Path, max_minutes: int) -> Channels:
+    """Read the audio of a file without mixing its channels. Samples beyond full scale are clipped.
+
+    Raise UsageError, with the reason, for a file that is missing, empty, truncated, not audio, or longer than
+    `max_minutes`.
+    """
+    with _opened(path) as file:
+        samples, rate_hz = _decode(path, file, max_minutes, lambda path, block: to_pcm16(_checked(path, block)))
+    return Channels(samples, rate_hz)
+
+
+def resampled(samples: NDArray[np.int16], rate_hz: int, new_rate_hz: int) -> NDArray[np.int16]:
+    """Return samples of one channel at another rate. The position of a sound in time does not change."""
+    if rate_hz == new_rate_hz:
+        return samples
+    return to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, rate_hz, new_rate_hz))
 
 
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -194,10 +231,7 @@ def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
 
 def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
     """Return the bytes of a complete recording on the wire, resampled to the rate of `format`."""
-    samples = np.frombuffer(pcm.data, "<i2")
-    if format.rate_hz != RATE_HZ:
-        samples = to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, RATE_HZ, format.rate_hz))
-    return format.encode(samples)
+    return format.encode(resampled(np.frombuffer(pcm.data, "<i2"), RATE_HZ, format.rate_hz))
 
 
 def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, pad: bool) -> Iterator[AudioChunk]:
@@ -221,9 +255,14 @@ def silence(format: AudioFormat, chunk_ms: int) -> AudioChunk:
 
 def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
     """Write audio from the wire as a WAV of 16 bits, at the rate of `format`. Raise UsageError if that fails."""
+    write_channels(path, Channels(format.decode(audio), format.rate_hz))
+
+
+def write_channels(path: Path, channels: Channels) -> None:
+    """Write samples as a WAV of 16 bits. Raise UsageError if that fails."""
     try:
         with path.open("wb") as file:
-            soundfile.write(file, format.decode(audio), format.rate_hz, subtype="PCM_16", format="WAV")
+            soundfile.write(file, channels.samples, channels.rate_hz, subtype="PCM_16", format="WAV")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be written ({error})") from None
 
@@ -242,43 +281,51 @@ def _opened(path: Path) -> io.FileIO:
         raise UsageError(f"{path}: cannot be read ({error})") from None
 
 
-def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
-    """Decode a file without a copy of the file in memory. Return (samples of one channel, their rate in Hz)."""
+def _decode(
+    path: Path, opened: io.FileIO, max_minutes: int, convert: Callable[[Path, NDArray[np.float32]], NDArray[Sample]]
+) -> tuple[NDArray[Sample], int]:
+    """Decode a file without a copy of the file in memory. Return (samples, their rate in Hz).
+
+    `convert` converts each block of samples, whose shape is frames × channels.
+    """
     _refuse_mp3(path, opened)
     try:
         with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             if file.format not in FORMATS:
                 raise UsageError(f"{path}: is {file.format_info}; convert it to WAV: {_converted(path)}")
             seconds = file.frames / file.samplerate
-            if seconds > MAX_MINUTES * 60:
-                raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, the maximum of a turn is {MAX_MINUTES}")
+            if seconds > max_minutes * 60:
+                raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, the maximum is {max_minutes}")
             for stated, actual in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
                 if actual < stated < _PLACEHOLDER_BYTES:
                     raise UsageError(f"{path}: is truncated: its header states {stated} bytes, but it has {actual}")
             if _OGG_CUT in file.extra_info:
                 raise UsageError(f"{path}: is truncated: its last page is missing")
             # in blocks: a file may have hundreds of channels, which need not be in memory at once
-            blocks = [_mixed(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True)]
+            blocks = [convert(path, np.zeros((0, file.channels), np.float32))]
+            blocks += (convert(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True))
             frames, rate_hz = int(file.frames), int(file.samplerate)
     except (soundfile.SoundFileError, ValueError) as error:  # ValueError: an inconsistent header
         reason = getattr(error, "error_string", error)
         wav = path.with_suffix(".wav").name
         remedy = f"convert it with ffmpeg -i {path.name} {wav}"
         raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}): {remedy}") from None
-    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if len(mono) < frames:
-        raise UsageError(f"{path}: is truncated: {len(mono)} of {frames} frames")
-    return mono, rate_hz
+    samples = np.concatenate(blocks)
+    if len(samples) < frames:
+        raise UsageError(f"{path}: is truncated: {len(samples)} of {frames} frames")
+    return samples, rate_hz
+
+
+def _checked(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a block of samples. Raise UsageError if it has impossible samples."""
+    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # written so that it is False for NaN, too
+        raise UsageError(f"{path}: is damaged: some of its samples are not numbers, or are far beyond full scale")
+    return block
 
 
 def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average the channels of a block. Its shape is frames × channels; the shape of the result is frames.
-
-    Raise UsageError for impossible samples.
-    """
-    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # written so that it is False for NaN, too
-        raise UsageError(f"{path}: is damaged: some of its samples are not numbers, or are far beyond full scale")
-    mono: NDArray[np.float32] = block.mean(axis=1)
+    """Average the channels of a block. Its shape is frames × channels; the shape of the result is frames."""
+    mono: NDArray[np.float32] = _checked(path, block).mean(axis=1, dtype=np.float32)
     return mono
 
 

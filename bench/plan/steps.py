@@ -22,13 +22,15 @@ from bench.plan.prepared import (
     ScriptEncoder,
 )
 from bench.plan.random_choices import MAX_PAUSE_S, SessionChoices, ThinkTime
-from bench.plan.recordings import Pcm
+from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.script_keys import DRAWN, SECONDS, WAV
 from bench.plan.turn_plan import WATCH_NS, InterruptTrigger, SoundKind
 from bench.plan.turns import (
     CHUNK,
     CHUNK_NOTE,
     NOT_FIRST,
+    SPEECH,
+    SPEECH_NOTE,
     AudioTurn,
     AudioTurnBase,
     GreetingTurn,
@@ -36,6 +38,8 @@ from bench.plan.turns import (
     ScriptTurn,
     Step,
     TextTurn,
+    check_speech,
+    with_speech,
 )
 from bench.protocol.base import MESSAGE_ID, Dialect, Feature
 from bench.protocol.settings import ONLY_TRANSCRIPT, Message, SessionSettings
@@ -121,8 +125,12 @@ class InterruptSettings:
     audio: tuple[Pcm, ...] = field_key(
         OneOrMore(WAV), "The caller's speech; without it the client interrupts (`response.cancel`).", absent=()
     )
+    speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
     verify_truncation: bool = field_key(Boolean(), "Check that the service retains only what was played.", False)
     cue: InterruptTrigger | None = field_keys(CUE)
+
+    def __post_init__(self) -> None:
+        check_speech(self.audio, self.speech)
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,7 @@ class InterruptStep(AudioTurnBase):
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
-        return self.interrupt.audio
+        return with_speech(self.interrupt.audio, self.interrupt.speech)
 
     def features(self) -> Iterator[Feature]:
         yield from super().features()

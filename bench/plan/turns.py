@@ -433,6 +433,25 @@ SPEECH = StructOf(
 )
 
 
+SPEECH_NOTE = "Start and end of speech, instead of those that are detected in the WAV."
+
+
+def check_speech(audio: tuple[Pcm, ...], speech: SpeechSpan | None) -> None:
+    """Raise InvalidCombinationError if the given speech is not within the only recording."""
+    if speech is None:
+        return
+    if len(audio) != 1:
+        raise InvalidCombinationError("speech", f"is for one WAV, but `audio` has {len(audio)}")
+    if not speech.begin < speech.end <= audio[0].samples:
+        length = f"{audio[0].path} lasts {audio[0].seconds:.3f} s"
+        raise InvalidCombinationError("speech", f"must start before it ends, and must not end after the WAV: {length}")
+
+
+def with_speech(audio: tuple[Pcm, ...], speech: SpeechSpan | None) -> tuple[Pcm, ...]:
+    """Return the recordings, with the given speech in place of the detected speech."""
+    return audio if speech is None else (replace(audio[0], speech=speech),)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AudioTurnBase(ScriptTurn):
     """A turn in which the caller sends audio. Each session plays one of its recordings. The encoder may add noise."""
@@ -487,24 +506,14 @@ class AudioTurn(AudioTurnBase):
     transcript: tuple[str, ...] = field_key(
         OneOrMore(WORDS), "The text of the WAV, or of each: for the word error rate.", absent=()
     )
-    speech: SpeechSpan | None = field_key(
-        SPEECH, "Start and end of speech, instead of those that are detected in the WAV."
-    )
+    speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
     paced: bool = field_key(Boolean(), "Send at the speed of speech, as a microphone does; false: all at once.", True)
 
     def __post_init__(self) -> None:
         if self.transcript and len(self.transcript) != len(self.audio):
             count = f"`audio` has {len(self.audio)}, `transcript` has {len(self.transcript)}"
             raise InvalidCombinationError("transcript", f"must have one text per WAV: {count}")
-        if self.speech is None:
-            return
-        if len(self.audio) > 1:
-            raise InvalidCombinationError("speech", f"is for one WAV, but `audio` has {len(self.audio)}")
-        if not self.speech.begin < self.speech.end <= self.audio[0].samples:
-            length = f"{self.audio[0].path} lasts {self.audio[0].seconds:.3f} s"
-            raise InvalidCombinationError(
-                "speech", f"must start before it ends, and must not end after the WAV: {length}"
-            )
+        check_speech(self.audio, self.speech)
 
     @property
     def is_paced(self) -> bool:
@@ -512,7 +521,7 @@ class AudioTurn(AudioTurnBase):
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
-        return self.audio if self.speech is None else (replace(self.audio[0], speech=self.speech),)
+        return with_speech(self.audio, self.speech)
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)

@@ -5,6 +5,7 @@ A key is NotRequired if only some runs have it, or only finalized runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta, Struct
@@ -29,6 +30,18 @@ ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were 
 
 They are for runs that reached their planned end, and for killed runs. For a killed run, run.json has a separate notice.
 """
+
+
+RECORDING = "recording"
+"""The `service` of a target whose calls were recorded and then imported."""
+
+
+def is_recorded(document: Mapping[str, Any]) -> bool:
+    """Return whether a run consists of recorded calls."""
+    targets = document.get("targets")
+    return isinstance(targets, list) and any(
+        isinstance(target, dict) and target.get("service") == RECORDING for target in targets
+    )
 
 
 class TargetEntry(TypedDict):
@@ -67,7 +80,7 @@ class ScriptEntry(TypedDict):
     ]
     chunk_ms: float | None
     output: Literal["audio", "text", "transcript"]
-    timeouts: dict[str, float]
+    timeouts: NotRequired[dict[str, float]]
     target: str
     dialect: NotRequired[str]
     input_format: NotRequired[str]

@@ -147,7 +147,7 @@ class _LogReader:
             case LogHeader():
                 raise ValueError("only the first line may describe the session")
             case LoggedMessage():
-                events, wire_bytes = _events(line, self._dialect), line.wire_bytes
+                events, wire_bytes = logged_events(line, self._dialect), line.wire_bytes
                 for event in events:
                     audio_bytes = max(0, event.payload_bytes) if event.kind is EventKind.AUDIO_DELTA else 0
                     self.passages.append(WireTransfer(line.at_ns, event.name, audio_bytes, wire_bytes, event))
@@ -165,7 +165,7 @@ class _LogReader:
                 self.turns += self.timeline.pop_delivered()
 
 
-def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
+def logged_events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
     """Return the same events that were decoded when the message of this line arrived."""
     if line.unreadable is not None:
         return (ServerEvent(EventKind.MALFORMED, reason=line.unreadable),)

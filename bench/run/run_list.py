@@ -12,7 +12,7 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.document import Count, ValidityStatus
+from bench.run.document import Count, ValidityStatus, is_recorded
 from bench.run.finalize import CLOSED, is_under_way, writer_is_gone
 from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import excerpt
@@ -60,6 +60,7 @@ class ListedRun(msgspec.Struct, frozen=True):
     state: KeptState
     under_way: bool | None
     simulated: bool | None
+    recorded: bool
     targets: list[str]
     labels: dict[str, str]
     sessions: Count | None
@@ -142,6 +143,7 @@ def _listed_run(folder: Path, document: dict[str, Any], read: _Document) -> List
         state=read.state,
         under_way=is_active if is_active or writer_is_gone(folder, document) else None,
         simulated=read.simulated,
+        recorded=is_recorded(document),
         targets=[target.name for target in read.targets],
         labels=read.labels,
         sessions=sum(read.totals.sessions.values()) if closed else None,

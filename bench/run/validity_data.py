@@ -26,7 +26,7 @@ from bench.cpu import busy_reason
 from bench.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, STARVED, SUCCESSFUL, Metric
 from bench.run import folder as files
 from bench.run import metric_values
-from bench.run.document import Check
+from bench.run.document import Check, is_recorded
 from bench.run.histograms import Histograms
 from bench.run.metric_values import Floats, floats
 from bench.run.provenance import p99s_ms
@@ -124,13 +124,14 @@ def _of_host(
     sources = turns["receive_timestamp_source"].filter(counted).drop_null()
     starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
+    sends_audio = (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0
     return ValidityData(
         metrics=tuple(uncertainties),
         user_stamps_share=pc.mean(pc.not_equal(sources, "kernel").cast(pa.float64())).as_py() if len(sources) else None,
         event_loop_delay_p99=facts["event_loop_delay_p99_ms"],
         send_delay_p99=facts["send_delay_p99_ms"],
         chunk=min(chunks) if chunks else None,
-        paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
+        paced_audio=bool(chunks) and not is_recorded(document) and sends_audio,
         start_delay_p99=_quantile_ms(starts, "start_delay", 0.99),
         service_time_p50=_quantile_ms(starts, "service_time", 0.5),
         host=host,

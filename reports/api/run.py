@@ -26,7 +26,7 @@ from reports.api.selection import RowFilter, Selection, Where, columns_of, rows_
 from reports.frames import concat, frame_of
 from reports.notebook import frame_html
 from reports.rate_metrics import RATES
-from reports.render.blocks import with_marker
+from reports.render.blocks import source_marks, with_marker
 from reports.samples import OF_SAMPLE, MetricSamples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
@@ -165,7 +165,10 @@ class Run(runs.RunFrames):
         """Return the main metrics of each target as an HTML table."""
         frame = concat([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
         columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
-        badges = [with_marker(validity_of(self.metadata).title), *(["◇ SIMULATED"] if self.simulated else [])]
+        badges = [
+            with_marker(validity_of(self.metadata).title),
+            *source_marks(simulated=self.simulated, recorded=self.recorded),
+        ]
         return frame_html(" · ".join((repr(self), *badges)), frame, columns)
 
     @cached_property

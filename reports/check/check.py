@@ -117,6 +117,7 @@ def check_of(
         run_id=run_id_of(run),
         scenario=str(run.metadata.get("scenario") or run.folder_name),
         simulated=run.simulated,
+        recorded=run.recorded,
         validity=validity_of(run.metadata).status,
         thresholds=items,
         causes=tuple({cause.line: cause for cause in causes}.values()),

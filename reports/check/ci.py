@@ -91,6 +91,7 @@ def junit_xml(checked: CheckResult) -> str:
     suite = TestSuite("rtbench check")
     suite.add_property("run", _plain(checked.run_id))
     suite.add_property("simulated", "yes" if checked.simulated else "no")
+    suite.add_property("recorded", "yes" if checked.recorded else "no")
     invalid = " ".join(remarks(checked)) if checked.causes or checked.differs else ""
     if not checked.thresholds:
         _add(suite, "run", checked.scenario, [Error(_plain(invalid or "nothing was checked"), "invalid")])

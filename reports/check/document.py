@@ -94,6 +94,7 @@ class CheckDocument(JsonEntry, frozen=True):
     scenario: str
     labels: dict[str, str]
     simulated: bool
+    recorded: bool
     validity: ValidityEntry
     baseline: Known
     on_inconclusive: OnInconclusive
@@ -116,6 +117,7 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
             scenario=checked.scenario,
             labels=dict(checked.labels),
             simulated=checked.simulated,
+            recorded=checked.recorded,
             validity=validity_entry(checked.validity, invalid_reasons(checked)),
             baseline=checked.baseline,
             on_inconclusive=checked.on_inconclusive,

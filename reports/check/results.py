@@ -195,6 +195,7 @@ class CheckResult:
     run_id: str
     scenario: str
     simulated: bool
+    recorded: bool
     validity: ValidityStatus
     """The validity of the run."""
     thresholds: tuple[ThresholdResult, ...]

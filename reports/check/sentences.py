@@ -13,7 +13,7 @@ from reports.check.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckRe
 from reports.finding_rows import in_unit, row, with_unit
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metric_comparison import RESULT_OF_STATUS
-from reports.render.blocks import MARKS, SIMULATED, Badge
+from reports.render.blocks import MARKS, Badge, source_badges
 from reports.summary.run_validity import TITLES
 from reports.wording import validity
 from reports.wording.cells import INFINITE, interval, shortfall_text
@@ -207,14 +207,14 @@ def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:
-    """Return the badges of a check: its result if the run is valid, the validity, and a mark of a simulated run."""
+    """Return the badges of a check: its result if the run is valid, the validity, and the source of the run."""
     usable = not (checked.causes and checked.baseline)
     result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_status(TITLES[checked.validity], usable=usable)
     style = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
     badges = [Badge(MARKS[run].badge, MARKS[run].marker, run, "")]
     if run == "VALID":
         badges.insert(0, Badge(style.badge, style.marker, result.replace("_", " ").upper(), ""))
-    return [*badges, SIMULATED] if checked.simulated else badges
+    return [*badges, *source_badges(simulated=checked.simulated, recorded=checked.recorded)]
 
 
 def _first(texts: list[str], noun: str) -> str:

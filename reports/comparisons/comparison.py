@@ -162,6 +162,7 @@ class Comparison:
     method: Method
     notices: tuple[str, ...]
     simulated: bool
+    recorded: bool
     decision: Decision | None = None
     """The decision of the run's interim analyses, if they were planned.
 
@@ -320,6 +321,7 @@ def compare_targets(
             *(lacking_notices(targets) if specs is None else ()),
         ),
         simulated=any(target.simulated for target in targets),
+        recorded=any(target.run.recorded for target in targets),
         decision=decision,
         at_twice_the_run_sd="" if one_run(targets) else run_sd_sensitivity(differences, level),
         steps=tuple(finding for pair in target_pairs for finding in step_changes(*pair, main, how)) if main else (),

@@ -34,6 +34,7 @@ class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
     turns: Count
     pairs_incomplete: Annotated[Count, about("incomplete pairs, which do not count")]
     simulated: bool
+    recorded: bool
 
 
 class FairnessEntry(ClosedJsonEntry, frozen=True):
@@ -64,6 +65,7 @@ class CompareDocument(ClosedJsonEntry, frozen=True):
     ]
     validity: Annotated[ValidityEntry, about("true if the targets may be compared; if not, do not use any value")]
     simulated: bool
+    recorded: bool
     headline: str
     definitions_version: Version
     compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
@@ -102,6 +104,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             result=RESULT_OF_STATUS[comparison.exit_status],
             validity=validity_entry("valid", comparison.invalid_reasons),
             simulated=comparison.simulated,
+            recorded=comparison.recorded,
             headline=sentences.comparison_headline(comparison),
             definitions_version=definitions_version(comparison.targets[0]),
             compared=[
@@ -114,6 +117,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                     turns=int(target.turn_mask.sum()),
                     pairs_incomplete=target.clusters.cut,
                     simulated=target.simulated,
+                    recorded=target.run.recorded,
                 )
                 for target in comparison.targets
             ],

@@ -120,7 +120,7 @@ def comparison_page(comparison: Comparison) -> b.Page:
     else:
         note = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", note)]
-    badges += [b.SIMULATED] if comparison.simulated else []
+    badges += [*([b.SIMULATED] if comparison.simulated else []), *([b.RECORDED] if comparison.recorded else [])]
     if not comparison.failed_checks and any(finding.verdict.provisional for finding in comparison.primary):
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
     title_parts = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]

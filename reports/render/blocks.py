@@ -274,6 +274,19 @@ class Badge:
 
 
 SIMULATED = Badge("sim", "◇", "SIMULATED", "rtbench simulate, no real service")
+RECORDED = Badge("sim", "◉", "RECORDED", "recorded calls, imported by rtbench import")
+
+
+def source_badges(*, simulated: bool | None, recorded: bool) -> list[Badge]:
+    """Return the badge of a page whose values are not those of a live service."""
+    return [SIMULATED] if simulated else [RECORDED] if recorded else []
+
+
+def source_marks(*, simulated: bool | None, recorded: bool) -> list[str]:
+    """Return `source_badges` as texts, such as `◇ SIMULATED`."""
+    return [f"{badge.marker} {badge.text}" for badge in source_badges(simulated=simulated, recorded=recorded)]
+
+
 MEASURED_AGAINST: Inline = (
     Strong("◇ SIMULATED:"),
     " measured against ",

@@ -93,9 +93,10 @@ def run_page(summary: Summary) -> b.Page:
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
     texts = (decision_notice(summary.run), second, sentences.remedy(summary))
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
+    source = b.source_badges(simulated=summary.simulated, recorded=summary.recorded)
     return b.Page(
-        title=f"{verdict.title}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
-        badges=[verdict_badge, *([b.SIMULATED] if summary.simulated else [])],
+        title=" · ".join([verdict.title, *(badge.text for badge in source), f"{summary.scenario}, {began}"]),
+        badges=[verdict_badge, *source],
         notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[

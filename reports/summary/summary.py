@@ -103,6 +103,7 @@ class Summary:
     scenario: str
     labels: dict[str, str]
     simulated: bool
+    recorded: bool
     window: RunPeriod
     validity: run_validity.RunValidity
     setup: run_validity.PlaybackSetup
@@ -234,6 +235,7 @@ def summarise(run: RunFrames) -> Summary:
         scenario=str(metadata.get("scenario") or metadata.get("run_id") or run.folder_name),
         labels=labels_of(metadata),
         simulated=run.simulated,
+        recorded=run.recorded,
         window=window,
         validity=run_validity.validity_of(metadata),
         setup=run_validity.setup_of(metadata, turns),

@@ -209,8 +209,12 @@ def one_run(targets: Sequence[ComparedTarget]) -> bool:
 
 def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     simulated = [target.label for target in targets if target.simulated]
-    fair = len(simulated) in (0, len(targets))
-    texts = ("◇ SIMULATED" if target.label in simulated else "a real service" for target in targets)
+    live = [target for target in targets if not target.run.recorded]  # recordings may be of any service
+    fair = len(simulated) in (0, len(live))
+    texts = (
+        "◇ SIMULATED" if target.label in simulated else "◉ RECORDED" if target.run.recorded else "a real service"
+        for target in targets
+    )
     only = f"only {join_words(simulated)} {'was' if len(simulated) == 1 else 'were'} simulated"
     cause = InvalidReason("simulated_differs", only, "measure both targets in the same way")
     return _check(SERVICE, texts, () if fair else (cause,), fair=fair)

@@ -71,6 +71,7 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     scenario: str | None
     labels: Annotated[dict[str, str], about("the labels of the run (--label)")]
     simulated: bool
+    recorded: Annotated[bool, about("whether the run consists of imported recordings of calls")]
     state: str | None
     started_utc_ns: int
     duration_s: Number
@@ -143,6 +144,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             scenario=summary.scenario,
             labels=summary.labels,
             simulated=summary.simulated,
+            recorded=summary.recorded,
             state=document.get("state"),
             started_utc_ns=window.started_utc_ns,
             duration_s=window.duration_s,

@@ -24,7 +24,7 @@ from reports.formatting import (
 )
 from reports.metric_spec import MetricSpec
 from reports.rate_metrics import MIN_RATE_UNITS
-from reports.render.blocks import MARKS, Cell, with_marker
+from reports.render.blocks import MARKS, Cell, source_marks, with_marker
 from reports.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.statistic_types.within import Within
 from reports.statistics.quantiles import QuantileEstimate
@@ -87,9 +87,10 @@ COMPARABLE = (
 
 
 def run_badges(summary: Summary) -> list[str]:
-    """Return the badges of a run, such as `✓ VALID` and `◇ SIMULATED`: its verdict, and whether it was simulated."""
-    verdict = with_marker(summary.validity.title)
-    return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
+    """Return the badges of a run, such as `✓ VALID` and `◇ SIMULATED`: its verdict, and its source if that is no live
+    service.
+    """
+    return [with_marker(summary.validity.title), *source_marks(simulated=summary.simulated, recorded=summary.recorded)]
 
 
 def result(result: str) -> tuple[str, str]:

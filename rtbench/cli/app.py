@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.untrusted.sanitize import one_line
 from rtbench.cli.docs import docs
+from rtbench.cli.import_calls import import_calls
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
 from rtbench.cli.runs import merge, open_run, runs, upload
@@ -86,7 +87,15 @@ def rtbench(
 
 
 GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
-    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity, "docs": docs},
+    "Run": {
+        "quickstart": quickstart,
+        "init": init,
+        "run": run,
+        "import": import_calls,
+        "options": options,
+        "capacity": capacity,
+        "docs": docs,
+    },
     "Judge a run": {"check": check, "compare": compare, "baseline": baseline, "sample-size": sample_size},
     "Look at runs": {
         "report": report,

@@ -13,7 +13,7 @@ from bench.run.run_list import ListedRun, RunList
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control, one_line
 from reports.formatting import NONE, count, excerpt, quantity
-from reports.render.blocks import Block, Cell, Column, Line, Paragraph, Row, make_row, table
+from reports.render.blocks import Block, Cell, Column, Line, Paragraph, Row, make_row, source_marks, table
 from reports.render.terminal import render_lines
 
 HEADS = (
@@ -61,11 +61,11 @@ def _row(run: ListedRun) -> Row:
 
 def _verdict(run: ListedRun) -> Cell:
     """Return a cell that states whether the values of a run may be used, or that the run is in progress."""
-    simulated = " ◇ SIMULATED" if run.simulated else ""
+    marks = source_marks(simulated=run.simulated, recorded=run.recorded)
     if run.under_way:
-        return Cell(f"… in progress{simulated}")
+        return Cell(" ".join(("… in progress", *marks)))
     text, style = TITLES[run.validity]
-    return Cell(f"{text}{simulated}", style=style)
+    return Cell(" ".join((text, *marks)), style=style)
 
 
 TITLES: dict[ValidityStatus, tuple[str, str]] = {

@@ -299,11 +299,23 @@ def replay(
             show_default=False,
         ),
     ] = "",
+    wav: Annotated[
+        Path | None, typer.Option("--wav", help="Write the call as a WAV: the caller, and what the caller heard.")
+    ] = None,
 ) -> None:
-    """Show the events of a recorded session, and compute its metrics again from the log."""
+    """Show the events of a recorded session, and compute its metrics again from the log.
+
+    `--wav` needs a log with audio (`--record-audio`).
+    """
+    from bench.plan.recordings import write_channels
+    from bench.run.call_audio import call_audio
     from bench.run.replay import replay_log
 
-    print_session(replay_log(_event_log(name)), again=True)
+    log = _event_log(name)
+    if wav is not None:
+        _refuse_unwritable("--wav", wav)
+        write_channels(wav, call_audio(log))
+    print_session(replay_log(log), again=True)
 
 
 def _event_log(name: str) -> Path:

@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[NDArray[np.float64], int, str, str]] = {
     "a sample too short":
         (tone(0.0999), RATE_HZ, "PCM_16", "lasts 100 ms, services accept 100 ms or more"),
     "no sample": (np.zeros(0), RATE_HZ, "PCM_16", "lasts 0 ms"),
-    "more than fifteen minutes": (np.full(901, 0.5), 1, "PCM_16", r"lasts 15\.0 minutes, the maximum of a turn is 15"),
+    "more than fifteen minutes": (np.full(901, 0.5), 1, "PCM_16", r"lasts 15\.0 minutes, the maximum is 15"),
     **{f"a sample of {bad}": (np.append(tone(), bad), RATE_HZ, "FLOAT", "is damaged")
        for bad in (np.nan, np.inf, 1e30)},
 }  # fmt: skip

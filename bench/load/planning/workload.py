@@ -176,10 +176,13 @@ def script_facts(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
         for label, workload in workloads.items()
         for (user, _), compiled_script in workload.items()
     }
-    return [_facts(label, scenario, compiled_script) for (label, scenario, _), compiled_script in played.items()]
+    return [
+        facts_of_script(label, scenario, compiled_script) for (label, scenario, _), compiled_script in played.items()
+    ]
 
 
-def _facts(target: str, scenario: str, compiled_script: CompiledScript) -> dict[str, Any]:
+def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript) -> dict[str, Any]:
+    """Return the entry of one script in run.json."""
     script, first = compiled_script.script, compiled_script.prepare_session(0, 0)
     session = script.session
     full_duplex, detection = not compiled_script.dialect.has_turn_events, session.turn_detection

@@ -132,4 +132,4 @@ def verdicts(found: CheckResult) -> list[str]:
 
 def check(*items: ThresholdResult, **changes: Any) -> CheckResult:
     """Return a check of a valid run that has these threshold results."""
-    return replace(CheckResult("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)
+    return replace(CheckResult("r1", "voice_turns", True, False, "valid", items, (), (), (), ""), **changes)

@@ -1,0 +1,152 @@
+"""The two channels of a recorded call: reading, and the checks of whether the call can be measured.
+
+A call that cannot be measured is refused with one line, which states the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.plan.recordings import FULL_SCALE, RATE_HZ, read_channels, resampled
+from bench.protocol.audio import ALL_FORMATS, AudioFormat, Samples
+from bench.recorded_calls.echo import EchoPath, echo_path, without_echo
+from bench.recorded_calls.sounds import Sound, sounds
+
+MAX_CALL_MINUTES = 120
+MIN_CALL_S = 1.0
+FORMATS: Sequence[AudioFormat] = [ALL_FORMATS[name] for name in ("pcm16@8000", "pcm16@16000", "pcm16")]
+"""The formats in which a call is measured. The first one is used that keeps all of its frequencies."""
+CLIPPED_SHARE = 0.001
+"""The share of samples at full scale from which a channel counts as clipped."""
+MAX_SOUND_S = 30.0
+"""The duration of a sound without a pause from which it counts as music. No one speaks for so long without a pause."""
+SAME = 0.98
+"""The correlation of two channels from which they count as one."""
+TWO_CHANNELS = "record the caller and the agent in two channels (Twilio: RecordingChannels=dual)"
+CallerChannel = Literal["auto", "1", "2"]
+
+
+class Remark(NamedTuple):
+    """A property of a call that the user should know. Remarks of the same `kind` are counted."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """A recorded call that can be measured.
+
+    The samples of both channels have the rate of `audio`. The caller's channel has no echo of the agent.
+    """
+
+    path: Path
+    audio: AudioFormat
+    caller: Samples = field(repr=False)
+    agent: Samples = field(repr=False)
+    caller_sounds: tuple[Sound, ...] = field(repr=False)
+    agent_sounds: tuple[Sound, ...] = field(repr=False)
+    remarks: tuple[Remark, ...]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.agent) / self.audio.rate_hz
+
+
+def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
+    """Read a recorded call. Raise UsageError, with a remedy, if it cannot be measured.
+
+    `caller` is the channel of the caller. With `auto` it is the first one, and the call is refused if an echo shows
+    that it is the second one.
+    """
+    both = read_channels(path, MAX_CALL_MINUTES)
+    frames, count = both.samples.shape
+    if count != 2:
+        was = "is mono" if count == 1 else f"has {count} channels"
+        raise UsageError(
+            f"{path}: {was}; record the caller and the agent in two channels (Twilio: RecordingChannels=dual)"
+        )
+    if frames < MIN_CALL_S * both.rate_hz:
+        raise UsageError(f"{path}: lasts {frames / both.rate_hz:.2f} s, the minimum is {MIN_CALL_S:g} s")
+    audio = next((known for known in FORMATS if known.rate_hz >= both.rate_hz), ALL_FORMATS["pcm16"])
+    assert audio.rate_hz <= RATE_HZ, "a script's audio keeps all frequencies of the call"
+    channels = [
+        resampled(np.ascontiguousarray(both.samples[:, index]), both.rate_hz, audio.rate_hz) for index in (0, 1)
+    ]
+    number = 2 if caller == "2" else 1
+    near, far = channels if number == 1 else channels[::-1]
+    _refuse_unmeasurable(path, near, far, number)
+    path_to_caller, path_to_agent = _echo_paths(near, far, audio.rate_hz)
+    if path_to_agent is not None:
+        level = f"{path_to_agent.level_db:.0f} dB"
+        if path_to_caller is None and caller == "auto":
+            raise UsageError(
+                f"{path}: channel {number} is audible in channel {3 - number} as an echo ({level}), so the channels "
+                "seem to be swapped: add --caller 2, or --caller 1 if they are not"
+            )
+        raise UsageError(
+            f"{path}: the agent's channel contains the caller's voice ({level}), so the start of a reply is unknown: "
+            "export the channels before they are mixed"
+        )
+    if path_to_caller is not None:
+        near = without_echo(near, far, audio.rate_hz, path_to_caller)
+    heard, spoken = sounds(near, audio.rate_hz), sounds(far, audio.rate_hz)
+    for whose, found, channel in (("caller's", heard, number), ("agent's", spoken, 3 - number)):
+        if not found:
+            raise UsageError(
+                f"{path}: channel {channel} has no sound above its background; the call has no {whose} voice"
+            )
+        _refuse_music(path, found, whose, channel, audio.rate_hz)
+    remarks = (*_clipped(near, far, number), *_echo_remark(path_to_caller))
+    return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks)
+
+
+def _refuse_unmeasurable(path: Path, near: Samples, far: Samples, number: int) -> None:
+    for whose, samples, channel in (("caller's", near, number), ("agent's", far, 3 - number)):
+        if not samples.any():
+            raise UsageError(
+                f"{path}: channel {channel}, the {whose}, is silent: record both channels, or name the caller's with "
+                "--caller 1 or --caller 2"
+            )
+    norms = float(np.linalg.norm(near.astype(np.float64))) * float(np.linalg.norm(far.astype(np.float64)))
+    if abs(float(near.astype(np.float64) @ far.astype(np.float64))) > SAME * norms:
+        raise UsageError(f"{path}: both channels are the same, a mono recording; {TWO_CHANNELS}")
+
+
+def _echo_paths(near: Samples, far: Samples, rate_hz: int) -> tuple[EchoPath | None, EchoPath | None]:
+    """Return (path to the caller's channel, path to the agent's channel). Two echoes of each other count as one."""
+    to_near, to_far = echo_path(near, far, rate_hz), echo_path(far, near, rate_hz)
+    if to_near is not None and to_far is not None:
+        return (to_near, None) if to_near.level_db >= to_far.level_db else (None, to_far)
+    return to_near, to_far
+
+
+def _refuse_music(path: Path, found: Sequence[Sound], whose: str, channel: int, rate_hz: int) -> None:
+    longest = max(found, key=lambda sound: sound.end - sound.start)
+    seconds = (longest.end - longest.start) / rate_hz
+    if seconds > MAX_SOUND_S:
+        start_s = longest.start // rate_hz
+        raise UsageError(
+            f"{path}: channel {channel}, the {whose}, has {seconds:.0f} s of sound without a pause at "
+            f"{start_s // 60}:{start_s % 60:02}, like hold music: cut the file before or after it"
+        )
+
+
+def _clipped(near: Samples, far: Samples, number: int) -> Iterator[Remark]:
+    for whose, samples, channel in (("caller's", near, number), ("agent's", far, 3 - number)):
+        share = float((np.abs(samples.astype(np.int32)) >= FULL_SCALE - 2).mean())
+        if share > CLIPPED_SHARE:
+            text = f"channel {channel}, the {whose}, is clipped in {100 * share:.1f} % of its samples"
+            yield Remark(f"the {whose} channel is clipped", f"{text}: lower the level of the recording")
+
+
+def _echo_remark(echo: EchoPath | None) -> Iterator[Remark]:
+    if echo is not None:
+        text = "the caller's channel contained the agent's voice, which was removed"
+        yield Remark(text, f"{text} ({echo.level_db:.0f} dB)")

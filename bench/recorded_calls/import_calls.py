@@ -1,0 +1,154 @@
+"""The import of recorded calls: for each call a script, and one run folder with the measurements of all calls."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.clock import monotonic_ns
+from bench.errors import UsageError
+from bench.load.planning.workload import facts_of_script
+from bench.plan.script import load_script
+from bench.protocol.settings import FULL_DUPLEX
+from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, read_call
+from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, Conversation, conversation, without_greeting
+from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
+from bench.recorded_calls.run_writer import TARGET, ImportedCall, write_run
+from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, write_script
+from bench.recorded_calls.transcripts import KNOWN_FORMS, Phrase, UnknownFormError, aligned, phrases, text_in
+from bench.units import NS_PER_S
+from bench.untrusted.safe_io import JsonError, read_file, read_json
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The options of an import.
+
+    `scripts_dir` is the folder of the scripts. `session` are the settings of their sessions. `transcript` is a JSON
+    file, or a folder with a JSON file for each call.
+    """
+
+    runs_dir: Path
+    scripts_dir: Path
+    name: str
+    caller: CallerChannel
+    session: Mapping[str, Any]
+    transcript: Path | None = None
+
+
+@dataclass
+class Import:
+    """The result of an import. `refused` has one line for each call that was left out.
+
+    `remarks` has one line for each property of a call that the user should know. `folder` is the run folder; None if no
+    call was imported.
+    """
+
+    calls: int = 0
+    turns: int = 0
+    refused: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    folder: Path | None = None
+
+
+def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
+    """Import recorded calls. Raise UsageError if the run or the scripts cannot be written at all."""
+    result, calls, remarked = Import(), list[ImportedCall](), Counter[str]()
+    if options.scripts_dir.exists() and any(options.scripts_dir.iterdir()):
+        raise UsageError(f"{options.scripts_dir} is not empty: name another folder with --out, or remove it")
+    start_ns = at_ns = monotonic_ns()
+    for path in paths:
+        try:
+            call, remarks = _imported(path, options, at_ns)
+        except UsageError as error:
+            result.refused.append(str(error))
+            continue
+        calls.append(call)
+        at_ns += round(call.seconds * NS_PER_S)
+        result.turns += len(call.measured.turns)
+        remarked.update(remark.kind for remark in remarks)
+        result.remarks += (f"{path}: {remark.text}" for remark in remarks)
+    result.calls = len(calls)
+    if calls:
+        notices = [f"{count} of {len(calls)} calls: {kind}." for kind, count in remarked.items()]
+        if result.refused:
+            notices.insert(0, f"{len(result.refused)} of {len(paths)} recordings could not be imported.")
+        transcripts = options.transcript is not None
+        result.folder = write_run(options.runs_dir, options.name, calls, start_ns, notices, transcripts=transcripts)
+    return result
+
+
+def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[ImportedCall, list[Remark]]:
+    call = read_call(path, options.caller)
+    talk = conversation(call.caller_sounds, call.agent_sounds, call.audio.rate_hz, len(call.agent))
+    if options.session.get("turn_detection") != FULL_DUPLEX:
+        talk = without_greeting(talk)
+    utterances = recorded_utterances(call, talk)
+    if not utterances:
+        raise UsageError(f"{path}: the agent answers nothing that the caller says: leave it out, or check --caller")
+    words = _words(call, utterances, options)
+    caller_words = {name: caller for name, (caller, _) in words.items()}
+    script_path = write_script(call, talk, utterances, options.scripts_dir, options.session, caller_words)
+    compiled = compiled_for_call(load_script(script_path), call)
+    measured = measure(call, utterances, compiled.prepare_session(0, 0), start_ns)
+    facts = facts_of_script(TARGET, options.name, compiled)
+    imported = ImportedCall(script_path.stem, path.name, call.seconds, facts, _with_words(measured, words))
+    return imported, [*call.remarks, *_remarks(talk)]
+
+
+def _remarks(talk: Conversation) -> Iterator[Remark]:
+    if talk.unanswered:
+        text = "the caller's last words, which the agent did not answer, are not in the script"
+        yield Remark(text, text)
+    if talk.late_speeches:
+        text = f"the agent spoke again after a silence of more than {MAX_REPLY_PAUSE_S:g} s, which is not measured"
+        yield Remark(text, f"{text} ({talk.late_speeches} times)")
+
+
+def _words(
+    call: RecordedCall, utterances: Iterable[RecordedUtterance], options: ImportOptions
+) -> dict[str, tuple[str, str]]:
+    """Return (words of the caller, words of the agent) for each step, from the transcript of the call."""
+    if options.transcript is None:
+        return {}
+    path = options.transcript
+    if path.is_dir():
+        path = path / f"{call.path.stem}.json"
+    caller_channel = 2 if options.caller == "2" else 1
+    found = aligned(_phrases(path), call.caller_sounds[0].start / call.audio.rate_hz, caller_channel)
+    rate_hz, listed, words = call.audio.rate_hz, list(utterances), {}
+    for number, recorded in enumerate(listed):
+        until = listed[number + 1].utterance.start if number + 1 < len(listed) else len(call.agent)
+        reply = replace(recorded.utterance.span, begin=recorded.utterance.end, end=max(recorded.utterance.end, until))
+        words[recorded.name] = (
+            text_in(found, recorded.utterance.span, rate_hz, "caller", caller_channel),
+            text_in(found, reply, rate_hz, "agent", caller_channel),
+        )
+    return words
+
+
+def _phrases(path: Path) -> list[Phrase]:
+    try:
+        return phrases(read_json(read_file(path)))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such transcript; name a JSON file, or a folder with CALL.json files") from None
+    except OSError as error:
+        raise UsageError(f"{path}: the transcript cannot be read: {error.strerror}") from None
+    except (JsonError, json.JSONDecodeError, UnknownFormError) as error:
+        raise UsageError(f"{path}: is not a transcript with times ({error}); known are {KNOWN_FORMS}") from None
+
+
+def _with_words(measured: MeasuredCall, words: Mapping[str, tuple[str, str]]) -> MeasuredCall:
+    turns = (
+        msgspec.structs.replace(turn, input_text=words[turn.step][0], reply_text=words[turn.step][1])
+        if turn.step in words
+        else turn
+        for turn in measured.turns
+    )
+    return replace(measured, turns=tuple(turns))

@@ -1,0 +1,146 @@
+"""The measurement of a recorded call by the timeline of live sessions. Pure.
+
+The recording is applied to a timeline as if it were a live call to an agent on a plain WebSocket: 20 ms of the agent's
+channel are a message that arrives when it was played, and 20 ms of a caller's utterance are a message that is sent when
+it was spoken. So the replies are detected, and all instants are defined, as in a live call. There are three
+differences. The caller does not wait for the silence that ends a reply. No timeout expires. The start of the call is
+unknown, because a recording may start after the call was answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import merge
+from operator import itemgetter
+
+import msgspec
+
+from bench.clock import Arrival
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.prepared import PreparedScript, PreparedSound, PreparedTurn
+from bench.plan.script import Script
+from bench.protocol.agents import PCM
+from bench.protocol.base import BinaryMessage, ClientMessage
+from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
+from bench.recorded_calls.channels import RecordedCall
+from bench.recorded_calls.script_files import CHUNK_MS, RecordedUtterance
+from bench.timeouts import Timeouts
+from bench.transport.received import ReceivedMessage
+from bench.units import NS_PER_MS, NS_PER_S
+
+ENDLESS_S = 1e6
+NO_TIMEOUTS = Timeouts(**dict.fromkeys(("end_of_turn", "first_delta", "next_delta", "response", "turn"), ENDLESS_S))
+NOT_MEASURED = dict.fromkeys(("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns"))
+"""The values that only the arrivals of messages give. A recording has no arrivals."""
+UNKNOWN_INSTANTS = frozenset({"connect_start"})
+
+
+@dataclass(frozen=True)
+class MeasuredCall:
+    """The observations of a recorded call."""
+
+    turns: tuple[TurnObservation, ...]
+    session: SessionObservation
+
+
+def compiled_for_call(script: Script, call: RecordedCall) -> CompiledScript:
+    """Return the script of a call for an agent on a plain WebSocket, with the audio format of the call."""
+    session = SessionSettings(
+        turn_detection=TurnDetection(type=FULL_DUPLEX), input_format=call.audio.name, output_format=call.audio.name
+    )
+    return CompiledScript(replace(script, session=session, timeouts=NO_TIMEOUTS), PCM)
+
+
+def measure(
+    call: RecordedCall, utterances: Sequence[RecordedUtterance], script: PreparedScript, start_ns: int
+) -> MeasuredCall:
+    """Measure a call that starts at `start_ns`. `script` is the script of the call, prepared by `compiled_for_call`."""
+    start = SessionStart(
+        start_ns, len(script.turns), script.limits, service_responds=True, reply_silence_ns=script.reply_silence_ns
+    )
+    timeline, turns = Timeline(start, PCM, reply_format=call.audio.name), list[TurnObservation]()
+    end_ns = start_ns + len(call.agent) * NS_PER_S // call.audio.rate_hz
+    actions = [*_caller_inputs(call, utterances, script, start_ns), (end_ns, inputs.TurnEnded(end_ns))]
+    for at_ns, happened in merge(actions, _agent_messages(call, start_ns), key=itemgetter(0)):
+        if isinstance(happened, ReceivedMessage):
+            timeline.received(PCM.decode(happened.data), happened)
+        else:
+            timeline.apply(happened)
+        if isinstance(happened, inputs.InterruptionAwaited) and not timeline.turns.is_interruptible:
+            timeline.apply(inputs.TurnEnded(at_ns))
+        turns += _ended_turns(timeline, at_ns)
+    timeline.apply(inputs.ScriptFinished(end_ns))
+    turns += timeline.pop_turns(end_ns)
+    uncertainties_ns = {recorded.name: recorded.speech.uncertainty_ns for recorded in utterances}
+    session = timeline.session()
+    known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
+    return MeasuredCall(
+        tuple(_observed(turn, uncertainties_ns.get(turn.step, 0)) for turn in turns),
+        msgspec.structs.replace(session, instants=known),
+    )
+
+
+def _ended_turns(timeline: Timeline, now_ns: int) -> Iterator[TurnObservation]:
+    for action in timeline.actions(now_ns, now_ns):
+        if isinstance(action, inputs.DeliverTurn):
+            yield action.turn
+
+
+def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int) -> TurnObservation:
+    """Return a turn without the values that a recording does not have.
+
+    The uncertainty of the caller's end of speech is a part of the uncertainty that comes from the audio.
+    """
+    onset_ns = turn.onset_uncertainty_ns
+    return msgspec.structs.replace(
+        turn,
+        kernel_stamps=0,
+        onset_uncertainty_ns=None if onset_ns is None else onset_ns + speech_end_uncertainty_ns,
+        **NOT_MEASURED,
+    )
+
+
+def _agent_messages(call: RecordedCall, start_ns: int) -> Iterator[tuple[int, ReceivedMessage]]:
+    size = call.audio.rate_hz * CHUNK_MS // 1_000
+    for number, position in enumerate(range(0, len(call.agent), size)):
+        data = BinaryMessage(call.audio.encode(call.agent[position : position + size]))
+        at_ns = start_ns + number * CHUNK_MS * NS_PER_MS
+        yield at_ns, ReceivedMessage(data, Arrival(at_ns), 0)
+
+
+def _caller_inputs(
+    call: RecordedCall, utterances: Sequence[RecordedUtterance], script: PreparedScript, start_ns: int
+) -> Iterator[tuple[int, inputs.AnyInput]]:
+    """Yield (instant, input) of all that the caller does, in order."""
+    spoken = iter(utterances)
+    for step in script.steps:
+        if isinstance(step, PreparedTurn) and step.plan.greeting:
+            yield start_ns, inputs.TurnStarted(start_ns, step.plan)
+        elif isinstance(step, PreparedTurn | PreparedSound):
+            recorded = next(spoken)
+            at_ns = start_ns + recorded.start * NS_PER_S // call.audio.rate_hz
+            if isinstance(step, PreparedSound):
+                yield at_ns, inputs.InterruptionAwaited(step.kind)
+                yield from _sent(step.chunks, at_ns, 0)
+            else:
+                is_interruption = step.interrupts is not None
+                yield at_ns, inputs.InterruptionAwaited("speech") if is_interruption else inputs.TurnEnded(at_ns)
+                yield at_ns, inputs.TurnStarted(at_ns, step.plan)
+                yield from _sent(step.speech, at_ns, recorded.speech.uncertainty_ns)
+
+
+def _sent(
+    messages: Sequence[ClientMessage], at_ns: int, end_uncertainty_ns: int
+) -> Iterator[tuple[int, inputs.AnyInput]]:
+    for message in messages:
+        at_ns += message.duration_ns or 0
+        width_ns = end_uncertainty_ns if "speech_end" in message.instants else 0
+        yield (
+            at_ns,
+            inputs.Sent(message.name, at_ns, 0, width_ns, audio_bytes=message.audio_bytes, instants=message.instants),
+        )

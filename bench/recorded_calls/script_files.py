@@ -1,0 +1,137 @@
+"""The script of a recorded call: a YAML file, and a WAV for each utterance of the caller."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.plan.recordings import RATE_HZ, resampled, write_wav
+from bench.protocol.audio import PCM16, Samples
+from bench.recorded_calls.channels import RecordedCall
+from bench.recorded_calls.conversation import Conversation, Utterance
+from bench.recorded_calls.sounds import Speech, speech
+from bench.untrusted.sanitize import slug
+from bench.yaml_file import yaml_text
+
+LEAD_S = 0.2
+"""The audio of a WAV before the first sound and after the last one. It contains the quiet edges of words."""
+CHUNK_MS = 20
+"""The duration of a message. Telephony providers send messages of this duration."""
+
+
+@dataclass(frozen=True)
+class RecordedUtterance:
+    """An utterance of the caller with its WAV.
+
+    `name` is the name of its step. `speech` is the position of its speech in the call, and `start` and `end` are those
+    of its WAV, all in samples of the call.
+    """
+
+    name: str
+    utterance: Utterance
+    speech: Speech
+    start: int
+    end: int
+
+
+def recorded_utterances(call: RecordedCall, talk: Conversation) -> list[RecordedUtterance]:
+    """Return the utterances of a call in order. Their WAVs do not overlap."""
+    rate_hz, lead = call.audio.rate_hz, round(LEAD_S * call.audio.rate_hz)
+    recorded: list[RecordedUtterance] = []
+    for number, utterance in enumerate(talk.utterances, 1):
+        until = min(utterance.end + lead, utterance.until)
+        found = speech(call.caller, rate_hz, utterance.span, until)
+        earliest = recorded[-1].end if recorded else 0
+        if utterance.kind == "turn" and utterance.reply_end is not None:
+            earliest = max(earliest, utterance.reply_end)  # before it, the turn would seem to interrupt the reply
+        start = max(utterance.start - lead, min(utterance.start, earliest))
+        recorded.append(RecordedUtterance(f"{utterance.kind}-{number}", utterance, found, start, until))
+    return recorded
+
+
+def write_script(
+    call: RecordedCall,
+    talk: Conversation,
+    utterances: Sequence[RecordedUtterance],
+    folder: Path,
+    session: Mapping[str, Any],
+    words: Mapping[str, str],
+) -> Path:
+    """Write the script and the WAVs of a call into `folder`. Return the path of the script.
+
+    `session` are the settings of the session. `words` has the caller's words in each step, if they are known. Raise
+    UsageError if a file cannot be written.
+    """
+    name = slug(call.path.stem) or "call"
+    path, audio = folder / f"{name}.yaml", folder / name
+    try:
+        if path.exists() or audio.exists():
+            raise UsageError(f"{path} exists: name another folder with --out, or remove it")
+        audio.mkdir(parents=True)
+        for recorded in utterances:
+            write_wav(audio / f"{recorded.name}.wav", PCM16.encode(_wav(call, recorded)), PCM16)
+        script = {
+            "session": dict(session),
+            "jitter_buffer_ms": 0,
+            "reply_silence_ms": round(talk.reply_silence_s * 1_000),
+            "steps": list(_steps(call, talk, utterances, name, words)),
+        }
+        head = (
+            "# yaml-language-server: $schema=script.schema.json\n"
+            f"# The caller of the recorded call {slug(call.path.name)}, as rtbench import found it.\n"
+        )
+        path.write_text(head + yaml_text(script), encoding="utf-8")
+    except (OSError, UsageError) as error:
+        if not path.is_file():
+            shutil.rmtree(audio, ignore_errors=True)
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} cannot be written: {error.strerror}; name another folder with --out") from None
+    return path
+
+
+def _wav(call: RecordedCall, recorded: RecordedUtterance) -> Samples:
+    return resampled(np.ascontiguousarray(call.caller[recorded.start : recorded.end]), call.audio.rate_hz, RATE_HZ)
+
+
+def _steps(
+    call: RecordedCall,
+    talk: Conversation,
+    utterances: Sequence[RecordedUtterance],
+    name: str,
+    words: Mapping[str, str],
+) -> Iterator[dict[str, Any]]:
+    rate_hz = call.audio.rate_hz
+    if talk.greets:
+        yield {"wait_for": "greeting", "name": "greeting"}
+    for recorded in utterances:
+        wav, utterance = f"{name}/{recorded.name}.wav", recorded.utterance
+        begins = (recorded.start - utterance.reply_start) / rate_hz if utterance.reply_start is not None else 0.0
+        span = {
+            "start": (recorded.speech.start - recorded.start) * 1_000_000 // rate_hz / 1_000_000,
+            "end": (recorded.speech.end - recorded.start) * 1_000_000 // rate_hz / 1_000_000,
+        }
+        spoken = {"transcript": words[recorded.name]} if words.get(recorded.name) else {}
+        if utterance.kind == "turn":
+            if (pause_s := _pause_s(recorded, talk, rate_hz)) >= 0.05:
+                yield {"pause": round(pause_s, 2)}
+            yield {"audio": wav, "name": recorded.name, "speech": span, "chunk_ms": CHUNK_MS, **spoken}
+        elif utterance.kind == "interruption":
+            settings = {"after": round(max(0.0, begins), 3), "audio": wav, "speech": span}
+            yield {"interrupt": settings, "name": recorded.name, "chunk_ms": CHUNK_MS}
+        else:
+            settings = {"kind": "backchannel", "after": round(max(0.0, begins), 3), "audio": wav, "chunk_ms": CHUNK_MS}
+            yield {"sound": settings}
+
+
+def _pause_s(recorded: RecordedUtterance, talk: Conversation, rate_hz: int) -> float:
+    """Return the pause before a turn. A player waits for the silence that ends the reply, and then for this pause."""
+    if recorded.utterance.reply_end is None:
+        return 0.0
+    return (recorded.start - recorded.utterance.reply_end) / rate_hz - talk.reply_silence_s

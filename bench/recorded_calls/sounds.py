@@ -1,0 +1,89 @@
+"""The sounds in one channel of a recorded call, and the speech within them. Pure.
+
+The starts of sounds come from the detector that also listens to live agents (`bench.observe.onsets`). The end of a
+caller's speech is searched as in the recordings of a script (`bench.plan.recordings.find_speech`). In noise the end of
+speech is below the noise, so the end that is found may be too early. `TAILS_NS` has the maximum errors, which `make
+benchmark PARTS=recorded_calls` measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.observe.onsets import OnsetDetector
+from bench.plan.recordings import DEPTH, SpeechSpan, find_speech, speech_level, window_energies
+from bench.protocol.audio import Samples
+from bench.units import NS_PER_MS
+
+FLUSH_S = 1
+"""The silence after a channel, with which the detector ends its last sound."""
+NOISE_QUANTILE = 0.2
+"""The quantile of the energies around a sound that is the energy of the background."""
+AROUND_S = 3.0
+ABOVE_NOISE = 10 ** (6 / 10)
+"""The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
+TAILS_NS = ((1_000, 60 * NS_PER_MS), (100, 160 * NS_PER_MS), (10, 300 * NS_PER_MS), (0, 600 * NS_PER_MS))
+"""The maximum errors of the end of speech in noise, in descending order of loudness.
+
+Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the level of the speech, divided by the
+energy of the background. The ratios 1,000, 100 and 10 are 30, 20 and 10 dB.
+"""
+
+
+class Sound(NamedTuple):
+    """A sound without a pause, in samples. It may really have started up to `uncertainty_ns` earlier."""
+
+    start: int
+    end: int
+    uncertainty_ns: int
+
+
+class Speech(NamedTuple):
+    """The speech of a caller's turn, in samples of the channel.
+
+    It may really have ended up to `uncertainty_ns` later, because its end is below the noise.
+    """
+
+    start: int
+    end: int
+    uncertainty_ns: int
+
+
+def sounds(samples: Samples, rate_hz: int) -> list[Sound]:
+    """Return all sounds in one channel, in order."""
+    return list(_sounds(samples, rate_hz))
+
+
+def _sounds(samples: Samples, rate_hz: int) -> Iterator[Sound]:
+    detector, start, until, uncertainty_ns = OnsetDetector(rate_hz), None, 0, 0
+    padded = np.concatenate((samples, np.zeros(FLUSH_S * rate_hz, np.int16)))
+    for position in range(0, len(padded), rate_hz):
+        piece = padded[position : position + rate_hz]
+        for what, back, error_ns in detector.add(piece):
+            at = position + len(piece) - back
+            if what == "begins":
+                start, uncertainty_ns = at, error_ns
+            elif what == "sounds":
+                until, uncertainty_ns = at, error_ns
+            elif start is not None:
+                yield Sound(start, min(until, len(samples)), uncertainty_ns)
+                start = None
+    if start is not None:
+        yield Sound(start, min(until, len(samples)), uncertainty_ns)
+
+
+def speech(samples: Samples, rate_hz: int, found: SpeechSpan, until: int) -> Speech:
+    """Return the speech in the sounds `found`, which is followed by no other sound before the position `until`."""
+    margin = round(AROUND_S * rate_hz)
+    first, last = max(0, found.begin - margin), min(len(samples), found.end + margin)
+    around = window_energies(samples[first:last].astype(np.float64) ** 2, rate_hz // 1_000)
+    noise = float(np.quantile(around, NOISE_QUANTILE))
+    segment = samples[found.begin : until]
+    level = speech_level(segment, rate_hz)
+    span = find_speech(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
+    is_hidden = noise * ABOVE_NOISE > level / DEPTH
+    error_ns = next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise) if is_hidden else 0
+    return Speech(found.begin, found.begin + span.end, error_ns)

@@ -1,0 +1,140 @@
+"""The words of a recorded call, from a JSON file with times. Pure.
+
+These forms are known:
+
+- Twilio, Conversational Intelligence, "Transcript Sentence": `sentences`, with `media_channel` from 1
+- Azure Speech, batch transcription: `recognizedPhrases`, with `channel` from 0 and ticks of 100 ns
+- Azure Speech, fast transcription: `phrases`, with `channel` from 0
+- Deepgram: `results.utterances`, with `channel` from 0
+- LiveKit Agents, session report: `chat_history.items`, or `items`, with `role`
+- Pipecat, `TranscriptProcessor`: a list of messages with `role` and `timestamp`
+- a list, or `segments`, of objects with `start`, `end`, `text` and `role`
+
+Times of day count from the first message of the caller, which is then the caller's first utterance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from bench.plan.recordings import SpeechSpan
+
+TICKS_PER_S = 10_000_000
+MIN_EPOCH_S = 100_000_000
+"""The smallest time that counts as a time of day. A position in a call is smaller."""
+AROUND_S = 1.0
+"""The maximum distance between words and the speech to which they belong."""
+KNOWN_FORMS = "Twilio's sentences, Azure's phrases, Deepgram's utterances, or messages of LiveKit Agents or Pipecat"
+ROLES: Mapping[str, Literal["caller", "agent"]] = {
+    **dict.fromkeys(("user", "caller", "customer", "human"), "caller"),
+    **dict.fromkeys(("assistant", "agent", "bot", "ai"), "agent"),
+}
+
+
+class Phrase(NamedTuple):
+    """Words of one side, with their position in the call in seconds. `channel` counts from 1; `role` may replace it."""
+
+    start_s: float
+    end_s: float
+    text: str
+    channel: int | None = None
+    role: Literal["caller", "agent"] | None = None
+
+
+class UnknownFormError(ValueError):
+    """The JSON has none of the known forms."""
+
+
+def phrases(document: Any) -> list[Phrase]:
+    """Return the phrases of a transcript in order. Raise UnknownFormError if it has none of the known forms."""
+    try:
+        found = [phrase for phrase in _phrases(document) if phrase.text.strip()]
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise UnknownFormError(f"{type(error).__name__}: {error}") from None
+    if not found:
+        raise UnknownFormError("it has no words with times")
+    return sorted(found)
+
+
+def text_in(
+    found: Sequence[Phrase], span: SpeechSpan, rate_hz: int, whose: Literal["caller", "agent"], caller_channel: int
+) -> str:
+    """Return the words of one side that were spoken in a part of the call; "" if there are none."""
+    start_s, end_s = span.begin / rate_hz - AROUND_S, span.end / rate_hz + AROUND_S
+    texts = (
+        phrase.text.strip()
+        for phrase in found
+        if _side(phrase, caller_channel) == whose and start_s <= (phrase.start_s + phrase.end_s) / 2 <= end_s
+    )
+    return " ".join(texts)
+
+
+def aligned(found: Sequence[Phrase], first_s: float, caller_channel: int) -> list[Phrase]:
+    """Return phrases whose times count from the start of the call.
+
+    `first_s` is the start of the caller's first utterance. It replaces the time of day of the caller's first words.
+    """
+    first = next((phrase for phrase in found if _side(phrase, caller_channel) == "caller"), None)
+    if first is None or first.start_s < MIN_EPOCH_S:
+        return list(found)
+    shift_s = first_s - first.start_s
+    return [phrase._replace(start_s=phrase.start_s + shift_s, end_s=phrase.end_s + shift_s) for phrase in found]
+
+
+def _side(phrase: Phrase, caller_channel: int) -> Literal["caller", "agent"] | None:
+    if phrase.role is not None or phrase.channel is None:
+        return phrase.role
+    return "caller" if phrase.channel == caller_channel else "agent"
+
+
+def _phrases(document: Any) -> Iterator[Phrase]:
+    if isinstance(document, list):
+        yield from map(_message, document)
+    elif "sentences" in document:
+        for entry in document["sentences"]:
+            start_s = _seconds(entry["start_time"])
+            yield Phrase(start_s, _seconds(entry["end_time"]), entry["transcript"], int(entry["media_channel"]))
+    elif "recognizedPhrases" in document:
+        for entry in document["recognizedPhrases"]:
+            if entry.get("recognitionStatus", "Success") == "Success":
+                start_s = entry["offsetInTicks"] / TICKS_PER_S
+                end_s = start_s + entry["durationInTicks"] / TICKS_PER_S
+                yield Phrase(start_s, end_s, entry["nBest"][0]["display"], int(entry["channel"]) + 1)
+    elif "phrases" in document:
+        for entry in document["phrases"]:
+            start_s = entry["offsetMilliseconds"] / 1_000
+            end_s = start_s + entry["durationMilliseconds"] / 1_000
+            yield Phrase(start_s, end_s, entry["text"], int(entry["channel"]) + 1)
+    elif "results" in document:
+        for entry in document["results"]["utterances"]:
+            channel = int(entry["channel"]) + 1
+            yield Phrase(float(entry["start"]), float(entry["end"]), entry["transcript"], channel)
+    else:
+        history = document.get("chat_history", document)
+        listed = history.get("items", history.get("segments", history.get("messages")))
+        yield from (_message(entry) for entry in listed if entry.get("type", "message") == "message")
+
+
+def _message(entry: Mapping[str, Any]) -> Phrase:
+    """Return a message of a framework, or a segment."""
+    metrics = entry.get("metrics") or {}
+    starts = (metrics.get("started_speaking_at"), *map(entry.get, ("start", "start_time", "timestamp", "created_at")))
+    start_s = next(_seconds(value) for value in starts if value is not None)
+    ends = (metrics.get("stopped_speaking_at"), *map(entry.get, ("end", "end_time")))
+    end_s = next((_seconds(value) for value in ends if value is not None), start_s)
+    text = entry.get("text") or entry.get("content") or entry.get("transcript") or ""
+    if isinstance(text, list):
+        text = " ".join(part for part in text if isinstance(part, str))
+    role = ROLES.get(str(entry.get("role") or entry.get("speaker") or "").lower())
+    return Phrase(start_s, max(start_s, end_s), text, None, role)
+
+
+def _seconds(value: object) -> float:
+    """Return a time in seconds. A time of day counts from 1970."""
+    if isinstance(value, str) and ("T" in value or ":" in value):
+        return datetime.fromisoformat(value).timestamp()
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError("a time is missing")

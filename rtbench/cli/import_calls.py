@@ -1,0 +1,92 @@
+"""`rtbench import`: recorded calls become scripts, and a run with the measurements of what the agent did."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from bench.errors import UsageError
+
+MAX_LINES = 20
+"""The maximum number of lines about calls. If there are more, the rest is counted."""
+
+
+def import_calls(
+    files: Annotated[list[Path], typer.Argument(metavar="CALL", help="recordings in two channels, or folders of them")],
+    caller: Annotated[
+        Literal["auto", "1", "2"], typer.Option("--caller", help="The channel of the caller; auto: 1, with a check.")
+    ] = "auto",
+    out: Annotated[Path, typer.Option("--out", help="The folder of the scripts and their WAVs.")] = Path("recorded"),
+    transcript: Annotated[
+        Path | None,
+        typer.Option("--transcript", help="A JSON file with words and times, or a folder with CALL.json files."),
+    ] = None,
+    turn_detection: Annotated[
+        Literal["full_duplex", "server_vad", "semantic_vad"],
+        typer.Option("--turn-detection", help="Of the scripts. full_duplex: for agents; others: for the Realtime API."),
+    ] = "full_duplex",
+    input_transcription: Annotated[
+        str | None,
+        typer.Option("--input-transcription", help="The scripts' transcription model, to check the words."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="The name of the run.")] = "recorded",
+    runs_dir: Annotated[Path, typer.Option("--runs-dir", help="The folder for run folders.")] = Path("runs"),
+) -> None:
+    """Import recorded calls: write a script for each caller, and measure what the agent did.
+
+    A recording has the caller and the agent in two channels (WAV, FLAC, Ogg; PCM, G.711 or Opus).
+
+    `rtbench import calls/*.wav` writes recorded/*.yaml and a run folder, which is marked as RECORDED. Then `rtbench run
+    recorded/*.yaml` plays the callers against today's agent, and `rtbench compare RECORDED NEW` compares both runs.
+
+    Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
+    """
+    from bench.recorded_calls.import_calls import ImportOptions, import_calls
+    from bench.untrusted.sanitize import slug
+
+    session: dict[str, Any] = {"turn_detection": turn_detection}
+    if input_transcription is not None:
+        if turn_detection == "full_duplex":
+            raise UsageError("--input-transcription needs --turn-detection server_vad: agents do not transcribe")
+        session["input_transcription"] = input_transcription
+    if slug(name) != name:
+        raise UsageError(f"--name {name!r} may only contain letters, digits, and the characters . _ -")
+    options = ImportOptions(runs_dir, out, name, caller, session, transcript)
+    result = import_calls(list(_recordings(files)), options)
+    _print_lines(result.remarks)
+    for line in result.refused[:-1] if result.folder is None else result.refused:
+        print(f"rtbench: {line}", file=sys.stderr)
+    if result.folder is None:
+        raise UsageError(result.refused[-1])
+    print(f"Imported {result.calls} of {result.calls + len(result.refused)} calls with {result.turns} turns, RECORDED:")
+    print(f"  {result.folder}: what the agent did; see it with rtbench report {result.folder}")
+    print(f"  {out}/*.yaml: what the callers did; play it with rtbench run {out}/*.yaml --url URL --dialect DIALECT")
+    if result.refused:
+        raise typer.Exit(1)
+
+
+def _recordings(files: list[Path]) -> list[Path]:
+    """Return the recordings. A folder stands for all audio files in it."""
+    found = []
+    for path in files:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UsageError(f"{path} contains no recording ({', '.join(sorted(SUFFIXES))})")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".au", ".aiff", ".caf"})
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines[:MAX_LINES]:
+        print(line)
+    if len(lines) > MAX_LINES:
+        print(f"… and {len(lines) - MAX_LINES} more lines")

@@ -1,0 +1,137 @@
+"""Constructed calls, of which every instant is known.
+
+The caller's voice is that of the scenarios' recordings, and the agent's voice is that of the simulator. The truth of a
+turn is the wait from the last sample of the caller's speech (`bench.plan.recordings.find_speech`, without noise) to the
+first audible sample of the reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bench.simulator
+import scenarios
+from bench.metrics import AUDIBLE
+from bench.plan.recordings import FULL_SCALE, find_speech, read_channels, resampled, to_pcm16
+from bench.protocol.audio import G711_ULAW, Samples
+
+Floats = NDArray[np.float64]
+AUDIO = Path(str(scenarios.__file__)).parent / "audio"
+VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
+CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
+AGENTS = ("appointment", "order", "sure", "weather")
+BACKCHANNEL = "uh_huh"
+Background = Literal["silence", "noise", "room"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The properties of a constructed call. `snr_db` and `echo_db` are None if there is no noise or no echo."""
+
+    rate_hz: int = 16_000
+    snr_db: float | None = None
+    echo_db: float | None = None
+    overlaps: bool = False
+    g711: bool = False
+    greets: bool = True
+
+
+@dataclass
+class ConstructedCall:
+    """The samples of both channels, and the truth.
+
+    `waits_ms` are the waits of the turns that are answered. A wait is None for an interruption, whose reply starts
+    after it. `yields_ms` are the times from the start of an interruption to the agent's silence.
+    """
+
+    rate_hz: int
+    caller: Samples
+    agent: Samples
+    kinds: list[str] = field(default_factory=list)
+    starts_s: list[float] = field(default_factory=list)
+    waits_ms: list[float] = field(default_factory=list)
+
+
+@cache
+def voice(name: str, rate_hz: int) -> Samples:
+    folder, suffix = (VOICES, "flac") if name in AGENTS or name == "hello" else (AUDIO, "wav")
+    both = read_channels(folder / f"{name}.{suffix}", 1)
+    return resampled(np.ascontiguousarray(both.samples[:, 0]), both.rate_hz, rate_hz)
+
+
+def audible(samples: Samples) -> tuple[int, int]:
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
+    return int(loud[0]), int(loud[-1]) + 1
+
+
+def constructed_call(seed: int, conditions: Conditions, turns: int = 5) -> ConstructedCall:
+    """Return a call with this number of turns. The choices depend only on `seed`."""
+    random, rate_hz = np.random.default_rng(seed), 8_000 if conditions.g711 else conditions.rate_hz
+    length = (turns + 1) * 16 * rate_hz
+    caller, agent = np.zeros(length), np.zeros(length)
+    call = ConstructedCall(rate_hz, np.zeros(0, np.int16), np.zeros(0, np.int16))
+    at = round(rate_hz * random.uniform(0.3, 1.5))
+    if conditions.greets:
+        at = _put(agent, voice("hello", rate_hz), at)
+    at += round(rate_hz * random.uniform(0.4, 2.5))
+    interrupts = False
+    for number in range(turns):
+        words = voice(CALLERS[random.integers(len(CALLERS))], rate_hz)
+        span = find_speech(words, rate_hz)
+        if not interrupts:
+            call.kinds.append("turn")
+            call.starts_s.append((at + span.begin) / rate_hz)
+        _put(caller, words, at)
+        end = at + span.end
+        reply = voice(AGENTS[random.integers(len(AGENTS))], rate_hz)
+        first, last = audible(reply)
+        wait = round(rate_hz * random.uniform(0.25, 3.0))
+        start = end + wait
+        call.waits_ms.append(1_000 * wait / rate_hz)
+        interrupts = conditions.overlaps and number + 1 < turns and random.random() < 0.5
+        if interrupts:
+            barge_in = start + round(rate_hz * random.uniform(0.8, (last - first) / rate_hz - 0.9))
+            silent = barge_in + round(rate_hz * random.uniform(0.2, 0.6))
+            _put(agent, reply[: silent - start + first], start - first)
+            call.kinds.append("interruption")
+            call.starts_s.append(barge_in / rate_hz)
+            following = voice(CALLERS[0], rate_hz)
+            at = barge_in - find_speech(following, rate_hz).begin
+        else:
+            at = _put(agent, reply, start - first) + round(rate_hz * random.uniform(0.4, 3.0))
+    length = at + rate_hz
+    caller, agent = caller[:length], agent[:length]
+    if conditions.snr_db is not None:
+        level = np.sqrt((voice(CALLERS[0], rate_hz).astype(np.float64) ** 2).mean())
+        for channel in (caller, agent):
+            channel += random.normal(0, level / 10 ** (conditions.snr_db / 20), length)
+    if conditions.echo_db is not None:
+        caller += _echo(agent, conditions.echo_db, rate_hz, random)
+    call.caller, call.agent = (to_pcm16((channel / FULL_SCALE).astype(np.float32)) for channel in (caller, agent))
+    if conditions.g711:
+        call.caller, call.agent = (G711_ULAW.decode(G711_ULAW.encode(samples)) for samples in (call.caller, call.agent))
+    return call
+
+
+def _put(channel: Floats, samples: Samples, at: int) -> int:
+    at = max(0, at)
+    channel[at : at + len(samples)] += samples
+    return at + len(samples)
+
+
+def _echo(agent: Floats, echo_db: float, rate_hz: int, random: np.random.Generator) -> Floats:
+    """Return an echo through a small room: the direct sound after a delay, and decaying reflections."""
+    taps = round(0.03 * rate_hz)
+    response = random.normal(0, 0.3, taps) * np.exp(-np.arange(taps) / (0.006 * rate_hz))
+    response[0] = 1.0
+    response *= 10 ** (echo_db / 20) / np.sqrt((response**2).sum())
+    delay = round(rate_hz * random.uniform(0.02, 0.3))
+    echo = np.zeros(len(agent))
+    echo[delay:] = np.convolve(agent, response)[: len(agent) - delay]
+    return echo
