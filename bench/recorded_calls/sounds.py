@@ -25,11 +25,11 @@ NOISE_QUANTILE = 0.2
 AROUND_S = 3.0
 ABOVE_NOISE = 10 ** (6 / 10)
 """The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
-TAILS_NS = ((1_000, 60 * NS_PER_MS), (100, 160 * NS_PER_MS), (10, 300 * NS_PER_MS), (0, 600 * NS_PER_MS))
+TAILS_NS = ((1_000, 25 * NS_PER_MS), (100, 120 * NS_PER_MS), (30, 1_100 * NS_PER_MS), (0, 2_000 * NS_PER_MS))
 """The maximum errors of the end of speech in noise, in descending order of loudness.
 
 Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the level of the speech, divided by the
-energy of the background. The ratios 1,000, 100 and 10 are 30, 20 and 10 dB.
+energy of the background. The ratios 1,000, 100 and 30 are 30, 20 and 15 dB. Quieter speech may lose its last word.
 """
 
 

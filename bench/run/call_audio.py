@@ -27,8 +27,8 @@ from bench.run.replay import AnyLine, LoggedMessage, LogHeader, logged_events, r
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import read_json
 
-JOINED_NS = 30 * NS_PER_MS
-"""The maximum distance of two pieces that are joined. A message is sent up to a millisecond late."""
+JOINED_NS = 2 * NS_PER_MS
+"""The maximum distance of two pieces that are joined. A message that is sent later than that has its own instant."""
 STOPS_PLAYER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
 
 
@@ -92,7 +92,7 @@ def call_audio(path: Path) -> Channels:
             for event in logged_events(line, dialect):
                 if event.kind in STOPS_PLAYER:
                     queue.clear(line.at_ns)
-                    service.stop(line.at_ns + (jitter_buffer_ns if dialect.provider is not None else 0))
+                    service.stop(line.at_ns)
                 if (data := received_audio(event)) is not None:
                     if dialect.has_turn_events:
                         is_new = event.item_id != item_id

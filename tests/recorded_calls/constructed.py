@@ -46,8 +46,8 @@ class Conditions:
 class ConstructedCall:
     """The samples of both channels, and the truth.
 
-    `waits_ms` are the waits of the turns that are answered. A wait is None for an interruption, whose reply starts
-    after it. `yields_ms` are the times from the start of an interruption to the agent's silence.
+    `kinds`, `starts_s` and `ends_s` are the kind, the start and the end of each utterance of the caller. `waits_ms` is
+    the wait from its end to the reply.
     """
 
     rate_hz: int
@@ -55,6 +55,7 @@ class ConstructedCall:
     agent: Samples
     kinds: list[str] = field(default_factory=list)
     starts_s: list[float] = field(default_factory=list)
+    ends_s: list[float] = field(default_factory=list)
     waits_ms: list[float] = field(default_factory=list)
 
 
@@ -89,6 +90,7 @@ def constructed_call(seed: int, conditions: Conditions, turns: int = 5) -> Const
             call.starts_s.append((at + span.begin) / rate_hz)
         _put(caller, words, at)
         end = at + span.end
+        call.ends_s.append(end / rate_hz)
         reply = voice(AGENTS[random.integers(len(AGENTS))], rate_hz)
         first, last = audible(reply)
         wait = round(rate_hz * random.uniform(0.25, 3.0))
