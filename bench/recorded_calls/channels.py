@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, read_channels, resampled
 from bench.protocol.audio import ALL_FORMATS, AudioFormat, Samples
 from bench.recorded_calls.echo import EchoPath, echo_path, without_echo
-from bench.recorded_calls.sounds import Sound, sounds
+from bench.recorded_calls.sounds import ChannelSound, sounds
 
 MAX_CALL_MINUTES = 120
 MIN_CALL_S = 1.0
@@ -50,8 +50,8 @@ class RecordedCall:
     audio: AudioFormat
     caller: Samples = field(repr=False)
     agent: Samples = field(repr=False)
-    caller_sounds: tuple[Sound, ...] = field(repr=False)
-    agent_sounds: tuple[Sound, ...] = field(repr=False)
+    caller_sounds: tuple[ChannelSound, ...] = field(repr=False)
+    agent_sounds: tuple[ChannelSound, ...] = field(repr=False)
     remarks: tuple[Remark, ...]
 
     @property
@@ -127,7 +127,7 @@ def _echo_paths(near: Samples, far: Samples, rate_hz: int) -> tuple[EchoPath | N
     return to_near, to_far
 
 
-def _refuse_music(path: Path, found: Sequence[Sound], whose: str, channel: int, rate_hz: int) -> None:
+def _refuse_music(path: Path, found: Sequence[ChannelSound], whose: str, channel: int, rate_hz: int) -> None:
     longest = max(found, key=lambda sound: sound.end - sound.start)
     seconds = (longest.end - longest.start) / rate_hz
     if seconds > MAX_SOUND_S:

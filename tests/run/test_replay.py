@@ -457,6 +457,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.FunctionOutputSent("call_1", AT_NS + MS, "the script expects no call of hang_up"),
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.DeadlinePassed(AT_NS + MS),
+        inputs.TurnEnded(AT_NS + MS),
         inputs.StoppedWaiting(),
         inputs.SessionFailed("unfinished", AT_NS + MS, "the run ended"),
         inputs.ConnectionClosed(1008, AT_NS + MS, "policy", True, "reset", 5),
