@@ -61,18 +61,21 @@ class SynthesizerError(UsageError):
 class SynthesizedFile:
     """The WAVs of one file's texts.
 
-    `texts` has the text of each WAV. `made` are the WAVs that were made now. `not_made` is the number of missing WAVs.
+    `texts` has the text of each WAV. `made` are the WAVs that were made now. `not_made` is the number of WAVs that are
+    still missing. If `is_complete` is False, further WAVs may be missing.
     """
 
     texts: dict[Path, str] = field(default_factory=dict)
     made: set[Path] = field(default_factory=set)
     not_made: int = 0
+    is_complete: bool = True
 
     @property
     def summary(self) -> str:
         """The counts of the WAVs, as one line."""
-        counts = f"{len(self.made)} made, {len(self.texts.keys() - self.made)} already there"
-        return f"{counts}, {self.not_made} not made" if self.not_made else counts
+        if self.not_made:
+            return f"{len(self.made)} made, {'' if self.is_complete else 'at least '}{self.not_made} not made"
+        return f"{len(self.made)} made, {len(self.texts.keys() - self.made)} already there"
 
 
 def synthesize_file(
@@ -105,7 +108,7 @@ def synthesize_file(
                 result.made.add(place)
                 show(f'{place}: made, {load_pcm(place).seconds:.2f} s: "{excerpt(speech.text)}"')
         if mistakes.errors:
-            result.not_made = len(pending)
+            result.not_made, result.is_complete = len(pending), path.suffix != LOCUST_SUFFIX
             return result, mistakes.errors
     for place, text in _texts_of(scripts):
         if place not in result.texts:
@@ -135,8 +138,6 @@ def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float =
             else:
                 maker = _host_of(speech.synthesizer)
                 _request_wav(speech.synthesizer, speech, file, environ, limit_s)
-            if not os.path.lexists(file):
-                raise UsageError(f"{maker} wrote no WAV: a word of `command` must name {{file}} as its output")
             try:
                 load_pcm(file)
             except UsageError as error:
@@ -193,7 +194,7 @@ def _located(where: UsageError, failure: UsageError) -> UsageError:
 def _run_command(
     synthesizer: CommandSynthesizer, speech: SpeechText, file: Path, environ: Mapping[str, str], limit_s: float
 ) -> None:
-    """Run a command in the folder of the script until it has ended. Raise UsageError if it fails."""
+    """Run a command in the folder of the script until it has ended. Raise UsageError if it fails, or writes no file."""
     program = f"the synthesizer {excerpt(synthesizer.command[0], QUOTED_CHARACTERS)}"
     with tempfile.TemporaryFile() as stdin:  # a file, because a command that reads no input would block a pipe
         if synthesizer.reads_text_from_stdin:
@@ -228,17 +229,19 @@ def _run_command(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    reader.join(STDERR_LIMIT_S)
-    if status:
-        lines = [line for line in bytes(ending).decode(errors="replace").splitlines() if line.strip()]
-        text = _public(lines[-1].strip(), environ) if lines else "it printed no message"
-        cause = f"status {status}" if status > 0 else f"signal {-status}"
-        raise UsageError(f"{program} failed ({cause}): {text}")
+        reader.join(STDERR_LIMIT_S)
+    if status == 0 and os.path.lexists(file):
+        return
+    lines = [line for line in bytes(ending).decode(errors="replace").splitlines() if line.strip()]
+    text = _public(lines[-1].strip(), environ) if lines else "it printed no message"
+    if status == 0:
+        raise UsageError(f"{program} wrote no WAV to {{file}}: {text}")
+    raise UsageError(f"{program} failed ({f'status {status}' if status > 0 else f'signal {-status}'}): {text}")
 
 
 def _keep_ending(stream: IO[bytes], ending: bytearray) -> None:
     """Read a stream to its end. Keep its last bytes."""
-    with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+    with stream:
         while block := stream.read(BLOCK_BYTES):
             ending += block
             del ending[:-STDERR_END_BYTES]
