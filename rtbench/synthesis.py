@@ -97,7 +97,7 @@ def synthesize_file(
         pending = dict(missing)
         for place, (where, speech) in missing.items():
             try:
-                make_wav(speech, environ, limit_s=limit_s)
+                seconds = make_wav(speech, environ, limit_s=limit_s)
             except UsageError as error:
                 mistakes.errors.append(_located(where, error))
                 if isinstance(error, SynthesizerError):
@@ -106,7 +106,7 @@ def synthesize_file(
                 del pending[place]
                 result.texts[place] = speech.text
                 result.made.add(place)
-                show(f'{place}: made, {load_pcm(place).seconds:.2f} s: "{excerpt(speech.text)}"')
+                show(f'{place}: made, {seconds:.2f} s: "{excerpt(speech.text)}"')
         if mistakes.errors:
             result.not_made, result.is_complete = len(pending), path.suffix != LOCUST_SUFFIX
             return result, mistakes.errors
@@ -124,8 +124,11 @@ def unused_wavs(results: Iterable[SynthesizedFile]) -> list[Path]:
     return [wav for folder in folders for wav in sorted(folder.glob("[0-9a-f]" * 16 + ".wav")) if wav not in used]
 
 
-def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float = LIMIT_S) -> None:
-    """Make the WAV of a text. Raise UsageError if that fails; SynthesizerError if it would fail with each text."""
+def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float = LIMIT_S) -> float:
+    """Make the WAV of a text, and return its duration in seconds.
+
+    Raise UsageError if that fails; SynthesizerError if it would fail with each text.
+    """
     folder = speech.path.parent
     is_new = not folder.exists()
     try:
@@ -139,11 +142,12 @@ def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float =
                 maker = _host_of(speech.synthesizer)
                 _request_wav(speech.synthesizer, speech, file, environ, limit_s)
             try:
-                load_pcm(file)
+                seconds = load_pcm(file).seconds
             except UsageError as error:
                 problem = str(error).removeprefix(f"{file}: ")
                 raise UsageError(f"the WAV that {maker} made {problem}") from None
             os.replace(file, speech.path)
+            return seconds
     except OSError as error:
         raise SynthesizerError(f"{speech.path} cannot be written: {error.strerror or error}") from None
     finally:

@@ -280,6 +280,13 @@ SAY: StructOf[dict[str, str]] = StructOf(
 )
 
 
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # no permission: the reading of the file states it
+        return False
+
+
 @dataclass(frozen=True)
 class SpeechValidator(Validator[Pcm]):
     """A validator of a text to say. The value becomes the recording of its speech.
@@ -301,7 +308,7 @@ class SpeechValidator(Validator[Pcm]):
         if problem := synthesizer.problem(text, voice):
             raise located.refuse(problem)
         speech = source.speech(synthesizer, text, voice)
-        if not speech.path.exists():
+        if _is_missing(speech.path):
             problem = f'the speech "{excerpt(text)}" is not synthesized yet: run {source.command}'
             raise value.error(problem) from MissingSpeechError(speech)
         try:

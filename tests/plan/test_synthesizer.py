@@ -14,7 +14,7 @@ from bench.load.planning.workload import script_notices
 from bench.plan.script import Script, load_script
 from bench.plan.script_keys import WAV
 from bench.plan.steps import StepReader
-from bench.plan.synthesizer import SYNTHESIZER, HttpSynthesizer, SpeechSource, missing_speech
+from bench.plan.synthesizer import SYNTHESIZER, CommandSynthesizer, HttpSynthesizer, SpeechSource, missing_speech
 from bench.plan.turns import AudioTurn
 from bench.yaml_file import PythonValue
 from tests.plan.missing_texts import missing_texts
@@ -95,6 +95,7 @@ def test_a_wav_is_named_by_its_text_voice_and_command(tmp_path: Path) -> None:
     [
         ("", "audio: {say: Hi}", "3:13: say needs the key `synthesizer` in the script, which makes the WAV"),
         (COMMAND, "audio: {say: '...'}", "3:13: say has no word in it"),
+        (COMMAND, 'audio: {say: "Hi\\0"}', "3:13: say contains a NUL, which a command cannot get"),
         (COMMAND, "audio: {say: 5}", "3:13: say must be a string, not 5 (put it in quotes)"),
         (COMMAND, "audio: {voice: anna}", "3:5: audio needs `say`"),
         (COMMAND, "audio: {say: 'Hi ${name}'}",
@@ -166,6 +167,7 @@ def test_a_key_is_sent_by_default_only_to_the_service_that_it_belongs_to(
     synthesizer = SYNTHESIZER.read(PythonValue("synthesizer", {"url": url, "model": "m", "voice": "v"}))
 
     assert synthesizer == HttpSynthesizer(complete, "m", key, "v")
+    assert synthesizer.is_azure is (key == "AZURE_OPENAI_API_KEY")
 
 
 def test_the_text_is_the_transcript_unless_the_script_states_another(tmp_path: Path) -> None:
@@ -235,3 +237,11 @@ def test_a_recording_has_no_text_even_if_a_text_has_the_same_wav(tmp_path: Path)
 
     assert recording.text == "Hello"
     assert WAV.read(PythonValue("audio", str(recording.path))).text == ""
+
+
+def test_each_place_of_a_command_is_filled_once() -> None:
+    command = CommandSynthesizer(("speak", "--voice={voice}", "{text}", "{file}", "{speed}"))
+
+    words = command.words("say {file} {voice}", "{text}", Path("/a/b.wav"))
+    assert words == ["speak", "--voice={text}", "say {file} {voice}", "/a/b.wav", "{speed}"]
+    assert not command.reads_text_from_stdin

@@ -292,7 +292,7 @@ def served(service: SpeechService) -> Iterator[SpeechService]:
         server.server_close()
 
 
-def spoken(folder: Path, url: str, *texts: str, key: str | None = "TTS_KEY") -> Path:
+def spoken(folder: Path, url: str, *texts: str, key: str | None = "TTS_CREDENTIAL") -> Path:
     """Write a script whose synthesizer is a service."""
     path = folder / "mine.yaml"
     settings = {"url": url, "model": "tts-1", "voice": "alloy"} | ({"api_key_env": key} if key else {})
@@ -304,7 +304,7 @@ def spoken(folder: Path, url: str, *texts: str, key: str | None = "TTS_KEY") -> 
 def test_a_service_makes_the_wav(tmp_path: Path) -> None:
     with served(SpeechService(body=wav_bytes())) as service:
         path = spoken(tmp_path, service.url, 'Say "hello"')
-        result = call("synthesize", path, env={"TTS_KEY": KEY})
+        result = call("synthesize", path, env={"TTS_CREDENTIAL": KEY})
 
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, f"{path}: 1 made, 0 already there")
     [(target, headers, body)] = service.requests
@@ -354,7 +354,7 @@ def test_a_failed_request_is_one_line_without_the_key_and_leaves_nothing(
     tmp_path: Path, service: SpeechService, problem: str
 ) -> None:
     with served(service):
-        result = call("synthesize", spoken(tmp_path, service.url, "Hello"), env={"TTS_KEY": KEY})
+        result = call("synthesize", spoken(tmp_path, service.url, "Hello"), env={"TTS_CREDENTIAL": KEY})
     [line] = failures(result)
 
     assert problem in line
@@ -366,7 +366,7 @@ def test_a_failed_request_is_one_line_without_the_key_and_leaves_nothing(
 @pytest.mark.parametrize(("status", "requests"), [(401, 1), (400, 3)])
 def test_only_an_error_about_one_text_lets_the_others_continue(tmp_path: Path, status: int, requests: int) -> None:
     with served(SpeechService(status)) as service:
-        result = call("synthesize", spoken(tmp_path, service.url, "One", "Two", "Three"), env={"TTS_KEY": KEY})
+        result = call("synthesize", spoken(tmp_path, service.url, "One", "Two", "Three"), env={"TTS_CREDENTIAL": KEY})
 
     assert len(service.requests) == requests
     assert result.stdout.endswith(": 0 made, 3 not made\n")
@@ -375,9 +375,9 @@ def test_only_an_error_about_one_text_lets_the_others_continue(tmp_path: Path, s
 def test_a_missing_key_and_an_unreachable_service_are_one_line_each(tmp_path: Path) -> None:
     path = spoken(tmp_path, "http://127.0.0.1:9/v1", "Hello", "Goodbye")
 
-    [without_key] = failures(call("synthesize", path, env={"TTS_KEY": None}))
-    [unreachable] = failures(call("synthesize", path, env={"TTS_KEY": KEY}))
+    [without_key] = failures(call("synthesize", path, env={"TTS_CREDENTIAL": None}))
+    [unreachable] = failures(call("synthesize", path, env={"TTS_CREDENTIAL": KEY}))
     assert without_key.endswith(
-        "synthesizer.api_key_env: the environment variable TTS_KEY is not set: set it to the API key"
+        "synthesizer.api_key_env: the environment variable TTS_CREDENTIAL is not set: set it to the API key"
     )
     assert unreachable.endswith("127.0.0.1:9 cannot be reached, or closed the connection: Connection refused")
