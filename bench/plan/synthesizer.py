@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlunsplit
 
 from bench.errors import UsageError
+from bench.manual import see
 from bench.plan.random_choices import names_in
 from bench.plan.recordings import Pcm
 from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
@@ -302,7 +303,8 @@ class SpeechValidator(Validator[Pcm]):
             problem = f"contains ${{{excerpt(names[0])}}}, but the words of a WAV are the same in all sessions"
             raise located.refuse(f"{problem}: write the words, or list several texts")
         if not isinstance(source, SpeechSource) or source.synthesizer is None:
-            raise located.refuse("needs the key `synthesizer` in the script, which makes the WAV")
+            problem = "needs the key `synthesizer` in the script: the command or service that makes the WAV"
+            raise located.refuse(f"{problem}; see {see('scripts', 'speech-from-text')}")
         synthesizer = source.synthesizer
         voice = entries.get("voice", synthesizer.voice)
         if problem := synthesizer.problem(text, voice):

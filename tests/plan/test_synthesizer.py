@@ -93,7 +93,8 @@ def test_a_wav_is_named_by_its_text_voice_and_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "step", "line"),
     [
-        ("", "audio: {say: Hi}", "3:13: say needs the key `synthesizer` in the script, which makes the WAV"),
+        ("", "audio: {say: Hi}", "3:13: say needs the key `synthesizer` in the script: the command or service "
+         "that makes the WAV; see `rtbench docs scripts#speech-from-text`"),
         (COMMAND, "audio: {say: '...'}", "3:13: say has no word in it"),
         (COMMAND, 'audio: {say: "Hi\\0"}', "3:13: say contains a NUL, which a command cannot get"),
         (COMMAND, "audio: {say: 5}", "3:13: say must be a string, not 5 (put it in quotes)"),
