@@ -40,7 +40,7 @@ with open("calls.jsonl", "a") as calls:
     calls.write(json.dumps([others, sys.stdin.read()]) + "\\n")
 """
 WORKS = "write(file)"
-KEY = "sk-a-key-that-nobody-may-see"
+KEY = "sk-a-key-that-is-secret"
 
 
 def script(folder: Path, work: str, *texts: str, words: str = "", voice: str = "") -> Path:
@@ -99,11 +99,11 @@ def test_no_other_command_runs_the_synthesizer(tmp_path: Path) -> None:
 
 def test_a_script_with_another_mistake_runs_nothing(tmp_path: Path) -> None:
     path = script(tmp_path, WORKS, "Hello")
-    path.write_text(path.read_text().replace('"name"', '"nam"'), encoding="utf-8")
+    path.write_text(path.read_text().replace('"name"', '"x_name"'), encoding="utf-8")
     found = failures(call("synthesize", path))
 
     assert len(found) == 1
-    assert "has an unknown key 'nam'" in found[0]
+    assert "has an unknown key 'x_name'" in found[0]
     assert calls(tmp_path) == []
 
 
@@ -236,7 +236,7 @@ def test_a_command_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> No
 
 
 def is_gone(pid: int) -> bool:
-    """Return whether a process has ended. A process that nobody has waited for may still be listed."""
+    """Return whether a process has ended. A process without a waiting parent may still be listed."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except FileNotFoundError:
