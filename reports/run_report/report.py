@@ -64,7 +64,9 @@ def run_page(summary: Summary) -> b.Page:
     """Return the page of a run. Its parts are in the order in which a reader asks questions."""
     verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
     word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
-    reason = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
+    reason = verdict_count(verdict)
+    if verdict.status == "valid":
+        reason = "no check failed" if summary.recorded else SUSTAINED
     verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
@@ -81,7 +83,8 @@ def run_page(summary: Summary) -> b.Page:
     files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = b.MEASURED_AGAINST if summary.simulated else ""
-    ends = f". Every session was a WebSocket connection. Version of the metric definitions: {version}. All times UTC."
+    sessions = "recorded call" if summary.recorded else "WebSocket connection"
+    ends = f". Every session was a {sessions}. Version of the metric definitions: {version}. All times UTC."
     # failed checks first, then the results, then what failed and the remedy
     failed_checks: list[b.Inline] = []
     for check, remedy in cells.with_remedies(summary.validity.failed):

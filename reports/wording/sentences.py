@@ -291,9 +291,11 @@ def _tested(summary: Summary) -> str:
 def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
     """Return a longer run with this number of sessions.
 
-    Its options are `--sessions 45`, or `--run-time 5m`, or both. If the run has stages, only the number of sessions is
-    returned.
+    Its options are `--sessions 45`, or `--run-time 5m`, or both. If the run has stages, or consists of recordings, only
+    the number of sessions is returned.
     """
+    if summary.recorded:
+        return LongerRun(percentile, f"{count(sessions)} recorded calls", "")
     settings = summary.run.metadata.get("settings") or {}
     if settings.get("stages"):
         return LongerRun(percentile, f"{count(sessions)} sessions", "")
