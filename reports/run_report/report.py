@@ -63,9 +63,6 @@ SUSTAINED = "the load generator kept up"
 def run_page(summary: Summary) -> b.Page:
     """Return the page of a run. Its parts are in the order in which a reader asks questions."""
     verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
-    word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
-    reason = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
-    verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
     definition_blocks: list[b.Block] = [
@@ -95,14 +92,14 @@ def run_page(summary: Summary) -> b.Page:
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
     return b.Page(
         title=f"{verdict.title}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
-        badges=[verdict_badge, *([b.SIMULATED] if summary.simulated else [])],
+        badges=badges_of(summary),
         notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[
             *([b.Banner(failed_checks)] if failed_checks else []),
             *(b.Paragraph(b.coded(text), "lead") for text in texts if text),
         ],
-        answer=[*_answers(summary), *_facts(summary)],
+        answer=[*main_results(summary), *_facts(summary)],
         next=[*b.fact("next step", [b.coded(sentences.next_step(summary))]), *longer],
         sections=[replace(section, folded=section.anchor not in opened) for section in sections],
         definitions=definitions,
@@ -111,8 +108,20 @@ def run_page(summary: Summary) -> b.Page:
     )
 
 
-def _answers(summary: Summary) -> list[b.Block]:
-    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table."""
+def badges_of(summary: Summary) -> list[b.Badge]:
+    """Return the badges of a run's page: its verdict, and whether it was simulated."""
+    verdict = summary.validity
+    word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
+    reason = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
+    verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
+    return [verdict_badge, *([b.SIMULATED] if summary.simulated else [])]
+
+
+def main_results(summary: Summary) -> list[b.Block]:
+    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table.
+
+    Return [] if no turn started.
+    """
     groups = cells.tables(summary) if summary.outcomes.started else []
     if not groups:
         return []
