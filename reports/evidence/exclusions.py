@@ -60,11 +60,11 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     yield _entry("not_recorded", max(0, started - len(run.turns)) if isinstance(started, int) else None, None)
     yield _missing_workers(document)
     yield _excluded_parts(document)
-    blocked = None
-    if summary.arrivals is not None:
-        offered = [target.offered - target.started for target in summary.arrivals.targets]
-        blocked = max(offered, default=0)
-    yield _entry("blocked", None, blocked)
+    arrivals = summary.arrivals
+    blocked = (
+        0 if arrivals is None else max((target.offered - target.started for target in arrivals.targets), default=0)
+    )
+    yield _entry("blocked", None, blocked, "closed loop" if arrivals is None else "")
     own = int((outcome == OWN_FAULT).sum()), int((of_session == OWN_FAULT).sum())
     yield _entry("load_generator", *own)
     yield _entry("network", None, int(np.isin(of_session.astype(str), BEFORE_SERVICE).sum()))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from bench.columns import DETAIL_CHARACTERS
+from bench.metrics import REFUSED
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import excerpt
 from reports.evidence.secrets import without_credentials
@@ -232,10 +233,10 @@ def _shared(row: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any
 
 def _status(outcome: str, session: Mapping[str, Any]) -> int | None:
     """Return the HTTP status of the answer to the upgrade: that of the outcome, or 101 if the session opened."""
-    family, _, code = outcome.partition(":")
     if outcome == "throttled:handshake":
         return 429
-    if family == "connect_failed" and code.isdigit():
+    code = outcome.removeprefix(REFUSED)
+    if code.isdigit():
         return int(code)
     opened = session.get("opened_at_ns", np.nan)
     return 101 if opened == opened else None

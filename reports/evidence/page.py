@@ -28,7 +28,7 @@ from reports.rate_metrics import RATES
 from reports.render import blocks as b
 from reports.run_report.metric_tables import target_cell
 from reports.run_report.report import METHOD, badges_of, main_results
-from reports.summary.metrics import ShareEstimate
+from reports.summary.outcomes import by_outcome
 from reports.summary.summary import Summary
 from reports.wording import cells, validity
 from reports.wording.cells import interval
@@ -37,7 +37,9 @@ PURPOSE = (
     "This page is for an engineer of the service’s support. It lists failures that a load test received as a client, "
     "with their instants, the IDs that the service gave them, and its errors as received."
 )
+NO_SERVICE = (b.Strong("◇ SIMULATED:"), " no real service was measured, so this page is only an example. ", PURPOSE)
 MUST_NOT = "This page must not be used as evidence against the service"
+VALIDITY = "A run is valid if our load generator was not the bottleneck."
 CLOCK = (
     "Instants in UTC come from the clock of our machine, which may differ from the service’s: search by ID first. "
     "The header date is the service’s own time of the upgrade."
@@ -71,7 +73,7 @@ def evidence_page(evidence: Evidence) -> b.Page:
         badges=badges_of(summary),
         notes=f"Evidence · {document.run_id} · {period}",
         headline=headline(evidence),
-        lead=[*_warning(evidence), b.Paragraph(PURPOSE, "lead")],
+        lead=[*_warning(evidence), b.Paragraph(NO_SERVICE if summary.simulated else PURPOSE, "lead")],
         answer=[*_shares(evidence), *_latency(evidence)],
         sections=[section for section in made if section is not None],
         definitions=_terms(evidence),
@@ -89,30 +91,22 @@ def evidence_page(evidence: Evidence) -> b.Page:
 
 def headline(evidence: Evidence) -> str:
     """Return the failures of all targets in one sentence, or why the page must not be used."""
-    document, outcomes = evidence.document, evidence.summary.outcomes
-    if evidence.summary.validity.status == "invalid":
-        return f"{MUST_NOT}: {validity.verdict_reason(evidence.summary.validity)}."
-    if not outcomes.planned and not outcomes.opened:
-        return "Nothing was measured."
-    several = len(evidence.summary.targets) > 1
-    parts = []
+    document, summary = evidence.document, evidence.summary
+    if summary.validity.status == "invalid":
+        return f"{MUST_NOT}: {validity.verdict_reason(summary.validity)}."
+    several, parts = len(summary.targets) > 1, list[str]()
     for outcome, noun, verb in (("failure_rate", "planned turn", "failed"), (NOT_OPENED, "session", "did not open")):
         for entry in document.shares:
             share = entry.share
             if entry.outcome == outcome and share.total and (share.count or outcome != NOT_OPENED):
                 whose = f" of {entry.target}" if several else ""
-                parts.append(f"{count(share.count)} of {plural(share.total, noun)}{whose} {verb} ({_ends(share)})")
-    return f"{'; '.join(parts)}."
-
-
-def _ends(share: ShareEstimate) -> str:
-    """Return a share with its interval, such as `2.3 %, 95 % interval 1.4 to 3.6 %`."""
-    ends = interval(share.low, share.high, lambda end: percent(end, 1))
-    return f"{percent(share.share, 1)}, 95{NBSP}% interval {ends}"
+                of = f"{count(share.count)} of {plural(share.total, noun)}{whose}"
+                parts.append(f"{of} {verb} ({percent(share.share, 1)})")
+    return f"{'; '.join(parts)}." if parts else "Nothing was measured."
 
 
 def _warning(evidence: Evidence) -> list[b.Block]:
-    """Return what a reader must know before the values: an unusable run, a simulated service, faults of our own."""
+    """Return what a reader must know before the values: an unusable run, or faults of our own."""
     verdict, lines = evidence.summary.validity, list[b.Inline]()
     if verdict.status == "invalid":
         lines.append((b.Strong(f"{MUST_NOT}."), " The run is INVALID: our load generator may have caused its values."))
@@ -122,8 +116,6 @@ def _warning(evidence: Evidence) -> list[b.Block]:
     elif verdict.status == "no_verdict":
         reason = validity.verdict_reason(verdict)
         lines.append((b.Strong(f"{MUST_NOT} alone."), f" It is unknown whether our load generator kept up: {reason}."))
-    if evidence.summary.simulated:
-        lines.append((b.Strong("◇ SIMULATED."), " No real service was measured."))
     own = next(entry for entry in evidence.document.exclusions if entry.reason == "load_generator")
     if own.turns or own.sessions:
         what = f"{plural(own.turns or 0, 'turn')} and {plural(own.sessions or 0, 'session')}"
@@ -140,7 +132,7 @@ def _shares(evidence: Evidence) -> list[b.Block]:
         shares = [share for share in evidence.document.shares if share.unit == unit and share.share.total]
         if shares:
             blocks += [b.Heading(of), _share_table(evidence.summary, shares)]
-    return [*blocks, *(b.note(INTERVALS) if blocks else [])]
+    return [*(b.line(INTERVALS) if blocks else []), *blocks]
 
 
 def _share_table(summary: Summary, shares: Sequence[FailureShare]) -> b.Table:
@@ -148,9 +140,8 @@ def _share_table(summary: Summary, shares: Sequence[FailureShare]) -> b.Table:
     heads: list[b.Head] = [
         b.Column("outcome", min_width=24),
         *([b.Column("target", left=True)] if several else []),
-        b.Column("share"),
-        b.Column("95 % interval"),
-        b.Column("counts", leave_out=2),
+        b.Column("share", below="95 % interval"),
+        b.Column("counts", style="nowrap", leave_out=2),
         b.Column("meaning", left=True, style="wrap narrowout", leave_out=1),
     ]
     rows: list[b.Row] = []
@@ -161,10 +152,9 @@ def _share_table(summary: Summary, shares: Sequence[FailureShare]) -> b.Table:
         parts: b.Line = [
             name,
             *([target_cell(summary, entry.target, marked=True)] if several else []),
-            percent(share.share, 1) if share.share == share.share else NONE,
-            interval(share.low, share.high, lambda end: percent(end, 1)),
+            b.Cell(percent(share.share, 1), interval(share.low, share.high, lambda end: percent(end, 1))),
             f"{count(share.count)} of {count(share.total)}",
-            MEANINGS.get(entry.outcome) or validity.meaning(entry.outcome) or NONE,
+            _meaning(summary, entry),
         ]
         rows.append(b.make_row(parts, "bold" if is_total else "", target=summary.targets.index(entry.target)))
     return b.table(heads, rows)
@@ -176,6 +166,15 @@ MEANINGS = {
     NOT_STARTED: "planned, but their session had ended",
     NOT_OPENED: "failed before the service confirmed the session’s settings",
 }
+
+
+def _meaning(summary: Summary, entry: FailureShare) -> str:
+    """Return what an outcome means. For turns that did not start, add how their sessions ended."""
+    if entry.outcome == NOT_STARTED:
+        counts = by_outcome(summary.outcomes.not_started_turns, summary.targets.index(entry.target))
+        ended = ", ".join(f"{outcome} {count(number)}" for outcome, number in counts.items())
+        return f"{MEANINGS[NOT_STARTED]}: {ended}"
+    return MEANINGS.get(entry.outcome) or validity.meaning(entry.outcome) or NONE
 
 
 def _latency(evidence: Evidence) -> list[b.Block]:
@@ -217,24 +216,23 @@ def _measured(evidence: Evidence) -> b.Section:
     rows = [b.make_row([name, *(text or UNKNOWN for text in texts)]) for name, texts in facts]
     endpoint_table = b.table([b.Column("target", style="vh"), *columns], rows, style="facts")
     warm_up = f", of which {format_duration(document.warmup_s)} are warm-up" if document.warmup_s else ""
-    scripts = [
-        f"{script.name or UNKNOWN}{f' on {script.target}' if len(summary.targets) > 1 else ''}: "
-        f"{plural(script.turns, 'turn')}, SHA-256 {script.digest or UNKNOWN}"
+    scripts = dict.fromkeys(
+        f"{script.name or UNKNOWN}: {plural(script.turns, 'turn')}, SHA-256 {script.digest or UNKNOWN}"
         for script in document.scripts
-    ]
+    )
     run = [
-        ("run", document.run_id),
         ("start", format_utc_ms(document.started_utc_ns)),
         ("end", f"{instant(document.ended_utc_ns)}{warm_up}"),
         ("load", document.load or UNKNOWN),
-        ("validity", f"{summary.validity.title}: {validity.verdict_reason(summary.validity)}"),
+        ("validity of the run", f"{summary.validity.title}: {validity.verdict_reason(summary.validity)}. {VALIDITY}"),
         ("timestamps", _timestamps(document)),
         ("scripts", "; ".join(scripts) or UNKNOWN),
         ("tool", f"rtbench {document.tool_version or UNKNOWN}"),
     ]
-    blocks: list[b.Block] = [
-        *([endpoint_table] if columns else []),
-        b.Definitions(run, linked=False),
+    blocks: list[b.Block] = [b.Heading("Endpoints"), endpoint_table] if columns else []
+    blocks += [
+        b.Heading("Run"),
+        b.table([b.Column("run", style="vh"), b.Column(document.run_id, left=True)], run, style="facts"),
     ]
     hosts = [
         f"{entry.host or UNKNOWN}, {entry.requested or entry.model or 'model unknown'}, "

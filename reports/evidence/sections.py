@@ -19,9 +19,12 @@ from reports.wording import cells, groups
 
 UNKNOWN = "unknown"
 CREDENTIALS = (
-    "Errors are texts of the service as received: the code and the message of the body, on one line, with control "
-    "characters escaped. Parts that look like credentials are ***."
+    "Errors are the texts that the service sent, as received: the code and the message of the body, on one line, with "
+    "control characters escaped. If a connection broke, they are those of our operating system. Parts that look like "
+    "credentials are ***."
 )
+NO_IDS = {"date", "x-ms-region"}
+"""The listed headers that do not identify a request."""
 BRIEF_ROWS = 5
 """The maximum number of outcomes, and of examples, that a terminal shows."""
 SLOW_ROWS = 10
@@ -48,7 +51,7 @@ EXCLUSIONS: dict[Reason, ExclusionText] = {
     ),
     "parts": ExclusionText("of parts that could not be read", "the run was merged from several machines"),
     "blocked": ExclusionText(
-        "calls that our client did not start", "all slots were busy, or the run ended; open loop", has_turns=False
+        "calls that our client did not start", "all slots were busy, or the run ended", has_turns=False
     ),
     "load_generator": ExclusionText("faults of our client", "failed:load_generator; not listed above"),
     "network": ExclusionText(
@@ -91,10 +94,8 @@ def failures(evidence: Evidence) -> b.Section:
 def _failure_table(summary: Summary, entries: Sequence[FailureEntry]) -> b.Table:
     several = len(summary.targets) > 1
     heads: list[b.Head] = [
-        b.Column("outcome", left=True),
+        b.Column("outcome", left=True, below="failed at (UTC)"),
         *([b.Column("target", left=True)] if several else []),
-        b.Column("failed at (UTC)", left=True),
-        b.Column("started at (UTC)", left=True),
         b.Column("step, turn", left=True),
         *("input tokens", "HTTP", "close code"),
     ]
@@ -102,10 +103,8 @@ def _failure_table(summary: Summary, entries: Sequence[FailureEntry]) -> b.Table
     for entry in entries:
         tokens = NONE if entry.context_tokens is None else f"{count(entry.context_tokens)}"
         parts: b.Line = [
-            b.Code(entry.outcome),
+            b.Cell(b.Code(entry.outcome), instant(entry.failed_utc_ns)),
             *([target_cell(summary, entry.target)] if several else []),
-            instant(entry.failed_utc_ns),
-            format_utc_ms(entry.started_utc_ns),
             f"{entry.step}, {entry.turn}" if entry.scope == "turn" else "session",
             f"≥{NBSP}{tokens}" if entry.context_is_lower_bound and entry.context_tokens is not None else tokens,
             NONE if entry.http_status is None else str(entry.http_status),
@@ -120,8 +119,9 @@ def _ids(entry: FailureEntry) -> Iterable[tuple[str, b.Inline]]:
     if entry.message:
         cut = " (cut: only its first characters were stored)" if entry.message_is_cut else ""
         yield "error", (b.Code(entry.message), cut)
-    if entry.close_reason:
+    if entry.close_reason and entry.close_reason != entry.message:
         yield "close reason", b.Code(entry.close_reason)
+    yield "started", b.Code(format_utc_ms(entry.started_utc_ns))
     for name, value in _named_ids(entry):
         yield name, b.Code(value) if value else UNKNOWN
 
@@ -136,7 +136,10 @@ def _named_ids(entry: FailureEntry) -> Iterable[tuple[str, str]]:
         yield "request", entry.request
     if entry.region not in entry.headers.values():
         yield "region", entry.region
-    yield from entry.headers.items()
+    names: dict[str, list[str]] = {}
+    for name, value in entry.headers.items():
+        names.setdefault(value, []).append(name)
+    yield from ((", ".join(of_value), value) for value, of_value in names.items())
 
 
 def _failure_text(entry: FailureEntry) -> str:
@@ -155,7 +158,7 @@ def _unknown_ids(evidence: Evidence) -> str:
     entries = evidence.document.failures
     turns = [entry for entry in entries if entry.scope == "turn"]
     parts = (
-        ("request ID", sum(not (entry.request or entry.headers) for entry in entries), len(entries)),
+        ("request ID", sum(not (entry.request or entry.headers.keys() - NO_IDS) for entry in entries), len(entries)),
         ("session ID of the service", sum(not entry.service_session for entry in entries), len(entries)),
         ("response ID", sum(not entry.response for entry in turns), len(turns)),
     )
@@ -192,7 +195,7 @@ def periods(evidence: Evidence) -> b.Section | None:
     rows = []
     for period in listed:
         parts: b.Line = [
-            format_utc_ms(period.start_utc_ns),
+            f"{format_utc_ms(period.start_utc_ns)[:16]}Z",
             *([target_cell(summary, period.target)] if several else []),
             count(period.failed.total),
             groups.interval_cell(period.failed),
@@ -200,8 +203,9 @@ def periods(evidence: Evidence) -> b.Section | None:
             groups.interval_cell(period.unopened),
         ]
         rows.append(b.make_row(parts, target=summary.targets.index(period.target)))
-    what = f"In each {length} of the measured phase, with 95 % intervals over sessions."
-    return b.Section("periods", "Failures over time", "When did it fail?", [b.Paragraph(what), b.table(heads, rows)])
+    what = f"In periods of {length}, with 95 % intervals over sessions. The warm-up is excluded."
+    blocks: list[b.Block] = [b.Paragraph(what), b.table(heads, rows, stacked=True)]
+    return b.Section("periods", "Failures over time", "When did it fail?", blocks)
 
 
 def slowest(evidence: Evidence) -> b.Section | None:
@@ -262,7 +266,8 @@ def excluded(evidence: Evidence) -> b.Section:
             for has_number, number in ((text.has_turns, entry.turns), (text.has_sessions, entry.sessions))
         ]
         note = f"{text.meaning}{f' ({entry.note})' if entry.note else ''}"
-        rows.append(b.make_row([text.name, *numbers, "counted as failed" if entry.included else "excluded", note]))
+        included = "counted as failed" if entry.included else "excluded"
+        rows.append(b.make_row([b.Cell(text.name, note), *numbers, included]))
         if entry.turns or entry.sessions:
             parts = [plural(n, noun) for n, noun in ((entry.turns, "turn"), (entry.sessions, "session")) if n]
             listed.append(f"{text.name} {', '.join(parts)}")
@@ -275,8 +280,8 @@ def excluded(evidence: Evidence) -> b.Section:
     )
     recorded = (
         f"{plural(len(summary.run.turns), 'turn')} and {plural(len(summary.run.sessions), 'session')} were recorded. "
-        "These are all that the shares exclude, or include although the service may not be the cause. Nothing else was "
-        "left out."
+        "The table has everything that the shares exclude, and the failures that they include although the service may "
+        "not be their cause. Nothing else was left out."
     )
     events = (summary.run.metadata.get("totals") or {}).get("events")
     fallbacks = (summary.run.metadata.get("totals") or {}).get("timestamp_fallbacks")
@@ -285,7 +290,7 @@ def excluded(evidence: Evidence) -> b.Section:
     )
     blocks: list[b.Block] = [
         b.Paragraph(recorded),
-        b.table(heads, rows, style="facts"),
+        b.table(heads, rows, style="facts", stacked=True),
         b.Heading("Checks of our load generator"),
         *(checks(summary.validity.checks) or [b.Paragraph("No check was evaluated.")]),
         *b.note(timestamped),

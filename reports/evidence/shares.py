@@ -22,7 +22,6 @@ MAX_PERIODS = 30
 """The maximum number of periods of a run. A period has at least a minute."""
 MINUTE_S = 60.0
 NOT_STARTED, NOT_OPENED = "not started", "not opened"
-Unit = Literal["turns", "sessions"]
 
 
 class FailureShare(JsonEntry, frozen=True, kw_only=True):
@@ -33,7 +32,7 @@ class FailureShare(JsonEntry, frozen=True, kw_only=True):
     their own outcomes are listed, too.
     """
 
-    unit: Unit
+    unit: Literal["turns", "sessions"]
     target: str
     outcome: str
     share: ShareEstimate
@@ -98,14 +97,13 @@ def _rates(summary: Summary) -> Iterable[FailureShare]:
 def period_shares(summary: Summary) -> Iterable[PeriodShare]:
     """Yield the failures of each period and target, by time. Periods without a turn and without a session are left out.
 
-    The periods of a run of at most half an hour are minutes.
+    The periods of a run of at most half an hour are the minutes of UTC.
     """
     turns, sessions = summary.turns, summary.sessions
-    start_ns = summary.window.started_utc_ns
     period_s = max(MINUTE_S, time_step(summary.window.duration_s, MAX_PERIODS))
 
     def periods(at_utc_ns: Integers) -> Integers:
-        return np.maximum((at_utc_ns - start_ns) // round(period_s * NS_PER_S), 0)
+        return at_utc_ns // round(period_s * NS_PER_S)
 
     ended = turns.kind != UNFINISHED
     turn_starts = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)[turns.rows]
@@ -123,7 +121,7 @@ def period_shares(summary: Summary) -> Iterable[PeriodShare]:
             if mine.any() or opened.any():
                 yield PeriodShare(
                     target=target,
-                    start_utc_ns=start_ns + round(period * period_s * NS_PER_S),
+                    start_utc_ns=period * round(period_s * NS_PER_S),
                     duration_s=period_s,
                     failed=rate_of(failed[mine], session[mine], CONFIDENCE),
                     unopened=_of_sessions(unopened[opened]),
