@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from bench.columns import DETAIL_CHARACTERS
-from bench.metrics import REFUSED
+from bench.metrics import refusal_status
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import excerpt
 from reports.evidence.secrets import without_credentials
@@ -232,14 +232,9 @@ def _shared(row: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any
 
 
 def _status(outcome: str, session: Mapping[str, Any]) -> int | None:
-    """Return the HTTP status of the answer to the upgrade: that of the outcome, or 101 if the session opened."""
-    if outcome == "throttled:handshake":
-        return 429
-    code = outcome.removeprefix(REFUSED)
-    if code.isdigit():
-        return int(code)
+    """Return the HTTP status of the answer to the upgrade; None if it is unknown. A session that opened has 101."""
     opened = session.get("opened_at_ns", np.nan)
-    return 101 if opened == opened else None
+    return refusal_status(outcome) or (101 if opened == opened else None)
 
 
 def id_headers(text: str) -> dict[str, str]:
