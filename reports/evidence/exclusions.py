@@ -1,4 +1,4 @@
-"""What the failure rates of a run leave out or include for a reason on our side, each with its counts.
+"""What the shares of a run exclude, and the failures that may not be the service's, each reason with its counts.
 
 The list is the same for every run, so that a reader sees that nothing else was left out.
 """
@@ -36,7 +36,7 @@ INCLUDED: frozenset[Reason] = frozenset({"load_generator", "network"})
 
 
 class ExclusionEntry(JsonEntry, frozen=True, kw_only=True):
-    """A reason on our side, with the numbers of its turns and sessions; null if unknown, or if there can be none."""
+    """A reason, with the numbers of its turns and sessions; null if a number is unknown, or if there can be none."""
 
     reason: Reason
     turns: Count | None

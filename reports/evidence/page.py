@@ -47,7 +47,7 @@ CLOCK = (
 TIMESTAMPS = {
     "kernel": "The kernel of our machine timestamps received data on arrival: latencies exclude delays of our process.",
     "userspace": "Our process timestamps received data, so latencies may include delays of our process.",
-    "mixed": "The kernel of our machine timestamps most of the received data on arrival, and our process the rest.",
+    "mixed": "The kernel of our machine timestamps received data on arrival, but our process timestamps some of them.",
 }
 INTERVALS = (
     "Intervals are 95 %, over sessions, because failures of one session are not independent. A planned turn whose "
@@ -109,7 +109,7 @@ def _warning(evidence: Evidence) -> list[b.Block]:
     """Return what a reader must know before the values: an unusable run, or faults of our own."""
     verdict, lines = evidence.summary.validity, list[b.Inline]()
     if verdict.status == "invalid":
-        lines.append((b.Strong(f"{MUST_NOT}."), " The run is INVALID: our load generator may have caused its values."))
+        lines.append((b.Strong("The run is INVALID:"), " our load generator may have caused its values."))
         lines += [
             f"{capitalize(cells.CHECKS[check.name].failure)}: {cells.check_values(check)}." for check in verdict.failed
         ]

@@ -1,4 +1,4 @@
-"""The sections of the evidence: failures, slow turns, and what our side excluded. They compute no values."""
+"""The sections of the evidence: failures, slow turns, and what was excluded. They compute no values."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from reports.wording import cells, groups
 UNKNOWN = "unknown"
 CREDENTIALS = (
     "Errors are the texts that the service sent, as received: the code and the message of the body, on one line, with "
-    "control characters escaped. If a connection broke, they are those of our operating system. Parts that look like "
-    "credentials are ***."
+    "control characters escaped. If a connection broke, they are those of our operating system. Possible credentials "
+    "are replaced by ***."
 )
 NO_IDS = {"date", "x-ms-region"}
 """The listed headers that do not identify a request."""
@@ -256,7 +256,7 @@ def _slow_text(slow: SlowTurnEntry) -> str:
 
 
 def excluded(evidence: Evidence) -> b.Section:
-    """Return the section on what the rates leave out for reasons on our side, and on the checks of our side."""
+    """Return the section on what the shares exclude, and on the checks of the load generator."""
     document, summary = evidence.document, evidence.summary
     rows, listed = list[b.Row](), list[str]()
     for entry in document.exclusions:
@@ -295,5 +295,5 @@ def excluded(evidence: Evidence) -> b.Section:
         *(checks(summary.validity.checks) or [b.Paragraph("No check was evaluated.")]),
         *b.note(timestamped),
     ]
-    brief = b.fact("our side", listed or ["nothing excluded"])
-    return b.Section("excluded", "What our side excluded", "Is anything else left out?", blocks, brief=brief)
+    brief = b.fact("our client", listed or ["nothing excluded"])
+    return b.Section("excluded", "What was excluded", "Is anything else left out?", blocks, brief=brief)

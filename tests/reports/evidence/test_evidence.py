@@ -70,8 +70,23 @@ def test_faults_of_the_load_generator_are_counted_but_not_listed(tmp_path: Path)
     assert made.failures.total == 0
     assert (entries["load_generator"].turns, entries["load_generator"].included) == (5, True)
     assert (entries["starved"].turns, entries["starved"].included) == (2, False)
+    assert entries["unfinished"].turns == 0
     assert "5 turns and 0 sessions failed because of our client" in text["terminal"]
     assert not any("caller's name" in output or "caller&#39;s name" in output for output in text.values())
+
+
+def test_failures_by_context_length_are_those_of_the_report(tmp_path: Path) -> None:
+    def turns(_: int, row: Row) -> Row:
+        tokens = 1_500 * row["turn"]
+        return row | {"context_tokens": tokens, "outcome": "failed:x" if tokens > 6_000 else "ok"}
+
+    made = evidence_of(built(tmp_path, Plan(sessions=40, turns=8), turns))
+
+    assert [(group.name, group.failed.count, group.failed.total) for group in made.document.by_context] == [
+        ("to 2k", 0, 40), ("2k to 4k", 0, 40), ("4k to 8k", 40, 120), ("8k to 16k", 120, 120),
+    ]  # fmt: skip
+    assert all(entry.context_tokens and entry.context_tokens > 6_000 for entry in made.document.failures)
+    assert "33.3 % of the turns failed with 4k to 8k tokens and 0 % with fewer." in outputs(made)["terminal"]
 
 
 def test_missing_data_of_our_side_is_stated(tmp_path: Path) -> None:
