@@ -45,11 +45,11 @@ EXCLUSIONS: dict[Reason, ExclusionText] = {
     "starved": ExclusionText(
         "starved", "a time limit passed while our process did not run; the outcome is unknown", has_sessions=False
     ),
-    "not_recorded": ExclusionText("without a row", "started, but not recorded", has_sessions=False),
+    "not_recorded": ExclusionText("turns without a row", "started, but not recorded", has_sessions=False),
     "missing_workers": ExclusionText(
-        "of missing workers", "the maximum number that processes of ours did not report", has_sessions=False
+        "missing workers", "the maximum number of turns that processes of our client did not report", has_sessions=False
     ),
-    "parts": ExclusionText("of parts that could not be read", "the run was merged from several machines"),
+    "parts": ExclusionText("parts that could not be read", "the run was merged from several machines"),
     "blocked": ExclusionText(
         "calls that our client did not start", "all slots were busy, or the run ended", has_turns=False
     ),
@@ -271,13 +271,7 @@ def excluded(evidence: Evidence) -> b.Section:
         if entry.turns or entry.sessions:
             parts = [plural(n, noun) for n, noun in ((entry.turns, "turn"), (entry.sessions, "session")) if n]
             listed.append(f"{text.name} {', '.join(parts)}")
-    heads = (
-        "what",
-        "turns",
-        "sessions",
-        b.Column("in the shares", left=True),
-        b.Column("why", left=True, style="wrap"),
-    )
+    heads = ("what", "turns", "sessions", b.Column("in the shares", left=True))
     recorded = (
         f"{plural(len(summary.run.turns), 'turn')} and {plural(len(summary.run.sessions), 'session')} were recorded. "
         "The table has everything that the shares exclude, and the failures that they include although the service may "

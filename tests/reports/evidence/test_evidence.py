@@ -97,7 +97,7 @@ def test_missing_data_of_our_side_is_stated(tmp_path: Path) -> None:
 
     assert (entries["missing_workers"].turns, entries["missing_workers"].note) == (None, "2 missing")
     assert (entries["parts"].turns, entries["parts"].sessions) == (31, 4)
-    assert re.search(r"of missing workers.*\| unknown \|", outputs(evidence_of(summary))["markdown"])
+    assert re.search(r"missing workers.*\| unknown \|", outputs(evidence_of(summary))["markdown"])
 
 
 @pytest.mark.parametrize("valid", [False, None])
