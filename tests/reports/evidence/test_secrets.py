@@ -56,8 +56,7 @@ def test_ids_and_words_of_errors_are_not_changed(text: str) -> None:
 
 
 @given(st.text() | st.lists(st.sampled_from((*HIDES, *KEEPS, SECRET, "&", '"', ":"))).map(" ".join))
-def test_hiding_a_second_time_changes_nothing_that_matters(text: str) -> None:
+def test_hiding_credentials_a_second_time_changes_nothing(text: str) -> None:
     once = without_credentials(text)
 
-    assert without_credentials(once).count(HIDDEN) >= once.count(HIDDEN) > -1
-    assert len(without_credentials(once)) <= max(len(once), 1) + len(HIDDEN)
+    assert without_credentials(once) == once
