@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runs", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",
-        "targets", "sample_size", "sequential", "comparisons", "check", "trends", "api",
+        "targets", "sample_size", "sequential", "comparisons", "check", "evidence", "trends", "api",
     ),
     "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
