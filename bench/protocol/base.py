@@ -206,6 +206,8 @@ class Dialect:
     """The name for users, as in `--dialect ga`."""
     provider: TelephonyProvider | None = None
     """The provider between the caller and an agent; None for a service that has no provider."""
+    is_telephone = False
+    """True if the service is called by telephone (SIP and RTP) instead of a WebSocket."""
     has_turn_events = True
     """True if events name turns and responses. Otherwise the audio is continuous, and replies are detected in the
     audio."""

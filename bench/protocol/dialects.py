@@ -31,6 +31,7 @@ from bench.protocol.openai_events import FILLERS
 from bench.protocol.openai_ga import GA, OF_MCP, Ga
 from bench.protocol.openai_preview import PREVIEW, Preview
 from bench.protocol.settings import Output, SessionSettings, UnsupportedSetting, without_none
+from bench.protocol.telephone import TELEPHONE
 
 NO_MCP: Mapping[Feature, str] = MappingProxyType(
     {Feature.MCP: "which this tool supports only in the GA dialect: remove them, or use --dialect ga"}
@@ -255,5 +256,5 @@ def _pcm_format(format: AudioFormat) -> dict[str, Any]:
 VOICE_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN = VoiceLive(), Xai(), Inworld(), Qwen(), Glm(), StepFun()
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
-    for dialect in (GA, PREVIEW, VOICE_LIVE, GPT_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN, ACS, TWILIO, PCM)
+    for dialect in (GA, PREVIEW, VOICE_LIVE, GPT_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN, ACS, TWILIO, PCM, TELEPHONE)
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
@@ -18,6 +18,7 @@ from bench.protocol.dialects import DIALECTS, VOICE_LIVE
 from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.telephone import TELEPHONE
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.services import SERVICES, service_at
 from bench.target.target import Service, is_loopback, requests_transcription
@@ -150,6 +151,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     def refuse(problem: str) -> SettingError:
         return SettingError("url", f"{source} {problem}")
 
+    if url.lower().startswith(("sip:", "sips:", "tel:")):
+        return telephone_address(url, settings, refuse)
     if not url.lower().startswith(("ws://", "wss://")):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
@@ -176,6 +179,34 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     service = settings.service or ("azure" if is_azure else service_at(host, path) or "other")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return _address(parts, resource, dialect, service, notices + _host_notices(parts, dialect, source))
+
+
+_SIP_URI = re.compile(
+    r"(?P<scheme>sips?):(?:(?P<user>[^@;?:]{1,256})@)?(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<parameters>(?:;[A-Za-z0-9_.!~*'()=%+-]{1,100}){0,10})",
+    re.IGNORECASE,
+)
+"""A SIP URI without a password and headers (RFC 3261 §19.1.1)."""
+EXAMPLE_SIP = "sip:agent@sip.example.com"
+SIP_PORT, SIPS_PORT = 5060, 5061
+
+
+def telephone_address(url: str, settings: TargetSettings, refuse: Callable[[str], SettingError]) -> Address:
+    """Return the address of an agent that is called by telephone. Raise SettingError."""
+    if url.lower().startswith("tel:"):
+        raise refuse(f"is a telephone number without a proxy: name the proxy, e.g. sip:{url[4:]}@PROXY")
+    match = _SIP_URI.fullmatch(url)
+    if match is None:
+        raise refuse(f"is not a SIP URI without a password, e.g. {EXAMPLE_SIP}")
+    host, parameters = match["host"].strip("[]").lower(), match["parameters"].lower()
+    tls = match["scheme"].lower() == "sips" or ";transport=tls" in parameters
+    port = int(match["port"] or (SIPS_PORT if tls else SIP_PORT))
+    if not 0 < port < 65_536:
+        raise refuse("has a port that is not from 1 to 65535")
+    name = settings.dialect or TELEPHONE.name
+    if name != TELEPHONE.name:
+        raise refuse(f"is a telephone, which does not have the dialect {name}: use --dialect {TELEPHONE.name}")
+    return Address(host, port, tls, f"{match['user'] or ''}@{match['parameters']}", TELEPHONE, TELEPHONE.name)
 
 
 def check_transcription(query: str, dialect: Dialect, service: str | None, source: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from bench.errors import UsageError
 
 OPTION = "option"
-AgentName = Literal["acs", "twilio", "pcm"]
+AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
 DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
 """The names of dialects that users write. `bench.protocol.dialects` describes the dialects."""

@@ -92,7 +92,7 @@ SERVICES: Mapping[str, KnownService] = {
         "Hugging Face speech-to-speech", "ws://localhost:8765/v1/realtime?model={model}", GA, model="speech-to-speech"
     ),
     **{
-        name: KnownService(dialect.title, "ws://localhost:8765/ws", dialect)
+        name: KnownService(dialect.title, "sip:agent@localhost" if name == "sip" else "ws://localhost:8765/ws", dialect)
         for name, dialect in DIALECTS.items()
         if isinstance(dialect, AgentDialect)
     },

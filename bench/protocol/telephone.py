@@ -1,0 +1,45 @@
+"""The dialect of telephone calls (SIP and RTP), which have audio and keys, but no events.
+
+The transport (`bench.transport.sip`) is the caller's telephone: it has the signalling and the packets. It exchanges
+audio in binary messages with the session, one for each packet. A pressed key is a text message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from bench.protocol.agents import AUDIO, FRAME_MS, AgentDialect, PcmAgent
+from bench.protocol.audio import G711_ALAW, G711_ULAW, by_name
+from bench.protocol.base import AwaitedEvent, CallCodec, ClientMessage, MessageKind, TelephonyProvider
+from bench.protocol.settings import SessionSettings
+
+KEY = "dtmf"
+
+
+class Telephone(PcmAgent):
+    """An agent that answers a telephone. The audio of both directions is PCMU or PCMA (RFC 3551)."""
+
+    name = "sip"
+    title = "an agent on a telephone"
+    is_telephone = True
+    one_format = True
+    settings = AgentDialect.settings - {"extra"}
+    provider = TelephonyProvider(CallCodec, FRAME_MS)
+    input_formats = output_formats = by_name(G711_ULAW, G711_ALAW)
+    message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
+
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+        return ()
+
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        return AgentDialect.unsupported_event(self, event, settings)
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return ClientMessage(MessageKind.RAW, KEY, msgspec.json.encode({"type": KEY, "digit": event["digit"]}))
+
+
+TELEPHONE = Telephone()
