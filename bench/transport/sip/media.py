@@ -1,0 +1,111 @@
+"""The media of one call: the packets to send, and the frames of the received stream. Pure.
+
+A pressed key takes the place of audio for the duration of the press. RTCP reports are sent while the call is open.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.clock import Arrival
+from bench.protocol.audio import G711_ALAW, G711_ULAW, AudioFormat
+from bench.transport.sip.dtmf import key_payloads
+from bench.transport.sip.jitter import Frame, JitterBuffer
+from bench.transport.sip.offer_answer import AgreedMedia
+from bench.transport.sip.reception import RtpReceiver
+from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
+from bench.transport.sip.rtp import RtpSender
+from bench.units import NS_PER_MS
+
+HOLD_NS = 60 * NS_PER_MS
+"""How long the jitter buffer waits for a packet: as long as the buffers of common telephones."""
+KEY_FRAMES = 6
+"""The duration of a pressed key: 120 ms."""
+FORMATS: dict[str, AudioFormat] = {"PCMU": G711_ULAW, "PCMA": G711_ALAW}
+
+
+@dataclass(frozen=True)
+class MediaNumbers:
+    """The random numbers of a stream (RFC 3550 §5.1)."""
+
+    ssrc: int
+    sequence_number: int
+    timestamp: int
+
+
+class CallMedia:
+    """The media of one call.
+
+    `random_share` returns a random number from 0 to 1. `utc_offset_ns` is UTC minus the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        agreed: AgreedMedia,
+        numbers: MediaNumbers,
+        cname: str,
+        now_ns: int,
+        utc_offset_ns: int,
+        random_share: Callable[[], float],
+    ) -> None:
+        self.agreed, self.audio = agreed, FORMATS[agreed.codec]
+        self._random_share = random_share
+        self._sender = RtpSender(
+            self.audio,
+            agreed.send_payload_type,
+            ssrc=numbers.ssrc,
+            sequence_number=numbers.sequence_number,
+            timestamp=numbers.timestamp,
+        )
+        self.receiver = RtpReceiver(
+            self.audio.rate_hz, (agreed.receive_payload_type,), agreed.receive_event_payload_type
+        )
+        self.buffer = JitterBuffer(self.audio, HOLD_NS)
+        self.rtcp = RtcpSession(self._sender, self.receiver, cname, utc_offset_ns)
+        self._keys: deque[tuple[bytes, bool]] = deque()
+        """The payloads of pressed keys, and whether each is the first one of its press."""
+        self._key_timestamp = 0
+        self.report_ns = now_ns + report_delay_ns(random_share(), is_first=True)
+        """The instant of the next RTCP report."""
+
+    @property
+    def next_ns(self) -> int:
+        """The instant at which `expire` or a report is due."""
+        return min(self.buffer.next_ns, self.report_ns)
+
+    def send_audio(self, payload: bytes) -> bytes:
+        """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""
+        if not self._keys:
+            return self._sender.audio(payload)
+        key_payload, is_first = self._keys.popleft()
+        if is_first:
+            self._key_timestamp = self._sender.timestamp
+        event_type = self.agreed.send_event_payload_type
+        assert event_type is not None, "a key was accepted without a payload type"
+        packet = self._sender.event(event_type, self._key_timestamp, key_payload, marker=is_first)
+        self._sender.pause(len(payload) // self.audio.sample_bytes)
+        return packet
+
+    def press(self, key: str, frame_samples: int) -> bool:
+        """Press a key. Return False if the peer does not receive telephone events."""
+        if self.agreed.send_event_payload_type is None:
+            return False
+        payloads = key_payloads(key, KEY_FRAMES, frame_samples)
+        self._keys += ((payload, number == 0) for number, payload in enumerate(payloads))
+        return True
+
+    def received(self, data: bytes, arrival: Arrival) -> list[Frame]:
+        """Return the frames that a packet releases."""
+        packet = self.receiver.receive(data, arrival)
+        return [] if packet is None else self.buffer.add(packet)
+
+    def expire(self, now_ns: int) -> list[Frame]:
+        """Return the frames that are released because earlier packets are missing."""
+        return self.buffer.expire(now_ns) if self.buffer.next_ns <= now_ns else []
+
+    def report(self, now_ns: int, *, goodbye: bool = False) -> bytes:
+        """Return an RTCP report, and plan the next one."""
+        self.report_ns = now_ns + report_delay_ns(self._random_share(), is_first=False)
+        return self.rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye)

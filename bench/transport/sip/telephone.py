@@ -1,0 +1,373 @@
+"""A telephone call as a transport: signalling by SIP, and audio by RTP.
+
+Each frame of the peer's audio is a message. Its arrival is the instant at which it is played, without the delay of the
+jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from random import SystemRandom
+from typing import Any
+
+from bench.clock import SendTime, monotonic_ns, utc_ns
+from bench.errors import ConnectError
+from bench.installation import tool_version
+from bench.protocol.base import BinaryMessage
+from bench.protocol.events import ServerEvent
+from bench.timeouts import Timeouts
+from bench.transport.interface import (
+    CloseInfo,
+    ConnectTimings,
+    DeltaListener,
+    Handshake,
+    NetworkPath,
+    OnMessage,
+    PacedSender,
+    SendReceipt,
+    TcpInfo,
+    TxTimestamp,
+)
+from bench.transport.names import look_up
+from bench.transport.received import ReceivedMessage
+from bench.transport.sip.address import CallAddress, call_address, local_address, media_sockets
+from bench.transport.sip.call import SipCall
+from bench.transport.sip.call_record import CallEnding, CallSettings, CallState
+from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.jitter import Frame
+from bench.transport.sip.media import CallMedia, MediaNumbers
+from bench.transport.sip.messages import HostPort
+from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.sockets import Address, DatagramSocket, Listener
+from bench.units import NEVER_NS, NS_PER_S
+
+NORMAL, ABNORMAL = 1000, 1006
+GOODBYE_NS = NS_PER_S
+"""The maximum time to wait for the answer to BYE."""
+RTP_HEADER_BYTES = 12
+REFUSED_FOR_LOAD = frozenset({480, 503, 600})
+"""The responses with which a server states that it cannot take more calls now."""
+_random = SystemRandom()
+
+
+def open_call(
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
+    subprotocols: Sequence[str] = (),
+) -> TelephoneCall:
+    """Call an agent. The call is open when it is answered.
+
+    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|media|sip`, `throttled:handshake`,
+    `timeout:dns|upgrade`, `failed:load_generator`.
+    """
+    address = call_address(url)
+    phases.set_instant("connect_start")
+    host = path.address or address.host
+    addresses, start_ns, done_ns = look_up(host, address.port, limits.tcp)
+    phases.set_lookup(start_ns, done_ns)
+    if not addresses:
+        raise ConnectError("connect_failed:dns", "the host name has no address")
+    family, peer = addresses[0][0], addresses[0][4]
+    call = TelephoneCall(address, family, peer, list(headers))
+    try:
+        call.dial(limits, phases)
+    except BaseException:  # also at the end of the run: there is no other reference to the sockets
+        call.abort()
+        raise
+    return call
+
+
+class TelephoneCall:
+    """A call. It is created before it is dialed, and is open when it is answered."""
+
+    keeps_texts = False
+
+    def __init__(
+        self, address: CallAddress, family: int, peer: Address, headers: Sequence[tuple[str, str]]
+    ) -> None:
+        host = local_address(family, peer)
+        rtp, rtcp = media_sockets(family, host)
+        signalling = socket.socket(family, socket.SOCK_DGRAM)
+        signalling.bind((host, 0))
+        self._peer, self._family = peer, family
+        self._signalling, self._rtp, self._rtcp = map(DatagramSocket, (signalling, rtp, rtcp))
+        self._listener = Listener((self._signalling, self._rtp, self._rtcp))
+        own = HostPort(f"[{host}]" if ":" in host else host, self._signalling.address[1])
+        login, further = _login(headers)
+        settings = CallSettings(
+            request_uri=address.uri,
+            from_uri=f"sip:rtbench@{own.host}",
+            sent_by=own,
+            media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31)),
+            transport=address.transport,
+            product=f"rtbench/{tool_version()}",
+            login=login,
+            headers=further,
+        )
+        self._call = SipCall(settings, lambda: secrets.token_hex(8))
+        self._media: CallMedia | None = None
+        self._media_peer: tuple[Address, Address] | None = None
+        self._closed: CloseInfo | None = None
+        self._on_message: OnMessage | None = None
+        self._frames: list[Frame] = []
+        """The frames that arrived and have not been passed on."""
+        self._drained_ns = monotonic_ns()
+        self.handshake = Handshake({}, {})
+
+    # Dialing
+
+    def dial(self, limits: Timeouts, phases: ConnectTimings) -> None:
+        """Call, and wait until the call is answered."""
+        call, until_ns = self._call, monotonic_ns() + int(limits.upgrade * NS_PER_S)
+        call.start(monotonic_ns())
+        self._send_signals()
+        while call.state in (CallState.CALLING, CallState.PROCEEDING) and monotonic_ns() < until_ns:
+            self._listener.listen(until_ns, self._on_readable, lambda: call.next_ns, self._on_due)
+        if call.state in (CallState.CALLING, CallState.PROCEEDING):
+            self._hang_up()
+            heard = "it rang" if call.instants.ringing_ns else "there was no answer to INVITE"
+            raise ConnectError("timeout:upgrade", f"the call was not answered within {limits.upgrade:g} s: {heard}")
+        if call.state is not CallState.ANSWERED or call.media is None:
+            raise _refusal(call)
+        answered_ns = call.instants.answered_ns or monotonic_ns()
+        if call.instants.ringing_ns is not None:
+            phases.set_arrival("ringing", call.instants.ringing_ns, 0)
+        phases.set_arrival("opened", answered_ns, 0)
+        self._start_media()
+        self.handshake = Handshake(dict(phases.instants), {}, dict(phases.uncertainties_ns))
+
+    def _start_media(self) -> None:
+        agreed = self._call.media
+        assert agreed is not None, "the call is answered"
+        now_ns = monotonic_ns()
+        numbers = MediaNumbers(_random.getrandbits(32), _random.getrandbits(16), _random.getrandbits(32))
+        cname = f"{secrets.token_hex(6)}@rtbench"
+        if self._media is None:
+            offset_ns = utc_ns() - now_ns
+            self._media = CallMedia(agreed, numbers, cname, now_ns, offset_ns, _random.random)
+        rtcp = agreed.rtcp or HostPort(agreed.address, agreed.port)
+        self._media_peer = (agreed.address, agreed.port), (rtcp.host, rtcp.port or agreed.port + 1)
+
+    # Sending
+
+    def now_ns(self) -> int:
+        return monotonic_ns()
+
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        if self._closed is not None or self._media is None or self._media_peer is None:
+            return None
+        if not isinstance(message, BinaryMessage):
+            return self._press(message)
+        packet = self._media.send_audio(message)
+        send_time = self._rtp.send(packet, self._media_peer[0])
+        if send_time is None:  # the packet is lost, as it would be in the network
+            send_time = SendTime(monotonic_ns())
+        return SendReceipt(send_time, len(packet))
+
+    def _press(self, message: bytes) -> SendReceipt:
+        assert self._media is not None, "the call is open"
+        key = str(json.loads(message).get("digit", ""))
+        self._media.press(key, self._media.audio.rate_hz // 50)
+        return SendReceipt(SendTime(monotonic_ns()), 0)
+
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        return self.send(message, stamped=stamped)
+
+    def flush(self) -> SendReceipt | None:
+        return None  # `try_send` leaves nothing over; it fails only after the end of the call
+
+    def transmitted(self) -> list[TxTimestamp]:
+        return []
+
+    def _send_signals(self) -> None:
+        for data, to, _ in self._call.pop_messages():
+            destination = self._peer if to.host == self._peer[0] else (to.host.strip("[]"), to.port or 5060)
+            self._signalling.send(data, destination)
+
+    # Receiving
+
+    def receive_until(
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
+    ) -> None:
+        self._on_message = on_message
+        try:
+            if self._pass_frames():
+                return
+            if monotonic_ns() >= until_ns:
+                for sock in (self._signalling, self._rtp, self._rtcp):
+                    self._on_readable(sock)
+                self._on_due()
+                return
+
+            def due_ns() -> int:
+                sender_ns = sender.due_ns if sender is not None else None
+                media_ns = NEVER_NS if self._media is None else self._media.next_ns
+                return min(sender_ns or NEVER_NS, media_ns, self._call.next_ns, until_ns + NS_PER_S)
+
+            def on_due() -> bool:
+                is_woken = self._on_due()
+                if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= monotonic_ns():
+                    return sender.send_due() or is_woken
+                return is_woken
+
+            if self._closed is None:
+                self._listener.listen(until_ns, self._on_readable, due_ns, on_due)
+        finally:
+            self._on_message = None
+
+    def _on_readable(self, sock: DatagramSocket) -> bool:
+        """Read datagrams. Return True if the session must act."""
+        now_ns, media = monotonic_ns(), self._media
+        for data, source, arrival in sock.receive():
+            if sock is self._signalling:
+                self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
+            elif media is None:
+                continue  # early media; the rest of it is in the socket when the call is answered
+            elif sock is self._rtp:
+                self._frames += media.received(data, arrival)
+            else:
+                media.rtcp.receive(data, arrival.at_ns)
+        if sock is self._rtp:
+            self._drained_ns = now_ns
+        if sock is self._signalling:
+            self._send_signals()
+            if self._has_ended():
+                return True
+            if self._media is not None and self._call.media is not None and self._call.media is not self._media.agreed:
+                self._start_media()
+        return self._pass_frames() or self._call.state is CallState.ANSWERED and self._media is None
+
+    def _on_due(self) -> bool:
+        now_ns, media = monotonic_ns(), self._media
+        if self._call.next_ns <= now_ns:
+            self._call.expire(now_ns)
+            self._send_signals()
+        if media is not None:
+            self._frames += media.expire(now_ns)
+            if media.report_ns <= now_ns and self._media_peer is not None:
+                self._rtcp.send(media.report(now_ns), self._media_peer[1])
+        return self._has_ended() or self._pass_frames()
+
+    def _pass_frames(self) -> bool:
+        """Pass the received frames to the session. Return True if the session must act."""
+        frames, wakes = self._frames, False
+        if self._on_message is None:
+            return False
+        while frames and not wakes:
+            frame = frames.pop(0)
+            message = ReceivedMessage(
+                BinaryMessage(frame.audio),
+                _arrival(frame),
+                0 if frame.is_concealed else len(frame.audio) + RTP_HEADER_BYTES,
+            )
+            wakes = self._on_message(message)
+        return wakes
+
+    def _has_ended(self) -> bool:
+        """Note the end of the call. Return True if the call has ended."""
+        ending = self._call.ending
+        if ending is None:
+            return False
+        if self._closed is None and self._media is not None:
+            at_ns = self._call.instants.ended_ns or monotonic_ns()
+            code = NORMAL if ending.by in ("peer", "caller") else ABNORMAL
+            self._closed = CloseInfo(code, _text(ending), at_ns, ours=ending.by == "caller")
+        return True
+
+    @property
+    def closed(self) -> CloseInfo | None:
+        return None if self._frames else self._closed
+
+    @property
+    def watermark_ns(self) -> int:
+        return self._drained_ns
+
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+        """Do nothing: a packet is audio, which cannot be matched."""
+
+    def network(self) -> TcpInfo | None:
+        """Return the round trip that RTCP measured; None before the peer has reported."""
+        if self._media is None or (peer := self._media.rtcp.peer).round_trip_ns is None:
+            return None
+        return TcpInfo(peer.round_trip_ns, peer.min_round_trip_ns or peer.round_trip_ns, 0)
+
+    # The end
+
+    def close(self) -> None:
+        """Hang up, wait a short time for the answer, and close the sockets."""
+        if self._media is not None and self._media_peer is not None and self._call.ending is None:
+            self._rtcp.send(self._media.report(monotonic_ns(), goodbye=True), self._media_peer[1])
+        self._hang_up()
+        self._close_sockets()
+
+    def _hang_up(self) -> None:
+        call, until_ns = self._call, monotonic_ns() + GOODBYE_NS
+        call.hang_up(monotonic_ns())
+        self._send_signals()
+        while call.ending is None and monotonic_ns() < until_ns:
+            self._listener.listen(until_ns, self._on_readable, lambda: call.next_ns, self._on_due)
+
+    def abort(self) -> None:
+        if self._closed is None:
+            self._closed = CloseInfo(ABNORMAL, "closed by this tool", monotonic_ns())
+            if self._call.ending is None:
+                self._call.hang_up(monotonic_ns())
+                self._send_signals()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        self._listener.close()
+        for sock in (self._signalling, self._rtp, self._rtcp):
+            sock.close()
+
+
+def _arrival(frame: Frame) -> Any:
+    from bench.clock import Arrival
+
+    return Arrival(frame.at_ns, frame.uncertainty_ns)
+
+
+def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tuple[tuple[str, str], ...]]:
+    """Return (the user and password of Basic authentication, the other headers). SIP sends only digests of them."""
+    login, further = None, []
+    for name, value in headers:
+        if name.lower() == "authorization":
+            user, _, password = base64.b64decode(value.partition(" ")[2]).decode().partition(":")
+            login = DigestLogin(user, password)
+        elif name.lower() != "user-agent":
+            further.append((name, value))
+    return login, tuple(further)
+
+
+def _refusal(call: SipCall) -> ConnectError:
+    ending = call.ending
+    if ending is None:
+        return ConnectError("connect_failed:media", "the call was answered without audio that this tool can receive")
+    detail = _text(ending)
+    if ending.code is None:
+        return ConnectError("timeout:upgrade" if ending.by == "timeout" else "connect_failed:sip", detail)
+    headers = {} if ending.retry_after_s is None else {"retry-after": str(ending.retry_after_s)}
+    outcome = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
+    return ConnectError(outcome, detail, headers)
+
+
+def _text(ending: CallEnding) -> str:
+    """Return the end of a call in words, such as `486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
+    status = f"{ending.code} {ending.phrase}".strip() if ending.code is not None else ""
+    who = {"peer": "the peer hung up", "caller": "this tool hung up", "timeout": "the peer did not answer"}
+    first = status or ending.cause or who.get(ending.by, "the connection broke")
+    return " ".join([first, *(f"({text})" for text in (ending.reason, ending.warning) if text)])
