@@ -1,0 +1,197 @@
+"""The reception of one RTP stream, with the statistics of RFC 3550 appendices A.1, A.3 and A.8. Pure.
+
+The sequence number of a stream is extended, so that it does not wrap around. A packet is a *stray* if it does not
+continue the stream: its source (SSRC) is different, or its sequence number is far from the last one. If the next
+packet continues the stray, the stray was the first packet of a new source, or of a source that restarted. RFC 3550
+waits for two packets at the start of the first source too. This module does not, because the signalling of the call
+names the address of the peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from bench.clock import Arrival
+from bench.transport.sip.rtp import SEQUENCE_NUMBERS, TIMESTAMPS, RtpPacket, parse_packet
+from bench.units import NS_PER_S
+
+MAX_DROPOUT, MAX_MISORDER = 3_000, 100
+"""The maximum numbers of packets by which a packet of a stream may be ahead, and behind (RFC 3550 appendix A.1)."""
+COMFORT_NOISE_TYPE = 13
+"""The payload type of comfort noise for codecs with 8 kHz (RFC 3389)."""
+JITTER_GAIN = 1 / 16
+_HALF_SEQUENCE, _HALF_TIMESTAMP = SEQUENCE_NUMBERS // 2, TIMESTAMPS // 2
+_LATEST = (1 << MAX_MISORDER) - 1
+
+PacketKind = Literal["audio", "event", "comfort_noise", "unknown"]
+"""The content of a packet. `event` is a telephone event (RFC 4733). `unknown` has a payload type that is not agreed."""
+
+
+class ReceivedPacket(NamedTuple):
+    """A packet of the stream.
+
+    `source` is the number of sources before this one, where a restart counts as a new source. `sequence` is the
+    extended sequence number. It does not restart with a new source.
+    """
+
+    kind: PacketKind
+    source: int
+    sequence: int
+    timestamp: int
+    payload: bytes
+    arrival: Arrival
+    marker: bool
+    payload_type: int
+
+
+@dataclass(slots=True)
+class ReceptionCounts:
+    """The numbers of packets of all sources.
+
+    Every packet is in exactly one of `bad`, `strays`, and `received`. `received` includes the duplicates and the
+    reordered packets. `expected` is the number of sequence numbers from the first packet to the highest one.
+    """
+
+    bad: int = 0
+    strays: int = 0
+    received: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    expected: int = 0
+    comfort_noise: int = 0
+    events: int = 0
+    unknown_types: int = 0
+    payload_bytes: int = 0
+    ssrc_changes: int = 0
+    restarts: int = 0
+    payload_type_changes: int = 0
+    """How often the payload type of audio changed."""
+
+    @property
+    def lost(self) -> int:
+        """The number of packets that were expected and not received. Duplicates make it too small, or negative."""
+        return self.expected - self.received
+
+
+class RtpReceiver:
+    """The receiver of one stream, whose audio has one of the `audio_types` and the clock rate `rate_hz`.
+
+    `event_type` is the payload type of telephone events; None if none was agreed.
+    """
+
+    def __init__(self, rate_hz: int, audio_types: Collection[int], event_type: int | None = None) -> None:
+        self.counts = ReceptionCounts()
+        self.ssrc: int | None = None
+        """The current source; None before the first packet."""
+        self.highest_sequence = -1
+        """The extended highest sequence number."""
+        self.source_expected = self.source_received = 0
+        """The numbers of packets that were expected and received from the current source, for reports of RTCP."""
+        self._rate_hz = rate_hz
+        self._kinds: dict[int, PacketKind] = {COMFORT_NOISE_TYPE: "comfort_noise"}
+        if event_type is not None:
+            self._kinds[event_type] = "event"
+        self._kinds.update(dict.fromkeys(audio_types, "audio"))
+        self._source = -1
+        self._stray: tuple[int, int] | None = None  # what would continue it: (SSRC, sequence number)
+        self._received = 0  # the bit n is set if the packet n before the highest one was received
+        self._audio_type = -1
+        self._last_ns = self._last_timestamp = -1
+        self._jitter_ns = 0.0
+
+    @property
+    def jitter(self) -> int:
+        """The interarrival jitter of the current source, in units of the timestamp."""
+        return int(self._jitter_ns * self._rate_hz / NS_PER_S)
+
+    @property
+    def jitter_ns(self) -> int:
+        return int(self._jitter_ns)
+
+    def receive(self, data: bytes, arrival: Arrival) -> ReceivedPacket | None:
+        """Return the packet; None if it is bad, a stray, or a duplicate. It is counted in any case."""
+        packet = parse_packet(data)
+        if packet is None:
+            self.counts.bad += 1
+            return None
+        if packet.ssrc == self.ssrc:
+            last = self.highest_sequence
+            ahead = ((packet.sequence_number - last + _HALF_SEQUENCE) & 0xFFFF) - _HALF_SEQUENCE
+            if not -MAX_MISORDER < ahead < MAX_DROPOUT:
+                return self._on_stray(packet, arrival)
+        elif self.ssrc is None:
+            return self._start(packet, arrival)
+        else:
+            return self._on_stray(packet, arrival)
+        self._stray = None
+        if ahead > 0:
+            self.highest_sequence = last + ahead
+            self._received = (self._received << ahead | 1) & _LATEST
+            self.counts.expected += ahead
+            self.source_expected += ahead
+        else:
+            bit = 1 << -ahead
+            self.counts.received += 1
+            self.source_received += 1
+            if self._received & bit:
+                self.counts.duplicates += 1
+                return None
+            self.counts.reordered += 1
+            self._received |= bit
+            return self._received_packet(packet, last + ahead, arrival)
+        self.counts.received += 1
+        self.source_received += 1
+        return self._received_packet(packet, last + ahead, arrival)
+
+    def _on_stray(self, packet: RtpPacket, arrival: Arrival) -> ReceivedPacket | None:
+        if (packet.ssrc, packet.sequence_number) == self._stray:
+            if packet.ssrc == self.ssrc:
+                self.counts.restarts += 1
+            else:
+                self.counts.ssrc_changes += 1
+            return self._start(packet, arrival)
+        self.counts.strays += 1
+        self._stray = packet.ssrc, (packet.sequence_number + 1) % SEQUENCE_NUMBERS
+        return None
+
+    def _start(self, packet: RtpPacket, arrival: Arrival) -> ReceivedPacket:
+        """Start a source with its first packet."""
+        self._stray = None
+        self.ssrc = packet.ssrc
+        self._source += 1
+        # the lowest extended number of this packet that is higher than all earlier ones
+        self.highest_sequence += 1 + (packet.sequence_number - self.highest_sequence - 1) % SEQUENCE_NUMBERS
+        self._received = 1
+        self.source_expected = self.source_received = 1
+        self.counts.expected += 1
+        self.counts.received += 1
+        self._last_ns, self._jitter_ns = -1, 0.0
+        return self._received_packet(packet, self.highest_sequence, arrival)
+
+    def _received_packet(self, packet: RtpPacket, sequence: int, arrival: Arrival) -> ReceivedPacket:
+        payload_type, _, timestamp, _, payload, marker = packet
+        kind = self._kinds.get(payload_type, "unknown")
+        counts = self.counts
+        counts.payload_bytes += len(payload)
+        if kind == "audio":
+            if payload_type != self._audio_type:
+                counts.payload_type_changes += self._audio_type >= 0
+                self._audio_type = payload_type
+            self._add_jitter(timestamp, arrival.at_ns)
+        elif kind == "event":
+            counts.events += 1
+        elif kind == "comfort_noise":
+            counts.comfort_noise += 1
+        else:
+            counts.unknown_types += 1
+        return ReceivedPacket(kind, self._source, sequence, timestamp, payload, arrival, marker, payload_type)
+
+    def _add_jitter(self, timestamp: int, at_ns: int) -> None:
+        """Add the difference between two packets' transit times to the jitter (RFC 3550 §6.4.1)."""
+        if self._last_ns >= 0:
+            ticks = ((timestamp - self._last_timestamp + _HALF_TIMESTAMP) & 0xFFFFFFFF) - _HALF_TIMESTAMP
+            difference_ns = at_ns - self._last_ns - ticks * NS_PER_S / self._rate_hz
+            self._jitter_ns += (abs(difference_ns) - self._jitter_ns) * JITTER_GAIN
+        self._last_ns, self._last_timestamp = at_ns, timestamp
