@@ -1,0 +1,258 @@
+"""A telephone call that the simulator receives (RFC 3261, user agent server), as a state machine. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.telephone.login_check import LoginCheck
+from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
+from bench.transport.sip.digest import DigestClient
+from bench.transport.sip.leg import CallLeg, LegContext
+from bench.transport.sip.leg_requests import LegRequests, answer_outside, refusal_of, respond
+from bench.transport.sip.messages import HostPort, SipMessage, SipRequest
+from bench.transport.sip.offer_answer import AgreedMedia, answer_to, write_offer
+from bench.transport.sip.sdp import parse_description
+from bench.transport.sip.transactions import ServerTransaction, Transactions
+from bench.units import NEVER_NS
+
+
+@dataclass(slots=True)
+class _Step:
+    at_ns: int
+    run: Callable[[int], None]
+
+
+class CalledParty:
+    """A call. `answered_ns` and `ended_ns` are None until the call is answered or has ended."""
+
+    def __init__(
+        self,
+        plan_of: Callable[[SipRequest], AnswerPlan],
+        party: LocalParty,
+        check: LoginCheck,
+        tokens: RandomTokens,
+        dropped: Counter[str],
+    ) -> None:
+        self._plan_of, self._party, self._check, self._tokens = plan_of, party, check, tokens
+        self.transactions = Transactions(dropped)
+        self._tag = tokens()
+        self._plan: AnswerPlan | None = None
+        self._invite: ServerTransaction | None = None
+        self._answer = b""
+        self._steps: list[_Step] = []
+        self._requests: list[PlannedRequest] = []
+        self._requests_start_ns: int | None = None
+        self.leg: CallLeg | None = None
+        self.code: int | None = None
+        """The status code of the final response to INVITE, other than a challenge."""
+        self.invited_ns: int | None = None
+        self.answered_ns: int | None = None
+        self.acknowledged_ns: int | None = None
+        self.ended_ns: int | None = None
+        self.end_cause = ""
+        self.media_changes = 0
+
+    @property
+    def media(self) -> AgreedMedia | None:
+        return self.leg.media if self.leg is not None else None
+
+    @property
+    def next_ns(self) -> int:
+        """The instant at which `expire` is due. NEVER_NS if nothing is due."""
+        due = min((step.at_ns for step in self._steps), default=NEVER_NS)
+        if self._requests and self._requests_start_ns is not None:
+            due = min(due, self._requests_start_ns + self._requests[0].after_ns)
+        return min(due, self.leg.next_ns if self.leg is not None else NEVER_NS, self.transactions.next_ns)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the call is over, or never began, and no message of it needs an answer any more."""
+        is_over = self.ended_ns is not None or self.invited_ns is None
+        return is_over and self.transactions.next_ns == NEVER_NS
+
+    def received(self, request: SipRequest, source: HostPort | None, now_ns: int) -> None:
+        """Accept a request of the caller."""
+        transaction = self.transactions.request_received(request, source, now_ns)
+        if transaction is None:
+            return
+        if request.method == "CANCEL":
+            self._cancelled(transaction, now_ns)
+        elif self.leg is not None and self.leg.dialog.matches(request):
+            LegRequests(self.leg).answer(transaction, now_ns)
+            self._note_ack(now_ns)
+        elif request.method == "INVITE" and not request.callee.tag and self.invited_ns is None:
+            self._invited(transaction, now_ns)
+        else:
+            answer_outside(self.transactions, self._party, transaction, self._tag, now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Do what is due."""
+        for step in sorted((step for step in self._steps if step.at_ns <= now_ns), key=lambda step: step.at_ns):
+            if step in self._steps:
+                self._steps.remove(step)
+                step.run(now_ns)
+        self.transactions.expire(now_ns)
+        start_ns = self._requests_start_ns
+        while self._requests and start_ns is not None and start_ns + self._requests[0].after_ns <= now_ns:
+            self._send_planned(self._requests.pop(0), now_ns)
+        if self.leg is not None:
+            self.leg.expire(now_ns)
+
+    def hang_up(self, now_ns: int) -> None:
+        """End the call: with BYE if it is answered, otherwise with 480. BYE waits for the ACK (RFC 3261 §15)."""
+        if self.invited_ns is None or self.ended_ns is not None:
+            return
+        if self.answered_ns is None:
+            self._finish(480, now_ns)
+        elif self.acknowledged_ns is None:
+            self._requests = [PlannedRequest(0, "BYE")]
+        elif self.leg is not None:
+            self.leg.bye("simulator", now_ns)
+
+    # INVITE
+
+    def _invited(self, transaction: ServerTransaction, now_ns: int) -> None:
+        request = transaction.request
+        if refusal := refusal_of(request):
+            self._respond(transaction, refusal[0], now_ns, refusal[1])
+            return
+        contact = contact_of(request)
+        if contact is None:
+            self._respond(transaction, 400, now_ns)
+            return
+        plan = self._plan_of(request)
+        if plan.demand is not None and (challenge := self._check.challenge(plan.demand, request)):
+            self._respond(transaction, plan.demand.code, now_ns, [challenge])
+            return
+        self._plan, self._invite, self.invited_ns = plan, transaction, now_ns
+        self._requests = sorted(plan.requests, key=lambda planned: planned.after_ns)
+        to = f"{request.first('To')};tag={self._tag}"
+        dialog = Dialog(
+            request.call_id, to, self._tag, request.first("From"), request.caller.tag, 0, request.cseq,
+            routes_of(request), contact,
+        )  # fmt: skip
+        context = LegContext(
+            self._party, self.transactions, self._tokens, plan.media, self, DigestClient(None), False,
+            plan.session_interval_s,
+        )  # fmt: skip
+        self.leg = CallLeg(context, dialog, b"")
+        self.leg.note_peer(request)
+        try:
+            self._describe(self.leg, request)
+        except ValueError:
+            self._finish(488, now_ns)
+            return
+        self._schedule(plan, now_ns)
+
+    def _describe(self, leg: CallLeg, request: SipRequest) -> None:
+        """Make the answer to the offer of INVITE. Without an offer, make an offer."""
+        media = leg.context.media
+        if request.body:
+            self._answer, leg.media = answer_to(media, parse_description(request.body), 1)
+        else:
+            self._answer = write_offer(media, 1)
+        leg.described = self._answer
+
+    def _schedule(self, plan: AnswerPlan, now_ns: int) -> None:
+        body = self._answer if self.media is not None else b""
+        provisional = ((plan.trying_ns, 100, b""), (plan.ringing_ns, 180, b""), (plan.early_media_ns, 183, body))
+        for after_ns, code, text in provisional:
+            if after_ns is not None:
+                self._steps.append(_Step(now_ns + after_ns, self._provisional(code, text)))
+        if plan.final_ns is not None:
+            final = self._accept if 200 <= plan.code < 300 else lambda at_ns: self._finish(plan.code, at_ns)
+            self._steps.append(_Step(now_ns + plan.final_ns, final))
+        else:
+            self._steps.append(_Step(now_ns + plan.max_ring_ns, lambda at_ns: self._finish(480, at_ns)))
+
+    def _provisional(self, code: int, body: bytes) -> Callable[[int], None]:
+        def send(now_ns: int) -> None:
+            assert self._invite is not None
+            headers = [] if code == 100 else [("Contact", f"<{self._party.contact}>")]
+            self._respond(self._invite, code, now_ns, headers, body)
+
+        return send
+
+    def _accept(self, now_ns: int) -> None:
+        assert self._plan is not None
+        assert self._invite is not None
+        assert self.leg is not None
+        self._steps.clear()
+        invite, leg = self._invite, self.leg
+        self.code, self.answered_ns = self._plan.code, now_ns
+        leg.state = "confirmed"
+        if not invite.request.body:
+            leg.offered_in_2xx = invite.request.cseq
+        timer = leg.timer.answer(invite.request, self._plan.session_interval_s, now_ns)
+        invite.unacknowledged = LegRequests(leg).not_acknowledged
+        headers = [("Contact", f"<{self._party.contact}>"), *CAPABILITIES, *timer, *self._plan.headers]
+        self._respond(invite, self._plan.code, now_ns, headers, self._answer, self._plan.phrase)
+        end_ns = now_ns + self._plan.max_duration_ns
+        self._steps.append(_Step(end_ns, lambda at_ns: leg.bye("maximum duration", at_ns)))
+
+    def _finish(self, code: int, now_ns: int) -> None:
+        """Refuse the call."""
+        assert self._invite is not None
+        self._steps.clear()
+        self._requests.clear()
+        self.code, self.ended_ns = code, now_ns
+        headers: list[tuple[str, str]] = []
+        phrase = ""
+        if self._plan is not None and code == self._plan.code:
+            phrase = self._plan.phrase
+            headers = list(self._plan.headers)
+            if self._plan.retry_after_s is not None:
+                headers.append(("Retry-After", str(self._plan.retry_after_s)))
+        self._respond(self._invite, code, now_ns, headers, phrase=phrase)
+        if self.leg is not None:
+            self.leg.state = "ended"
+
+    def _cancelled(self, transaction: ServerTransaction, now_ns: int) -> None:
+        invite = self.transactions.invite_of(transaction.request)
+        self._respond(transaction, 481 if invite is None else 200, now_ns)
+        if invite is not None and invite is self._invite and invite.code < 200:
+            self._finish(487, now_ns)
+
+    def _respond(
+        self,
+        transaction: ServerTransaction,
+        code: int,
+        now_ns: int,
+        headers: list[tuple[str, str]] | tuple[()] = (),
+        body: bytes = b"",
+        phrase: str = "",
+    ) -> None:
+        respond(self.transactions, self._party, transaction, code, self._tag, now_ns, headers, body, phrase)
+
+    # The dialog
+
+    def _note_ack(self, now_ns: int) -> None:
+        is_acknowledged = self._invite is not None and self._invite.is_acknowledged
+        if self.answered_ns is not None and self.acknowledged_ns is None and is_acknowledged:
+            self.acknowledged_ns = self._requests_start_ns = now_ns
+
+    def _send_planned(self, planned: PlannedRequest, now_ns: int) -> None:
+        assert self.leg is not None
+        if planned.method == "BYE":
+            self.leg.bye("simulator", now_ns, [("Reason", planned.reason)] if planned.reason else [])
+        elif planned.method == "INVITE":
+            self.leg.send_invite(now_ns, planned.direction)
+        else:
+            self.leg.send_update(now_ns, planned.direction)
+
+    def leg_ending(self, leg: CallLeg) -> None:
+        self._steps.clear()
+        self._requests.clear()
+
+    def leg_ended(self, leg: CallLeg, cause: str, message: SipMessage | None, now_ns: int) -> None:
+        if self.answered_ns is None and self._invite is not None and self._invite.code < 200:
+            self._finish(487, now_ns)  # BYE in an early dialog
+        self._steps.clear()
+        self._requests.clear()
+        self.ended_ns, self.end_cause = now_ns, cause
+
+    def media_changed(self, leg: CallLeg) -> None:
+        self.media_changes += 1

@@ -1,0 +1,116 @@
+"""The telephone calls of the simulator, by their Call-ID, and the requests that belong to none. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable
+
+from bench.simulator.telephone.answer_plan import AnswerPlan
+from bench.simulator.telephone.called_party import CalledParty
+from bench.simulator.telephone.login_check import LoginCheck
+from bench.transport.sip.dialog import LocalParty, RandomTokens
+from bench.transport.sip.leg_requests import answer_outside, respond
+from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, parse_message
+from bench.transport.sip.transactions import ServerTransaction, Transactions
+from bench.units import NEVER_NS
+
+MAX_CALLS = 10_000
+
+
+class TelephoneExchange:
+    """The calls. `plan_of` returns the plan of the call that an INVITE begins."""
+
+    def __init__(
+        self,
+        plan_of: Callable[[SipRequest], AnswerPlan],
+        party: LocalParty,
+        tokens: RandomTokens,
+        max_calls: int = MAX_CALLS,
+    ) -> None:
+        self._plan_of, self._party, self._tokens, self._max_calls = plan_of, party, tokens, max_calls
+        self._check = LoginCheck(tokens)
+        self._tag = tokens()
+        self._messages: list[Outgoing] = []
+        self._due: list[tuple[int, str]] = []
+        self._scheduled: dict[str, int] = {}
+        self.calls: dict[str, CalledParty] = {}
+        self.dropped: Counter[str] = Counter()
+        """The number of messages that were ignored, by their kind."""
+
+    @property
+    def next_ns(self) -> int:
+        """The instant at which `expire` is due. It may be too early. NEVER_NS if nothing is due."""
+        return self._due[0][0] if self._due else NEVER_NS
+
+    def pop_messages(self) -> list[Outgoing]:
+        messages, self._messages = self._messages, []
+        return messages
+
+    def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
+        """Accept a message. A malformed message is counted and ignored."""
+        if not data.strip(b"\r\n"):
+            return  # a keep-alive
+        try:
+            message = parse_message(data)
+        except ValueError:
+            self.dropped["malformed"] += 1
+            return
+        try:
+            if isinstance(message, SipRequest):
+                self._request_received(message, source, now_ns)
+            elif isinstance(message, SipResponse):
+                self._response_received(message, now_ns)
+        except ValueError:
+            self.dropped["malformed"] += 1
+        if (call := self.calls.get(message.call_id)) is not None:
+            self._touched(message.call_id, call)
+
+    def expire(self, now_ns: int) -> None:
+        """Do what is due in all calls."""
+        while self._due and self._due[0][0] <= now_ns:
+            due_ns, call_id = heapq.heappop(self._due)
+            if self._scheduled.get(call_id) == due_ns and (call := self.calls.get(call_id)) is not None:
+                del self._scheduled[call_id]
+                call.expire(now_ns)
+                self._touched(call_id, call)
+
+    def hang_up(self, call_id: str, now_ns: int) -> None:
+        """End a call."""
+        call = self.calls[call_id]
+        call.hang_up(now_ns)
+        self._touched(call_id, call)
+
+    def _touched(self, call_id: str, call: CalledParty) -> None:
+        self._messages += call.transactions.pop_messages()
+        if call.is_finished:
+            self.calls.pop(call_id, None)
+            self._scheduled.pop(call_id, None)
+        elif (due_ns := call.next_ns) < self._scheduled.get(call_id, NEVER_NS):
+            self._scheduled[call_id] = due_ns
+            heapq.heappush(self._due, (due_ns, call_id))
+
+    def _response_received(self, response: SipResponse, now_ns: int) -> None:
+        call = self.calls.get(response.call_id)
+        if call is None:
+            self.dropped["unmatched responses"] += 1
+        else:
+            call.transactions.response_received(response, now_ns)
+
+    def _request_received(self, request: SipRequest, source: HostPort | None, now_ns: int) -> None:
+        call = self.calls.get(request.call_id)
+        begins = request.method == "INVITE" and not request.callee.tag
+        if call is None and begins and len(self.calls) < self._max_calls:
+            call = CalledParty(self._plan_of, self._party, self._check, self._tokens, self.dropped)
+            self.calls[request.call_id] = call
+        if call is not None:
+            call.received(request, source, now_ns)
+            return
+        # The response has no state: a repeated request gets the same response again.
+        stateless = Transactions(self.dropped)
+        transaction = ServerTransaction(request, source, now_ns)
+        if begins:
+            respond(stateless, self._party, transaction, 503, self._tag, now_ns, [("Retry-After", "1")])
+        else:
+            answer_outside(stateless, self._party, transaction, self._tag, now_ns)
+        self._messages += stateless.pop_messages()

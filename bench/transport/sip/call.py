@@ -1,0 +1,357 @@
+"""A telephone call from the caller's side (RFC 3261, user agent client), as a state machine. Pure.
+
+The owner passes each datagram or framed message to `received`, calls `expire` when `next_ns` is due, and sends what
+`pop_messages` returns. Instants and random tokens come from the owner.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+
+from bench.transport.sip.call_record import (
+    CallCounts,
+    CallEnding,
+    CallInstants,
+    CallSettings,
+    CallState,
+    EndedBy,
+    ending_of,
+)
+from bench.transport.sip.dialog import (
+    Dialog,
+    LocalParty,
+    RandomTokens,
+    contact_of,
+    new_branch,
+    routed,
+    routes_of,
+)
+from bench.transport.sip.digest import DigestClient
+from bench.transport.sip.leg import CallLeg, LegContext, timer_headers
+from bench.transport.sip.leg_requests import LegRequests, answer_outside, respond
+from bench.transport.sip.messages import (
+    HostPort,
+    Outgoing,
+    SipMessage,
+    SipRequest,
+    SipResponse,
+    parse_message,
+    parse_uri,
+)
+from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
+from bench.transport.sip.redirection import Redirection
+from bench.transport.sip.sdp import parse_description
+from bench.transport.sip.session_timer import interval_of
+from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
+from bench.units import NEVER_NS
+
+MAX_LEGS = 10
+"""The maximum number of peers (tags of To) that may answer one INVITE."""
+MAX_INVITES = 12
+"""The maximum number of INVITE to begin a call: after credentials, redirections and other session intervals."""
+TIMEOUT_CAUSES = ("timeout", "expired", "no ACK", "unknown dialog")
+
+
+class SipCall:
+    """A call. It starts with `start`, and `ending` is set when it has ended.
+
+    After the end, the peer may still repeat messages. They are answered until `is_finished`. A call with an address
+    that is not valid raises ValueError.
+    """
+
+    def __init__(self, settings: CallSettings, tokens: RandomTokens) -> None:
+        self.settings = settings
+        self.state = CallState.NEW
+        self.instants = CallInstants()
+        self.counts = CallCounts()
+        self.ending: CallEnding | None = None
+        self.early_media: AgreedMedia | None = None
+        """The audio of a provisional response, before the call is answered."""
+        self.call_id = tokens()
+        self._tokens = tokens
+        self._dropped: Counter[str] = Counter()
+        self.counts.dropped = self._dropped
+        self._transactions = Transactions(self._dropped)
+        self._digest = DigestClient(settings.login)
+        self._redirection = Redirection(settings.request_uri)
+        self._local_tag = tokens()
+        self._local = f"<{settings.from_uri}>;tag={self._local_tag}"
+        self._offer = write_offer(settings.media, 1)
+        proxy = settings.outbound_proxy
+        self._outside = Dialog(
+            self.call_id, self._local, self._local_tag, f"<{settings.request_uri}>", "", 0, None,
+            (f"<{proxy}>",) if proxy else (), settings.request_uri,
+        )  # fmt: skip
+        """The call before a peer has answered."""
+        self._invite: ClientTransaction | None = None
+        self._legs: dict[str, CallLeg] = {}
+        self._answered: CallLeg | None = None
+        self._is_cancelled = False
+        self._is_cancel_sent = False
+        self._ended_by: EndedBy = "caller"
+        self._ring_end_ns = NEVER_NS
+        party = self._party()
+        for uri in (settings.request_uri, settings.from_uri, party.contact, proxy or settings.request_uri):
+            parse_uri(uri)
+        self._context = LegContext(
+            party, self._transactions, tokens, settings.media, self, self._digest, True,
+            settings.session_interval_s,
+        )  # fmt: skip
+
+    def _party(self) -> LocalParty:
+        settings = self.settings
+        parameters = "" if settings.transport == "UDP" else f";transport={settings.transport.lower()}"
+        contact = f"sip:{settings.user}@{settings.sent_by}{parameters}"
+        return LocalParty(settings.sent_by, settings.transport, contact, settings.product)
+
+    @property
+    def media(self) -> AgreedMedia | None:
+        """The audio of the answered call. None if no audio was agreed."""
+        return self._answered.media if self._answered is not None else None
+
+    @property
+    def next_ns(self) -> int:
+        """The instant at which `expire` is due. NEVER_NS if nothing is due."""
+        legs = min((leg.next_ns for leg in self._legs.values()), default=NEVER_NS)
+        return min(legs, self._ring_end_ns, self._transactions.next_ns)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the call has ended and no message of it needs an answer any more."""
+        return self.state is CallState.ENDED and self._transactions.next_ns == NEVER_NS
+
+    def pop_messages(self) -> list[Outgoing]:
+        return self._transactions.pop_messages()
+
+    def start(self, now_ns: int) -> None:
+        """Send INVITE."""
+        self.state = CallState.CALLING
+        self.instants.invite_ns = now_ns
+        self._ring_end_ns = now_ns + self.settings.ring_timeout_ns
+        self._send_invite(now_ns)
+
+    def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
+        """Accept a message of the peer. A malformed message is counted and ignored."""
+        if not data.strip(b"\r\n"):
+            return  # a keep-alive
+        try:
+            message = parse_message(data)
+            if message.call_id != self.call_id:
+                self._dropped["other calls"] += 1
+            elif isinstance(message, SipResponse):
+                self._transactions.response_received(message, now_ns)
+            else:
+                self._request_received(message, source, now_ns)
+        except ValueError:
+            self._dropped["malformed"] += 1
+
+    def expire(self, now_ns: int) -> None:
+        """Do what is due: repeat messages, refresh the session, and end what timed out."""
+        self._transactions.expire(now_ns)
+        for leg in list(self._legs.values()):
+            leg.expire(now_ns)
+        if self._ring_end_ns <= now_ns:
+            self._ring_end_ns = NEVER_NS
+            if self._is_cancelled:  # the response to the cancelled INVITE is missing (RFC 3261 §9.1)
+                self._end(self._ended_by, None, now_ns)
+            elif self.state in (CallState.CALLING, CallState.PROCEEDING):
+                self._cancel("timeout", now_ns)
+
+    def hang_up(self, now_ns: int) -> None:
+        """End the call: with BYE if it is answered, otherwise with CANCEL."""
+        if self.state is CallState.ANSWERED and self._answered is not None:
+            self._answered.bye("", now_ns)
+        elif self.state is CallState.NEW:
+            self._end("caller", None, now_ns)
+        elif self.state in (CallState.CALLING, CallState.PROCEEDING):
+            self._cancel("caller", now_ns)
+
+    def transport_failed(self, now_ns: int) -> None:
+        """End the call, because its messages can no longer be sent or received."""
+        if self.state is not CallState.ENDED:
+            self._end("transport", None, now_ns)
+
+    # INVITE and its responses
+
+    def _send_invite(self, now_ns: int) -> None:
+        self.counts.invites += 1
+        self.instants.last_invite_ns = now_ns
+        headers = list(self.settings.headers)
+        if self._context.session_interval_s is not None:
+            headers += timer_headers(self._context.session_interval_s)
+        uri = routed(self._outside.target, self._outside.routes)[0]
+        headers += self._digest.headers("INVITE", uri, self._tokens())
+        branch = new_branch(self._tokens)
+        request = self._outside.request("INVITE", self._context.party, branch, None, headers, self._offer)
+        self._legs.clear()
+        self._invite = self._transactions.request(request, branch, self._invite_heard, now_ns)
+
+    def _invite_heard(self, response: SipResponse | None, now_ns: int) -> None:
+        if response is not None and 200 <= response.code < 300:
+            self._accepted(response, now_ns)
+        elif self.state is CallState.ENDED:
+            return
+        elif response is None:
+            self._end(self._ended_by if self._is_cancelled else "timeout", None, now_ns)
+        elif response.code < 200:
+            self._provisional(response, now_ns)
+        else:
+            self._refused(response, now_ns)
+
+    def _provisional(self, response: SipResponse, now_ns: int) -> None:
+        instants = self.instants
+        if instants.first_provisional_ns is None:
+            instants.first_provisional_ns = now_ns
+        if response.code == 180 and instants.ringing_ns is None:
+            instants.ringing_ns = now_ns
+        if response.code == 183 and instants.progress_ns is None:
+            instants.progress_ns = now_ns
+        if self.state is CallState.CALLING:
+            self.state = CallState.PROCEEDING
+        if self._is_cancelled:
+            self._send_cancel(now_ns)
+        tag = response.callee.tag
+        if response.code == 100 or not tag:
+            return
+        leg = self._legs.get(tag)
+        if leg is None and len(self._legs) < MAX_LEGS:
+            leg = self._legs[tag] = CallLeg(self._context, self._dialog_of(response), self._offer)
+        if leg is not None and leg.state == "early" and response.body:
+            with suppress(ValueError):  # the 2xx decides
+                leg.media = self.early_media = accepted_answer(self.settings.media, parse_description(response.body))
+
+    def _dialog_of(self, response: SipResponse) -> Dialog:
+        """Return the dialog that a response to INVITE makes. Its route set is reversed (RFC 3261 §12.1.2)."""
+        return Dialog(
+            self.call_id, self._local, self._local_tag, response.first("To"), response.callee.tag,
+            self._outside.local_cseq, None,
+            routes_of(response)[::-1], contact_of(response) or self._outside.target,
+        )  # fmt: skip
+
+    def _accepted(self, response: SipResponse, now_ns: int) -> None:
+        """Acknowledge a 2xx. The first peer that accepts has the call, and each further one is hung up."""
+        assert self._invite is not None
+        invite = self._invite.request
+        tag = response.callee.tag
+        leg = self._legs.get(tag)
+        if leg is not None and leg.state != "early":
+            leg.acknowledge(response, invite)
+            return
+        early_media = leg.media if leg is not None else None
+        if leg is None and len(self._legs) >= MAX_LEGS:
+            early = next((key for key, each in self._legs.items() if each.state == "early"), None)
+            if early is None:
+                self._dropped["forks"] += 1
+                return
+            del self._legs[early]
+        leg = self._legs[tag] = CallLeg(self._context, self._dialog_of(response), self._offer, media=early_media)
+        leg.confirm(response, invite, now_ns)
+        if self._answered is not None or self.state is CallState.ENDED:
+            self.counts.forks += 1
+            leg.bye("fork", now_ns)
+            return
+        self._answered = leg
+        self._ring_end_ns = NEVER_NS
+        self.instants.answered_ns = self.instants.ack_ns = now_ns
+        if self._is_cancelled:
+            leg.bye("", now_ns)
+            return
+        self.state = CallState.ANSWERED
+        try:
+            if response.body or leg.media is None:
+                leg.media = accepted_answer(self.settings.media, parse_description(response.body))
+        except ValueError as error:
+            leg.bye(str(error), now_ns)
+
+    def _refused(self, response: SipResponse, now_ns: int) -> None:
+        """Send INVITE again if the response asks for it and allows it. Otherwise the call has ended."""
+        if self._is_cancelled:
+            self._end(self._ended_by, response, now_ns)
+            return
+        cause = ""
+        may_repeat = False
+        if response.code in (401, 407):
+            if self._redirection.is_elsewhere and response.code == 401:
+                cause = "the call was redirected to another host, which gets no credentials"
+            else:
+                may_repeat = self._digest.challenged(response)
+        elif response.code < 400:
+            target, cause = self._redirection.next(response)
+            if target is not None:
+                self.counts.redirects = self._redirection.count
+                self._outside.target, may_repeat = target, True
+                self._digest.forget()
+        elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):
+            wanted = self._context.session_interval_s
+            may_repeat = wanted is not None and minimum[0] > wanted
+            self._context.session_interval_s = minimum[0]
+        if may_repeat and self.counts.invites < MAX_INVITES:
+            self.state = CallState.CALLING
+            self._send_invite(now_ns)
+        else:
+            self._end("peer", response, now_ns, cause)
+
+    # The end
+
+    def _cancel(self, by: EndedBy, now_ns: int) -> None:
+        """Cancel the call. CANCEL may be sent only after a provisional response (RFC 3261 §9.1)."""
+        is_proceeding = self.state is CallState.PROCEEDING
+        self._is_cancelled, self._ended_by = True, by
+        self.state = CallState.ENDING
+        self._ring_end_ns = NEVER_NS
+        if is_proceeding:
+            self._send_cancel(now_ns)
+
+    def _send_cancel(self, now_ns: int) -> None:
+        if self._invite is None or self._is_cancel_sent:
+            return
+        self._is_cancel_sent = True
+        invite = self._invite.request
+        cancel = invite.hop_request("CANCEL", invite.header("To"))
+        self._transactions.request(cancel, self._invite.branch, lambda response, at_ns: None, now_ns)
+        self._ring_end_ns = now_ns + TIMEOUT_NS
+
+    def leg_ending(self, leg: CallLeg) -> None:
+        if leg is self._answered and self.state is not CallState.ENDED:
+            self.state = CallState.ENDING
+
+    def leg_ended(self, leg: CallLeg, cause: str, message: SipMessage | None, now_ns: int) -> None:
+        if leg is not self._answered or self.state is CallState.ENDED:
+            return
+        if cause == "peer":
+            self._end("peer", message, now_ns)
+        elif cause in TIMEOUT_CAUSES:
+            self._end("timeout", None, now_ns, cause)
+        else:
+            self._end(self._ended_by, None, now_ns, cause)
+
+    def media_changed(self, leg: CallLeg) -> None:
+        if leg is self._answered:
+            self.counts.media_changes += 1
+
+    def _end(self, by: EndedBy, message: SipMessage | None, now_ns: int, cause: str = "") -> None:
+        self.state = CallState.ENDED
+        self.instants.ended_ns = now_ns
+        self._ring_end_ns = NEVER_NS
+        self.ending = ending_of(by, self._answered is not None, message, cause)
+        for leg in self._legs.values():
+            if leg.state == "early":
+                leg.state = "ended"
+        if self._invite is not None and not self._invite.is_final:
+            self._invite.end_ns = now_ns + TIMEOUT_NS  # a late 2xx still needs ACK and BYE
+
+    # Requests of the peer
+
+    def _request_received(self, request: SipRequest, source: HostPort | None, now_ns: int) -> None:
+        transaction = self._transactions.request_received(request, source, now_ns)
+        if transaction is None:
+            return
+        leg = next((each for each in self._legs.values() if each.dialog.matches(request)), None)
+        if request.method == "CANCEL" and self._transactions.invite_of(request) is not None:
+            # An INVITE in the dialog is answered at once, so the CANCEL has no effect (RFC 3261 §9.2).
+            respond(self._transactions, self._context.party, transaction, 200, self._local_tag, now_ns)
+        elif leg is not None and request.method != "CANCEL":
+            LegRequests(leg).answer(transaction, now_ns)
+        else:
+            answer_outside(self._transactions, self._context.party, transaction, self._local_tag, now_ns)

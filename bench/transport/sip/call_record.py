@@ -1,0 +1,131 @@
+"""What is known about a telephone call: its settings, its state, its instants and its ending. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse
+from bench.transport.sip.offer_answer import LocalMedia
+from bench.units import NS_PER_S
+from bench.untrusted.sanitize import excerpt
+
+MAX_PHRASE_CHARACTERS = 80
+MAX_REASON_CHARACTERS = 200
+MAX_RETRY_AFTER_S = 86_400 * 365
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """The settings of one call."""
+
+    request_uri: str
+    """The URI to call."""
+    from_uri: str
+    sent_by: HostPort
+    """The local address, as Via and Contact name it."""
+    media: LocalMedia
+    transport: Literal["UDP", "TCP", "TLS"] = "UDP"
+    user: str = "rtbench"
+    """The user part of Contact."""
+    product: str = "rtbench"
+    outbound_proxy: str = ""
+    """The URI of the proxy that receives the first INVITE, such as sip:proxy.example;lr."""
+    login: DigestLogin | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """Additional headers of INVITE."""
+    session_interval_s: int | None = None
+    ring_timeout_ns: int = 180 * NS_PER_S
+    """The time from INVITE to the final response, after which the call is cancelled."""
+
+
+class CallState(Enum):
+    """The states of a call."""
+
+    NEW = "new"
+    CALLING = "calling"
+    """INVITE was sent, and nothing was received."""
+    PROCEEDING = "proceeding"
+    ANSWERED = "answered"
+    ENDING = "ending"
+    """CANCEL or BYE was sent, or CANCEL waits for the first response."""
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class CallInstants:
+    """The instants of a call. An instant is None if it has not happened."""
+
+    invite_ns: int | None = None
+    """The instant of the first INVITE."""
+    last_invite_ns: int | None = None
+    """The instant of the INVITE that was answered: the last one after credentials or a redirection."""
+    first_provisional_ns: int | None = None
+    ringing_ns: int | None = None
+    """The instant of the first 180."""
+    progress_ns: int | None = None
+    """The instant of the first 183."""
+    answered_ns: int | None = None
+    ack_ns: int | None = None
+    ended_ns: int | None = None
+
+
+EndedBy = Literal["caller", "peer", "timeout", "transport"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnding:
+    """Why a call ended. Texts of the peer are on one line, and short."""
+
+    by: EndedBy
+    """The side that ended the call. `timeout` means that the peer did not answer in time."""
+    was_answered: bool
+    code: int | None = None
+    """The status code of the response that ended the call. None if no response did."""
+    phrase: str = ""
+    reason: str = ""
+    """The value of the header Reason."""
+    warning: str = ""
+    retry_after_s: int | None = None
+    cause: str = ""
+    """Why this side ended the call, if the user did not: such as `the peer requires SRTP`."""
+
+
+def ending_of(by: EndedBy, was_answered: bool, message: SipMessage | None, cause: str = "") -> CallEnding:
+    """Return the ending that a message tells. Without one, nothing is known but who ended the call."""
+    if message is None:
+        return CallEnding(by, was_answered, cause=cause)
+    code, phrase = (message.code, message.phrase) if isinstance(message, SipResponse) else (None, "")
+    return CallEnding(
+        by,
+        was_answered,
+        code,
+        excerpt(phrase, MAX_PHRASE_CHARACTERS),
+        excerpt(message.first("Reason"), MAX_REASON_CHARACTERS),
+        "" if isinstance(message, SipRequest) else excerpt(message.first("Warning"), MAX_REASON_CHARACTERS),
+        retry_after_of(message),
+        cause,
+    )
+
+
+def retry_after_of(message: SipMessage) -> int | None:
+    """Return the seconds of Retry-After. The header may have a comment and parameters."""
+    number = message.first("Retry-After").partition(";")[0].partition("(")[0].strip()
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        return None
+    return min(int(number), MAX_RETRY_AFTER_S)
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """The numbers of a call's messages."""
+
+    invites: int = 0
+    """The number of INVITE that began the call. Retransmissions do not count."""
+    redirects: int = 0
+    forks: int = 0
+    """The number of further answers, which were ended at once."""
+    media_changes: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,126 @@
+"""A dialog (RFC 3261 §12): tags, sequence numbers, the peer's Contact and the route to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.transport.sip.messages import (
+    ALLOWED,
+    HostPort,
+    SipMessage,
+    SipRequest,
+    hop_of,
+    parse_address,
+    parse_uri,
+)
+from bench.transport.sip.transactions import MAGIC_COOKIE, OutgoingRequest
+
+RandomTokens = Callable[[], str]
+"""A source of random tokens. Each token has at least 16 hexadecimal digits."""
+MAX_FORWARDS = 70
+CAPABILITIES = (("Allow", ", ".join(ALLOWED)), ("Supported", "timer"))
+EXTENSIONS = {"timer"}
+"""The extensions of SIP that are supported. A reliable provisional response (100rel) is not one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalParty:
+    """The own side of a call, as its messages name it."""
+
+    sent_by: HostPort
+    """The address at which this side receives messages."""
+    transport: str
+    contact: str
+    """The URI in Contact."""
+    product: str
+    """The value of User-Agent or Server."""
+
+    def via(self, transport: str, branch: str) -> str:
+        return f"SIP/2.0/{transport} {self.sent_by};rport;branch={branch}"
+
+
+def new_branch(tokens: RandomTokens) -> str:
+    return MAGIC_COOKIE + tokens()
+
+
+def contact_of(message: SipMessage) -> str | None:
+    """Return the URI in Contact, or None if there is no valid one."""
+    try:
+        uri = parse_address(message.entries("Contact")[0]).uri
+        parse_uri(uri)
+    except (ValueError, IndexError):
+        return None
+    return uri
+
+
+def routes_of(message: SipMessage) -> tuple[str, ...]:
+    """Return the values of Record-Route. If one of them is not valid, return none: requests go to Contact."""
+    try:
+        routes = message.entries("Record-Route")
+        for route in routes:
+            parse_uri(parse_address(route).uri)
+    except ValueError:
+        return ()
+    return routes
+
+
+def routed(target: str, routes: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
+    """Return (Request-URI, values of Route, URI of the next hop) of a request (§12.2.1.1).
+
+    A first route without `lr` is a strict router: it expects itself in the Request-URI.
+    """
+    if not routes:
+        return target, (), target
+    first = parse_address(routes[0]).uri
+    if "lr" in {name.lower() for name in parse_uri(first).parameters}:
+        return target, tuple(routes), first
+    return first, (*routes[1:], f"<{target}>"), first
+
+
+@dataclass(slots=True)
+class Dialog:
+    """A dialog, or a call that has none yet. `local` and `remote` are From and To of this side's requests."""
+
+    call_id: str
+    local: str
+    local_tag: str
+    remote: str
+    remote_tag: str
+    local_cseq: int
+    remote_cseq: int | None
+    routes: tuple[str, ...]
+    target: str
+    """The URI of the peer's Contact."""
+
+    def matches(self, request: SipRequest) -> bool:
+        return (request.callee.tag, request.caller.tag) == (self.local_tag, self.remote_tag)
+
+    def refresh_target(self, message: SipMessage) -> None:
+        if contact := contact_of(message):
+            self.target = contact
+
+    def request(
+        self,
+        method: str,
+        party: LocalParty,
+        branch: str,
+        cseq: int | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> OutgoingRequest:
+        """Return a request in the dialog. Without `cseq`, it gets the next number."""
+        if cseq is None:
+            self.local_cseq += 1
+            cseq = self.local_cseq
+        uri, routes, hop = routed(self.target, self.routes)
+        to, transport = hop_of(hop, party.transport)
+        written = [("Via", party.via(transport, branch)), ("Max-Forwards", str(MAX_FORWARDS))]
+        written += [("Route", route) for route in routes]
+        written += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{cseq} {method}")]
+        written += [("User-Agent", party.product), *headers]
+        if method in ("INVITE", "UPDATE"):
+            written += [("Contact", f"<{party.contact}>"), *CAPABILITIES]
+        if body:
+            written.append(("Content-Type", "application/sdp"))
+        return OutgoingRequest(method, uri, tuple(written), body, to, transport)

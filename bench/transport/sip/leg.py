@@ -1,0 +1,273 @@
+"""One leg of a call: a dialog with its audio and its session timer, for the caller and for the called party. Pure.
+
+A leg sends requests in the dialog (ACK, BYE, INVITE, UPDATE), repeats them with credentials or after glare, and accepts
+their responses. `leg_requests` answers the requests of the peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch
+from bench.transport.sip.digest import DigestClient
+from bench.transport.sip.messages import Outgoing, SipMessage, SipResponse
+from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
+from bench.transport.sip.sdp import Direction, parse_description
+from bench.transport.sip.session_timer import MIN_INTERVAL_S, SessionTimer, interval_of
+from bench.transport.sip.transactions import OutgoingRequest, Transactions
+from bench.units import NEVER_NS, NS_PER_MS
+
+LegState = Literal["early", "confirmed", "ending", "ended"]
+MAX_CHALLENGED = 3
+"""The maximum number of times that a request in the dialog is repeated with new credentials."""
+MAX_GLARES = 8
+"""The maximum number of times that INVITE or UPDATE is repeated after 491."""
+AUTHORIZATION = ("Authorization", "Proxy-Authorization")
+
+
+class LegListener(Protocol):
+    """The call that a leg belongs to."""
+
+    def leg_ended(self, leg: CallLeg, cause: str, message: SipMessage | None, now_ns: int) -> None:
+        """Receive the end of a leg. `cause` is peer, timeout, expired, or the reason why this side ended it."""
+
+    def leg_ending(self, leg: CallLeg) -> None:
+        """Receive that this side has sent BYE."""
+
+    def media_changed(self, leg: CallLeg) -> None:
+        """Receive a change of the audio."""
+
+
+@dataclass(slots=True)
+class LegContext:
+    """What all legs of a call share."""
+
+    party: LocalParty
+    transactions: Transactions
+    tokens: RandomTokens
+    media: LocalMedia
+    listener: LegListener
+    digest: DigestClient
+    is_caller: bool
+    session_interval_s: int | None = None
+    """The session interval that this side wants."""
+
+
+@dataclass(slots=True)
+class _PendingOffer:
+    """An INVITE or UPDATE of this side that has no final response."""
+
+    method: str
+    direction: Direction | None
+    """The direction that is offered. None if the request contains no offer."""
+    glares: int = 0
+
+
+@dataclass(slots=True)
+class CallLeg:
+    """A leg. `media` is the audio of the call, or None if none was agreed."""
+
+    context: LegContext
+    dialog: Dialog
+    described: bytes
+    """The last description of this side."""
+    state: LegState = "early"
+    media: AgreedMedia | None = None
+    timer: SessionTimer = field(default_factory=SessionTimer)
+    direction: Direction = "sendrecv"
+    """The direction that this side wants."""
+    peer_allows_update: bool = False
+    requests_received: int = 0
+    pending: _PendingOffer | None = None
+    offered_in_2xx: int | None = None
+    """The CSeq of the peer's INVITE without an offer. This side offered in the 2xx, and the ACK contains the answer."""
+    _version: int = 1
+    _acks: dict[int, Outgoing] = field(default_factory=dict)
+    _retry: _PendingOffer | None = None
+    _retry_ns: int = NEVER_NS
+    _end_cause: str = ""
+
+    @property
+    def next_ns(self) -> int:
+        return NEVER_NS if self.state in ("ending", "ended") else min(self.timer.next_ns, self._retry_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Refresh the session, end it, or repeat a request after glare, if it is due."""
+        if self.state != "confirmed":
+            return
+        if self.timer.expiry_ns <= now_ns:
+            self.bye("expired", now_ns)
+            return
+        if self.timer.refresh_ns <= now_ns:
+            self.timer.refresh_ns = NEVER_NS
+            self.send_update(now_ns) if self.peer_allows_update else self.send_invite(now_ns)
+        if self._retry is not None and self._retry_ns <= now_ns:
+            retry, self._retry, self._retry_ns = self._retry, None, NEVER_NS
+            self._offer(retry, now_ns)
+
+    def note_peer(self, message: SipMessage) -> None:
+        if allowed := message.tokens("Allow"):
+            self.peer_allows_update = "update" in allowed
+
+    def acknowledge(self, response: SipResponse, invite: OutgoingRequest) -> None:
+        """Send the ACK of a 2xx. Send the same ACK again if the 2xx is repeated (RFC 3261 §13.2.2.4)."""
+        ack = self._acks.get(response.cseq)
+        if ack is None:
+            self.dialog.refresh_target(response)
+            headers = [(name, value) for name, value in invite.headers if name in AUTHORIZATION]
+            branch = new_branch(self.context.tokens)
+            ack = self.dialog.request("ACK", self.context.party, branch, response.cseq, headers).encode()
+            self._acks = {**dict(list(self._acks.items())[-1:]), response.cseq: ack}
+        self.context.transactions.send(ack)
+
+    def confirm(self, response: SipResponse, invite: OutgoingRequest, now_ns: int) -> None:
+        """Accept the 2xx of the caller's first INVITE."""
+        self.state = "confirmed"
+        self.note_peer(response)
+        self.timer.accept(response, now_ns)
+        self.acknowledge(response, invite)
+
+    def request(
+        self,
+        method: str,
+        heard: Callable[[SipResponse | None, OutgoingRequest, int], None],
+        now_ns: int,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> None:
+        """Send a request in the dialog. If the peer demands credentials, send it again with them."""
+        kept = tuple(headers)
+        remaining = MAX_CHALLENGED
+
+        def send(now_ns: int) -> None:
+            branch = new_branch(self.context.tokens)
+            plain = self.dialog.request(method, self.context.party, branch, None, kept, body)
+            answers = tuple(self.context.digest.headers(method, plain.uri, self.context.tokens()))
+            request = OutgoingRequest(
+                method, plain.uri, plain.headers + answers, body, plain.to, plain.transport
+            )  # fmt: skip
+
+            def receive(response: SipResponse | None, now_ns: int) -> None:
+                nonlocal remaining
+                if response is not None and response.code in (401, 407) and remaining:
+                    remaining -= 1
+                    if self.context.digest.renewed(response):
+                        send(now_ns)
+                        return
+                heard(response, request, now_ns)
+
+            self.context.transactions.request(request, branch, receive, now_ns)
+
+        send(now_ns)
+
+    def bye(self, cause: str, now_ns: int, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """End the call from this side. `cause` is the reason."""
+        if self.state in ("ending", "ended"):
+            return
+        self.state = "ending"
+        self._end_cause = cause
+        self.context.listener.leg_ending(self)
+
+        def heard(response: SipResponse | None, request: OutgoingRequest, now_ns: int) -> None:
+            if response is None or response.code >= 200:
+                self.end(self._end_cause, response, now_ns)
+
+        self.request("BYE", heard, now_ns, headers)
+
+    def end(self, cause: str, message: SipMessage | None, now_ns: int) -> None:
+        if self.state == "ended":
+            return
+        self.state = "ended"
+        self.timer.stop()
+        self.context.listener.leg_ended(self, cause, message, now_ns)
+
+    def describe(self, write: Callable[[int], bytes]) -> bytes:
+        """Return a description of this side. Its version increases if the description differs from the last one."""
+        body = write(self._version)
+        if body != self.described:
+            self._version += 1
+            body = write(self._version)
+        self.described = body
+        return body
+
+    def offer(self, direction: Direction) -> bytes:
+        return self.describe(lambda version: write_offer(self.context.media, version, direction))
+
+    def send_invite(self, now_ns: int, direction: Direction | None = None) -> bool:
+        """Send INVITE in the dialog, with an offer. Return whether it was sent."""
+        return self._offer(_PendingOffer("INVITE", direction or self.direction), now_ns)
+
+    def send_update(self, now_ns: int, direction: Direction | None = None) -> bool:
+        """Send UPDATE. Without a direction, it only refreshes the session. Return whether it was sent."""
+        return self._offer(_PendingOffer("UPDATE", direction), now_ns)
+
+    def _offer(self, pending: _PendingOffer, now_ns: int) -> bool:
+        if self.state != "confirmed" or self.pending is not None or self.offered_in_2xx is not None:
+            return False
+        self.pending = pending
+        body = b"" if pending.direction is None else self.offer(pending.direction)
+        self.request(pending.method, self._offer_answered, now_ns, self._timer_headers(), body)
+        return True
+
+    def _timer_headers(self) -> list[tuple[str, str]]:
+        interval_s = self.context.session_interval_s
+        return [] if interval_s is None else timer_headers(interval_s)
+
+    def _offer_answered(self, response: SipResponse | None, request: OutgoingRequest, now_ns: int) -> None:
+        pending = self.pending
+        if response is not None and response.code < 200:
+            return
+        if response is not None and response.code < 300:
+            if request.method == "INVITE":
+                is_repeated = response.cseq in self._acks
+                self.acknowledge(response, request)
+                if is_repeated:
+                    return
+            self.pending = None
+            if self.state == "confirmed" and pending is not None:
+                self._accept(response, pending, now_ns)
+            return
+        self.pending = None
+        if self.state != "confirmed" or pending is None:
+            return
+        if response is None or response.code in (408, 481):
+            self.bye("timeout" if response is None else "unknown dialog", now_ns)
+        elif response.code == 491 and pending.glares < MAX_GLARES:
+            pending.glares += 1
+            self._retry, self._retry_ns = pending, now_ns + self._glare_ns()
+        elif response.code == 422 and (minimum := interval_of(response, "Min-SE")) and pending.glares < MAX_GLARES:
+            pending.glares += 1
+            self.context.session_interval_s = max(minimum[0], self.context.session_interval_s or 0)
+            self._offer(pending, now_ns)
+
+    def _glare_ns(self) -> int:
+        """Return the random time to wait after 491 (RFC 3261 §14.1). The side that made the Call-ID waits longer."""
+        drawn = int(self.context.tokens()[:8], 16)
+        first_ms, last_ms = (2_100, 4_000) if self.context.is_caller else (0, 2_000)
+        return (first_ms + drawn % ((last_ms - first_ms) // 10 + 1) * 10) * NS_PER_MS
+
+    def _accept(self, response: SipResponse, pending: _PendingOffer, now_ns: int) -> None:
+        self.dialog.refresh_target(response)
+        self.note_peer(response)
+        self.timer.accept(response, now_ns)
+        if pending.direction is None:
+            return
+        try:
+            media = accepted_answer(self.context.media, parse_description(response.body), pending.direction)
+        except ValueError as error:
+            self.bye(str(error), now_ns)
+            return
+        self.direction = pending.direction
+        self.set_media(media)
+
+    def set_media(self, media: AgreedMedia) -> None:
+        if media != self.media:
+            self.media = media
+            self.context.listener.media_changed(self)
+
+
+def timer_headers(interval_s: int) -> list[tuple[str, str]]:
+    """Return the headers by which INVITE or UPDATE asks for a session interval."""
+    return [("Session-Expires", str(interval_s)), ("Min-SE", str(MIN_INTERVAL_S))]

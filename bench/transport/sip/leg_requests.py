@@ -1,0 +1,183 @@
+"""The answers of a leg to the requests that the peer sends in the dialog (RFC 3261 §12.2.2, §14.2, §15.1.2). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.transport.sip.dialog import CAPABILITIES, EXTENSIONS, LocalParty
+from bench.transport.sip.leg import CallLeg
+from bench.transport.sip.messages import KNOWN_METHODS, SipRequest, write_response
+from bench.transport.sip.offer_answer import accepted_answer, answer_to
+from bench.transport.sip.sdp import parse_description
+from bench.transport.sip.session_timer import MIN_INTERVAL_S, is_too_small
+from bench.transport.sip.transactions import ServerTransaction, Transactions
+
+MAX_REQUESTS = 1_000
+"""The maximum number of requests that a call answers. It answers BYE even then."""
+SDP = "application/sdp"
+
+
+def respond(
+    transactions: Transactions,
+    party: LocalParty,
+    transaction: ServerTransaction,
+    code: int,
+    tag: str,
+    now_ns: int,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    phrase: str = "",
+) -> None:
+    """Send a response."""
+    added = [*headers, ("Server", party.product)]
+    if body:
+        added.append(("Content-Type", SDP))
+    response = write_response(transaction.request, code, tag, transaction.source, added, body, phrase)
+    transactions.send(transaction.respond(code, response, now_ns))
+
+
+def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
+    """Return the response to a request that cannot be processed (RFC 3261 §8.2). Return None if it can."""
+    if request.method not in KNOWN_METHODS:
+        return 501, []
+    if request.method in ("MESSAGE", "PRACK", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"):
+        return 405, [CAPABILITIES[0]]
+    if request.method == "NOTIFY":
+        return 481, []  # no subscription exists (RFC 6665 §4.1.3)
+    required = [name for name in request.tokens("Require") if name not in EXTENSIONS]
+    if required and request.method not in ("ACK", "CANCEL"):
+        return 420, [("Unsupported", ", ".join(required))]
+    if request.method == "INFO" and request.headers.get("Info-Package") is not None:
+        return 469, [("Recv-Info", "")]
+    if request.method in ("INVITE", "UPDATE", "INFO") and request.body and not is_description(request):
+        return 415, [("Accept", SDP), ("Accept-Encoding", "identity")]
+    if request.method in ("INVITE", "UPDATE") and is_too_small(request):
+        return 422, [("Min-SE", str(MIN_INTERVAL_S))]
+    return None
+
+
+def is_description(request: SipRequest) -> bool:
+    kind = request.first("Content-Type").partition(";")[0].strip().lower()
+    return kind == SDP and request.first("Content-Encoding").lower() in ("", "identity") and request.method != "INFO"
+
+
+class LegRequests:
+    """The requests that a leg received."""
+
+    def __init__(self, leg: CallLeg) -> None:
+        self._leg = leg
+
+    def answer(self, transaction: ServerTransaction, now_ns: int) -> None:
+        """Answer a request of the peer that belongs to the dialog."""
+        leg, request = self._leg, transaction.request
+        if request.method == "ACK":
+            self._acknowledged(request, now_ns)
+            return
+        if leg.dialog.remote_cseq is not None and request.cseq < leg.dialog.remote_cseq:
+            self._respond(transaction, 500, now_ns)
+            return
+        leg.dialog.remote_cseq = request.cseq
+        leg.requests_received += 1
+        if request.method == "BYE":
+            self._respond(transaction, 200, now_ns)
+            self._stop_repeating(now_ns)
+            if leg.state != "ending":
+                leg.end("peer", request, now_ns)
+        elif leg.requests_received > MAX_REQUESTS:
+            leg.context.transactions.dropped["requests"] += 1
+            self._respond(transaction, 503, now_ns)
+        elif leg.state in ("ending", "ended"):
+            self._respond(transaction, 481, now_ns)
+        elif refusal := refusal_of(request):
+            self._respond(transaction, refusal[0], now_ns, refusal[1])
+        elif request.method in ("INVITE", "UPDATE"):
+            self._offered(transaction, now_ns)
+        else:
+            self._respond(transaction, 200, now_ns, CAPABILITIES if request.method == "OPTIONS" else ())
+
+    def _respond(
+        self,
+        transaction: ServerTransaction,
+        code: int,
+        now_ns: int,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> None:
+        context = self._leg.context
+        tag = self._leg.dialog.local_tag
+        respond(context.transactions, context.party, transaction, code, tag, now_ns, headers, body)
+
+    def _stop_repeating(self, now_ns: int) -> None:
+        """Stop repeating 2xx. A BYE shows that the peer received them, although the ACK was lost."""
+        for each in self._leg.context.transactions.unacknowledged_2xx():
+            each.acknowledge(now_ns)
+
+    def _offered(self, transaction: ServerTransaction, now_ns: int) -> None:
+        """Answer INVITE or UPDATE in the dialog. Refuse a second offer while one is open (RFC 3261 §14.2, RFC 3311)."""
+        leg, request = self._leg, transaction.request
+        is_open = leg.pending is not None or leg.offered_in_2xx is not None or leg.state == "early"
+        if is_open and (request.method == "INVITE" or request.body):
+            self._respond(transaction, 491, now_ns)
+            return
+        body = b""
+        media = leg.media
+        try:
+            if request.body:
+                offer = parse_description(request.body)
+                agreed = answer_to(leg.context.media, offer, 0, leg.direction)[1]
+                body = leg.describe(lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0])
+                media = agreed
+            elif request.method == "INVITE":
+                body = leg.offer(leg.direction)
+                leg.offered_in_2xx = request.cseq
+        except ValueError:
+            self._respond(transaction, 488, now_ns)
+            return
+        leg.dialog.refresh_target(request)
+        leg.note_peer(request)
+        headers = leg.timer.answer(request, leg.context.session_interval_s, now_ns)
+        if request.method == "INVITE":
+            transaction.unacknowledged = self.not_acknowledged
+        self._respond(
+            transaction, 200, now_ns, [("Contact", f"<{leg.context.party.contact}>"), *CAPABILITIES, *headers], body
+        )
+        if media is not None:
+            leg.set_media(media)
+
+    def not_acknowledged(self, now_ns: int) -> None:
+        """End the call, because no ACK of a 2xx was received (RFC 3261 §13.3.1.4)."""
+        self._leg.bye("no ACK", now_ns)
+
+    def _acknowledged(self, request: SipRequest, now_ns: int) -> None:
+        leg = self._leg
+        waiting = [each for each in leg.context.transactions.unacknowledged_2xx() if each.request.cseq == request.cseq]
+        for each in waiting:
+            each.acknowledge(now_ns)
+        if not waiting or leg.offered_in_2xx != request.cseq:
+            return
+        leg.offered_in_2xx = None
+        if leg.state != "confirmed":
+            return
+        try:
+            media = accepted_answer(leg.context.media, parse_description(request.body), leg.direction)
+        except ValueError as error:
+            leg.bye(str(error), now_ns)
+            return
+        leg.set_media(media)
+
+
+def answer_outside(
+    transactions: Transactions, party: LocalParty, transaction: ServerTransaction, tag: str, now_ns: int
+) -> None:
+    """Answer a request that belongs to no dialog, and that starts none."""
+    request = transaction.request
+    if request.method == "ACK":
+        transactions.dropped["unmatched ACKs"] += 1
+    elif request.callee.tag or request.method in ("BYE", "CANCEL"):
+        respond(transactions, party, transaction, 481, tag, now_ns)
+    elif refusal := refusal_of(request):
+        respond(transactions, party, transaction, refusal[0], tag, now_ns, refusal[1])
+    elif request.method == "OPTIONS":
+        respond(transactions, party, transaction, 200, tag, now_ns, [*CAPABILITIES, ("Accept", SDP)])
+    else:
+        respond(transactions, party, transaction, 482 if request.method == "INVITE" else 481, tag, now_ns)

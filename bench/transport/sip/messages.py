@@ -1,0 +1,362 @@
+"""SIP messages: bytes ↔ requests and responses (RFC 3261 §7), within limits. Pure.
+
+sipmessage reads the start line and the headers. This module reads the values of the headers that a call needs, and
+keeps their text. A header that is returned to the peer (Via, From, To, Record-Route) must return unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sipmessage import URI, Headers, Message, Request
+
+MAX_MESSAGE_BYTES = 16_384
+MAX_HEADERS = 128
+MAX_HEADER_CHARACTERS = 4_096
+MAX_LIST_ENTRIES = 64
+MAX_CSEQ = 2**31 - 1
+MAX_TOKEN_CHARACTERS = 256
+"""The maximum length of a Call-ID, a tag, a branch and a method."""
+
+DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
+_FOLD = re.compile(r"\r\n[ \t]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+PHRASES = {
+    100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 183: "Session Progress", 200: "OK",
+    300: "Multiple Choices", 301: "Moved Permanently", 302: "Moved Temporarily", 305: "Use Proxy",
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    407: "Proxy Authentication Required", 408: "Request Timeout", 415: "Unsupported Media Type", 420: "Bad Extension",
+    421: "Extension Required", 422: "Session Interval Too Small", 469: "Bad Info Package",
+    480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 486: "Busy Here",
+    487: "Request Terminated", 488: "Not Acceptable Here", 491: "Request Pending", 500: "Server Internal Error",
+    501: "Not Implemented", 503: "Service Unavailable", 603: "Decline",
+}  # fmt: skip
+ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
+KNOWN_METHODS = {*ALLOWED, "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"}
+SINGLE_HEADERS = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Content-Type")
+"""The headers that a message may contain only once. Two programs could otherwise read different values."""
+
+
+class HostPort(NamedTuple):
+    """A host and a port. The port is None if the text did not contain one."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
+
+class Outgoing(NamedTuple):
+    """A message to send, and its next hop. `transport` is UDP, TCP or TLS."""
+
+    data: bytes
+    to: HostPort
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddress:
+    """A value of From, To, Contact, Route or Record-Route. Names of parameters are in lower case."""
+
+    uri: str
+    parameters: Mapping[str, str]
+
+    @property
+    def tag(self) -> str:
+        return self.parameters.get("tag", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """The topmost value of Via."""
+
+    transport: str
+    sent_by: HostPort
+    parameters: Mapping[str, str]
+
+    @property
+    def branch(self) -> str:
+        return self.parameters.get("branch", "")
+
+
+@dataclass(frozen=True, slots=True)
+class SipMessage:
+    """What requests and responses have in common."""
+
+    headers: Headers
+    body: bytes
+    vias: tuple[str, ...]
+    via: Via
+    call_id: str
+    cseq: int
+    cseq_method: str
+    caller: NameAddress
+    """The value of From."""
+    callee: NameAddress
+    """The value of To."""
+
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Return the entries of a header that is a list of tokens, in lower case, without parameters."""
+        return tuple(entry.partition(";")[0].strip().lower() for entry in self.entries(name))
+
+    def entries(self, name: str) -> tuple[str, ...]:
+        return tuple(_entries(self.headers, name))
+
+    def first(self, name: str) -> str:
+        return self.headers.get(name) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class SipRequest(SipMessage):
+    """A received request."""
+
+    method: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class SipResponse(SipMessage):
+    """A received response."""
+
+    code: int
+    phrase: str
+
+
+def parse_message(data: bytes) -> SipRequest | SipResponse:
+    """Return the message. Raise ValueError if it is malformed or exceeds a limit. Bytes after the body are ignored."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ValueError("the message is too long")
+    head, separator, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
+    if not separator:
+        raise ValueError("the headers have no end")
+    text = _FOLD.sub(" ", head.decode("utf-8"))
+    lines = text.split("\r\n")
+    if len(lines) > MAX_HEADERS or any(len(line) > MAX_HEADER_CHARACTERS for line in lines):
+        raise ValueError("the headers are too long")
+    if any(_CONTROL.search(line) for line in lines):
+        raise ValueError("a header contains a control character")
+    lines[1:] = [_without_space_before_colon(line) for line in lines[1:]]
+    try:
+        parsed = Message.parse("\r\n".join(lines).encode() + separator)
+    except TypeError:  # sipmessage passes the names of parameters as names of arguments: `self` is a second one
+        raise ValueError("the URI is not valid") from None
+    headers = parsed.headers
+    if any(len(headers.getlist(name)) > 1 for name in SINGLE_HEADERS):
+        raise ValueError("a header occurs twice")
+    vias = tuple(_entries(headers, "Via"))
+    cseq, method = _cseq(headers.get("CSeq") or "")
+    call_id = headers.get("Call-ID") or ""
+    if not vias or not call_id or len(call_id) > MAX_TOKEN_CHARACTERS:
+        raise ValueError("a header is missing or too long")
+    common = (headers, _body_of(headers, body), vias, parse_via(vias[0]), call_id, cseq, method)
+    caller, callee = (parse_address(headers.get(name) or "") for name in ("From", "To"))
+    if not isinstance(parsed, Request):
+        if not 100 <= parsed.code <= 699:
+            raise ValueError("the status code is not valid")
+        return SipResponse(*common, caller, callee, parsed.code, parsed.phrase)
+    if parsed.method != method:
+        raise ValueError("CSeq has another method")
+    return SipRequest(*common, caller, callee, parsed.method, lines[0].split(" ")[1])
+
+
+def _without_space_before_colon(line: str) -> str:
+    name, colon, value = line.partition(":")
+    if not colon or not _TOKEN.fullmatch(name := name.rstrip(" \t")):
+        raise ValueError("a header has no name")
+    return f"{name}:{value}"
+
+
+def _cseq(text: str) -> tuple[int, str]:
+    number, _, method = " ".join(text.split()).partition(" ")
+    if not (number.isascii() and number.isdigit() and len(number) <= 10 and _is_token(method)):
+        raise ValueError("CSeq is not valid")
+    if int(number) > MAX_CSEQ:
+        raise ValueError("CSeq is not valid")
+    return int(number), method
+
+
+def _is_token(text: str) -> bool:
+    return len(text) <= MAX_TOKEN_CHARACTERS and _TOKEN.fullmatch(text) is not None
+
+
+def _body_of(headers: Headers, body: bytes) -> bytes:
+    length = content_length(headers.get("Content-Length"))
+    if length is None:
+        return body
+    if length > len(body):
+        raise ValueError("the body is shorter than Content-Length")
+    return body[:length]
+
+
+def content_length(text: str | None) -> int | None:
+    """Return the value of Content-Length. Raise ValueError if it is no number, or too large."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 10) or int(text) > MAX_MESSAGE_BYTES:
+        raise ValueError("Content-Length is not valid")
+    return int(text)
+
+
+def _entries(headers: Headers, name: str) -> Iterator[str]:
+    count = 0
+    for value in headers.getlist(name):
+        for entry in split_outside_quotes(value, ","):
+            count += 1
+            if count > MAX_LIST_ENTRIES:
+                raise ValueError(f"{name} has too many entries")
+            yield entry
+
+
+def split_outside_quotes(text: str, separator: str) -> list[str]:
+    """Split a text at the separators that are outside of quoted strings and of <>. Leave out empty parts."""
+    parts, start, quoted, angle, escaped = [], 0, False, False, False
+    for position, character in enumerate(text):
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped = character == "\\"
+            quoted = character != '"'
+        elif character == '"':
+            quoted = True
+        elif character in "<>":
+            angle = character == "<"
+        elif character == separator and not angle:
+            parts.append(text[start:position].strip())
+            start = position + 1
+    if quoted:
+        raise ValueError("a quoted string has no end")
+    parts.append(text[start:].strip())
+    return [part for part in parts if part]
+
+
+def parameters_of(parts: Iterable[str]) -> dict[str, str]:
+    """Return parameters `name=value` as a mapping. The names are in lower case, and values are unquoted."""
+    found: dict[str, str] = {}
+    for part in parts:
+        name, _, value = part.partition("=")
+        if (name := name.strip().lower()) in found:
+            raise ValueError("a parameter occurs twice")
+        found[name] = unquoted_string(value.strip())
+    return found
+
+
+def unquoted_string(text: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", text[1:-1])
+    return text
+
+
+def quoted_string(text: str) -> str:
+    return '"' + re.sub(r'([\\"])', r"\\\1", text) + '"'
+
+
+def parse_address(text: str) -> NameAddress:
+    """Return an address. Without <>, the parameters belong to the header, not to the URI (RFC 3261 §20.10)."""
+    parts = split_outside_quotes(text, ";")
+    if not parts:
+        raise ValueError("an address is missing")
+    head = parts[0]
+    if "<" in head:
+        start = head.rindex("<")
+        uri, closed, rest = head[start + 1 :].partition(">")
+        if not closed or rest.strip():
+            raise ValueError("an address is not valid")
+    else:
+        uri = head
+    if not uri or any(character.isspace() or character in '<>"' for character in uri):
+        raise ValueError("an address is not valid")
+    address = NameAddress(uri, parameters_of(parts[1:]))
+    if address.tag and not _is_token(address.tag):
+        raise ValueError("a tag is not valid")
+    return address
+
+
+def parse_via(text: str) -> Via:
+    """Return a value of Via. Raise ValueError if it is not valid."""
+    head, *parts = split_outside_quotes(text, ";")
+    protocol, _, sent_by = " ".join(head.split()).rpartition(" ")
+    name, version, transport = (part.strip() for part in f"{protocol}//".split("/")[:3])
+    if (name.upper(), version) != ("SIP", "2.0") or not _is_token(transport):
+        raise ValueError("Via is not valid")
+    via = Via(transport.upper(), parse_host_port(sent_by), parameters_of(parts))
+    if via.branch and not _is_token(via.branch):
+        raise ValueError("a branch is not valid")
+    return via
+
+
+def parse_host_port(text: str) -> HostPort:
+    match = _HOST_PORT.fullmatch(text)
+    port = int(match[2]) if match and match[2] else None
+    if match is None or (port is not None and not 0 < port < 65_536):
+        raise ValueError("a host is not valid")
+    return HostPort(match[1], port)
+
+
+def parse_uri(text: str) -> URI:
+    """Return a SIP URI. Raise ValueError if it is not one."""
+    try:
+        uri = URI.parse(text)
+    except TypeError:  # as in `parse_message`
+        raise ValueError("the URI is not valid") from None
+    if uri.scheme == "tel" or (uri.port is not None and not 0 < uri.port < 65_536):
+        raise ValueError("the URI is not valid")
+    return uri
+
+
+def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
+    """Return the host and port that a URI leads to, and the transport. The URI may name another transport."""
+    parsed = parse_uri(uri)
+    named = (parsed.parameters.get("transport") or transport).upper()
+    chosen = "TLS" if parsed.scheme == "sips" else named if named in DEFAULT_PORTS else transport
+    return HostPort(parsed.parameters.get("maddr") or parsed.host, parsed.port), chosen
+
+
+def write_message(start_line: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
+    """Return the bytes of a message. Content-Length is added."""
+    written = Headers()
+    for name, value in headers:
+        written.add(name, value)
+    written.set("Content-Length", str(len(body)))
+    return f"{start_line}\r\n{written}".encode() + body
+
+
+def write_response(
+    request: SipRequest,
+    code: int,
+    tag: str,
+    source: HostPort | None,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    phrase: str = "",
+) -> Outgoing:
+    """Return a response to a request (RFC 3261 §8.2.6), and where it goes (§18.2.2, RFC 3581).
+
+    The tag is added to To, if To has none. A response 100 gets no tag.
+    """
+    via = request.vias[0]
+    destination = request.via.sent_by
+    if source is not None:
+        destination = HostPort(source.host, destination.port or DEFAULT_PORTS.get(request.via.transport))
+        if "rport" in request.via.parameters:
+            destination = source
+            via = re.sub(r";\s*rport\s*(=\s*\d+)?(?=;|$|\s)", f";rport={source.port}", via)
+        if source.host != request.via.sent_by.host or "rport" in request.via.parameters:
+            via += "" if "received" in request.via.parameters else f";received={source.host}"
+    to = request.first("To")
+    if code != 100 and not request.callee.tag:
+        to += f";tag={tag}"
+    repeated: list[tuple[str, str]] = [("Via", text) for text in (via, *request.vias[1:])]
+    repeated += [("From", request.first("From")), ("To", to)]
+    repeated += [("Call-ID", request.call_id), ("CSeq", f"{request.cseq} {request.cseq_method}")]
+    if code < 300 and request.method == "INVITE" and code != 100:
+        repeated += [("Record-Route", text) for text in request.entries("Record-Route")]
+    if code == 100 and (timestamp := request.headers.get("Timestamp")):
+        repeated.append(("Timestamp", timestamp))
+    line = f"SIP/2.0 {code} {phrase or PHRASES.get(code, 'Response')}"
+    return Outgoing(write_message(line, [*repeated, *headers], body), destination, request.via.transport)

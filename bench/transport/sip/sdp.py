@@ -1,0 +1,237 @@
+"""Session descriptions (SDP, RFC 8866) of telephone calls: text ↔ audio lines, within limits. Pure.
+
+The parser is strict about what a call uses, and skips everything else. `offer_answer` decides what both sides use.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.transport.sip.messages import HostPort
+
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")
+MAX_DESCRIPTION_BYTES = 8_192
+MAX_LINES = 256
+MAX_LINE_CHARACTERS = 1_024
+MAX_MEDIA = 8
+MAX_FORMATS = 64
+MAX_TEXT = 64
+"""The maximum length of a text from the peer that is kept."""
+STATIC_FORMATS = {0: ("PCMU", 8_000), 8: ("PCMA", 8_000), 9: ("G722", 8_000), 18: ("G729", 8_000)}
+"""The payload types that need no rtpmap (RFC 3551 §6)."""
+_LINE = re.compile(r"([a-z])=(.*)")
+_ORDER = "vosiuepcbtrzka"
+_RTPMAP = re.compile(r"(\d{1,3}) ([A-Za-z0-9._-]{1,64})/(\d{1,6})(?:/(\d{1,2}))?")
+_MEDIA = re.compile(r"([a-z]{1,16}) (\d{1,5})(?:/(\d{1,3}))? ([A-Za-z0-9/]{1,64}) (\S.*)")
+_CONNECTION = re.compile(r"IN IP([46]) (\S{1,255})")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+
+
+@dataclass(frozen=True, slots=True)
+class RtpFormat:
+    """A format of an audio line."""
+
+    payload_type: int
+    encoding: str
+    """The name in upper case, such as PCMU. It is empty if the description does not state it."""
+    clock_hz: int = 8_000
+    channels: int = 1
+    parameters: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLine:
+    """A line m= with its attributes. `address` is that of the line, or of the session."""
+
+    kind: str
+    port: int
+    protocol: str
+    format_text: str
+    formats: tuple[RtpFormat, ...] = ()
+    address: str = ""
+    direction: Direction = "sendrecv"
+    ptime_ms: int | None = None
+    rtcp: HostPort | None = None
+    rtcp_mux: bool = False
+    has_crypto: bool = False
+
+    @property
+    def is_plain_audio(self) -> bool:
+        return self.kind == "audio" and self.protocol in ("RTP/AVP", "RTP/AVPF") and self.port != 0
+
+    @property
+    def is_encrypted_audio(self) -> bool:
+        return self.kind == "audio" and "SAVP" in self.protocol and self.port != 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """A parsed description."""
+
+    session_id: str
+    version: str
+    media: tuple[MediaLine, ...]
+
+    @property
+    def audio(self) -> MediaLine | None:
+        """The first line of audio without encryption that is not refused."""
+        return next((line for line in self.media if line.is_plain_audio), None)
+
+    @property
+    def requires_srtp(self) -> bool:
+        """Whether all audio is encrypted: with SDES (a=crypto) or with DTLS."""
+        return self.audio is None and any(line.is_encrypted_audio for line in self.media)
+
+
+@dataclass(slots=True)
+class _Section:
+    """The lines of a session, or of one m=, while they are read."""
+
+    media: str = ""
+    address: str = ""
+    direction: Direction | None = None
+    attributes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def parse_description(data: bytes) -> SessionDescription:
+    """Return the description. Raise ValueError if it is malformed or exceeds a limit."""
+    if len(data) > MAX_DESCRIPTION_BYTES:
+        raise ValueError("the session description is too long")
+    lines = [line for line in data.decode("utf-8").replace("\r\n", "\n").split("\n") if line]
+    if len(lines) > MAX_LINES or any(len(line) > MAX_LINE_CHARACTERS for line in lines):
+        raise ValueError("the session description is too long")
+    if lines[:1] != ["v=0"]:
+        raise ValueError("the session description has no version 0")
+    origin: tuple[str, str] | None = None
+    session = current = _Section()
+    sections: list[_Section] = []
+    for line in lines[1:]:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ValueError("a line of the session description is not valid")
+        key, value = match[1], match[2]
+        if key == "m":
+            if len(sections) == MAX_MEDIA:
+                raise ValueError("the session description has too many media")
+            current = _Section(value)
+            sections.append(current)
+        elif key == "o":
+            origin = _origin(value)
+        elif key == "c":
+            current.address = _address(value)
+        elif key == "a":
+            name, _, text = value.partition(":")
+            if value in DIRECTIONS:
+                current.direction = value
+            current.attributes.append((name, text))
+        elif key not in _ORDER:
+            raise ValueError("a line of the session description is not valid")
+    if origin is None:
+        raise ValueError("the session description has no origin")
+    return SessionDescription(*origin, tuple(_media_line(section, session) for section in sections))
+
+
+def _origin(value: str) -> tuple[str, str]:
+    fields = value.split(" ")
+    if len(fields) != 6 or not all(fields):
+        raise ValueError("the origin of the session description is not valid")
+    return fields[1][:MAX_TEXT], fields[2][:MAX_TEXT]
+
+
+def _address(value: str) -> str:
+    """Return the address of a line c=. A multicast address has a suffix, such as /127."""
+    match = _CONNECTION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("the connection of the session description is not valid")
+    text = match[2].partition("/")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        if not _HOST.fullmatch(text):
+            raise ValueError("the connection of the session description is not valid") from None
+        return text
+    if address.is_multicast or address.version != int(match[1]):
+        raise ValueError("the connection of the session description is not valid")
+    return str(address)
+
+
+def _media_line(section: _Section, session: _Section) -> MediaLine:
+    match = _MEDIA.fullmatch(section.media)
+    if match is None or int(match[2]) > 65_535:
+        raise ValueError("a medium of the session description is not valid")
+    kind, port, protocol, format_text = match[1], int(match[2]), match[4], match[5]
+    if kind != "audio":
+        return MediaLine(kind, port, protocol, format_text)
+    address = section.address or session.address
+    if port and not address:
+        raise ValueError("the session description has no address of the audio")
+    values = dict((*session.attributes, *section.attributes))
+    return MediaLine(
+        kind, port, protocol, format_text, _formats(format_text, section.attributes), address,
+        section.direction or session.direction or "sendrecv", _positive(values.get("ptime")),
+        _rtcp(values.get("rtcp"), address), "rtcp-mux" in values, "crypto" in values,
+    )  # fmt: skip
+
+
+def _formats(text: str, attributes: Sequence[tuple[str, str]]) -> tuple[RtpFormat, ...]:
+    numbers = text.split()
+    if len(numbers) > MAX_FORMATS:
+        raise ValueError("the audio has too many formats")
+    if not all(number.isascii() and number.isdigit() and int(number) < 128 for number in numbers if len(number) < 9):
+        return ()  # the protocol of the line is not RTP
+    maps = [match for name, value in attributes if name == "rtpmap" and (match := _RTPMAP.fullmatch(value.strip()))]
+    mapped = {int(match[1]): match for match in maps}
+    parameters = dict(value.partition(" ")[::2] for name, value in attributes if name == "fmtp")
+    found: dict[int, RtpFormat] = {}
+    for number in numbers:
+        if len(number) > 3:
+            raise ValueError("a format of the audio is not valid")
+        kind = int(number)
+        encoding, clock_hz = STATIC_FORMATS.get(kind, ("", 8_000))
+        channels = 1
+        if match := mapped.get(kind):
+            encoding, clock_hz, channels = match[2].upper(), int(match[3]), int(match[4] or 1)
+        found.setdefault(kind, RtpFormat(kind, encoding, clock_hz, channels, parameters.get(number, "")[:MAX_TEXT]))
+    return tuple(found.values())
+
+
+def _positive(text: str | None) -> int | None:
+    """Return the whole number of a text such as `20`. Return None if it is none, or not positive."""
+    text = (text or "").strip().partition(".")[0]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and int(text) else None
+
+
+def _rtcp(text: str | None, address: str) -> HostPort | None:
+    """Return the address of RTCP (RFC 3605), or None if the attribute is missing."""
+    port, _, connection = (text or "").strip().partition(" ")
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
+        return None
+    return HostPort(_address(connection) if connection else address, int(port))
+
+
+def write_description(session_id: int, version: int, address: str, media: Sequence[MediaLine]) -> bytes:
+    """Return the text of a description."""
+    family = "IP6" if ":" in address else "IP4"
+    network = f"IN {family} {address}"
+    lines = ["v=0", f"o=- {session_id} {version} {network}", "s=-", f"c={network}", "t=0 0"]
+    for line in media:
+        lines.append(f"m={line.kind} {line.port} {line.protocol} {line.format_text}")
+        if not line.port:
+            continue
+        for each in line.formats:
+            lines.append(f"a=rtpmap:{each.payload_type} {each.encoding}/{each.clock_hz}")
+            if each.parameters:
+                lines.append(f"a=fmtp:{each.payload_type} {each.parameters}")
+        if line.ptime_ms is not None:
+            lines.append(f"a=ptime:{line.ptime_ms}")
+        if line.rtcp is not None:
+            lines.append(f"a=rtcp:{line.rtcp.port}")
+        if line.rtcp_mux:
+            lines.append("a=rtcp-mux")
+        lines.append(f"a={line.direction}")
+    return ("\r\n".join(lines) + "\r\n").encode()

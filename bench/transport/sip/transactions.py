@@ -1,0 +1,256 @@
+"""The transactions of SIP (RFC 3261 §17, RFC 6026): retransmissions and timeouts of requests and responses. Pure.
+
+A reliable transport (TCP, TLS) needs no retransmissions. Only a response 2xx to INVITE is retransmitted over any
+transport, because it goes from end to end (§13.3.1.4).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, write_message
+from bench.units import NEVER_NS, NS_PER_MS
+
+T1_NS = 500 * NS_PER_MS
+T2_NS = 4_000 * NS_PER_MS
+T4_NS = 5_000 * NS_PER_MS
+TIMEOUT_NS = 64 * T1_NS
+"""The timers B, F, H, J, M, and D over UDP."""
+MAX_TRANSACTIONS = 64
+"""The maximum number of transactions of a call in each direction at the same time."""
+MAGIC_COOKIE = "z9hG4bK"
+
+ResponseHandler = Callable[[SipResponse | None, int], None]
+"""A function that receives (response, instant). None means that the request timed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """A request to send. `headers` starts with Via."""
+
+    method: str
+    uri: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    to: HostPort
+    transport: str
+
+    def encode(self) -> Outgoing:
+        data = write_message(f"{self.method} {self.uri} SIP/2.0", self.headers, self.body)
+        return Outgoing(data, self.to, self.transport)
+
+    def header(self, name: str) -> str:
+        return next(value for key, value in self.headers if key == name)
+
+    def hop_request(self, method: str, to: str) -> OutgoingRequest:
+        """Return CANCEL, or the ACK of a response other than 2xx (§9.1, §17.1.1.3). Both stay in the transaction."""
+        number = self.header("CSeq").partition(" ")[0]
+        kept = ("Via", "Max-Forwards", "From", "Call-ID", "Route")
+        headers = [(name, value) for name, value in self.headers if name in kept]
+        headers += [("To", to), ("CSeq", f"{number} {method}")]
+        return replace(self, method=method, headers=tuple(headers), body=b"")
+
+
+class ClientTransaction:
+    """A request, until its final response was received and may no longer be repeated."""
+
+    def __init__(self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int) -> None:
+        self.request, self.branch, self.heard = request, branch, heard
+        self.is_reliable = request.transport != "UDP"
+        self.is_invite = request.method == "INVITE"
+        self.is_final = False
+        self.is_provisional = False
+        self._interval_ns = T1_NS
+        self.resend_ns = NEVER_NS if self.is_reliable else now_ns + T1_NS  # A, E
+        self.end_ns = now_ns + TIMEOUT_NS  # B, F
+        self._ack: Outgoing | None = None
+
+    @property
+    def next_ns(self) -> int:
+        return min(self.resend_ns, self.end_ns)
+
+    def received(self, response: SipResponse, now_ns: int) -> tuple[bool, Outgoing | None]:
+        """Return whether the call must see the response, and the ACK to send."""
+        if response.code < 200:
+            if self.is_final:
+                return False, None
+            self.is_provisional = True
+            if self.is_invite:
+                self.resend_ns = self.end_ns = NEVER_NS
+            elif not self.is_reliable:
+                self._interval_ns = T2_NS
+            return True, None
+        if self.is_final:
+            return self.is_invite and response.code < 300, None if response.code < 300 else self._ack
+        self.is_final = True
+        self.resend_ns = NEVER_NS
+        if self.is_invite and response.code < 300:
+            self.end_ns = now_ns + TIMEOUT_NS  # M
+        elif self.is_invite:
+            self.end_ns = now_ns + (0 if self.is_reliable else TIMEOUT_NS)  # D
+            self._ack = self.request.hop_request("ACK", response.first("To")).encode()
+        else:
+            self.end_ns = now_ns + (0 if self.is_reliable else T4_NS)  # K
+        return True, self._ack
+
+    def expire(self, now_ns: int) -> Outgoing | None:
+        """Return the request if it is due again."""
+        if self.resend_ns > now_ns:
+            return None
+        if not self.is_provisional:
+            self._interval_ns *= 2
+            if not self.is_invite:
+                self._interval_ns = min(self._interval_ns, T2_NS)
+        self.resend_ns = now_ns + self._interval_ns
+        return self.request.encode()
+
+
+class ServerTransaction:
+    """A received request and its last response, until the request may no longer be repeated."""
+
+    def __init__(self, request: SipRequest, source: HostPort | None, now_ns: int) -> None:
+        self.request, self.source = request, source
+        self.is_reliable = request.via.transport != "UDP"
+        self.is_invite = request.method == "INVITE"
+        self.last: Outgoing | None = None
+        self.code = 0
+        self.is_acknowledged = False
+        self._interval_ns = T1_NS
+        self.resend_ns = NEVER_NS
+        self.end_ns = now_ns + TIMEOUT_NS
+        self.unacknowledged: Callable[[int], None] | None = None
+        """The function to call if no ACK of the final response is received."""
+
+    @property
+    def next_ns(self) -> int:
+        return min(self.resend_ns, self.end_ns)
+
+    @property
+    def awaits_ack(self) -> bool:
+        return self.is_invite and self.code >= 200 and not self.is_acknowledged
+
+    def respond(self, code: int, response: Outgoing, now_ns: int) -> Outgoing:
+        self.code, self.last = code, response
+        if code < 200:
+            self.end_ns = NEVER_NS
+        elif self.is_invite:
+            self.end_ns = now_ns + TIMEOUT_NS  # H
+            if code < 300 or not self.is_reliable:
+                self.resend_ns = now_ns + T1_NS  # G
+        else:
+            self.end_ns = now_ns + (0 if self.is_reliable else TIMEOUT_NS)  # J
+        return response
+
+    def acknowledge(self, now_ns: int) -> None:
+        if self.awaits_ack:
+            self.is_acknowledged = True
+            self.resend_ns = NEVER_NS
+            # The end of a 2xx stays at 64 T1: until then, its INVITE may be repeated (RFC 6026 §7.1, timer L).
+            if self.code >= 300:
+                self.end_ns = now_ns + (0 if self.is_reliable else T4_NS)  # I
+
+    def expire(self, now_ns: int) -> Outgoing | None:
+        """Return the response if it is due again."""
+        if self.resend_ns > now_ns:
+            return None
+        self._interval_ns = min(self._interval_ns * 2, T2_NS)
+        self.resend_ns = now_ns + self._interval_ns
+        return self.last
+
+
+class Transactions:
+    """The transactions of one call, and the messages that it has to send."""
+
+    def __init__(self, dropped: Counter[str]) -> None:
+        self._clients: dict[tuple[str, str], ClientTransaction] = {}
+        self._servers: dict[tuple[str, HostPort, str, int], ServerTransaction] = {}
+        self._messages: list[Outgoing] = []
+        self.dropped = dropped
+        """The number of messages that were ignored, by their kind."""
+
+    def pop_messages(self) -> list[Outgoing]:
+        messages, self._messages = self._messages, []
+        return messages
+
+    @property
+    def next_ns(self) -> int:
+        clients = min((each.next_ns for each in self._clients.values()), default=NEVER_NS)
+        return min(clients, min((each.next_ns for each in self._servers.values()), default=NEVER_NS))
+
+    def send(self, message: Outgoing) -> None:
+        """Send a message without a transaction, such as the ACK of a 2xx."""
+        self._messages.append(message)
+
+    def request(self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int) -> ClientTransaction:
+        """Send a request. `heard` receives its responses."""
+        if len(self._clients) >= MAX_TRANSACTIONS:
+            oldest = next((key for key, each in self._clients.items() if each.is_final), next(iter(self._clients)))
+            del self._clients[oldest]
+            self.dropped["transactions"] += 1
+        transaction = ClientTransaction(request, branch, heard, now_ns)
+        self._clients[branch, request.method] = transaction
+        self.send(request.encode())
+        return transaction
+
+    def response_received(self, response: SipResponse, now_ns: int) -> None:
+        transaction = self._clients.get((response.via.branch, response.cseq_method))
+        if transaction is None or len(response.vias) != 1:
+            self.dropped["unmatched responses"] += 1
+            return
+        number = transaction.request.header("CSeq").partition(" ")[0]
+        if str(response.cseq) != number:
+            self.dropped["unmatched responses"] += 1
+            return
+        heard, ack = transaction.received(response, now_ns)
+        if ack is not None:
+            self.send(ack)
+        if heard:
+            transaction.heard(response, now_ns)
+
+    def request_received(self, request: SipRequest, source: HostPort | None, now_ns: int) -> ServerTransaction | None:
+        """Return the transaction of a new request. Return None if the request is a repeated one, or an ACK of it."""
+        method = "INVITE" if request.method == "ACK" else request.method
+        key = (request.via.branch, request.via.sent_by, method, request.cseq)
+        known = self._servers.get(key)
+        if request.method == "ACK":
+            if known is not None and known.code >= 300:
+                known.acknowledge(now_ns)
+                return None
+        elif known is not None:
+            if known.last is not None and not (known.is_invite and known.is_acknowledged):
+                self.send(known.last)
+            return None
+        transaction = ServerTransaction(request, source, now_ns)
+        if request.method != "ACK":
+            if len(self._servers) >= MAX_TRANSACTIONS:
+                answered = (key for key, each in self._servers.items() if each.code and not each.awaits_ack)
+                del self._servers[next(answered, next(iter(self._servers)))]
+                self.dropped["transactions"] += 1
+            self._servers[key] = transaction
+        return transaction
+
+    def invite_of(self, cancel: SipRequest) -> ServerTransaction | None:
+        """Return the transaction of the INVITE that a CANCEL belongs to (§9.2)."""
+        return self._servers.get((cancel.via.branch, cancel.via.sent_by, "INVITE", cancel.cseq))
+
+    def unacknowledged_2xx(self) -> list[ServerTransaction]:
+        return [each for each in self._servers.values() if each.awaits_ack and each.code < 300]
+
+    def expire(self, now_ns: int) -> None:
+        """Repeat what is due, and end what timed out."""
+        for key, client in list(self._clients.items()):
+            if client.end_ns <= now_ns:
+                self._clients.pop(key, None)
+                if not client.is_final:
+                    client.heard(None, now_ns)
+            elif (message := client.expire(now_ns)) is not None:
+                self.send(message)
+        for server_key, server in list(self._servers.items()):
+            if server.end_ns <= now_ns:
+                self._servers.pop(server_key, None)
+                if server.awaits_ack and server.unacknowledged is not None:
+                    server.unacknowledged(now_ns)
+            elif (message := server.expire(now_ns)) is not None:
+                self.send(message)
