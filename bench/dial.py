@@ -20,6 +20,7 @@ from bench.target.target import Target
 from bench.timeouts import Timeouts
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.interface import ConnectTimings, OpenTransport, Transport
+from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
 LOAD_GENERATOR_FAULT = "failed:load_generator"
-TRANSPORTS: Mapping[str, OpenTransport] = {"ws": open_websocket, "wss": open_websocket}
+TRANSPORTS: Mapping[str, OpenTransport] = {
+    "ws": open_websocket,
+    "wss": open_websocket,
+    "sip": open_call,
+    "sips": open_call,
+}
 """The function that opens a transport, by the scheme of the URL."""
 
 

@@ -173,6 +173,13 @@ def _text(fields: Json, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+class TelephoneWire(PcmWire):
+    """A telephone call. Its audio is in packets, and a key is an input of its own."""
+
+    def read(self, event: Json) -> AgentInput:
+        return AgentInput("dtmf", _text(event, "digit"))
+
+
 WIRES: Mapping[str, type[AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "acs": AcsWire}
 """The protocol class of each kind. Its argument is the format in the address."""
 

@@ -141,7 +141,8 @@ class Target:
         """The URL of a connection. The resource of a telephone is the user, and after an `@` the parameters."""
         if self.dialect.is_telephone:
             user, _, parameters = self.resource.partition("@")
-            return f"{'sips' if self.tls else 'sip'}:{user}@{bracketed(self.host)}:{self.port}{parameters}"
+            name = f"{user}@" if user else ""
+            return f"{'sips' if self.tls else 'sip'}:{name}{bracketed(self.host)}:{self.port}{parameters}"
         port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
         return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -63,6 +63,11 @@ class ServerConfig:
     identity: IdentityEndpoint | None = None
 
 
+class Sender(Protocol):
+    def send_due(self, now_ns: int) -> None:
+        """Send the due events, and plan the next one."""
+
+
 @dataclass(frozen=True)
 class ServerState:
     """The state that all connections of a server share."""
@@ -74,7 +79,7 @@ class ServerState:
     refused: Callable[
         [RefusedUpgrade | PostUpgradeRefusal, int], None
     ]  # called for each refusal, with the arrival of its request
-    plan: Callable[[Connection, int | None], None]  # the due instant of its next event; None if there is none
+    plan: Callable[[Sender, int | None], None]  # the due instant of its next event; None if there is none
     lateness: LatenessCounts
     injector: Callable[[], FaultInjector | None]  # for the next connection; None if the profile has no faults
     freeze: Callable[[float], None]  # all connections, for these seconds

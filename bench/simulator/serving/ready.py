@@ -28,6 +28,7 @@ class Urls(TypedDict):
     agent_pcm: str
     agent_twilio: str
     agent_acs: str
+    agent_sip: str
 
 
 class IdentityEntry(msgspec.Struct, frozen=True):
@@ -72,5 +73,6 @@ def ready_document(
         "agent_pcm": f"{agents}pcm",
         "agent_twilio": f"{agents}twilio",
         "agent_acs": f"{agents}acs",
+        "agent_sip": f"sip:agent@{address}",
     }
     return ReadyDocument(1, True, os.getpid(), port, ca is not None, str(ca) if ca else None, urls, identity, pids)

@@ -26,14 +26,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
 from bench.clock import enable_timestamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.protocol.audio import AudioFormatName
-from bench.simulator.agent_behaviour import WIRES, AgentBehaviour
+from bench.simulator.agent_behaviour import WIRES, AgentBehaviour, AgentWire
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
@@ -42,8 +42,9 @@ from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, Serve
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, GPT_LIVE, Ids
-from bench.simulator.serving.connection import Connection, ServerConfig, ServerState
+from bench.simulator.serving.connection import Connection, Sender, ServerConfig, ServerState
 from bench.simulator.serving.handshake import AcceptedUpgrade
+from bench.simulator.serving.telephone_line import TelephoneLine
 from bench.simulator.serving.token_issuer import serving
 from bench.units import NS_PER_S
 
@@ -107,6 +108,7 @@ class Server:
             freeze=self._freeze,
         )
         loop.add_reader(listener, self._accept)
+        self._telephone = TelephoneLine(self._shared, self._address, listener.family, worker.count, self._new_agent)
         for fault in config.profile.faults:
             if fault.kind == "refused":
                 self._plan_absence(fault)
@@ -114,6 +116,7 @@ class Server:
     async def stop(self) -> None:
         """Close all connections, and wait until they have ended."""
         self._stopping = True
+        self._telephone.close()
         self._stop_listening()
         for connection in list(self.connections):
             connection.close(GOING_AWAY)
@@ -196,14 +199,20 @@ class Server:
             Ids(self._worker.id_tag(self.sessions)),
         )
         if accepted.wire:
-            wire = WIRES[accepted.wire](cast("AudioFormatName", accepted.model))
-            return AgentBehaviour(wire, *arguments[2:], self._servers)
+            self.sessions -= 1
+            return self._new_agent(WIRES[accepted.wire](cast("AudioFormatName", accepted.model)))
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*arguments)
         dialect, formats = accepted.dialect, self._config.profile.formats
         if formats and dialect.names is GA:
             dialect = dialect._replace(formats=formats)
         return Behaviour(dialect, *arguments, self._quota, self._servers)
+
+    def _new_agent(self, wire: AgentWire) -> AgentBehaviour:
+        self.sessions += 1
+        rng = np.random.default_rng(self._worker.seeds(self._config.seed, self.sessions))
+        ids = Ids(self._worker.id_tag(self.sessions))
+        return AgentBehaviour(wire, self._config.profile, self._config.replies, rng, ids, self._servers)
 
     def _on_fault(self, injected: InjectedFault) -> None:
         self.faults += 1
@@ -311,11 +320,6 @@ class MicrosecondSelector(selectors.DefaultSelector):
                 return []
             timeout = 0
         return super().select(timeout)
-
-
-class Sender(Protocol):
-    def send_due(self, now_ns: int) -> None:
-        """Send the due events, and plan the next one."""
 
 
 Who = TypeVar("Who")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
@@ -96,7 +97,9 @@ class Listener:
     def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
         self._hub: Any = gevent.get_hub()
         self._ticker = CallbackScheduler.of_hub()
-        self._watchers = [(sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI)) for sock in sockets]
+        self._watchers = [
+            (sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI)) for sock in sockets
+        ]
         self._waiter: Any = None
         self._on_readable: Callable[[DatagramSocket], bool] | None = None
         self._tick: ScheduledCallback | None = None
@@ -132,7 +135,7 @@ class Listener:
 
     def _readable(self, sock: DatagramSocket) -> None:
         if self._on_readable is not None:
-            self._call(lambda on_readable=self._on_readable: on_readable(sock))
+            self._call(partial(self._on_readable, sock))
 
     def _schedule(self, due_ns: Callable[[], int], on_due: Callable[[], bool]) -> None:
         def work() -> None:

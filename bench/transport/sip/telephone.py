@@ -7,16 +7,14 @@ jitter buffer, because the script's player adds a delay. Each chunk of the calle
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import secrets
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from random import SystemRandom
-from typing import Any
 
-from bench.clock import SendTime, monotonic_ns, utc_ns
+from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.installation import tool_version
 from bench.protocol.base import BinaryMessage
@@ -92,9 +90,7 @@ class TelephoneCall:
 
     keeps_texts = False
 
-    def __init__(
-        self, address: CallAddress, family: int, peer: Address, headers: Sequence[tuple[str, str]]
-    ) -> None:
+    def __init__(self, address: CallAddress, family: int, peer: Address, headers: Sequence[tuple[str, str]]) -> None:
         host = local_address(family, peer)
         rtp, rtcp = media_sockets(family, host)
         signalling = socket.socket(family, socket.SOCK_DGRAM)
@@ -249,7 +245,7 @@ class TelephoneCall:
                 return True
             if self._media is not None and self._call.media is not None and self._call.media is not self._media.agreed:
                 self._start_media()
-        return self._pass_frames() or self._call.state is CallState.ANSWERED and self._media is None
+        return self._pass_frames() or (self._call.state is CallState.ANSWERED and self._media is None)
 
     def _on_due(self) -> bool:
         now_ns, media = monotonic_ns(), self._media
@@ -271,7 +267,7 @@ class TelephoneCall:
             frame = frames.pop(0)
             message = ReceivedMessage(
                 BinaryMessage(frame.audio),
-                _arrival(frame),
+                Arrival(frame.at_ns, frame.uncertainty_ns),
                 0 if frame.is_concealed else len(frame.audio) + RTP_HEADER_BYTES,
             )
             wakes = self._on_message(message)
@@ -333,12 +329,6 @@ class TelephoneCall:
         self._listener.close()
         for sock in (self._signalling, self._rtp, self._rtcp):
             sock.close()
-
-
-def _arrival(frame: Frame) -> Any:
-    from bench.clock import Arrival
-
-    return Arrival(frame.at_ns, frame.uncertainty_ns)
 
 
 def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tuple[tuple[str, str], ...]]:

@@ -1,0 +1,215 @@
+"""The telephone line of the simulator: SIP on the UDP port with the server's number, and RTP for each call.
+
+Each answered call has an agent. Its frames are sent as RTP packets when they are due.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+from collections.abc import Callable
+from random import Random
+
+from bench.clock import Arrival, arrival_ns, enable_timestamps, monotonic_ns
+from bench.protocol.base import SIMULATOR_HEADER
+from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire, TelephoneWire
+from bench.simulator.server_events import ArrivalSpan
+from bench.simulator.serving.connection import ServerState
+from bench.simulator.telephone.answer_plan import AnswerPlan
+from bench.simulator.telephone.called_party import CalledParty
+from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.sip.dialog import LocalParty
+from bench.transport.sip.dtmf import KeyReceiver
+from bench.transport.sip.messages import HostPort, SipRequest
+from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.reception import RtpReceiver
+from bench.transport.sip.rtp import RtpSender
+from bench.units import NEVER_NS
+
+MAX_DATAGRAM_BYTES, ANCILLARY_BYTES, HANDFUL = 65_535, 64, 64
+ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class TelephoneLine:
+    """The calls of one server. With several workers there is no telephone line, because a call has several sockets."""
+
+    def __init__(
+        self,
+        shared: ServerState,
+        address: tuple[str, int],
+        family: int,
+        workers: int,
+        new_agent: Callable[[AgentWire], AgentBehaviour],
+    ) -> None:
+        self._shared, self._family, self._new_agent = shared, family, new_agent
+        self._host = ANY.get(address[0], address[0])
+        self._calls: dict[str, TelephoneAgent] = {}
+        self._ports: dict[str, socket.socket] = {}
+        """The sockets for RTP of calls that are not answered yet, by the Call-ID."""
+        self._sock: socket.socket | None = None
+        if workers > 1:
+            return
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return
+        self._sock = _prepared(sock)
+        sent_by = HostPort(f"[{self._host}]" if ":" in self._host else self._host, address[1])
+        party = LocalParty(sent_by, "UDP", f"sip:agent@{sent_by}", "rtbench-simulate")
+        self._exchange = TelephoneExchange(self._plan_of, party, lambda: secrets.token_hex(8))
+        shared.loop.add_reader(sock, self._read)
+
+    def _plan_of(self, request: SipRequest) -> AnswerPlan:
+        rtp = _prepared(socket.socket(self._family, socket.SOCK_DGRAM))
+        rtp.bind((self._host, 0))
+        self._ports[request.call_id] = rtp
+        media = LocalMedia(self._host, rtp.getsockname()[1], secrets.randbits(31))
+        return AnswerPlan(media, ringing_ns=0, headers=((SIMULATOR_HEADER, "1"),))
+
+    def _read(self) -> None:
+        assert self._sock is not None, "the line is open"
+        for data, source, arrival in _datagrams(self._sock):
+            self._exchange.received(data, arrival.at_ns, HostPort(source[0], source[1]))
+        self._advance(monotonic_ns())
+
+    def send_due(self, now_ns: int) -> None:
+        self._exchange.expire(now_ns)
+        self._advance(now_ns)
+
+    def _advance(self, now_ns: int) -> None:
+        """Send the messages, and start and end the agents of calls that were answered or have ended."""
+        assert self._sock is not None, "the line is open"
+        for data, to, _ in self._exchange.pop_messages():
+            try:
+                self._sock.sendto(data, (to.host.strip("[]"), to.port or 5060))
+            except OSError:
+                continue  # the timers of SIP send it again
+        for call_id, rtp in list(self._ports.items()):
+            party = self._exchange.calls.get(call_id)
+            if party is None or party.ended_ns is not None:
+                self._ports.pop(call_id).close()
+            elif party.answered_ns is not None and party.media is not None:
+                del self._ports[call_id]
+                self._calls[call_id] = TelephoneAgent(self._shared, party, rtp, self._new_agent)
+        for call_id, call in list(self._calls.items()):
+            if call.party.ended_ns is not None:
+                self._calls.pop(call_id).close()
+        due_ns = self._exchange.next_ns
+        self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
+
+    def close(self) -> None:
+        if self._sock is None:
+            return
+        for call_id in list(self._calls):
+            self._exchange.hang_up(call_id, monotonic_ns())
+        self._advance(monotonic_ns())
+        for call in self._calls.values():
+            call.close()
+        for rtp in self._ports.values():
+            rtp.close()
+        self._shared.loop.remove_reader(self._sock)
+        self._sock.close()
+        self._shared.plan(self, None)
+
+
+class TelephoneAgent:
+    """The agent of one answered call."""
+
+    def __init__(
+        self,
+        shared: ServerState,
+        party: CalledParty,
+        rtp: socket.socket,
+        new_agent: Callable[[AgentWire], AgentBehaviour],
+    ) -> None:
+        media = party.media
+        assert media is not None, "the call is answered"
+        self.party, self._shared, self._rtp, self._media = party, shared, rtp, media
+        wire = TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
+        self._behaviour = new_agent(wire)
+        self._session = self._behaviour.ids.session
+        audio, random = wire.format, Random(self._session)
+        self._sender = RtpSender(
+            audio,
+            media.send_payload_type,
+            ssrc=random.getrandbits(32),
+            sequence_number=random.getrandbits(16),
+            timestamp=random.getrandbits(32),
+        )
+        self._rate_hz, self._last_due_ns = audio.rate_hz, 0
+        self._receiver = RtpReceiver(audio.rate_hz, (media.receive_payload_type,), media.receive_event_payload_type)
+        self._keys = KeyReceiver()
+        self._behaviour.open(monotonic_ns())
+        shared.loop.add_reader(rtp, self._read)
+        shared.plan(self, self._behaviour.next_due_ns())
+
+    def _read(self) -> None:
+        truth = self._shared.config.truth
+        for data, _, arrival in _datagrams(self._rtp):
+            packet = self._receiver.receive(data, arrival)
+            if packet is None:
+                continue
+            if packet.kind == "event":
+                if not (key := self._keys.receive(packet)):
+                    continue
+                received = self._behaviour.receive({"type": "dtmf", "digit": key}, arrival.at_ns)
+            elif packet.kind == "audio":
+                received = self._behaviour.receive_binary(packet.payload, arrival.at_ns)
+            else:
+                continue
+            if truth:
+                truth.received(self._session, received, ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel))
+        self.send_due(monotonic_ns())
+
+    def send_due(self, now_ns: int) -> None:
+        """Send the due frames. The timestamps of RTP also count the silence between two utterances."""
+        truth, peer = self._shared.config.truth, (self._media.address, self._media.port)
+        for event in self._behaviour.due(now_ns):
+            silent_ns = event.due_ns - self._last_due_ns if self._last_due_ns else 0
+            silent = silent_ns * self._rate_hz // 1_000_000_000
+            if silent > len(event.body):  # one byte is one sample
+                self._sender.pause(silent - len(event.body))
+            self._last_due_ns = event.due_ns
+            packet = self._sender.audio(event.body)
+            start_ns = monotonic_ns()
+            try:
+                self._rtp.sendto(packet, peer)
+            except OSError:
+                continue
+            end_ns = monotonic_ns()
+            self._shared.lateness.add(start_ns - event.due_ns)
+            if truth:
+                truth.sent(self._session, event, start_ns, end_ns, len(packet))
+        self._shared.plan(self, self._behaviour.next_due_ns())
+
+    def close(self) -> None:
+        self._shared.plan(self, None)
+        self._shared.loop.remove_reader(self._rtp)
+        self._rtp.close()
+        self._behaviour.end()
+
+
+def _prepared(sock: socket.socket) -> socket.socket:
+    sock.setblocking(False)
+    enable_timestamps(sock)
+    return sock
+
+
+def _datagrams(sock: socket.socket) -> list[tuple[bytes, tuple[str, int], Arrival]]:
+    """Return the datagrams that have arrived, at most `HANDFUL`."""
+    found: list[tuple[bytes, tuple[str, int], Arrival]] = []
+    while len(found) < HANDFUL:
+        try:
+            data, ancillary, _, source = sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
+        except (BlockingIOError, InterruptedError):
+            break
+        except OSError:  # an ICMP error of an earlier datagram
+            continue
+        at_ns = arrival_ns(ancillary)
+        found.append((data, source[:2], Arrival(at_ns or monotonic_ns(), 0, at_ns is not None)))
+    return found
