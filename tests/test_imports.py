@@ -107,7 +107,7 @@ PURE = (
     "bench.load.execution.pairs",
     "bench.transport.parser",
     *(f"bench.transport.sip.{name}" for name in (
-        "call", "call_record", "dialog", "digest", "framing", "leg", "leg_requests", "messages", "offer_answer",
+        "rtp", "reception", "jitter", "rtcp", "dtmf", "media", "call", "call_record", "dialog", "digest", "framing", "leg", "leg_requests", "messages", "offer_answer",
         "redirection", "sdp", "session_timer", "transactions")),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
@@ -130,7 +130,14 @@ KNOW_THE_FAST_PATH = {
 whether it was compiled.
 """
 
-MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.runners.web_ui")
+MAKES_SOCKETS = (
+    "bench.clock",
+    "bench.transport.connect",
+    "bench.transport.sip.address",
+    "bench.transport.sip.telephone",
+    "bench.simulator",
+    "bench.load.runners.web_ui",
+)
 """The modules that may create sockets.
 
 `bench.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a port is free.

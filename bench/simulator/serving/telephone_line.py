@@ -25,7 +25,7 @@ from bench.transport.sip.messages import HostPort, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtp import RtpSender
-from bench.units import NEVER_NS
+from bench.units import NEVER_NS, NS_PER_S
 
 MAX_DATAGRAM_BYTES, ANCILLARY_BYTES, HANDFUL = 65_535, 64, 64
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -171,7 +171,7 @@ class TelephoneAgent:
         truth, peer = self._shared.config.truth, (self._media.address, self._media.port)
         for event in self._behaviour.due(now_ns):
             silent_ns = event.due_ns - self._last_due_ns if self._last_due_ns else 0
-            silent = silent_ns * self._rate_hz // 1_000_000_000
+            silent = silent_ns * self._rate_hz // NS_PER_S
             if silent > len(event.body):  # one byte is one sample
                 self._sender.pause(silent - len(event.body))
             self._last_due_ns = event.due_ns

@@ -22,7 +22,7 @@ from bench.units import NS_PER_S
 MAX_DATAGRAM_BYTES = 65_535
 HANDFUL = 64
 """The maximum number of datagrams that are read from a socket at once."""
-Address = tuple[Any, ...]
+SocketAddress = tuple[Any, ...]
 """The address of a peer, as the socket module has it."""
 
 
@@ -30,7 +30,7 @@ class Datagram(NamedTuple):
     """A received datagram."""
 
     data: bytes
-    source: Address
+    source: SocketAddress
     arrival: Arrival
 
 
@@ -42,7 +42,7 @@ class DatagramSocket:
         raw.setblocking(False)
         enable_timestamps(raw)
         self._empty_ns = monotonic_ns()
-        self.address: Address = raw.getsockname()
+        self.address: SocketAddress = raw.getsockname()
         self.fallbacks = 0
         """The number of datagrams without a kernel timestamp."""
         self.unsent = 0
@@ -73,7 +73,7 @@ class DatagramSocket:
             else:
                 yield Datagram(data, source, Arrival(at_ns))
 
-    def send(self, data: bytes, destination: Address) -> SendTime | None:
+    def send(self, data: bytes, destination: SocketAddress) -> SendTime | None:
         """Send a datagram. Return None if the kernel does not accept it."""
         before_ns = monotonic_ns()
         try:

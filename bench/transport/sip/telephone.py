@@ -42,7 +42,7 @@ from bench.transport.sip.jitter import Frame
 from bench.transport.sip.media import CallMedia, MediaNumbers
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.sockets import Address, DatagramSocket, Listener
+from bench.transport.sip.sockets import DatagramSocket, Listener, SocketAddress
 from bench.units import NEVER_NS, NS_PER_S
 
 NORMAL, ABNORMAL = 1000, 1006
@@ -90,7 +90,9 @@ class TelephoneCall:
 
     keeps_texts = False
 
-    def __init__(self, address: CallAddress, family: int, peer: Address, headers: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self, address: CallAddress, family: int, peer: SocketAddress, headers: Sequence[tuple[str, str]]
+    ) -> None:
         host = local_address(family, peer)
         rtp, rtcp = media_sockets(family, host)
         signalling = socket.socket(family, socket.SOCK_DGRAM)
@@ -112,7 +114,7 @@ class TelephoneCall:
         )
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._media: CallMedia | None = None
-        self._media_peer: tuple[Address, Address] | None = None
+        self._media_peer: tuple[SocketAddress, SocketAddress] | None = None
         self._closed: CloseInfo | None = None
         self._on_message: OnMessage | None = None
         self._frames: list[Frame] = []
