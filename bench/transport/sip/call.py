@@ -68,6 +68,8 @@ class SipCall:
         self.ending: CallEnding | None = None
         self.early_media: AgreedMedia | None = None
         """The audio of a provisional response, before the call is answered."""
+        self.answer: SipResponse | None = None
+        """The response that answered the call."""
         self.call_id = tokens()
         self._tokens = tokens
         self._dropped: Counter[str] = Counter()
@@ -251,7 +253,7 @@ class SipCall:
             self.counts.forks += 1
             leg.bye("fork", now_ns)
             return
-        self._answered = leg
+        self._answered, self.answer = leg, response
         self._ring_end_ns = NEVER_NS
         self.instants.answered_ns = self.instants.ack_ns = now_ns
         if self._is_cancelled:

@@ -17,7 +17,7 @@ from random import SystemRandom
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.installation import tool_version
-from bench.protocol.base import BinaryMessage
+from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
 from bench.transport.interface import (
@@ -44,11 +44,15 @@ from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.sockets import DatagramSocket, Listener, SocketAddress
 from bench.units import NEVER_NS, NS_PER_S
+from bench.untrusted.sanitize import excerpt
 
 NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S
 """The maximum time to wait for the answer to BYE."""
 RTP_HEADER_BYTES = 12
+ANSWER_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
+"""The headers of the answer that are stored."""
+MAX_HEADER_CHARACTERS = 200
 REFUSED_FOR_LOAD = frozenset({480, 503, 600})
 """The responses with which a server states that it cannot take more calls now."""
 _random = SystemRandom()
@@ -142,7 +146,14 @@ class TelephoneCall:
             phases.set_arrival("ringing", call.instants.ringing_ns, 0)
         phases.set_arrival("opened", answered_ns, 0)
         self._start_media()
-        self.handshake = Handshake(dict(phases.instants), {}, dict(phases.uncertainties_ns))
+        self.handshake = Handshake(dict(phases.instants), self._answer_headers(), dict(phases.uncertainties_ns))
+
+    def _answer_headers(self) -> dict[str, str]:
+        """Return the headers of the answer that identify the call and its agent."""
+        answer = self._call.answer
+        assert answer is not None, "the call is answered"
+        named = {name: excerpt(answer.first(name), MAX_HEADER_CHARACTERS) for name in ANSWER_HEADERS}
+        return {"x-request-id": self._call.call_id, **{name: value for name, value in named.items() if value}}
 
     def _start_media(self) -> None:
         agreed = self._call.media
