@@ -32,7 +32,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
-        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts",
+        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts", "reference_workload",
         "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line", "yaml_file", "validation",
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "session_io", "session", "load", "probe", "doctor",
@@ -60,7 +60,7 @@ A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics",
+    "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics", "bench.reference_workload",
     "bench.pricing",
     "bench.manual", "bench.remedies", "bench.model_retirements", "bench.units", "bench.yaml_file",
     "bench.untrusted.safe_io", "bench.untrusted.sanitize",
