@@ -50,7 +50,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runs", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",
-        "targets", "sample_size", "sequential", "comparisons", "check", "trends", "api",
+        "targets", "sample_size", "sequential", "comparisons", "check", "trends", "reference", "api",
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.untrusted.sanitize import one_line
 from rtbench.cli.docs import docs
+from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
 from rtbench.cli.runs import merge, open_run, runs, upload
@@ -93,6 +94,7 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "open": open_run,
         "runs": runs,
         "trend": trend,
+        "reference": reference,
         "replay": replay,
         "export": export,
         "merge": merge,

@@ -27,6 +27,7 @@ from bench.simulator.serving.ready import ReadyDocument
 from reports.check.document import CheckDocument
 from reports.comparisons.document import CompareDocument
 from reports.json_entries import schema_of
+from reports.reference.document import ReferenceDocument
 from reports.sample_size import SampleSize
 from reports.sequential.decision import DecisionDocument
 from reports.stored import Baseline
@@ -55,6 +56,7 @@ def schemas() -> dict[str, Schema]:
         "sample-size": ("What rtbench sample-size --json prints", SampleSize),
         "check": ("check.json of Realtime Bench", CheckDocument),
         "trend": ("What rtbench trend --json prints", TrendDocument),
+        "reference": ("reference.json of rtbench reference", ReferenceDocument),
         "baseline": ("A stored baseline of Realtime Bench", Baseline),
     }
     made = {name: schema_of(kind, name, title) for name, (title, kind) in documents.items()}
