@@ -63,7 +63,7 @@ class ReferenceRow(ClosedJsonEntry, frozen=True):
     validity: ValidityStatus
     run_id: str
     link: Annotated[str, about("URL of the run's folder; a relative one begins at the folder of this file")]
-    digest: Annotated[str, about("SHA-256 of the run's raw data: docs/reference.md")]
+    digest: Annotated[str, about("SHA-256 over the digests of the run's raw files")]
 
 
 class ReasonEntry(ClosedJsonEntry, frozen=True):

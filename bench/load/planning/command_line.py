@@ -128,7 +128,9 @@ def repeating_command(
         return []
     judged = judged or any(name.endswith(SCRIPT_SUFFIXES) for name in files)
     named = {str(path): word for word, path in BUILT_IN.items()}
-    start_words = ["run", *(named.get(name, name) for name in files)] if judged else ["-f", ",".join(files), "--headless"]
+    start_words = (
+        ["run", *(named.get(name, name) for name in files)] if judged else ["-f", ",".join(files), "--headless"]
+    )
     words = [program("rtbench" if judged else "locust"), *start_words]
     public_values = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
     for action in actions:
