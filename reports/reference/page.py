@@ -123,7 +123,7 @@ def _metric(metric: MetricRow) -> Iterable[b.Cell]:
 def _raw_data(rows: Sequence[ReferenceRow]) -> b.Section:
     """Return the digest of each run, with the command that computes it."""
     runs = {row.run_id: row for row in rows}.values()
-    lines: list[list[b.Cell | b.Inline]] = [[b.WebLink(row.run_id, row.link), b.Code(row.digest)] for row in runs]
+    lines = [(b.WebLink(row.run_id, row.link), ": ", b.Code(row.digest)) for row in runs]
     return b.Section(
         "raw-data",
         "Raw data",
@@ -138,7 +138,7 @@ def _raw_data(rows: Sequence[ReferenceRow]) -> b.Section:
                 ),
                 "note",
             ),
-            b.table([b.Column("run", left=True), b.Column("digest (SHA-256)", left=True)], lines),
+            b.Bullets(lines),
         ],
     )
 
