@@ -87,8 +87,8 @@ def _form(form: Form, rows: Sequence[ReferenceRow]) -> Iterable[b.Block]:
 def _metric_columns(metric: MetricRow, *, main: bool) -> Iterable[b.Column]:
     """Yield the two columns of a metric. A terminal shows those of the main metric longest."""
     p50, p95 = (f"{metric.title} p{100 * estimate.p:g}" for estimate in (metric.p50, metric.p95))
-    yield b.Column(p50, below=metric.metric, shorten=6 if main else 0, leave_out=0 if main else 2)
-    yield b.Column(p95, below=metric.metric, shorten=6 if main else 3, leave_out=0 if main else 7)
+    yield b.Column(p50, below=metric.metric, shorten=7 if main else 0, leave_out=0 if main else 2)
+    yield b.Column(p95, below=metric.metric, shorten=7 if main else 3, leave_out=0 if main else 6)
 
 
 def _row(row: ReferenceRow) -> b.Row:
@@ -108,7 +108,7 @@ def _row(row: ReferenceRow) -> b.Row:
     }
     return b.make_row(
         [
-            b.Cell(row.target, " · ".join(filter(None, (simulated, row.model))), brief=simulated),
+            b.Cell(row.target, " · ".join(filter(None, (simulated, row.model))), brief=simulated[:1]),
             *(cell for metric in row.metrics for cell in _metric(metric)),
             b.Cell(percent(row.failure_rate, 1), f"{bounds}, {count(row.turns_failed)} of {count(row.turns_planned)}"),
         ],
