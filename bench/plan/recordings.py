@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import TypeVar
 
 import numpy as np
@@ -307,9 +308,9 @@ def _decode(
             frames, rate_hz = int(file.frames), int(file.samplerate)
     except (soundfile.SoundFileError, ValueError) as error:  # ValueError: an inconsistent header
         reason = getattr(error, "error_string", error)
-        wav = path.with_suffix(".wav").name
-        remedy = f"convert it with ffmpeg -i {path.name} {wav}"
-        raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}): {remedy}") from None
+        raise UsageError(
+            f"{path}: is not readable audio, or is damaged ({reason}); convert it to WAV: {_converted(path)}"
+        ) from None
     samples = np.concatenate(blocks)
     if len(samples) < frames:
         raise UsageError(f"{path}: is truncated: {len(samples)} of {frames} frames")
@@ -345,7 +346,7 @@ def _converted(path: Path) -> str:
 
     The new file has another name, because the file itself may be a WAV.
     """
-    return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
+    return f"ffmpeg -i {quote(path.name)} {quote(f'{path.stem}-pcm.wav')}"
 
 
 def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
