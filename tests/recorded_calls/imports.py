@@ -12,7 +12,11 @@ import pyarrow.parquet as pq
 
 from bench.plan.recordings import Channels, write_channels
 from bench.protocol.audio import Samples
+from bench.recorded_calls.channels import CallerChannel, RecordedCall, read_call
+from bench.recorded_calls.conversation import Conversation, conversation
+from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances
 from tests.command_line import call
+from tests.recorded_calls.constructed import ConstructedCall
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,13 @@ def write_call(path: Path, caller: Samples, agent: Samples, rate_hz: int) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     write_channels(path, Channels(np.stack(channels, axis=1), rate_hz))
     return path
+
+
+def recording(call: ConstructedCall, folder: Path, caller: CallerChannel = "auto") -> RecordedCall:
+    """Return a constructed call as it is read from its file."""
+    return read_call(write_call(folder / "call.wav", call.caller, call.agent, call.rate_hz), caller)
+
+
+def found_utterances(call: RecordedCall) -> tuple[Conversation, list[RecordedUtterance]]:
+    talk = conversation(call.caller_sounds, call.agent_sounds, call.audio.rate_hz, len(call.agent))
+    return talk, recorded_utterances(call, talk)
