@@ -26,6 +26,10 @@ BACKCHANNEL_S = 1.0
 """The maximum duration of a backchannel, such as "uh-huh"."""
 CONTINUES_S = 0.5
 """The minimum time for which the agent continues after a backchannel."""
+SENTENCE_PAUSE_S = 0.5
+"""The maximum pause within a sentence of the agent. An agent that stops for the caller is silent for longer, because it
+waits for the end of the caller's speech.
+"""
 IGNORES_S = 1.0
 """The time for which the agent continues after a short utterance, until it has certainly ignored the utterance."""
 MAX_REPLY_PAUSE_S = 10.0
@@ -77,8 +81,9 @@ class Conversation:
 
 def conversation(caller: Sequence[Sound], agent: Sequence[Sound], rate_hz: int, length: int) -> Conversation:
     """Return the turns of a call of `length` samples. `caller` and `agent` are the sounds of each channel."""
-    groups = _grouped(caller, agent, rate_hz)
-    utterances = list(_utterances(groups, agent, rate_hz, length))
+    speeches = _speeches(agent, rate_hz)
+    groups = _grouped(caller, speeches, rate_hz)
+    utterances = list(_utterances(groups, speeches, rate_hz, length))
     greets = bool(agent) and (not utterances or agent[0].start < utterances[0].start)
     pauses = list(_reply_pauses(utterances, agent, rate_hz))
     unanswered = bool(utterances) and not utterances[-1].answered
@@ -94,6 +99,17 @@ def without_greeting(talk: Conversation) -> Conversation:
     """Return the turns of a script that does not wait for the greeting. What was said over the greeting is a turn."""
     first = tuple(replace(utterance, kind="turn") for utterance in talk.utterances[:1])
     return replace(talk, greets=False, utterances=(*first, *talk.utterances[1:]))
+
+
+def _speeches(agent: Sequence[Sound], rate_hz: int) -> list[Sound]:
+    """Return the agent's sounds, joined over the pauses within its sentences."""
+    joined: list[Sound] = []
+    for sound in agent:
+        if joined and sound.start - joined[-1].end <= SENTENCE_PAUSE_S * rate_hz:
+            joined[-1] = joined[-1]._replace(end=sound.end)
+        else:
+            joined.append(sound)
+    return joined
 
 
 def _grouped(caller: Sequence[Sound], agent: Sequence[Sound], rate_hz: int) -> list[list[Sound]]:

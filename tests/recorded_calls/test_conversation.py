@@ -85,6 +85,22 @@ def test_two_backchannels_in_one_reply_are_two_utterances() -> None:
     assert said(found) == [("turn", 1, 2), ("backchannel", 4, 4.4), ("backchannel", 6, 6.4), ("turn", 12, 13)]
 
 
+def test_the_agent_continues_after_a_pause_within_its_sentence() -> None:
+    assert said(talk("1-2 4-4.4 12-13", "3-4.1 4.5-9 14-15")) == [
+        ("turn", 1, 2),
+        ("backchannel", 4, 4.4),
+        ("turn", 12, 13),
+    ]
+
+
+def test_an_agent_that_stops_and_answers_was_interrupted() -> None:
+    assert said(talk("1-2 4-4.4 12-13", "3-4.3 5-9 14-15")) == [
+        ("turn", 1, 2),
+        ("interruption", 4, 4.4),
+        ("turn", 12, 13),
+    ]
+
+
 def test_a_short_pause_within_an_interruption_does_not_divide_it() -> None:
     """An agent needs some time to stop, so it speaks in the first pause of a caller who interrupts it."""
     assert said(talk("1-2 4-4.3 4.6-6", "3-5.2 7-8")) == [("turn", 1, 2), ("interruption", 4, 6)]
