@@ -44,7 +44,8 @@ def waits_ms(turns: tuple[TurnObservation, ...]) -> list[float]:
 
 def composed(caller: dict[float, Samples], agent: dict[float, Samples], seconds: float) -> ConstructedCall:
     """Return a call with these sounds, each at its second."""
-    call = ConstructedCall(RATE_HZ, *(np.zeros(round(seconds * RATE_HZ), np.int16) for _ in range(2)))
+    length = round(seconds * RATE_HZ)
+    call = ConstructedCall(RATE_HZ, np.zeros(length, np.int16), np.zeros(length, np.int16))
     for channel, placed in ((call.caller, caller), (call.agent, agent)):
         for at_s, samples in placed.items():
             start = round(at_s * RATE_HZ)
