@@ -261,9 +261,10 @@ def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
 
 def write_channels(path: Path, channels: Channels) -> None:
     """Write samples as a WAV of 16 bits. Raise UsageError if that fails."""
+    wav = io.BytesIO()  # libsndfile prints the traceback of each error of a Python file
+    soundfile.write(wav, channels.samples, channels.rate_hz, subtype="PCM_16", format="WAV")
     try:
-        with path.open("wb") as file:
-            soundfile.write(file, channels.samples, channels.rate_hz, subtype="PCM_16", format="WAV")
+        path.write_bytes(wav.getbuffer())
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be written ({error})") from None
 
