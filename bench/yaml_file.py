@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from bench.errors import ScriptError, UsageError
 from bench.untrusted.sanitize import excerpt
@@ -227,8 +228,20 @@ def yaml_text(content: Mapping[str, Any]) -> str:
     """Return YAML with one line for each value of a table, and for each value of a list of tables."""
     yaml, written = YAML(typ="rt", pure=True), io.StringIO()
     yaml.width, yaml.default_flow_style = 10_000, None
-    yaml.dump(dict(content), written)
+    yaml.dump(_quoted(content), written)
     return written.getvalue()
+
+
+def _quoted(value: Any) -> Any:
+    """Return a value in which texts with control characters are quoted, because YAML changes them in plain texts."""
+    match value:
+        case str():
+            return value if value.isprintable() else DoubleQuotedScalarString(value)
+        case Mapping():
+            return {_quoted(key): _quoted(inner) for key, inner in value.items()}
+        case list():
+            return [_quoted(inner) for inner in value]
+    return value
 
 
 def read_yaml(path: Path, name: str) -> YamlValue:

@@ -182,16 +182,16 @@ def test_the_script_of_any_call_loads(
 ) -> None:
     """The sounds have random pauses of 0.1 to 3 s between them, and lengths of 0.4, 0.8 or 1.2 s."""
     length = 100 * RATE_HZ // 4
-    channels = [np.zeros(length, np.int16) for _ in range(2)]
-    for samples, gaps in zip(channels, (caller, agent), strict=True):
+    near, far = np.zeros(length, np.int16), np.zeros(length, np.int16)
+    for samples, gaps in ((near, caller), (far, agent)):
         at = 0
         for tenths, units in gaps:
             at += tenths * RATE_HZ // 10
             piece = voice("not_today", RATE_HZ)[RATE_HZ // 2 :][: round(units * 0.4 * RATE_HZ)]
             samples[at : at + len(piece)] = piece
             at += len(piece)
-    heard, spoken = (tuple(sounds(samples, RATE_HZ)) for samples in channels)
-    call = RecordedCall(Path("call.wav"), ALL_FORMATS["pcm16@8000"], *channels, heard, spoken, ())
+    heard, spoken = (tuple(sounds(samples, RATE_HZ)) for samples in (near, far))
+    call = RecordedCall(Path("call.wav"), ALL_FORMATS["pcm16@8000"], near, far, heard, spoken, ())
     talk, utterances = found_utterances(call)
     if not utterances:
         return

@@ -70,7 +70,11 @@ class Session:
         self.timeline = LoggedTimeline(start, dialect, log=self._log, about=about)
 
     def begin(self, at_ms: float, jitter_buffer_ms: int = 0) -> None:
-        changes: dict[str, Any] = {"reply_format": self.audio.name, "jitter_buffer_ns": jitter_buffer_ms * MS, "vad": True}
+        changes: dict[str, Any] = {
+            "reply_format": self.audio.name,
+            "jitter_buffer_ns": jitter_buffer_ms * MS,
+            "vad": True,
+        }
         self.timeline.apply(inputs.TurnStarted(at(at_ms), build_turn(**changes)))
 
     def say(self, at_ms: float, milliseconds: int, level: int = LEVEL) -> None:

@@ -155,6 +155,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns, {1: lambda turn: turn.reply_text})),
     st.just(lambda timeline, now_ns: timeline.apply(inputs.StoppedWaiting())),
+    st.just(lambda timeline, now_ns: timeline.apply(inputs.TurnEnded(now_ns))),
     st.sampled_from([inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]).map(
         lambda item: lambda timeline, now_ns: timeline.apply(item)
     ),
@@ -457,6 +458,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.FunctionOutputSent("call_1", AT_NS + MS, "the script expects no call of hang_up"),
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.DeadlinePassed(AT_NS + MS),
+        inputs.TurnEnded(AT_NS + MS),
         inputs.StoppedWaiting(),
         inputs.SessionFailed("unfinished", AT_NS + MS, "the run ended"),
         inputs.ConnectionClosed(1008, AT_NS + MS, "policy", True, "reset", 5),
