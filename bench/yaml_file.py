@@ -233,10 +233,14 @@ def yaml_text(content: Mapping[str, Any]) -> str:
 
 
 def _quoted(value: Any) -> Any:
-    """Return a value in which texts with control characters are quoted, because YAML changes them in plain texts."""
+    """Return a value in which those texts are quoted that the library writes plain, and reads in another way.
+
+    These are texts with control characters, and texts that start with a question mark.
+    """
     match value:
         case str():
-            return value if value.isprintable() else DoubleQuotedScalarString(value)
+            is_safe = value.isprintable() and not value.startswith("?")
+            return value if is_safe else DoubleQuotedScalarString(value)
         case Mapping():
             return {_quoted(key): _quoted(inner) for key, inner in value.items()}
         case list():

@@ -157,7 +157,7 @@ def test_tables_and_lists_of_tables_are_written_with_a_line_for_each_value() -> 
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\x00")
 AMBIGUOUS = (
     *("yes", "null", "~", "1", "0x1f", "1e3", ".nan", "1:30", "2025-03-01", "=", "<<"),
-    *("- a", "a: b", "# a", " a ", "a\nb\n", "{", "'", '"', "\x85", "\u2028", "\t"),
+    *("- a", "a: b", "# a", " a ", "a\nb\n", "{", "'", '"', "\x85", "\u2028", "\t", "?a", "? a"),
 )
 TEXTS = st.text(CHARACTERS, max_size=30) | st.sampled_from(AMBIGUOUS)
 VALUES = st.recursive(
