@@ -266,7 +266,7 @@ def write_channels(path: Path, channels: Channels) -> None:
     try:
         path.write_bytes(wav.getbuffer())
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be written ({error})") from None
+        raise UsageError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _opened(path: Path) -> io.FileIO:
@@ -280,7 +280,7 @@ def _opened(path: Path) -> io.FileIO:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({error})") from None
+        raise UsageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _decode(

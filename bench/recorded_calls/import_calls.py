@@ -133,7 +133,7 @@ def _remarks(talk: Conversation) -> Iterator[Remark]:
         yield Remark(text, text)
     if talk.late_speeches:
         text = f"the agent spoke again after a silence of more than {MAX_REPLY_PAUSE_S:g} s, which is not measured"
-        yield Remark(text, f"{text} ({talk.late_speeches} times)")
+        yield Remark(text, f"{text} ({talk.late_speeches}×)")
 
 
 def _words(

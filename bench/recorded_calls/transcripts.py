@@ -125,7 +125,7 @@ def _message(entry: Mapping[str, Any]) -> Phrase:
     """Return a message of a framework, or a segment."""
     metrics = entry.get("metrics") or {}
     starts = (metrics.get("started_speaking_at"), *map(entry.get, ("start", "start_time", "timestamp", "created_at")))
-    start_s = next(_seconds(value) for value in starts if value is not None)
+    start_s = _seconds(next((value for value in starts if value is not None), None))
     ends = (metrics.get("stopped_speaking_at"), *map(entry.get, ("end", "end_time")))
     end_s = next((_seconds(value) for value in ends if value is not None), start_s)
     text = entry.get("text") or entry.get("content") or entry.get("transcript") or ""

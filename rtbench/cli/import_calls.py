@@ -47,6 +47,7 @@ def import_calls(
     Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
     """
     from bench.recorded_calls.import_calls import ImportOptions, import_calls
+    from reports.formatting import plural
 
     session: dict[str, Any] = {"turn_detection": turn_detection}
     if input_transcription is not None:
@@ -62,7 +63,8 @@ def import_calls(
         print(f"rtbench: {one_line(line)}", file=sys.stderr)
     if result.folder is None:
         raise UsageError(result.refused[-1])
-    print(f"Imported {result.calls} of {result.calls + len(result.refused)} calls with {result.turns} turns, RECORDED:")
+    calls, turns = f"{result.calls} of {result.calls + len(result.refused)} calls", plural(result.turns, "turn")
+    print(f"Imported {calls}, with {turns}, RECORDED:")
     run, scripts = quote(str(result.folder)), f"{quote(str(out))}/*.yaml"
     print(f"  {run}: what the agent did; see it with rtbench report {run}")
     print(f"  {scripts}: what the callers did; play it with rtbench run {scripts} --url URL --dialect DIALECT")
@@ -92,7 +94,9 @@ SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".au", ".aiff", ".aif", 
 
 
 def _print_lines(lines: list[str]) -> None:
+    from reports.formatting import plural
+
     for line in lines[:MAX_LINES]:
         print(one_line(line))
     if len(lines) > MAX_LINES:
-        print(f"… and {len(lines) - MAX_LINES} more lines")
+        print(f"… and {plural(len(lines) - MAX_LINES, 'more line')}")

@@ -155,6 +155,8 @@ GARBAGE: dict[str, Any] = {
     "Deepgram without utterances": {"results": {"channels": []}}, "no guess": {"recognizedPhrases": [
         {"channel": 0, "offsetInTicks": 1, "durationInTicks": 1, "nBest": []}]},
     "items of another kind": {"items": 5}, "time before all days": [{"start": "0001-01-01T00:00:00", "text": "x"}],
+    "one message without a time": [{"start": 1, "text": "x", "role": "user"}, {"text": "y", "role": "user"}],
+    "one item without a time": {"items": [{"role": "user", "content": ["x"]}]},
     "no side": [{"start": 1, "end": 2, "text": "hello"}],
     "not a number": [{"start": "nan", "text": "x"}], "endless": [{"start": "inf", "text": "x"}],
 }  # fmt: skip

@@ -217,7 +217,7 @@ def test_a_damaged_file_does_not_prevent_the_import_of_the_others(done: Unusual)
     sessions = result.rows("sessions")
 
     assert result.status == 1
-    assert totals.startswith(f"Imported {len(done.imported)} of {total} calls with ")
+    assert totals.startswith(f"Imported {len(done.imported)} of {total} calls, with ")
     assert f"{len(done.refused)} of {total} recordings could not be imported." in result.document["notices"]
     assert sorted(row["session_id"] for row in sessions) == sorted(path.stem for path in result.scripts)
     assert len(sessions) == len(done.imported)
