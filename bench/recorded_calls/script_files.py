@@ -50,8 +50,9 @@ def recorded_utterances(call: RecordedCall, talk: Conversation) -> list[Recorded
         until = min(utterance.end + lead, utterance.until)
         found = speech(call.caller, rate_hz, utterance.span, until)
         earliest = recorded[-1].end if recorded else 0
-        if utterance.kind == "turn" and utterance.reply_end is not None:
-            earliest = max(earliest, utterance.reply_end)  # before it, the turn would seem to interrupt the reply
+        # A turn that started before the end of the reply would seem to interrupt it. An interruption needs a reply.
+        limit = utterance.reply_end if utterance.kind == "turn" else utterance.reply_start
+        earliest = max(earliest, limit or 0)
         start = max(utterance.start - lead, min(utterance.start, earliest))
         recorded.append(RecordedUtterance(f"{utterance.kind}-{number}", utterance, found, start, until))
     return recorded

@@ -11,6 +11,7 @@ import pytest
 from bench.errors import UsageError
 from bench.plan.script import load_script
 from bench.plan.turns import AudioTurn
+from bench.protocol.audio import Samples
 from bench.untrusted.sanitize import escape_control
 from rtbench.cli import import_calls
 from tests.command_line import call_or_raise
@@ -20,6 +21,13 @@ from tests.recorded_calls.test_playback import composed, words
 
 RATE_HZ = 8_000
 CALLER, AGENT = short_call(RATE_HZ)
+
+
+def clipped(samples: Samples) -> Samples:
+    return np.clip(samples.astype(np.int32) * 40, -32_768, 32_767).astype(np.int16)
+
+
+LOUD = clipped(CALLER), clipped(AGENT)
 SAID = {"sentences": [
     {"media_channel": 1, "start_time": 0.5, "end_time": 2.4, "transcript": "Not today."},
     {"media_channel": 2, "start_time": 3.1, "end_time": 4.7, "transcript": "Sure, of course."},
@@ -208,12 +216,11 @@ def test_swapped_channels_are_recognised_by_the_echo(tmp_path: Path) -> None:
 
 
 def test_properties_of_calls_are_stated_once_for_each_call(tmp_path: Path) -> None:
-    loud = (np.clip(samples.astype(np.int32) * 40, -32_768, 32_767).astype(np.int16) for samples in (CALLER, AGENT))
     last = composed({1: words("not_today"), 8: words("uh_huh")}, {4: words("sure")}, 10)
     late = composed({1: words("not_today")}, {4: words("sure"), 19: words("sure")}, 23)
     found = run_import(
         tmp_path,
-        write_call(tmp_path / "loud.wav", *loud, RATE_HZ),
+        write_call(tmp_path / "loud.wav", *LOUD, RATE_HZ),
         write_call(tmp_path / "last.wav", last.caller, last.agent, RATE_HZ),
         write_call(tmp_path / "late.wav", late.caller, late.agent, RATE_HZ),
     )
@@ -227,8 +234,7 @@ def test_properties_of_calls_are_stated_once_for_each_call(tmp_path: Path) -> No
 
 def test_many_lines_about_calls_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_calls, "MAX_LINES", 1)
-    loud = [np.clip(samples.astype(np.int32) * 40, -32_768, 32_767).astype(np.int16) for samples in (CALLER, AGENT)]
-    found = run_import(tmp_path, write_call(tmp_path / "loud.wav", *loud, RATE_HZ))
+    found = run_import(tmp_path, write_call(tmp_path / "loud.wav", *LOUD, RATE_HZ))
 
     assert found.out[1] == "… and 1\N{NO-BREAK SPACE}more line"
 
@@ -319,8 +325,7 @@ def test_a_caller_whom_the_tool_cannot_play_is_named_and_leaves_no_script(
 
 
 def test_file_names_are_printed_without_control_characters(tmp_path: Path) -> None:
-    loud = [np.clip(samples.astype(np.int32) * 40, -32_768, 32_767).astype(np.int16) for samples in (CALLER, AGENT)]
-    path = write_call(tmp_path / "a\n::error::b.wav", *loud, RATE_HZ)
+    path = write_call(tmp_path / "a\n::error::b.wav", *LOUD, RATE_HZ)
     found = run_import(tmp_path, path)
 
     assert found.out[0].startswith(f"{escape_control(str(path))}: channel 1, the caller's, is clipped")

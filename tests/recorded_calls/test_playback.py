@@ -155,3 +155,24 @@ def test_the_instants_count_from_the_start_of_the_call(tmp_path: Path) -> None:
     (turn,) = measured(recording(call, tmp_path), tmp_path).turns
 
     assert turn.instants["speech_start"] == pytest.approx(START_NS + call.starts_s[0] * NS_PER_S, abs=3 * NS_PER_MS)
+
+
+def test_a_caller_who_starts_shortly_after_the_agent_interrupts_this_reply(tmp_path: Path) -> None:
+    """The WAV of the interruption has 0.2 s before the speech, so it would start before the reply."""
+    call = composed({2.1: words("late_parcel")}, {2: words("hello")[: 2 * RATE_HZ], 6: words("sure")}, 10)
+    greeting, turn = measured(recording(call, tmp_path), tmp_path).turns
+
+    assert (greeting.step, greeting.outcome) == ("greeting", "interrupted")
+    assert greeting.instants["barge_in"] - greeting.instants["first_audible"] == pytest.approx(1e8, abs=1e7)
+    assert (turn.step, turn.outcome) == ("interruption-1", "ok")
+
+
+def test_a_second_interruption_before_the_answer_ends_the_turn_of_the_first(tmp_path: Path) -> None:
+    reply = np.concatenate([words("appointment"), words("order")])
+    call = composed(
+        {1: words("not_today"), 5: words("not_today"), 11: words("late_parcel")}, {4: reply, 17: words("sure")}, 21
+    )
+    turns = measured(recording(call, tmp_path), tmp_path).turns
+
+    assert [turn.step for turn in turns] == ["turn-1", "interruption-2", "interruption-3"]
+    assert turns[1].outcome == "timeout:first_delta"

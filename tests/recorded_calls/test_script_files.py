@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
@@ -19,6 +19,7 @@ from bench.plan.turns import AudioTurn
 from bench.protocol.audio import ALL_FORMATS
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import without_greeting
+from bench.recorded_calls.playback import compiled_for_call, measure
 from bench.recorded_calls.script_files import recorded_utterances, write_script
 from bench.recorded_calls.sounds import sounds
 from bench.yaml_file import read_yaml
@@ -172,9 +173,11 @@ def test_a_wav_on_a_full_disk_is_one_error(capfd: pytest.CaptureFixture[str]) ->
 GAPS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 3)), min_size=1, max_size=5)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, phases=(Phase.explicit, Phase.generate))  # a smaller example takes minutes
+@example([(2, 1), (5, 1)], [(1, 1), (5, 1), (5, 1)], FULL_DUPLEX)
+@example([(2, 1), (18, 1)], [(1, 1), (5, 1), (8, 1), (5, 1)], FULL_DUPLEX)
 @given(GAPS, GAPS, st.sampled_from([FULL_DUPLEX, SERVER_VAD]))
-def test_the_script_of_any_call_loads(
+def test_any_call_becomes_a_script_and_a_turn_for_each_utterance(
     tmp_path_factory: pytest.TempPathFactory,
     caller: list[tuple[int, int]],
     agent: list[tuple[int, int]],
@@ -203,3 +206,7 @@ def test_the_script_of_any_call_loads(
     script = load_script(path)
     names = [step.name for step in script.steps if isinstance(step, AudioTurn | InterruptStep)]
     assert names == [recorded.name for recorded in utterances if recorded.utterance.kind != "backchannel"]
+    prepared = compiled_for_call(script, call).prepare_session(0, 0)
+    turns = sorted(measure(call, utterances, prepared, 0).turns, key=lambda turn: turn.turn)
+    assert [turn.step for turn in turns] == ["greeting"] * talk.greets + names
+    assert {turn.outcome for turn in turns} <= {"ok", "interrupted", "timeout:first_delta"}
