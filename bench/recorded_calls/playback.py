@@ -38,8 +38,10 @@ DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
 """The time after the start of a sound by which the timeline has detected it."""
 ENDLESS_S = 1e6
 NO_TIMEOUTS = Timeouts(**dict.fromkeys(("end_of_turn", "first_delta", "next_delta", "response", "turn"), ENDLESS_S))
-NOT_MEASURED = dict.fromkeys(("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns"))
-"""The values that only the arrivals of messages give. A recording has no arrivals."""
+NOT_MEASURED = dict.fromkeys(
+    ("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns", "send_timestamp_source")
+)
+"""The values that only the arrivals and sends of messages give. A recording has neither."""
 UNKNOWN_INSTANTS = frozenset({"connect_start"})
 
 
