@@ -118,6 +118,8 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
     )
 
 
+DETAIL_CHARACTERS = 300
+"""The maximum length of the texts `detail`, `close_reason` and `mcp_error`. Longer ones are cut."""
 _RUN = _label("run_id", "the folder's name; of a merged run that of the merged one", "identity")
 _TARGET = _label(
     "target",
@@ -151,7 +153,7 @@ IDENTITY = (
     _HOST,
     _SIMULATED,
     _label("outcome", "[how it ended](metrics.md#outcomes)"),
-    _label("detail", "the service's message about how it ended, at most 300 characters", "or null"),
+    _label("detail", f"the service's message about how it ended, at most {DETAIL_CHARACTERS} characters", "or null"),
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
 )

@@ -368,6 +368,14 @@ def outcome_class(outcome: str) -> OutcomeClass:
     return "unfinished" if outcome in UNFINISHED else "failed"
 
 
+def refusal_status(outcome: str) -> int | None:
+    """Return the HTTP status with which the service refused a session; None for other outcomes."""
+    if outcome == f"{THROTTLED}handshake":
+        return 429
+    status = outcome.removeprefix(REFUSED)
+    return int(status) if status.isdecimal() else None
+
+
 def is_throttled(outcome: str) -> bool:
     """Return whether a limit of the service, on requests, connections or tokens, caused the outcome."""
     return outcome.startswith(THROTTLED)

@@ -41,10 +41,12 @@ class LocatedValue(ABC):
     """A value and its position.
 
     `name` is the name of the value in errors, such as its key. `is_hidden` is True if errors must not quote the value.
+    `context` is data about the whole file. Inner values have it too, so that their validators can use it.
     """
 
     name: str
     is_hidden: bool = field(default=False, kw_only=True)
+    context: object = field(default=None, kw_only=True, repr=False)
 
     @property
     @abstractmethod

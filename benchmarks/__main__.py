@@ -12,6 +12,7 @@ PARTS = {
     "onsets": "onsets",
     "calls": "calls",
     "delegation": "delegation",
+    "recorded_calls": "recorded_calls",
     "crowd": "crowd",
     "capacity": "capacity",
     "master": "master",

@@ -60,7 +60,7 @@ REPORTED = (
 """The columns of turns that a report needs, in addition to the columns from which metrics are computed."""
 UNREPORTED = {
     *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
-    *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
+    *("events", "unknown_events", "service_errors", "timestamp_fallbacks"),
     *names_of(SESSIONS, "width", "error"),
 }
 _OF_METRICS = {name for metric in TURN_METRICS for name in metric.columns}

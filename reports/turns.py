@@ -71,6 +71,12 @@ def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
     return (_number(sessions["turns_not_started"]) * has_ended).astype(np.int64)
 
 
+def unopened_of(sessions: pd.DataFrame) -> Flags:
+    """Return a mask of the sessions that did not open: they failed before the service confirmed their settings."""
+    mask: Flags = (sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")).to_numpy()
+    return mask
+
+
 def turns_not_started(
     started: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
 ) -> NotStartedTurns:

@@ -37,7 +37,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "session_io", "session", "load", "probe", "recorded_calls", "doctor",
     ),
-    "bench.load": ("planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "run_files"),
+    "bench.load": (
+        "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
+    ),
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
         "session", "conversation", "streamed_words", "responses", "caller_turns", "behaviour",
@@ -50,9 +52,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runs", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",
-        "targets", "sample_size", "sequential", "comparisons", "check", "trends", "api",
+        "targets", "sample_size", "sequential", "comparisons", "check", "evidence", "trends", "api",
     ),
-    "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
+    "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
 """The layers of each package, from the lowest layer to the highest. A layer contains modules.
 
@@ -72,7 +74,7 @@ REPORTS_MAY_USE = {
 
 # Library → the modules that may import it.
 NAMED_IN = {
-    "locust": ("bench.load.runners", "bench.load.user", "bench.load.run_files", "scenarios"),
+    "locust": ("bench.load.runners", "bench.load.user", "bench.load.locust_file", "bench.load.run_files", "scenarios"),
     "gevent": ("bench.load.execution", "bench.load.runners", "bench.load.user", "bench.transport"),
     "flask": ("bench.load.runners.web_ui",),
     "werkzeug": ("bench.load.runners.web_ui",),
@@ -99,7 +101,8 @@ PURE = (
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live",
     "bench.simulator.serving.handshake", "bench.session_io",
-    "bench.plan.recordings", "bench.plan.prepared", "bench.plan.compiled_script", "bench.run.validity",
+    "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.prepared", "bench.plan.compiled_script",
+    "bench.run.validity",
     "bench.load.execution.pairs",
     "bench.transport.parser", "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",

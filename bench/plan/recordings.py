@@ -154,12 +154,16 @@ _PLACEHOLDER_BYTES = 0x7FFF_0000
 
 @dataclass(frozen=True)
 class Pcm:
-    """Mono PCM16 audio at 24 kHz, little-endian. `digest` is the SHA-256 of its source file, in hex."""
+    """Mono PCM16 audio at 24 kHz, little-endian. `digest` is the SHA-256 of its source file, in hex.
+
+    `text` is the text from which the speech was synthesized; "" for any other audio.
+    """
 
     path: Path
     digest: str
     data: bytes = field(repr=False)
     speech: SpeechSpan
+    text: str = ""
 
     @property
     def samples(self) -> int:

@@ -37,6 +37,7 @@ from bench.plan.script_keys import (
     TOOLS,
 )
 from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, StepsValidator, is_turn
+from bench.plan.synthesizer import SYNTHESIZER, SpeechSource, Synthesizer
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
 from bench.protocol.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, McpServer, SessionSettings, merged
 from bench.timeouts import REPLY_SILENCE_MS, Timeouts
@@ -78,6 +79,9 @@ class Script:
     )
     mcp_servers: tuple[McpServer, ...] = field_key(
         MCP_SERVERS, "MCP servers whose tools the service may call. GA only.", absent=()
+    )
+    synthesizer: Synthesizer | None = field_key(
+        SYNTHESIZER, "A command or a service that makes WAVs of the texts to `say`: see rtbench synthesize."
     )
     jitter_buffer_ms: float = field_key(
         Number(0, 2_000), "Audio that the simulated player buffers before it plays (jitter buffer).", 50.0
@@ -135,7 +139,7 @@ class Script:
     @property
     def counts_words(self) -> bool:
         """True if the word errors of at least one turn are counted."""
-        return any(turn.reference.reply or turn.transcript for turn in self.turns)
+        return any(turn.reference.reply or turn.expected_words for turn in self.turns)
 
     @property
     def think_s(self) -> float:
@@ -160,6 +164,9 @@ def load_script(path: Path) -> Script:
     """
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
+    synthesizer = root.within("synthesizer")
+    source = SpeechSource(path, SYNTHESIZER.read(synthesizer) if synthesizer else None)  # each text to say needs it
+    root = replace(root, context=source)
     mistakes = Mistakes()
     parts = SCRIPT.gather(root, mistakes)
     if "variables" in parts:

@@ -16,6 +16,7 @@ from bench.plan.conversation import file_of, load_history, read_once
 from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
 from bench.plan.recordings import BackgroundNoise, load_pcm
+from bench.plan.turn_plan import normalized_words
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -60,12 +61,23 @@ SECONDS = Number(0.001, MAX_PAUSE_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
 
 
+def _with_word(value: LocatedValue, text: str) -> str:
+    if not normalized_words(text):
+        raise value.refuse("has no word in it")
+    return text
+
+
+WORDS = Converted(String(), _with_word)
+VARIABLE = RegexString("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
+
+
 MAX_WAVS = 1_000
 """The maximum number of recordings in memory. It is higher than the number of recordings of any task.
 
 Without a limit, a task that writes a new WAV for each turn would fill the memory.
 """
-WAV = file_of(read_once(load_pcm, MAX_WAVS))
+load_wav = read_once(load_pcm, MAX_WAVS)
+WAV = file_of(load_wav)
 ROWS = file_of(load_rows)
 THINK_TIMES = file_of(load_think_times)
 HISTORY = file_of(load_history)
@@ -448,7 +460,7 @@ MCP_SERVER = StructOf(
         ),
         "approve": Field(Boolean(), "Whether this tool then approves the call. Otherwise the turn fails.", False),
         "authorization_env": Field(
-            RegexString("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
+            VARIABLE,
             "The environment variable with the access token.",
         ),
     },

@@ -23,7 +23,8 @@ from bench.plan.prepared import (
 )
 from bench.plan.random_choices import MAX_PAUSE_S, SessionChoices, ThinkTime
 from bench.plan.recordings import Pcm, SpeechSpan
-from bench.plan.script_keys import DRAWN, SECONDS, WAV
+from bench.plan.script_keys import DRAWN, SECONDS
+from bench.plan.synthesizer import AUDIO, SpeechSource
 from bench.plan.turn_plan import WATCH_NS, InterruptTrigger, SoundKind
 from bench.plan.turns import (
     CHUNK,
@@ -123,7 +124,7 @@ class InterruptSettings:
     """The keys inside `interrupt`."""
 
     audio: tuple[Pcm, ...] = field_key(
-        OneOrMore(WAV), "The caller's speech; without it the client interrupts (`response.cancel`).", absent=()
+        OneOrMore(AUDIO), "The caller's speech; without it the client interrupts (`response.cancel`).", absent=()
     )
     speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
     verify_truncation: bool = field_key(Boolean(), "Check that the service retains only what was played.", False)
@@ -200,7 +201,7 @@ class InterruptStep(AudioTurnBase):
 class SoundSettings:
     """The keys inside `sound`."""
 
-    audio: Pcm = field_key(WAV, "A WAV of the sound.", required=True)
+    audio: Pcm = field_key(AUDIO, "A WAV of the sound, or a text to say.", required=True)
     kind: SoundKind = field_key(
         Choice(get_args(SoundKind)), "A backchannel (uh-huh), a noise, or speech to another person.", required=True
     )
@@ -440,18 +441,19 @@ def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
     return step.is_turn
 
 
-def step_of(verb: str, folder: Path = Path(), **values: Any) -> Step:
+def step_of(verb: str, folder: Path = Path(), source: SpeechSource | None = None, **values: Any) -> Step:
     """Return the step that a script's file with these keys would have. Keys whose value is None are ignored.
 
-    Paths are relative to `folder`. If a name is not a key next to the verb, it is taken as a key inside the verb's
-    table. Raise UsageError for anything that would also be an error in a file.
+    Paths are relative to `folder`. `source` has the synthesized speech of the script; None if the script has none. If a
+    name is not a key next to the verb, it is taken as a key inside the verb's table. Raise UsageError for anything that
+    would also be an error in a file.
     """
     table, values = STEP_TABLES[verb], {name: value for name, value in values.items() if value is not None}
     if verb not in values:
         step_keys = {name for name in values if name in table.fields}
         nested = {name: values.pop(name) for name in values.keys() - step_keys}
         values = {verb: nested} | values
-    return table.read(PythonValue(verb, values, folder))
+    return table.read(PythonValue(verb, values, folder, context=source))
 
 
 class StepRules:
@@ -519,16 +521,19 @@ again.
 
 
 class StepReader:
-    """A reader of the steps of a task in Python. Paths are relative to `folder`. Steps with files are cached."""
+    """A reader of the steps of a task in Python. Paths are relative to `folder`. Steps with files are cached.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    `source` has the synthesized speech of the script; None if the script has none.
+    """
+
+    def __init__(self, folder: Path, source: SpeechSource | None = None) -> None:
+        self._folder, self._source = folder, source
         self._kept: dict[str, Step] = {}
 
     def read(self, verb: str, **values: Any) -> Step:
         """Return a step, as `step_of` does. A cached step is not read again."""
         name = repr((verb, sorted(values.items())))
-        step = self._kept.pop(name, None) or step_of(verb, self._folder, **values)
+        step = self._kept.pop(name, None) or step_of(verb, self._folder, self._source, **values)
         if step.recordings or "file" in values:
             self._kept[name] = step  # at the end, because it is the last one used
             if len(self._kept) > MAX_RETAINED:

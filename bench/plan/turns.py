@@ -28,8 +28,9 @@ from bench.plan.prepared import (
 )
 from bench.plan.random_choices import SessionChoices
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
-from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WAV
-from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference, normalized_words
+from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
+from bench.plan.synthesizer import AUDIO
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings
 from bench.validation import (
@@ -168,12 +169,6 @@ class Step(ABC):
         """
 
 
-def _with_word(value: LocatedValue, text: str) -> str:
-    if not normalized_words(text):
-        raise value.refuse("has no word in it")
-    return text
-
-
 def _pattern(value: LocatedValue, text: str) -> str:
     try:
         re.compile(text)
@@ -182,7 +177,6 @@ def _pattern(value: LocatedValue, text: str) -> str:
     return text
 
 
-WORDS = Converted(String(), _with_word)
 PATTERN = Converted(String(), _pattern, {"format": "regex"})
 STEP_NAME = RegexString("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 MATCHES = Field(PATTERN, "A regular expression that the reply's text must contain.", required=True)
@@ -250,8 +244,13 @@ class ScriptTurn(Step):
 
     @property
     def transcript(self) -> tuple[str, ...]:
-        """The words of each recording of the turn; () if they are unknown."""
+        """The words of each recording of the turn, as the script states them; () if it does not."""
         return ()
+
+    @property
+    def expected_words(self) -> tuple[str, ...]:
+        """The words of each recording of the turn; () if they are unknown, "" for a recording with unknown words."""
+        return self.transcript
 
     @property
     def varies(self) -> bool:
@@ -470,6 +469,11 @@ class AudioTurnBase(ScriptTurn):
     def lasts_s(self) -> float:
         return max((pcm.seconds for pcm in self.recordings), default=0.0) if self.is_paced else 0.0
 
+    @property
+    def expected_words(self) -> tuple[str, ...]:
+        synthesized = tuple(pcm.text for pcm in self.recordings)
+        return self.transcript or (synthesized if any(synthesized) else ())
+
     def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
         for pcm in self.recordings:
             encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number, keep=True)
@@ -477,7 +481,7 @@ class AudioTurnBase(ScriptTurn):
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
-        pcm, words = self.recordings[choice], self.transcript[choice] if self.transcript else ""
+        pcm, words = self.recordings[choice], self.expected_words[choice] if self.expected_words else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
         plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
         if encoder.detects_turns:  # the service's VAD ends the speech
@@ -501,10 +505,12 @@ class AudioTurn(AudioTurnBase):
     verb: ClassVar = "audio"
 
     audio: tuple[Pcm, ...] = field_key(
-        OneOrMore(WAV), "The caller's speech: a WAV, or several, of which one is chosen.", required=True
+        OneOrMore(AUDIO),
+        "The caller's speech: a WAV or a text to say, or several, of which one is chosen.",
+        required=True,
     )
     transcript: tuple[str, ...] = field_key(
-        OneOrMore(WORDS), "The text of the WAV, or of each: for the word error rate.", absent=()
+        OneOrMore(WORDS), "The text of the WAV, or of each: for the word error rate. Default: `say`.", absent=()
     )
     speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
     paced: bool = field_key(Boolean(), "Send at the speed of speech, as a microphone does; false: all at once.", True)

@@ -18,7 +18,7 @@ from bench.observe.onsets import PAUSE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, read_channels, resampled, speech_level
 from bench.protocol.audio import ALL_FORMATS, AudioFormat, Samples
 from bench.recorded_calls.echo import EchoPath, echo_path, without_echo
-from bench.recorded_calls.sounds import Sound, sounds
+from bench.recorded_calls.sounds import ChannelSound, sounds
 from bench.units import NS_PER_S
 
 MAX_CALL_MINUTES = 120
@@ -59,8 +59,8 @@ class RecordedCall:
     audio: AudioFormat
     caller: Samples = field(repr=False)
     agent: Samples = field(repr=False)
-    caller_sounds: tuple[Sound, ...] = field(repr=False)
-    agent_sounds: tuple[Sound, ...] = field(repr=False)
+    caller_sounds: tuple[ChannelSound, ...] = field(repr=False)
+    agent_sounds: tuple[ChannelSound, ...] = field(repr=False)
     remarks: tuple[Remark, ...]
 
     @property
@@ -141,7 +141,9 @@ def _echo_paths(near: Samples, far: Samples, rate_hz: int) -> tuple[EchoPath | N
     return to_near, to_far
 
 
-def _refuse_music(path: Path, samples: Samples, found: Sequence[Sound], whose: str, channel: int, rate_hz: int) -> None:
+def _refuse_music(
+    path: Path, samples: Samples, found: Sequence[ChannelSound], whose: str, channel: int, rate_hz: int
+) -> None:
     """Raise UsageError if a channel has sound for a long time without a pause."""
     stretches = [(sound.end - sound.start, sound.start) for sound in found]
     length, start = max(*stretches, _longest_stretch(samples, rate_hz), (0, 0))

@@ -15,7 +15,7 @@ from typing import Literal
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import SpeechSpan
-from bench.recorded_calls.sounds import Sound
+from bench.recorded_calls.sounds import ChannelSound
 from bench.timeouts import REPLY_SILENCE_MS
 from bench.units import NS_PER_S
 
@@ -41,7 +41,7 @@ Kind = Literal["turn", "interruption", "backchannel"]
 
 
 @dataclass(frozen=True)
-class Utterance:
+class CallerUtterance:
     """Speech of the caller, as positions in the recording, in samples.
 
     `start` and `end` are the start of its first sound and the end of its last one. `until` is the start of the caller's
@@ -64,7 +64,7 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Conversation:
+class RecordedConversation:
     """The turns of a call.
 
     `greets` is True if the agent speaks first. `reply_silence_s` is the silence that certainly ends a reply.
@@ -73,13 +73,15 @@ class Conversation:
     """
 
     greets: bool
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[CallerUtterance, ...]
     reply_silence_s: float
     late_speeches: int
     unanswered: bool
 
 
-def conversation(caller: Sequence[Sound], agent: Sequence[Sound], rate_hz: int, length: int) -> Conversation:
+def conversation(
+    caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int, length: int
+) -> RecordedConversation:
     """Return the turns of a call of `length` samples. `caller` and `agent` are the sounds of each channel."""
     speeches = _speeches(agent, rate_hz)
     groups = _grouped(caller, speeches, rate_hz)
@@ -92,18 +94,18 @@ def conversation(caller: Sequence[Sound], agent: Sequence[Sound], rate_hz: int, 
     within = [pause_s for pause_s in pauses if pause_s <= MAX_REPLY_PAUSE_S]
     longest_s = max(within, default=0.0) + SPARE_S
     silence_s = max(REPLY_SILENCE_MS / 1_000, -(-longest_s * 10 // 1) / 10)
-    return Conversation(greets, tuple(utterances), silence_s, len(pauses) - len(within), unanswered)
+    return RecordedConversation(greets, tuple(utterances), silence_s, len(pauses) - len(within), unanswered)
 
 
-def without_greeting(talk: Conversation) -> Conversation:
+def without_greeting(talk: RecordedConversation) -> RecordedConversation:
     """Return the turns of a script that does not wait for the greeting. What was said over the greeting is a turn."""
     first = tuple(replace(utterance, kind="turn") for utterance in talk.utterances[:1])
     return replace(talk, greets=False, utterances=(*first, *talk.utterances[1:]))
 
 
-def _speeches(agent: Sequence[Sound], rate_hz: int) -> list[Sound]:
+def _speeches(agent: Sequence[ChannelSound], rate_hz: int) -> list[ChannelSound]:
     """Return the agent's sounds, joined over the pauses within its sentences."""
-    joined: list[Sound] = []
+    joined: list[ChannelSound] = []
     for sound in agent:
         if joined and sound.start - joined[-1].end <= SENTENCE_PAUSE_S * rate_hz:
             joined[-1] = joined[-1]._replace(end=sound.end)
@@ -112,9 +114,9 @@ def _speeches(agent: Sequence[Sound], rate_hz: int) -> list[Sound]:
     return joined
 
 
-def _grouped(caller: Sequence[Sound], agent: Sequence[Sound], rate_hz: int) -> list[list[Sound]]:
+def _grouped(caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSound]]:
     """Return the sounds of each utterance."""
-    groups: list[list[Sound]] = []
+    groups: list[list[ChannelSound]] = []
     for sound in caller:
         if groups and not _is_separate(groups[-1], sound, agent, rate_hz):
             groups[-1].append(sound)
@@ -123,7 +125,9 @@ def _grouped(caller: Sequence[Sound], agent: Sequence[Sound], rate_hz: int) -> l
     return groups
 
 
-def _is_separate(group: Sequence[Sound], sound: Sound, agent: Sequence[Sound], rate_hz: int) -> bool:
+def _is_separate(
+    group: Sequence[ChannelSound], sound: ChannelSound, agent: Sequence[ChannelSound], rate_hz: int
+) -> bool:
     """Return whether a sound of the caller does not belong to the utterance whose sounds are `group`."""
     start, last = group[0].start, group[-1]
     if sound.start - last.end > MAX_PAUSE_S * rate_hz:
@@ -136,8 +140,8 @@ def _is_separate(group: Sequence[Sound], sound: Sound, agent: Sequence[Sound], r
 
 
 def _utterances(
-    groups: Sequence[Sequence[Sound]], agent: Sequence[Sound], rate_hz: int, length: int
-) -> Iterator[Utterance]:
+    groups: Sequence[Sequence[ChannelSound]], agent: Sequence[ChannelSound], rate_hz: int, length: int
+) -> Iterator[CallerUtterance]:
     previous_end = 0
     for number, group in enumerate(groups):
         start, end = group[0].start, group[-1].end
@@ -148,7 +152,7 @@ def _utterances(
         if over is not None:
             is_short = end - start <= BACKCHANNEL_S * rate_hz
             kind = "backchannel" if is_short and over.end - end >= CONTINUES_S * rate_hz else "interruption"
-        yield Utterance(
+        yield CallerUtterance(
             kind=kind,
             start=start,
             end=end,
@@ -162,7 +166,7 @@ def _utterances(
             previous_end = end
 
 
-def _interrupted(agent: Sequence[Sound], start: int, end: int, rate_hz: int) -> Sound | None:
+def _interrupted(agent: Sequence[ChannelSound], start: int, end: int, rate_hz: int) -> ChannelSound | None:
     """Return the agent's sound over which an utterance starts; None if the agent is silent.
 
     An utterance may start in a pause within a sentence of the agent. Then it interrupts the sound after the pause.
@@ -175,7 +179,9 @@ def _interrupted(agent: Sequence[Sound], start: int, end: int, rate_hz: int) -> 
     return next((second for paused, second in pauses if paused <= start < second.start < end), None)
 
 
-def _reply_pauses(utterances: Sequence[Utterance], agent: Sequence[Sound], rate_hz: int) -> Iterator[float]:
+def _reply_pauses(
+    utterances: Sequence[CallerUtterance], agent: Sequence[ChannelSound], rate_hz: int
+) -> Iterator[float]:
     """Yield the duration of each pause in the agent's speech in which the caller does not speak."""
     for first, second in pairwise(agent):
         is_quiet = not any(

@@ -18,7 +18,7 @@ from bench.load.planning.workload import facts_of_script
 from bench.plan.script import load_script
 from bench.protocol.settings import FULL_DUPLEX
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, read_call
-from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, Conversation, conversation, without_greeting
+from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
 from bench.recorded_calls.run_writer import TARGET, ImportedCall, write_run
 from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, remove_script, write_script
@@ -127,7 +127,7 @@ def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[Import
     return imported, [*call.remarks, *_remarks(talk)]
 
 
-def _remarks(talk: Conversation) -> Iterator[Remark]:
+def _remarks(talk: RecordedConversation) -> Iterator[Remark]:
     if talk.unanswered:
         text = "the caller's last words, which the agent did not answer, are not in the script"
         yield Remark(text, text)

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.plan.recordings import RATE_HZ, resampled, write_wav
 from bench.protocol.audio import PCM16, Samples
 from bench.recorded_calls.channels import RecordedCall
-from bench.recorded_calls.conversation import Conversation, Utterance
+from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation
 from bench.recorded_calls.sounds import Speech, speech
 from bench.untrusted.sanitize import slug
 from bench.yaml_file import yaml_text
@@ -36,13 +36,13 @@ class RecordedUtterance:
     """
 
     name: str
-    utterance: Utterance
+    utterance: CallerUtterance
     speech: Speech
     start: int
     end: int
 
 
-def recorded_utterances(call: RecordedCall, talk: Conversation) -> list[RecordedUtterance]:
+def recorded_utterances(call: RecordedCall, talk: RecordedConversation) -> list[RecordedUtterance]:
     """Return the utterances of a call in order. Their WAVs do not overlap."""
     rate_hz, lead = call.audio.rate_hz, round(LEAD_S * call.audio.rate_hz)
     recorded: list[RecordedUtterance] = []
@@ -60,7 +60,7 @@ def recorded_utterances(call: RecordedCall, talk: Conversation) -> list[Recorded
 
 def write_script(
     call: RecordedCall,
-    talk: Conversation,
+    talk: RecordedConversation,
     utterances: Sequence[RecordedUtterance],
     folder: Path,
     session: Mapping[str, Any],
@@ -120,7 +120,7 @@ def _wav(call: RecordedCall, recorded: RecordedUtterance) -> Samples:
 
 def _steps(
     call: RecordedCall,
-    talk: Conversation,
+    talk: RecordedConversation,
     utterances: Sequence[RecordedUtterance],
     name: str,
     words: Mapping[str, str],
@@ -148,7 +148,7 @@ def _steps(
             yield {"sound": settings}
 
 
-def _pause_s(recorded: RecordedUtterance, talk: Conversation, rate_hz: int) -> float:
+def _pause_s(recorded: RecordedUtterance, talk: RecordedConversation, rate_hz: int) -> float:
     """Return the pause before a turn. A player waits for the silence that ends the reply, and then for this pause."""
     if recorded.utterance.reply_end is None:
         return 0.0

@@ -35,7 +35,7 @@ energy of the background. The ratios 1,000, 100 and 30 are 30, 20 and 15 dB. Qui
 """
 
 
-class Sound(NamedTuple):
+class ChannelSound(NamedTuple):
     """A sound without a pause, in samples. It may really have started up to `uncertainty_ns` earlier."""
 
     start: int
@@ -55,12 +55,12 @@ class Speech(NamedTuple):
     uncertainty_ns: int
 
 
-def sounds(samples: Samples, rate_hz: int) -> list[Sound]:
+def sounds(samples: Samples, rate_hz: int) -> list[ChannelSound]:
     """Return all sounds in one channel, in order."""
     return list(_sounds(samples, rate_hz))
 
 
-def _sounds(samples: Samples, rate_hz: int) -> Iterator[Sound]:
+def _sounds(samples: Samples, rate_hz: int) -> Iterator[ChannelSound]:
     detector, start, until, uncertainty_ns = OnsetDetector(rate_hz), None, 0, 0
     padded = np.concatenate((samples, np.zeros(FLUSH_S * rate_hz, np.int16)))
     for position in range(0, len(padded), rate_hz):
@@ -72,10 +72,10 @@ def _sounds(samples: Samples, rate_hz: int) -> Iterator[Sound]:
             elif what == "sounds":
                 until, uncertainty_ns = at, error_ns
             elif start is not None:
-                yield Sound(start, min(until, len(samples)), uncertainty_ns)
+                yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)
                 start = None
     if start is not None:
-        yield Sound(start, min(until, len(samples)), uncertainty_ns)
+        yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)
 
 
 def speech(samples: Samples, rate_hz: int, found: SpeechSpan, until: int) -> Speech:

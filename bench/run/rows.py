@@ -16,7 +16,17 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 
-from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of, token_column
+from bench.columns import (
+    DETAIL_CHARACTERS,
+    SESSIONS,
+    TOKENS,
+    TURN_ARRIVALS,
+    TURN_INSTANTS,
+    TURN_SENDS,
+    TURNS,
+    names_of,
+    token_column,
+)
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
 from bench.protocol.base import BINARY, BinaryMessage, Dialect
@@ -104,7 +114,6 @@ The texts of all other columns are our own, and are not changed.
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts. Their texts are not escaped, because they are stored as JSON."""
 TRUNCATED = frozenset({"detail", "close_reason", "mcp_error"})
-DETAIL_CHARACTERS = 300
 
 
 class TextSanitizer:

@@ -81,18 +81,19 @@ def clean(text: str, source: str) -> str:
     return text
 
 
-def mcp_token(variable: str, environ: Mapping[str, str], source: str) -> Credential:
-    """Return the access token of an MCP server, which an environment variable contains.
+def variable_secret(variable: str, environ: Mapping[str, str], source: str, kind: str) -> Credential:
+    """Return the secret that an environment variable contains.
 
-    Raise UsageError if it is missing, or too short to be hidden in texts. The error message names the setting `source`.
+    Raise UsageError if it is missing, or too short to be hidden in texts. The error message names the setting `source`
+    and the kind of the secret, such as `access token`.
     """
     token = clean(environ.get(variable, ""), f"{source}: the environment variable {variable}")
     if not token:
-        raise UsageError(f"{source}: the environment variable {variable} is not set: set it to the access token")
+        raise UsageError(f"{source}: the environment variable {variable} is not set: set it to the {kind}")
     if len(token) < MIN_SECRET_CHARACTERS:
         raise UsageError(
             f"{source}: the environment variable {variable} has fewer than {MIN_SECRET_CHARACTERS} characters, "
-            "which is too short for an access token: check it"
+            f"which is too short for an {kind}: check it"
         )
     return Credential(variable, token)
 

@@ -259,7 +259,7 @@ def health(summary: Summary) -> b.Section:
     blocks = [
         b.Paragraph(line),
         *([] if affects_answers(summary) else uncertain_metrics(summary)),
-        *_checks(verdict.checks),
+        *checks(verdict.checks),
         *([b.Details("Load generator metrics", body)] if rows else []),
         *_variability(summary),
         *b.note(b.coded(" ".join(sentences))),
@@ -291,13 +291,14 @@ def hosts(summary: Summary) -> b.Section | None:
     return b.Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
 
-def _checks(checks: Sequence[Check]) -> list[b.Block]:
+def checks(evaluated: Sequence[Check]) -> list[b.Block]:
+    """Return a table of validity checks, each with its value, its limit and its result; [] if there are none."""
     used, result = b.Column("used", left=True, style="narrowout", plotted=True), b.Column("result", left=True)
     what = b.Paragraph("These checks decide whether a run is valid.")
     guide = b.ReadingGuide("The mark on each bar is the limit.")
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # the used part of the limit
     rows: list[b.Line] = []
-    for check in checks:
+    for check in evaluated:
         word, style = cells.result(check.result)
         failed = check.result == "fail"
         about: b.Inline = (b.Term(check.name), f"{', ' if check.note else ''}{check.note}")
@@ -305,7 +306,7 @@ def _checks(checks: Sequence[Check]) -> list[b.Block]:
         bar_html = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
         result_cell = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
         rows.append([b.Cell(cells.CHECKS[check.name].title, about), *values, bar_html, result_cell])
-    return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if checks else []
+    return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if evaluated else []
 
 
 def _variability(summary: Summary) -> list[b.Block]:

@@ -63,9 +63,6 @@ SUSTAINED = "the load generator kept up"
 def run_page(summary: Summary) -> b.Page:
     """Return the page of a run. Its parts are in the order in which a reader asks questions."""
     verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
-    word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
-    reason = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
-    verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
     definition_blocks: list[b.Block] = [
@@ -81,7 +78,8 @@ def run_page(summary: Summary) -> b.Page:
     files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = b.MEASURED_AGAINST if summary.simulated else ""
-    ends = f". Every session was a WebSocket connection. Version of the metric definitions: {version}. All times UTC."
+    sessions = "recorded call" if summary.recorded else "WebSocket connection"
+    ends = f". Every session was a {sessions}. Version of the metric definitions: {version}. All times UTC."
     # failed checks first, then the results, then what failed and the remedy
     failed_checks: list[b.Inline] = []
     for check, remedy in cells.with_remedies(summary.validity.failed):
@@ -93,17 +91,17 @@ def run_page(summary: Summary) -> b.Page:
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
     texts = (decision_notice(summary.run), second, sentences.remedy(summary))
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
-    source = b.source_badges(simulated=summary.simulated, recorded=summary.recorded)
+    badges = badges_of(summary)
     return b.Page(
-        title=" · ".join([verdict.title, *(badge.text for badge in source), f"{summary.scenario}, {began}"]),
-        badges=[verdict_badge, *source],
+        title=" · ".join([verdict.title, *(badge.text for badge in badges[1:]), f"{summary.scenario}, {began}"]),
+        badges=badges,
         notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[
             *([b.Banner(failed_checks)] if failed_checks else []),
             *(b.Paragraph(b.coded(text), "lead") for text in texts if text),
         ],
-        answer=[*_answers(summary), *_facts(summary)],
+        answer=[*main_results(summary), *_facts(summary)],
         next=[*b.fact("next step", [b.coded(sentences.next_step(summary))]), *longer],
         sections=[replace(section, folded=section.anchor not in opened) for section in sections],
         definitions=definitions,
@@ -112,8 +110,22 @@ def run_page(summary: Summary) -> b.Page:
     )
 
 
-def _answers(summary: Summary) -> list[b.Block]:
-    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table."""
+def badges_of(summary: Summary) -> list[b.Badge]:
+    """Return the badges of a run's page: its verdict, and its source if that is no live service."""
+    verdict = summary.validity
+    word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
+    reason = verdict_count(verdict)
+    if verdict.status == "valid":
+        reason = "no check failed" if summary.recorded else SUSTAINED
+    verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
+    return [verdict_badge, *b.source_badges(simulated=summary.simulated, recorded=summary.recorded)]
+
+
+def main_results(summary: Summary) -> list[b.Block]:
+    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table.
+
+    Return [] if no turn started.
+    """
     groups = cells.tables(summary) if summary.outcomes.started else []
     if not groups:
         return []

@@ -7,7 +7,7 @@ of the audio format. If all received audio has been played, playback stalls unti
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -120,7 +120,7 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
     )
     rows = turns.frame.iloc[frame_rows]
     stored = records(rows)
-    sessions = _sessions_of(run, stored)
+    sessions = sessions_of(run, stored)
     responses = response_ids(run, frame_rows.tolist())
     metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - measured_from_ns(rows)
@@ -138,10 +138,10 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
             at_s=(int(turn["start_utc_ns"]) - started_utc_ns) / NS_PER_S,
             retransmits=None if np.isnan(resent) else int(resent),
             session=session,
-            service_session=_text(known, "service_session_id"),
+            service_session=text_in(known, "service_session_id"),
             response=responses[row],
-            request=_text(known, "request_id"),
-            region=_text(known, "region"),
+            request=text_in(known, "request_id"),
+            region=text_in(known, "region"),
             event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
             value_ms=float(sample.values[position]),
             ttfa_ms=float(metrics["ttfa"][row]),
@@ -201,7 +201,7 @@ def failures_by_context(
             chosen += failed[np.sort(first_of_session)[:OF_CONTEXT]].tolist()
     rows = turns.rows[chosen] if chosen else turns.rows[:0]
     stored = records(turns.frame.iloc[rows])
-    sessions, responses = _sessions_of(run, stored), response_ids(run, rows.tolist()) if chosen else []
+    sessions, responses = sessions_of(run, stored), response_ids(run, rows.tolist()) if chosen else []
     entries = []
     for index, turn, response in zip(chosen, stored, responses, strict=True):
         session = str(turn["session_id"])
@@ -215,23 +215,28 @@ def failures_by_context(
             context_tokens=int(tokens[index]),
             is_bound=bool(is_bound[index]),
             session=session,
-            service_session=_text(known, "service_session_id"),
+            service_session=text_in(known, "service_session_id"),
             response=response,
-            request=_text(known, "request_id"),
-            region=_text(known, "region"),
+            request=text_in(known, "request_id"),
+            region=text_in(known, "region"),
             event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
         )
         entries.append(entry)
     return tuple(entries)
 
 
-def _sessions_of(run: RunFrames, turns: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the rows of the sessions of these turns, by their ID. They have the columns OF_SLOW."""
+def sessions_of(
+    run: RunFrames, turns: Sequence[dict[str, Any]], columns: Sequence[str] = OF_SLOW
+) -> dict[str, dict[str, Any]]:
+    """Return the rows of the sessions of these turns, by their ID."""
     is_session = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in turns}).to_numpy()
-    return {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(is_session)])}
+    return {
+        str(row["session_id"]): row for row in records(run.sessions[list(columns)].iloc[np.flatnonzero(is_session)])
+    }
 
 
-def _text(row: dict[str, Any], name: str) -> str:
+def text_in(row: Mapping[str, Any], name: str) -> str:
+    """Return a text of a row, escaped; "" if it is missing."""
     value = row.get(name)
     return escape_control(value) if isinstance(value, str) else ""
 

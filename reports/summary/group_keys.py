@@ -30,7 +30,7 @@ from bench.units import NS_PER_S
 from reports.formatting import NBSP, count_step, format_number
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.statistics.counting import ConcurrencySeries, Floats, Integers, concurrency_series, distinct, load_changed
-from reports.turns import Flags, Pool, TurnArrays, measured_sessions
+from reports.turns import Flags, Pool, TurnArrays, measured_sessions, unopened_of
 
 CONFIDENCE = 0.98
 """The joint confidence of the two intervals of a comparison of two groups."""
@@ -152,7 +152,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
         end=bins[-1].high,
         compared="ends",
         began=began,
-        unopened=(sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")).to_numpy(),
+        unopened=unopened_of(sessions),
     )
 
 

@@ -231,6 +231,17 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEs
 
     `sessions` are the measured sessions.
     """
+    return planned_shares(turns, sessions, turns.kind == FAILED, with_not_started=True)
+
+
+def planned_shares(
+    turns: TurnArrays, sessions: pd.DataFrame, chosen: Flags, *, with_not_started: bool
+) -> Iterable[ShareEstimate]:
+    """Yield, for each target, the share of its planned turns that are `chosen`.
+
+    If `with_not_started`, the turns that did not start are also counted as events. `chosen` is a mask of the measured
+    turns, of which the unfinished ones do not count. `sessions` are the measured sessions.
+    """
     codes = session_codes(turns.frame, sessions)
     ended, not_started, target = (
         turns.kind != UNFINISHED,
@@ -239,7 +250,9 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEs
     )
     for index in range(len(turns.targets)):
         target_turns, target_sessions = ended & (turns.target == index), target == index
-        events = np.concatenate([(turns.kind[target_turns] == FAILED).astype(np.float64), not_started[target_sessions]])
+        events = np.concatenate(
+            [chosen[target_turns].astype(np.float64), not_started[target_sessions] * with_not_started]
+        )
         units = np.concatenate([np.ones(int(target_turns.sum())), not_started[target_sessions]])
         yield ratio_in(events, units, np.concatenate([turns.session[target_turns], codes[target_sessions]]), CONFIDENCE)
 

@@ -129,13 +129,22 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     notices: list[str]
 
 
+def run_validity_entry(summary: Summary) -> RunValidityEntry:
+    """Return the validity of a run's values for a document."""
+    validity = summary.validity
+    return RunValidityEntry(
+        *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
+        uncertain_metrics=summary.run.uncertain_metrics,
+    )
+
+
 def summary_json(summary: Summary) -> str:
     return text_of(summary_data(summary))
 
 
 def summary_data(summary: Summary) -> dict[str, Any]:
     """Return the summary as data for JSON: dictionaries, lists, strings, and numbers."""
-    document, window, setup, validity = summary.run.metadata, summary.window, summary.setup, summary.validity
+    document, window, setup = summary.run.metadata, summary.window, summary.setup
     return to_json_data(
         SummaryDocument(
             schema=SUMMARY_VERSION,
@@ -149,10 +158,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             started_utc_ns=window.started_utc_ns,
             duration_s=window.duration_s,
             warmup_s=window.warmup_s,
-            validity=RunValidityEntry(
-                *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
-                uncertain_metrics=summary.run.uncertain_metrics,
-            ),
+            validity=run_validity_entry(summary),
             targets=list(summary.targets),
             main_metric=summary.main,
             main_metrics={stratum.key: metric for stratum, metric in summary.mains.items()},

@@ -87,6 +87,12 @@ def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
     return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
+def interval_cell(rate: ShareEstimate, more: str = "") -> Cell:
+    """Return a cell with a share above its counts and its interval, such as `90 %` above `360 of 400; 86 to 93 %`."""
+    ends = interval(rate.low, rate.high, lambda share: percent(share, 1))
+    return share_cell(rate, f"; {ends}{more}" if rate.total else "")
+
+
 def not_started_text(group: Group) -> str:
     """Return the number of turns of a group that did not start, such as `, 320 not started`; "" if all started."""
     return f", {count(group.lost)} not started" if group.lost else ""
@@ -160,8 +166,7 @@ def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
     rows: list[Row | Line] = []
     for latency, group in ((grouped, group) for grouped in latencies for group in grouped.all_groups):
         target = Cell(latency.target, target=targets.index(latency.target))
-        ends = interval(group.failed.low, group.failed.high, lambda share: percent(share, 1))
-        failed = share_cell(group.failed, f"; {ends}{not_started_text(group)}" if group.failed.total else "")
+        failed = interval_cell(group.failed, not_started_text(group))
         p50 = cells.estimate_cell(group.p50, group.n, group.failed.count, "")
         outcomes = outcomes_text(group) or NONE
         rows.append([group.bin.name, target, count(group.turns), count(group.sessions), failed, outcomes, p50])

@@ -253,13 +253,13 @@ def next_step(summary: Summary) -> str:
     if summary.validity.status == "invalid":
         return ""
     with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
-    reported = f"{SUPPORT} " if summary.context_failures else ""
     plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
+    folder = summary.run.folder.resolve()
+    run = escape_control(f"{folder.parent.name}/{folder.name}")
+    reported = f"{SUPPORT} `rtbench report {run} --evidence` writes a page for it. " if summary.context_failures else ""
     longer = reported + (f"{capitalize(plays)}. " if plays else "")
     if not with_median:
         return longer.rstrip()
-    folder = summary.run.folder.resolve()
-    run = escape_control(f"{folder.parent.name}/{folder.name}")
     if len(summary.targets) > 1 and not decision_notice(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
     if _tested(summary):
@@ -291,9 +291,11 @@ def _tested(summary: Summary) -> str:
 def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
     """Return a longer run with this number of sessions.
 
-    Its options are `--sessions 45`, or `--run-time 5m`, or both. If the run has stages, only the number of sessions is
-    returned.
+    Its options are `--sessions 45`, or `--run-time 5m`, or both. If the run has stages, or consists of recordings, only
+    the number of sessions is returned.
     """
+    if summary.recorded:
+        return LongerRun(percentile, f"{count(sessions)} recorded calls", "")
     settings = summary.run.metadata.get("settings") or {}
     if settings.get("stages"):
         return LongerRun(percentile, f"{count(sessions)} sessions", "")

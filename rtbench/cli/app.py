@@ -24,6 +24,7 @@ from rtbench.cli.searches import calibrate, capacity
 from rtbench.cli.service import doctor, probe, replay
 from rtbench.cli.simulate import simulate
 from rtbench.cli.start import init, options, quickstart
+from rtbench.cli.synthesize import synthesize
 from rtbench.cli.validate import validate
 from rtbench.cli.verdicts import baseline, check, compare, sample_size, trend
 
@@ -107,7 +108,13 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "merge": merge,
         "upload": upload,
     },
-    "Check the setup": {"validate": validate, "doctor": doctor, "probe": probe, "calibrate": calibrate},
+    "Check the setup": {
+        "validate": validate,
+        "synthesize": synthesize,
+        "doctor": doctor,
+        "probe": probe,
+        "calibrate": calibrate,
+    },
     "Simulate a service": {"simulate": simulate},
 }
 """A mapping from the heading of a group to its commands, in the order of use.

@@ -71,14 +71,26 @@ def report(
         list[str] | None,
         typer.Argument(metavar="[RUN]...", help="folders or names of runs (default: the newest)", show_default=False),
     ] = None,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence", help="Write evidence.html, .md and .json for the service's support instead."),
+    ] = False,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
 
     A run that was killed is finalized first. The last line is the path of report.html; the line before it has the
     verdict. For several runs, the report of each is written, and the terminal shows them in one table; their data are
     not pooled.
+
+    With --evidence, the page for a support case is written instead: failures with their shares, instants, IDs and
+    errors as received, and what was excluded as our fault. It contains no transcripts and no credentials.
     """
     runs = [run_with_name(name) for name in names or [""]]
+    if evidence and len(runs) > 1:
+        raise UsageError("--evidence needs one run, because a support case is about one: name only one")
+    if evidence:
+        _evidence(runs[0])
+        return
     if len(runs) > 1:
         _side_by_side(list(dict.fromkeys(runs)))
         return
@@ -94,6 +106,19 @@ def report(
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
     essentials = run_essentials(summary).replace(NBSP, " ")
     sys.stdout.write(f"{essentials}\n{escape_control(str(paths.html))}\n")
+
+
+def _evidence(run: Path) -> None:
+    """Write the evidence of a run for the service's support. Print a short form and the paths of the files."""
+    from reports.evidence.document import evidence_of, write_evidence
+    from reports.evidence.page import evidence_page
+    from reports.render.terminal import render_page
+
+    made = evidence_of(summarise(run))
+    page = evidence_page(made)
+    paths = write_evidence(made, page)
+    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+    sys.stdout.writelines(f"{escape_control(str(path))}\n" for path in (paths.json, paths.markdown, paths.html))
 
 
 def _side_by_side(runs: list[Path]) -> None:

@@ -26,6 +26,7 @@ from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.serving.ready import ReadyDocument
 from reports.check.document import CheckDocument
 from reports.comparisons.document import CompareDocument
+from reports.evidence.document import EvidenceDocument
 from reports.json_entries import schema_of
 from reports.sample_size import SampleSize
 from reports.sequential.decision import DecisionDocument
@@ -54,6 +55,7 @@ def schemas() -> dict[str, Schema]:
         "decision": ("decision.json of a run folder of Realtime Bench", DecisionDocument),
         "sample-size": ("What rtbench sample-size --json prints", SampleSize),
         "check": ("check.json of Realtime Bench", CheckDocument),
+        "evidence": ("evidence.json of a run folder of Realtime Bench", EvidenceDocument),
         "trend": ("What rtbench trend --json prints", TrendDocument),
         "baseline": ("A stored baseline of Realtime Bench", Baseline),
     }

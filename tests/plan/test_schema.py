@@ -24,6 +24,7 @@ from bench.timeouts import Timeouts
 from bench.validation import Integer, Number
 from bench.yaml_file import PythonValue
 from tests.examples import thorough
+from tests.plan.missing_texts import missing_texts
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scenarios" / "scripts"
@@ -39,6 +40,10 @@ BEYOND_A_SCHEMA = (
     "sets the instant, and",
     "belongs to a turn, but an interruption",
     "needs a message of the user",
+    "in one of its words",
+    "has no effect, because no word",
+    "must end in /v1",
+    "needs the key `synthesizer`",
 )
 """Parts of the errors that no schema can report, because these errors depend on other values or on files."""
 
@@ -152,7 +157,12 @@ FULL: dict[str, Any] = {
 }
 SEMANTIC = FULL | {"session": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
 WORD = {"session": {"turn_detection": "none"}, "timeouts": None, "steps": [{"text": "hi"}]}
-GOOD = [FULL, SEMANTIC, WORD]
+BY_COMMAND = WORD | {"synthesizer": {"command": ["speak", "-v{voice}", "{file}"], "voice": "anna"}}
+BY_SERVICE = WORD | {
+    "synthesizer": {"url": "https://a.example/v1", "model": "tts", "api_key_env": "TTS_KEY", "voice": "alloy"}
+}
+GOOD = [FULL, SEMANTIC, WORD, BY_COMMAND, BY_SERVICE]
+NAMES = ["full", "semantic", "word", "by command", "by service"]
 
 Path_ = tuple[str | int, ...]
 
@@ -203,20 +213,20 @@ def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
     return {"steps": steps}, ("steps", len(steps) - 1, *at[2:])
 
 
-@pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
+@pytest.mark.parametrize("tree", GOOD, ids=NAMES)
 def test_loader_and_schema_accept_valid_scripts(tree: dict[str, Any]) -> None:
     assert loaded(tree) is None
     VALIDATOR.validate(tree)
 
 
-@pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
+@pytest.mark.parametrize("tree", GOOD, ids=NAMES)
 def test_loader_and_schema_agree_on_required_keys(tree: dict[str, Any]) -> None:
     for place in places(tree):
         if place:
             check_agrees(without(*near(tree, place)))
 
 
-@pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
+@pytest.mark.parametrize("tree", GOOD, ids=NAMES)
 def test_loader_and_schema_refuse_unknown_keys(tree: dict[str, Any]) -> None:
     for place in places(tree):
         if {"extra", "send", "metadata"} & {*place}:
@@ -268,6 +278,29 @@ def test_loader_and_schema_agree_on_any_tree(tree: object) -> None:
     check_agrees(tree)
 
 
+@pytest.mark.parametrize("step", [{"audio": 0}, {"audio": [WAV, 0]}, {"interrupt": {"audio": [0]}}])
+@pytest.mark.parametrize(
+    ("say", "accepted"),
+    [
+        ({"say": "Hello"}, True),
+        ({"say": "Hello", "voice": "anna"}, True),
+        ({"voice": "anna"}, False),
+        ({"say": 5}, False),
+        ({"say": ""}, False),
+        ({"say": "Hello", "voice": None}, False),
+        ({"say": "Hello", "speed": 1}, False),
+    ],
+)
+def test_the_schema_accepts_a_text_to_say_in_place_of_a_wav(
+    step: dict[str, Any], say: dict[str, Any], accepted: bool
+) -> None:
+    *_, at = places(step)
+    tree = {"steps": [{"text": "hi"}, changed(step, at, lambda _: say)]}
+
+    assert VALIDATOR.is_valid(tree) is accepted
+    assert ("needs the key `synthesizer`" in str(loaded(tree))) is accepted
+
+
 def test_python_and_yaml_scripts_are_read_as_the_same_objects(tmp_path: Path) -> None:
     shutil.copytree(AUDIO, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "full.yaml"
@@ -309,10 +342,13 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
     (tmp_path / "scripts" / "think_times.txt").write_text("1.5\n", encoding="utf-8")
     examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
 
-    assert len(examples) == 11
+    assert len(examples) == 12
     for example in examples:
         path = tmp_path / "scripts" / "example.yaml"
         path.write_text(example, encoding="utf-8")
+        for speech in missing_texts(path):
+            speech.path.parent.mkdir(exist_ok=True)
+            shutil.copy(AUDIO / WAV, speech.path)
         assert load_script(path).steps
         VALIDATOR.validate(YAML(typ="safe", pure=True).load(example))
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from bench.plan.recordings import Channels, write_channels
 from bench.protocol.audio import Samples
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, read_call
-from bench.recorded_calls.conversation import Conversation, conversation
+from bench.recorded_calls.conversation import RecordedConversation, conversation
 from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances
 from tests.command_line import call
 from tests.recorded_calls.constructed import ConstructedCall
@@ -69,6 +69,6 @@ def recording(call: ConstructedCall, folder: Path, caller: CallerChannel = "auto
     return read_call(write_call(folder / "call.wav", call.caller, call.agent, call.rate_hz), caller)
 
 
-def found_utterances(call: RecordedCall) -> tuple[Conversation, list[RecordedUtterance]]:
+def found_utterances(call: RecordedCall) -> tuple[RecordedConversation, list[RecordedUtterance]]:
     talk = conversation(call.caller_sounds, call.agent_sounds, call.audio.rate_hz, len(call.agent))
     return talk, recorded_utterances(call, talk)

@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.recorded_calls.conversation import Conversation, conversation, without_greeting
-from bench.recorded_calls.sounds import Sound
+from bench.recorded_calls.conversation import RecordedConversation, conversation, without_greeting
+from bench.recorded_calls.sounds import ChannelSound
 
 RATE_HZ = 1_000
 LENGTH_S = 60.0
 
 
-def talk(caller: str, agent: str, length_s: float = LENGTH_S) -> Conversation:
+def talk(caller: str, agent: str, length_s: float = LENGTH_S) -> RecordedConversation:
     """Return the turns of a call. Sounds are written as `1-2.5 4-5`, in seconds."""
     return conversation(heard(caller), heard(agent), RATE_HZ, round(length_s * RATE_HZ))
 
 
-def heard(text: str) -> list[Sound]:
+def heard(text: str) -> list[ChannelSound]:
     spans = (map(float, span.split("-")) for span in text.split())
-    return [Sound(round(start * RATE_HZ), round(end * RATE_HZ), 0) for start, end in spans]
+    return [ChannelSound(round(start * RATE_HZ), round(end * RATE_HZ), 0) for start, end in spans]
 
 
-def said(found: Conversation) -> list[tuple[str, float, float]]:
+def said(found: RecordedConversation) -> list[tuple[str, float, float]]:
     """Return (kind, start, end) of each utterance, in seconds."""
     return [(utterance.kind, utterance.start / RATE_HZ, utterance.end / RATE_HZ) for utterance in found.utterances]
 
@@ -182,10 +182,10 @@ SOUNDS = st.lists(
 )  # (silence before a sound, its duration), in ms
 
 
-def laid_out(gaps: list[tuple[int, int]]) -> list[Sound]:
+def laid_out(gaps: list[tuple[int, int]]) -> list[ChannelSound]:
     at, found = 0, []
     for silence, duration in gaps:
-        found.append(Sound(at + silence, at + silence + duration, 0))
+        found.append(ChannelSound(at + silence, at + silence + duration, 0))
         at += silence + duration
     return found
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.plan.recordings import SpeechSpan, to_pcm16
 from bench.protocol.audio import Samples
-from bench.recorded_calls.sounds import Sound, sounds, speech
+from bench.recorded_calls.sounds import ChannelSound, sounds, speech
 from bench.units import NS_PER_MS
 from tests.recorded_calls.constructed import Conditions, audible, constructed_call, voice
 from tests.recorded_calls.imports import found_utterances, recording
@@ -105,7 +105,7 @@ def test_speech_in_louder_noise_has_a_larger_uncertainty() -> None:
 def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
     words = voice("opening_hours", RATE_HZ)
     channel = np.concatenate([silence(1), words, silence(1)])
-    sound = Sound(RATE_HZ + audible(words)[0], RATE_HZ + audible(words)[1], 0)
+    sound = ChannelSound(RATE_HZ + audible(words)[0], RATE_HZ + audible(words)[1], 0)
     found = speech(channel, RATE_HZ, SpeechSpan(sound.start, sound.end), sound.end + 1_600)
 
     assert found.start == sound.start

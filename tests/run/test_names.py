@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.columns import DETAIL_CHARACTERS
 from bench.run import folder as files
-from bench.run.rows import DETAIL_CHARACTERS, TRUNCATED, UNTRUSTED, TextSanitizer
+from bench.run.rows import TRUNCATED, UNTRUSTED, TextSanitizer
 from bench.target.credentials import Credential, redacted
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan

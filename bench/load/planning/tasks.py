@@ -24,13 +24,16 @@ from bench.errors import ScriptError, UsageError
 from bench.observe.observation import TurnObservation
 from bench.plan.script import JUDGED, Script, Task, build_script, script_settings, session_of
 from bench.plan.steps import KINDS, StepReader, StepRules, is_turn
+from bench.plan.synthesizer import SpeechSource
 from bench.plan.turns import Step
 from bench.units import NS_PER_MS
 
 MAX_RECORDED_STEPS = 100
 """The maximum number of steps that a rehearsal records. It is limited because a task may run steps without end."""
 
-Wavs = str | Path | Sequence[str | Path]
+Wav = str | Path | Mapping[str, str]
+"""The path of a WAV, or a text to say: `{"say": "Hello"}`."""
+Wavs = Wav | Sequence[Wav]
 
 
 class SessionTask:
@@ -93,8 +96,9 @@ def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings
     script.
     """
     path = file_of(method)
-    reader = StepReader(path.parent)
-    rehearsal = TaskRecorder(reader, StepRules(session_of(script_settings(settings, path.parent))))
+    parts = script_settings(settings, path.parent)
+    reader = StepReader(path.parent, SpeechSource(path, parts.get("synthesizer")))
+    rehearsal = TaskRecorder(reader, StepRules(session_of(parts)))
     try:
         run_task(user(), method, rehearsal)
     except UsageError as error:
@@ -180,6 +184,9 @@ class Caller:
     def audio(self, wavs: Wavs, *, name: str = "", **options: Any) -> Turn:
         """Run a voice turn with a WAV, or with one of several. Relative paths start at the folder of the task's file.
 
+        Instead of a path, `{"say": "Hello"}` is a text; the class needs `synthesizer`, and `rtbench synthesize FILE`
+        makes the WAV.
+
         `options` are `chunk_ms`; `paced`; `speech` ({"start": …, "end": …}, in seconds); `transcript`, the spoken text;
         and the options of `text` about the response.
         """
@@ -224,7 +231,7 @@ class Caller:
         """
         return self._take("interrupt", audio=audio, name=name, **options)
 
-    def sound(self, wav: str | Path, *, kind: str, **options: Any) -> None:
+    def sound(self, wav: Wav, *, kind: str, **options: Any) -> None:
         """Play a sound that should neither interrupt a reply nor get a reply.
 
         `kind` is `backchannel`, `noise` or `talking_to_others`. `options` set the instant. It is in the reply to the

@@ -17,7 +17,7 @@ from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
 from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
 from bench.protocol.base import Dialect
-from bench.target.credentials import Credential, mcp_token
+from bench.target.credentials import Credential, variable_secret
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.units import NS_PER_MS
 
@@ -128,8 +128,11 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
 def mcp_tokens(scripts: Iterable[Script], environ: Mapping[str, str]) -> tuple[Credential, ...]:
     """Return the access tokens of the MCP servers of all scripts. Raise UsageError if a variable is not set."""
     tokens = {
-        server.authorization_env: mcp_token(
-            server.authorization_env, environ, f"{script.name}: mcp_servers.{server.label}.authorization_env"
+        server.authorization_env: variable_secret(
+            server.authorization_env,
+            environ,
+            f"{script.name}: mcp_servers.{server.label}.authorization_env",
+            "access token",
         )
         for script in scripts
         for server in script.mcp_servers

@@ -130,6 +130,7 @@ def comparison(*candidates: str, checks: tuple[FairnessCheckEntry, ...] = CHECKS
         "method": Method("pairs", 60, 10_000, 7, 0.95, 3),
         "notices": (),
         "simulated": True,
+        "recorded": False,
     }
     return Comparison(**(parts | changes))
 

@@ -70,7 +70,7 @@ def check_commands(run: Path, scratch: Path) -> None:
         ("upload", run, "http://127.0.0.1:1/c"),
         *(("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
     ]
-    for words in (("report", run), *some(others, 7, this)):
+    for words in (("report", run), ("report", run, "--evidence"), *some(others, 7, this)):
         harm = unsafe_text_in(output_of(*words))
         assert not harm, f"rtbench {' '.join(map(str, words))}: {harm}"
     for page in (*run.glob("*.md"), *scratch.glob("*.md")):

@@ -1,0 +1,40 @@
+"""`rtbench synthesize`: makes the WAVs of the texts that scripts say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import Mistakes
+from bench.untrusted.sanitize import one_line
+
+
+def synthesize(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Scripts and Locust files.", show_default=False)],
+) -> None:
+    """Make the missing WAVs of the texts that scripts say, with the `synthesizer` of each script.
+
+    It runs the command that a script names, or sends the texts to the service that it names. A WAV that exists is not
+    made again: delete it to make it again. Exit status 2: a script has mistakes, or a WAV could not be made.
+    """
+    from bench.load.planning.command_line import LOCUST_SUFFIX
+
+    if any(path.suffix == LOCUST_SUFFIX for path in files):
+        from bench.transport.gevent_patch import patch
+
+        patch()  # before the imports of Locust
+    from rtbench.synthesis import SynthesizedFile, synthesize_file, unused_wavs
+
+    results, mistakes = list[SynthesizedFile](), Mistakes()
+    for path in files:
+        with mistakes.gather():
+            result, failures = synthesize_file(path, os.environ, lambda line: print(one_line(line), flush=True))
+            mistakes.errors += failures
+            results.append(result)
+            print(one_line(f"{path}: {result.summary}" if result.texts or failures else f"{path}: says no text"))
+    mistakes.refuse()
+    for wav in unused_wavs(results):
+        print(one_line(f"{os.path.relpath(wav)}: belongs to no text of these files"))

@@ -1,0 +1,44 @@
+"""Synthetic runs with failures, and all outputs of their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reports.evidence.document import Evidence, evidence_json
+from reports.evidence.page import evidence_page
+from reports.render.html import render_html
+from reports.render.markdown import render_markdown
+from reports.render.terminal import render_page
+from reports.runs import load_for_report
+from reports.summary.summary import Summary, summarise
+from tests.reports import synthetic
+from tests.reports.edited import Row, edit
+from tests.reports.synthetic import Plan
+
+PLAN = Plan(sessions=40, turns=6, targets=("east", "west"), paired=True, failed=0.2, refused=3, abandoned=2)
+HEADERS = {"x-request-id": "req-1", "apim-request-id": "apim-1", "x-ms-region": "Sweden Central", "cf-ray": "9a1b-FRA"}
+Change = Callable[[int, Row], Row | None]
+
+
+def built(
+    folder: Path, plan: Plan = PLAN, turns: Change | None = None, sessions: Change | None = None, **changes: Any
+) -> Summary:
+    """Return the summary of a synthetic run with changed rows."""
+    synthetic.write(folder, plan, **changes)
+    for table, change in (("turns", turns), ("sessions", sessions)):
+        if change is not None:
+            edit(folder, table, change)
+    return summarise(load_for_report(folder))
+
+
+def outputs(evidence: Evidence) -> dict[str, str]:
+    """Return all outputs of the evidence as texts."""
+    page = evidence_page(evidence)
+    return {
+        "html": render_html(page),
+        "markdown": render_markdown(page),
+        "terminal": render_page(page),
+        "json": evidence_json(evidence),
+    }

@@ -1,0 +1,133 @@
+"""The failures that the evidence lists: an example of each kind, with the instants and IDs of its row."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rtbench
+from bench.columns import DETAIL_CHARACTERS
+from reports.evidence.document import evidence_json, evidence_of
+from reports.evidence.failures import MAX_LISTED, allocated, distributed, failures_of
+from tests.reports.edited import Row
+from tests.reports.evidence.examples import HEADERS, PLAN, built, outputs
+from tests.reports.shared import summary_of
+from tests.reports.synthetic import FAILURES, Plan
+
+
+def test_every_kind_of_failure_has_an_example() -> None:
+    summary = summary_of(PLAN)
+    failures = failures_of(summary)
+    failed = Counter[tuple[str, str, str]]()
+    for ending in summary.outcomes.turns:
+        for target, n in zip(summary.targets, ending.counts, strict=True):
+            failed["turn", target, ending.outcome] += n * (ending.kind == "failed")
+    failed["session", "east", "connect_failed:401"] = 3
+
+    assert {(entry.scope, entry.target, entry.outcome) for entry in failures.examples} == set(+failed)
+    assert failures.total == failed.total()
+    assert failures.kinds == len(failures.examples) == 2 * len(FAILURES) + 1
+    assert [failed[entry.scope, entry.target, entry.outcome] for entry in failures.examples] == sorted(
+        (+failed).values(), reverse=True
+    )
+
+
+def test_an_entry_has_the_instants_and_ids_of_its_row(tmp_path: Path) -> None:
+    summary = built(
+        tmp_path,
+        sessions=lambda index, row: (
+            row | {"response_headers": json.dumps({**HEADERS, "server": "x"}), "close_code": 1011}
+        ),
+    )
+    entries = failures_of(summary).examples
+    loaded = rtbench.load(tmp_path)
+
+    for entry in (entry for entry in entries if entry.scope == "turn"):
+        turns = loaded.turns[(loaded.turns["session_id"] == entry.session) & (loaded.turns["turn"] == entry.turn)]
+        (row,) = turns.to_dict("records")
+        assert (row["target"], row["outcome"], row["step"]) == (entry.target, entry.outcome, entry.step)
+        assert (row["start_utc_ns"], row["start_utc_ns"] + row["ended_at_ns"]) == (
+            entry.started_utc_ns,
+            entry.failed_utc_ns,
+        )
+        assert (row["response_id"], row["service_session_id"]) == (entry.response, entry.service_session)
+        assert entry.headers == HEADERS
+        assert (entry.http_status, entry.close_code) == (101, 1011)
+    (refused,) = (entry for entry in entries if entry.scope == "session")
+    assert (refused.outcome, refused.http_status, refused.turn) == ("connect_failed:401", 401, None)
+
+
+@given(st.lists(st.integers(1, 400), max_size=150), st.integers(1, 120))
+def test_places_in_the_list_are_shared_equally(sizes: list[int], most: int) -> None:
+    slots = allocated(sizes, most)
+
+    assert sum(slots) == min(most, sum(sizes))
+    assert all(0 <= slot <= size for slot, size in zip(slots, sizes, strict=True))
+    unmet = [slot for slot, size in zip(slots, sizes, strict=True) if slot < size]
+    assert not unmet or max(slots) <= min(unmet) + 1
+
+
+@given(st.integers(1, 500), st.data())
+def test_listed_failures_are_different_and_distributed_over_the_run(size: int, data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, size))
+    chosen = distributed(np.arange(size), number).tolist()
+
+    assert len(set(chosen)) == number
+    assert not chosen or (chosen[0] == 0 and size - chosen[-1] <= -(-size // number))
+
+
+def test_failures_beyond_the_list_are_counted(tmp_path: Path) -> None:
+    summary = built(tmp_path, Plan(sessions=30, turns=8, failed=1.0))
+    made = evidence_of(summary)
+
+    assert len(made.document.failures) == MAX_LISTED
+    assert made.document.failures_total == 240 == MAX_LISTED + made.document.failures_not_listed
+    assert "140 more failures of 240 are not listed" in outputs(made)["markdown"].replace("\xa0", " ")
+
+
+def test_a_session_that_ended_like_its_turn_is_no_second_failure(tmp_path: Path) -> None:
+    def turns(_: int, row: Row) -> Row:
+        return row | {"outcome": "closed:1011" if (row["session_id"], row["turn"]) == ("s00003", 2) else "ok"}
+
+    def sessions(_: int, row: Row) -> Row:
+        ended = {"s00003": "closed:1011", "s00004": "closed:1011"}
+        return row | {"outcome": ended.get(row["session_id"], "ok")}
+
+    entries = failures_of(built(tmp_path, Plan(), turns, sessions)).examples
+
+    assert [(entry.scope, entry.session) for entry in entries] == [("turn", "s00003"), ("session", "s00004")]
+
+
+def test_an_id_that_was_not_recorded_is_unknown(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("request_id", "service_session_id", "response_headers", "region"))
+
+    def without(_: int, row: Row) -> Row:
+        return (
+            row
+            | {name: value for name, value in nothing.items() if name in row}
+            | ({"response_id": None} if "response_id" in row else {})
+        )
+
+    made = evidence_of(built(tmp_path, turns=without, sessions=without))
+    text = outputs(made)["markdown"].replace("\xa0", " ")
+
+    assert all(entry.request == entry.service_session == "" and not entry.headers for entry in made.document.failures)
+    assert re.search(r"the request ID of (\d+) of \1 listed failures", text)
+    assert "service’s session unknown, response unknown, request unknown, region unknown" in text
+    assert '"request": null' in evidence_json(made)
+
+
+def test_a_message_that_was_cut_is_marked(tmp_path: Path) -> None:
+    def long(_: int, row: Row) -> Row:
+        return row | {"outcome": "failed:x", "detail": "y" * (DETAIL_CHARACTERS if row["turn"] == 1 else 9)}
+
+    made = evidence_of(built(tmp_path, Plan(sessions=1, turns=2), long))
+
+    assert [entry.message_is_cut for entry in made.document.failures] == [True, False]
+    assert outputs(made)["markdown"].count("(cut: only its first characters were stored)") == 1
