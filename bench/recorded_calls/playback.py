@@ -38,10 +38,16 @@ DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
 """The time after the start of a sound by which the timeline has detected it."""
 ENDLESS_S = 1e6
 NO_TIMEOUTS = Timeouts(**dict.fromkeys(("end_of_turn", "first_delta", "next_delta", "response", "turn"), ENDLESS_S))
-NOT_MEASURED = dict.fromkeys(
-    ("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns", "send_timestamp_source")
+NO_TRAFFIC = dict.fromkeys(("wire_bytes_sent", "wire_bytes_received", "events"))
+NOT_MEASURED = NO_TRAFFIC | dict.fromkeys(
+    (
+        *("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns", "send_timestamp_source"),
+        *("late_chunks", "uncertain_gaps", "audio_deltas"),
+    )
 )
 """The values that only the arrivals and sends of messages give. A recording has neither."""
+NOT_CONNECTED = NO_TRAFFIC | {"auth_wait_ns": None}
+"""The values that only a connection gives."""
 UNKNOWN_INSTANTS = frozenset({"connect_start"})
 
 
@@ -88,7 +94,7 @@ def measure(
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
         tuple(_observed(turn, uncertainties_ns.get(turn.step, 0)) for turn in turns),
-        msgspec.structs.replace(session, instants=known),
+        msgspec.structs.replace(session, instants=known, **NOT_CONNECTED),
     )
 
 

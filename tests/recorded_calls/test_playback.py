@@ -146,6 +146,7 @@ def test_what_a_recording_does_not_contain_is_unknown(tmp_path: Path) -> None:
 
     for turn in found.turns:
         assert turn.stall_duration_ns is turn.stall_count is turn.stall_duration_uncertainty_ns is None
+        assert turn.wire_bytes_sent is turn.wire_bytes_received is turn.events is turn.late_chunks is None
         assert turn.kernel_stamps == 0
     assert not {"connect_start", "tcp_done", "opened", "session_created"} & set(found.session.instants)
 
