@@ -33,6 +33,7 @@ coverage: .venv/dev ## branch coverage of the pure core, and of plans, runs, sum
 	$(BIN)/coverage report --include 'bench/observe/*,bench/protocol/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/run/*' --fail-under 97.1
+	$(BIN)/coverage report --include 'bench/recorded_calls/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/load/planning/*' --fail-under 97.2
 	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 95
 	$(BIN)/coverage report --include 'reports/targets/*' --fail-under 98
@@ -44,7 +45,7 @@ PURE := tests/observe tests/protocol tests/transport tests/system/transport test
 	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
-READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_types summary terminal)
+READ := tests/plan tests/run tests/system/run tests/recorded_calls tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_types summary terminal)
 JUDGED := $(patsubst %,tests/reports/%,check comparisons sequential test_api.py test_all_commands.py test_uncertainty.py) \
 	tests/system/load/test_decision.py
 

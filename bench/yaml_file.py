@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from bench.errors import ScriptError, UsageError
 from bench.untrusted.sanitize import excerpt
@@ -229,8 +230,24 @@ def yaml_text(content: Mapping[str, Any]) -> str:
     """Return YAML with one line for each value of a table, and for each value of a list of tables."""
     yaml, written = YAML(typ="rt", pure=True), io.StringIO()
     yaml.width, yaml.default_flow_style = 10_000, None
-    yaml.dump(dict(content), written)
+    yaml.dump(_quoted(content), written)
     return written.getvalue()
+
+
+def _quoted(value: Any) -> Any:
+    """Return a value in which those texts are quoted that the library writes plain, and reads in another way.
+
+    These are texts with control characters, and texts that start with a question mark.
+    """
+    match value:
+        case str():
+            is_safe = value.isprintable() and not value.startswith("?")
+            return value if is_safe else DoubleQuotedScalarString(value)
+        case Mapping():
+            return {_quoted(key): _quoted(inner) for key, inner in value.items()}
+        case list():
+            return [_quoted(inner) for inner in value]
+    return value
 
 
 def read_yaml(path: Path, name: str) -> YamlValue:

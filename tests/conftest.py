@@ -119,6 +119,9 @@ OVER = {
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
     "every frame of four runs goes to Parquet and back": "reports/test_typed_frames",
     "every module of the product and of the tests is parsed": "test_imports",
+    "fifty recordings are measured, and as many runs written": """
+        recorded_calls/test_command recorded_calls/test_unusual_files
+    """,
     "each way of talking is held against the truth, in each dialect and format": "test_talking",
     "each reader meets each of its files, spoilt in each way": "attack/test_files",
     "documents of runs of every kind are held against their schemas": "reports/test_schemas",

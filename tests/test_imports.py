@@ -32,7 +32,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
-        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts",
+        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts", "reference_workload",
         "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line", "yaml_file", "validation",
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "session_io", "session", "load", "probe", "recorded_calls", "doctor",
@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runs", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",
-        "targets", "sample_size", "sequential", "comparisons", "check", "evidence", "trends", "api",
+        "targets", "sample_size", "sequential", "comparisons", "check", "evidence", "trends", "reference", "api",
     ),
     "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
@@ -62,7 +62,7 @@ A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics",
+    "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics", "bench.reference_workload",
     "bench.pricing",
     "bench.manual", "bench.remedies", "bench.model_retirements", "bench.units", "bench.yaml_file",
     "bench.untrusted.safe_io", "bench.untrusted.sanitize",

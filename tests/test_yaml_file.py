@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.errors import ScriptError
 from bench.plan.script import load_script
@@ -15,7 +17,7 @@ from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
-from bench.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.yaml_file import LocatedValue, PythonValue, read_yaml, yaml_text
 from reports import thresholds as grammar
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -132,3 +134,42 @@ def test_an_unquoted_value_and_its_contents_do_not_appear_in_messages(tmp_path: 
 
         assert "s3cr3t" in str(value.nearest("a", "b").type_error("a number"))
         assert str(inner.type_error("a number")).endswith("b must be a number")
+
+
+def as_python(located: LocatedValue) -> object:
+    content = located.content()
+    if isinstance(content, list):
+        return [as_python(item) for item in content]
+    return {key: as_python(item) for key, item in content.items()} if isinstance(content, dict) else content
+
+
+def test_tables_and_lists_of_tables_are_written_with_a_line_for_each_value() -> None:
+    content = {"session": {"turn_detection": "full_duplex"}, "steps": [{"audio": "a.wav", "speech": {"start": 0.2}}]}
+
+    assert yaml_text(content).splitlines() == [
+        "session: {turn_detection: full_duplex}",
+        "steps:",
+        "- audio: a.wav",
+        "  speech: {start: 0.2}",
+    ]
+
+
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\x00")
+AMBIGUOUS = (
+    *("yes", "null", "~", "1", "0x1f", "1e3", ".nan", "1:30", "2025-03-01", "=", "<<"),
+    *("- a", "a: b", "# a", " a ", "a\nb\n", "{", "'", '"', "\x85", "\u2028", "\t", "?a", "? a"),
+)
+TEXTS = st.text(CHARACTERS, max_size=30) | st.sampled_from(AMBIGUOUS)
+VALUES = st.recursive(
+    TEXTS | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(content=st.dictionaries(TEXTS, VALUES, min_size=1, max_size=4))
+def test_what_is_written_is_read_again(content: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "round.yaml"
+    path.write_text(yaml_text(content), encoding="utf-8")
+
+    assert as_python(read_yaml(path, "the file")) == content

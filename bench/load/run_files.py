@@ -51,6 +51,11 @@ def run_files() -> None:
         sys.exit(USAGE_STATUS)
     environments = []
 
+    def set_defaults(parser: Any, **_: Any) -> None:
+        parser.set_defaults(**arguments.defaults)
+
+    events.init_command_line_parser.add_listener(set_defaults)
+
     def note(environment: Any, **_: Any) -> None:
         environments.append(environment)
         environment.parsed_options.locustfile = ",".join(map(str, arguments.files))

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -71,6 +72,12 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     script: ClassVar[str | Path] = ""
     """A YAML script. It replaces the tasks that the class inherits."""
 
+    in_turn: ClassVar[bool] = False
+    """True if all users of the class run its tasks in turn, so that a process runs each of them equally often.
+
+    If each user chose at random, short tasks would run more often than long ones.
+    """
+
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     """All tasks of the class. The attribute `tasks` lacks those that the option `--tags` excludes."""
 
@@ -81,6 +88,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             cls.tasks = [script(path), *(task for task in cls.tasks if task not in inherited)]
         cls.tasks = as_sessions(cls.tasks)
         cls.declared_tasks = tuple(cls.tasks)
+        cls._sessions_begun = count()
 
     @classmethod
     def scenario_name(cls) -> str:
@@ -126,6 +134,8 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         if live is None:
             self._sleep(IDLE_S)
             return
+        if self.in_turn:
+            task = self.tasks[next(self._sessions_begun) % len(self.tasks)]
         try:
             has_run = live.run_pair(type(self), task, self)
         except UsageError as error:

@@ -198,7 +198,7 @@ class DeadlinePassed(Input, frozen=True, tag="expire"):
 
 
 class TurnEnded(Input, frozen=True, tag="end_turn"):
-    """The end of the current turn in a recorded call: the caller speaks again, or the recording ends.
+    """The end of the open turns in a recorded call: the caller speaks again, or the recording ends.
 
     The caller of a live session waits for the silence that ends a reply. The caller of a recorded call did not.
     """

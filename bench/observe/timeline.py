@@ -569,8 +569,7 @@ class Timeline:
         if self._detector is not None:
             for event, arrival in self._detector.end_reply(ended.at_ns):
                 self._attribute(event, arrival, 0)
-        turn = self.turns.current
-        if turn is not None:
+        for turn in self.turns.open:
             turn.end("timeout:first_delta", ended.at_ns, NOT_ANSWERED)
 
     @property

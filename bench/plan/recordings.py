@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import TypeVar
 
 import numpy as np
@@ -264,11 +265,12 @@ def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
 
 def write_channels(path: Path, channels: Channels) -> None:
     """Write samples as a WAV of 16 bits. Raise UsageError if that fails."""
+    wav = io.BytesIO()  # libsndfile prints the traceback of each error of a Python file
+    soundfile.write(wav, channels.samples, channels.rate_hz, subtype="PCM_16", format="WAV")
     try:
-        with path.open("wb") as file:
-            soundfile.write(file, channels.samples, channels.rate_hz, subtype="PCM_16", format="WAV")
+        path.write_bytes(wav.getbuffer())
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be written ({error})") from None
+        raise UsageError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _opened(path: Path) -> io.FileIO:
@@ -282,7 +284,7 @@ def _opened(path: Path) -> io.FileIO:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({error})") from None
+        raise UsageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _decode(
@@ -311,9 +313,9 @@ def _decode(
             frames, rate_hz = int(file.frames), int(file.samplerate)
     except (soundfile.SoundFileError, ValueError) as error:  # ValueError: an inconsistent header
         reason = getattr(error, "error_string", error)
-        wav = path.with_suffix(".wav").name
-        remedy = f"convert it with ffmpeg -i {path.name} {wav}"
-        raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}): {remedy}") from None
+        raise UsageError(
+            f"{path}: is not readable audio, or is damaged ({reason}); convert it to WAV: {_converted(path)}"
+        ) from None
     samples = np.concatenate(blocks)
     if len(samples) < frames:
         raise UsageError(f"{path}: is truncated: {len(samples)} of {frames} frames")
@@ -349,7 +351,7 @@ def _converted(path: Path) -> str:
 
     The new file has another name, because the file itself may be a WAV.
     """
-    return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
+    return f"ffmpeg -i {quote(path.name)} {quote(f'{path.stem}-pcm.wav')}"
 
 
 def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:

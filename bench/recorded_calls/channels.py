@@ -5,6 +5,7 @@ A call that cannot be measured is refused with one line, which states the remedy
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +14,27 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.errors import UsageError
-from bench.plan.recordings import FULL_SCALE, RATE_HZ, read_channels, resampled
+from bench.observe.onsets import PAUSE_NS
+from bench.plan.recordings import FULL_SCALE, RATE_HZ, read_channels, resampled, speech_level
 from bench.protocol.audio import ALL_FORMATS, AudioFormat, Samples
 from bench.recorded_calls.echo import EchoPath, echo_path, without_echo
 from bench.recorded_calls.sounds import ChannelSound, sounds
+from bench.units import NS_PER_S
 
 MAX_CALL_MINUTES = 120
 MIN_CALL_S = 1.0
+MIN_RATE_HZ = 6_000
+"""The minimum sample rate of a recording. Telephony has 8 kHz, and some old recorders have 6 kHz."""
 FORMATS: Sequence[AudioFormat] = [ALL_FORMATS[name] for name in ("pcm16@8000", "pcm16@16000", "pcm16")]
 """The formats in which a call is measured. The first one is used that keeps all of its frequencies."""
 CLIPPED_SHARE = 0.001
 """The share of samples at full scale from which a channel counts as clipped."""
 MAX_SOUND_S = 30.0
 """The duration of a sound without a pause from which it counts as music. No one speaks for so long without a pause."""
+PAUSE_DEPTH = 10 ** (15 / 10)
+"""The minimum depth of a pause of `PAUSE_NS` below the level of the voice: 15 dB, as a ratio of energies."""
+QUIET_DEPTH = 10 ** (25 / 10)
+"""The minimum depth of the quietest part of a channel with music: 25 dB. Noise that is louder has no such part."""
 SAME = 0.98
 """The correlation of two channels from which they count as one."""
 TWO_CHANNELS = "record the caller and the agent in two channels (Twilio: RecordingChannels=dual)"
@@ -65,12 +74,16 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
     `caller` is the channel of the caller. With `auto` it is the first one, and the call is refused if an echo shows
     that it is the second one.
     """
+    if os.path.isdir(path):
+        raise UsageError(f"{path}: is a folder in which no recording was found; name the files, as in {path}/*/*.wav")
     both = read_channels(path, MAX_CALL_MINUTES)
     frames, count = both.samples.shape
     if count != 2:
         was = "is mono" if count == 1 else f"has {count} channels"
+        raise UsageError(f"{path}: {was}; {TWO_CHANNELS}")
+    if both.rate_hz < MIN_RATE_HZ:
         raise UsageError(
-            f"{path}: {was}; record the caller and the agent in two channels (Twilio: RecordingChannels=dual)"
+            f"{path}: has {both.rate_hz} samples per second, the minimum is {MIN_RATE_HZ}; is its header wrong?"
         )
     if frames < MIN_CALL_S * both.rate_hz:
         raise UsageError(f"{path}: lasts {frames / both.rate_hz:.2f} s, the minimum is {MIN_CALL_S:g} s")
@@ -84,7 +97,7 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
     _refuse_unmeasurable(path, near, far, number)
     path_to_caller, path_to_agent = _echo_paths(near, far, audio.rate_hz)
     if path_to_agent is not None:
-        level = f"{path_to_agent.level_db:.0f} dB"
+        level = f"{round(path_to_agent.level_db)} dB"
         if path_to_caller is None and caller == "auto":
             raise UsageError(
                 f"{path}: channel {number} is audible in channel {3 - number} as an echo ({level}), so the channels "
@@ -97,12 +110,13 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
     if path_to_caller is not None:
         near = without_echo(near, far, audio.rate_hz, path_to_caller)
     heard, spoken = sounds(near, audio.rate_hz), sounds(far, audio.rate_hz)
-    for whose, found, channel in (("caller's", heard, number), ("agent's", spoken, 3 - number)):
+    for whose, samples, found, channel in (("caller's", near, heard, number), ("agent's", far, spoken, 3 - number)):
         if not found:
             raise UsageError(
-                f"{path}: channel {channel} has no sound above its background; the call has no {whose} voice"
+                f"{path}: channel {channel} has no sound above its background, so the call has no {whose} voice: "
+                "leave it out"
             )
-        _refuse_music(path, found, whose, channel, audio.rate_hz)
+        _refuse_music(path, samples, found, whose, channel, audio.rate_hz)
     remarks = (*_clipped(near, far, number), *_echo_remark(path_to_caller))
     return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks)
 
@@ -127,15 +141,35 @@ def _echo_paths(near: Samples, far: Samples, rate_hz: int) -> tuple[EchoPath | N
     return to_near, to_far
 
 
-def _refuse_music(path: Path, found: Sequence[ChannelSound], whose: str, channel: int, rate_hz: int) -> None:
-    longest = max(found, key=lambda sound: sound.end - sound.start)
-    seconds = (longest.end - longest.start) / rate_hz
-    if seconds > MAX_SOUND_S:
-        start_s = longest.start // rate_hz
+def _refuse_music(
+    path: Path, samples: Samples, found: Sequence[ChannelSound], whose: str, channel: int, rate_hz: int
+) -> None:
+    """Raise UsageError if a channel has sound for a long time without a pause."""
+    stretches = [(sound.end - sound.start, sound.start) for sound in found]
+    length, start = max(*stretches, _longest_stretch(samples, rate_hz), (0, 0))
+    if length > MAX_SOUND_S * rate_hz:
+        start_s = start // rate_hz
         raise UsageError(
-            f"{path}: channel {channel}, the {whose}, has {seconds:.0f} s of sound without a pause at "
+            f"{path}: channel {channel}, the {whose}, has {length / rate_hz:.0f} s of sound without a pause at "
             f"{start_s // 60}:{start_s % 60:02}, like hold music: cut the file before or after it"
         )
+
+
+def _longest_stretch(samples: Samples, rate_hz: int) -> tuple[int, int]:
+    """Return (length, start) of the longest stretch without a pause. Loud noise, which has no pause at all, has none.
+
+    The detector of sounds takes music for background after a few seconds. In constructed speech without any silence
+    between sentences, the longest stretch was 8 s.
+    """
+    size = round(rate_hz * PAUSE_NS / NS_PER_S)
+    count = len(samples) // size
+    energies = (samples[: count * size].astype(np.float64).reshape(count, size) ** 2).mean(axis=1)
+    level = speech_level(samples, rate_hz)
+    if energies.min() >= level / QUIET_DEPTH:
+        return 0, 0
+    edges = np.concatenate(([-1], np.flatnonzero(energies < level / PAUSE_DEPTH), [count]))
+    longest = int(np.diff(edges).argmax())
+    return int(edges[longest + 1] - edges[longest] - 1) * size, int(edges[longest] + 1) * size
 
 
 def _clipped(near: Samples, far: Samples, number: int) -> Iterator[Remark]:
@@ -149,4 +183,4 @@ def _clipped(near: Samples, far: Samples, number: int) -> Iterator[Remark]:
 def _echo_remark(echo: EchoPath | None) -> Iterator[Remark]:
     if echo is not None:
         text = "the caller's channel contained the agent's voice, which was removed"
-        yield Remark(text, f"{text} ({echo.level_db:.0f} dB)")
+        yield Remark(text, f"{text} ({round(echo.level_db)} dB)")

@@ -26,6 +26,12 @@ BACKCHANNEL_S = 1.0
 """The maximum duration of a backchannel, such as "uh-huh"."""
 CONTINUES_S = 0.5
 """The minimum time for which the agent continues after a backchannel."""
+SENTENCE_PAUSE_S = 0.5
+"""The maximum pause within a sentence of the agent. An agent that stops for the caller is silent for longer, because it
+waits for the end of the caller's speech.
+"""
+IGNORES_S = 1.0
+"""The time for which the agent continues after a short utterance, until it has certainly ignored the utterance."""
 MAX_REPLY_PAUSE_S = 10.0
 """The maximum pause within a reply of the agent. Speech after a longer pause does not belong to the reply."""
 SPARE_S = 0.3
@@ -77,13 +83,14 @@ def conversation(
     caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int, length: int
 ) -> RecordedConversation:
     """Return the turns of a call of `length` samples. `caller` and `agent` are the sounds of each channel."""
-    groups = _grouped(caller, agent, rate_hz)
-    utterances = list(_utterances(groups, agent, rate_hz, length))
+    speeches = _speeches(agent, rate_hz)
+    groups = _grouped(caller, speeches, rate_hz)
+    utterances = list(_utterances(groups, speeches, rate_hz, length))
     greets = bool(agent) and (not utterances or agent[0].start < utterances[0].start)
+    pauses = list(_reply_pauses(utterances, agent, rate_hz))
     unanswered = bool(utterances) and not utterances[-1].answered
     if unanswered:
         utterances.pop()
-    pauses = list(_reply_pauses(utterances, agent, rate_hz))
     within = [pause_s for pause_s in pauses if pause_s <= MAX_REPLY_PAUSE_S]
     longest_s = max(within, default=0.0) + SPARE_S
     silence_s = max(REPLY_SILENCE_MS / 1_000, -(-longest_s * 10 // 1) / 10)
@@ -96,22 +103,40 @@ def without_greeting(talk: RecordedConversation) -> RecordedConversation:
     return replace(talk, greets=False, utterances=(*first, *talk.utterances[1:]))
 
 
+def _speeches(agent: Sequence[ChannelSound], rate_hz: int) -> list[ChannelSound]:
+    """Return the agent's sounds, joined over the pauses within its sentences."""
+    joined: list[ChannelSound] = []
+    for sound in agent:
+        if joined and sound.start - joined[-1].end <= SENTENCE_PAUSE_S * rate_hz:
+            joined[-1] = joined[-1]._replace(end=sound.end)
+        else:
+            joined.append(sound)
+    return joined
+
+
 def _grouped(caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSound]]:
     """Return the sounds of each utterance."""
     groups: list[list[ChannelSound]] = []
     for sound in caller:
-        last = groups[-1][-1] if groups else None
-        if last is not None and not _is_separate(last, sound, agent, rate_hz):
+        if groups and not _is_separate(groups[-1], sound, agent, rate_hz):
             groups[-1].append(sound)
         else:
             groups.append([sound])
     return groups
 
 
-def _is_separate(last: ChannelSound, sound: ChannelSound, agent: Sequence[ChannelSound], rate_hz: int) -> bool:
+def _is_separate(
+    group: Sequence[ChannelSound], sound: ChannelSound, agent: Sequence[ChannelSound], rate_hz: int
+) -> bool:
+    """Return whether a sound of the caller does not belong to the utterance whose sounds are `group`."""
+    start, last = group[0].start, group[-1]
     if sound.start - last.end > MAX_PAUSE_S * rate_hz:
         return True
-    return any(last.start < spoken.start < sound.start and spoken.end > last.end for spoken in agent)
+    if any(last.start < spoken.start < sound.start and spoken.end > last.end for spoken in agent):
+        return True
+    over = _interrupted(agent, start, last.end, rate_hz)
+    is_ignored = over is not None and over.end >= sound.start >= last.end + IGNORES_S * rate_hz
+    return is_ignored and last.end - start <= BACKCHANNEL_S * rate_hz
 
 
 def _utterances(
@@ -121,9 +146,7 @@ def _utterances(
     for number, group in enumerate(groups):
         start, end = group[0].start, group[-1].end
         following = groups[number + 1][0].start if number + 1 < len(groups) else length
-        before = [
-            spoken for spoken in agent if previous_end <= spoken.start < start or spoken.start < start < spoken.end
-        ]
+        before = [spoken for spoken in agent if spoken.start < start and spoken.end > previous_end]
         over = _interrupted(agent, start, end, rate_hz)
         kind: Kind = "turn"
         if over is not None:

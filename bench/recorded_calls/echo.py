@@ -70,7 +70,7 @@ def echo_path(near: Samples, far: Samples, rate_hz: int) -> EchoPath | None:
     response = np.fft.irfft(cross / (power + power.mean() * 1e-3), size)[: round(MAX_DELAY_S * rate_hz)]
     magnitudes = np.abs(response)
     peak = int(magnitudes.argmax())
-    if magnitudes[peak] < SIGNIFICANT * np.median(magnitudes):
+    if magnitudes[peak] <= SIGNIFICANT * np.median(magnitudes):
         return None
     reach = round(REACH_S * rate_hz)
     first = max(0, peak - reach)
@@ -87,6 +87,8 @@ def _explains(near: Samples, expected: NDArray[np.float64], rate_hz: int) -> boo
     count = len(near) // size
     energies, left = _energies(near.astype(np.float64), size, count), _energies(near - expected, size, count)
     echo_energies = _energies(expected, size, count)
+    if not echo_energies.any():  # the echo of the last sound would be after the end
+        return False
     loud = echo_energies > np.quantile(echo_energies[echo_energies > 0], LOUD_QUANTILE)
     return bool(np.median(left[loud] - EXPLAINED * energies[loud]) < 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +21,9 @@ from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, r
 from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
 from bench.recorded_calls.run_writer import TARGET, ImportedCall, write_run
-from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, write_script
+from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, remove_script, write_script
 from bench.recorded_calls.transcripts import KNOWN_FORMS, Phrase, UnknownFormError, aligned, phrases, text_in
+from bench.run.folder import make_parent
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_file, read_json
 
@@ -60,11 +62,19 @@ class Import:
 def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
     """Import recorded calls. Raise UsageError if the run or the scripts cannot be written at all."""
     result, calls, remarked = Import(), list[ImportedCall](), Counter[str]()
-    if options.scripts_dir.exists() and any(options.scripts_dir.iterdir()):
-        raise UsageError(f"{options.scripts_dir} is not empty: name another folder with --out, or remove it")
+    make_parent(options.runs_dir)
+    _prepare_folder(options.scripts_dir)
+    if options.transcript is not None and os.path.isfile(options.transcript) and len(paths) > 1:
+        raise UsageError(
+            f"{options.transcript} has the words of one call, not of {len(paths)}: name a folder with CALL.json files"
+        )
     start_ns = at_ns = monotonic_ns()
+    named: dict[str, Path] = {}
     for path in paths:
         try:
+            if (file := os.path.realpath(path)) in named:
+                raise UsageError(f"{path}: is the same file as {named[file]}, and counts once")
+            named[file] = path
             call, remarks = _imported(path, options, at_ns)
         except UsageError as error:
             result.refused.append(str(error))
@@ -84,6 +94,17 @@ def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
     return result
 
 
+def _prepare_folder(folder: Path) -> None:
+    """Make the folder of the scripts. Raise UsageError if that fails, or if it is not empty."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}; name another folder with --out") from None
+    if not is_empty:
+        raise UsageError(f"{folder} is not empty: name another folder with --out, or remove it")
+
+
 def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[ImportedCall, list[Remark]]:
     call = read_call(path, options.caller)
     talk = conversation(call.caller_sounds, call.agent_sounds, call.audio.rate_hz, len(call.agent))
@@ -95,7 +116,11 @@ def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[Import
     words = _words(call, utterances, options)
     caller_words = {name: caller for name, (caller, _) in words.items()}
     script_path = write_script(call, talk, utterances, options.scripts_dir, options.session, caller_words)
-    compiled = compiled_for_call(load_script(script_path), call)
+    try:
+        compiled = compiled_for_call(load_script(script_path), call)
+    except UsageError as error:
+        remove_script(script_path)
+        raise UsageError(f"{path}: rtbench cannot play this caller: {error}") from None
     measured = measure(call, utterances, compiled.prepare_session(0, 0), start_ns)
     facts = facts_of_script(TARGET, options.name, compiled)
     imported = ImportedCall(script_path.stem, path.name, call.seconds, facts, _with_words(measured, words))
@@ -108,7 +133,7 @@ def _remarks(talk: RecordedConversation) -> Iterator[Remark]:
         yield Remark(text, text)
     if talk.late_speeches:
         text = f"the agent spoke again after a silence of more than {MAX_REPLY_PAUSE_S:g} s, which is not measured"
-        yield Remark(text, f"{text} ({talk.late_speeches} times)")
+        yield Remark(text, f"{text} ({talk.late_speeches}×)")
 
 
 def _words(
@@ -118,7 +143,7 @@ def _words(
     if options.transcript is None:
         return {}
     path = options.transcript
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / f"{call.path.stem}.json"
     caller_channel = 2 if options.caller == "2" else 1
     found = aligned(_phrases(path), call.caller_sounds[0].start / call.audio.rate_hz, caller_channel)

@@ -20,6 +20,7 @@ from bench.clock import Arrival
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.reply_detector import KNOWN_NS
 from bench.observe.timeline import Timeline
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript, PreparedSound, PreparedTurn
@@ -33,10 +34,20 @@ from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
 from bench.units import NS_PER_MS, NS_PER_S
 
+DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
+"""The time after the start of a sound by which the timeline has detected it."""
 ENDLESS_S = 1e6
 NO_TIMEOUTS = Timeouts(**dict.fromkeys(("end_of_turn", "first_delta", "next_delta", "response", "turn"), ENDLESS_S))
-NOT_MEASURED = dict.fromkeys(("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns"))
-"""The values that only the arrivals of messages give. A recording has no arrivals."""
+NO_TRAFFIC = dict.fromkeys(("wire_bytes_sent", "wire_bytes_received", "events"))
+NOT_MEASURED = NO_TRAFFIC | dict.fromkeys(
+    (
+        *("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns", "send_timestamp_source"),
+        *("late_chunks", "uncertain_gaps", "audio_deltas"),
+    )
+)
+"""The values that only the arrivals and sends of messages give. A recording has neither."""
+NOT_CONNECTED = NO_TRAFFIC | {"auth_wait_ns": None}
+"""The values that only a connection gives."""
 UNKNOWN_INSTANTS = frozenset({"connect_start"})
 
 
@@ -67,6 +78,8 @@ def measure(
     end_ns = start_ns + len(call.agent) * NS_PER_S // call.audio.rate_hz
     actions = [*_caller_inputs(call, utterances, script, start_ns), (end_ns, inputs.TurnEnded(end_ns))]
     for at_ns, happened in merge(actions, _agent_messages(call, start_ns), key=itemgetter(0)):
+        if isinstance(happened, inputs.InterruptionAwaited) and len(timeline.turns.open) > 1:
+            timeline.apply(inputs.TurnEnded(at_ns))  # the caller interrupts again before the answer
         if isinstance(happened, ReceivedMessage):
             timeline.received(PCM.decode(happened.data), happened)
         else:
@@ -81,7 +94,7 @@ def measure(
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
         tuple(_observed(turn, uncertainties_ns.get(turn.step, 0)) for turn in turns),
-        msgspec.structs.replace(session, instants=known),
+        msgspec.structs.replace(session, instants=known, **NOT_CONNECTED),
     )
 
 
@@ -116,7 +129,11 @@ def _agent_messages(call: RecordedCall, start_ns: int) -> Iterator[tuple[int, Re
 def _caller_inputs(
     call: RecordedCall, utterances: Sequence[RecordedUtterance], script: PreparedScript, start_ns: int
 ) -> Iterator[tuple[int, inputs.AnyInput]]:
-    """Yield (instant, input) of all that the caller does, in order."""
+    """Yield (instant, input) of all that the caller does, in order.
+
+    The inputs of an interruption come when the sound that it interrupts is detected. Otherwise this sound would be the
+    reply to the interruption.
+    """
     spoken = iter(utterances)
     for step in script.steps:
         if isinstance(step, PreparedTurn) and step.plan.greeting:
@@ -124,14 +141,19 @@ def _caller_inputs(
         elif isinstance(step, PreparedTurn | PreparedSound):
             recorded = next(spoken)
             at_ns = start_ns + recorded.start * NS_PER_S // call.audio.rate_hz
+            due_ns = at_ns
+            if recorded.utterance.kind != "turn":
+                starts = [sound.start for sound in call.agent_sounds if sound.start < recorded.utterance.start]
+                due_ns = max(at_ns, start_ns + max(starts) * NS_PER_S // call.audio.rate_hz + DETECTED_NS)
             if isinstance(step, PreparedSound):
-                yield at_ns, inputs.InterruptionAwaited(step.kind)
-                yield from _sent(step.chunks, at_ns, 0)
+                yield due_ns, inputs.InterruptionAwaited(step.kind)
+                sent = _sent(step.chunks, at_ns, 0)
             else:
                 is_interruption = step.interrupts is not None
-                yield at_ns, inputs.InterruptionAwaited("speech") if is_interruption else inputs.TurnEnded(at_ns)
-                yield at_ns, inputs.TurnStarted(at_ns, step.plan)
-                yield from _sent(step.speech, at_ns, recorded.speech.uncertainty_ns)
+                yield due_ns, inputs.InterruptionAwaited("speech") if is_interruption else inputs.TurnEnded(at_ns)
+                yield due_ns, inputs.TurnStarted(at_ns, step.plan)
+                sent = _sent(step.speech, at_ns, recorded.speech.uncertainty_ns)
+            yield from ((max(due_ns, sent_ns), message) for sent_ns, message in sent)
 
 
 def _sent(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,9 @@ def recorded_utterances(call: RecordedCall, talk: RecordedConversation) -> list[
         until = min(utterance.end + lead, utterance.until)
         found = speech(call.caller, rate_hz, utterance.span, until)
         earliest = recorded[-1].end if recorded else 0
-        if utterance.kind == "turn" and utterance.reply_end is not None:
-            earliest = max(earliest, utterance.reply_end)  # before it, the turn would seem to interrupt the reply
+        # A turn that started before the end of the reply would seem to interrupt it. An interruption needs a reply.
+        limit = utterance.reply_end if utterance.kind == "turn" else utterance.reply_start
+        earliest = max(earliest, limit or 0)
         start = max(utterance.start - lead, min(utterance.start, earliest))
         recorded.append(RecordedUtterance(f"{utterance.kind}-{number}", utterance, found, start, until))
     return recorded
@@ -63,16 +66,15 @@ def write_script(
     session: Mapping[str, Any],
     words: Mapping[str, str],
 ) -> Path:
-    """Write the script and the WAVs of a call into `folder`. Return the path of the script.
+    """Write the script and the WAVs of a call into `folder`. Return the path FOLDER/NAME.yaml; the WAVs are in
+    FOLDER/NAME.
 
     `session` are the settings of the session. `words` has the caller's words in each step, if they are known. Raise
     UsageError if a file cannot be written.
     """
-    name = slug(call.path.stem) or "call"
+    name = _free_name(folder, call.path)
     path, audio = folder / f"{name}.yaml", folder / name
     try:
-        if path.exists() or audio.exists():
-            raise UsageError(f"{path} exists: name another folder with --out, or remove it")
         audio.mkdir(parents=True)
         for recorded in utterances:
             write_wav(audio / f"{recorded.name}.wav", PCM16.encode(_wav(call, recorded)), PCM16)
@@ -88,12 +90,28 @@ def write_script(
         )
         path.write_text(head + yaml_text(script), encoding="utf-8")
     except (OSError, UsageError) as error:
-        if not path.is_file():
-            shutil.rmtree(audio, ignore_errors=True)
+        remove_script(path)
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path} cannot be written: {error.strerror}; name another folder with --out") from None
     return path
+
+
+def remove_script(path: Path) -> None:
+    """Remove a script and its WAVs, so that no script remains of a call that is left out."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+
+
+def _free_name(folder: Path, recording: Path) -> str:
+    """Return the name of a script. Recordings of different folders may have the same name, so it may get a number.
+
+    The name does not start with a dot, because `*.yaml` of a shell does not match such a name.
+    """
+    stem = slug(recording.stem).lstrip(".") or "call"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    return next(name for name in names if not (folder / name).exists() and not (folder / f"{name}.yaml").exists())
 
 
 def _wav(call: RecordedCall, recorded: RecordedUtterance) -> Samples:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.observe.onsets import OnsetDetector
-from bench.plan.recordings import DEPTH, SpeechSpan, find_speech, speech_level, window_energies
+from bench.plan.recordings import DEPTH, WINDOW_MS, SpeechSpan, find_speech, speech_level, window_energies
 from bench.protocol.audio import Samples
 from bench.units import NS_PER_MS
 
@@ -25,6 +25,8 @@ NOISE_QUANTILE = 0.2
 AROUND_S = 3.0
 ABOVE_NOISE = 10 ** (6 / 10)
 """The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
+NOISE_PEAK = 10 ** (12 / 10)
+"""The peaks of noise above its mean: 12 dB, as a ratio of energies. A peak may lengthen speech by up to `WINDOW_MS`."""
 TAILS_NS = ((1_000, 25 * NS_PER_MS), (100, 120 * NS_PER_MS), (30, 1_100 * NS_PER_MS), (0, 2_000 * NS_PER_MS))
 """The maximum errors of the end of speech in noise, in descending order of loudness.
 
@@ -44,7 +46,8 @@ class ChannelSound(NamedTuple):
 class Speech(NamedTuple):
     """The speech of a caller's turn, in samples of the channel.
 
-    It may really have ended up to `uncertainty_ns` later, because its end is below the noise.
+    Its real end differs by at most `uncertainty_ns`. It is usually later, because it is below the noise. Noise may also
+    lengthen speech by up to `WINDOW_MS`.
     """
 
     start: int
@@ -84,6 +87,9 @@ def speech(samples: Samples, rate_hz: int, found: SpeechSpan, until: int) -> Spe
     segment = samples[found.begin : until]
     level = speech_level(segment, rate_hz)
     span = find_speech(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
-    is_hidden = noise * ABOVE_NOISE > level / DEPTH
-    error_ns = next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise) if is_hidden else 0
+    error_ns = 0
+    if noise * ABOVE_NOISE > level / DEPTH:
+        error_ns = next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise)
+    elif noise * NOISE_PEAK > level / DEPTH:
+        error_ns = WINDOW_MS * NS_PER_MS
     return Speech(found.begin, found.begin + span.end, error_ns)

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 from bench.plan.recordings import SpeechSpan
+from bench.untrusted.sanitize import excerpt
 
 TICKS_PER_S = 10_000_000
 MIN_EPOCH_S = 100_000_000
@@ -51,11 +53,13 @@ def phrases(document: Any) -> list[Phrase]:
     """Return the phrases of a transcript in order. Raise UnknownFormError if it has none of the known forms."""
     try:
         found = [phrase for phrase in _phrases(document) if phrase.text.strip()]
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise UnknownFormError(f"{type(error).__name__}: {error}") from None
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise UnknownFormError(excerpt(f"{type(error).__name__}: {error}", 100)) from None
     if not found:
         raise UnknownFormError("it has no words with times")
-    return sorted(found)
+    if all(phrase.role is None and phrase.channel is None for phrase in found):
+        raise UnknownFormError("it does not state who speaks")
+    return sorted(found, key=lambda phrase: phrase[:3])
 
 
 def text_in(
@@ -99,18 +103,18 @@ def _phrases(document: Any) -> Iterator[Phrase]:
     elif "recognizedPhrases" in document:
         for entry in document["recognizedPhrases"]:
             if entry.get("recognitionStatus", "Success") == "Success":
-                start_s = entry["offsetInTicks"] / TICKS_PER_S
-                end_s = start_s + entry["durationInTicks"] / TICKS_PER_S
+                start_s = _seconds(entry["offsetInTicks"]) / TICKS_PER_S
+                end_s = start_s + _seconds(entry["durationInTicks"]) / TICKS_PER_S
                 yield Phrase(start_s, end_s, entry["nBest"][0]["display"], int(entry["channel"]) + 1)
     elif "phrases" in document:
         for entry in document["phrases"]:
-            start_s = entry["offsetMilliseconds"] / 1_000
-            end_s = start_s + entry["durationMilliseconds"] / 1_000
+            start_s = _seconds(entry["offsetMilliseconds"]) / 1_000
+            end_s = start_s + _seconds(entry["durationMilliseconds"]) / 1_000
             yield Phrase(start_s, end_s, entry["text"], int(entry["channel"]) + 1)
     elif "results" in document:
         for entry in document["results"]["utterances"]:
             channel = int(entry["channel"]) + 1
-            yield Phrase(float(entry["start"]), float(entry["end"]), entry["transcript"], channel)
+            yield Phrase(_seconds(entry["start"]), _seconds(entry["end"]), entry["transcript"], channel)
     else:
         history = document.get("chat_history", document)
         listed = history.get("items", history.get("segments", history.get("messages")))
@@ -121,7 +125,7 @@ def _message(entry: Mapping[str, Any]) -> Phrase:
     """Return a message of a framework, or a segment."""
     metrics = entry.get("metrics") or {}
     starts = (metrics.get("started_speaking_at"), *map(entry.get, ("start", "start_time", "timestamp", "created_at")))
-    start_s = next(_seconds(value) for value in starts if value is not None)
+    start_s = _seconds(next((value for value in starts if value is not None), None))
     ends = (metrics.get("stopped_speaking_at"), *map(entry.get, ("end", "end_time")))
     end_s = next((_seconds(value) for value in ends if value is not None), start_s)
     text = entry.get("text") or entry.get("content") or entry.get("transcript") or ""
@@ -135,6 +139,6 @@ def _seconds(value: object) -> float:
     """Return a time in seconds. A time of day counts from 1970."""
     if isinstance(value, str) and ("T" in value or ":" in value):
         return datetime.fromisoformat(value).timestamp()
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        return float(value)
+    if isinstance(value, int | float | str) and not isinstance(value, bool) and isfinite(seconds := float(value)):
+        return seconds
     raise TypeError("a time is missing")

@@ -26,6 +26,13 @@ class Link(NamedTuple):
     path: str
 
 
+class WebLink(NamedTuple):
+    """A link to an address. `url` is already a URL: the characters that a URL must not contain are encoded."""
+
+    text: Inline
+    url: str
+
+
 class Strong(NamedTuple):
     """An emphasized text."""
 
@@ -39,7 +46,7 @@ class VerdictText(NamedTuple):
     verdict: str
 
 
-Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
+Inline = str | Term | Code | Link | WebLink | Strong | VerdictText | tuple["Inline", ...]
 """A text, or several texts that follow each other without a space."""
 
 

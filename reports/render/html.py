@@ -15,7 +15,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from reports.formatting import capitalize
-from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, more_notes
+from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, WebLink, more_notes
 from reports.render.markers import MARKER_CHARACTERS, colour_class
 
 
@@ -48,6 +48,8 @@ def _text(context: Context, text: Inline) -> Markup:
             return Markup("<code>{}</code>").format(code)
         case Link(words, path):
             return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _text(context, words))
+        case WebLink(words, url):
+            return Markup('<a href="{}">{}</a>').format(url, _text(context, words))
         case Strong(words):
             return Markup("<b>{}</b>").format(words)
         case VerdictText(words, word):

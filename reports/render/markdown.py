@@ -135,6 +135,8 @@ def _inline(inline: b.Inline) -> str:
             return plain(inline)
         case b.Strong(text):
             return f"**{_inline(text)}**"
+        case b.WebLink(text, url):
+            return f"[{_inline(text)}](<{url}>)"
         case b.Code(text):
             # a text that would end the code span is not code
             return plain(text) if set("`|\n\r") & set(text) else f"`{escape_control(text)}`"

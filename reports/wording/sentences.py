@@ -412,10 +412,10 @@ def load_line(summary: Summary) -> str:
     more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
     played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
     targets = join_words(list(summary.targets)) if len(summary.targets) > 1 else ""
-    return " · ".join(filter(None, [_offered(summary), played, cells.lasted(summary), targets]))
+    return " · ".join(filter(None, [offered_load(summary), played, cells.lasted(summary), targets]))
 
 
-def _offered(summary: Summary) -> str:
+def offered_load(summary: Summary) -> str:
     """Return the offered load, such as `8 users`, `poisson, 30/min`, or `up to 20 users in stages`; "" if unknown."""
     if summary.arrivals is not None:
         return remarks.requested_load(summary.arrivals)

@@ -17,6 +17,7 @@ from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_er
 from bench.untrusted.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
+from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
 from rtbench.cli.runs import merge, open_run, runs, upload
@@ -103,6 +104,7 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "open": open_run,
         "runs": runs,
         "trend": trend,
+        "reference": reference,
         "replay": replay,
         "export": export,
         "merge": merge,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 import typer
 
 from bench.errors import UsageError
+from bench.untrusted.sanitize import one_line, slug
 
 MAX_LINES = 20
 """The maximum number of lines about calls. If there are more, the rest is counted."""
@@ -45,48 +47,56 @@ def import_calls(
     Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
     """
     from bench.recorded_calls.import_calls import ImportOptions, import_calls
-    from bench.untrusted.sanitize import slug
+    from reports.formatting import plural
 
     session: dict[str, Any] = {"turn_detection": turn_detection}
     if input_transcription is not None:
         if turn_detection == "full_duplex":
             raise UsageError("--input-transcription needs --turn-detection server_vad: agents do not transcribe")
         session["input_transcription"] = input_transcription
-    if slug(name) != name:
-        raise UsageError(f"--name {name!r} may only contain letters, digits, and the characters . _ -")
-    options = ImportOptions(runs_dir, out, name, caller, session, transcript)
-    result = import_calls(list(_recordings(files)), options)
-    _print_lines(result.remarks)
+    if slug(name) != name or not name.strip("."):
+        raise UsageError(f"--name {name!r} must be 1 to 64 letters, digits, and the characters . _ -")
+    found, left_out = _recordings(files)
+    result = import_calls(found, ImportOptions(runs_dir, out, name, caller, session, transcript))
+    _print_lines([*left_out, *result.remarks])
     for line in result.refused[:-1] if result.folder is None else result.refused:
-        print(f"rtbench: {line}", file=sys.stderr)
+        print(f"rtbench: {one_line(line)}", file=sys.stderr)
     if result.folder is None:
         raise UsageError(result.refused[-1])
-    print(f"Imported {result.calls} of {result.calls + len(result.refused)} calls with {result.turns} turns, RECORDED:")
-    print(f"  {result.folder}: what the agent did; see it with rtbench report {result.folder}")
-    print(f"  {out}/*.yaml: what the callers did; play it with rtbench run {out}/*.yaml --url URL --dialect DIALECT")
+    calls, turns = f"{result.calls} of {result.calls + len(result.refused)} calls", plural(result.turns, "turn")
+    print(f"Imported {calls}, with {turns}, RECORDED:")
+    run, scripts = quote(str(result.folder)), f"{quote(str(out))}/*.yaml"
+    print(f"  {run}: what the agent did; see it with rtbench report {run}")
+    print(f"  {scripts}: what the callers did; play it with rtbench run {scripts} --url URL --dialect DIALECT")
     if result.refused:
         raise typer.Exit(1)
 
 
-def _recordings(files: list[Path]) -> list[Path]:
-    """Return the recordings. A folder stands for all audio files in it."""
-    found = []
+def _recordings(files: list[Path]) -> tuple[list[Path], list[str]]:
+    """Return (recordings, one line for each folder with other entries). A folder stands for all audio files in it."""
+    found, lines = list[Path](), list[str]()
     for path in files:
-        if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise UsageError(f"{path} contains no recording ({', '.join(sorted(SUFFIXES))})")
-            found += inside
-        else:
-            found.append(path)
-    return found
+        try:
+            entries = sorted(path.iterdir()) if path.is_dir() else []
+        except OSError:  # the import states the reason
+            entries = []
+        inside = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
+        found += inside or [path]
+        if inside and (others := [entry.name for entry in entries if entry not in inside]):
+            listed = ", ".join([*others[:3], "…"] if len(others) > 3 else others)
+            lines.append(f"{path}: left out {len(others)} of {len(entries)} entries, which are not audio: {listed}")
+    return found, lines
 
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".au", ".aiff", ".caf"})
+REFUSED_SUFFIXES = (".mp3", ".m4a", ".mp4", ".aac", ".amr", ".wma", ".webm", ".gsm", ".raw")
+SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".au", ".aiff", ".aif", ".caf", ".w64", *REFUSED_SUFFIXES))
+"""The suffixes of audio files. The import names each audio file that it cannot read, with a remedy."""
 
 
 def _print_lines(lines: list[str]) -> None:
+    from reports.formatting import plural
+
     for line in lines[:MAX_LINES]:
-        print(line)
+        print(one_line(line))
     if len(lines) > MAX_LINES:
-        print(f"… and {len(lines) - MAX_LINES} more lines")
+        print(f"… and {plural(len(lines) - MAX_LINES, 'more line')}")

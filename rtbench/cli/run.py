@@ -48,7 +48,8 @@ def displayed_parameters() -> list[Any]:
 
     tables = {option.name: option for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())}
     flags = {option.flag[2:].replace("-", "_"): option for option in tables.values()}
-    files = Annotated[list[Path], typer.Argument(metavar="FILE", help="YAML scripts, or Locust files (.py)")]
+    help_text = "YAML scripts, Locust files (.py), or the word reference or reference-typed"
+    files = Annotated[list[Path], typer.Argument(metavar="FILE", help=help_text)]
     listed = [_parameter("files", files)]
     for flag, short, metavar, note in OF_LOCUST:
         listed.append(_option(flag, note, metavar, LOAD, *filter(None, [short])))

@@ -21,7 +21,7 @@ import typer
 from bench.errors import UsageError
 from bench.status_line import text_width
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
-from bench.untrusted.sanitize import to_safe_json
+from bench.untrusted.sanitize import one_line, to_safe_json
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -315,6 +315,7 @@ def replay(
     if wav is not None:
         _refuse_unwritable("--wav", wav)
         write_channels(wav, call_audio(log))
+        print(f"{one_line(str(wav))}: channel 1 is the caller, and channel 2 is what the caller heard")
     print_session(replay_log(log), again=True)
 
 

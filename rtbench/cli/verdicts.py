@@ -99,7 +99,7 @@ def compare(
     from reports.targets.named import parse_targets, split_name
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
-    target_names = [_target_with_name(name) for name in names or [""]]
+    target_names = [target_with_name(name) for name in names or [""]]
     for folder in dict.fromkeys(split_name(target_name)[0] for target_name in target_names):
         close_if_left(folder)
     targets = parse_targets(target_names)
@@ -115,7 +115,7 @@ def compare(
         raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
-def _target_with_name(name: str) -> str:
+def target_with_name(name: str) -> str:
     """Return `name`, which is RUN or RUN:TARGET, with the folder of the run in place of the run's name."""
     from bench.run.presence import file_status
     from reports.targets.named import split_name
@@ -164,7 +164,7 @@ def sample_size(
     from reports.render.terminal import render_lines
     from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
-    named = _target_with_name(pilot) if pilot else str(newest_valid_run())
+    named = target_with_name(pilot) if pilot else str(newest_valid_run())
     result = sample_size(named, power_spec(metric, detect, margin, power, primary))
     if as_json:
         print(to_safe_json(to_json_data(result)))

@@ -28,6 +28,7 @@ from reports.check.document import CheckDocument
 from reports.comparisons.document import CompareDocument
 from reports.evidence.document import EvidenceDocument
 from reports.json_entries import schema_of
+from reports.reference.document import ReferenceDocument
 from reports.sample_size import SampleSize
 from reports.sequential.decision import DecisionDocument
 from reports.stored import Baseline
@@ -57,6 +58,7 @@ def schemas() -> dict[str, Schema]:
         "check": ("check.json of Realtime Bench", CheckDocument),
         "evidence": ("evidence.json of a run folder of Realtime Bench", EvidenceDocument),
         "trend": ("What rtbench trend --json prints", TrendDocument),
+        "reference": ("reference.json of rtbench reference", ReferenceDocument),
         "baseline": ("A stored baseline of Realtime Bench", Baseline),
     }
     made = {name: schema_of(kind, name, title) for name, (title, kind) in documents.items()}

@@ -33,6 +33,8 @@ ORDINARY = (
         "look into",
         "looks for",
         "looks parcels up",
+        "looks up orders",
+        "no wait, just",
         "look parcels up",
         "to wait",
         "waited for",

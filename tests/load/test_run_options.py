@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
+from bench.installation import EXAMPLES
 from bench.load.planning import command_line, run_options
 from bench.load.planning.command_line import (
     COMMAND,
@@ -30,6 +31,7 @@ from bench.load.planning.run_options import (
     stay_on_loopback,
 )
 from bench.load.runners.finalized_run import check_options
+from bench.reference_workload import SESSIONS, USERS, WORKLOADS, ReferenceWorkload
 from bench.target.options import ServiceOptions
 from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed
@@ -273,6 +275,25 @@ def test_a_file_that_is_named_twice_is_played_once() -> None:
     assert run_arguments(["mine.yaml", "mine.yaml"], {0, 1}) == RunArguments([Path("mine.yaml")], [])
 
 
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.word)
+def test_a_word_stands_for_the_reference_workload_with_its_load(workload: ReferenceWorkload) -> None:
+    arguments = read(f"{workload.word} --yes", workload.word)
+
+    assert arguments.files == [EXAMPLES / workload.file]
+    assert arguments.files[0].is_file()
+    assert arguments.others == ["--yes"]
+    assert arguments.defaults == {"num_users": USERS, "sessions": SESSIONS}
+
+
+@pytest.mark.parametrize("option", ["--arrival-rate 30/min", "--max-concurrent=9", "--stages stages.yaml"])
+def test_an_option_that_sets_the_load_replaces_the_default_number_of_users(option: str) -> None:
+    assert read(f"reference {option}", "reference").defaults == {"sessions": SESSIONS}
+
+
+def test_other_files_have_no_default_load() -> None:
+    assert read("mine.yaml", "mine.yaml").defaults == {}
+
+
 @pytest.mark.parametrize(
     ("line", "free", "problem"),
     [
@@ -284,6 +305,8 @@ def test_a_file_that_is_named_twice_is_played_once() -> None:
         ("scripts", "scripts", "scripts is a folder: name scripts, such as scripts/mine.yaml"),
         ("notes.txt", "notes.txt", "notes.txt is not a script or a Locust file: use a file that ends in .yaml"),
         ("plain", "plain", "plain is not a script"),
+        ("reference mine.yaml", "reference mine.yaml", "reference is a complete workload: run it without other files"),
+        ("reference reference-typed", "reference reference-typed", "reference is a complete workload"),
         ("-f mine.yaml", "", "takes files without -f: rtbench run mine.yaml"),
         ("--locustfile=mine.yaml", "", "takes files without -f"),
     ],
@@ -362,6 +385,12 @@ def test_the_command_line_repeats_options_by_their_long_names() -> None:
 @pytest.mark.parametrize(("file", "judged"), [("mine.yaml", False), ("mine.py", True)])
 def test_a_script_or_a_checked_run_is_repeated_by_rtbench_run(file: str, judged: bool) -> None:
     assert command_line_of(f"-f {file} --headless --sessions 3", judged=judged) == f"rtbench run {file} --sessions 3"
+
+
+def test_a_run_of_the_reference_workload_is_repeated_by_its_word() -> None:
+    file = EXAMPLES / "reference_typed.py"
+
+    assert command_line_of(f"-f {file} --headless", judged=True) == "rtbench run reference-typed"
 
 
 def test_a_command_that_starts_runs_is_repeated_itself() -> None:

@@ -121,6 +121,17 @@ def constructed_call(seed: int, conditions: Conditions, turns: int = 5) -> Const
     return call
 
 
+def short_call(rate_hz: int) -> tuple[Samples, Samples]:
+    """Return the channels of a call with one turn, which the agent answers after 0.7 s."""
+    words, reply = voice("not_today", rate_hz), voice("sure", rate_hz)[: 2 * rate_hz]
+    start = round(0.4 * rate_hz)
+    answer = start + find_speech(words, rate_hz).end + round(0.7 * rate_hz) - audible(reply)[0]
+    caller, agent = (np.zeros(answer + len(reply) + rate_hz) for _ in range(2))
+    _put(caller, words, start)
+    _put(agent, reply, answer)
+    return to_pcm16((caller / FULL_SCALE).astype(np.float32)), to_pcm16((agent / FULL_SCALE).astype(np.float32))
+
+
 def _put(channel: Floats, samples: Samples, at: int) -> int:
     at = max(0, at)
     channel[at : at + len(samples)] += samples

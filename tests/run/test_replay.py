@@ -155,6 +155,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns, {1: lambda turn: turn.reply_text})),
     st.just(lambda timeline, now_ns: timeline.apply(inputs.StoppedWaiting())),
+    st.just(lambda timeline, now_ns: timeline.apply(inputs.TurnEnded(now_ns))),
     st.sampled_from([inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]).map(
         lambda item: lambda timeline, now_ns: timeline.apply(item)
     ),

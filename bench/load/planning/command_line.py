@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench import reference_workload
 from bench.errors import UsageError
+from bench.installation import EXAMPLES
 from bench.run.provenance import public_settings
 
 SCRIPTS = "RTBENCH_SCRIPTS"
@@ -22,31 +24,42 @@ SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
 MAX_NAMED = 3
+BUILT_IN = {workload.word: EXAMPLES / workload.file for workload in reference_workload.WORKLOADS}
+"""The files that come with the tool and are run by a word, by this word."""
+SETS_LOAD = ("--arrival-rate", "--arrival-pattern", "--max-concurrent", "--stages")
+"""The options after which a built-in file has no default number of users."""
+NO_DEFAULTS: Mapping[str, int] = {}
 
 
 class RunArguments(NamedTuple):
     """The parsed command line of `rtbench run`.
 
     `files` are the Locust files, followed by the scripts. `others` are all other words, in the order of the command
-    line.
+    line. `defaults` are the values of options that are not given.
     """
 
     files: list[Path]
     others: list[str]
+    defaults: Mapping[str, int] = NO_DEFAULTS
 
 
 def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     """Parse a command line. `free` are the positions of words that are neither options nor values of options.
 
     A free word is a file if such a file exists, or if it has the suffix of a script or Locust file. Other free words
-    are left to Locust, because they may be names of user classes. Raise UsageError if there is no file, or if a file
-    cannot be run.
+    are left to Locust, because they may be names of user classes. The words BUILT_IN are files that come with the tool.
+    Raise UsageError if there is no file, or if a file cannot be run.
     """
     for word in words:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
             raise UsageError(f"rtbench run takes files without -f: {EXAMPLE}")
     suffixes = (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
-    paths = {position: Path(words[position]) for position in sorted(free) if not words[position].startswith("-")}
+    built_in = [position for position in free if words[position] in BUILT_IN]
+    paths = {
+        position: BUILT_IN.get(words[position], Path(words[position]))
+        for position in sorted(free)
+        if not words[position].startswith("-")
+    }
     files = {position: path for position, path in paths.items() if path.suffix in suffixes or path.exists()}
     if not files:
         unknown = next(iter(paths), None)
@@ -59,7 +72,15 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         if path.suffix not in suffixes:
             raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
     ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
-    return RunArguments(ordered, [word for position, word in enumerate(words) if position not in files])
+    others = [word for position, word in enumerate(words) if position not in files]
+    if not built_in:
+        return RunArguments(ordered, others)
+    if len(ordered) > 1:
+        raise UsageError(f"{words[min(built_in)]} is a complete workload: run it without other files")
+    load = {"num_users": reference_workload.USERS, "sessions": reference_workload.SESSIONS}
+    if any(word.startswith(SETS_LOAD) for word in others):
+        del load["num_users"]
+    return RunArguments(ordered, others, load)
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
@@ -106,7 +127,10 @@ def repeating_command(
     if not (files and alone and values.get("headless")):
         return []
     judged = judged or any(name.endswith(SCRIPT_SUFFIXES) for name in files)
-    start_words = ["run", *files] if judged else ["-f", ",".join(files), "--headless"]
+    named = {str(path): word for word, path in BUILT_IN.items()}
+    start_words = (
+        ["run", *(named.get(name, name) for name in files)] if judged else ["-f", ",".join(files), "--headless"]
+    )
     words = [program("rtbench" if judged else "locust"), *start_words]
     public_values = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
     for action in actions:

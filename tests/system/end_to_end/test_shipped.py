@@ -15,7 +15,7 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wa
 
 SCENARIOS = {
     "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
-    "tools": 1, "quickstart": 2,
+    "tools": 1, "quickstart": 2, "reference": 1, "reference_typed": 2,
 }  # fmt: skip
 """The number of turns after which each scenario is asked to stop. It differs because recordings and replies take time.
 """

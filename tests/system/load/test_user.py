@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.reference_workload import SCRIPT_NAMES
 from tests import forked
 
 ROOT = Path(__file__).parents[3]
@@ -262,23 +263,60 @@ def test_a_script_is_validated_before_the_target(tmp_path: Path) -> None:
     assert "AZURE" not in ended.stderr
 
 
-def test_the_callers_of_the_quickstart_alternate_between_text_and_voice_calls() -> None:
-    """Each free caller runs the kind of call that the previous caller did not run, because voice calls last four times
-    as
-    long.
-    """
-    printed = json_output_of("""
+@pytest.mark.parametrize(
+    ("file", "played"),
+    [
+        ("quickstart.QuickstartCaller", ["text_turns", "voice_turns"] * 3),
+        ("reference.ReferenceCaller", [*SCRIPT_NAMES, SCRIPT_NAMES[0]]),
+        ("reference_typed.TypingReferenceCaller", [*SCRIPT_NAMES, SCRIPT_NAMES[0]]),
+    ],
+)
+def test_callers_run_their_tasks_in_turn(file: str, played: list[str]) -> None:
+    """Any free caller runs the next task. If each caller chose one, there would be more short calls than long ones."""
+    module, _, name = file.partition(".")
+    printed = json_output_of(f"""
+from types import SimpleNamespace
 from locust.env import Environment
-from scenarios.quickstart import QuickstartCaller
+from scenarios.{module} import {name} as Caller
 played = []
-RealtimeUser.run_session = lambda user, task: played.append(task.__name__)
-callers = [QuickstartCaller(Environment()) for _ in range(3)]
+run_pair = lambda user_class, task, user: played.append(task.__name__) or True
+environment = Environment()
+environment.rtbench = SimpleNamespace(live=SimpleNamespace(run_pair=run_pair, session_pause_s=0))
+callers = [Caller(environment) for _ in range(3)]
 for at in (0, 0, 1, 2, 0, 1):
-    callers[at].run_session(QuickstartCaller.tasks[0])
+    callers[at].run_session(Caller.tasks[0])
 print(json.dumps(played))
 """)
 
-    assert printed == ["text_turns", "voice_turns"] * 3
+    assert printed == played
+
+
+def test_callers_in_turn_run_only_the_tasks_with_the_chosen_tags() -> None:
+    printed = json_output_of("""
+from types import SimpleNamespace
+from locust.env import Environment
+
+class Caller(RealtimeUser):
+    in_turn = True
+
+    @task
+    def order(self): ...
+
+    @tag("a")
+    @task
+    def pay(self): ...
+
+played = []
+environment = Environment()
+run_pair = lambda user_class, task, user: played.append(task.__name__) or True
+environment.rtbench = SimpleNamespace(live=SimpleNamespace(run_pair=run_pair, session_pause_s=0))
+filter_tasks_by_tags(Caller, {"a"})
+for _ in range(2):
+    Caller(environment).run_session(Caller.tasks[0])
+print(json.dumps(played))
+""")
+
+    assert printed == ["pay", "pay"]
 
 
 def test_the_page_of_the_web_ui_does_not_contain_the_proxy_password() -> None:

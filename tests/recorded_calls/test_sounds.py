@@ -1,0 +1,112 @@
+"""The sounds of a channel, and the start and end of a caller's speech in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.plan.recordings import SpeechSpan, to_pcm16
+from bench.protocol.audio import Samples
+from bench.recorded_calls.sounds import ChannelSound, sounds, speech
+from bench.units import NS_PER_MS
+from tests.recorded_calls.constructed import Conditions, audible, constructed_call, voice
+from tests.recorded_calls.imports import found_utterances, recording
+
+RATE_HZ = 8_000
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * RATE_HZ), np.int16)
+
+
+def test_each_sound_starts_and_ends_at_its_first_and_last_audible_sample() -> None:
+    words = voice("uh_huh", RATE_HZ)
+    first, last = audible(words)
+    channel = np.concatenate([silence(0.5), words, silence(0.7), words, silence(1)])
+    starts = [len(silence(0.5)), len(silence(1.2)) + len(words)]
+
+    found = sounds(channel, RATE_HZ)
+
+    assert [(sound.start, sound.uncertainty_ns) for sound in found] == [(start + first, 0) for start in starts]
+    assert [sound.end for sound in found] == [start + last for start in starts]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.003, 1, 2.5])
+def test_a_silent_channel_has_no_sound(seconds: float) -> None:
+    assert sounds(silence(seconds), RATE_HZ) == []
+
+
+def test_a_sound_that_is_cut_by_the_end_of_the_recording_ends_there() -> None:
+    words = voice("late_parcel", RATE_HZ)[: RATE_HZ // 2]
+    channel = np.concatenate([silence(1), words])
+
+    (sound,) = sounds(channel, RATE_HZ)
+
+    assert len(silence(1)) <= sound.start < sound.end <= len(channel)
+    assert len(channel) - sound.end < RATE_HZ // 10
+
+
+def test_steady_noise_is_no_sound() -> None:
+    noise = to_pcm16(np.random.default_rng(1).normal(0, 0.02, 5 * RATE_HZ).astype(np.float32))
+    assert sounds(noise, RATE_HZ) == []
+
+
+def test_sounds_do_not_depend_on_what_follows_them() -> None:
+    call = constructed_call(3, Conditions(rate_hz=RATE_HZ, snr_db=20))
+    whole = sounds(call.caller, RATE_HZ)
+    half = sounds(call.caller[: whole[2].start - RATE_HZ // 8], RATE_HZ)
+
+    assert half == whole[:2]
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        Conditions(rate_hz=8_000),
+        Conditions(rate_hz=24_000, overlaps=True),
+        Conditions(g711=True, overlaps=True),
+        Conditions(snr_db=35),
+        Conditions(snr_db=22, greets=False),
+        Conditions(rate_hz=8_000, snr_db=14),
+    ],
+    ids=str,
+)
+def test_the_end_of_speech_is_exact_or_within_its_uncertainty(conditions: Conditions, tmp_path: Path) -> None:
+    call = constructed_call(11, conditions, turns=3)
+    read = recording(call, tmp_path)
+    _, utterances = found_utterances(read)
+
+    assert [recorded.utterance.kind for recorded in utterances] == call.kinds
+    for recorded, end_s in zip(utterances, call.ends_s, strict=True):
+        found = recorded.speech
+        error_ms = 1_000 * (end_s - found.end / read.audio.rate_hz)
+        assert abs(error_ms) <= found.uncertainty_ns / NS_PER_MS + 2
+    if conditions.snr_db is None:
+        assert {recorded.speech.uncertainty_ns for recorded in utterances} == {0}
+
+
+def test_speech_in_louder_noise_has_a_larger_uncertainty() -> None:
+    words = voice("not_today", RATE_HZ).astype(np.float64)
+    channel = np.concatenate([np.zeros(2 * RATE_HZ), words, np.zeros(2 * RATE_HZ)])
+    noise = np.random.default_rng(2).normal(0, 1, len(channel))
+    span = SpeechSpan(2 * RATE_HZ + audible(words.astype(np.int16))[0], 2 * RATE_HZ + len(words))
+    uncertainties = [
+        speech((channel + level * noise).astype(np.int16), RATE_HZ, span, span.end + 800).uncertainty_ns
+        for level in (0, 30, 120, 500, 2_000)
+    ]
+
+    assert uncertainties[0] == 0
+    assert uncertainties == sorted(uncertainties)
+    assert uncertainties[-1] == 2_000 * NS_PER_MS
+
+
+def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
+    words = voice("opening_hours", RATE_HZ)
+    channel = np.concatenate([silence(1), words, silence(1)])
+    sound = ChannelSound(RATE_HZ + audible(words)[0], RATE_HZ + audible(words)[1], 0)
+    found = speech(channel, RATE_HZ, SpeechSpan(sound.start, sound.end), sound.end + 1_600)
+
+    assert found.start == sound.start
+    assert sound.end - RATE_HZ // 5 < found.end <= sound.end + 1_600
