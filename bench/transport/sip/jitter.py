@@ -192,27 +192,28 @@ class JitterBuffer:
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
         elif self._waiting:
             self._release_before(arrival.at_ns, frames)
-        ticks = self._ticks
+        ticks, before_ns = self._ticks, arrival.at_ns
+        is_behind = sequence < self._next
         if kind == "audio":  # the timestamps of other packets may have another clock
             ticks += ((timestamp - self._timestamp + _HALF_TIMESTAMP) & 0xFFFFFFFF) - _HALF_TIMESTAMP
             self._ticks, self._timestamp = ticks, timestamp
-        if sequence == self._next and not self._waiting:
-            self._next += 1
-            self._play(ticks, packet, frames, is_new=True)
-        elif sequence >= self._next:
-            self._waiting[sequence] = ticks, packet
-            if kind == "audio" and self._is_continuous(ticks, arrival):
+            if is_behind:
+                self._count_late(ticks, arrival)
+            elif self._is_continuous(ticks, arrival):
                 self._offset.add(self._media_ns(ticks), arrival)
-                self._release_before(arrival.at_ns, frames)
             else:
-                self._release_before(NEVER_NS if kind == "audio" else arrival.at_ns, frames)
-        else:
+                before_ns = NEVER_NS
+        elif is_behind:
+            self.counts.without_audio += 1
+        if is_behind:
             # The receiver passes on each packet once. So this one was missing when later frames were released.
             self.counts.lost -= 1
-            if kind == "audio":
-                self._count_late(ticks, arrival)
-            else:
-                self.counts.without_audio += 1
+        elif sequence == self._next and not self._waiting:
+            self._next += 1
+            self._play(ticks, packet, frames)
+        else:
+            self._waiting[sequence] = ticks, packet
+            self._release_before(before_ns, frames)
         return frames
 
     def expire(self, now_ns: int) -> list[Frame]:
@@ -227,7 +228,7 @@ class JitterBuffer:
         while waiting:
             if (held := waiting.pop(self._next, None)) is not None:
                 self._next += 1
-                self._play(*held, frames, is_new=False)
+                self._play(*held, frames)
             elif self._due_ns() < before_ns or len(waiting) > MAX_WAITING:
                 self._pass_missing(frames)
             else:
@@ -267,8 +268,8 @@ class JitterBuffer:
             self._fill(start, frames)
             self._conceal(start, min(self._frame_ticks, end - start), frames)
 
-    def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame], *, is_new: bool) -> None:
-        """Release a packet. `is_new` is True if the offset does not contain it yet."""
+    def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame]) -> None:
+        """Release the frame of a packet, or a concealed frame if the packet is late."""
         counts, payload, arrival = self.counts, packet.payload, packet.arrival
         if packet.kind != "audio":
             counts.without_audio += 1
@@ -279,16 +280,15 @@ class JitterBuffer:
             return
         media_ns = self._media_ns(ticks)
         if not self._is_continuous(ticks, arrival):
-            self._end_ticks, is_new = ticks, True
+            self._end_ticks = ticks
             self._synchronize(OffsetEstimate(media_ns, arrival))
+            self._offset.add(media_ns, arrival)
         if arrival.at_ns > self._offset.latest_ns + media_ns + self._hold_ns:
             self._count_late(ticks, arrival)
             self._fill(ticks, frames)
             self._conceal(ticks, duration, frames)
             return
         self._late_offset = None
-        if is_new or arrival.at_ns - media_ns < self._offset.latest_ns:
-            self._offset.add(media_ns, arrival)
         if ticks != self._end_ticks:
             self._fill(ticks, frames)
         counts.played += 1

@@ -186,10 +186,10 @@ def test_the_fraction_is_that_since_the_report_before() -> None:
     caller, agent = Member(1, 0), Member(2, 0)
     caller.hear(agent, 100, lost=50)
     agent.read(caller.report(2 * NS_PER_S), 2 * NS_PER_S)
-    caller.hear(agent, 100, at_ns=2 * NS_PER_S)
+    caller.hear(agent, 100, lost=25, at_ns=2 * NS_PER_S)
     agent.read(caller.report(4 * NS_PER_S), 4 * NS_PER_S)
 
-    assert (agent.rtcp.peer.reports, agent.rtcp.peer.fraction_lost, agent.rtcp.peer.cumulative_lost) == (2, 0.0, 50)
+    assert (agent.rtcp.peer.reports, agent.rtcp.peer.fraction_lost, agent.rtcp.peer.cumulative_lost) == (2, 0.25, 75)
 
 
 def test_the_highest_number_is_extended_and_duplicates_make_the_loss_negative() -> None:
