@@ -21,7 +21,8 @@ is at most 0.02 % of `hold_ns` too early.
 The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
 too. A concealed frame is silence, so that all detected sound was really received. If a packet is next in order, its
-frame is released at once. If earlier packets are missing, it waits until these arrive or are due.
+frame is released at once. If earlier packets are missing, it waits until these arrive or are due. If packets of more
+than `RESYNC_NS` are missing, or the packet after them has no audio, they are counted as lost without concealed frames.
 
 A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does not. If the silence is
 at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer silence, the instant of the next frame jumps.
