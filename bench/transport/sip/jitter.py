@@ -11,7 +11,7 @@ follows from the number of packets, their mean delay m behind the offset, and th
 is necessary: a share of at least x / 4m of all packets has a delay of at most x. It is true, with a factor of 2, if
 shorter delays are more frequent than longer ones. Before the delays of a stream are known, a mean delay of
 `ASSUMED_DELAY_NS` is assumed, with the weight of `ASSUMED_PACKETS` packets. If the delay of the path increases for
-good, the instants stay early until packets are late.
+good, or if the clocks differ by more, the instants stay too early until packets are late.
 
 The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm
 (tests/transport/sip/test_jitter_accuracy.py). With delays from 0 to 20 ms, an instant is at most 20 ms too late at the
@@ -21,7 +21,8 @@ is at most 0.02 % of `hold_ns` too early.
 The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
 too. A concealed frame is silence, so that all detected sound was really received. If a packet is next in order, its
-frame is released at once. If earlier packets are missing, it waits until these arrive or are due.
+frame is released at once. If earlier packets are missing, it waits until these arrive or are due. If packets of more
+than `RESYNC_NS` are missing, or the packet after them has no audio, they are counted as lost without concealed frames.
 
 A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does not. If the silence is
 at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer silence, the instant of the next frame jumps.
@@ -192,28 +193,28 @@ class JitterBuffer:
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
         elif self._waiting:
             self._release_before(arrival.at_ns, frames)
-        ticks = self._ticks + ((timestamp - self._timestamp + _HALF_TIMESTAMP) & 0xFFFFFFFF) - _HALF_TIMESTAMP
-        if kind == "audio":
+        ticks, before_ns = self._ticks, arrival.at_ns
+        is_behind = sequence < self._next
+        if kind == "audio":  # the timestamps of other packets may have another clock
+            ticks += ((timestamp - self._timestamp + _HALF_TIMESTAMP) & 0xFFFFFFFF) - _HALF_TIMESTAMP
             self._ticks, self._timestamp = ticks, timestamp
-        elif kind == "unknown":
-            ticks = self._ticks  # its timestamp may have another clock
-        if sequence == self._next and not self._waiting:
-            self._next += 1
-            self._play(ticks, packet, frames, is_new=True)
-        elif sequence >= self._next:
-            self._waiting[sequence] = ticks, packet
-            if kind == "audio" and self._is_continuous(ticks, arrival):
+            if is_behind:
+                self._count_late(ticks, arrival)
+            elif self._is_continuous(ticks, arrival):
                 self._offset.add(self._media_ns(ticks), arrival)
-                self._release_before(arrival.at_ns, frames)
             else:
-                self._release_before(NEVER_NS if kind == "audio" else arrival.at_ns, frames)
-        else:
+                before_ns = NEVER_NS
+        elif is_behind:
+            self.counts.without_audio += 1
+        if is_behind:
             # The receiver passes on each packet once. So this one was missing when later frames were released.
             self.counts.lost -= 1
-            if kind == "audio":
-                self._count_late(ticks, arrival)
-            else:
-                self.counts.without_audio += 1
+        elif sequence == self._next and not self._waiting:
+            self._next += 1
+            self._play(ticks, packet, frames)
+        else:
+            self._waiting[sequence] = ticks, packet
+            self._release_before(before_ns, frames)
         return frames
 
     def expire(self, now_ns: int) -> list[Frame]:
@@ -228,7 +229,7 @@ class JitterBuffer:
         while waiting:
             if (held := waiting.pop(self._next, None)) is not None:
                 self._next += 1
-                self._play(*held, frames, is_new=False)
+                self._play(*held, frames)
             elif self._due_ns() < before_ns or len(waiting) > MAX_WAITING:
                 self._pass_missing(frames)
             else:
@@ -238,22 +239,29 @@ class JitterBuffer:
         """Return the number of missing packets before the first one that waits, and their start and end in ticks.
 
         They are as long as the last frame, and end where the first waiting one starts. They may carry no audio, so
-        there may be less time between the two frames.
+        there may be less time between the two frames. Before a packet without audio, they take no time.
         """
         first = min(self._waiting)
-        count, end = first - self._next, self._waiting[first][0]
+        ticks, packet = self._waiting[first]
+        count, end = first - self._next, ticks if packet.kind == "audio" else self._end_ticks
         return count, max(self._end_ticks, end - count * self._frame_ticks), end
 
     def _due_ns(self) -> int:
         return self._offset.latest_ns + self._media_ns(self._missing()[1]) + self._hold_ns
 
     def _pass_missing(self, frames: list[Frame]) -> None:
-        """Conceal the next missing frame. Pass all of them if there are so many that the connection was interrupted."""
+        """Conceal the next missing frame.
+
+        If the connection was interrupted for a long time, or the first waiting packet has another media time, pass all
+        missing frames without frames of silence.
+        """
         count, start, end = self._missing()
-        if self._media_ns(count * self._frame_ticks) > RESYNC_NS:
+        duration = count * self._frame_ticks
+        _, first = self._waiting[self._next + count]
+        if self._media_ns(duration) > RESYNC_NS or not self._is_continuous(end, first.arrival):
             self.counts.lost += count
             self._next += count
-            self._end_ticks = max(self._end_ticks, min(end, self._end_ticks + count * self._frame_ticks))
+            self._end_ticks = max(self._end_ticks, min(end, self._end_ticks + duration))
             return
         self.counts.lost += 1
         self._next += 1
@@ -261,8 +269,8 @@ class JitterBuffer:
             self._fill(start, frames)
             self._conceal(start, min(self._frame_ticks, end - start), frames)
 
-    def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame], *, is_new: bool) -> None:
-        """Release a packet. `is_new` is True if the offset does not contain it yet."""
+    def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame]) -> None:
+        """Release the frame of a packet, or a concealed frame if the packet is late."""
         counts, payload, arrival = self.counts, packet.payload, packet.arrival
         if packet.kind != "audio":
             counts.without_audio += 1
@@ -273,21 +281,28 @@ class JitterBuffer:
             return
         media_ns = self._media_ns(ticks)
         if not self._is_continuous(ticks, arrival):
-            counts.resyncs += 1
-            self._offset, self._end_ticks, is_new = OffsetEstimate(media_ns, arrival), ticks, True
+            self._end_ticks = ticks
+            self._synchronize(OffsetEstimate(media_ns, arrival))
+            self._offset.add(media_ns, arrival)
         if arrival.at_ns > self._offset.latest_ns + media_ns + self._hold_ns:
             self._count_late(ticks, arrival)
             self._fill(ticks, frames)
             self._conceal(ticks, duration, frames)
             return
         self._late_offset = None
-        if is_new:
-            self._offset.add(media_ns, arrival)
         if ticks != self._end_ticks:
             self._fill(ticks, frames)
         counts.played += 1
         frames.append(self._frame(media_ns, payload))
         self._end_ticks, self._frame_ticks = ticks + duration, duration
+
+    def _synchronize(self, offset: OffsetEstimate) -> None:
+        """Take another offset. The packets that wait were not part of it."""
+        self.counts.resyncs += 1
+        self._offset = offset
+        for ticks, packet in self._waiting.values():
+            if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):
+                offset.add(self._media_ns(ticks), packet.arrival)
 
     def _is_continuous(self, ticks: int, arrival: Arrival) -> bool:
         """Return False if a packet in order does not fit to the media time of the packets before it."""
@@ -302,8 +317,8 @@ class JitterBuffer:
             self._late_offset, self._late_since_ns = OffsetEstimate(media_ns, arrival), arrival.at_ns
         self._late_offset.add(media_ns, arrival)
         if arrival.at_ns - self._late_since_ns >= RESYNC_NS:
-            self.counts.resyncs += 1
-            self._offset, self._late_offset = self._late_offset, None
+            self._synchronize(self._late_offset)
+            self._late_offset = None
 
     def _fill(self, until_ticks: int, frames: list[Frame]) -> None:
         """Fill the silence that was not sent before a frame, if it is short."""

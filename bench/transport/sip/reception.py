@@ -126,23 +126,19 @@ class RtpReceiver:
         else:
             return self._on_stray(packet, arrival)
         self._stray = None
+        self.counts.received += 1
+        self.source_received += 1
         if ahead > 0:
             self.highest_sequence = last + ahead
             self._received = (self._received << ahead | 1) & _LATEST
             self.counts.expected += ahead
             self.source_expected += ahead
+        elif self._received & 1 << -ahead:
+            self.counts.duplicates += 1
+            return None
         else:
-            bit = 1 << -ahead
-            self.counts.received += 1
-            self.source_received += 1
-            if self._received & bit:
-                self.counts.duplicates += 1
-                return None
             self.counts.reordered += 1
-            self._received |= bit
-            return self._received_packet(packet, last + ahead, arrival)
-        self.counts.received += 1
-        self.source_received += 1
+            self._received |= 1 << -ahead
         return self._received_packet(packet, last + ahead, arrival)
 
     def _on_stray(self, packet: RtpPacket, arrival: Arrival) -> ReceivedPacket | None:

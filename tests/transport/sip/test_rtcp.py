@@ -186,10 +186,10 @@ def test_the_fraction_is_that_since_the_report_before() -> None:
     caller, agent = Member(1, 0), Member(2, 0)
     caller.hear(agent, 100, lost=50)
     agent.read(caller.report(2 * NS_PER_S), 2 * NS_PER_S)
-    caller.hear(agent, 100, at_ns=2 * NS_PER_S)
+    caller.hear(agent, 100, lost=25, at_ns=2 * NS_PER_S)
     agent.read(caller.report(4 * NS_PER_S), 4 * NS_PER_S)
 
-    assert (agent.rtcp.peer.reports, agent.rtcp.peer.fraction_lost, agent.rtcp.peer.cumulative_lost) == (2, 0.0, 50)
+    assert (agent.rtcp.peer.reports, agent.rtcp.peer.fraction_lost, agent.rtcp.peer.cumulative_lost) == (2, 0.25, 75)
 
 
 def test_the_highest_number_is_extended_and_duplicates_make_the_loss_negative() -> None:
@@ -235,7 +235,31 @@ def test_a_report_of_an_earlier_source_is_not_confirmed() -> None:
 
     block = own_report(caller, 4 * NS_PER_S).blocks[0]
     assert (block.ssrc, block.last_report, block.delay) == (3, 0, 0)
-    assert block.cumulative_lost == 0
+
+
+def test_the_fraction_starts_again_with_a_new_source() -> None:
+    caller, agent, other = Member(1, 0), Member(2, 0), Member(3, 0)
+    caller.hear(agent, 100)
+    own_report(caller, NS_PER_S)
+    caller.hear(other, 2)  # the first packet of a new source is only its announcement
+    caller.hear(other, 10, lost=5, at_ns=NS_PER_S)
+
+    block = own_report(caller, 4 * NS_PER_S).blocks[0]
+    assert (block.fraction_lost, block.cumulative_lost) == (5 * 256 // 11, 5)
+
+
+def test_a_sender_report_has_the_utc_of_the_call_in_the_format_of_ntp() -> None:
+    caller = Member(1, 77 * NS_PER_S)
+    caller.sender.audio(bytes(160))
+    sender = own_report(caller, NS_PER_S // 4).sender
+
+    assert sender == SenderInfo((1_700_000_000 + 2_208_988_800) * (1 << 32) + (1 << 30), 160, 1, 160)
+
+
+def test_long_texts_are_cut() -> None:
+    wire = build_compound(Report(1), SourceDescription(1, "n" * 300), Goodbye((1,), "r" * 300))
+
+    assert parse_compound(wire) == [Report(1), SourceDescription(1, "n" * 255), Goodbye((1,), "r" * 255)]
 
 
 def test_a_member_that_has_not_sent_and_received_sends_an_empty_receiver_report() -> None:
