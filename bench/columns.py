@@ -415,7 +415,11 @@ SESSION_INSTANT_GROUPS = (
         "dns_done tcp_done tls_done",
         "the ends of the phases of connecting, behind a proxy those of the proxy and its tunnel",
     ),
-    _arrival("opened", "the transport is open: the answer to the upgrade to WebSocket"),
+    _arrival("ringing", "180 Ringing, for an agent on a telephone"),
+    _arrival(
+        "opened",
+        "the transport is open: the answer to the upgrade to WebSocket; for an agent on a telephone: it has answered",
+    ),
     _arrival("session_created", "`session.created`"),
     _send("update_sent", "`session.update` handed to the kernel"),
     _arrival("session_updated", "`session.updated`"),

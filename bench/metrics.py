@@ -189,6 +189,7 @@ CATALOGUE: dict[str, Metric] = {
         Metric("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
         Metric("connect_upgrade", "ms", "session", "lower", "WebSocket upgrade.", "tls_done", "opened"),
         Metric("connect_total", "ms", "session", "lower", "From the start of connecting to the open transport.", "connect_start", "opened"),
+        Metric("post_dial_delay", "ms", "session", "lower", "Agents on a telephone: from the start of the call to 180 Ringing.", "connect_start", "ringing"),
         Metric("session_ready", "ms", "session", "lower", "From the start of connecting to session.created.", "connect_start", "session_created"),
         Metric("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
         Metric("mcp_listing", "ms", "session", "lower", "From session.update handed to the kernel to the last mcp_list_tools.completed: how long the service needed for the tools of the MCP servers.", "update_sent", "mcp_listed"),

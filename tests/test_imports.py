@@ -107,8 +107,9 @@ PURE = (
     "bench.load.execution.pairs",
     "bench.transport.parser",
     *(f"bench.transport.sip.{name}" for name in (
-        "rtp", "reception", "jitter", "rtcp", "dtmf", "media", "call", "call_record", "dialog", "digest", "framing", "leg", "leg_requests", "messages", "offer_answer",
-        "redirection", "sdp", "session_timer", "transactions")),
+        "call", "call_record", "dialog", "digest", "dtmf", "framing", "jitter", "leg", "leg_requests", "media",
+        "messages", "offer_answer", "reception", "redirection", "rtcp", "rtp", "sdp", "session_timer", "transactions",
+    )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
     "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.slo", "rtbench.capacity.conclusion",
