@@ -93,8 +93,9 @@ def check_upgrade(observed: SessionObservation, offered: Sequence[str] = ()) -> 
         if offered
         else ""
     )
+    answer = "the call was answered" if "ringing" in observed.instants else "HTTP 101"
     return CheckFinding(
-        "upgrade", "pass", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}"
+        "upgrade", "pass", f"{_simulated(headers)}{answer} in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}"
     )
 
 

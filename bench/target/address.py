@@ -200,6 +200,8 @@ def telephone_address(url: str, settings: TargetSettings, refuse: Callable[[str]
         raise refuse(f"is not a SIP URI without a password, e.g. {EXAMPLE_SIP}")
     host, parameters = match["host"].strip("[]").lower(), match["parameters"].lower()
     tls = match["scheme"].lower() == "sips" or ";transport=tls" in parameters
+    if tls or ";transport=tcp" in parameters:
+        raise refuse("needs SIP over TCP or TLS, which is not supported yet: use a sip: address with UDP")
     port = int(match["port"] or (SIPS_PORT if tls else SIP_PORT))
     if not 0 < port < 65_536:
         raise refuse("has a port that is not from 1 to 65535")

@@ -256,6 +256,7 @@ def plan_run(environment: Environment) -> RunPlan:
     users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.requested_sessions, yes=options.yes)
     tls = any(target.tls for target in targets)
+    calls_by_telephone = any(target.dialect.is_telephone for target in targets)  # no calibration has such calls
     return RunPlan(
         options,
         targets,
@@ -263,7 +264,7 @@ def plan_run(environment: Environment) -> RunPlan:
         sessions,
         load_price_table(options.service_options.prices),
         concurrency(environment, users, sessions=sessions, targets=len(targets)),
-        citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
+        None if calls_by_telephone else citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
         _warmup_s(environment, load_model, options, targets, workloads),
         available_priority() if options.priority else None,
         load_model,
