@@ -335,9 +335,7 @@ class SipCall:
         self.instants.ended_ns = now_ns
         self._ring_end_ns = NEVER_NS
         self.ending = ending_of(by, self._answered is not None, message, cause)
-        for leg in self._legs.values():
-            if leg.state == "early":
-                leg.state = "ended"
+        self._legs = {tag: leg for tag, leg in self._legs.items() if leg.state != "early"}
         if self._invite is not None and not self._invite.is_final:
             self._invite.end_ns = now_ns + TIMEOUT_NS  # a late 2xx still needs ACK and BYE
 
