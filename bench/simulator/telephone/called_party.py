@@ -83,7 +83,7 @@ class CalledParty:
         elif self.leg is not None and self.leg.dialog.matches(request):
             LegRequests(self.leg).answer(transaction, now_ns)
             self._note_ack(now_ns)
-        elif request.method == "INVITE" and not request.callee.tag and self.invited_ns is None:
+        elif request.method == "INVITE" and not request.callee.tag and self._may_begin(request):
             self._invited(transaction, now_ns)
         else:
             answer_outside(self.transactions, self._party, transaction, self._tag, now_ns)
@@ -114,6 +114,13 @@ class CalledParty:
 
     # INVITE
 
+    def _may_begin(self, request: SipRequest) -> bool:
+        """Return whether an INVITE begins the call. After a refusal or redirection, the caller may call again."""
+        if self._invite is None:
+            return True
+        is_refused = self.ended_ns is not None and self.answered_ns is None
+        return is_refused and request.cseq > self._invite.request.cseq
+
     def _invited(self, transaction: ServerTransaction, now_ns: int) -> None:
         request = transaction.request
         if refusal := refusal_of(request):
@@ -128,6 +135,7 @@ class CalledParty:
             self._respond(transaction, plan.demand.code, now_ns, [challenge])
             return
         self._plan, self._invite, self.invited_ns = plan, transaction, now_ns
+        self.code = self.ended_ns = None
         self._requests = sorted(plan.requests, key=lambda planned: planned.after_ns)
         to = f"{request.first('To')};tag={self._tag}"
         dialog = Dialog(

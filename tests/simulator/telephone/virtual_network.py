@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from bench.simulator.telephone.answer_plan import AnswerPlan
@@ -23,7 +24,7 @@ Fates = Callable[[], tuple[int, ...]]
 
 
 def plan(**changes: Any) -> AnswerPlan:
-    return AnswerPlan(**{"media": SIMULATOR_MEDIA} | changes)
+    return replace(AnswerPlan(SIMULATOR_MEDIA), **changes)
 
 
 class VirtualNetwork:
@@ -48,12 +49,12 @@ class VirtualNetwork:
         self.log: list[str] = []
         self._fates = fates
         self._due: list[tuple[int, int, bool, bytes]] = []
-        self._actions: list[tuple[int, int, Callable[[int], None]]] = []
+        self._actions: list[tuple[int, int, Callable[[int], object]]] = []
         for call in self.calls:
             call.start(0)
         self._collect()
 
-    def at_s(self, seconds: float, action: Callable[[int], None]) -> None:
+    def at_s(self, seconds: float, action: Callable[[int], object]) -> None:
         heapq.heappush(self._actions, (int(seconds * NS_PER_S), len(self._actions), action))
 
     def _collect(self) -> None:

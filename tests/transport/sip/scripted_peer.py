@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.transport.sip.call import SipCall
@@ -48,15 +49,8 @@ def tokens(seed: str = "") -> Callable[[], str]:
 
 
 def call_settings(**changes: Any) -> CallSettings:
-    return CallSettings(
-        **{
-            "request_uri": "sip:bob@biloxi.example",
-            "from_uri": "sip:alice@atlanta.example",
-            "sent_by": HostPort("192.0.2.1", 5060),
-            "media": MEDIA,
-        }
-        | changes
-    )
+    settings = CallSettings("sip:bob@biloxi.example", "sip:alice@atlanta.example", HostPort("192.0.2.1", 5060), MEDIA)
+    return replace(settings, **changes)
 
 
 class ScriptedPeer:

@@ -11,7 +11,6 @@ from bench.transport.sip.messages import SipRequest, parse_message
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, call_settings, tokens
 
-
 LOGIN = DigestLogin("alice", "correct horse")
 CHALLENGE = ("WWW-Authenticate", 'Digest realm="r", nonce="n1", qop="auth"')
 

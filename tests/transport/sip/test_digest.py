@@ -81,7 +81,7 @@ def test_a_challenge_that_is_not_supported_is_ignored(text: str) -> None:
 
 
 def test_a_challenge_with_many_quoted_values_is_read_quickly() -> None:
-    """sipmessage needs exponential time for it, so it does not read challenges."""
+    """The parser of sipmessage needs exponential time for it, so it reads no challenges."""
     assert parse_challenge("Authorization", "Digest " + ", ".join(f'a{n}="x"' for n in range(200)) + " !") is None
 
 

@@ -21,7 +21,8 @@ from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, call_setting
 
 PIECES = [
     b"\r\n", b"\r\n\r\n", b":", b";", b"=", b'"', b"\\", b"<", b">", b",", b"@", b" ", b"\t", b"\x00", b"\xff",
-    b"SIP/2.0", b"sip:", b"sips:", b"tel:", b"INVITE", b"ACK", b"BYE", b"CANCEL", b"UPDATE", b";tag=", b";branch=z9hG4bK",
+    b"SIP/2.0", b"sip:", b"sips:", b"tel:", b"INVITE", b"ACK", b"BYE", b"CANCEL", b"UPDATE", b";tag=",
+    b";branch=z9hG4bK",
     b"Via: ", b"To: ", b"CSeq: 1 INVITE", b"Content-Length: ", b"Require: 100rel", b"Session-Expires: 0;refresher=uac",
     b"Record-Route: <sip:x;lr>", b"Contact: *", b"WWW-Authenticate: Digest ", b"nonce=", b"q=nan", b"9" * 30,
     b"m=audio 1 RTP/AVP 0", b"a=rtpmap:", b"c=IN IP4 ", "٣".encode(),
