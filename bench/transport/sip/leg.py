@@ -90,6 +90,11 @@ class CallLeg:
     _end_cause: str = ""
 
     @property
+    def is_acknowledged(self) -> bool:
+        """Whether this side has acknowledged an answer of the peer."""
+        return bool(self._acks)
+
+    @property
     def next_ns(self) -> int:
         return NEVER_NS if self.state in ("ending", "ended") else min(self.timer.next_ns, self._retry_ns)
 

@@ -23,7 +23,7 @@ MAX_TOKEN_CHARACTERS = 256
 
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _FOLD = re.compile(r"\r\n[ \t]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 PHRASES = {
@@ -53,7 +53,7 @@ class HostPort(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A message to send, and its next hop. `transport` is UDP, TCP or TLS."""
+    """A message to send, and its next hop. `transport` is UDP, TCP or TLS. An IPv6 address is in brackets."""
 
     data: bytes
     to: HostPort
@@ -139,7 +139,7 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     lines = text.split("\r\n")
     if len(lines) > MAX_HEADERS or any(len(line) > MAX_HEADER_CHARACTERS for line in lines):
         raise ValueError("the headers are too long")
-    if any(_CONTROL.search(line) for line in lines):
+    if any(CONTROL.search(line) for line in lines):
         raise ValueError("a header contains a control character")
     lines[1:] = [_without_space_before_colon(line) for line in lines[1:]]
     try:
@@ -314,7 +314,8 @@ def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
     parsed = parse_uri(uri)
     named = (parsed.parameters.get("transport") or transport).upper()
     chosen = "TLS" if parsed.scheme == "sips" else named if named in DEFAULT_PORTS else transport
-    return HostPort(parsed.parameters.get("maddr") or parsed.host, parsed.port), chosen
+    host = parse_host_port(parsed.parameters.get("maddr") or parsed.host).host
+    return HostPort(host, parsed.port), chosen
 
 
 def write_message(start_line: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:

@@ -369,3 +369,97 @@ def test_over_tcp_messages_name_the_transport_and_are_not_repeated() -> None:
     assert message.via.transport == "TCP"
     assert message.first("Contact").endswith(";transport=tcp>")
     assert peer.outgoing[0].transport == "TCP"
+
+
+def test_more_answers_than_the_limit_are_counted() -> None:
+    peer = ScriptedPeer()
+    for number in range(12):
+        peer.answer(tag=f"fork{number}")
+
+    assert peer.take().count("ACK") == 10
+    assert peer.call.counts.forks == 9
+    assert peer.call.counts.dropped == {"forks": 2}
+
+
+def test_an_answer_takes_the_place_of_an_early_dialog_if_there_are_too_many() -> None:
+    peer = ScriptedPeer()
+    for number in range(12):
+        peer.respond(180, tag=f"ringing{number}")
+    peer.answer(tag="late")
+
+    assert peer.call.state is CallState.ANSWERED
+    assert peer.last("ACK").callee.tag == "late"
+
+
+def test_a_redirection_never_leads_from_sips_to_sip() -> None:
+    peer = ScriptedPeer(request_uri="sips:bob@biloxi.example", transport="TLS")
+    assert peer.last("INVITE").first("Contact").startswith("<sips:")
+    peer.respond(302, ("Contact", "<sip:bob@c.example>"))
+
+    assert peer.call.ending is not None
+    assert peer.call.ending.cause == "the redirection leads from sips to sip"
+
+
+@pytest.mark.parametrize("contact", ["*", "<mailto:a@b>", "<sip:a@b;maddr=%20>", "<sip:a@b>;q=x", ""])
+def test_a_redirection_without_a_valid_contact_ends_the_call(contact: str) -> None:
+    peer = ScriptedPeer()
+    peer.respond(302, ("Contact", contact))
+
+    assert peer.call.ending is not None
+    assert peer.call.ending.cause == "the redirection has no valid Contact"
+
+
+def test_a_contact_that_prefers_nothing_comes_last() -> None:
+    peer = ScriptedPeer()
+    peer.respond(300, ("Contact", "<sip:nan@b>;q=nan, <sip:some@b>;q=0.1, <sip:over@b>;q=7"))
+
+    assert peer.last("INVITE").uri == "sip:some@b"
+
+
+@pytest.mark.parametrize("changes", [{"headers": (("X", "a\r\nY: b"),)}, {"product": "a\nb"}, {"user": "a b"}])
+def test_a_setting_that_would_begin_another_header_is_an_error(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="valid"):
+        ScriptedPeer(**changes)
+
+
+def test_additional_headers_are_in_the_invite() -> None:
+    assert ScriptedPeer(headers=(("X-Account", "7"),)).last("INVITE").first("X-Account") == "7"
+
+
+def test_the_instants_of_ringing_belong_to_the_last_invite() -> None:
+    peer = ScriptedPeer(login=LOGIN)
+    peer.respond(100)
+    peer.respond(401, CHALLENGE)
+    instants = peer.call.instants
+    assert (instants.invite_ns, instants.last_invite_ns) == (0, 2 * NS_PER_MS)
+    assert instants.first_provisional_ns is None
+
+    peer.respond(180)
+    assert (instants.first_provisional_ns, instants.ringing_ns) == (3 * NS_PER_MS, 3 * NS_PER_MS)
+
+
+def test_a_response_with_another_number_than_its_request_is_ignored() -> None:
+    peer = ScriptedPeer()
+    whole = peer.outgoing[0].data.partition(b"\r\n")[2]
+    peer.deliver(b"SIP/2.0 486 Busy\r\n" + whole.replace(b"CSeq: 1", b"CSeq: 2"))
+
+    assert peer.call.counts.dropped == {"unmatched responses": 1}
+    assert peer.call.ending is None
+
+
+def test_a_provisional_response_after_the_final_one_is_ignored() -> None:
+    peer = ScriptedPeer()
+    peer.answer()
+    peer.respond(180)
+
+    assert peer.call.instants.ringing_ns is None
+
+
+def test_a_bye_before_the_answer_does_not_end_the_call() -> None:
+    peer = ScriptedPeer()
+    peer.respond(180)
+    peer.request("BYE")
+    peer.answer()
+
+    assert peer.take() == ["INVITE", "200", "ACK"]
+    assert peer.call.state is CallState.ANSWERED

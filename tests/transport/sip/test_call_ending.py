@@ -200,3 +200,47 @@ def test_a_repeated_final_response_does_not_change_the_ending(code: int) -> None
 
     assert peer.call.ending == ending
     assert peer.call.state is CallState.ENDED
+
+
+def test_hanging_up_twice_sends_one_bye() -> None:
+    peer = ScriptedPeer().answered()
+    peer.hang_up()
+    peer.hang_up()
+
+    assert peer.take() == ["BYE"]
+
+
+def test_a_provisional_response_to_bye_does_not_end_the_call() -> None:
+    peer = ScriptedPeer().answered()
+    peer.hang_up()
+    peer.respond(100, to=peer.last("BYE"))
+    assert peer.call.state is CallState.ENDING
+
+    peer.wait_s(33)
+    assert peer.call.state is CallState.ENDED
+
+
+def test_after_a_provisional_response_a_bye_is_repeated_every_4_seconds() -> None:
+    peer = ScriptedPeer().answered()
+    peer.now_ns = 999 * NS_PER_MS
+    peer.hang_up()
+    peer.respond(100, to=peer.last("BYE"))
+
+    assert instants_of(peer, "BYE", 14) == [1.5, 5.5, 9.5, 13.5]
+
+
+def test_while_this_side_hangs_up_other_requests_are_refused() -> None:
+    peer = ScriptedPeer().answered()
+    peer.hang_up()
+    peer.request("OPTIONS")
+
+    assert peer.take() == ["BYE", "481"]
+
+
+def test_after_a_failed_transport_nothing_is_sent() -> None:
+    peer = ScriptedPeer().answered()
+    peer.hang_up()
+    peer.call.transport_failed(peer.now_ns)
+
+    assert peer.call.is_finished
+    assert peer.call.pop_messages() == []

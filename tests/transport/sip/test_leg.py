@@ -276,3 +276,122 @@ def test_glare_is_not_repeated_for_ever() -> None:
 
     assert invites == 9
     assert peer.call.state is CallState.ANSWERED
+
+
+def test_a_repeated_2xx_to_a_new_invite_gets_the_same_ack() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
+    peer.wait_s(50.2)
+    peer.respond(100)
+    peer.answer()
+    peer.answer()
+
+    assert peer.take() == ["INVITE", "ACK", "ACK"]
+    assert peer.outgoing[-1] == peer.outgoing[-2]
+
+
+def test_a_refresh_that_is_answered_without_audio_ends_the_call() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
+    peer.wait_s(50.2)
+    peer.answer(body=ANSWER.replace(b"50000", b"0"))
+
+    assert peer.take() == ["INVITE", "ACK", "BYE"]
+    peer.respond(200, to=peer.last("BYE"))
+    assert peer.call.ending is not None
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", "the peer refuses the audio")
+
+
+def test_a_refresh_with_an_interval_that_is_too_small_is_repeated_with_a_larger_one() -> None:
+    peer = ScriptedPeer(session_interval_s=90).answered(("Session-Expires", "90;refresher=uac"), ("Allow", "UPDATE"))
+    peer.wait_s(45.2)
+    peer.respond(422, ("Min-SE", "400"), to=peer.last("UPDATE"))
+
+    assert peer.take() == ["UPDATE", "UPDATE"]
+    assert peer.last("UPDATE").first("Session-Expires") == "400"
+
+
+def test_a_refresh_that_is_refused_leaves_the_call_until_it_expires() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "90;refresher=uac"))
+    peer.wait_s(45.2)
+    peer.respond(488)
+    assert peer.call.state is CallState.ANSWERED
+
+    peer.wait_s(15)
+    assert peer.take()[-1] == "BYE"
+
+
+def test_a_2xx_to_a_refresh_that_comes_after_bye_is_acknowledged() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
+    peer.wait_s(50.2)
+    peer.hang_up()
+    peer.answer()
+
+    assert peer.take() == ["INVITE", "BYE", "ACK"]
+
+
+def test_an_ack_without_the_answer_to_an_offer_ends_the_call() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200)
+    peer.request("ACK", cseq=200)
+
+    assert peer.take() == ["200", "BYE"]
+
+
+def test_an_ack_that_comes_after_bye_changes_nothing() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200)
+    peer.hang_up()
+    media = peer.call.media
+    peer.request("ACK", cseq=200, body=HOLD)
+
+    assert peer.take() == ["200", "BYE"]
+    assert peer.call.media == media
+
+
+def test_a_cancel_of_an_invite_that_was_answered_has_no_effect() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200, body=HOLD, branch="same")
+    peer.request("CANCEL", cseq=200, branch="same")
+
+    assert peer.take() == ["200", "200"]
+    assert last_response(peer).cseq_method == "CANCEL"
+
+
+def test_an_offer_in_an_early_dialog_is_refused() -> None:
+    peer = ScriptedPeer()
+    peer.respond(183)
+    peer.request("UPDATE", body=HOLD)
+    peer.request("UPDATE")
+
+    assert peer.take() == ["INVITE", "491", "200"]
+
+
+@pytest.mark.parametrize(("method", "code"), [("INVITE", 482), ("OPTIONS", 200), ("INFO", 481), ("REFER", 405)])
+def test_a_request_before_any_dialog_gets_the_response_of_the_standard(method: str, code: int) -> None:
+    peer = ScriptedPeer()
+    data = peer.outgoing[0].data
+    to = peer.parsed[0].first("To").encode()
+    whole = data.partition(b"\r\n\r\n")[0].replace(b"From: ", b"From: <sip:x@y>;tag=z\r\nX-From: ")
+    whole = whole.replace(b"INVITE", method.encode()).replace(b"Content-Length", b"X-Length")
+    assert to in whole
+    peer.deliver(whole.replace(b"branch=", b"branch=other") + b"\r\n\r\n")
+
+    assert peer.take() == ["INVITE", str(code)]
+
+
+@pytest.mark.parametrize("value", ["x", "", "-5", "90;refresher=uac;refresher=uas", '90;"', "9" * 20, "0"])
+def test_an_invalid_session_interval_means_that_there_is_none(value: str) -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", value))
+    peer.wait_s(100_000)
+
+    assert peer.take() == []
+    assert peer.call.state is CallState.ANSWERED
+
+
+def test_a_bye_ends_the_repetition_of_an_answer_without_an_ack() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", body=HOLD)
+    peer.request("BYE")
+    peer.take()
+    peer.wait_s(40)
+
+    assert peer.take() == []

@@ -168,3 +168,45 @@ def test_both_sides_of_an_offer_and_its_answer_agree(
     assert our_media.direction == direction
     mirrored = {"sendonly": "recvonly", "recvonly": "sendonly"}
     assert their_media.direction == mirrored.get(direction, direction)
+
+
+def test_a_control_character_is_refused() -> None:
+    for character in ("\r", "\x00", "\x1b"):
+        data = described(HEAD, AUDIO.replace("0-16", f"0-16{character}a=x"))
+        with pytest.raises(ValueError, match="control character"):
+            parse_description(data)
+
+
+def test_a_media_line_without_payload_types_is_read_and_refused_in_the_answer() -> None:
+    offer = parse_description(described(HEAD, "m=audio 9 TCP/MRCPv2 speech\r\n", AUDIO))
+    body, media = answer_to(LOCAL, offer, 1)
+
+    assert b"m=audio 0 TCP/MRCPv2 speech\r\n" in body
+    assert media.port == 5000
+
+
+def test_a_payload_type_with_too_many_digits_is_refused() -> None:
+    with pytest.raises(ValueError, match="format"):
+        parse_description(described(HEAD, "m=audio 5000 RTP/AVP 0 123456789\r\n"))
+
+
+def test_the_address_of_rtcp_is_that_of_the_audio_by_default() -> None:
+    audio = parse_description(described(HEAD, AUDIO, "a=rtcp:5009\r\n")).audio
+    assert audio is not None
+
+    assert audio.rtcp == HostPort("192.0.2.4", 5009)
+
+
+@pytest.mark.parametrize("text", ["0", "x", "70000", "", "5009x"])
+def test_an_invalid_port_of_rtcp_means_the_next_port(text: str) -> None:
+    offer = parse_description(described(HEAD, AUDIO, f"a=rtcp:{text}\r\n"))
+
+    assert answer_to(LOCAL, offer, 1)[1].rtcp == HostPort("192.0.2.4", 5001)
+
+
+@pytest.mark.parametrize(("text", "ptime_ms"), [("20", 20), ("20.0", 20), ("0", None), ("-20", None), ("x", None)])
+def test_the_packet_time_is_a_positive_number(text: str, ptime_ms: int | None) -> None:
+    audio = parse_description(described(HEAD, AUDIO.replace("ptime:30", f"ptime:{text}"))).audio
+    assert audio is not None
+
+    assert audio.ptime_ms == ptime_ms
