@@ -369,3 +369,17 @@ def test_a_plan_may_redirect_a_call() -> None:
     network.run(NS_PER_S)
 
     assert short(network) == [">INVITE", "<100", "<302", ">ACK", ">INVITE", "<100", "<200", ">ACK"]
+
+
+def test_planned_requests_at_the_same_time_are_sent_one_after_the_other() -> None:
+    requests = tuple(
+        PlannedRequest(NS_PER_S, "INVITE", direction) for direction in ("sendonly", "inactive", "sendrecv")
+    )
+    network = network_of(plan(requests=requests))
+    network.at_s(10, network.calls[0].hang_up)
+    network.run()
+
+    assert short(network).count("<INVITE") == 3
+    assert network.calls[0].counts.media_changes == 3
+    assert network.calls[0].media is not None
+    assert network.calls[0].media.direction == "sendrecv"

@@ -395,3 +395,18 @@ def test_a_bye_ends_the_repetition_of_an_answer_without_an_ack() -> None:
     peer.wait_s(40)
 
     assert peer.take() == []
+
+
+def test_a_refresh_that_is_due_during_another_request_is_sent_later() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
+    leg = peer.call._answered
+    assert leg is not None
+    peer.wait_s(49)
+    assert leg.send_update(peer.now_ns, "sendonly")
+    assert not leg.send_update(peer.now_ns)
+    peer.wait_s(2)
+    peer.respond(488, to=peer.last("UPDATE"))
+    assert "INVITE" not in peer.take()
+    peer.wait_s(0.1)
+
+    assert peer.take() == ["INVITE"]
