@@ -17,6 +17,9 @@ MAX_MESSAGE_BYTES = 16_384
 MAX_HEADERS = 128
 MAX_HEADER_CHARACTERS = 4_096
 MAX_LIST_ENTRIES = 64
+MAX_URI_CHARACTERS = 512
+"""The maximum length of a URI. sipmessage needs quadratic time for some URIs, and most for those of `tel`."""
+MAX_TEL_CHARACTERS = 64
 MAX_CSEQ = 2**31 - 1
 MAX_TOKEN_CHARACTERS = 256
 """The maximum length of a Call-ID, a tag, a branch and a method."""
@@ -141,6 +144,7 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
         raise ValueError("the headers are too long")
     if any(CONTROL.search(line) for line in lines):
         raise ValueError("a header contains a control character")
+    _check_length(lines[0].split(" ", 2)[1:2])
     lines[1:] = [_without_space_before_colon(line) for line in lines[1:]]
     try:
         parsed = Message.parse("\r\n".join(lines).encode() + separator)
@@ -163,6 +167,13 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     if parsed.method != method:
         raise ValueError("CSeq has another method")
     return SipRequest(*common, caller, callee, parsed.method, lines[0].split(" ")[1])
+
+
+def _check_length(uris: Iterable[str]) -> None:
+    for uri in uris:
+        longest = MAX_TEL_CHARACTERS if uri[:4].lower() == "tel:" else MAX_URI_CHARACTERS
+        if len(uri) > longest:
+            raise ValueError("the URI is too long")
 
 
 def _without_space_before_colon(line: str) -> str:
@@ -300,6 +311,7 @@ def parse_host_port(text: str) -> HostPort:
 
 def parse_uri(text: str) -> URI:
     """Return a SIP URI. Raise ValueError if it is not one."""
+    _check_length([text])
     try:
         uri = URI.parse(text)
     except TypeError:  # as in `parse_message`

@@ -107,6 +107,8 @@ def test_a_malformed_message_is_refused(old: bytes, new: bytes) -> None:
         OPTIONS.replace(b"c1@h", b"c1@h\r\nX: " + b"y" * 5_000),
         OPTIONS.replace(b"Via:", b"Via: " + b"SIP/2.0/UDP h;branch=1, " * 70),
         OPTIONS + b"x" * MAX_MESSAGE_BYTES,
+        OPTIONS.replace(b"biloxi", b"b" * 600),
+        OPTIONS.replace(b"sip:bob@biloxi.example;x=a+b", b"tel:" + b"1" * 70),
     ],
 )
 def test_a_message_that_exceeds_a_limit_is_refused(data: bytes) -> None:
@@ -193,3 +195,9 @@ def test_a_via_may_have_an_ipv6_address_without_brackets_as_received() -> None:
 )
 def test_a_uri_determines_the_next_hop(uri: str, hop: tuple[HostPort, str]) -> None:
     assert hop_of(uri, "UDP") == hop
+
+
+@pytest.mark.parametrize("uri", ["sip:a@" + "b" * 600, "tel:" + "1" * 70])
+def test_a_uri_that_takes_long_to_read_is_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match="too long"):
+        hop_of(uri, "UDP")
