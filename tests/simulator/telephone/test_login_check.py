@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench.simulator.telephone import login_check
 from bench.simulator.telephone.answer_plan import LoginDemand
-from bench.simulator.telephone.login_check import MAX_NONCES, LoginCheck
+from bench.simulator.telephone.login_check import LoginCheck
 from bench.transport.sip.digest import DigestLogin, digest_response
 from bench.transport.sip.messages import SipRequest, parse_message
 from tests.transport.sip.scripted_peer import tokens
@@ -85,13 +86,14 @@ def test_credentials_that_cannot_be_read_are_skipped(text: str) -> None:
     assert check.challenge(DEMAND, request(text, credentials(new_nonce(check)))) is None
 
 
-def test_the_number_of_nonces_is_limited() -> None:
+def test_the_number_of_nonces_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_check, "MAX_NONCES", 5)
     check = LoginCheck(tokens())
     first = new_nonce(check)
-    for _ in range(MAX_NONCES):
+    for _ in range(5):
         new_nonce(check)
 
     challenge = check.challenge(DEMAND, request(credentials(first)))
     assert challenge is not None
     assert "stale=true" in challenge[1]
-    assert len(check._counts) == MAX_NONCES
+    assert len(check._counts) == 5
