@@ -27,6 +27,7 @@ MAX_TOKEN_CHARACTERS = 256
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _FOLD = re.compile(r"\r\n[ \t]+")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS_LINE = re.compile(r"SIP/2\.0 [1-6][0-9][0-9](?: .*)?")
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 PHRASES = {
@@ -144,7 +145,10 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
         raise ValueError("the headers are too long")
     if any(CONTROL.search(line) for line in lines):
         raise ValueError("a header contains a control character")
-    _check_length(lines[0].split(" ", 2)[1:2])
+    if lines[0].startswith("SIP/"):
+        lines[0] = _status_line(lines[0])
+    else:
+        _check_length(lines[0].split(" ", 2)[1:2])
     lines[1:] = [_without_space_before_colon(line) for line in lines[1:]]
     try:
         parsed = Message.parse("\r\n".join(lines).encode() + separator)
@@ -161,12 +165,17 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     common = (headers, _body_of(headers, body), vias, parse_via(vias[0]), call_id, cseq, method)
     caller, callee = (parse_address(headers.get(name) or "") for name in ("From", "To"))
     if not isinstance(parsed, Request):
-        if not 100 <= parsed.code <= 699:
-            raise ValueError("the status code is not valid")
         return SipResponse(*common, caller, callee, parsed.code, parsed.phrase)
     if parsed.method != method:
         raise ValueError("CSeq has another method")
     return SipRequest(*common, caller, callee, parsed.method, lines[0].split(" ")[1])
+
+
+def _status_line(line: str) -> str:
+    """Return the first line of a response. Some programs leave out the space before an empty phrase."""
+    if not _STATUS_LINE.fullmatch(line):
+        raise ValueError("the status code is not valid")
+    return line if len(line) > len("SIP/2.0 200") else f"{line} "
 
 
 def _check_length(uris: Iterable[str]) -> None:

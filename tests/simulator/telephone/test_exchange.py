@@ -383,3 +383,26 @@ def test_planned_requests_at_the_same_time_are_sent_one_after_the_other() -> Non
     assert network.calls[0].counts.media_changes == 3
     assert network.calls[0].media is not None
     assert network.calls[0].media.direction == "sendrecv"
+
+
+@pytest.mark.parametrize("final_ns", [None, 0])
+def test_a_second_invite_without_a_tag_is_a_loop_while_the_call_lasts(final_ns: int | None) -> None:
+    exchange = exchange_of(plan(trying_ns=None, ringing_ns=0, final_ns=final_ns))
+    exchange.received(request("INVITE", ("Contact", "<sip:a@b>")), 0, CALLER)
+    exchange.expire(0)
+    codes(exchange)
+    exchange.received(request("INVITE", ("Contact", "<sip:a@b>"), cseq=2), 1, CALLER)
+    exchange.received(request("OPTIONS", cseq=3), 2, CALLER)
+
+    assert codes(exchange) == [482, 200]
+
+
+def test_a_refused_invite_with_an_old_number_does_not_begin_the_call_again() -> None:
+    exchange = exchange_of(plan(trying_ns=None, code=486))
+    exchange.received(request("INVITE", ("Contact", "<sip:a@b>"), cseq=5), 0, CALLER)
+    exchange.expire(0)
+    exchange.received(request("INVITE", ("Contact", "<sip:a@b>"), cseq=4), 1, CALLER)
+    exchange.received(request("INVITE", ("Contact", "<sip:a@b>"), cseq=6), 2, CALLER)
+    exchange.expire(2)
+
+    assert codes(exchange) == [486, 482, 486]

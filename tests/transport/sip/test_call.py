@@ -319,3 +319,14 @@ def test_a_bye_before_the_answer_does_not_end_the_call() -> None:
 
     assert peer.take() == ["INVITE", "200", "ACK"]
     assert peer.call.state is CallState.ANSWERED
+
+
+def test_repeated_provisional_responses_do_not_change_the_instants() -> None:
+    peer = ScriptedPeer()
+    for code in (180, 183, 180, 183):
+        peer.respond(code)
+    instants = peer.call.instants
+
+    assert (instants.first_provisional_ns, instants.ringing_ns, instants.progress_ns) == (
+        NS_PER_MS, NS_PER_MS, 2 * NS_PER_MS,
+    )  # fmt: skip

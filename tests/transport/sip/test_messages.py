@@ -116,10 +116,18 @@ def test_a_message_that_exceeds_a_limit_is_refused(data: bytes) -> None:
         parse_message(data)
 
 
-@pytest.mark.parametrize("code", [99, 700, 0])
-def test_a_status_code_outside_the_standard_is_refused(code: int) -> None:
+@pytest.mark.parametrize("code", ["099", "700", "000", "2_00", "+200", "20", "2000", "٢٠٠", "x"])
+def test_a_status_code_outside_the_standard_is_refused(code: str) -> None:
     with pytest.raises(ValueError, match="status code"):
-        parse_message(b"SIP/2.0 %03d x\r\n" % code + OPTIONS.partition(b"\r\n")[2])
+        parse_message(f"SIP/2.0 {code} x\r\n".encode() + OPTIONS.partition(b"\r\n")[2])
+
+
+@pytest.mark.parametrize(("line", "phrase"), [("200", ""), ("200 ", ""), ("200 O K", "O K")])
+def test_the_phrase_of_a_response_may_be_empty(line: str, phrase: str) -> None:
+    response = parse_message(f"SIP/2.0 {line}\r\n".encode() + OPTIONS.partition(b"\r\n")[2])
+
+    assert isinstance(response, SipResponse)
+    assert (response.code, response.phrase) == (200, phrase)
 
 
 def test_bytes_after_the_body_of_a_datagram_are_ignored() -> None:
