@@ -330,3 +330,13 @@ def test_repeated_provisional_responses_do_not_change_the_instants() -> None:
     assert (instants.first_provisional_ns, instants.ringing_ns, instants.progress_ns) == (
         NS_PER_MS, NS_PER_MS, 2 * NS_PER_MS,
     )  # fmt: skip
+
+
+def test_a_repeated_challenge_of_the_first_invite_does_not_end_the_call() -> None:
+    peer = ScriptedPeer(login=LOGIN)
+    first = peer.last("INVITE")
+    peer.respond(401, CHALLENGE)
+    peer.respond(401, CHALLENGE, to=first)
+
+    assert peer.take() == ["INVITE", "ACK", "INVITE", "ACK"]
+    assert peer.call.ending is None

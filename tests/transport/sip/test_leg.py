@@ -247,3 +247,13 @@ def test_a_bye_ends_the_repetition_of_an_answer_without_an_ack() -> None:
     peer.wait_s(40)
 
     assert peer.take() == []
+
+
+def test_each_change_of_the_description_has_a_new_version() -> None:
+    peer = ScriptedPeer().answered()
+    versions = []
+    for body in (HOLD, HOLD, ANSWER, HOLD):
+        peer.request("UPDATE", body=body)
+        versions.append(last_response(peer).body.split(b" ")[2])
+
+    assert versions == [b"2", b"2", b"3", b"4"]
