@@ -406,3 +406,36 @@ def test_a_refused_invite_with_an_old_number_does_not_begin_the_call_again() -> 
     exchange.expire(2)
 
     assert codes(exchange) == [486, 482, 486]
+
+
+@pytest.mark.parametrize(("transport", "count"), [("UDP", 11), ("TCP", 1)])
+def test_a_refusal_without_an_ack_is_repeated_over_udp_only(transport: str, count: int) -> None:
+    peer = ScriptedPeer(transport=transport)
+    exchange = exchange_of(plan(trying_ns=None, code=486))
+    exchange.received(peer.outgoing[0].data, 0, CALLER)
+    while exchange.calls:
+        exchange.expire(exchange.next_ns)
+
+    assert codes(exchange) == [486] * count
+
+
+def test_planned_requests_wait_for_the_ack_even_if_another_request_comes_first() -> None:
+    exchange = exchange_of(plan(trying_ns=None, requests=(PlannedRequest(0, "BYE"),)))
+    exchange.received(request("INVITE", ("Contact", "<sip:a@b>")), 0, CALLER)
+    exchange.expire(0)
+    tag = parse_message(exchange.pop_messages()[0].data).callee.tag
+    exchange.received(request("OPTIONS", to_tag=tag, cseq=2), 1, CALLER)
+    exchange.expire(1)
+
+    assert [message.data[:11] for message in exchange.pop_messages()] == [b"SIP/2.0 200"]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+def test_a_list_that_is_too_long_is_found_late_and_counted(method: str) -> None:
+    exchange = exchange_of(plan())
+    exchange.received(request(method, ("Contact", "<sip:a@b>"), ("Require", "a," * 70)), 0, CALLER)
+    while exchange.calls:
+        exchange.expire(exchange.next_ns)
+
+    assert exchange.dropped == {"malformed": 1}
+    assert exchange.pop_messages() == []
