@@ -142,14 +142,15 @@ class SipCall:
             return  # a keep-alive
         try:
             message = parse_message(data)
-            if message.call_id != self.call_id:
-                self._dropped["other calls"] += 1
-            elif isinstance(message, SipResponse):
-                self._transactions.response_received(message, now_ns)
-            else:
-                self._request_received(message, source, now_ns)
         except ValueError:
             self._dropped["malformed"] += 1
+            return
+        if message.call_id != self.call_id:
+            self._dropped["other calls"] += 1
+        elif isinstance(message, SipResponse):
+            self._transactions.response_received(message, now_ns)
+        else:
+            self._request_received(message, source, now_ns)
 
     def expire(self, now_ns: int) -> None:
         """Do what is due: repeat messages, refresh the session, and end what timed out."""

@@ -45,6 +45,9 @@ KNOWN_METHODS = {*ALLOWED, "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "RE
 SINGLE_HEADERS = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Content-Type")
 """The headers that a message may contain only once. Two programs could otherwise read different values."""
 
+LIST_HEADERS = ("Allow", "Contact", "Record-Route", "Require", "Supported")
+"""The lists that a call reads later. They are checked first, because an error would leave the call half changed."""
+
 
 class HostPort(NamedTuple):
     """A host and a port. The port is None if the text did not contain one."""
@@ -157,6 +160,8 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     headers = parsed.headers
     if any(len(headers.getlist(name)) > 1 for name in SINGLE_HEADERS):
         raise ValueError("a header occurs twice")
+    for name in LIST_HEADERS:
+        list(_entries(headers, name))
     vias = tuple(_entries(headers, "Via"))
     cseq, method = _cseq(headers.get("CSeq") or "")
     call_id = headers.get("Call-ID") or ""

@@ -430,12 +430,12 @@ def test_planned_requests_wait_for_the_ack_even_if_another_request_comes_first()
     assert [message.data[:11] for message in exchange.pop_messages()] == [b"SIP/2.0 200"]
 
 
-@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
-def test_a_list_that_is_too_long_is_found_late_and_counted(method: str) -> None:
+@pytest.mark.parametrize("name", ["Require", "Allow", "Supported", "Record-Route", "Contact"])
+@pytest.mark.parametrize("value", ["a," * 70, 'a"'])
+def test_an_invite_with_an_invalid_list_begins_no_call(name: str, value: str) -> None:
     exchange = exchange_of(plan())
-    exchange.received(request(method, ("Contact", "<sip:a@b>"), ("Require", "a," * 70)), 0, CALLER)
-    while exchange.calls:
-        exchange.expire(exchange.next_ns)
+    exchange.received(request("INVITE", (name, value), ("Contact", "<sip:a@b>")), 0, CALLER)
 
+    assert exchange.calls == {}
     assert exchange.dropped == {"malformed": 1}
     assert exchange.pop_messages() == []
