@@ -10,7 +10,7 @@ from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
 from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
 from bench.transport.sip.digest import DigestClient
-from bench.transport.sip.leg import CallLeg, LegContext
+from bench.transport.sip.leg import BUSY_NS, CallLeg, LegContext
 from bench.transport.sip.leg_requests import LegRequests, answer_outside, refusal_of, respond
 from bench.transport.sip.messages import HostPort, SipMessage, SipRequest
 from bench.transport.sip.offer_answer import AgreedMedia, answer_to, write_offer
@@ -45,6 +45,7 @@ class CalledParty:
         self._steps: list[_Step] = []
         self._requests: list[PlannedRequest] = []
         self._requests_start_ns: int | None = None
+        self._busy_until_ns = 0
         self.leg: CallLeg | None = None
         self.code: int | None = None
         """The status code of the final response to INVITE, other than a challenge."""
@@ -63,9 +64,18 @@ class CalledParty:
     def next_ns(self) -> int:
         """The instant at which `expire` is due. NEVER_NS if nothing is due."""
         due = min((step.at_ns for step in self._steps), default=NEVER_NS)
-        if self._requests and self._requests_start_ns is not None:
-            due = min(due, self._requests_start_ns + self._requests[0].after_ns)
-        return min(due, self.leg.next_ns if self.leg is not None else NEVER_NS, self.transactions.next_ns)
+        return min(
+            due,
+            self._requests_due_ns,
+            self.leg.next_ns if self.leg is not None else NEVER_NS,
+            self.transactions.next_ns,
+        )
+
+    @property
+    def _requests_due_ns(self) -> int:
+        if not self._requests or self._requests_start_ns is None:
+            return NEVER_NS
+        return max(self._requests_start_ns + self._requests[0].after_ns, self._busy_until_ns)
 
     @property
     def is_finished(self) -> bool:
@@ -83,7 +93,7 @@ class CalledParty:
         elif self.leg is not None and self.leg.dialog.matches(request):
             LegRequests(self.leg).answer(transaction, now_ns)
             self._note_ack(now_ns)
-        elif request.method == "INVITE" and not request.callee.tag and self.invited_ns is None:
+        elif request.method == "INVITE" and not request.callee.tag and self._may_begin(request):
             self._invited(transaction, now_ns)
         else:
             answer_outside(self.transactions, self._party, transaction, self._tag, now_ns)
@@ -95,9 +105,11 @@ class CalledParty:
                 self._steps.remove(step)
                 step.run(now_ns)
         self.transactions.expire(now_ns)
-        start_ns = self._requests_start_ns
-        while self._requests and start_ns is not None and start_ns + self._requests[0].after_ns <= now_ns:
-            self._send_planned(self._requests.pop(0), now_ns)
+        while self._requests_due_ns <= now_ns:
+            if self._send_planned(self._requests[0], now_ns):
+                del self._requests[:1]
+            else:
+                self._busy_until_ns = now_ns + BUSY_NS
         if self.leg is not None:
             self.leg.expire(now_ns)
 
@@ -114,6 +126,13 @@ class CalledParty:
 
     # INVITE
 
+    def _may_begin(self, request: SipRequest) -> bool:
+        """Return whether an INVITE begins the call. After a refusal or redirection, the caller may call again."""
+        if self._invite is None:
+            return True
+        is_refused = self.ended_ns is not None and self.answered_ns is None
+        return is_refused and request.cseq > self._invite.request.cseq
+
     def _invited(self, transaction: ServerTransaction, now_ns: int) -> None:
         request = transaction.request
         if refusal := refusal_of(request):
@@ -128,6 +147,7 @@ class CalledParty:
             self._respond(transaction, plan.demand.code, now_ns, [challenge])
             return
         self._plan, self._invite, self.invited_ns = plan, transaction, now_ns
+        self.code = self.ended_ns = None
         self._requests = sorted(plan.requests, key=lambda planned: planned.after_ns)
         to = f"{request.first('To')};tag={self._tag}"
         dialog = Dialog(
@@ -234,14 +254,14 @@ class CalledParty:
         if self.answered_ns is not None and self.acknowledged_ns is None and is_acknowledged:
             self.acknowledged_ns = self._requests_start_ns = now_ns
 
-    def _send_planned(self, planned: PlannedRequest, now_ns: int) -> None:
+    def _send_planned(self, planned: PlannedRequest, now_ns: int) -> bool:
+        """Send a planned request. Return False if another one has no final response yet."""
         assert self.leg is not None
         if planned.method == "BYE":
             self.leg.bye("simulator", now_ns, [("Reason", planned.reason)] if planned.reason else [])
-        elif planned.method == "INVITE":
-            self.leg.send_invite(now_ns, planned.direction)
-        else:
-            self.leg.send_update(now_ns, planned.direction)
+            return True
+        send = self.leg.send_invite if planned.method == "INVITE" else self.leg.send_update
+        return send(now_ns, planned.direction)
 
     def leg_ending(self, leg: CallLeg) -> None:
         self._steps.clear()

@@ -56,13 +56,10 @@ class TelephoneExchange:
         except ValueError:
             self.dropped["malformed"] += 1
             return
-        try:
-            if isinstance(message, SipRequest):
-                self._request_received(message, source, now_ns)
-            elif isinstance(message, SipResponse):
-                self._response_received(message, now_ns)
-        except ValueError:
-            self.dropped["malformed"] += 1
+        if isinstance(message, SipRequest):
+            self._request_received(message, source, now_ns)
+        else:
+            self._response_received(message, now_ns)
         if (call := self.calls.get(message.call_id)) is not None:
             self._touched(message.call_id, call)
 

@@ -31,13 +31,14 @@ from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import CallLeg, LegContext, timer_headers
 from bench.transport.sip.leg_requests import LegRequests, answer_outside, respond
 from bench.transport.sip.messages import (
+    CONTROL,
     HostPort,
     Outgoing,
     SipMessage,
     SipRequest,
     SipResponse,
+    hop_of,
     parse_message,
-    parse_uri,
 )
 from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
 from bench.transport.sip.redirection import Redirection
@@ -95,7 +96,10 @@ class SipCall:
         self._ring_end_ns = NEVER_NS
         party = self._party()
         for uri in (settings.request_uri, settings.from_uri, party.contact, proxy or settings.request_uri):
-            parse_uri(uri)
+            hop_of(uri, settings.transport)
+        texts = (settings.product, *(text for header in settings.headers for text in header))
+        if any(CONTROL.search(text) for text in texts):
+            raise ValueError("a header is not valid: it contains a control character")
         self._context = LegContext(
             party, self._transactions, tokens, settings.media, self, self._digest, True,
             settings.session_interval_s,
@@ -104,7 +108,8 @@ class SipCall:
     def _party(self) -> LocalParty:
         settings = self.settings
         parameters = "" if settings.transport == "UDP" else f";transport={settings.transport.lower()}"
-        contact = f"sip:{settings.user}@{settings.sent_by}{parameters}"
+        scheme = "sips" if settings.request_uri.lower().startswith("sips:") else "sip"
+        contact = f"{scheme}:{settings.user}@{settings.sent_by}{parameters}"
         return LocalParty(settings.sent_by, settings.transport, contact, settings.product)
 
     @property
@@ -139,14 +144,15 @@ class SipCall:
             return  # a keep-alive
         try:
             message = parse_message(data)
-            if message.call_id != self.call_id:
-                self._dropped["other calls"] += 1
-            elif isinstance(message, SipResponse):
-                self._transactions.response_received(message, now_ns)
-            else:
-                self._request_received(message, source, now_ns)
         except ValueError:
             self._dropped["malformed"] += 1
+            return
+        if message.call_id != self.call_id:
+            self._dropped["other calls"] += 1
+        elif isinstance(message, SipResponse):
+            self._transactions.response_received(message, now_ns)
+        else:
+            self._request_received(message, source, now_ns)
 
     def expire(self, now_ns: int) -> None:
         """Do what is due: repeat messages, refresh the session, and end what timed out."""
@@ -173,12 +179,15 @@ class SipCall:
         """End the call, because its messages can no longer be sent or received."""
         if self.state is not CallState.ENDED:
             self._end("transport", None, now_ns)
+        self._transactions.stop()
 
     # INVITE and its responses
 
     def _send_invite(self, now_ns: int) -> None:
         self.counts.invites += 1
-        self.instants.last_invite_ns = now_ns
+        instants = self.instants
+        instants.last_invite_ns = now_ns
+        instants.first_provisional_ns = instants.ringing_ns = instants.progress_ns = None
         headers = list(self.settings.headers)
         if self._context.session_interval_s is not None:
             headers += timer_headers(self._context.session_interval_s)
@@ -237,7 +246,7 @@ class SipCall:
         invite = self._invite.request
         tag = response.callee.tag
         leg = self._legs.get(tag)
-        if leg is not None and leg.state != "early":
+        if leg is not None and leg.is_acknowledged:
             leg.acknowledge(response, invite)
             return
         early_media = leg.media if leg is not None else None
@@ -337,9 +346,7 @@ class SipCall:
         self.instants.ended_ns = now_ns
         self._ring_end_ns = NEVER_NS
         self.ending = ending_of(by, self._answered is not None, message, cause)
-        for leg in self._legs.values():
-            if leg.state == "early":
-                leg.state = "ended"
+        self._legs = {tag: leg for tag, leg in self._legs.items() if leg.state != "early"}
         if self._invite is not None and not self._invite.is_final:
             self._invite.end_ns = now_ns + TIMEOUT_NS  # a late 2xx still needs ACK and BYE
 

@@ -25,7 +25,7 @@ class CallSettings:
     """The URI to call."""
     from_uri: str
     sent_by: HostPort
-    """The local address, as Via and Contact name it."""
+    """The local address, as Via and Contact name it. An IPv6 address is in brackets."""
     media: LocalMedia
     transport: Literal["UDP", "TCP", "TLS"] = "UDP"
     user: str = "rtbench"
@@ -56,7 +56,10 @@ class CallState(Enum):
 
 @dataclass(slots=True)
 class CallInstants:
-    """The instants of a call. An instant is None if it has not happened."""
+    """The instants of a call. An instant is None if it has not happened.
+
+    `first_provisional_ns`, `ringing_ns` and `progress_ns` belong to the last INVITE.
+    """
 
     invite_ns: int | None = None
     """The instant of the first INVITE."""

@@ -48,7 +48,7 @@ def contact_of(message: SipMessage) -> str | None:
     """Return the URI in Contact, or None if there is no valid one."""
     try:
         uri = parse_address(message.entries("Contact")[0]).uri
-        parse_uri(uri)
+        hop_of(uri, "UDP")
     except (ValueError, IndexError):
         return None
     return uri
@@ -59,7 +59,7 @@ def routes_of(message: SipMessage) -> tuple[str, ...]:
     try:
         routes = message.entries("Record-Route")
         for route in routes:
-            parse_uri(parse_address(route).uri)
+            hop_of(parse_address(route).uri, "UDP")
     except ValueError:
         return ()
     return routes

@@ -1,4 +1,4 @@
-"""The messages in the byte stream of a TCP or TLS connection (RFC 3261 §18.3), and its keep-alives (RFC 5626). Pure."""
+"""The messages in the byte stream of a TCP or TLS connection (RFC 3261 §18.3), and keep-alive (RFC 5626). Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ class StreamFramer:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._messages: list[bytes] = []
         self._line_ends = 0
         self._scanned = 0
         self.pings = 0
-        """The number of keep-alives that have not been answered with PONG."""
+        """The number of received PING that the owner has not answered with PONG. The owner resets it."""
         self.broken = ""
 
     def received(self, data: bytes) -> list[bytes]:

@@ -24,6 +24,8 @@ MAX_CHALLENGED = 3
 """The maximum number of times that a request in the dialog is repeated with new credentials."""
 MAX_GLARES = 8
 """The maximum number of times that INVITE or UPDATE is repeated after 491."""
+BUSY_NS = 100 * NS_PER_MS
+"""The time after which INVITE or UPDATE is tried again, if another one has no final response."""
 AUTHORIZATION = ("Authorization", "Proxy-Authorization")
 
 
@@ -90,6 +92,11 @@ class CallLeg:
     _end_cause: str = ""
 
     @property
+    def is_acknowledged(self) -> bool:
+        """Whether this side has acknowledged an answer of the peer."""
+        return bool(self._acks)
+
+    @property
     def next_ns(self) -> int:
         return NEVER_NS if self.state in ("ending", "ended") else min(self.timer.next_ns, self._retry_ns)
 
@@ -101,11 +108,12 @@ class CallLeg:
             self.bye("expired", now_ns)
             return
         if self.timer.refresh_ns <= now_ns:
-            self.timer.refresh_ns = NEVER_NS
-            self.send_update(now_ns) if self.peer_allows_update else self.send_invite(now_ns)
+            is_sent = self.send_update(now_ns) if self.peer_allows_update else self.send_invite(now_ns)
+            self.timer.refresh_ns = NEVER_NS if is_sent else now_ns + BUSY_NS
         if self._retry is not None and self._retry_ns <= now_ns:
-            retry, self._retry, self._retry_ns = self._retry, None, NEVER_NS
-            self._offer(retry, now_ns)
+            is_sent = self._offer(self._retry, now_ns)
+            self._retry = None if is_sent else self._retry
+            self._retry_ns = NEVER_NS if is_sent else now_ns + BUSY_NS
 
     def note_peer(self, message: SipMessage) -> None:
         if allowed := message.tokens("Allow"):

@@ -17,13 +17,17 @@ MAX_MESSAGE_BYTES = 16_384
 MAX_HEADERS = 128
 MAX_HEADER_CHARACTERS = 4_096
 MAX_LIST_ENTRIES = 64
+MAX_URI_CHARACTERS = 512
+"""The maximum length of a URI. sipmessage needs quadratic time for some URIs, and most for those of `tel`."""
+MAX_TEL_CHARACTERS = 64
 MAX_CSEQ = 2**31 - 1
 MAX_TOKEN_CHARACTERS = 256
 """The maximum length of a Call-ID, a tag, a branch and a method."""
 
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _FOLD = re.compile(r"\r\n[ \t]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS_LINE = re.compile(r"SIP/2\.0 [1-6][0-9][0-9](?: .*)?")
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 PHRASES = {
@@ -41,6 +45,9 @@ KNOWN_METHODS = {*ALLOWED, "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "RE
 SINGLE_HEADERS = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Content-Type")
 """The headers that a message may contain only once. Two programs could otherwise read different values."""
 
+LIST_HEADERS = ("Allow", "Contact", "Record-Route", "Require", "Supported")
+"""The lists that a call reads later. They are checked first, because an error would leave the call half changed."""
+
 
 class HostPort(NamedTuple):
     """A host and a port. The port is None if the text did not contain one."""
@@ -53,7 +60,7 @@ class HostPort(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A message to send, and its next hop. `transport` is UDP, TCP or TLS."""
+    """A message to send, and its next hop. `transport` is UDP, TCP or TLS. An IPv6 address is in brackets."""
 
     data: bytes
     to: HostPort
@@ -139,8 +146,12 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     lines = text.split("\r\n")
     if len(lines) > MAX_HEADERS or any(len(line) > MAX_HEADER_CHARACTERS for line in lines):
         raise ValueError("the headers are too long")
-    if any(_CONTROL.search(line) for line in lines):
+    if any(CONTROL.search(line) for line in lines):
         raise ValueError("a header contains a control character")
+    if lines[0].startswith("SIP/"):
+        lines[0] = _status_line(lines[0])
+    else:
+        _check_length(lines[0].split(" ", 2)[1:2])
     lines[1:] = [_without_space_before_colon(line) for line in lines[1:]]
     try:
         parsed = Message.parse("\r\n".join(lines).encode() + separator)
@@ -149,6 +160,8 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     headers = parsed.headers
     if any(len(headers.getlist(name)) > 1 for name in SINGLE_HEADERS):
         raise ValueError("a header occurs twice")
+    for name in LIST_HEADERS:
+        list(_entries(headers, name))
     vias = tuple(_entries(headers, "Via"))
     cseq, method = _cseq(headers.get("CSeq") or "")
     call_id = headers.get("Call-ID") or ""
@@ -157,12 +170,24 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     common = (headers, _body_of(headers, body), vias, parse_via(vias[0]), call_id, cseq, method)
     caller, callee = (parse_address(headers.get(name) or "") for name in ("From", "To"))
     if not isinstance(parsed, Request):
-        if not 100 <= parsed.code <= 699:
-            raise ValueError("the status code is not valid")
         return SipResponse(*common, caller, callee, parsed.code, parsed.phrase)
     if parsed.method != method:
         raise ValueError("CSeq has another method")
     return SipRequest(*common, caller, callee, parsed.method, lines[0].split(" ")[1])
+
+
+def _status_line(line: str) -> str:
+    """Return the first line of a response. Some programs leave out the space before an empty phrase."""
+    if not _STATUS_LINE.fullmatch(line):
+        raise ValueError("the status code is not valid")
+    return line if len(line) > len("SIP/2.0 200") else f"{line} "
+
+
+def _check_length(uris: Iterable[str]) -> None:
+    for uri in uris:
+        longest = MAX_TEL_CHARACTERS if uri[:4].lower() == "tel:" else MAX_URI_CHARACTERS
+        if len(uri) > longest:
+            raise ValueError("the URI is too long")
 
 
 def _without_space_before_colon(line: str) -> str:
@@ -300,6 +325,7 @@ def parse_host_port(text: str) -> HostPort:
 
 def parse_uri(text: str) -> URI:
     """Return a SIP URI. Raise ValueError if it is not one."""
+    _check_length([text])
     try:
         uri = URI.parse(text)
     except TypeError:  # as in `parse_message`
@@ -314,7 +340,8 @@ def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
     parsed = parse_uri(uri)
     named = (parsed.parameters.get("transport") or transport).upper()
     chosen = "TLS" if parsed.scheme == "sips" else named if named in DEFAULT_PORTS else transport
-    return HostPort(parsed.parameters.get("maddr") or parsed.host, parsed.port), chosen
+    host = parse_host_port(parsed.parameters.get("maddr") or parsed.host).host
+    return HostPort(host, parsed.port), chosen
 
 
 def write_message(start_line: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.transport.sip.messages import SipResponse, parse_address, parse_uri
+from bench.transport.sip.messages import SipResponse, hop_of, parse_address, parse_uri
 
 MAX_REDIRECTS = 5
 MAX_CONTACTS = 16
@@ -42,7 +42,7 @@ def _contacts(response: SipResponse) -> list[tuple[float, str]]:
     for text in response.entries("Contact")[:MAX_CONTACTS]:
         try:
             address = parse_address(text)
-            parse_uri(address.uri)
+            hop_of(address.uri, "UDP")
             found.append((_quality(address.parameters.get("q", "1")), address.uri))
         except ValueError:
             continue

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.transport.sip.messages import HostPort
+from bench.transport.sip.messages import CONTROL, HostPort
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -105,6 +105,8 @@ def parse_description(data: bytes) -> SessionDescription:
     lines = [line for line in data.decode("utf-8").replace("\r\n", "\n").split("\n") if line]
     if len(lines) > MAX_LINES or any(len(line) > MAX_LINE_CHARACTERS for line in lines):
         raise ValueError("the session description is too long")
+    if any(CONTROL.search(line) for line in lines):
+        raise ValueError("the session description contains a control character")
     if lines[:1] != ["v=0"]:
         raise ValueError("the session description has no version 0")
     origin: tuple[str, str] | None = None

@@ -238,6 +238,12 @@ class Transactions:
     def unacknowledged_2xx(self) -> list[ServerTransaction]:
         return [each for each in self._servers.values() if each.awaits_ack and each.code < 300]
 
+    def stop(self) -> None:
+        """Forget everything. No message can be sent or received any more."""
+        self._clients.clear()
+        self._servers.clear()
+        self._messages.clear()
+
     def expire(self, now_ns: int) -> None:
         """Repeat what is due, and end what timed out."""
         for key, client in list(self._clients.items()):

@@ -1,0 +1,259 @@
+"""Requests in the dialog, from both sides: changes of the audio, glare, refreshes and requests that are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.transport.sip.call_record import CallState
+from bench.transport.sip.messages import SipResponse, parse_message
+from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
+
+HOLD = ANSWER.replace(b"m=audio 50000", b"m=audio 50010") + b"a=sendonly\n"
+
+
+def last_response(peer: ScriptedPeer) -> SipResponse:
+    message = parse_message(peer.outgoing[-1].data)
+    assert isinstance(message, SipResponse)
+    return message
+
+
+def test_a_new_invite_of_the_peer_changes_the_audio() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", body=HOLD)
+    response = last_response(peer)
+
+    assert peer.take() == ["200"]
+    assert b"a=recvonly\r\n" in response.body
+    assert b"o=- 11 2 IN IP4" in response.body
+    media = peer.call.media
+    assert media is not None
+    assert (media.port, media.direction) == (50_010, "recvonly")
+    assert peer.call.counts.media_changes == 1
+
+
+def test_a_2xx_to_an_invite_of_the_peer_is_repeated_until_the_ack() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", body=HOLD, cseq=200)
+    peer.wait_s(5)
+    assert peer.take() == ["200"] * 4
+
+    peer.request("ACK", cseq=200)
+    peer.wait_s(60)
+    assert peer.take() == []
+    assert peer.call.state is CallState.ANSWERED
+
+
+def test_without_the_ack_of_a_2xx_the_call_is_hung_up() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", body=HOLD)
+    peer.wait_s(33)
+
+    assert peer.take()[-1] == "BYE"
+    peer.respond(200, to=peer.last("BYE"))
+    assert peer.call.ending is not None
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("timeout", "no ACK")
+
+
+def test_an_invite_without_an_offer_gets_an_offer_and_its_answer_is_in_the_ack() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200)
+    assert b"m=audio 40000 RTP/AVP 0 8 101" in last_response(peer).body
+
+    peer.request("UPDATE", body=HOLD, cseq=201)
+    assert peer.take() == ["200", "491"]
+    peer.request("ACK", body=HOLD, cseq=200)
+    assert peer.call.media is not None
+    assert peer.call.media.port == 50_010
+
+
+@pytest.mark.parametrize("body", [ANSWER.replace(b"RTP/AVP", b"RTP/SAVP"), ANSWER.replace(b" 0 101", b" 18")])
+def test_an_offer_that_cannot_be_used_is_refused_and_the_call_continues(body: bytes) -> None:
+    peer = ScriptedPeer().answered()
+    media = peer.call.media
+    peer.request("INVITE", body=body)
+
+    assert peer.take() == ["488"]
+    assert peer.call.media == media
+    assert peer.call.state is CallState.ANSWERED
+
+
+def test_media_that_the_caller_does_not_have_are_refused_in_the_answer() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", body=ANSWER + b"m=video 6000 RTP/AVP 96\nm=audio 6002 RTP/SAVP 0\n")
+
+    body = last_response(peer).body
+    assert body.count(b"m=") == 3
+    assert b"m=video 0 RTP/AVP 96\r\n" in body
+    assert b"m=audio 0 RTP/SAVP 0\r\n" in body
+
+
+def test_a_new_contact_of_the_peer_gets_the_later_requests() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("UPDATE", ("Contact", "<sip:moved@192.0.2.9>"))  # the helper's own Contact is the first one
+    peer.request("UPDATE")
+    peer.hang_up()
+
+    assert peer.last("BYE").uri == "sip:bob@192.0.2.4"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "body", "code"),
+    [
+        ("OPTIONS", [], b"", 200),
+        ("INFO", [], b"", 200),
+        ("INFO", [("Info-Package", "dtmf")], b"x", 469),
+        ("INFO", [("Content-Type", "application/dtmf-relay")], b"Signal=1", 415),
+        ("NOTIFY", [("Event", "refer")], b"", 481),
+        ("MESSAGE", [], b"", 405),
+        ("REFER", [("Refer-To", "<sip:c@d>")], b"", 405),
+        ("PRACK", [], b"", 405),
+        ("DANCE", [], b"", 501),
+        ("UPDATE", [], b"", 200),
+        ("UPDATE", [("Require", "timer, 100rel")], b"", 420),
+        ("UPDATE", [("Content-Type", "text/plain")], b"x", 415),
+        ("UPDATE", [("Session-Expires", "60"), ("Supported", "timer")], b"", 422),
+        ("CANCEL", [], b"", 481),
+    ],
+)
+def test_each_request_gets_the_response_of_the_standard(
+    method: str, headers: list[tuple[str, str]], body: bytes, code: int
+) -> None:
+    peer = ScriptedPeer().answered()
+    peer.request(method, *headers, body=body)
+
+    assert peer.take() == [str(code)]
+    assert peer.call.state is CallState.ANSWERED
+    response = last_response(peer)
+    if code == 405:
+        assert "BYE" in response.first("Allow")
+    if code == 420:
+        assert response.first("Unsupported") == "100rel"
+    if code == 422:
+        assert response.first("Min-SE") == "90"
+
+
+def test_a_request_with_an_old_number_is_refused() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("OPTIONS", cseq=50)
+    peer.request("OPTIONS", cseq=49)
+
+    assert peer.take() == ["200", "500"]
+
+
+def test_a_request_of_another_dialog_is_refused() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("BYE", tag="mallory")
+    peer.request("ACK", tag="mallory")
+
+    assert peer.take() == ["481"]
+    assert peer.call.state is CallState.ANSWERED
+    assert peer.call.counts.dropped == {"unmatched ACKs": 1}
+
+
+def test_a_repeated_request_gets_the_same_response() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("OPTIONS", cseq=50)
+    peer.request("OPTIONS", cseq=50)
+
+    assert peer.outgoing[-1] == peer.outgoing[-2]
+
+
+def test_the_response_goes_to_the_source_of_the_request() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("OPTIONS")
+
+    assert peer.outgoing[-1].to == ("192.0.2.4", 5060)
+
+
+def test_a_flood_of_requests_is_limited_and_bye_still_ends_the_call() -> None:
+    peer = ScriptedPeer().answered()
+    for _ in range(1_005):
+        peer.request("OPTIONS")
+    codes = peer.take()
+
+    assert (codes.count("200"), codes.count("503")) == (1_000, 5)
+    assert peer.call.counts.dropped["requests"] == 5
+    peer.request("BYE")
+    assert peer.call.state is CallState.ENDED
+    assert len(peer.call._transactions._servers) <= 64
+
+
+def test_a_repeated_2xx_to_a_new_invite_gets_the_same_ack() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
+    peer.wait_s(50.2)
+    peer.respond(100)
+    peer.answer()
+    peer.answer()
+
+    assert peer.take() == ["INVITE", "ACK", "ACK"]
+    assert peer.outgoing[-1] == peer.outgoing[-2]
+
+
+def test_an_ack_without_the_answer_to_an_offer_ends_the_call() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200)
+    peer.request("ACK", cseq=200)
+
+    assert peer.take() == ["200", "BYE"]
+
+
+def test_an_ack_that_comes_after_bye_changes_nothing() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200)
+    peer.hang_up()
+    media = peer.call.media
+    peer.request("ACK", cseq=200, body=HOLD)
+
+    assert peer.take() == ["200", "BYE"]
+    assert peer.call.media == media
+
+
+def test_a_cancel_of_an_invite_that_was_answered_has_no_effect() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200, body=HOLD, branch="same")
+    peer.request("CANCEL", cseq=200, branch="same")
+
+    assert peer.take() == ["200", "200"]
+    assert last_response(peer).cseq_method == "CANCEL"
+
+
+def test_an_offer_in_an_early_dialog_is_refused() -> None:
+    peer = ScriptedPeer()
+    peer.respond(183)
+    peer.request("UPDATE", body=HOLD)
+    peer.request("UPDATE")
+
+    assert peer.take() == ["INVITE", "491", "200"]
+
+
+@pytest.mark.parametrize(("method", "code"), [("INVITE", 482), ("OPTIONS", 200), ("INFO", 481), ("REFER", 405)])
+def test_a_request_before_any_dialog_gets_the_response_of_the_standard(method: str, code: int) -> None:
+    peer = ScriptedPeer()
+    data = peer.outgoing[0].data
+    to = peer.parsed[0].first("To").encode()
+    whole = data.partition(b"\r\n\r\n")[0].replace(b"From: ", b"From: <sip:x@y>;tag=z\r\nX-From: ")
+    whole = whole.replace(b"INVITE", method.encode()).replace(b"Content-Length", b"X-Length")
+    assert to in whole
+    peer.deliver(whole.replace(b"branch=", b"branch=other") + b"\r\n\r\n")
+
+    assert peer.take() == ["INVITE", str(code)]
+
+
+def test_a_bye_ends_the_repetition_of_an_answer_without_an_ack() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", body=HOLD)
+    peer.request("BYE")
+    peer.take()
+    peer.wait_s(40)
+
+    assert peer.take() == []
+
+
+def test_each_change_of_the_description_has_a_new_version() -> None:
+    peer = ScriptedPeer().answered()
+    versions = []
+    for body in (HOLD, HOLD, ANSWER, HOLD):
+        peer.request("UPDATE", body=body)
+        versions.append(last_response(peer).body.split(b" ")[2])
+
+    assert versions == [b"2", b"2", b"3", b"4"]
