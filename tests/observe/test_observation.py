@@ -135,6 +135,7 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "connect_tls": 5 * MS,
         "connect_upgrade": 12 * MS,
         "connect_total": 20 * MS,
+        "post_dial_delay": 15 * MS,
         "session_ready": 40 * MS,
         "session_update": 20 * MS,
         "mcp_listing": 25 * MS,

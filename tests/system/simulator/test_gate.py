@@ -120,5 +120,7 @@ def test_messages_are_compressed_for_clients_that_offer_it(tmp_path: Path, offer
 )
 def test_urls_name_a_host_that_clients_can_reach(host: str, place: str) -> None:
     with running_simulator("--host", host) as ready, connect(ready.urls["ga"]) as client:
+        telephone = ready.urls.pop("agent_sip")
         assert all(f"//{place}:{ready.port}/" in url for url in ready.urls.values())
+        assert telephone == f"sip:agent@{place}:{ready.port}"
         assert receive(client)["type"] == "session.created"
