@@ -183,11 +183,17 @@ class TelephoneCall:
             send_time = SendTime(monotonic_ns())
         return SendReceipt(send_time, len(packet))
 
-    def _press(self, message: bytes) -> SendReceipt:
+    def _press(self, message: bytes) -> SendReceipt | None:
         assert self._media is not None, "the call is open"
         key = str(json.loads(message).get("digit", ""))
-        self._media.press(key, self._media.audio.rate_hz // 50)
-        return SendReceipt(SendTime(monotonic_ns()), 0)
+        if self._media.press(key, self._media.audio.rate_hz // 50):
+            return SendReceipt(SendTime(monotonic_ns()), 0)
+        # Without the key, the agent would answer to another call than the script describes.
+        self._call.hang_up(monotonic_ns())
+        self._send_signals()
+        detail = f"the peer accepts no telephone events, so the key {key} was not sent"
+        self._closed = CloseInfo(ABNORMAL, detail, monotonic_ns())
+        return None
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         return self.send(message, stamped=stamped)

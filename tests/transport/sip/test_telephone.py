@@ -1,0 +1,348 @@
+"""A call on real sockets, to a called party that runs in its own thread: answers, refusals, media and endings."""
+
+from __future__ import annotations
+
+import base64
+import json
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.protocol.base import BinaryMessage
+from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.timeouts import Timeouts
+from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.received import ReceivedMessage
+from bench.transport.sip import address, telephone
+from bench.transport.sip.dialog import LocalParty
+from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.dtmf import parse_event
+from bench.transport.sip.messages import HostPort
+from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.rtp import parse_packet
+from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from tests.transport.sip.scripted_peer import tokens
+
+GUARD_S = 30
+ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.05)
+FRAME = BinaryMessage(bytes(range(160)))
+LOOPBACK = "127.0.0.1"
+
+
+class CalledLine:
+    """A line whose calls are answered as planned. It returns each RTP packet to the caller, if `echoes` is True."""
+
+    def __init__(self, changes: dict[str, Any], echoes: bool) -> None:
+        self.signals, self.rtp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        for sock in (self.signals, self.rtp):
+            sock.bind((LOOPBACK, 0))
+        self.port = self.signals.getsockname()[1]
+        self.url = f"sip:agent@{LOOPBACK}:{self.port}"
+        self.heard: list[bytes] = []
+        self.requests: list[bytes] = []
+        self._echoes, self._ends = echoes, threading.Event()
+        plan = AnswerPlan(LocalMedia(LOOPBACK, self.rtp.getsockname()[1], 7), **changes)
+        party = LocalParty(HostPort(LOOPBACK, self.port), "UDP", f"sip:agent@{LOOPBACK}:{self.port}", "test")
+        self.exchange = TelephoneExchange(lambda _: plan, party, tokens("line"))
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ends.is_set():
+            due_ns = self.exchange.next_ns
+            wait_s = 0.02 if due_ns == NEVER_NS else max(0, min(due_ns - monotonic_ns(), NS_PER_S // 50)) / NS_PER_S
+            for sock in select.select((self.signals, self.rtp), (), (), wait_s)[0]:
+                data, source = sock.recvfrom(65_535)
+                if sock is self.rtp:
+                    self.heard.append(data)
+                    if self._echoes:
+                        sock.sendto(data, source)
+                    continue
+                self.requests.append(data)
+                self.exchange.received(data, monotonic_ns(), HostPort(*source))
+            self.exchange.expire(monotonic_ns())
+            for data, to, _ in self.exchange.pop_messages():
+                self.signals.sendto(data, (to.host, to.port or 5060))
+
+    def close(self) -> None:
+        self._ends.set()
+        self._thread.join(GUARD_S)
+        for sock in (self.signals, self.rtp):
+            sock.close()
+
+    def wait_for_request(self, method: bytes) -> None:
+        """Wait until the line has received a request."""
+        until_ns = monotonic_ns() + GUARD_S * NS_PER_S
+        while not any(each.startswith(method) for each in self.requests):
+            assert monotonic_ns() < until_ns, f"no {method.decode()}"
+            self._ends.wait(0.001)
+
+
+@contextmanager
+def line(*, echoes: bool = True, **changes: Any) -> Iterator[CalledLine]:
+    called = CalledLine(changes, echoes)
+    try:
+        yield called
+    finally:
+        called.close()
+
+
+def dial(
+    called: CalledLine, limits: Timeouts = ENOUGH, headers: tuple[tuple[str, str], ...] = ()
+) -> tuple[TelephoneCall, ConnectTimings]:
+    timings = ConnectTimings()
+    return open_call(called.url, headers, None, limits, timings, NetworkPath()), timings
+
+
+def refused(called: CalledLine, limits: Timeouts = ENOUGH) -> ConnectError:
+    with pytest.raises(ConnectError) as caught:
+        dial(called, limits)
+    return caught.value
+
+
+def receive(call: TelephoneCall, is_enough: Callable[[list[ReceivedMessage]], bool]) -> list[ReceivedMessage]:
+    """Return the messages that arrive until they are enough, or until the call ends."""
+    found: list[ReceivedMessage] = []
+
+    def on_message(message: ReceivedMessage) -> bool:
+        found.append(message)
+        return is_enough(found)
+
+    until_ns = monotonic_ns() + GUARD_S * NS_PER_S
+    while not is_enough(found) and call.closed is None and monotonic_ns() < until_ns:
+        call.receive_until(until_ns, on_message)
+    return found
+
+
+def ended(call: TelephoneCall) -> Any:
+    receive(call, lambda _: False)
+    return call.closed
+
+
+def test_a_call_rings_is_answered_carries_audio_and_is_ended_with_bye() -> None:
+    with line(ringing_ns=0, final_ns=20 * NS_PER_MS, headers=(("Server", "test line"),)) as called:
+        call, timings = dial(called)
+        instants = timings.instants
+        assert instants["connect_start"] <= instants["dns_done"] <= instants["ringing"] <= instants["opened"]
+        assert call.handshake.headers["server"] == "test line"
+        assert call.closed is None
+
+        sent = [call.send(FRAME), call.try_send(FRAME), call.send(FRAME)]
+        messages = receive(call, lambda found: len(found) == 3)
+        assert [message.data for message in messages] == [FRAME] * 3
+        assert all(receipt is not None and receipt.wire_bytes == 172 for receipt in sent)
+        assert messages[0].wire_bytes == 172
+        for receipt, message in zip(sent, messages, strict=True):
+            assert receipt is not None
+            assert receipt.handed.at_ns <= message.arrival.at_ns <= monotonic_ns()
+
+        call.close()
+        called.wait_for_request(b"BYE")
+
+
+@pytest.mark.parametrize(
+    ("code", "phrase", "outcome"),
+    [
+        (486, "Busy Here", "connect_failed:486"),
+        (603, "Decline", "connect_failed:603"),
+        (404, "Not Found", "connect_failed:404"),
+        (480, "Temporarily Unavailable", "throttled:handshake"),
+    ],
+)
+def test_a_refusal_has_its_status_and_its_phrase(code: int, phrase: str, outcome: str) -> None:
+    with line(code=code, phrase=phrase) as called:
+        error = refused(called)
+
+        assert (error.outcome, error.detail) == (outcome, f"{code} {phrase}")
+
+
+def test_a_refusal_for_load_has_the_time_after_which_to_call_again() -> None:
+    with line(code=503, phrase="Service Unavailable", retry_after_s=7) as called:
+        error = refused(called)
+
+        assert (error.outcome, error.headers) == ("throttled:handshake", {"retry-after": "7"})
+
+
+def test_a_call_that_only_rings_is_canceled_at_its_limit() -> None:
+    with line(ringing_ns=0, final_ns=None) as called:
+        error = refused(called, SOON)
+
+        assert error.outcome == "timeout:upgrade"
+        assert "within 0.05 s" in error.detail
+        called.wait_for_request(b"CANCEL")
+
+
+def test_a_host_that_does_not_answer_is_a_timeout_with_that_detail() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((LOOPBACK, 0))
+        url = f"sip:agent@{LOOPBACK}:{silent.getsockname()[1]}"
+        with pytest.raises(ConnectError) as caught:
+            open_call(url, (), None, SOON, ConnectTimings(), NetworkPath())
+
+    assert caught.value.outcome == "timeout:upgrade"
+    assert caught.value.detail.endswith("there was no answer to INVITE")
+
+
+def test_a_host_name_without_an_address_is_a_failed_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telephone, "look_up", lambda *_: ([], 1, 2))
+    with pytest.raises(ConnectError) as caught:
+        open_call("sip:agent@agent.example:5060", (), None, SOON, ConnectTimings(), NetworkPath())
+
+    assert caught.value.outcome == "connect_failed:dns"
+
+
+@pytest.mark.parametrize("code", [401, 407])
+def test_a_basic_login_answers_a_digest_challenge_and_is_never_sent(code: Any) -> None:
+    demand = LoginDemand(DigestLogin("alice", "correct horse"), code=code)
+    basic = base64.b64encode(b"alice:correct horse").decode()
+    with line(demand=demand) as called:
+        call, _ = dial(called, headers=(("Authorization", f"Basic {basic}"), ("X-Team", "voice")))
+        call.close()
+        sent = b"".join(called.requests)
+
+        assert b"correct horse" not in sent
+        assert basic.encode() not in sent
+        assert b"X-Team: voice" in sent
+
+
+def test_a_wrong_password_is_refused() -> None:
+    with line(demand=LoginDemand(DigestLogin("alice", "correct horse"))) as called:
+        basic = base64.b64encode(b"alice:wrong").decode()
+        with pytest.raises(ConnectError) as caught:
+            dial(called, headers=(("Authorization", f"Basic {basic}"),))
+
+        assert caught.value.outcome == "connect_failed:401"
+
+
+def test_a_peer_that_hangs_up_ends_the_call_with_its_reason() -> None:
+    hang_up = PlannedRequest(10 * NS_PER_MS, "BYE", reason="Q.850;cause=16")
+    with line(requests=(hang_up,)) as called:
+        call, _ = dial(called)
+        closed = ended(call)
+
+        assert (closed.code, closed.ours) == (1000, False)
+        assert "cause=16" in closed.reason
+        assert call.send(FRAME) is None
+        call.close()
+
+
+def test_a_pressed_key_replaces_the_audio_of_its_frames() -> None:
+    with line(echoes=False) as called:
+        call, _ = dial(called)
+        assert call.send(json.dumps({"type": "dtmf", "digit": "5"}).encode()) is not None
+        for _ in range(9):
+            call.send(FRAME)
+        until_ns = monotonic_ns() + GUARD_S * NS_PER_S
+        while len(called.heard) < 9 and monotonic_ns() < until_ns:
+            call.receive_until(monotonic_ns() + NS_PER_MS, lambda _: False)
+        call.close()
+
+        packets = [parse_packet(data) for data in called.heard]
+        events = [parse_event(packet.payload) for packet in packets[:8]]
+        assert [event and event.code for event in events] == [5] * 8
+        assert [event and event.is_end for event in events] == [False] * 5 + [True] * 3
+        assert packets[8].payload == FRAME
+
+
+def test_a_key_that_the_peer_does_not_accept_ends_the_call() -> None:
+    with line() as called:
+        call, _ = dial(called)
+        assert call._media is not None
+        call._media.agreed = replace(call._media.agreed, send_event_payload_type=None)
+
+        assert call.send(json.dumps({"type": "dtmf", "digit": "5"}).encode()) is None
+        closed = call.closed
+        assert closed is not None
+        assert "telephone events" in closed.reason
+        called.wait_for_request(b"BYE")
+        call.close()
+
+
+def test_an_aborted_call_is_hung_up_without_a_wait() -> None:
+    with line() as called:
+        call, _ = dial(called)
+        call.abort()
+
+        called.wait_for_request(b"BYE")
+        assert call.closed is not None
+
+
+def test_a_listener_with_a_past_limit_reads_what_has_arrived() -> None:
+    with line() as called:
+        call, _ = dial(called)
+        call.send(FRAME)
+        found: list[ReceivedMessage] = []
+        until_ns = monotonic_ns() + GUARD_S * NS_PER_S
+
+        def on_message(message: ReceivedMessage) -> bool:
+            found.append(message)
+            return False
+
+        while not found and monotonic_ns() < until_ns:
+            call.receive_until(0, on_message)
+
+        assert [message.data for message in found] == [FRAME]
+        assert call.watermark_ns <= monotonic_ns()
+        call.close()
+
+
+def test_a_paced_sender_sends_while_the_session_listens() -> None:
+    class Pacer:
+        def __init__(self, call: TelephoneCall) -> None:
+            self._call, self.due_ns = call, monotonic_ns()
+
+        def send_due(self) -> bool:
+            self._call.try_send(FRAME)
+            self.due_ns += 5 * NS_PER_MS
+            return False
+
+    with line() as called:
+        call, _ = dial(called)
+        found: list[ReceivedMessage] = []
+
+        def on_message(message: ReceivedMessage) -> bool:
+            found.append(message)
+            return len(found) == 5
+
+        call.receive_until(monotonic_ns() + GUARD_S * NS_PER_S, on_message, sender=Pacer(call))
+
+        assert len(found) == 5
+        call.close()
+
+
+def test_without_a_free_pair_of_ports_the_load_generator_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((LOOPBACK, 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(address, "PORTS", range(port, port + 2, 2))
+        monkeypatch.setattr(address, "TRIES", 1)
+        with pytest.raises(ConnectError) as caught:
+            address.media_sockets(socket.AF_INET, LOOPBACK)
+
+    assert caught.value.outcome == "failed:load_generator"
+    assert "UDP ports" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("sip:agent@host.example:5060", ("host.example", 5060, "UDP")),
+        ("sip:agent@[::1]:5070", ("::1", 5070, "UDP")),
+        ("sip:agent@host.example:5060;transport=TCP", ("host.example", 5060, "TCP")),
+        ("sips:agent@host.example:5061", ("host.example", 5061, "TLS")),
+    ],
+)
+def test_an_address_names_the_host_the_port_and_the_transport(uri: str, expected: tuple[str, int, str]) -> None:
+    found = address.call_address(uri)
+
+    assert (found.host, found.port, found.transport) == expected
