@@ -347,6 +347,10 @@ EXPECTED = "failed:missing_"
 """The prefix of the outcome if an expected event was not received. The name of the event follows."""
 UNHEARD = "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
 NOTHING_AUDIBLE = "no audible audio was received"
+SIP_STATUS = "SIP"
+"""The word before the status with which a telephone call was refused or ended, in the detail of an outcome."""
+ONLY_RANG, NO_RESPONSE_TO_INVITE = "it only rang", "there was no response to INVITE"
+"""Texts about a telephone call that was not answered."""
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
 """Texts about a reply without audible audio.
 

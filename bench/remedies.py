@@ -14,7 +14,10 @@ from bench.metrics import (
     NO_AUDIO,
     NO_MESSAGE,
     NO_PAUSE,
+    NO_RESPONSE_TO_INVITE,
+    ONLY_RANG,
     SERVICE_REPORTED,
+    SIP_STATUS,
     TEXT_SESSION,
     UNHEARD,
     outcome_class,
@@ -45,6 +48,14 @@ ENDLESS = (
     "its audio has no silence that ends a reply (`reply_silence_ms`), for example because of background music "
     "or voices: configure silence between its answers"
 )
+LOGIN = (
+    "it requires a user and a password, or does not accept them: set `auth: basic`, and `api_key_env` to the name of a "
+    "variable that contains user:password"
+)
+NO_COMMON_AUDIO = (
+    "it accepts none of the offered audio formats: configure it for PCMU, or set `input_format` and `output_format` to "
+    "g711_alaw; encrypted media (SRTP) is not supported"
+)
 OF_OUTCOMES = {
     "timeout:dns": NO_RESOLVER,
     "timeout:tcp": "no response: a firewall may drop the packets; open port 443 to this host, or set a proxy: --proxy "
@@ -70,6 +81,8 @@ OF_OUTCOMES = {
     "its URL, or forbid this host or port",
     "connect_failed:tls": "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is "
     "private, give the CA's PEM file: --ca-file FILE",
+    "connect_failed:media": NO_COMMON_AUDIO,
+    "connect_failed:sip": "the signalling of the call failed: see its message, and the log of the SIP server",
     "connect_failed:upgrade": "the server that answers is not a WebSocket server: check that host and path are "
     "those of a realtime service",
     "connect_failed:token": "the token could not be renewed: see the message; run `az login` again, or check the "
@@ -152,7 +165,8 @@ REPORTED = {
     },
     "timeout:first_delta": {
         NO_MESSAGE: "it accepts the call and sends nothing: it may expect the messages of another provider "
-        "(--dialect) or a parameter (`extra`); see its log",
+        "(--dialect) or a parameter (`extra`); in a telephone call, a firewall or NAT on the way may drop RTP, which "
+        "uses other UDP ports than SIP; see its log",
         NO_AUDIO: "it sends messages, but no audio in the form of this dialect: it may expect another provider "
         "(--dialect twilio, acs or pcm)",
         INAUDIBLE: "its audio is never louder than its background: check that it supports this input format "
@@ -174,6 +188,12 @@ REPORTED = {
         "service reads the settings of this dialect (--dialect)",
     },
     "failed:load_generator": {LOOKUPS_FULL: NO_RESOLVER},
+    "timeout:upgrade": {
+        NO_RESPONSE_TO_INVITE: "no SIP server responds on this UDP port: check host and port, and that firewalls pass "
+        "UDP in both directions",
+        ONLY_RANG: "the telephone rings, and no one answers: check that the agent is running; if it answers late, "
+        "raise `upgrade` among the script's `timeouts`",
+    },
     "connect_failed:upgrade": {
         ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does "
         "not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
@@ -196,6 +216,29 @@ The first key is the outcome, or its part before the colon. The second key is th
 """
 
 
+OF_SIP = {
+    "401": LOGIN,
+    "403": "it does not permit this call: check user and password, the called number, and whether its trunk permits "
+    "the IP address of this machine",
+    "404": "it knows no such user or number: check the part of the URL before @",
+    "407": LOGIN,
+    "408": "the server got no response from the agent: check that the agent is registered and running",
+    "415": NO_COMMON_AUDIO,
+    "420": "it requires a SIP extension that this tool does not support: see its message",
+    "480": "the agent is not available: check that it is registered and running; if only some calls fail, start fewer "
+    "calls at a time (-u, --connect-rate)",
+    "484": "the number is incomplete: check the part of the URL before @",
+    "486": "the agent is busy: it accepts no further call on this line; raise its limit of calls, or start fewer calls "
+    "at a time (-u)",
+    "488": NO_COMMON_AUDIO,
+    "503": "it accepts no more calls now: start fewer calls at a time (-u, --connect-rate), or raise its limit of "
+    "calls",
+    "600": "the agent is busy everywhere: raise its limit of calls, or start fewer calls at a time (-u)",
+    "603": "the agent declines the call: see its log for the reason",
+}
+"""The remedies by the status with which a telephone call is refused (RFC 3261 §21)."""
+
+
 def remedy_of(outcome: str, detail: str = "") -> str:
     """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
 
@@ -206,6 +249,8 @@ def remedy_of(outcome: str, detail: str = "") -> str:
         return ""
     remedies = REPORTED.get(outcome, REPORTED.get(kind, {}))
     if remedy := next((remedy for pattern, remedy in remedies.items() if pattern in detail), ""):
+        return remedy
+    if detail.startswith(f"{SIP_STATUS} ") and (remedy := OF_SIP.get(detail.split()[1], "")):
         return remedy
     if SERVICE_REPORTED in detail:
         return OF_CODES.get(detail.partition(SERVICE_REPORTED)[2].partition(":")[0], CLASSES["failed"])

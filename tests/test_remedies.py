@@ -156,3 +156,30 @@ def test_the_wrong_address_for_a_session_that_only_transcribes_has_a_remedy(one:
 
     assert "intent=transcription" in remedy_of("failed:invalid_parameter", f"invalid_parameter: {words}")
     assert "intent=transcription" not in remedy_of("failed:invalid_parameter", "invalid_parameter: voice")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detail", "words"),
+    [
+        ("connect_failed:401", "SIP 401 Unauthorized", "auth: basic"),
+        ("connect_failed:403", "SIP 403 Forbidden", "trunk"),
+        ("connect_failed:404", "SIP 404 Not Found", "before @"),
+        ("connect_failed:407", "SIP 407 Proxy Authentication Required", "auth: basic"),
+        ("connect_failed:486", "SIP 486 Busy Here", "accepts no further call"),
+        ("connect_failed:488", "SIP 488 Not Acceptable Here", "PCMU"),
+        ("connect_failed:603", "SIP 603 Decline", "see its log"),
+        ("connect_failed:500", "SIP 500 Server Internal Error", "internal error"),
+        ("connect_failed:media", "the call was answered without audio that this tool can receive", "PCMU"),
+        ("throttled:handshake", "SIP 480 Temporarily Unavailable", "registered"),
+        ("throttled:handshake", "SIP 503 Service Unavailable", "-u, --connect-rate"),
+        ("timeout:upgrade", "the call was not answered within 10 s: it only rang", "`upgrade`"),
+        ("timeout:upgrade", "the call was not answered within 10 s: there was no response to INVITE", "UDP port"),
+    ],
+)
+def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
+    outcome: str, detail: str, words: str
+) -> None:
+    remedy = remedy_of(outcome, detail)
+
+    assert words in remedy
+    assert "WebSocket" not in remedy

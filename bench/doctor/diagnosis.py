@@ -211,6 +211,8 @@ def explain(refusal: Refusal, target: Target) -> str:
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.message, target.dialect, refusal.greeting):
         return remedy
+    if target.dialect.is_telephone:
+        return remedy_of(refusal.outcome, refusal.message)
     if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":

@@ -183,6 +183,8 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     host, port = path.address or target.host, target.port
     lookup_finding, addresses = _named(host, port, limits, target)
     yield lookup_finding
+    if target.dialect.is_telephone:  # UDP has no connection, so only a call shows whether the agent is reachable
+        return
     route_findings = [_try_route(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in route_findings)
     # If another address answers, a failed address is no failure. But every connection tries the failed address first.

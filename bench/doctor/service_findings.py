@@ -5,7 +5,7 @@ An agent sends only audio, so findings about a call with an agent are derived fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -79,21 +79,18 @@ def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: C
     return CheckFinding(name, "fail", f"{observed.outcome}: {detail}" if detail else observed.outcome, remedy(detail))
 
 
-def check_upgrade(observed: SessionObservation, offered: Sequence[str] = ()) -> CheckFinding:
-    """Return the finding about a successful upgrade.
-
-    `offered` are the subprotocols that the client offered. The service may choose one of them.
-    """
+def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
+    """Return the finding about a successful upgrade, or about an answered telephone call."""
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
     subprotocol_text = (
         f"; subprotocol {chosen}"
         if chosen
         else "; the service chose none of the offered subprotocols"
-        if offered
+        if target.subprotocols
         else ""
     )
-    answer = "the call was answered" if "ringing" in observed.instants else "HTTP 101"
+    answer = "the call was answered" if target.dialect.is_telephone else "HTTP 101"
     return CheckFinding(
         "upgrade", "pass", f"{_simulated(headers)}{answer} in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}"
     )

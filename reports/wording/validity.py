@@ -246,7 +246,7 @@ MEANINGS = {
     "limit_exceeded:marks": "the agent sent more marks than are plausible in a call",
     "limit_exceeded:audio": "the agent sent more unplayed audio than is plausible",
     "throttled:response": "the service returned a rate limit error",
-    "throttled:handshake": "the service returned status 429 to the handshake",
+    "throttled:handshake": "the service took no more calls (HTTP status 429, or SIP status 480, 503 or 600)",
     "timeout:first_delta": "no reply started within the time limit",
     "timeout:next_delta": "the reply stalled: no delta within the time limit",
     "timeout:turn": "the turn, with all its responses, did not end within the time limit",

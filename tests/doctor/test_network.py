@@ -42,6 +42,12 @@ def closed_port() -> int:
         return int(listening.getsockname()[1])
 
 
+def test_a_telephone_is_not_tried_over_tcp() -> None:
+    (target,) = resolve_targets({}, ServiceOptions(url=f"sip:agent@127.0.0.1:{closed_port()}"))
+
+    assert [(each.name, each.result) for each in check_network(target, ENOUGH)] == [("dns", "skipped")]
+
+
 # TLS.
 
 

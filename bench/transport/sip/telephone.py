@@ -17,6 +17,7 @@ from random import SystemRandom
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.installation import tool_version
+from bench.metrics import NO_RESPONSE_TO_INVITE, ONLY_RANG, SIP_STATUS
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
@@ -137,7 +138,7 @@ class TelephoneCall:
             self._listener.listen(until_ns, self._on_readable, lambda: call.next_ns, self._on_due)
         if call.state in (CallState.CALLING, CallState.PROCEEDING):
             self._hang_up()
-            heard = "it rang" if call.instants.ringing_ns else "there was no answer to INVITE"
+            heard = ONLY_RANG if call.instants.ringing_ns else NO_RESPONSE_TO_INVITE
             raise ConnectError("timeout:upgrade", f"the call was not answered within {limits.upgrade:g} s: {heard}")
         if call.state is not CallState.ANSWERED or call.media is None:
             raise _refusal(call)
@@ -375,8 +376,8 @@ def _refusal(call: SipCall) -> ConnectError:
 
 
 def _text(ending: CallEnding) -> str:
-    """Return the end of a call in words, such as `486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
-    status = f"{ending.code} {ending.phrase}".strip() if ending.code is not None else ""
+    """Return the end of a call in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
+    status = f"{SIP_STATUS} {ending.code} {ending.phrase}".strip() if ending.code is not None else ""
     who = {"peer": "the peer hung up", "caller": "this tool hung up", "timeout": "the peer did not answer"}
     first = status or ending.cause or who.get(ending.by, "the connection broke")
     return " ".join([first, *(f"({text})" for text in (ending.reason, ending.warning) if text)])

@@ -163,7 +163,7 @@ def test_a_refusal_has_its_status_and_its_phrase(code: int, phrase: str, outcome
     with line(code=code, phrase=phrase) as called:
         error = refused(called)
 
-        assert (error.outcome, error.detail) == (outcome, f"{code} {phrase}")
+        assert (error.outcome, error.detail) == (outcome, f"SIP {code} {phrase}")
 
 
 def test_a_refusal_for_load_has_the_time_after_which_to_call_again() -> None:
@@ -190,7 +190,7 @@ def test_a_host_that_does_not_answer_is_a_timeout_with_that_detail() -> None:
             open_call(url, (), None, SOON, ConnectTimings(), NetworkPath())
 
     assert caught.value.outcome == "timeout:upgrade"
-    assert caught.value.detail.endswith("there was no answer to INVITE")
+    assert caught.value.detail.endswith("there was no response to INVITE")
 
 
 def test_a_host_name_without_an_address_is_a_failed_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
