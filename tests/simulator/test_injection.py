@@ -19,6 +19,7 @@ from bench.simulator.faults.injection import (
     FaultAction,
     FaultInjector,
     InjectedFault,
+    RefusedBy,
     StallConnection,
 )
 from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
@@ -210,19 +211,24 @@ def test_an_injected_fault_is_recorded_once_with_its_session_and_response() -> N
 
 
 @pytest.mark.parametrize(
-    ("line", "openai", "kind"),
+    ("line", "by", "kind"),
     [
-        ("throttled", False, RefusedUpgrade),
-        ("throttled", True, None),
-        ("model_not_found", True, PostUpgradeRefusal),
-        ("model_not_found", False, None),
-        ("http", True, RefusedUpgrade),
-        ("http", False, RefusedUpgrade),
-        ("reset,at=upgrade", False, None),
+        ("throttled", "azure", RefusedUpgrade),
+        ("throttled", "openai", None),
+        ("throttled", "telephone", RefusedUpgrade),
+        ("model_not_found", "openai", PostUpgradeRefusal),
+        ("model_not_found", "azure", None),
+        ("model_not_found", "telephone", None),
+        ("http", "openai", RefusedUpgrade),
+        ("http", "azure", RefusedUpgrade),
+        ("sip", "azure", None),
+        ("sip", "openai", None),
+        ("sip,status=603", "telephone", RefusedUpgrade),
+        ("reset,at=upgrade", "azure", None),
     ],
 )
-def test_a_refusal_is_injected_only_for_its_service(line: str, openai: bool, kind: type | None) -> None:
-    refusal = injector(line).refusal(openai, AT_NS)
+def test_a_refusal_is_injected_only_for_its_service(line: str, by: RefusedBy, kind: type | None) -> None:
+    refusal = injector(line).refusal(by, AT_NS)
 
     assert refusal is None if kind is None else isinstance(refusal, kind)
 

@@ -9,10 +9,11 @@ depends neither on time nor on the random delays of the profile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -53,6 +54,14 @@ FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
 
 If it is bytes, send them as a part of a frame. If it is a fault, do what its kind states.
 """
+RefusedBy = Literal["azure", "openai", "telephone"]
+"""Who refuses: Azure's or OpenAI's address, or an agent on a telephone."""
+KINDS_OF_OTHERS: Mapping[RefusedBy, Collection[str]] = {
+    "azure": {*OPENAI, "sip"},
+    "openai": {*AZURE, "sip"},
+    "telephone": OPENAI,
+}
+"""The kinds of refusals that are not sent there."""
 BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
@@ -225,9 +234,9 @@ class FaultInjector:
         for fault in self._selected(place, now_ns):
             yield from to_connection(fault)
 
-    def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
-        """Return the refusal of an upgrade, as OpenAI's or Azure's address sends it; None if it is not refused."""
-        others = AZURE if openai else OPENAI
+    def refusal(self, by: RefusedBy, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
+        """Return the refusal of an upgrade or of a telephone call; None if it is not refused."""
+        others = KINDS_OF_OTHERS[by]
         faults = self._selected("upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others)
         return next((fault.refusal for fault in faults), None)
 

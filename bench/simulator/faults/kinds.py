@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade, throttled
+from bench.transport.sip.messages import PHRASES
 from bench.units import NS_PER_S
 from bench.validation import (
     Choice,
@@ -181,6 +182,12 @@ KINDS: dict[str, FaultKind] = {
         status=Field(Integer(300, 599), "the status", default=503),
         **WAIT,
     ),
+    "sip": _kind(
+        "a SIP status instead of the answer; only by telephone",
+        ("upgrade",),
+        status=Field(Integer(400, 699), "the status", default=486),
+        **WAIT,
+    ),
     **{
         name: _kind(f"Azure's HTTP {refusal.status}: {refusal.code}", ("upgrade",), **WAIT)
         for name, refusal in AZURE.items()
@@ -298,6 +305,9 @@ class Fault:
         if self.kind == "http":
             status = HTTPStatus(self.status or 0)
             return RefusedUpgrade(status, str(int(status)), status.phrase, self._wait_ns)
+        if self.kind == "sip":
+            status_number = self.status or 0
+            return RefusedUpgrade(status_number, str(status_number), PHRASES[status_number], self._wait_ns)
         refusal = AZURE.get(self.kind)
         if refusal is None or self.retry_after_s is None:
             return refusal
@@ -323,8 +333,9 @@ class FaultValidator(Validator[Fault]):
     def _table(kind: str) -> StructOf[Fault]:
         def build(**values: Any) -> Fault:
             fault = Fault(**{"at": KINDS[kind].default} | values)
-            if fault.status is not None and fault.status not in STATUSES:
-                raise InvalidCombinationError("status", "must be a valid HTTP status")
+            if fault.status is not None and fault.status not in (PHRASES if kind == "sip" else STATUSES):
+                problem = f"must be a valid status of {'SIP' if kind == 'sip' else 'HTTP'}"
+                raise InvalidCombinationError("status", problem)
             if kind == "close" and fault.code not in CLOSE_CODES:
                 raise InvalidCombinationError("code", "must be a close code that an endpoint may send, or 1006")
             if fault.count > 1 and fault.at not in ("next_delta", "input_delta"):

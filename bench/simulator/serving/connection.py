@@ -172,7 +172,9 @@ class Connection:
 
     def _verdict(self, request: Request, at_ns: int) -> AcceptedUpgrade | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
+        refusal = (
+            self._injector.refusal("openai" if is_openai(request.path) else "azure", at_ns) if self._injector else None
+        )
         verdict = admit(request.path, headers, self._state.config.authenticator, utc_ns() / NS_PER_S, refusal)
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict

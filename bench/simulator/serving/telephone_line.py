@@ -9,17 +9,22 @@ import errno
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
 from random import Random
 
 from bench.clock import Arrival, arrival_ns, enable_timestamps, monotonic_ns
 from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire, TelephoneWire
+from bench.simulator.faults.injection import StallConnection
+from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.serving.connection import ServerState
-from bench.simulator.telephone.answer_plan import AnswerPlan
+from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.sip.dialog import LocalParty
+from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.dtmf import KeyReceiver
 from bench.transport.sip.messages import HostPort, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
@@ -28,6 +33,8 @@ from bench.transport.sip.rtp import RtpSender
 from bench.units import NEVER_NS, NS_PER_S
 
 MAX_DATAGRAM_BYTES, ANCILLARY_BYTES, HANDFUL = 65_535, 64, 64
+USER = "agent"
+"""The user of the digest authentication. The password is the key of the simulator."""
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -45,8 +52,8 @@ class TelephoneLine:
         self._shared, self._family, self._new_agent = shared, family, new_agent
         self._host = ANY.get(address[0], address[0])
         self._calls: dict[str, TelephoneAgent] = {}
-        self._ports: dict[str, socket.socket] = {}
-        """The sockets for RTP of calls that are not answered yet, by the Call-ID."""
+        self._planned: dict[str, tuple[AnswerPlan, socket.socket]] = {}
+        """The plans of calls that are not answered yet, and their sockets for RTP, by the Call-ID."""
         self._sock: socket.socket | None = None
         if workers > 1:
             return
@@ -65,11 +72,33 @@ class TelephoneLine:
         shared.loop.add_reader(sock, self._read)
 
     def _plan_of(self, request: SipRequest) -> AnswerPlan:
-        rtp = _prepared(socket.socket(self._family, socket.SOCK_DGRAM))
-        rtp.bind((self._host, 0))
-        self._ports[request.call_id] = rtp
-        media = LocalMedia(self._host, rtp.getsockname()[1], secrets.randbits(31))
-        return AnswerPlan(media, ringing_ns=0, headers=((SIMULATOR_HEADER, "1"),))
+        """Plan a call. A caller that signs in sends INVITE twice, and gets the same plan."""
+        if request.call_id not in self._planned:
+            rtp = _prepared(socket.socket(self._family, socket.SOCK_DGRAM))
+            rtp.bind((self._host, 0))
+            media = LocalMedia(self._host, rtp.getsockname()[1], secrets.randbits(31))
+            self._planned[request.call_id] = self._with_faults(self._answer_plan(media)), rtp
+        return self._planned[request.call_id][0]
+
+    def _answer_plan(self, media: LocalMedia) -> AnswerPlan:
+        key = self._shared.config.authenticator.key
+        demand = None if key is None else LoginDemand(DigestLogin(USER, key))
+        return AnswerPlan(media, ringing_ns=0, headers=((SIMULATOR_HEADER, "1"),), demand=demand)
+
+    def _with_faults(self, plan: AnswerPlan) -> AnswerPlan:
+        """Return the plan with the faults at the place `upgrade`: a refusal, or a time of ringing."""
+        if (injector := self._shared.injector()) is None:
+            return plan
+        now_ns = monotonic_ns()
+        for action in injector.at("upgrade", now_ns):
+            if isinstance(action, StallConnection):
+                plan = replace(plan, final_ns=action.for_ns)
+        refusal = injector.refusal("telephone", now_ns)
+        if not isinstance(refusal, RefusedUpgrade):
+            return plan
+        self._shared.refused(refusal, now_ns)
+        code = HTTPStatus.SERVICE_UNAVAILABLE if refusal.status == HTTPStatus.TOO_MANY_REQUESTS else refusal.status
+        return replace(plan, code=int(code), retry_after_s=-(-refusal.wait_ns // NS_PER_S) or None)
 
     def _read(self) -> None:
         assert self._sock is not None, "the line is open"
@@ -89,12 +118,13 @@ class TelephoneLine:
                 self._sock.sendto(data, (to.host.strip("[]"), to.port or 5060))
             except OSError:
                 continue  # the timers of SIP send it again
-        for call_id, rtp in list(self._ports.items()):
+        for call_id, (_, rtp) in list(self._planned.items()):
             party = self._exchange.calls.get(call_id)
             if party is None or party.ended_ns is not None:
-                self._ports.pop(call_id).close()
+                del self._planned[call_id]
+                rtp.close()
             elif party.answered_ns is not None and party.media is not None:
-                del self._ports[call_id]
+                del self._planned[call_id]
                 self._calls[call_id] = TelephoneAgent(self._shared, party, rtp, self._new_agent)
         for call_id, call in list(self._calls.items()):
             if call.party.ended_ns is not None:
@@ -110,7 +140,7 @@ class TelephoneLine:
         self._advance(monotonic_ns())
         for call in self._calls.values():
             call.close()
-        for rtp in self._ports.values():
+        for _, rtp in self._planned.values():
             rtp.close()
         self._shared.loop.remove_reader(self._sock)
         self._sock.close()
