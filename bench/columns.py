@@ -332,7 +332,8 @@ TURNS = (
     _whole(
         "network_rtt_ns network_rtt_smoothed_ns retransmits",
         "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent again since the "
-        "session's last turn. Null off Linux",
+        "session's last turn. Null off Linux. In a telephone call, the round trips are those of RTCP, and `retransmits` is "
+        "null",
     ),
     _number("audio_speed", "how much faster than playback the reply's audio was received, ×"),
     _label(

@@ -179,15 +179,15 @@ class FunctionOutputSent(Input, frozen=True, tag="call"):
 
 
 class NetworkMeasured(Input, frozen=True, tag="measured"):
-    """The kernel's state of the path to the peer (`TCP_INFO`) when the last turn ended. A proxy may be the peer.
+    """The state of the path to the peer (`TCP_INFO`, or RTCP) when the last turn ended. A proxy may be the peer.
 
     `rtt_ns` is smoothed. `min_rtt_ns` is the recent minimum. `retransmits` is the number since the connection was
-    opened.
+    opened; None if the path has no retransmissions.
     """
 
     rtt_ns: int
     min_rtt_ns: int
-    retransmits: int
+    retransmits: int | None
     scope: Literal["service", "proxy"] = "service"
 
 

@@ -258,9 +258,9 @@ class PendingTurns:
         self.awaits_network = False
         if self.last is not None:
             self.last.network = TcpInfo(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
-            # the kernel counts from the start of the connection
-            self.last.retransmits = network.retransmits - self._retransmits
-            self._retransmits = network.retransmits
+            if network.retransmits is not None:  # the kernel counts from the start of the connection
+                self.last.retransmits = network.retransmits - self._retransmits
+                self._retransmits = network.retransmits
 
     def mark_barge_in(self, turn: PendingTurn, instants: Sequence[str]) -> None:
         """Record when the caller starts and stops to interrupt a reply, or when a sound during a reply starts and

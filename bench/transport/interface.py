@@ -91,16 +91,16 @@ class Handshake(NamedTuple):
 
 
 class TcpInfo(NamedTuple):
-    """The kernel's values for the path to the peer.
+    """The kernel's values for the path to the peer; of a telephone call, those of RTCP.
 
     `rtt_ns` is the smoothed round trip. `min_rtt_ns` is the shortest one. `retransmits` counts the segments that were
-    retransmitted until now. `scope` states who the peer is: the service (its nearest TCP endpoint), or the proxy in
+    retransmitted until now; None if the path has no retransmissions. `scope` states who the peer is: the service (its nearest TCP endpoint), or the proxy in
     front of the service.
     """
 
     rtt_ns: int
     min_rtt_ns: int
-    retransmits: int
+    retransmits: int | None
     scope: Literal["service", "proxy"] = "service"
 
 

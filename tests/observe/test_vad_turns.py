@@ -535,8 +535,9 @@ def test_playback_ends_when_the_reply_was_played_or_at_once_if_it_was_cancelled(
 
 
 def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_the_last() -> None:
-    talk, asked = Talk(wanted=3), []
-    for number, network in enumerate((TcpInfo(900, 700, 2), TcpInfo(800, 600, 5), None), 1):
+    talk, asked = Talk(wanted=4), []
+    networks = (TcpInfo(900, 700, 2), TcpInfo(800, 600, 5), None, TcpInfo(700, 600, None))
+    for number, network in enumerate(networks, 1):
         asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
         talk.ask(1_000 * number, number)
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
@@ -546,11 +547,12 @@ def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_t
             talk.timeline.apply(inputs.NetworkMeasured(*network))
         talk.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
 
-    assert asked == [False, True] * 3
+    assert asked == [False, True] * 4
     assert [(t.network_rtt_ns, t.network_rtt_smoothed_ns, t.retransmits) for t in talk.taken] == [
         (700, 900, 2),
         (600, 800, 3),
         (None, None, None),
+        (600, 700, None),
     ]
 
 

@@ -319,7 +319,7 @@ class TelephoneCall:
         """Return the round trip that RTCP measured; None before the peer has reported."""
         if self._media is None or (peer := self._media.rtcp.peer).round_trip_ns is None:
             return None
-        return TcpInfo(peer.round_trip_ns, peer.min_round_trip_ns or peer.round_trip_ns, 0)
+        return TcpInfo(peer.round_trip_ns, peer.min_round_trip_ns or peer.round_trip_ns, None)
 
     # The end
 

@@ -20,7 +20,7 @@ from bench.protocol.base import BinaryMessage
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.timeouts import Timeouts
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectTimings, NetworkPath, TcpInfo
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip import address, telephone
 from bench.transport.sip.dialog import LocalParty
@@ -293,6 +293,18 @@ def test_a_listener_with_a_past_limit_reads_what_has_arrived() -> None:
 
         assert [message.data for message in found] == [FRAME]
         assert call.watermark_ns <= monotonic_ns()
+        call.close()
+
+
+def test_the_round_trip_is_that_of_rtcp_and_there_are_no_retransmissions() -> None:
+    with line() as called:
+        call, _ = dial(called)
+        assert call.network() is None
+        assert call._media is not None
+        peer = call._media.rtcp.peer
+        peer.round_trip_ns, peer.min_round_trip_ns = 9, 7
+
+        assert call.network() == TcpInfo(9, 7, None)
         call.close()
 
 
