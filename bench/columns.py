@@ -332,8 +332,8 @@ TURNS = (
     _whole(
         "network_rtt_ns network_rtt_smoothed_ns retransmits",
         "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent again since the "
-        "session's last turn. Null off Linux. In a telephone call, the round trips are those of RTCP, and `retransmits` is "
-        "null",
+        "session's last turn. Null off Linux. In a telephone call, the round trips are those of RTCP, without "
+        "`retransmits`",
     ),
     _number("audio_speed", "how much faster than playback the reply's audio was received, ×"),
     _label(
@@ -469,6 +469,16 @@ SESSIONS = (
         "the billable duration that the service reported when the session ended, and the part of it in standby. "
         "Null if it reported none",
     ),
+    _whole(
+        "rtp_expected rtp_lost rtp_late rtp_sent",
+        "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets that should have "
+        "arrived, did not arrive, and arrived too late to be played; packets that the caller sent. Null elsewhere",
+    ),
+    _whole(
+        "peer_rtp_lost",
+        "how many of the caller's packets did not reach the agent, by its last RTCP report; null without",
+    ),
+    _whole("rtp_jitter_ns peer_rtp_jitter_ns", "the jitter of both streams by RFC 3550; that of the agent by RTCP"),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),

@@ -37,7 +37,7 @@ from bench.plan.turn_plan import SuccessPredicate
 from bench.protocol.base import ClientMessage, Dialect, MessageKind
 from bench.protocol.events import DELTAS, ServerEvent, TokenUsage
 from bench.timeouts import MAX_HOLD_NS
-from bench.transport.interface import SendReceipt, Transport
+from bench.transport.interface import RtpInfo, SendReceipt, TcpInfo, Transport
 from bench.transport.received import MatchedDelta, ReceivedMessage
 
 
@@ -388,8 +388,11 @@ class SessionIO:
                 case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
                     self.send(_message_of(action, self._script.dialect))
                 case MeasureNetwork():
-                    if (network := self._transport.network()) is not None:
-                        timeline.apply(inputs.NetworkMeasured(*network))
+                    match self._transport.network():
+                        case TcpInfo() as tcp:
+                            timeline.apply(inputs.NetworkMeasured(*tcp))
+                        case RtpInfo() as rtp:
+                            timeline.apply(inputs.RtpMeasured(*rtp))
                 case DeliverTurn(turn):
                     self._listener.turn_ended(turn)
                     if turn.retry_after_ns is not None:

@@ -55,7 +55,7 @@ from bench.target.target import Target
 from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.timeouts import Timeouts
-from bench.transport.interface import TcpInfo, Transport
+from bench.transport.interface import RtpInfo, TcpInfo, Transport
 from bench.transport.names import warm_up
 from bench.transport.received import ReceivedMessage
 from bench.units import NS_PER_MS, NS_PER_S
@@ -266,7 +266,7 @@ class ServiceProbe:
         session = Session(self._script, transport, timeline, self._listener, lambda: False)
         session.open()
         if timeline.facts.is_ready and self._script.dialect.provider is not None:
-            yield round_trip(transport.network(), self._target)
+            yield round_trip(transport.network())
         elif timeline.facts.is_ready:
             now_s = utc_ns() / NS_PER_S
             yield check_greeting(self._listener.greeting, timeline.session(), now_s)
@@ -279,7 +279,7 @@ class ServiceProbe:
             if self._target.terms.delegates:
                 yield check_delegation(self._listener.greeting, self._tariff(timeline.session().backend_model))
             yield from in_other_dialect(self._listener.greeting, self._target.dialect)
-            yield round_trip(transport.network(), self._target)
+            yield round_trip(transport.network())
         else:
             yield self._refused("session", timeline)
         for step in self._script.steps if with_turn and timeline.facts.is_ready else ():
@@ -343,11 +343,12 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
         return script_of(target, wav, session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
-def round_trip(network: TcpInfo | None, target: Target) -> CheckFinding:
-    if network is None and target.dialect.is_telephone:
-        return CheckFinding("round trip", "skipped", "unknown: the agent has sent no RTCP report until now")
+def round_trip(network: TcpInfo | RtpInfo | None) -> CheckFinding:
+    if isinstance(network, RtpInfo):
+        if network.min_rtt_ns is None:
+            return CheckFinding("round trip", "skipped", "unknown: the agent has sent no RTCP report until now")
+        return CheckFinding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to the agent's RTP")
     if network is None:
         return CheckFinding("round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)")
-    nearest = "the agent's RTP" if target.dialect.is_telephone else "the nearest TCP endpoint"
-    to = "the proxy" if network.scope == "proxy" else nearest
+    to = "the proxy" if network.scope == "proxy" else "the nearest TCP endpoint"
     return CheckFinding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to {to}")

@@ -191,6 +191,20 @@ class NetworkMeasured(Input, frozen=True, tag="measured"):
     scope: Literal["service", "proxy"] = "service"
 
 
+class RtpMeasured(Input, frozen=True, tag="rtp"):
+    """The packets of a telephone call when the last turn ended. `bench.transport.interface.RtpInfo` has the fields."""
+
+    expected: int
+    lost: int
+    late: int
+    jitter_ns: int
+    sent: int
+    peer_lost: int | None = None
+    peer_jitter_ns: int | None = None
+    rtt_ns: int | None = None
+    min_rtt_ns: int | None = None
+
+
 class DeadlinePassed(Input, frozen=True, tag="expire"):
     """The expiry of a deadline."""
 
@@ -266,6 +280,7 @@ AnyInput = (
     | SoundEnded
     | FunctionOutputSent
     | NetworkMeasured
+    | RtpMeasured
     | DeadlinePassed
     | TurnEnded
     | StoppedWaiting

@@ -325,6 +325,13 @@ class SessionObservation(msgspec.Struct, frozen=True):
     """How often the service spoke because the caller was silent for the idle timeout."""
     billed_ns: int | None = None
     paused_ns: int | None = None
+    rtp_expected: int | None = None
+    rtp_lost: int | None = None
+    rtp_late: int | None = None
+    rtp_jitter_ns: int | None = None
+    rtp_sent: int | None = None
+    peer_rtp_lost: int | None = None
+    peer_rtp_jitter_ns: int | None = None
     stray_usage: TokenUsage | None = None
     """The usage of responses outside of any turn and of responses that ended after their turn.
 
@@ -370,7 +377,12 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     def metrics_ns(self) -> dict[str, int]:
         """Return every time metric of the session, including the delays that the load generator added."""
-        column = {"auth_wait_ns": self.auth_wait_ns, "caller_time_ns": self.caller_time_ns}.get
+        column = {
+            "auth_wait_ns": self.auth_wait_ns,
+            "caller_time_ns": self.caller_time_ns,
+            "rtp_jitter_ns": self.rtp_jitter_ns,
+            "peer_rtp_jitter_ns": self.peer_rtp_jitter_ns,
+        }.get
         return times_ns("session", self.instants, column) | times_ns("load_generator", self.instants, column)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.clock import Arrival
 from bench.metrics import EXPECTED, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
-from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, SessionStart
+from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
 from bench.observe.reply import Reply
 from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
@@ -130,6 +130,14 @@ class SessionFacts(Instants):
     """The billable duration that the service reported at the session's end; None if it reported none."""
     paused_ns: int | None = None
     """The part of `billed_ns` in standby; None if the service reported none."""
+    rtp_expected: int | None = None
+    """The numbers of packets of a telephone call and their jitter at the end of the last turn; None elsewhere."""
+    rtp_lost: int | None = None
+    rtp_late: int | None = None
+    rtp_jitter_ns: int | None = None
+    rtp_sent: int | None = None
+    peer_rtp_lost: int | None = None
+    peer_rtp_jitter_ns: int | None = None
     is_closed: bool = False
     """True if the service has ended the session, or the connection is closed."""
     history_left: int = 0
@@ -215,6 +223,11 @@ class SessionFacts(Instants):
 
     def closed_by_service(self, event: ServerEvent) -> None:
         self.billed_ns, self.paused_ns, self.is_closed = event.billed_ns, event.paused_ns, True
+
+    def measure_rtp(self, rtp: RtpMeasured) -> None:
+        self.rtp_expected, self.rtp_lost, self.rtp_late = rtp.expected, rtp.lost, rtp.late
+        self.rtp_jitter_ns, self.rtp_sent = rtp.jitter_ns, rtp.sent
+        self.peer_rtp_lost, self.peer_rtp_jitter_ns = rtp.peer_lost, rtp.peer_jitter_ns
 
     def history_start(self, history: HistoryStarted) -> None:
         self.instants["history_start"], self.history_left = history.at_ns, history.messages

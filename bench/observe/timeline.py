@@ -713,6 +713,11 @@ class Timeline:
                 self.facts.audio_bytes_received += observed.audio_bytes_received
             self.facts.turn_ended(observed, first=observed.turn == self._first, greeting=turn.plan.greeting)
 
+    def _measure_rtp(self, rtp: inputs.RtpMeasured) -> None:
+        self.facts.measure_rtp(rtp)
+        if rtp.rtt_ns is not None and rtp.min_rtt_ns is not None:
+            self.turns.measured(inputs.NetworkMeasured(rtp.rtt_ns, rtp.min_rtt_ns, None))
+
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.Connected: lambda timeline, connected: timeline.facts.set_connection(connected),
@@ -729,6 +734,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.SoundEnded: Timeline._end_sound,
     inputs.FunctionOutputSent: lambda timeline, answered: timeline.turns.answer_call(answered),
     inputs.NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
+    inputs.RtpMeasured: Timeline._measure_rtp,
     inputs.DeadlinePassed: lambda timeline, expired: timeline._expire(expired.at_ns),
     inputs.TurnEnded: Timeline._end_turn,
     inputs.StoppedWaiting: lambda timeline, _: timeline.owners.give_up(),

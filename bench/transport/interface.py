@@ -91,17 +91,36 @@ class Handshake(NamedTuple):
 
 
 class TcpInfo(NamedTuple):
-    """The kernel's values for the path to the peer; of a telephone call, those of RTCP.
+    """The kernel's values for the path to the peer.
 
     `rtt_ns` is the smoothed round trip. `min_rtt_ns` is the shortest one. `retransmits` counts the segments that were
-    retransmitted until now; None if the path has no retransmissions. `scope` states who the peer is: the service (its nearest TCP endpoint), or the proxy in
-    front of the service.
+    retransmitted until now; None for a telephone call, whose round trips are those of RTCP. `scope` states who the peer
+    is: the service (its nearest TCP endpoint), or the proxy in front of the service.
     """
 
     rtt_ns: int
     min_rtt_ns: int
     retransmits: int | None
     scope: Literal["service", "proxy"] = "service"
+
+
+class RtpInfo(NamedTuple):
+    """The numbers of RTP packets of a telephone call until now, and their jitter (RFC 3550 §6.4.1).
+
+    Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
+    jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it lost, and their jitter;
+    both are None if it did not report. The round trips are None if no report had one.
+    """
+
+    expected: int
+    lost: int
+    late: int
+    jitter_ns: int
+    sent: int
+    peer_lost: int | None = None
+    peer_jitter_ns: int | None = None
+    rtt_ns: int | None = None
+    min_rtt_ns: int | None = None
 
 
 @dataclass(slots=True)
@@ -269,7 +288,7 @@ class Transport(Protocol):
         So a deadline before this instant has passed.
         """
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> TcpInfo | RtpInfo | None:
         """Return the current state of the path to the peer; None if the platform does not report it."""
 
     def close(self) -> None:

@@ -146,6 +146,8 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "greeting": 261 * MS,
         "renewal_gap": 500 * MS,
         "idle_prompt": 10 * MS,
+        "rtp_jitter": 3 * MS,
+        "peer_rtp_jitter": 2 * MS,
         "session_duration": 2_020 * MS,
     }
 
@@ -168,7 +170,7 @@ def test_without_tls_connect_upgrade_counts_from_the_tcp_connection() -> None:
 def test_an_instant_that_a_session_did_not_reach_gives_no_metric() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "ended": at(4)}
 
-    metrics = set(build_session(instants=instants).metrics_ns())
+    metrics = set(build_session(instants=instants, rtp_jitter_ns=None, peer_rtp_jitter_ns=None).metrics_ns())
     assert metrics == {"auth_wait", "connect_dns", "connect_tcp", "session_duration"}
 
 

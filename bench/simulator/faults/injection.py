@@ -55,7 +55,7 @@ FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
 If it is bytes, send them as a part of a frame. If it is a fault, do what its kind states.
 """
 RefusedBy = Literal["azure", "openai", "telephone"]
-"""Who refuses: Azure's or OpenAI's address, or an agent on a telephone."""
+"""The one that refuses: Azure's or OpenAI's address, or an agent on a telephone."""
 KINDS_OF_OTHERS: Mapping[RefusedBy, Collection[str]] = {
     "azure": {*OPENAI, "sip"},
     "openai": {*AZURE, "sip"},

@@ -88,6 +88,10 @@ class CallMedia:
         self._sender.pause(len(payload) // self.audio.sample_bytes)
         return packet
 
+    @property
+    def packets_sent(self) -> int:
+        return self._sender.packet_count
+
     def press(self, key: str, frame_samples: int) -> bool:
         """Press a key. Return False if the peer does not receive telephone events."""
         if self.agreed.send_event_payload_type is None:

@@ -29,8 +29,8 @@ from bench.transport.interface import (
     NetworkPath,
     OnMessage,
     PacedSender,
+    RtpInfo,
     SendReceipt,
-    TcpInfo,
     TxTimestamp,
 )
 from bench.transport.names import look_up
@@ -315,11 +315,22 @@ class TelephoneCall:
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Do nothing: a packet is audio, which cannot be matched."""
 
-    def network(self) -> TcpInfo | None:
-        """Return the round trip that RTCP measured; None before the peer has reported."""
-        if self._media is None or (peer := self._media.rtcp.peer).round_trip_ns is None:
+    def network(self) -> RtpInfo | None:
+        """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
+        if self._media is None:
             return None
-        return TcpInfo(peer.round_trip_ns, peer.min_round_trip_ns or peer.round_trip_ns, None)
+        counts, peer = self._media.receiver.counts, self._media.rtcp.peer
+        return RtpInfo(
+            counts.expected,
+            max(0, counts.lost + counts.duplicates),
+            self._media.buffer.counts.late,
+            self._media.receiver.jitter_ns,
+            self._media.packets_sent,
+            peer.cumulative_lost if peer.reports else None,
+            peer.jitter * NS_PER_S // self._media.audio.rate_hz if peer.reports else None,
+            peer.round_trip_ns,
+            peer.min_round_trip_ns,
+        )
 
     # The end
 

@@ -106,6 +106,17 @@ def test_a_telephone_call_rings_before_it_is_answered(folder: Path) -> None:
     assert sessions["request_id"].nunique() == 4
 
 
+def test_the_packets_of_a_call_are_counted_in_both_directions(folder: Path) -> None:
+    """The simulator sends no RTCP, so what it received is unknown."""
+    sessions = read_table(run_of(folder), "sessions").to_pandas()
+
+    assert (sessions["rtp_expected"] > 0).all()
+    assert (sessions["rtp_sent"] > 0).all()
+    assert (sessions[["rtp_lost", "rtp_late"]] == 0).all(axis=None)
+    assert sessions["rtp_jitter_ns"].notna().all()
+    assert sessions[["peer_rtp_lost", "peer_rtp_jitter_ns"]].isna().all(axis=None)
+
+
 def test_the_run_of_a_telephone_call_to_the_simulator_is_marked(folder: Path) -> None:
     document = json.loads((run_of(folder) / "run.json").read_text(encoding="utf-8"))
 

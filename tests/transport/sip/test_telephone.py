@@ -20,7 +20,7 @@ from bench.protocol.base import BinaryMessage
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.timeouts import Timeouts
-from bench.transport.interface import ConnectTimings, NetworkPath, TcpInfo
+from bench.transport.interface import ConnectTimings, NetworkPath, RtpInfo
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip import address, telephone
 from bench.transport.sip.dialog import LocalParty
@@ -296,15 +296,20 @@ def test_a_listener_with_a_past_limit_reads_what_has_arrived() -> None:
         call.close()
 
 
-def test_the_round_trip_is_that_of_rtcp_and_there_are_no_retransmissions() -> None:
+def test_the_packets_of_both_directions_are_counted() -> None:
     with line() as called:
         call, _ = dial(called)
-        assert call.network() is None
+        for _ in range(3):
+            call.send(FRAME)
+        receive(call, lambda found: len(found) == 3)
+        counted = call.network()
+        assert counted is not None
+        assert counted._replace(jitter_ns=0) == RtpInfo(3, 0, 0, 0, 3)
         assert call._media is not None
         peer = call._media.rtcp.peer
-        peer.round_trip_ns, peer.min_round_trip_ns = 9, 7
+        peer.reports, peer.cumulative_lost, peer.jitter, peer.round_trip_ns, peer.min_round_trip_ns = 1, 2, 8, 9, 7
 
-        assert call.network() == TcpInfo(9, 7, None)
+        assert call.network() == counted._replace(peer_lost=2, peer_jitter_ns=NS_PER_MS, rtt_ns=9, min_rtt_ns=7)
         call.close()
 
 
