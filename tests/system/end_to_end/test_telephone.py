@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +110,12 @@ def test_a_telephone_call_rings_before_it_is_answered(folder: Path) -> None:
 def test_the_packets_of_a_call_are_counted_in_both_directions(folder: Path) -> None:
     """The simulator sends no RTCP, so what it received is unknown."""
     sessions = read_table(run_of(folder), "sessions").to_pandas()
+    of_simulator = Counter(line["session"] for line in truth(folder) if line.get("direction") == "out")
 
     assert (sessions["rtp_expected"] > 0).all()
+    assert (sessions["rtp_expected"] <= max(of_simulator.values())).all()
+    assert (sessions["rtp_lost"] + sessions["rtp_late"] < sessions["rtp_expected"]).all()
     assert (sessions["rtp_sent"] > 0).all()
-    assert (sessions[["rtp_lost", "rtp_late"]] == 0).all(axis=None)
     assert sessions["rtp_jitter_ns"].notna().all()
     assert sessions[["peer_rtp_lost", "peer_rtp_jitter_ns"]].isna().all(axis=None)
 
