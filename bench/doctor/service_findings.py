@@ -364,6 +364,10 @@ STREAMLESS = (
     "put the `streamSid` of the call's `start` message into each message of the agent: Twilio drops messages "
     "with another one or none (its warning 31951)"
 )
+UNPROMPTED = (
+    "check that it waits for its caller after the greeting; music, announcements, and an echo of the caller also count "
+    "as speech"
+)
 SPLIT = (
     "send whole samples: this tool joins the half sample with the next message, but other receivers drop it, "
     "and play noise from then on"
@@ -394,8 +398,12 @@ def check_answer(
         observed = turn or session
         yield _failed("turn", observed, partial(remedy_of_agents, observed.outcome))
         return
-    waited_ms = turn.metrics_ns()["voice_to_voice"] / NS_PER_MS
-    yield CheckFinding("turn", "pass", f"answered: voice_to_voice {waited_ms:,.0f} ms")
+    waited_ns = turn.metrics_ns().get("voice_to_voice")
+    if waited_ns is None:
+        message = "the agent spoke before the caller's words ended, so this is no answer to them"
+        yield CheckFinding("turn", "warning", message, UNPROMPTED)
+    else:
+        yield CheckFinding("turn", "pass", f"answered: voice_to_voice {waited_ns / NS_PER_MS:,.0f} ms")
     if format is not None:
         yield check_pace(pace.speed(format), format)
         if format.is_pcm and pace.odd_messages:

@@ -93,6 +93,15 @@ def test_an_answer_is_reported_with_its_latency_and_a_missing_one_fails() -> Non
     assert (failed.result, failed.message) == ("fail", "closed:1000")
 
 
+def test_an_agent_that_speaks_before_the_caller_has_finished_gave_no_answer() -> None:
+    early = build_observation(instants={"speech_end": AT_NS, "first_audible": AT_NS - MS})
+    found = list(check_answer(early, build_session(), pace(1.0), G711_ULAW))
+
+    assert (found[0].name, found[0].result) == ("turn", "warning")
+    assert "before the caller's words ended" in found[0].message
+    assert "greeting" in found[0].remedy
+
+
 def test_messages_that_end_within_a_sample_are_a_warning_only_for_pcm() -> None:
     split = pace(1.0)
     split.add(AT_NS, 641)
