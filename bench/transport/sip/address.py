@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from bench.errors import ConnectError
 
-SIP_PORT, SIPS_PORT = 5060, 5061
 PORTS = range(16_384, 32_768, 2)
 """The local ports of RTP, which are even. RTCP has the next port (RFC 3550 §11)."""
 TRIES = 50

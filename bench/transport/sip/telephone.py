@@ -41,7 +41,7 @@ from bench.transport.sip.call_record import CallEnding, CallSettings, CallState
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
 from bench.transport.sip.media import CallMedia, MediaNumbers
-from bench.transport.sip.messages import HostPort
+from bench.transport.sip.messages import DEFAULT_PORTS, HostPort
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.sockets import DatagramSocket, Listener, SocketAddress
 from bench.units import NEVER_NS, NS_PER_S
@@ -102,7 +102,9 @@ class TelephoneCall:
         rtp, rtcp = media_sockets(family, host)
         signalling = socket.socket(family, socket.SOCK_DGRAM)
         signalling.bind((host, 0))
-        self._peer, self._family = peer, family
+        self._peer = peer
+        self._first_hop = address.host, address.port
+        """The host and port that the URL names. `_peer` is their address, so no message waits for a name lookup."""
         self._signalling, self._rtp, self._rtcp = map(DatagramSocket, (signalling, rtp, rtcp))
         self._listener = Listener((self._signalling, self._rtp, self._rtcp))
         own = HostPort(f"[{host}]" if ":" in host else host, self._signalling.address[1])
@@ -206,9 +208,9 @@ class TelephoneCall:
         return []
 
     def _send_signals(self) -> None:
-        for data, to, _ in self._call.pop_messages():
-            destination = self._peer if to.host == self._peer[0] else (to.host.strip("[]"), to.port or 5060)
-            self._signalling.send(data, destination)
+        for data, to, transport in self._call.pop_messages():
+            hop = to.host.strip("[]"), to.port or DEFAULT_PORTS[transport]
+            self._signalling.send(data, self._peer if hop == self._first_hop else hop)
 
     # Receiving
 

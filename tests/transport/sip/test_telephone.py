@@ -42,7 +42,7 @@ LOOPBACK = "127.0.0.1"
 class CalledLine:
     """A line whose calls are answered as planned. It returns each RTP packet to the caller, if `echoes` is True."""
 
-    def __init__(self, changes: dict[str, Any], echoes: bool) -> None:
+    def __init__(self, changes: dict[str, Any], echoes: bool, contact_port: int | None) -> None:
         self.signals, self.rtp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for sock in (self.signals, self.rtp):
             sock.bind((LOOPBACK, 0))
@@ -52,7 +52,8 @@ class CalledLine:
         self.requests: list[bytes] = []
         self._echoes, self._ends = echoes, threading.Event()
         plan = AnswerPlan(LocalMedia(LOOPBACK, self.rtp.getsockname()[1], 7), **changes)
-        party = LocalParty(HostPort(LOOPBACK, self.port), "UDP", f"sip:agent@{LOOPBACK}:{self.port}", "test")
+        contact = f"sip:agent@{LOOPBACK}:{contact_port or self.port}"
+        party = LocalParty(HostPort(LOOPBACK, self.port), "UDP", contact, "test")
         self.exchange = TelephoneExchange(lambda _: plan, party, tokens("line"))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -89,8 +90,8 @@ class CalledLine:
 
 
 @contextmanager
-def line(*, echoes: bool = True, **changes: Any) -> Iterator[CalledLine]:
-    called = CalledLine(changes, echoes)
+def line(*, echoes: bool = True, contact_port: int | None = None, **changes: Any) -> Iterator[CalledLine]:
+    called = CalledLine(changes, echoes, contact_port)
     try:
         yield called
     finally:
@@ -148,6 +149,26 @@ def test_a_call_rings_is_answered_carries_audio_and_is_ended_with_bye() -> None:
 
         call.close()
         called.wait_for_request(b"BYE")
+
+
+def test_a_call_goes_to_the_address_that_replaces_the_name_of_the_url() -> None:
+    with line() as called:
+        url, path = f"sip:agent@agent.invalid:{called.port}", NetworkPath(address=LOOPBACK)
+        open_call(url, (), None, ENOUGH, ConnectTimings(), path).close()
+
+        assert called.requests[0].startswith(f"INVITE {url} SIP/2.0".encode())
+
+
+def test_the_acknowledgement_goes_to_the_port_of_the_contact() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((LOOPBACK, 0))
+        other.settimeout(GUARD_S)
+        with line(contact_port=other.getsockname()[1]) as called:
+            call, _ = dial(called)
+
+            assert other.recv(65_535).startswith(b"ACK")
+            call.abort()
+            assert not any(each.startswith(b"ACK") for each in called.requests)
 
 
 @pytest.mark.parametrize(
