@@ -17,9 +17,9 @@ from urllib.parse import quote, unquote
 
 from bench.target.address import Address, fill_variables, is_host, is_variable, url_parts
 from bench.target.credentials import Credential
-from bench.target.target import bracketed, is_loopback
+from bench.target.target import is_loopback
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
-from bench.transport.interface import MAX_MESSAGE_MIB, NetworkPath, Proxy
+from bench.transport.interface import MAX_MESSAGE_MIB, NetworkPath, Proxy, authority
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -161,7 +161,7 @@ def proxy_url(proxy: Proxy) -> str:
     dns_suffix = {"socks5": "h", "socks4": "a"}.get(proxy.scheme, "") if proxy.remote_dns else ""
     password = "" if proxy.password is None else f":{quote(proxy.password, safe='')}"
     user = "" if proxy.user is None else f"{quote(proxy.user, safe='')}{password}@"
-    return f"{proxy.scheme}{dns_suffix}://{user}{bracketed(proxy.host)}:{proxy.port}"
+    return f"{proxy.scheme}{dns_suffix}://{user}{authority(proxy.host, proxy.port)}"
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:

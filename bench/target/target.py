@@ -18,7 +18,7 @@ from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ONLY_TRANSCRIPT
 from bench.target.credentials import Credential
-from bench.transport.interface import DIRECT, NetworkPath, Proxy
+from bench.transport.interface import DIRECT, NetworkPath, Proxy, bracketed
 
 TRANSCRIPTION = "intent", "transcription"
 """The name and value in a query that request a session without replies, which only transcribes."""
@@ -186,11 +186,6 @@ def requests_transcription(query: str) -> bool:
 def as_label(text: str) -> str:
     """Return a text as a label: each character that a label must not have becomes `_`."""
     return _NOT_IN_LABELS.sub("_", text)
-
-
-def bracketed(host: str) -> str:
-    """Return a host in the form that URLs have: an IPv6 address is in brackets."""
-    return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:

@@ -194,9 +194,14 @@ class NetworkPath:
 DIRECT = NetworkPath()
 
 
+def bracketed(host: str) -> str:
+    """Return a host in the form that URLs have: an IPv6 address is in brackets (RFC 3986 §3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
 def authority(host: str, port: int) -> str:
-    """Return host and port in the form that URLs have. An IPv6 address is in brackets (RFC 3986 §3.2.2)."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """Return host and port in the form that URLs have."""
+    return f"{bracketed(host)}:{port}"
 
 
 class DeltaListener(Protocol):

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypedDict
 import msgspec
 
 from bench.simulator.server_events import AGENT_PATH
+from bench.transport.interface import authority
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # the loopback address of a server that listens on all addresses
 
@@ -60,7 +61,7 @@ def ready_document(
 ) -> ReadyDocument:
     """Return the ready document of this process. `host`, `port`: the address at which the process listens."""
     host = WILDCARDS.get(host, host)
-    scheme, address = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    scheme, address = "wss" if ca else "ws", authority(host, port)
     agents = f"{scheme}://{address}{AGENT_PATH}"
     urls: Urls = {
         "ga": f"{scheme}://{address}/openai/v1/realtime?model=gpt-realtime",

@@ -189,18 +189,15 @@ class Server:
             connection.end_stall(monotonic_ns())
 
     def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
-        self.sessions += 1
+        if accepted.wire:
+            return self._new_agent(WIRES[accepted.wire](cast("AudioFormatName", accepted.model)))
         arguments = (
             accepted.model,
             int(utc_ns() / NS_PER_S + self._config.profile.max_session_s),
             self._config.profile,
             self._config.replies,
-            np.random.default_rng(self._worker.seeds(self._config.seed, self.sessions)),
-            Ids(self._worker.id_tag(self.sessions)),
+            *self._next_session(),
         )
-        if accepted.wire:
-            self.sessions -= 1
-            return self._new_agent(WIRES[accepted.wire](cast("AudioFormatName", accepted.model)))
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*arguments)
         dialect, formats = accepted.dialect, self._config.profile.formats
@@ -209,10 +206,13 @@ class Server:
         return Behaviour(dialect, *arguments, self._quota, self._servers)
 
     def _new_agent(self, wire: AgentWire) -> AgentBehaviour:
+        return AgentBehaviour(wire, self._config.profile, self._config.replies, *self._next_session(), self._servers)
+
+    def _next_session(self) -> tuple[np.random.Generator, Ids]:
+        """Count one more session. Return its random generator and its ids."""
         self.sessions += 1
-        rng = np.random.default_rng(self._worker.seeds(self._config.seed, self.sessions))
-        ids = Ids(self._worker.id_tag(self.sessions))
-        return AgentBehaviour(wire, self._config.profile, self._config.replies, rng, ids, self._servers)
+        seeds = self._worker.seeds(self._config.seed, self.sessions)
+        return np.random.default_rng(seeds), Ids(self._worker.id_tag(self.sessions))
 
     def _on_fault(self, injected: InjectedFault) -> None:
         self.faults += 1

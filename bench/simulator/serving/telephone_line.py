@@ -13,7 +13,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from random import Random
 
-from bench.clock import Arrival, arrival_ns, enable_timestamps, monotonic_ns
+from bench.clock import monotonic_ns
 from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire, TelephoneWire
 from bench.simulator.faults.injection import StallConnection
@@ -23,16 +23,17 @@ from bench.simulator.serving.connection import ServerState
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.interface import bracketed
+from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.dtmf import KeyReceiver
-from bench.transport.sip.messages import HostPort, SipRequest
+from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtp import RtpSender
 from bench.units import NEVER_NS, NS_PER_S
 
-MAX_DATAGRAM_BYTES, ANCILLARY_BYTES, HANDFUL = 65_535, 64, 64
 USER = "agent"
 """The user of the digest authentication. The password is the key of the simulator."""
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -52,9 +53,9 @@ class TelephoneLine:
         self._shared, self._family, self._new_agent = shared, family, new_agent
         self._host = ANY.get(address[0], address[0])
         self._calls: dict[str, TelephoneAgent] = {}
-        self._planned: dict[str, tuple[AnswerPlan, socket.socket]] = {}
+        self._planned: dict[str, tuple[AnswerPlan, DatagramSocket]] = {}
         """The plans of calls that are not answered yet, and their sockets for RTP, by the Call-ID."""
-        self._sock: socket.socket | None = None
+        self._sock: DatagramSocket | None = None
         if workers > 1:
             return
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -65,18 +66,19 @@ class TelephoneLine:
             if error.errno != errno.EADDRINUSE:
                 raise
             return
-        self._sock = _prepared(sock)
-        sent_by = HostPort(f"[{self._host}]" if ":" in self._host else self._host, address[1])
+        self._sock = DatagramSocket(sock)
+        sent_by = HostPort(bracketed(self._host), address[1])
         party = LocalParty(sent_by, "UDP", f"sip:agent@{sent_by}", "rtbench-simulate")
         self._exchange = TelephoneExchange(self._plan_of, party, lambda: secrets.token_hex(8))
-        shared.loop.add_reader(sock, self._read)
+        shared.loop.add_reader(self._sock, self._read)
 
     def _plan_of(self, request: SipRequest) -> AnswerPlan:
         """Plan a call. A caller that signs in sends INVITE twice, and gets the same plan."""
         if request.call_id not in self._planned:
-            rtp = _prepared(socket.socket(self._family, socket.SOCK_DGRAM))
-            rtp.bind((self._host, 0))
-            media = LocalMedia(self._host, rtp.getsockname()[1], secrets.randbits(31))
+            raw = socket.socket(self._family, socket.SOCK_DGRAM)
+            raw.bind((self._host, 0))
+            rtp = DatagramSocket(raw)
+            media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31))
             self._planned[request.call_id] = self._with_faults(self._answer_plan(media)), rtp
         return self._planned[request.call_id][0]
 
@@ -102,8 +104,8 @@ class TelephoneLine:
 
     def _read(self) -> None:
         assert self._sock is not None, "the line is open"
-        for data, source, arrival in _datagrams(self._sock):
-            self._exchange.received(data, arrival.at_ns, HostPort(source[0], source[1]))
+        for data, source, arrival in self._sock.receive():
+            self._exchange.received(data, arrival.at_ns, HostPort(*source[:2]))
         self._advance(monotonic_ns())
 
     def send_due(self, now_ns: int) -> None:
@@ -113,11 +115,9 @@ class TelephoneLine:
     def _advance(self, now_ns: int) -> None:
         """Send the messages, and start and end the agents of calls that were answered or have ended."""
         assert self._sock is not None, "the line is open"
-        for data, to, _ in self._exchange.pop_messages():
-            try:
-                self._sock.sendto(data, (to.host.strip("[]"), to.port or 5060))
-            except OSError:
-                continue  # the timers of SIP send it again
+        for data, to, transport in self._exchange.pop_messages():
+            # If the kernel does not accept a message, the timers of SIP send it again.
+            self._sock.send(data, (to.host.strip("[]"), to.port or DEFAULT_PORTS[transport]))
         for call_id, (_, rtp) in list(self._planned.items()):
             party = self._exchange.calls.get(call_id)
             if party is None or party.ended_ns is not None:
@@ -154,7 +154,7 @@ class TelephoneAgent:
         self,
         shared: ServerState,
         party: CalledParty,
-        rtp: socket.socket,
+        rtp: DatagramSocket,
         new_agent: Callable[[AgentWire], AgentBehaviour],
     ) -> None:
         media = party.media
@@ -180,7 +180,7 @@ class TelephoneAgent:
 
     def _read(self) -> None:
         truth = self._shared.config.truth
-        for data, _, arrival in _datagrams(self._rtp):
+        for data, _, arrival in self._rtp.receive():
             packet = self._receiver.receive(data, arrival)
             if packet is None:
                 continue
@@ -206,15 +206,12 @@ class TelephoneAgent:
                 self._sender.pause(silent - len(event.body))
             self._last_due_ns = event.due_ns
             packet = self._sender.audio(event.body)
-            start_ns = monotonic_ns()
-            try:
-                self._rtp.sendto(packet, peer)
-            except OSError:
+            sent = self._rtp.send(packet, peer)
+            if sent is None:
                 continue
-            end_ns = monotonic_ns()
-            self._shared.lateness.add(start_ns - event.due_ns)
+            self._shared.lateness.add(sent.at_ns - event.due_ns)
             if truth:
-                truth.sent(self._session, event, start_ns, end_ns, len(packet))
+                truth.sent(self._session, event, sent.at_ns, sent.at_ns + sent.width_ns, len(packet))
         self._shared.plan(self, self._behaviour.next_due_ns())
 
     def close(self) -> None:
@@ -222,24 +219,3 @@ class TelephoneAgent:
         self._shared.loop.remove_reader(self._rtp)
         self._rtp.close()
         self._behaviour.end()
-
-
-def _prepared(sock: socket.socket) -> socket.socket:
-    sock.setblocking(False)
-    enable_timestamps(sock)
-    return sock
-
-
-def _datagrams(sock: socket.socket) -> list[tuple[bytes, tuple[str, int], Arrival]]:
-    """Return the datagrams that have arrived, at most `HANDFUL`."""
-    found: list[tuple[bytes, tuple[str, int], Arrival]] = []
-    while len(found) < HANDFUL:
-        try:
-            data, ancillary, _, source = sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
-        except (BlockingIOError, InterruptedError):
-            break
-        except OSError:  # an ICMP error of an earlier datagram
-            continue
-        at_ns = arrival_ns(ancillary)
-        found.append((data, source[:2], Arrival(at_ns or monotonic_ns(), 0, at_ns is not None)))
-    return found

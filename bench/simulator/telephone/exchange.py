@@ -11,7 +11,7 @@ from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.login_check import LoginCheck
 from bench.transport.sip.dialog import LocalParty, RandomTokens
 from bench.transport.sip.leg_requests import answer_outside, respond
-from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, parse_message
+from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, accept_message
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 from bench.units import NEVER_NS
 
@@ -49,12 +49,8 @@ class TelephoneExchange:
 
     def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
         """Accept a message. A malformed message is counted and ignored."""
-        if not data.strip(b"\r\n"):
-            return  # a keep-alive
-        try:
-            message = parse_message(data)
-        except ValueError:
-            self.dropped["malformed"] += 1
+        message = accept_message(data, self.dropped)
+        if message is None:
             return
         if isinstance(message, SipRequest):
             self._request_received(message, source, now_ns)

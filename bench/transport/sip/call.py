@@ -37,8 +37,8 @@ from bench.transport.sip.messages import (
     SipMessage,
     SipRequest,
     SipResponse,
+    accept_message,
     hop_of,
-    parse_message,
 )
 from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
 from bench.transport.sip.redirection import Redirection
@@ -140,12 +140,8 @@ class SipCall:
 
     def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
         """Accept a message of the peer. A malformed message is counted and ignored."""
-        if not data.strip(b"\r\n"):
-            return  # a keep-alive
-        try:
-            message = parse_message(data)
-        except ValueError:
-            self._dropped["malformed"] += 1
+        message = accept_message(data, self._dropped)
+        if message is None:
             return
         if message.call_id != self.call_id:
             self._dropped["other calls"] += 1

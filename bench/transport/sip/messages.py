@@ -7,6 +7,7 @@ keeps their text. A header that is returned to the peer (Via, From, To, Record-R
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -134,6 +135,17 @@ class SipResponse(SipMessage):
 
     code: int
     phrase: str
+
+
+def accept_message(data: bytes, dropped: Counter[str]) -> SipRequest | SipResponse | None:
+    """Return a message that arrived; None for a keep-alive, and for a malformed message, which is counted."""
+    if not data.strip(b"\r\n"):
+        return None
+    try:
+        return parse_message(data)
+    except ValueError:
+        dropped["malformed"] += 1
+        return None
 
 
 def parse_message(data: bytes) -> SipRequest | SipResponse:
@@ -363,7 +375,7 @@ def write_response(
     body: bytes = b"",
     phrase: str = "",
 ) -> Outgoing:
-    """Return a response to a request (RFC 3261 §8.2.6), and where it goes (§18.2.2, RFC 3581).
+    """Return a response to a request (RFC 3261 §8.2.6), with its destination (§18.2.2, RFC 3581).
 
     The tag is added to To, if To has none. A response 100 gets no tag.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from bench.transport.sip.messages import HostPort
@@ -24,7 +25,7 @@ _RECEIVES: tuple[Direction, ...] = ("sendrecv", "recvonly")
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """What this side offers: where it receives RTP, and the codecs in the order of preference."""
+    """The offer of this side: the address and port of its RTP, and its codecs in the order of preference."""
 
     address: str
     port: int
@@ -50,7 +51,7 @@ class AgreedMedia:
     """The direction from this side: with sendonly, this side only sends."""
     ptime_ms: int | None
     rtcp: HostPort | None
-    """Where the peer receives RTCP, or None if RTCP is multiplexed with RTP."""
+    """The address and port at which the peer receives RTCP; None if RTCP is multiplexed with RTP."""
 
 
 def audio_line(local: LocalMedia, direction: Direction = "sendrecv") -> MediaLine:
@@ -82,10 +83,10 @@ def answer_to(
     audio = offer.audio
     if audio is None:
         raise ValueError("the peer requires SRTP" if offer.requires_srtp else "the peer offers no audio")
-    codec = next((each for each in audio.formats if each.encoding in local.codecs and _is_narrowband(each)), None)
+    codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer offers no codec that is supported")
-    event = _event_of(audio)
+    event = _narrowband(audio, (TELEPHONE_EVENT,))
     formats = [RtpFormat(codec.payload_type, codec.encoding)]
     if event is not None:
         formats.append(RtpFormat(event.payload_type, "telephone-event", parameters=event.parameters or "0-15"))
@@ -110,10 +111,10 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     audio = answer.media[0] if answer.media and answer.media[0].is_plain_audio else None
     if audio is None:
         raise ValueError("the peer requires SRTP" if answer.requires_srtp else "the peer refuses the audio")
-    codec = next((each for each in audio.formats if each.encoding in local.codecs and _is_narrowband(each)), None)
+    codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer answers with a codec that was not offered")
-    event = _event_of(audio)
+    event = _narrowband(audio, (TELEPHONE_EVENT,))
     mux = audio.rtcp_mux and local.rtcp_mux
     return AgreedMedia(
         audio.address, audio.port, codec.encoding, codec.payload_type, CODECS[codec.encoding],
@@ -122,12 +123,12 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     )  # fmt: skip
 
 
-def _is_narrowband(each: RtpFormat) -> bool:
-    return each.clock_hz == 8_000 and each.channels == 1
-
-
-def _event_of(audio: MediaLine) -> RtpFormat | None:
-    return next((each for each in audio.formats if each.encoding == TELEPHONE_EVENT and _is_narrowband(each)), None)
+def _narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
+    """Return the first format of the peer with one of these encodings, at 8 kHz and mono; None if there is none."""
+    for each in audio.formats:
+        if each.encoding in encodings and each.clock_hz == 8_000 and each.channels == 1:
+            return each
+    return None
 
 
 def _direction_of(audio: MediaLine) -> Direction:

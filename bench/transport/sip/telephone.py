@@ -32,18 +32,20 @@ from bench.transport.interface import (
     RtpInfo,
     SendReceipt,
     TxTimestamp,
+    bracketed,
 )
 from bench.transport.names import look_up
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.address import CallAddress, call_address, local_address, media_sockets
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallEnding, CallSettings, CallState
+from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
+from bench.transport.sip.listener import Listener
 from bench.transport.sip.media import CallMedia, MediaNumbers
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.sockets import DatagramSocket, Listener, SocketAddress
 from bench.units import NEVER_NS, NS_PER_S
 from bench.untrusted.sanitize import excerpt
 
@@ -107,7 +109,7 @@ class TelephoneCall:
         """The host and port that the URL names. `_peer` is their address, so no message waits for a name lookup."""
         self._signalling, self._rtp, self._rtcp = map(DatagramSocket, (signalling, rtp, rtcp))
         self._listener = Listener((self._signalling, self._rtp, self._rtcp))
-        own = HostPort(f"[{host}]" if ":" in host else host, self._signalling.address[1])
+        own = HostPort(bracketed(host), self._signalling.address[1])
         login, further = _login(headers)
         settings = CallSettings(
             request_uri=address.uri,

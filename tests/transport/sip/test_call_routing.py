@@ -1,4 +1,4 @@
-"""Where a call goes: redirections, proxies, recorded routes and several answers (RFC 3261 §8.1.3.4, §12.2)."""
+"""The destinations of a call: redirections, proxies, recorded routes and several answers (RFC 3261 §8.1.3.4, §12.2)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,85 @@
+"""The wait for datagrams of several sockets in the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.hub import Waiter
+
+from bench.clock import monotonic_ns
+from bench.transport.event_loop import READABLE, CallbackScheduler, ScheduledCallback
+from bench.transport.sip.datagrams import DatagramSocket
+from bench.units import NS_PER_S
+
+
+class Listener:
+    """The wait of one greenlet for datagrams of several sockets, and for scheduled work."""
+
+    def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
+        self._hub: Any = gevent.get_hub()
+        self._ticker = CallbackScheduler.of_hub()
+        self._watchers = [
+            (sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI)) for sock in sockets
+        ]
+        self._waiter: Any = None
+        self._on_readable: Callable[[DatagramSocket], bool] | None = None
+        self._tick: ScheduledCallback | None = None
+
+    def listen(
+        self,
+        until_ns: int,
+        on_readable: Callable[[DatagramSocket], bool],
+        due_ns: Callable[[], int],
+        on_due: Callable[[], bool],
+    ) -> None:
+        """Wait until a callback returns True, or until `until_ns`.
+
+        The loop calls `on_readable` when a socket is readable, and `on_due` at the instant that `due_ns` returns. The
+        callbacks must not block. Their exceptions are raised here.
+        """
+        waiter = self._waiter = Waiter(self._hub)
+        self._on_readable = on_readable
+        for sock, watcher in self._watchers:
+            watcher.start(self._readable, sock)
+        self._schedule(due_ns, on_due)
+        timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
+        timer.start(waiter.switch, False, update=True)
+        try:
+            waiter.get()
+        finally:
+            self._on_readable = self._waiter = None
+            timer.close()
+            for _, watcher in self._watchers:
+                watcher.stop()
+            if self._tick is not None:
+                self._tick.cancel()
+
+    def _readable(self, sock: DatagramSocket) -> None:
+        if self._on_readable is not None:
+            self._call(partial(self._on_readable, sock))
+
+    def _schedule(self, due_ns: Callable[[], int], on_due: Callable[[], bool]) -> None:
+        def work() -> None:
+            if self._on_readable is not None and not self._call(on_due):
+                self._schedule(due_ns, on_due)
+
+        self._tick = self._ticker.at(due_ns(), work)
+
+    def _call(self, work: Callable[[], bool]) -> bool:
+        """Call a callback. Wake the greenlet if the callback requires that, or raises. Return whether it is woken."""
+        waiter = self._waiter
+        try:
+            if not work():
+                return False
+            self._hub.loop.run_callback(waiter.switch, True)
+        except BaseException as error:  # the hub would only print it, and wake no session
+            self._hub.loop.run_callback(waiter.throw, error)
+        self._on_readable = None
+        return True
+
+    def close(self) -> None:
+        for _, watcher in self._watchers:
+            watcher.close()
