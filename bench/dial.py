@@ -55,7 +55,9 @@ class Dialer:
     def __init__(self, target: Target, keyring: Keyring) -> None:
         self.target, self._keyring = target, keyring
         path = target.network_path
-        self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
+        # a proxy or a redirection may require TLS for a telephone call
+        has_tls = target.tls or target.dialect.is_telephone
+        self._context = tls_context(path.ca, path.client_cert, path.client_key) if has_tls else None
 
     def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
         """Open the transport that the scheme of the target's URL requires.

@@ -135,7 +135,6 @@ MAKES_SOCKETS = (
     "bench.clock",
     "bench.transport.connect",
     "bench.transport.sip.address",
-    "bench.transport.sip.telephone",
     "bench.simulator",
     "bench.load.runners.web_ui",
 )

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.protocol.base import CALL_ID, Dialect
@@ -21,7 +22,7 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.telephone import TELEPHONE
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.services import SERVICES, service_at
-from bench.target.target import Service, is_loopback, requests_transcription
+from bench.target.target import Service, is_loopback, requests_transcription, sip_url
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 
 AZURE_PREVIEW = "/openai/realtime"
@@ -195,20 +196,39 @@ def telephone_address(url: str, settings: TargetSettings, refuse: Callable[[str]
     """Return the address of an agent that is called by telephone. Raise SettingError."""
     if url.lower().startswith("tel:"):
         raise refuse(f"is a telephone number without a proxy: name the proxy, e.g. sip:{url[4:]}@PROXY")
-    match = _SIP_URI.fullmatch(url)
-    if match is None:
-        raise refuse(f"is not a SIP URI without a password, e.g. {EXAMPLE_SIP}")
-    host, parameters = match["host"].strip("[]").lower(), match["parameters"].lower()
-    tls = match["scheme"].lower() == "sips" or ";transport=tls" in parameters
-    if tls or ";transport=tcp" in parameters:
-        raise refuse("needs SIP over TCP or TLS, which is not supported yet: use a sip: address with UDP")
-    port = int(match["port"] or (SIPS_PORT if tls else SIP_PORT))
-    if not 0 < port < 65_536:
-        raise refuse("has a port that is not from 1 to 65535")
+    uri = sip_uri(url, refuse)
     name = settings.dialect or TELEPHONE.name
     if name != TELEPHONE.name:
         raise refuse(f"is a telephone, which does not have the dialect {name}: use --dialect {TELEPHONE.name}")
-    return Address(host, port, tls, f"{match['user'] or ''}@{match['parameters']}", TELEPHONE, TELEPHONE.name)
+    return Address(uri.host, uri.port, uri.tls, f"{uri.user}@{uri.parameters}", TELEPHONE, TELEPHONE.name)
+
+
+class SipUri(NamedTuple):
+    """The parts of a SIP URI. `parameters` starts with `;`, or is ""."""
+
+    user: str
+    host: str
+    port: int
+    parameters: str
+    tls: bool
+
+    def __str__(self) -> str:
+        return sip_url(self.user, self.host, self.port, self.parameters, tls=self.tls)
+
+
+def sip_uri(text: str, refuse: Callable[[str], SettingError]) -> SipUri:
+    """Return the parts of a SIP URI. Without a port, the port is that of its transport. Raise SettingError."""
+    match = _SIP_URI.fullmatch(text)
+    if match is None:
+        raise refuse(f"is not a SIP URI without a password, e.g. {EXAMPLE_SIP}")
+    transport = next(iter(re.findall(r";transport=([^;]*)", match["parameters"].lower())), "")
+    if transport not in ("", "udp", "tcp", "tls"):
+        raise refuse(f"has the transport {transport}: use udp, tcp or tls")
+    tls = match["scheme"].lower() == "sips" or transport == "tls"
+    port = int(match["port"] or (SIPS_PORT if tls else SIP_PORT))
+    if not 0 < port < 65_536:
+        raise refuse("has a port that is not from 1 to 65535")
+    return SipUri(match["user"] or "", match["host"].strip("[]").lower(), port, match["parameters"], tls)
 
 
 def check_transcription(query: str, dialect: Dialect, service: str | None, source: str) -> None:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
-from bench.target.address import Address, fill_variables, is_host, is_variable, url_parts
+from bench.target.address import Address, fill_variables, is_host, is_variable, sip_uri, url_parts
 from bench.target.credentials import Credential
 from bench.target.target import is_loopback
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
-from bench.transport.interface import MAX_MESSAGE_MIB, NetworkPath, Proxy, authority
+from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, NetworkPath, Proxy, authority
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -45,6 +46,10 @@ def network_path_of(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return (the network path to a target, notices to show). Raise SettingError."""
+    if address.dialect.is_telephone:
+        return _telephone_path(settings, context, address)
+    if settings.rtp_ports is not None:
+        raise context.refuse("rtp_ports", "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
     path = NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", context),
@@ -64,6 +69,34 @@ def network_path_of(
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
     problem = "is not used: the connection to the target does not use TLS"
     return path, (*proxy_notices, *(f"{context.names[key]} {problem}" for key in unused))
+
+
+def _telephone_path(
+    settings: TargetSettings, context: SettingsContext, address: Address
+) -> tuple[NetworkPath, tuple[str, ...]]:
+    """Return the network path of telephone calls. The proxies of the environment are not for SIP."""
+    proxy, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
+    path = NetworkPath(
+        ca=_certificates(settings.ca_file, "ca_file", context),
+        client_cert=_certificates(settings.client_cert, "client_cert", context),
+        client_key=_client_key(settings, context),
+        address=_ip_address(settings.resolve, context),
+        sip_proxy="" if proxy in ("", NONE) else str(sip_uri(proxy, partial(context.refuse, "proxy"))),
+        rtp_ports=_rtp_ports(settings.rtp_ports, context),
+    )
+    unused = [key for key in ("compression", "max_message_mib") if getattr(settings, key) is not None]
+    return path, tuple(f"{context.names[key]} is not used: the target is a telephone" for key in unused)
+
+
+def _rtp_ports(text: str | None, context: SettingsContext) -> range:
+    """Return the ports for RTP, which are even. RTCP has the next port (RFC 3550 §11)."""
+    if text is None:
+        return DIRECT.rtp_ports
+    first, last = (int(port) for port in text.split("-"))
+    ports = range(first + first % 2, last, 2)
+    if not 1_024 <= first < last < 65_536 or not ports:
+        raise context.refuse("rtp_ports", "must be a range of at least two ports from 1024 to 65535, as in 20000-20999")
+    return ports
 
 
 def _proxy(url: str | None, context: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:

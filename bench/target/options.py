@@ -107,8 +107,8 @@ class ServiceOptions:
         "private key (PEM) of the client certificate, if it is in another file", "FILE", kind=Path
     )
     proxy: str | None = option(
-        "proxy (http://, socks5://, socks5h://, socks4://), or none (default: HTTPS_PROXY); ${NAME} is an "
-        "environment variable",
+        "proxy (http://, socks5://, socks5h://, socks4://; sip: for telephone calls), or none (default: "
+        "HTTPS_PROXY); ${NAME} is an environment variable",
         "URL",
     )
     resolve: str | None = option("IP address to connect to, instead of resolving the host name", "ADDRESS")
@@ -119,6 +119,9 @@ class ServiceOptions:
     )
     max_message_mib: int | None = option(
         "maximum size of a message; a larger one ends its session (default: 16 MiB)", "MIB", kind=int
+    )
+    rtp_ports: str | None = option(
+        "local UDP ports for the audio of telephone calls, two for each call (default: 16384-32767)", "FIRST-LAST"
     )
     prices: Path | None = option("file of token prices, instead of the built-in prices", "FILE", kind=Path)
 

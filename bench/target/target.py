@@ -18,7 +18,8 @@ from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ONLY_TRANSCRIPT
 from bench.target.credentials import Credential
-from bench.transport.interface import DIRECT, NetworkPath, Proxy, bracketed
+from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed
+from bench.transport.sip.address import call_address
 
 TRANSCRIPTION = "intent", "transcription"
 """The name and value in a query that request a session without replies, which only transcribes."""
@@ -100,8 +101,10 @@ class Target:
     @property
     def loopback(self) -> bool:
         """True if everything that is sent to the target stays on this machine."""
-        proxy = self.network_path.proxy
-        return is_loopback(self.network_path.address or self.host) and (proxy is None or is_loopback(proxy.host))
+        path = self.network_path
+        if path.sip_proxy:
+            return is_loopback(path.address or call_address(path.sip_proxy).host)
+        return is_loopback(path.address or self.host) and (path.proxy is None or is_loopback(path.proxy.host))
 
     @property
     def only_transcribes(self) -> bool:
@@ -141,8 +144,7 @@ class Target:
         """The URL of a connection. The resource of a telephone is the user, and after an `@` the parameters."""
         if self.dialect.is_telephone:
             user, _, parameters = self.resource.partition("@")
-            name = f"{user}@" if user else ""
-            return f"{'sips' if self.tls else 'sip'}:{name}{bracketed(self.host)}:{self.port}{parameters}"
+            return sip_url(user, self.host, self.port, parameters, tls=self.tls)
         port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
         return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
 
@@ -201,3 +203,9 @@ def _masked(parameter: str) -> str:
     if unquote(name) in _PUBLIC_QUERY or not parameter:
         return parameter
     return f"{name}=***" if equals else "***"
+
+
+def sip_url(user: str, host: str, port: int, parameters: str, *, tls: bool) -> str:
+    """Return a SIP URI. `parameters` starts with `;`, or is "". TLS is a parameter, or the scheme sips."""
+    scheme = "sips" if tls and ";transport=tls" not in parameters.lower() else "sip"
+    return f"{scheme}:{f'{user}@' if user else ''}{authority(host, port)}{parameters}"

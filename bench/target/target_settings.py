@@ -57,6 +57,7 @@ HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
 ENDPOINT = String("a string such as https://RESOURCE.openai.azure.com", blank=True)
 URL = String("a string such as wss://HOST/PATH", blank=True)
 PROXY = String("a string such as http://HOST:PORT, or none", blank=True)
+RTP_PORTS = RegexString(r"\d{1,5}-\d{1,5}", "a range of ports, as in 16384-32767")
 FILE = String("the path of a file", blank=True)
 MODEL = RegexString(WORD_PATTERN, "a name without spaces")
 SCOPE = RegexString(WORD_PATTERN, f"text, as in {PUBLIC_SCOPE}")
@@ -203,6 +204,7 @@ class TargetSettings:
     resolve: str | None = as_option("resolve", RegexString(WORD_PATTERN, "an IP address"))
     compression: str | None = as_option("compression")
     max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
+    rtp_ports: str | None = as_option("rtp_ports", RTP_PORTS)
     prices: str | Prices | None = field_key(
         PRICES, "The prices of its sessions, if they differ from those of its model."
     )

@@ -179,7 +179,8 @@ class NetworkPath:
     `proxy` is the proxy, None for a direct path. `address` replaces the address of the service's name. `deflate` is
     True if messages are compressed when the service agrees. `max_message_mib` is the maximum size of a message; a
     larger message ends its connection. `ca`, `client_cert` and `client_key` are certificate files (PEM) for the TLS
-    context.
+    context. Telephone calls use `sip_proxy`, the URI of an outbound proxy with its port, or "", and the local ports
+    `rtp_ports` for RTP. Each call also uses the port after that of its RTP.
     """
 
     proxy: Proxy | None = None
@@ -189,6 +190,13 @@ class NetworkPath:
     ca: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
+    sip_proxy: str = ""
+    rtp_ports: range = range(16_384, 32_768, 2)
+
+    @property
+    def proxy_name(self) -> str | None:
+        """The proxy without its user and password; None for a direct path."""
+        return self.proxy.public if self.proxy is not None else self.sip_proxy or None
 
 
 DIRECT = NetworkPath()

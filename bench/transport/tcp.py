@@ -107,6 +107,10 @@ class ByteStream(Protocol):
     def transmitted(self) -> list[TxTimestamp]:
         """Return the kernel's new timestamps for sent data. Do not block."""
 
+    @property
+    def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The addresses of the socket and of its peer, as the socket module has them."""
+
     def network(self) -> TcpInfo | None:
         """Return the kernel's TCP_INFO; None if the platform does not report it, or if the socket is closed."""
 
@@ -415,6 +419,10 @@ class TcpStream:
             timer.close()
         self._watch.check_if_due()  # the loop may wake many sessions before it polls again
         return woken
+
+    @property
+    def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return self._raw.getsockname(), self._raw.getpeername()
 
     def network(self) -> TcpInfo | None:
         if not LINUX:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import ssl
 from pathlib import Path
+from typing import Any
 
 from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError, UsageError
@@ -178,6 +179,10 @@ class TlsStream:
 
     def transmitted(self) -> list[TxTimestamp]:
         return self._tcp.transmitted()
+
+    @property
+    def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return self._tcp.endpoints
 
     def network(self) -> TcpInfo | None:
         return self._tcp.network()

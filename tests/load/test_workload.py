@@ -107,11 +107,11 @@ def test_every_process_needs_a_user_and_a_session() -> None:
 
 def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    check_descriptors(Concurrency(1, 2, 1))
+    check_descriptors(Concurrency(1, 2, 1), [HERE])
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
     if hard != resource.RLIM_INFINITY:
         with pytest.raises(UsageError, match="ulimit -n"):
-            check_descriptors(Concurrency(hard // 2 + 1, 2, 1))
+            check_descriptors(Concurrency(hard // 2 + 1, 2, 1), [HERE])
 
 
 def test_a_script_is_prepared_once_for_several_users(tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ class FakeStream:
         self.server = ServerProtocol()
         self.sieve = Sieve()
 
+    @property
+    def endpoints(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        return ("127.0.0.1", 1), ("127.0.0.1", 2)
+
     def read(self, until_ns: int) -> SocketRead | None:
         read = self.reads.popleft() if self.reads else None
         self.watermark_ns = until_ns if read is None else read.timestamp_ns - 1

@@ -211,10 +211,9 @@ class RunPlan:
     def public_settings(self) -> dict[str, Any]:
         """The settings that may contain a secret, in a form without secrets, which may be stored."""
         first, service_options = self.targets[0], self.options.service_options
-        proxy = first.network_path.proxy.public if first.network_path.proxy else "none"
         return {
             "url": first.public_url if service_options.url else None,
-            "proxy": proxy if service_options.proxy else None,
+            "proxy": (first.network_path.proxy_name or "none") if service_options.proxy else None,
         }
 
 
@@ -346,6 +345,8 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
 
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
+SOCKETS_OF_A_CALL = 3
+"""The sockets of a telephone call: for SIP, RTP and RTCP."""
 OFF = "values may have errors over 1 ms, and the run may be INVALID"
 """A text about what happens if a process has more sessions than the calibration allows."""
 
@@ -475,10 +476,22 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
         raise UsageError(f"{processes} processes with --sessions {needs}: lower --processes")
 
 
-def check_descriptors(concurrency: Concurrency) -> None:
+def check_ports(concurrency: Concurrency, targets: Sequence[Target]) -> None:
+    """Raise UsageError if there are fewer pairs of ports for RTP than telephone calls at the same time."""
+    ranges = Counter(target.network_path.rtp_ports for target in targets if target.dialect.is_telephone)
+    for ports, count in ranges.items():
+        if len(ports) < concurrency.users * count:
+            raise UsageError(
+                f"the ports from {ports.start} to {ports[-1] + 1} are for {len(ports)} calls at the same time, but the "
+                f"run has up to {concurrency.users * count}: use more ports (--rtp-ports), or lower --users"
+            )
+
+
+def check_descriptors(concurrency: Concurrency, targets: Sequence[Target]) -> None:
     """Raise the soft limit on file descriptors to what the run needs. Raise UsageError if the hard limit is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = concurrency.per_process + SPARE_DESCRIPTORS
+    per_session = SOCKETS_OF_A_CALL if any(target.dialect.is_telephone for target in targets) else 1
+    needed = concurrency.per_process * per_session + SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:

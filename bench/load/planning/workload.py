@@ -235,7 +235,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "loopback": target.loopback,
         "region": target.region,
         "auth": _auth_fact(target.auth),
-        "proxy": target.network_path.proxy.public if target.network_path.proxy else None,
+        "proxy": target.network_path.proxy_name,
         "address": target.network_path.address,
         "deflate": target.network_path.deflate,
         "connect_rate": per_minute,

@@ -29,7 +29,7 @@ from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import RunAction, RunEvent, RunLifecycle, RunState
 from bench.load.planning.run_options import Environment
-from bench.load.planning.run_plan import RunPlan, check_descriptors, check_shares, plan_run
+from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports, check_shares, plan_run
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
 from bench.run import folder as files
@@ -111,7 +111,8 @@ class ProcessRole(ABC):
         if self._parsed.headless:
             limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
             check_shares(plan.concurrency, limit)
-        check_descriptors(plan.concurrency)
+        check_descriptors(plan.concurrency, plan.targets)
+        check_ports(plan.concurrency, plan.targets)
         files.make_parent(plan.options.runs_dir)
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
         self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self._parsed.stop_timeout

@@ -10,6 +10,7 @@ data than a delta needs.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 import uuid
@@ -39,8 +40,11 @@ from bench.simulator.server_events import ArrivalSpan, Ids, OutgoingEvent, error
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import IdentityEndpoint
+from bench.transport.sip.messages import HostPort
 from bench.units import NS_PER_S
 
+SIP_REQUEST = re.compile(rb"(\r\n)*[A-Z]+ sips?:", re.IGNORECASE)
+"""The start of a connection that carries SIP messages instead of HTTP."""
 MAX_MESSAGE_BYTES = 32 << 20  # an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
 CLOSE_LIMIT_S = 5.0
 ABNORMAL = 1006  # end of a connection without a close frame
@@ -63,6 +67,14 @@ class ServerConfig:
     identity: IdentityEndpoint | None = None
 
 
+class SipReceiver(Protocol):
+    def received(self, data: bytes, at_ns: int) -> bool:
+        """Accept bytes. Return False if they are not SIP, and the connection must be closed."""
+
+    def ended(self) -> None:
+        """Forget the connection, because it is closed."""
+
+
 class Sender(Protocol):
     def send_due(self, now_ns: int) -> None:
         """Send the due events, and plan the next one."""
@@ -83,6 +95,7 @@ class ServerState:
     lateness: LatenessCounts
     injector: Callable[[], FaultInjector | None]  # for the next connection; None if the profile has no faults
     freeze: Callable[[float], None]  # all connections, for these seconds
+    connect_sip: Callable[[HostPort, Callable[[bytes], bool]], SipReceiver | None]  # None if there is no telephone
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -110,8 +123,10 @@ class _SimulatedProtocol(ServerProtocol):
 class Connection:
     """One client's connection, until its socket is closed. The connection then calls `ended` once."""
 
-    def __init__(self, shared: ServerState, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
-        self._state, self._ended, self._truth = shared, ended, shared.config.truth
+    def __init__(
+        self, shared: ServerState, sock: socket.socket, client: HostPort, ended: Callable[[Connection], None]
+    ) -> None:
+        self._client, self._state, self._ended, self._truth = client, shared, ended, shared.config.truth
         extensions = [ServerPerMessageDeflateFactory()] if shared.config.deflate else None
         self._protocol = _SimulatedProtocol(shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions)
         self._framed: Callable[[bytes], bytes] = whole_frame
@@ -125,6 +140,8 @@ class Connection:
         self._injector = shared.injector()
         on_hello = partial(self._inject, "tls") if self._injector else None
         self._stream = ServerStream(shared.loop, sock, shared.config.tls, self._received, self._on_closed, on_hello)
+        self._is_first = True  # no bytes were received
+        self._sip: SipReceiver | None = None
         self._inject("tcp")
 
     def close(self, code: int, reason: str = "") -> None:
@@ -139,6 +156,14 @@ class Connection:
     # Input
 
     def _received(self, data: bytes, arrival: ArrivalSpan) -> None:
+        if self._is_first:
+            self._is_first = False
+            if SIP_REQUEST.match(data):
+                self._sip = self._state.connect_sip(self._client, self._stream.write)
+        if self._sip is not None:
+            if not self._sip.received(data, arrival.at_ns):
+                self._stream.finish()
+            return
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
         is_own_timestamp = (
@@ -363,6 +388,8 @@ class Connection:
         for timer in self._timers.values():
             timer.cancel()
         self._ended(self)
+        if self._sip:
+            self._sip.ended()
         if self._behaviour:
             self._behaviour.end()
         if self._injector:

@@ -46,6 +46,7 @@ from bench.simulator.serving.connection import Connection, Sender, ServerConfig,
 from bench.simulator.serving.handshake import AcceptedUpgrade
 from bench.simulator.serving.telephone_line import TelephoneLine
 from bench.simulator.serving.token_issuer import serving
+from bench.transport.sip.messages import HostPort
 from bench.units import NS_PER_S
 
 BACKLOG = 1024
@@ -106,6 +107,7 @@ class Server:
             lateness=self.lateness,
             injector=self._new_injector,
             freeze=self._freeze,
+            connect_sip=lambda caller, write: self._telephone.connect(caller, write),
         )
         loop.add_reader(listener, self._accept)
         self._telephone = TelephoneLine(self._shared, self._address, listener.family, worker.count, self._new_agent)
@@ -132,7 +134,7 @@ class Server:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, address = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError:
@@ -142,7 +144,7 @@ class Server:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         enable_timestamps(sock)
-        self.connections.add(Connection(self._shared, sock, self.connections.discard))
+        self.connections.add(Connection(self._shared, sock, HostPort(*address[:2]), self.connections.discard))
 
     def _stop_listening(self) -> None:
         if self._listener.fileno() != -1:

@@ -1,4 +1,4 @@
-"""The telephone line of the simulator: SIP on the UDP port with the server's number, and RTP for each call.
+"""The telephone line of the simulator: SIP on the server's port, over UDP, TCP and TLS, and RTP for each call.
 
 Each answered call has an agent. Its frames are sent as RTP packets when they are due.
 """
@@ -28,7 +28,8 @@ from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.dtmf import KeyReceiver
-from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, SipRequest
+from bench.transport.sip.framing import PONG, StreamFramer
+from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtp import RtpSender
@@ -56,6 +57,8 @@ class TelephoneLine:
         self._planned: dict[str, tuple[AnswerPlan, DatagramSocket]] = {}
         """The plans of calls that are not answered yet, and their sockets for RTP, by the Call-ID."""
         self._sock: DatagramSocket | None = None
+        self._connections: dict[HostPort, CallerConnection] = {}
+        """The TCP and TLS connections, by the address of the caller."""
         if workers > 1:
             return
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -108,16 +111,42 @@ class TelephoneLine:
             self._exchange.received(data, arrival.at_ns, HostPort(*source[:2]))
         self._advance(monotonic_ns())
 
+    def connect(self, caller: HostPort, write: Callable[[bytes], bool]) -> CallerConnection | None:
+        """Return a new connection for SIP messages, which sends with `write`. Return None if there is no line."""
+        if self._sock is None:
+            return None
+        connection = self._connections[caller] = CallerConnection(self, caller, write)
+        return connection
+
+    def disconnected(self, caller: HostPort) -> None:
+        self._connections.pop(caller, None)
+
+    def receive(self, messages: list[bytes], caller: HostPort, at_ns: int) -> None:
+        """Accept the messages of a connection."""
+        for data in messages:
+            self._exchange.received(data, at_ns, caller)
+        self._advance(monotonic_ns())
+
+    def _send(self, message: Outgoing) -> None:
+        assert self._sock is not None, "the line is open"
+        data, to, transport = message
+        to = HostPort(to.host.strip("[]"), to.port or DEFAULT_PORTS[transport])
+        if transport == "UDP":
+            self._sock.send(data, to)  # if the kernel does not accept a message, the timers of SIP send it again
+            return
+        # A caller may name the port at which it accepts connections. Its own connection leads to it as well.
+        of_host = (each for address, each in self._connections.items() if address.host == to.host)
+        if connection := self._connections.get(to) or next(of_host, None):
+            connection.write(data)
+
     def send_due(self, now_ns: int) -> None:
         self._exchange.expire(now_ns)
         self._advance(now_ns)
 
     def _advance(self, now_ns: int) -> None:
         """Send the messages, and start and end the agents of calls that were answered or have ended."""
-        assert self._sock is not None, "the line is open"
-        for data, to, transport in self._exchange.pop_messages():
-            # If the kernel does not accept a message, the timers of SIP send it again.
-            self._sock.send(data, (to.host.strip("[]"), to.port or DEFAULT_PORTS[transport]))
+        for message in self._exchange.pop_messages():
+            self._send(message)
         for call_id, (_, rtp) in list(self._planned.items()):
             party = self._exchange.calls.get(call_id)
             if party is None or party.ended_ns is not None:
@@ -145,6 +174,25 @@ class TelephoneLine:
         self._shared.loop.remove_reader(self._sock)
         self._sock.close()
         self._shared.plan(self, None)
+
+
+class CallerConnection:
+    """A TCP or TLS connection with SIP messages."""
+
+    def __init__(self, line: TelephoneLine, caller: HostPort, write: Callable[[bytes], bool]) -> None:
+        self._line, self._caller, self.write = line, caller, write
+        self._framer = StreamFramer()
+
+    def received(self, data: bytes, at_ns: int) -> bool:
+        """Accept bytes. Return False if they are not SIP, and the connection must be closed."""
+        self._line.receive(self._framer.received(data), self._caller, at_ns)
+        for _ in range(self._framer.pings):
+            self.write(PONG)
+        self._framer.pings = 0
+        return not self._framer.broken
+
+    def ended(self) -> None:
+        self._line.disconnected(self._caller)
 
 
 class TelephoneAgent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
@@ -147,6 +147,7 @@ class CalledParty:
             self._respond(transaction, plan.demand.code, now_ns, [challenge])
             return
         self._plan, self._invite, self.invited_ns = plan, transaction, now_ns
+        self._party = replace(self._party, transport=request.via.transport)
         self.code = self.ended_ns = None
         self._requests = sorted(plan.requests, key=lambda planned: planned.after_ns)
         to = f"{request.first('To')};tag={self._tag}"

@@ -10,9 +10,6 @@ from urllib.parse import urlsplit
 
 from bench.errors import ConnectError
 
-PORTS = range(16_384, 32_768, 2)
-"""The local ports of RTP, which are even. RTCP has the next port (RFC 3550 §11)."""
-TRIES = 50
 _random = SystemRandom()
 
 SipTransportName = Literal["UDP", "TCP", "TLS"]
@@ -39,16 +36,21 @@ def call_address(url: str) -> CallAddress:
     return CallAddress(url, host.strip("[]"), int(port), transport)
 
 
-def local_address(family: int, peer: tuple[Any, ...]) -> str:
-    """Return the address of this machine from which packets to the peer are sent."""
+def signalling_socket(family: int, peer: tuple[Any, ...]) -> socket.socket:
+    """Return a UDP socket on any port of the address from which this machine sends packets to the peer."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(peer)
-        return str(probe.getsockname()[0])
+        host = probe.getsockname()[0]
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.bind((host, 0))
+    return sock
 
 
-def media_sockets(family: int, host: str) -> tuple[socket.socket, socket.socket]:
+def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:
     """Return the sockets for RTP and RTCP, on an even port and the next one. Raise ConnectError if no pair is free."""
-    for port in _random.sample(PORTS, TRIES):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    first = _random.randrange(len(ports))
+    for port in (*ports[first:], *ports[:first]):
         rtp = socket.socket(family, socket.SOCK_DGRAM)
         rtcp = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -59,5 +61,5 @@ def media_sockets(family: int, host: str) -> tuple[socket.socket, socket.socket]
             rtcp.close()
             continue
         return rtp, rtcp
-    detail = f"no pair of UDP ports from {PORTS.start} to {PORTS.stop} is free: lower the number of calls"
+    detail = f"no pair of UDP ports from {ports.start} to {ports.stop - 1} is free: use more ports (--rtp-ports)"
     raise ConnectError("failed:load_generator", detail)

@@ -171,10 +171,10 @@ class SipCall:
         elif self.state in (CallState.CALLING, CallState.PROCEEDING):
             self._cancel("caller", now_ns)
 
-    def transport_failed(self, now_ns: int) -> None:
+    def transport_failed(self, now_ns: int, reason: str) -> None:
         """End the call, because its messages can no longer be sent or received."""
         if self.state is not CallState.ENDED:
-            self._end("transport", None, now_ns)
+            self._end("transport", None, now_ns, reason)
         self._transactions.stop()
 
     # INVITE and its responses

@@ -23,6 +23,11 @@ class StreamFramer:
         """The number of received PING that the owner has not answered with PONG. The owner resets it."""
         self.broken = ""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no part of a message waits for the rest of it."""
+        return not self._buffer
+
     def received(self, data: bytes) -> list[bytes]:
         """Return the messages that are now complete."""
         if self.broken:

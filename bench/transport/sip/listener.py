@@ -27,6 +27,7 @@ class Listener:
         self._waiter: Any = None
         self._on_readable: Callable[[DatagramSocket], bool] | None = None
         self._tick: ScheduledCallback | None = None
+        self._error: BaseException | None = None
 
     def listen(
         self,
@@ -38,8 +39,10 @@ class Listener:
         """Wait until a callback returns True, or until `until_ns`.
 
         The loop calls `on_readable` when a socket is readable, and `on_due` at the instant that `due_ns` returns. The
-        callbacks must not block. Their exceptions are raised here.
+        callbacks must not block. Their exceptions, and the errors of `wake`, are raised here.
         """
+        if self._error is not None:
+            raise self._error
         waiter = self._waiter = Waiter(self._hub)
         self._on_readable = on_readable
         for sock, watcher in self._watchers:
@@ -70,15 +73,24 @@ class Listener:
 
     def _call(self, work: Callable[[], bool]) -> bool:
         """Call a callback. Wake the greenlet if the callback requires that, or raises. Return whether it is woken."""
-        waiter = self._waiter
         try:
             if not work():
                 return False
-            self._hub.loop.run_callback(waiter.switch, True)
+            self.wake()
         except BaseException as error:  # the hub would only print it, and wake no session
-            self._hub.loop.run_callback(waiter.throw, error)
-        self._on_readable = None
+            self.wake(error)
         return True
+
+    def wake(self, error: BaseException | None = None) -> None:
+        """Wake the greenlet, or raise an error in it. If it does not wait, it gets the error when it waits next."""
+        if self._on_readable is None:
+            self._error = self._error or error
+            return
+        self._on_readable = None
+        if error is None:
+            self._hub.loop.run_callback(self._waiter.switch, True)
+        else:
+            self._hub.loop.run_callback(self._waiter.throw, error)
 
     def close(self) -> None:
         for _, watcher in self._watchers:

@@ -1,4 +1,4 @@
-"""A telephone call as a transport: signalling by SIP, and audio by RTP.
+"""A telephone call as a transport: signalling by SIP, and audio by RTP over UDP.
 
 Each frame of the peer's audio is a message. Its arrival is the instant at which it is played, without the delay of the
 jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from random import SystemRandom
@@ -34,9 +33,8 @@ from bench.transport.interface import (
     TxTimestamp,
     bracketed,
 )
-from bench.transport.names import look_up
 from bench.transport.received import ReceivedMessage
-from bench.transport.sip.address import CallAddress, call_address, local_address, media_sockets
+from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallEnding, CallSettings, CallState
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
@@ -44,8 +42,9 @@ from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
 from bench.transport.sip.listener import Listener
 from bench.transport.sip.media import CallMedia, MediaNumbers
-from bench.transport.sip.messages import DEFAULT_PORTS, HostPort
+from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.signalling import Signalling, open_signalling
 from bench.units import NEVER_NS, NS_PER_S
 from bench.untrusted.sanitize import excerpt
 
@@ -72,21 +71,18 @@ def open_call(
 ) -> TelephoneCall:
     """Call an agent. The call is open when it is answered.
 
-    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|media|sip`, `throttled:handshake`,
-    `timeout:dns|upgrade`, `failed:load_generator`.
+    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|tls|media|sip`, `throttled:handshake`,
+    `timeout:dns|tcp|tls|upgrade`, `failed:load_generator`.
     """
-    address = call_address(url)
-    phases.set_instant("connect_start")
-    host = path.address or address.host
-    addresses, start_ns, done_ns = look_up(host, address.port, limits.tcp)
-    phases.set_lookup(start_ns, done_ns)
-    if not addresses:
-        raise ConnectError("connect_failed:dns", "the host name has no address")
-    family, peer = addresses[0][0], addresses[0][4]
-    call = TelephoneCall(address, family, peer, list(headers))
+    signalling = open_signalling(call_address(path.sip_proxy or url), context, limits, phases, path)
+    try:
+        call = TelephoneCall(url, signalling, list(headers), path)
+    except BaseException:  # also at the end of the run: there is no other reference to the sockets
+        signalling.close()
+        raise
     try:
         call.dial(limits, phases)
-    except BaseException:  # also at the end of the run: there is no other reference to the sockets
+    except BaseException:
         call.abort()
         raise
     return call
@@ -97,27 +93,23 @@ class TelephoneCall:
 
     keeps_texts = False
 
-    def __init__(
-        self, address: CallAddress, family: int, peer: SocketAddress, headers: Sequence[tuple[str, str]]
-    ) -> None:
-        host = local_address(family, peer)
-        rtp, rtcp = media_sockets(family, host)
-        signalling = socket.socket(family, socket.SOCK_DGRAM)
-        signalling.bind((host, 0))
-        self._peer = peer
-        self._first_hop = address.host, address.port
-        """The host and port that the URL names. `_peer` is their address, so no message waits for a name lookup."""
-        self._signalling, self._rtp, self._rtcp = map(DatagramSocket, (signalling, rtp, rtcp))
-        self._listener = Listener((self._signalling, self._rtp, self._rtcp))
-        own = HostPort(bracketed(host), self._signalling.address[1])
+    def __init__(self, url: str, signalling: Signalling, headers: Sequence[tuple[str, str]], path: NetworkPath) -> None:
+        host, port = signalling.local
+        self._rtp, self._rtcp = map(DatagramSocket, media_sockets(host, path.rtp_ports))
+        self._signalling = signalling
+        signalling.listener = self
+        datagrams = () if signalling.socket is None else (signalling.socket,)
+        self._listener = Listener((*datagrams, self._rtp, self._rtcp))
+        own = HostPort(bracketed(host), port)
         login, further = _login(headers)
         settings = CallSettings(
-            request_uri=address.uri,
+            request_uri=url,
             from_uri=f"sip:rtbench@{own.host}",
             sent_by=own,
             media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31)),
-            transport=address.transport,
+            transport=signalling.transport,
             product=f"rtbench/{tool_version()}",
+            outbound_proxy=path.sip_proxy and f"{path.sip_proxy};lr",
             login=login,
             headers=further,
         )
@@ -129,6 +121,8 @@ class TelephoneCall:
         self._frames: list[Frame] = []
         """The frames that arrived and have not been passed on."""
         self._drained_ns = monotonic_ns()
+        self._uncertainties_ns: dict[int, int] = {}
+        """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self.handshake = Handshake({}, {})
 
     # Dialing
@@ -147,9 +141,9 @@ class TelephoneCall:
         if call.state is not CallState.ANSWERED or call.media is None:
             raise _refusal(call)
         answered_ns = call.instants.answered_ns or monotonic_ns()
-        if call.instants.ringing_ns is not None:
-            phases.set_arrival("ringing", call.instants.ringing_ns, 0)
-        phases.set_arrival("opened", answered_ns, 0)
+        if (ringing_ns := call.instants.ringing_ns) is not None:
+            phases.set_arrival("ringing", ringing_ns, self._uncertainties_ns.get(ringing_ns, 0))
+        phases.set_arrival("opened", answered_ns, self._uncertainties_ns.get(answered_ns, 0))
         self._start_media()
         self.handshake = Handshake(dict(phases.instants), self._answer_headers(), dict(phases.uncertainties_ns))
 
@@ -210,9 +204,8 @@ class TelephoneCall:
         return []
 
     def _send_signals(self) -> None:
-        for data, to, transport in self._call.pop_messages():
-            hop = to.host.strip("[]"), to.port or DEFAULT_PORTS[transport]
-            self._signalling.send(data, self._peer if hop == self._first_hop else hop)
+        for message in self._call.pop_messages():
+            self._signalling.send(message)
 
     # Receiving
 
@@ -228,8 +221,9 @@ class TelephoneCall:
             if self._pass_frames():
                 return
             if monotonic_ns() >= until_ns:
-                for sock in (self._signalling, self._rtp, self._rtcp):
-                    self._on_readable(sock)
+                for sock in (self._signalling.socket, self._rtp, self._rtcp):
+                    if sock is not None:
+                        self._on_readable(sock)
                 self._on_due()
                 return
 
@@ -253,7 +247,7 @@ class TelephoneCall:
         """Read datagrams. Return True if the session must act."""
         now_ns, media = monotonic_ns(), self._media
         for data, source, arrival in sock.receive():
-            if sock is self._signalling:
+            if sock is self._signalling.socket:
                 self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
             elif media is None:
                 continue  # early media; the rest of it is in the socket when the call is answered
@@ -263,13 +257,35 @@ class TelephoneCall:
                 media.rtcp.receive(data, arrival.at_ns)
         if sock is self._rtp:
             self._drained_ns = now_ns
-        if sock is self._signalling:
-            self._send_signals()
-            if self._has_ended():
-                return True
-            if self._media is not None and self._call.media is not None and self._call.media is not self._media.agreed:
-                self._start_media()
+        return self._on_signals() if sock is self._signalling.socket else self._pass_frames()
+
+    def _on_signals(self) -> bool:
+        """Do what received SIP messages require. Return True if the session must act."""
+        self._send_signals()
+        if self._has_ended():
+            return True
+        if self._media is not None and self._call.media is not None and self._call.media is not self._media.agreed:
+            self._start_media()
         return self._pass_frames() or (self._call.state is CallState.ANSWERED and self._media is None)
+
+    # The listener of the signalling
+
+    def on_signal(self, data: bytes, source: HostPort, arrival: Arrival) -> None:
+        if self._media is None:
+            self._uncertainties_ns[arrival.at_ns] = arrival.uncertainty_ns
+        self._call.received(data, arrival.at_ns, source)
+        if self._on_signals():
+            self._listener.wake()
+
+    def on_broken(self, reason: str) -> None:
+        """End the call, unless it is answered: its next message then opens another connection."""
+        if self._call.state not in (CallState.ANSWERED, CallState.ENDED):
+            self._call.transport_failed(monotonic_ns(), reason)
+            self._has_ended()
+            self._listener.wake()
+
+    def on_error(self, error: BaseException) -> None:
+        self._listener.wake(error)
 
     def _on_due(self) -> bool:
         now_ns, media = monotonic_ns(), self._media
@@ -362,8 +378,8 @@ class TelephoneCall:
 
     def _close_sockets(self) -> None:
         self._listener.close()
-        for sock in (self._signalling, self._rtp, self._rtcp):
-            sock.close()
+        for each in (self._signalling, self._rtp, self._rtcp):
+            each.close()
 
 
 def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tuple[tuple[str, str], ...]]:

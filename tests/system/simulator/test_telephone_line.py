@@ -13,6 +13,7 @@ from bench.simulator.ground_truth_log import read_truth
 from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.transport.tls import tls_context
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
 
 KEY = "secret-of-this-test"
@@ -44,6 +45,17 @@ def test_a_fault_refuses_a_call_and_is_in_the_truth(
     assert (caught.value.outcome, caught.value.detail, caught.value.headers) == (outcome, detail, headers)
     assert "0 sessions, 1 refused, 1 faults" in ready.output
     assert [line.get("direction") for line in read_truth(truth)].count("refused") == 1
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_the_line_is_called_over_tcp_and_tls_too(tmp_path: Path, transport: str) -> None:
+    with quick_simulator(tmp_path, *(["--tls"] if transport == "tls" else [])) as ready:
+        url = f"{ready.urls['agent_sip']};transport={transport}"
+        context = tls_context(ready.ca) if transport == "tls" else None
+        for _ in range(2):
+            open_call(url, (), context, ENOUGH, ConnectTimings(), NetworkPath()).close()
+
+    assert "SIMULATED: 2 sessions" in ready.output
 
 
 def test_a_fault_of_one_session_leaves_the_next_call(tmp_path: Path) -> None:

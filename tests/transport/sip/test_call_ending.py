@@ -184,7 +184,7 @@ def test_a_call_that_was_hung_up_before_its_start_ends_without_a_message() -> No
 
 def test_a_failed_transport_ends_the_call() -> None:
     peer = ScriptedPeer().answered()
-    peer.call.transport_failed(7)
+    peer.call.transport_failed(7, "the peer closed the SIP connection")
 
     assert peer.call.ending is not None
     assert peer.call.ending.by == "transport"
@@ -240,7 +240,7 @@ def test_while_this_side_hangs_up_other_requests_are_refused() -> None:
 def test_after_a_failed_transport_nothing_is_sent() -> None:
     peer = ScriptedPeer().answered()
     peer.hang_up()
-    peer.call.transport_failed(peer.now_ns)
+    peer.call.transport_failed(peer.now_ns, "the peer closed the SIP connection")
 
     assert peer.call.is_finished
     assert peer.call.pop_messages() == []

@@ -22,7 +22,7 @@ from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, NetworkPath, RtpInfo
 from bench.transport.received import ReceivedMessage
-from bench.transport.sip import address, telephone
+from bench.transport.sip import address, signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.dtmf import parse_event
@@ -42,7 +42,7 @@ LOOPBACK = "127.0.0.1"
 class CalledLine:
     """A line whose calls are answered as planned. It returns each RTP packet to the caller, if `echoes` is True."""
 
-    def __init__(self, changes: dict[str, Any], echoes: bool, contact_port: int | None) -> None:
+    def __init__(self, changes: dict[str, Any], echoes: bool, contact_port: int | None, contact_host: str) -> None:
         self.signals, self.rtp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for sock in (self.signals, self.rtp):
             sock.bind((LOOPBACK, 0))
@@ -52,7 +52,7 @@ class CalledLine:
         self.requests: list[bytes] = []
         self._echoes, self._ends = echoes, threading.Event()
         plan = AnswerPlan(LocalMedia(LOOPBACK, self.rtp.getsockname()[1], 7), **changes)
-        contact = f"sip:agent@{LOOPBACK}:{contact_port or self.port}"
+        contact = f"sip:agent@{contact_host}:{contact_port or self.port}"
         party = LocalParty(HostPort(LOOPBACK, self.port), "UDP", contact, "test")
         self.exchange = TelephoneExchange(lambda _: plan, party, tokens("line"))
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -90,8 +90,10 @@ class CalledLine:
 
 
 @contextmanager
-def line(*, echoes: bool = True, contact_port: int | None = None, **changes: Any) -> Iterator[CalledLine]:
-    called = CalledLine(changes, echoes, contact_port)
+def line(
+    *, echoes: bool = True, contact_port: int | None = None, contact_host: str = LOOPBACK, **changes: Any
+) -> Iterator[CalledLine]:
+    called = CalledLine(changes, echoes, contact_port, contact_host)
     try:
         yield called
     finally:
@@ -215,7 +217,7 @@ def test_a_host_that_does_not_answer_is_a_timeout_with_that_detail() -> None:
 
 
 def test_a_host_name_without_an_address_is_a_failed_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telephone, "look_up", lambda *_: ([], 1, 2))
+    monkeypatch.setattr(signalling, "look_up", lambda *_: ([], 1, 2))
     with pytest.raises(ConnectError) as caught:
         open_call("sip:agent@agent.example:5060", (), None, SOON, ConnectTimings(), NetworkPath())
 
@@ -358,14 +360,12 @@ def test_a_paced_sender_sends_while_the_session_listens() -> None:
         call.close()
 
 
-def test_without_a_free_pair_of_ports_the_load_generator_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_free_pair_of_ports_the_load_generator_fails() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((LOOPBACK, 0))
         port = taken.getsockname()[1]
-        monkeypatch.setattr(address, "PORTS", range(port, port + 2, 2))
-        monkeypatch.setattr(address, "TRIES", 1)
         with pytest.raises(ConnectError) as caught:
-            address.media_sockets(socket.AF_INET, LOOPBACK)
+            address.media_sockets(LOOPBACK, range(port, port + 2, 2))
 
     assert caught.value.outcome == "failed:load_generator"
     assert "UDP ports" in caught.value.detail

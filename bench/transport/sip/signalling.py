@@ -1,0 +1,246 @@
+"""The ways of a call's SIP messages: a UDP socket for all peers, and a TCP or TLS connection to each peer.
+
+Nothing here blocks the event loop. A host name that a peer names is looked up, and a connection is opened, in a
+greenlet. Its messages wait.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import gevent
+
+from bench.clock import Arrival, monotonic_ns
+from bench.errors import ConnectError
+from bench.timeouts import Timeouts
+from bench.transport.connect import connect
+from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.names import look_up
+from bench.transport.received import SocketRead
+from bench.transport.sip.address import CallAddress, SipTransportName, signalling_socket
+from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
+from bench.transport.sip.framing import PONG, StreamFramer
+from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing
+from bench.transport.tcp import ByteStream
+from bench.units import NS_PER_S
+
+LISTEN_NS = 3_600 * NS_PER_S
+"""The time after which a listener of a connection starts to listen again."""
+MAX_WAITING = 16
+"""The maximum number of messages that wait for a connection or for the address of a host."""
+Connect = Callable[[str, int, str], ByteStream]
+"""A function that connects to (host, port, TCP or TLS). It raises ConnectError."""
+
+
+class SignalListener(Protocol):
+    """The owner of a call's signalling. Its functions must not block."""
+
+    def on_signal(self, data: bytes, source: HostPort, arrival: Arrival) -> None:
+        """Handle a message."""
+
+    def on_broken(self, reason: str) -> None:
+        """Handle the end of a connection, or a message that could not be sent."""
+
+    def on_error(self, error: BaseException) -> None:
+        """Handle an unexpected error."""
+
+
+class Signalling:
+    """The sender and receiver of a call's SIP messages.
+
+    The owner sets `listener` before it sends or waits. It reads `socket`, whose messages are datagrams.
+    """
+
+    listener: SignalListener
+
+    def __init__(self, transport: SipTransportName, connect: Connect, lookup_s: float) -> None:
+        self.transport, self._connect, self._lookup_s = transport, connect, lookup_s
+        self.socket: DatagramSocket | None = None
+        self.local = HostPort("")
+        """The address at which this side receives messages, without brackets."""
+        self._addresses: dict[HostPort, SocketAddress] = {}
+        self._unaddressed: dict[HostPort, list[bytes]] = {}
+        """The datagrams that wait for the address of their host."""
+        self._connections: dict[tuple[HostPort, str], PeerConnection] = {}
+
+    def use_socket(self, socket: DatagramSocket, hop: HostPort, address: SocketAddress) -> None:
+        """Send datagrams with a socket. Those to `hop` go to `address`, without a name lookup."""
+        self.socket, self.local = socket, HostPort(*socket.address[:2])
+        self._addresses[hop] = address
+
+    def use_stream(self, stream: ByteStream, hop: HostPort) -> None:
+        """Send the messages to `hop`, and to the address of its peer, over an open connection."""
+        own, peer = stream.endpoints
+        self.local = HostPort(*own[:2])
+        connection = self._new_connection(hop, self.transport, stream)
+        for each in (hop, HostPort(*peer[:2])):
+            self._connections[each, self.transport] = connection
+
+    def send(self, message: Outgoing) -> None:
+        data, to, transport = message
+        hop = HostPort(to.host.strip("[]"), to.port or DEFAULT_PORTS[transport])
+        if transport != "UDP":
+            self._connection(hop, transport).send(data)
+        elif self.socket is None:
+            self.listener.on_broken(f"the next hop {hop} needs UDP, and the URL of the call names another transport")
+        elif (address := self._addresses.get(hop)) is not None:
+            self.socket.send(data, address)
+        elif hop in self._unaddressed:
+            del self._unaddressed[hop][MAX_WAITING:]
+            self._unaddressed[hop].append(data)
+        else:
+            self._unaddressed[hop] = [data]
+            gevent.spawn(self._look_up, hop)
+
+    def _connection(self, hop: HostPort, transport: str) -> PeerConnection:
+        """Return the connection to a hop. Open one if there is none, or if the last one has ended."""
+        connection = self._connections.get((hop, transport))
+        if connection is None or connection.has_ended:
+            connection = self._connections[hop, transport] = self._new_connection(hop, transport)
+        return connection
+
+    def _new_connection(self, hop: HostPort, transport: str, stream: ByteStream | None = None) -> PeerConnection:
+        port = hop.port or DEFAULT_PORTS[transport]
+        return PeerConnection(self, lambda: self._connect(hop.host, port, transport), stream)
+
+    def _look_up(self, hop: HostPort) -> None:
+        """Look up the address of a host, and send the datagrams that wait for it."""
+        assert self.socket is not None, "a datagram is to be sent"
+        family = socket.AF_INET6 if ":" in self.local.host else socket.AF_INET
+        try:
+            found = look_up(hop.host, hop.port or 0, self._lookup_s, family).addresses
+        except ConnectError as error:
+            found, reason = [], error.detail
+        else:
+            reason = f"{hop.host}: the host name has no address"
+        waiting = self._unaddressed.pop(hop, [])
+        if self.socket.fileno() < 0:  # the call has ended
+            return
+        if not found:
+            self.listener.on_broken(reason)
+            return
+        self._addresses[hop] = found[0][4]
+        for data in waiting:
+            self.socket.send(data, found[0][4])
+
+    def close(self) -> None:
+        self._unaddressed.clear()
+        for connection in self._connections.values():
+            connection.close()
+        if self.socket is not None:
+            self.socket.close()
+
+
+class PeerConnection:
+    """A connection for SIP messages. A greenlet of its own opens it with `connect`, and then reads from it.
+
+    If `stream` is given, it is already open.
+    """
+
+    def __init__(self, owner: Signalling, connect: Callable[[], ByteStream], stream: ByteStream | None = None) -> None:
+        self._owner, self._connect, self._stream = owner, connect, stream
+        self._waiting: list[bytes] = []
+        self._framer = StreamFramer()
+        self._source = HostPort("")
+        self.has_ended = self._is_closed = self._is_running = False
+        self._greenlet = gevent.spawn(self._run)
+
+    def send(self, data: bytes) -> None:
+        if self._stream is None:
+            del self._waiting[MAX_WAITING:]
+            self._waiting.append(data)
+        elif not self.has_ended and self._stream.try_write(data) is None:
+            # The kernel's buffer holds more than all messages of a call, so this peer reads nothing.
+            self._end(self._stream.error_text or "the peer reads no SIP messages")
+
+    def _run(self) -> None:
+        self._is_running = True
+        try:
+            stream = self._stream = self._stream or self._connect()
+            self._source = HostPort(*stream.endpoints[1][:2])
+            waiting, self._waiting = self._waiting, []
+            for data in waiting:
+                self.send(data)
+            while not self.has_ended:
+                stream.receive_until(monotonic_ns() + LISTEN_NS, self._read)
+        except ConnectError as error:
+            self._end(error.detail)
+        except gevent.GreenletExit:
+            self.has_ended = True
+        except BaseException as error:  # gevent would only print it
+            self.has_ended = True
+            self._owner.listener.on_error(error)
+        finally:
+            if self._stream is not None:
+                self._stream.close()
+
+    def _read(self, read: SocketRead) -> bool:
+        """Pass on the messages of a read. Return True if the connection has ended."""
+        if self.has_ended:
+            return True
+        if not read.data:
+            assert self._stream is not None, "it is open"
+            self._end(self._stream.error_text or "the peer closed the SIP connection")
+            return True
+        messages = self._framer.received(read.data)
+        uncertainty_ns = read.timestamp_ns - read.empty_ns
+        for number, message in enumerate(messages, start=1):
+            is_exact = number == len(messages) and read.is_complete and self._framer.is_empty
+            self._owner.listener.on_signal(
+                message, self._source, Arrival(read.timestamp_ns, 0 if is_exact else uncertainty_ns, read.is_kernel)
+            )
+        for _ in range(self._framer.pings):
+            self.send(PONG)
+        self._framer.pings = 0
+        if self._framer.broken:
+            self._end(f"the peer sent something that is not SIP: {self._framer.broken}")
+        return self.has_ended
+
+    def _end(self, reason: str) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            if not self._is_closed:
+                self._owner.listener.on_broken(reason)
+
+    def close(self) -> None:
+        """Close the connection. Messages that were sent are still transmitted."""
+        self._is_closed = self.has_ended = True
+        self._greenlet.kill(block=False)
+        if not self._is_running and self._stream is not None:
+            self._stream.close()
+
+
+def open_signalling(
+    address: CallAddress, context: ssl.SSLContext | None, limits: Timeouts, phases: ConnectTimings, path: NetworkPath
+) -> Signalling:
+    """Return the way to the first hop of a call. TCP and TLS are connected.
+
+    Raise ConnectError, as `bench.transport.connect.connect` does.
+    """
+
+    def connect_further(host: str, port: int, transport: str) -> ByteStream:
+        tls = context if transport == "TLS" else None
+        return connect(host, port, tls, limits, ConnectTimings(), replace(path, address=None))
+
+    signalling = Signalling(address.transport, connect_further, limits.tcp)
+    hop = HostPort(address.host, address.port)
+    if address.transport != "UDP":
+        stream = connect(hop.host, address.port, context if address.transport == "TLS" else None, limits, phases, path)
+        try:
+            signalling.use_stream(stream, hop)
+        except OSError as error:  # the peer has reset the connection
+            stream.close()
+            raise ConnectError("connect_failed:tcp", f"{hop}: {error.strerror or error}") from None
+        return signalling
+    phases.set_instant("connect_start")
+    addresses, start_ns, done_ns = look_up(path.address or hop.host, address.port, limits.tcp)
+    phases.set_lookup(start_ns, done_ns)
+    if not addresses:
+        raise ConnectError("connect_failed:dns", "the host name has no address")
+    family, peer = addresses[0][0], addresses[0][4]
+    signalling.use_socket(DatagramSocket(signalling_socket(family, peer)), hop, peer)
+    return signalling

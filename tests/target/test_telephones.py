@@ -1,0 +1,89 @@
+"""The addresses of telephones: SIP URIs with their transports, outbound proxies and local ports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.load.planning.run_plan import Concurrency, check_ports
+from bench.target.options import ServiceOptions
+from bench.target.target import Target
+from bench.target.target_settings import SettingError
+from bench.target.targets import resolve_targets
+
+ENVIRONMENT = {"HTTPS_PROXY": "http://proxy.example:3128"}
+
+
+def target(url: str, **options: Any) -> Target:
+    (found,) = resolve_targets(ENVIRONMENT, ServiceOptions(url=url, **options))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("url", "expected", "tls"),
+    [
+        ("sip:agent@sip.example.com", "sip:agent@sip.example.com:5060", False),
+        ("sip:+15550100@pbx.example.com:5070", "sip:+15550100@pbx.example.com:5070", False),
+        ("sip:a@b.example;transport=TCP", "sip:a@b.example:5060;transport=TCP", False),
+        ("sip:a@b.example;transport=tls", "sip:a@b.example:5061;transport=tls", True),
+        ("sips:a@b.example", "sips:a@b.example:5061", True),
+        ("sip:[::1]:5080", "sip:[::1]:5080", False),
+    ],
+)
+def test_a_sip_uri_keeps_its_form_and_gets_the_port_of_its_transport(url: str, expected: str, tls: bool) -> None:
+    found = target(url)
+
+    assert (found.url, found.tls) == (expected, tls)
+
+
+def test_the_proxy_of_the_environment_is_not_for_telephones() -> None:
+    found = target("sip:a@b.example")
+
+    assert found.network_path.proxy is None
+    assert "proxy" not in " ".join(found.notices)
+
+
+def test_an_outbound_proxy_is_a_sip_uri_and_shown() -> None:
+    found = target("sip:a@b.example", proxy="sip:proxy.example;transport=tcp")
+
+    assert found.network_path.sip_proxy == found.network_path.proxy_name == "sip:proxy.example:5060;transport=tcp"
+    assert not target("sip:a@localhost", proxy="sip:proxy.example").loopback
+    assert target("sip:a@b.example", proxy="sip:localhost").loopback
+
+
+def test_the_ports_of_rtp_are_even() -> None:
+    assert target("sip:a@b.example", rtp_ports="20001-20005").network_path.rtp_ports == range(20_002, 20_005, 2)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "problem"),
+    [
+        ("sip:a@b.example;transport=sctp", {}, "has the transport sctp: use udp, tcp or tls"),
+        ("sip:a@b.example:70000", {}, "port that is not from 1 to 65535"),
+        ("sip:a:secret@b.example", {}, "without a password"),
+        ("tel:+15550100", {}, "name the proxy"),
+        ("sip:a@b.example", {"proxy": "http://proxy.example:3128"}, "is not a SIP URI"),
+        ("sip:a@b.example", {"rtp_ports": "20000-20000"}, "must be a range"),
+        ("sip:a@b.example", {"rtp_ports": "80-100"}, "must be a range"),
+        ("sip:a@b.example", {"rtp_ports": "20000-70000"}, "must be a range"),
+        ("ws://localhost:1/agent/pcm", {"rtp_ports": "20000-20100"}, "is only for telephone calls"),
+    ],
+)
+def test_an_address_that_cannot_be_called_is_refused(url: str, options: dict[str, str], problem: str) -> None:
+    with pytest.raises((SettingError, UsageError), match=problem) as caught:
+        target(url, **options)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_run_needs_a_pair_of_ports_for_each_call_at_the_same_time() -> None:
+    telephone = target("sip:a@b.example", rtp_ports="20000-20019")
+
+    check_ports(Concurrency(10, 1, 2), [telephone])
+    with pytest.raises(UsageError, match="the ports from 20000 to 20019 are for 10 calls at the same time"):
+        check_ports(Concurrency(11, 1, 2), [telephone])
+    with pytest.raises(UsageError, match="up to 20"):
+        check_ports(Concurrency(10, 2, 1), [telephone, telephone])
+    check_ports(Concurrency(10_000, 1, 1), [target("ws://localhost:1/agent/pcm")])
