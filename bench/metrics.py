@@ -353,6 +353,9 @@ SIP_STATUS = "SIP"
 """The word before the status with which a telephone call was refused or ended, in the detail of an outcome."""
 ONLY_RANG, NO_RESPONSE_TO_INVITE = "it only rang", "there was no response to INVITE"
 """Texts about a telephone call that was not answered."""
+REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
+WITHOUT_SRTP, NO_SRTP_KEY = "the peer does not use SRTP", "the peer has no SRTP key that is supported"
+"""Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
 """Texts about a reply without audible audio.
 

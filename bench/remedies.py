@@ -15,11 +15,15 @@ from bench.metrics import (
     NO_MESSAGE,
     NO_PAUSE,
     NO_RESPONSE_TO_INVITE,
+    NO_SRTP_KEY,
     ONLY_RANG,
+    REQUIRES_DTLS_SRTP,
+    REQUIRES_SRTP,
     SERVICE_REPORTED,
     SIP_STATUS,
     TEXT_SESSION,
     UNHEARD,
+    WITHOUT_SRTP,
     outcome_class,
 )
 
@@ -54,7 +58,7 @@ LOGIN = (
 )
 NO_COMMON_AUDIO = (
     "it accepts none of the offered audio formats: configure it for PCMU, or set `input_format` and `output_format` to "
-    "g711_alaw; encrypted media (SRTP) is not supported"
+    "g711_alaw; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has none, `srtp: none`"
 )
 OF_OUTCOMES = {
     "timeout:dns": NO_RESOLVER,
@@ -194,6 +198,14 @@ REPORTED = {
         ONLY_RANG: "the telephone rings, and no one answers: check that the agent is running; if it answers late, "
         "raise `upgrade` among the script's `timeouts`",
     },
+    "connect_failed:media": {
+        REQUIRES_SRTP: "set `srtp: required` (--srtp required), or permit audio without encryption at the agent",
+        WITHOUT_SRTP: "permit SRTP with keys by SDES at the agent, or set `srtp: none` (--srtp none)",
+        NO_SRTP_KEY: "configure SRTP at the agent for the suite AES_CM_128_HMAC_SHA1_80 or AES_CM_128_HMAC_SHA1_32, "
+        "without MKI",
+        REQUIRES_DTLS_SRTP: "this tool exchanges keys by SDES (RFC 4568), not by DTLS: configure the agent, or its SIP "
+        "proxy, for SRTP with SDES, and set `srtp: required`",
+    },
     "connect_failed:upgrade": {
         ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does "
         "not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
@@ -235,6 +247,7 @@ OF_SIP = {
     "calls",
     "600": "the agent is busy everywhere: raise its limit of calls, or start fewer calls at a time (-u)",
     "603": "the agent declines the call: see its log for the reason",
+    "606": NO_COMMON_AUDIO,
 }
 """The remedies by the status with which a telephone call is refused (RFC 3261 §21)."""
 

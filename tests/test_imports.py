@@ -86,6 +86,7 @@ NAMED_IN = {
      "bench.simulator"),
     "python_socks": ("bench.transport.connect",),
     "sipmessage": ("bench.transport.sip", "bench.simulator.telephone"),
+    "pylibsrtp": ("bench.transport.sip.srtp",),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
@@ -108,7 +109,8 @@ PURE = (
     "bench.transport.parser",
     *(f"bench.transport.sip.{name}" for name in (
         "call", "call_record", "dialog", "digest", "dtmf", "framing", "jitter", "leg", "leg_requests", "media",
-        "messages", "offer_answer", "reception", "redirection", "rtcp", "rtp", "sdp", "session_timer", "transactions",
+        "messages", "offer_answer", "reception", "redirection", "rtcp", "rtp", "sdes", "sdp", "session_timer", "srtp",
+        "transactions",
     )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",

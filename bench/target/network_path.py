@@ -1,4 +1,4 @@
-"""The network path to a target, from its settings: certificates, a proxy, another address, compression.
+"""The network path to a target, from its settings: certificates, a proxy, another address, compression, SRTP.
 
 A proxy is named by a URL, or by the usual environment variables: HTTPS_PROXY or, if that is not set, ALL_PROXY.
 NO_PROXY has the exceptions. If a name is set in lower case and in upper case, lower case has priority (as in curl and
@@ -48,8 +48,9 @@ def network_path_of(
     """Return (the network path to a target, notices to show). Raise SettingError."""
     if address.dialect.is_telephone:
         return _telephone_path(settings, context, address)
-    if settings.rtp_ports is not None:
-        raise context.refuse("rtp_ports", "is only for telephone calls (sip: addresses)")
+    for key in ("rtp_ports", "srtp"):
+        if getattr(settings, key) is not None:
+            raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
     path = NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", context),
@@ -74,7 +75,10 @@ def network_path_of(
 def _telephone_path(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
-    """Return the network path of telephone calls. The proxies of the environment are not for SIP."""
+    """Return the network path of telephone calls. The proxies of the environment are not for SIP.
+
+    The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects the signalling.
+    """
     proxy, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
     path = NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", context),
@@ -83,6 +87,7 @@ def _telephone_path(
         address=_ip_address(settings.resolve, context),
         sip_proxy="" if proxy in ("", NONE) else str(sip_uri(proxy, partial(context.refuse, "proxy"))),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
+        srtp=address.tls if settings.srtp is None else settings.srtp == "required",
     )
     unused = [key for key in ("compression", "max_message_mib") if getattr(settings, key) is not None]
     return path, tuple(f"{context.names[key]} is not used: the target is a telephone" for key in unused)

@@ -123,6 +123,11 @@ class ServiceOptions:
     rtp_ports: str | None = option(
         "local UDP ports for the audio of telephone calls, two for each call (default: 16384-32767)", "FIRST-LAST"
     )
+    srtp: str | None = option(
+        "encryption of the audio of telephone calls (default: required with TLS, else none)",
+        "KIND",
+        words=("none", "required"),
+    )
     prices: Path | None = option("file of token prices, instead of the built-in prices", "FILE", kind=Path)
 
     @staticmethod

@@ -180,13 +180,14 @@ class NetworkPath:
     True if messages are compressed when the service agrees. `max_message_mib` is the maximum size of a message; a
     larger message ends its connection. `ca`, `client_cert` and `client_key` are certificate files (PEM) for the TLS
     context. Telephone calls use `sip_proxy`, the URI of an outbound proxy with its port, or "", and the local ports
-    `rtp_ports` for RTP. Each call also uses the port after that of its RTP.
+    `rtp_ports` for RTP. Each call also uses the port after that of its RTP. Their audio is encrypted if `srtp` is True.
     """
 
     proxy: Proxy | None = None
     address: str | None = None
     deflate: bool = False
     max_message_mib: int = MAX_MESSAGE_MIB
+    srtp: bool = False
     ca: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None

@@ -238,6 +238,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "proxy": target.network_path.proxy_name,
         "address": target.network_path.address,
         "deflate": target.network_path.deflate,
+        "srtp": target.network_path.srtp if target.dialect.is_telephone else None,
         "connect_rate": per_minute,
         "prices": asdict(target.prices) if target.prices else None,
         "model": target.model,

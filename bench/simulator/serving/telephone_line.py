@@ -32,7 +32,9 @@ from bench.transport.sip.framing import PONG, StreamFramer
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.reception import RtpReceiver
-from bench.transport.sip.rtp import RtpSender
+from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS, RtpSender
+from bench.transport.sip.sdes import new_keys
+from bench.transport.sip.srtp import PacketEncryption
 from bench.units import NEVER_NS, NS_PER_S
 
 USER = "agent"
@@ -81,7 +83,8 @@ class TelephoneLine:
             raw = socket.socket(self._family, socket.SOCK_DGRAM)
             raw.bind((self._host, 0))
             rtp = DatagramSocket(raw)
-            media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31))
+            keys = new_keys(secrets.token_bytes)
+            media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31), keys=keys)
             self._planned[request.call_id] = self._with_faults(self._answer_plan(media)), rtp
         return self._planned[request.call_id][0]
 
@@ -158,6 +161,8 @@ class TelephoneLine:
         for call_id, call in list(self._calls.items()):
             if call.party.ended_ns is not None:
                 self._calls.pop(call_id).close()
+            else:
+                call.follow_keys()
         due_ns = self._exchange.next_ns
         self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
 
@@ -216,20 +221,27 @@ class TelephoneAgent:
             audio,
             media.send_payload_type,
             ssrc=random.getrandbits(32),
-            sequence_number=random.getrandbits(16),
+            sequence_number=random.getrandbits(FIRST_SEQUENCE_BITS),
             timestamp=random.getrandbits(32),
         )
         self._rate_hz, self._last_due_ns = audio.rate_hz, 0
         self._receiver = RtpReceiver(audio.rate_hz, (media.receive_payload_type,), media.receive_event_payload_type)
+        self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
         self._behaviour.open(monotonic_ns())
         shared.loop.add_reader(rtp, self._read)
         shared.plan(self, self._behaviour.next_due_ns())
 
+    def follow_keys(self) -> None:
+        """Use the SRTP keys of the last agreement."""
+        if (media := self.party.media) is not None:
+            self._encryption.use(media.send_key, media.receive_key)
+
     def _read(self) -> None:
         truth = self._shared.config.truth
         for data, _, arrival in self._rtp.receive():
-            packet = self._receiver.receive(data, arrival)
+            plain = self._encryption.unprotect(data)
+            packet = None if plain is None else self._receiver.receive(plain, arrival)
             if packet is None:
                 continue
             if packet.kind == "event":
@@ -253,7 +265,7 @@ class TelephoneAgent:
             if silent > len(event.body):  # one byte is one sample
                 self._sender.pause(silent - len(event.body))
             self._last_due_ns = event.due_ns
-            packet = self._sender.audio(event.body)
+            packet = self._encryption.protect(self._sender.audio(event.body))
             sent = self._rtp.send(packet, peer)
             if sent is None:
                 continue

@@ -169,12 +169,18 @@ class CalledParty:
         self._schedule(plan, now_ns)
 
     def _describe(self, leg: CallLeg, request: SipRequest) -> None:
-        """Make the answer to the offer of INVITE. Without an offer, make an offer."""
-        media = leg.context.media
-        if request.body:
-            self._answer, leg.media = answer_to(media, parse_description(request.body), 1)
+        """Make the answer to the offer of INVITE. Without an offer, make an offer.
+
+        The audio of the call is encrypted if the offer has a key. This does not change during the call.
+        """
+        context = leg.context
+        offer = parse_description(request.body) if request.body else None
+        if offer is None or offer.sdes_audio is None:
+            context.media = replace(context.media, keys=())
+        if offer is not None:
+            self._answer, leg.media = answer_to(context.media, offer, 1)
         else:
-            self._answer = write_offer(media, 1)
+            self._answer = write_offer(context.media, 1)
         leg.described = self._answer
 
     def _schedule(self, plan: AnswerPlan, now_ns: int) -> None:

@@ -69,6 +69,8 @@ class SipCall:
         self.ending: CallEnding | None = None
         self.early_media: AgreedMedia | None = None
         """The audio of a provisional response, before the call is answered."""
+        self.media_problem = ""
+        """Why the audio of the answer cannot be used; "" if it can."""
         self.answer: SipResponse | None = None
         """The response that answered the call."""
         self.call_id = tokens()
@@ -269,7 +271,8 @@ class SipCall:
             if response.body or leg.media is None:
                 leg.media = accepted_answer(self.settings.media, parse_description(response.body))
         except ValueError as error:
-            leg.bye(str(error), now_ns)
+            self.media_problem = str(error)
+            leg.bye(self.media_problem, now_ns)
 
     def _refused(self, response: SipResponse, now_ns: int) -> None:
         """Send INVITE again if the response asks for it and allows it. Otherwise the call has ended."""

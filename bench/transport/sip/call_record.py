@@ -9,6 +9,7 @@ from typing import Literal
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse
 from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.sdes import without_keys
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import excerpt
 
@@ -101,13 +102,14 @@ def ending_of(by: EndedBy, was_answered: bool, message: SipMessage | None, cause
     if message is None:
         return CallEnding(by, was_answered, cause=cause)
     code, phrase = (message.code, message.phrase) if isinstance(message, SipResponse) else (None, "")
+    warning = "" if isinstance(message, SipRequest) else without_keys(message.first("Warning"))
     return CallEnding(
         by,
         was_answered,
         code,
         excerpt(phrase, MAX_PHRASE_CHARACTERS),
-        excerpt(message.first("Reason"), MAX_REASON_CHARACTERS),
-        "" if isinstance(message, SipRequest) else excerpt(message.first("Warning"), MAX_REASON_CHARACTERS),
+        excerpt(without_keys(message.first("Reason")), MAX_REASON_CHARACTERS),
+        excerpt(warning, MAX_REASON_CHARACTERS),
         retry_after_of(message),
         cause,
     )

@@ -73,7 +73,7 @@ class CallLeg:
 
     context: LegContext
     dialog: Dialog
-    described: bytes
+    described: bytes = field(repr=False)
     """The last description of this side."""
     state: LegState = "early"
     media: AgreedMedia | None = None

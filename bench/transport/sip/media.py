@@ -1,6 +1,7 @@
 """The media of one call: the packets to send, and the frames of the received stream. Pure.
 
-A pressed key takes the place of audio for the duration of the press. RTCP reports are sent while the call is open.
+A pressed key takes the place of audio for the duration of the press. RTCP reports are sent while the call is open. If
+the call has SRTP keys, packets and reports are encrypted last, and decrypted first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from bench.transport.sip.jitter import Frame, JitterBuffer
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
-from bench.transport.sip.rtp import RtpSender
+from bench.transport.sip.rtp import HEADER_BYTES, RtpSender
+from bench.transport.sip.srtp import PacketEncryption
 from bench.units import NS_PER_MS
 
 HOLD_NS = 60 * NS_PER_MS
@@ -64,6 +66,7 @@ class CallMedia:
         )
         self.buffer = JitterBuffer(self.audio, HOLD_NS)
         self.rtcp = RtcpSession(self._sender, self.receiver, cname, utc_offset_ns)
+        self._encryption = PacketEncryption(agreed.send_key, agreed.receive_key)
         self._keys: deque[tuple[bytes, bool]] = deque()
         """The payloads of pressed keys, and whether each is the first one of its press."""
         self._key_timestamp = 0
@@ -75,8 +78,21 @@ class CallMedia:
         """The instant at which `expire` or a report is due."""
         return min(self.buffer.next_ns, self.report_ns)
 
+    @property
+    def overhead_bytes(self) -> int:
+        """The number of bytes by which a received packet is longer than its audio."""
+        return HEADER_BYTES + self._encryption.tag_bytes
+
+    def change(self, agreed: AgreedMedia) -> None:
+        """Use the SRTP keys of a later agreement from now on."""
+        self.agreed = agreed
+        self._encryption.use(agreed.send_key, agreed.receive_key)
+
     def send_audio(self, payload: bytes) -> bytes:
         """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""
+        return self._encryption.protect(self._next_packet(payload))
+
+    def _next_packet(self, payload: bytes) -> bytes:
         if not self._keys:
             return self._sender.audio(payload)
         key_payload, is_first = self._keys.popleft()
@@ -102,8 +118,20 @@ class CallMedia:
 
     def received(self, data: bytes, arrival: Arrival) -> list[Frame]:
         """Return the frames that a packet releases."""
-        packet = self.receiver.receive(data, arrival)
+        plain = self._encryption.unprotect(data)
+        if plain is None:
+            self.receiver.counts.rejected += 1
+            return []
+        packet = self.receiver.receive(plain, arrival)
         return [] if packet is None else self.buffer.add(packet)
+
+    def received_report(self, data: bytes, at_ns: int) -> None:
+        """Accept an RTCP packet of the peer."""
+        report = self._encryption.unprotect_report(data)
+        if report is None:
+            self.rtcp.rejected += 1
+        else:
+            self.rtcp.receive(report, at_ns)
 
     def expire(self, now_ns: int) -> list[Frame]:
         """Return the frames that are released because earlier packets are missing."""
@@ -112,4 +140,4 @@ class CallMedia:
     def report(self, now_ns: int, *, goodbye: bool = False) -> bytes:
         """Return an RTCP report, and plan the next one."""
         self.report_ns = now_ns + report_delay_ns(self._random_share(), is_first=False)
-        return self.rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye)
+        return self._encryption.protect_report(self.rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye))

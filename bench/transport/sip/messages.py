@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sipmessage import URI, Headers, Message, Request
@@ -68,6 +68,10 @@ class Outgoing(NamedTuple):
     to: HostPort
     transport: str
 
+    def __repr__(self) -> str:
+        """Return a text without the data, which may contain SRTP keys."""
+        return f"Outgoing({len(self.data)} bytes to {self.to} over {self.transport})"
+
 
 @dataclass(frozen=True, slots=True)
 class NameAddress:
@@ -99,7 +103,7 @@ class SipMessage:
     """What requests and responses have in common."""
 
     headers: Headers
-    body: bytes
+    body: bytes = field(repr=False)
     vias: tuple[str, ...]
     via: Via
     call_id: str

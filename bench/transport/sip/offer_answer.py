@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from bench.metrics import NO_SRTP_KEY, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.sip.messages import HostPort
+from bench.transport.sip.sdes import CryptoAttribute, SrtpKey
 from bench.transport.sip.sdp import (
     Direction,
     MediaLine,
@@ -33,6 +35,11 @@ class LocalMedia:
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     ptime_ms: int = 20
     rtcp_mux: bool = False
+    keys: tuple[SrtpKey, ...] = ()
+    """The SRTP keys of this side, one for each suite, in the order of preference.
+
+    With keys, the audio must be encrypted. Without keys, it must not be.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +59,38 @@ class AgreedMedia:
     ptime_ms: int | None
     rtcp: HostPort | None
     """The address and port at which the peer receives RTCP; None if RTCP is multiplexed with RTP."""
+    send_key: SrtpKey | None = None
+    """The SRTP key of this side; None if the audio is not encrypted."""
+    receive_key: SrtpKey | None = None
+    """The SRTP key of the peer."""
 
 
 def audio_line(local: LocalMedia, direction: Direction = "sendrecv") -> MediaLine:
     """Return the line of audio that this side offers."""
     formats = [RtpFormat(CODECS[codec], codec) for codec in local.codecs]
     formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, "telephone-event", parameters="0-15"))
-    return _line(local, tuple(formats), direction, local.rtcp_mux)
+    protocol = "RTP/SAVP" if local.keys else "RTP/AVP"
+    return _line(local, protocol, tuple(formats), direction, local.rtcp_mux, tuple(_offered_keys(local).values()))
 
 
-def _line(local: LocalMedia, formats: tuple[RtpFormat, ...], direction: Direction, rtcp_mux: bool) -> MediaLine:
+def _offered_keys(local: LocalMedia) -> dict[int, CryptoAttribute]:
+    """Return the keys that this side offers, by their tags."""
+    return {tag: CryptoAttribute(tag, key) for tag, key in enumerate(local.keys, 1)}
+
+
+def _line(
+    local: LocalMedia,
+    protocol: str,
+    formats: tuple[RtpFormat, ...],
+    direction: Direction,
+    rtcp_mux: bool,
+    crypto: tuple[CryptoAttribute, ...],
+) -> MediaLine:
     text = " ".join(str(each.payload_type) for each in formats)
     return MediaLine(
-        "audio", local.port, "RTP/AVP", text, formats, local.address, direction, local.ptime_ms, rtcp_mux=rtcp_mux
-    )
+        "audio", local.port, protocol, text, formats, local.address, direction, local.ptime_ms,
+        rtcp_mux=rtcp_mux, crypto=crypto,
+    )  # fmt: skip
 
 
 def write_offer(local: LocalMedia, version: int, direction: Direction = "sendrecv") -> bytes:
@@ -77,12 +102,12 @@ def answer_to(
 ) -> tuple[bytes, AgreedMedia]:
     """Return the answer to an offer, and the audio. Raise ValueError if the offer contains no usable audio.
 
-    The answer contains the offer's first codec that this side has, with the payload types of the offer. All other media
-    are refused with the port 0 (RFC 3264 §6).
+    The answer contains the offer's first codec that this side has, with the payload types of the offer, and the key of
+    this side for the offer's first suite. All other media are refused with the port 0 (RFC 3264 §6).
     """
-    audio = offer.audio
+    audio = offer.sdes_audio if local.keys else offer.audio
     if audio is None:
-        raise ValueError("the peer requires SRTP" if offer.requires_srtp else "the peer offers no audio")
+        raise ValueError(_other_encryption(local, offer.media) or "the peer offers no audio")
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer offers no codec that is supported")
@@ -92,13 +117,14 @@ def answer_to(
         formats.append(RtpFormat(event.payload_type, "telephone-event", parameters=event.parameters or "0-15"))
     direction = _common(_mirrored(_direction_of(audio)), allowed)
     mux = audio.rtcp_mux and local.rtcp_mux
-    answered = _line(local, tuple(formats), direction, mux)
+    send_key, receive_key, crypto = _selected_key(local, audio)
+    answered = _line(local, audio.protocol, tuple(formats), direction, mux, crypto)
     lines = [answered if line is audio else _refused(line) for line in offer.media]
     written = write_description(local.session_id, version, local.address, lines)
     number = None if event is None else event.payload_type
     agreed = AgreedMedia(
         audio.address, audio.port, codec.encoding, codec.payload_type, codec.payload_type, number, number,
-        direction, audio.ptime_ms, _rtcp_of(audio, mux),
+        direction, audio.ptime_ms, _rtcp_of(audio, mux), send_key, receive_key,
     )  # fmt: skip
     return written, agreed
 
@@ -108,19 +134,57 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
 
     The offer had a single medium, so the answer's first one belongs to it.
     """
-    audio = answer.media[0] if answer.media and answer.media[0].is_plain_audio else None
-    if audio is None:
-        raise ValueError("the peer requires SRTP" if answer.requires_srtp else "the peer refuses the audio")
+    audio = answer.media[0] if answer.media else None
+    if audio is None or not (audio.is_sdes_audio if local.keys else audio.is_plain_audio):
+        raise ValueError(_other_encryption(local, answer.media[:1]) or "the peer refuses the audio")
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer answers with a codec that was not offered")
     event = _narrowband(audio, (TELEPHONE_EVENT,))
     mux = audio.rtcp_mux and local.rtcp_mux
+    send_key, receive_key = _answered_keys(local, audio)
     return AgreedMedia(
         audio.address, audio.port, codec.encoding, codec.payload_type, CODECS[codec.encoding],
         None if event is None else event.payload_type, None if event is None else EVENT_PAYLOAD_TYPE,
         _common(_mirrored(_direction_of(audio)), offered), audio.ptime_ms, _rtcp_of(audio, mux),
+        send_key, receive_key,
     )  # fmt: skip
+
+
+def _selected_key(
+    local: LocalMedia, audio: MediaLine
+) -> tuple[SrtpKey | None, SrtpKey | None, tuple[CryptoAttribute, ...]]:
+    """Return the keys of (this side, the peer) for an offer's first suite, and the attribute of the answer."""
+    if not local.keys:
+        return None, None, ()
+    own_keys = {key.suite: key for key in local.keys}
+    for offered in audio.crypto:
+        if own := own_keys.get(offered.key.suite):
+            return own, offered.key, (CryptoAttribute(offered.tag, own),)
+    raise ValueError(NO_SRTP_KEY)
+
+
+def _answered_keys(local: LocalMedia, audio: MediaLine) -> tuple[SrtpKey | None, SrtpKey | None]:
+    """Return the keys of (this side, the peer) after an answer, which selects one tag of the offer."""
+    if not local.keys:
+        return None, None
+    if len(audio.crypto) == 1:
+        answered = audio.crypto[0]
+        offered = _offered_keys(local).get(answered.tag)
+        if offered is not None and offered.key.suite == answered.key.suite:
+            return offered.key, answered.key
+    raise ValueError(NO_SRTP_KEY)
+
+
+def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
+    """Return why the encryption of the peer's audio is not that of this side; "" if there is no audio."""
+    if local.keys and any(line.is_sdes_audio for line in media):
+        return NO_SRTP_KEY
+    if local.keys and any(line.is_plain_audio for line in media):
+        return WITHOUT_SRTP
+    if any(line.is_sdes_audio for line in media):
+        return REQUIRES_SRTP
+    return REQUIRES_DTLS_SRTP if any(line.is_encrypted_audio for line in media) else ""
 
 
 def _narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:

@@ -50,11 +50,13 @@ class ReceivedPacket(NamedTuple):
 class ReceptionCounts:
     """The numbers of packets of all sources.
 
-    Every packet is in exactly one of `bad`, `strays`, and `received`. `received` includes the duplicates and the
-    reordered packets. `expected` is the number of sequence numbers from the first packet to the highest one.
+    Every packet is in exactly one of `bad`, `rejected`, `strays`, and `received`. `received` includes the duplicates
+    and the reordered packets. `expected` is the number of sequence numbers from the first packet to the highest one.
     """
 
     bad: int = 0
+    rejected: int = 0
+    """The packets that SRTP did not accept: they are not authentic, or they are duplicates."""
     strays: int = 0
     received: int = 0
     duplicates: int = 0

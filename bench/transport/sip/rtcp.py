@@ -236,7 +236,8 @@ class RtcpSession:
 
     def __init__(self, sender: RtpSender, receiver: RtpReceiver, cname: str, utc_offset_ns: int) -> None:
         self.peer = PeerReport()
-        self.bad = self.received = 0
+        self.bad = self.rejected = self.received = 0
+        """`rejected` is the number of packets that SRTCP did not accept, which `receive` never gets."""
         self.other_packets = 0
         """The number of packets of unknown types, and of reports about other streams."""
         self.is_ended = False

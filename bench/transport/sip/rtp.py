@@ -15,10 +15,17 @@ MAX_PACKET_BYTES = 2_048
 """The maximum size of a packet. The longest usual packet has 1612 bytes: 200 ms of G.711, and the header."""
 SEQUENCE_NUMBERS, TIMESTAMPS = 1 << 16, 1 << 32
 """The numbers of different sequence numbers, and of different timestamps. Both wrap around."""
+FIRST_SEQUENCE_BITS = 15
+"""The number of random bits of the first sequence number.
+
+SRTP counts how often the sequence number wraps around. A receiver that misses the first packets would miss a wrap among
+them, and could decrypt nothing. With 15 bits there is none.
+"""
 RTCP_TYPES = range(192, 224)
 """The values of the second byte with which a packet on the media port is RTCP and not RTP (RFC 5761 §4)."""
 _PADDING, _EXTENSION, _CSRC_COUNT, _MARKER = 0x20, 0x10, 0x0F, 0x80
 _HEADER = Struct("!BBHII")
+HEADER_BYTES = _HEADER.size
 _EXTENSION_WORDS = Struct("!2xH")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.transport.sip.messages import CONTROL, HostPort
+from bench.transport.sip.sdes import CryptoAttribute, usable_crypto, write_crypto
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -58,7 +59,8 @@ class MediaLine:
     ptime_ms: int | None = None
     rtcp: HostPort | None = None
     rtcp_mux: bool = False
-    has_crypto: bool = False
+    crypto: tuple[CryptoAttribute, ...] = ()
+    """The keys that are supported. Those that are not supported are missing."""
 
     @property
     def is_plain_audio(self) -> bool:
@@ -66,7 +68,12 @@ class MediaLine:
 
     @property
     def is_encrypted_audio(self) -> bool:
+        """Whether the audio is encrypted: with SDES (a=crypto) or with DTLS."""
         return self.kind == "audio" and "SAVP" in self.protocol and self.port != 0
+
+    @property
+    def is_sdes_audio(self) -> bool:
+        return self.is_encrypted_audio and self.protocol in ("RTP/SAVP", "RTP/SAVPF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +90,9 @@ class SessionDescription:
         return next((line for line in self.media if line.is_plain_audio), None)
 
     @property
-    def requires_srtp(self) -> bool:
-        """Whether all audio is encrypted: with SDES (a=crypto) or with DTLS."""
-        return self.audio is None and any(line.is_encrypted_audio for line in self.media)
+    def sdes_audio(self) -> MediaLine | None:
+        """The first line of audio that is encrypted with SDES and has a supported key."""
+        return next((line for line in self.media if line.is_sdes_audio and line.crypto), None)
 
 
 @dataclass(slots=True)
@@ -173,10 +180,11 @@ def _media_line(section: _Section, session: _Section) -> MediaLine:
     if port and not address:
         raise ValueError("the session description has no address of the audio")
     values = dict((*session.attributes, *section.attributes))
+    crypto = [text for name, text in section.attributes if name == "crypto"]  # of a session it is not valid
     return MediaLine(
         kind, port, protocol, format_text, _formats(format_text, section.attributes), address,
         section.direction or session.direction or "sendrecv", _positive(values.get("ptime")),
-        _rtcp(values.get("rtcp"), address), "rtcp-mux" in values, "crypto" in values,
+        _rtcp(values.get("rtcp"), address), "rtcp-mux" in values, usable_crypto(crypto),
     )  # fmt: skip
 
 
@@ -235,5 +243,6 @@ def write_description(session_id: int, version: int, address: str, media: Sequen
             lines.append(f"a=rtcp:{line.rtcp.port}")
         if line.rtcp_mux:
             lines.append("a=rtcp-mux")
+        lines += (f"a=crypto:{write_crypto(each)}" for each in line.crypto)
         lines.append(f"a={line.direction}")
     return ("\r\n".join(lines) + "\r\n").encode()

@@ -44,6 +44,8 @@ from bench.transport.sip.listener import Listener
 from bench.transport.sip.media import CallMedia, MediaNumbers
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS
+from bench.transport.sip.sdes import new_keys
 from bench.transport.sip.signalling import Signalling, open_signalling
 from bench.units import NEVER_NS, NS_PER_S
 from bench.untrusted.sanitize import excerpt
@@ -51,7 +53,6 @@ from bench.untrusted.sanitize import excerpt
 NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S
 """The maximum time to wait for the answer to BYE."""
-RTP_HEADER_BYTES = 12
 ANSWER_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
 """The headers of the answer that are stored."""
 MAX_HEADER_CHARACTERS = 200
@@ -102,11 +103,12 @@ class TelephoneCall:
         self._listener = Listener((*datagrams, self._rtp, self._rtcp))
         own = HostPort(bracketed(host), port)
         login, further = _login(headers)
+        keys = new_keys(secrets.token_bytes) if path.srtp else ()
         settings = CallSettings(
             request_uri=url,
             from_uri=f"sip:rtbench@{own.host}",
             sent_by=own,
-            media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31)),
+            media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31), keys=keys),
             transport=signalling.transport,
             product=f"rtbench/{tool_version()}",
             outbound_proxy=path.sip_proxy and f"{path.sip_proxy};lr",
@@ -158,11 +160,15 @@ class TelephoneCall:
         agreed = self._call.media
         assert agreed is not None, "the call is answered"
         now_ns = monotonic_ns()
-        numbers = MediaNumbers(_random.getrandbits(32), _random.getrandbits(16), _random.getrandbits(32))
+        numbers = MediaNumbers(
+            _random.getrandbits(32), _random.getrandbits(FIRST_SEQUENCE_BITS), _random.getrandbits(32)
+        )
         cname = f"{secrets.token_hex(6)}@rtbench"
         if self._media is None:
             offset_ns = utc_ns() - now_ns
             self._media = CallMedia(agreed, numbers, cname, now_ns, offset_ns, _random.random)
+        else:
+            self._media.change(agreed)
         rtcp = agreed.rtcp or HostPort(agreed.address, agreed.port)
         self._media_peer = (agreed.address, agreed.port), (rtcp.host, rtcp.port or agreed.port + 1)
 
@@ -254,7 +260,7 @@ class TelephoneCall:
             elif sock is self._rtp:
                 self._frames += media.received(data, arrival)
             else:
-                media.rtcp.receive(data, arrival.at_ns)
+                media.received_report(data, arrival.at_ns)
         if sock is self._rtp:
             self._drained_ns = now_ns
         return self._on_signals() if sock is self._signalling.socket else self._pass_frames()
@@ -300,15 +306,15 @@ class TelephoneCall:
 
     def _pass_frames(self) -> bool:
         """Pass the received frames to the session. Return True if the session must act."""
-        frames, wakes = self._frames, False
-        if self._on_message is None:
+        frames, media, wakes = self._frames, self._media, False
+        if self._on_message is None or media is None:
             return False
         while frames and not wakes:
             frame = frames.pop(0)
             message = ReceivedMessage(
                 BinaryMessage(frame.audio),
                 Arrival(frame.at_ns, frame.uncertainty_ns),
-                0 if frame.is_concealed else len(frame.audio) + RTP_HEADER_BYTES,
+                0 if frame.is_concealed else len(frame.audio) + media.overhead_bytes,
             )
             wakes = self._on_message(message)
         return wakes
@@ -396,8 +402,9 @@ def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tupl
 
 def _refusal(call: SipCall) -> ConnectError:
     ending = call.ending
-    if ending is None:
-        return ConnectError("connect_failed:media", "the call was answered without audio that this tool can receive")
+    if call.media_problem or ending is None:
+        detail = f"the call was answered without audio that this tool can use: {call.media_problem}"
+        return ConnectError("connect_failed:media", detail)
     detail = _text(ending)
     if ending.code is None:
         return ConnectError("timeout:upgrade" if ending.by == "timeout" else "connect_failed:sip", detail)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, write_message
 from bench.units import NEVER_NS, NS_PER_MS
@@ -33,7 +33,7 @@ class OutgoingRequest:
     method: str
     uri: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes
+    body: bytes = field(repr=False)
     to: HostPort
     transport: str
 

@@ -84,18 +84,23 @@ def test_a_malformed_or_excessive_description_is_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "requires"),
+    ("lines", "problem"),
     [
-        ("m=audio 5000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\n", True),
-        ("m=audio 5000 UDP/TLS/RTP/SAVPF 0\r\n", True),
-        ("m=audio 5000 RTP/AVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\n", False),
-        ("m=audio 5000 RTP/SAVP 0\r\nm=audio 5002 RTP/AVP 0\r\n", False),
-        ("m=audio 0 RTP/SAVP 0\r\n", False),
-        ("m=video 5000 RTP/SAVP 0\r\n", False),
+        ("m=audio 5000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\n", "the peer requires SRTP"),
+        ("m=audio 5000 UDP/TLS/RTP/SAVPF 0\r\n", "the peer requires DTLS-SRTP"),
+        ("m=audio 5000 RTP/AVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\n", ""),
+        ("m=audio 5000 RTP/SAVP 0\r\nm=audio 5002 RTP/AVP 0\r\n", ""),
+        ("m=audio 0 RTP/SAVP 0\r\n", "the peer offers no audio"),
+        ("m=video 5000 RTP/SAVP 0\r\n", "the peer offers no audio"),
     ],
 )
-def test_srtp_is_required_if_all_audio_is_encrypted(line: str, requires: bool) -> None:
-    assert parse_description(described(HEAD, line)).requires_srtp is requires
+def test_an_offer_is_refused_if_all_its_audio_is_encrypted(lines: str, problem: str) -> None:
+    try:
+        answer_to(LOCAL, parse_description(described(HEAD, lines)), 1)
+    except ValueError as error:
+        assert str(error) == problem
+    else:
+        assert not problem
 
 
 def test_an_answer_has_one_codec_and_the_payload_types_of_the_offer() -> None:

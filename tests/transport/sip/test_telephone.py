@@ -20,7 +20,7 @@ from bench.protocol.base import BinaryMessage
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.timeouts import Timeouts
-from bench.transport.interface import ConnectTimings, NetworkPath, RtpInfo
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, RtpInfo
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip import address, signalling
 from bench.transport.sip.dialog import LocalParty
@@ -29,6 +29,8 @@ from bench.transport.sip.dtmf import parse_event
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.rtp import parse_packet
+from bench.transport.sip.sdes import SrtpKey
+from bench.transport.sip.srtp import PacketEncryption
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from tests.transport.sip.scripted_peer import tokens
@@ -42,7 +44,14 @@ LOOPBACK = "127.0.0.1"
 class CalledLine:
     """A line whose calls are answered as planned. It returns each RTP packet to the caller, if `echoes` is True."""
 
-    def __init__(self, changes: dict[str, Any], echoes: bool, contact_port: int | None, contact_host: str) -> None:
+    def __init__(
+        self,
+        changes: dict[str, Any],
+        echoes: bool,
+        contact_port: int | None,
+        contact_host: str,
+        keys: tuple[SrtpKey, ...],
+    ) -> None:
         self.signals, self.rtp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for sock in (self.signals, self.rtp):
             sock.bind((LOOPBACK, 0))
@@ -51,7 +60,8 @@ class CalledLine:
         self.heard: list[bytes] = []
         self.requests: list[bytes] = []
         self._echoes, self._ends = echoes, threading.Event()
-        plan = AnswerPlan(LocalMedia(LOOPBACK, self.rtp.getsockname()[1], 7), **changes)
+        self._encryption: PacketEncryption | None = None
+        plan = AnswerPlan(LocalMedia(LOOPBACK, self.rtp.getsockname()[1], 7, keys=keys), **changes)
         contact = f"sip:agent@{contact_host}:{contact_port or self.port}"
         party = LocalParty(HostPort(LOOPBACK, self.port), "UDP", contact, "test")
         self.exchange = TelephoneExchange(lambda _: plan, party, tokens("line"))
@@ -65,15 +75,23 @@ class CalledLine:
             for sock in select.select((self.signals, self.rtp), (), (), wait_s)[0]:
                 data, source = sock.recvfrom(65_535)
                 if sock is self.rtp:
-                    self.heard.append(data)
+                    self.heard.append(self._encryption_of_call().unprotect(data) or b"")
                     if self._echoes:
-                        sock.sendto(data, source)
+                        sock.sendto(self._encryption_of_call().protect(self.heard[-1]), source)
                     continue
                 self.requests.append(data)
                 self.exchange.received(data, monotonic_ns(), HostPort(*source))
             self.exchange.expire(monotonic_ns())
             for data, to, _ in self.exchange.pop_messages():
                 self.signals.sendto(data, (to.host, to.port or 5060))
+
+    def _encryption_of_call(self) -> PacketEncryption:
+        """Return the encryption of the line's only call."""
+        if self._encryption is None:
+            (called,) = self.exchange.calls.values()
+            assert called.media is not None, "the call is answered"
+            self._encryption = PacketEncryption(called.media.send_key, called.media.receive_key)
+        return self._encryption
 
     def close(self) -> None:
         self._ends.set()
@@ -91,9 +109,14 @@ class CalledLine:
 
 @contextmanager
 def line(
-    *, echoes: bool = True, contact_port: int | None = None, contact_host: str = LOOPBACK, **changes: Any
+    *,
+    echoes: bool = True,
+    contact_port: int | None = None,
+    contact_host: str = LOOPBACK,
+    keys: tuple[SrtpKey, ...] = (),
+    **changes: Any,
 ) -> Iterator[CalledLine]:
-    called = CalledLine(changes, echoes, contact_port, contact_host)
+    called = CalledLine(changes, echoes, contact_port, contact_host, keys)
     try:
         yield called
     finally:
@@ -101,15 +124,18 @@ def line(
 
 
 def dial(
-    called: CalledLine, limits: Timeouts = ENOUGH, headers: tuple[tuple[str, str], ...] = ()
+    called: CalledLine,
+    limits: Timeouts = ENOUGH,
+    headers: tuple[tuple[str, str], ...] = (),
+    path: NetworkPath = DIRECT,
 ) -> tuple[TelephoneCall, ConnectTimings]:
     timings = ConnectTimings()
-    return open_call(called.url, headers, None, limits, timings, NetworkPath()), timings
+    return open_call(called.url, headers, None, limits, timings, path), timings
 
 
-def refused(called: CalledLine, limits: Timeouts = ENOUGH) -> ConnectError:
+def refused(called: CalledLine, limits: Timeouts = ENOUGH, path: NetworkPath = DIRECT) -> ConnectError:
     with pytest.raises(ConnectError) as caught:
-        dial(called, limits)
+        dial(called, limits, path=path)
     return caught.value
 
 

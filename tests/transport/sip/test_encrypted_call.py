@@ -1,0 +1,83 @@
+"""Calls with SRTP on real sockets, and the refusals if the two sides do not agree on the encryption."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pytest
+
+from bench.remedies import remedy_of
+from bench.simulator.telephone import called_party
+from bench.transport.interface import NetworkPath
+from bench.transport.sip.offer_answer import answer_to
+from bench.transport.sip.rtp import HEADER_BYTES
+from bench.transport.sip.sdes import SUITES, SrtpKey, new_keys
+from bench.transport.sip.srtp import TAG_BYTES
+from tests.transport.sip.test_telephone import FRAME, dial, line, receive, refused
+
+SECURE = NetworkPath(srtp=True)
+
+
+def keys() -> tuple[SrtpKey, ...]:
+    return new_keys(secrets.token_bytes)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_call_carries_encrypted_audio_in_both_directions(suite: str) -> None:
+    with line(keys=tuple(key for key in keys() if key.suite == suite)) as called:
+        call, _ = dial(called, path=SECURE)
+        size = HEADER_BYTES + len(FRAME) + TAG_BYTES[suite]  # type: ignore[index]
+        receipts = [call.send(FRAME) for _ in range(3)]
+        messages = receive(call, lambda found: len(found) == 3)
+
+        assert [message.data for message in messages] == [FRAME] * 3
+        assert [receipt and receipt.wire_bytes for receipt in receipts] == [size] * 3
+        assert [message.wire_bytes for message in messages] == [size] * 3
+        assert [data[HEADER_BYTES:] for data in called.heard] == [FRAME] * 3
+        call.close()
+        called.wait_for_request(b"BYE")
+
+
+def test_a_call_without_encryption_is_answered_without_it() -> None:
+    with line(keys=keys()) as called:
+        call, _ = dial(called)
+        call.send(FRAME)
+
+        assert [message.data for message in receive(call, lambda found: len(found) == 1)] == [FRAME]
+        assert not any(b"crypto" in request for request in called.requests)
+        call.close()
+
+
+def test_an_agent_without_srtp_refuses_an_encrypted_call_and_the_remedy_names_the_setting() -> None:
+    with line() as called:
+        error = refused(called, path=SECURE)
+
+        assert error.outcome == "connect_failed:488"
+        assert "`srtp: none`" in remedy_of(error.outcome, error.detail)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "detail", "remedy"),
+    [
+        (NetworkPath(), b"RTP/AVP", b"RTP/SAVP", "the peer requires SRTP", "`srtp: required`"),
+        (NetworkPath(), b"RTP/AVP", b"UDP/TLS/RTP/SAVP", "the peer requires DTLS-SRTP", "SDES"),
+        (SECURE, b"RTP/SAVP", b"RTP/AVP", "the peer does not use SRTP", "`srtp: none`"),
+        (SECURE, b"a=crypto:1", b"a=crypto:2", "the peer has no SRTP key that is supported", "AES_CM_128"),
+    ],
+)
+def test_an_answer_with_another_encryption_ends_the_call_and_the_remedy_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, path: NetworkPath, old: bytes, new: bytes, detail: str, remedy: str
+) -> None:
+    def changed(*arguments: Any) -> Any:
+        body, media = answer_to(*arguments)
+        return body.replace(old, new), media
+
+    monkeypatch.setattr(called_party, "answer_to", changed)
+    with line(keys=keys()) as called:
+        error = refused(called, path=path)
+
+        assert error.outcome == "connect_failed:media"
+        assert error.detail.endswith(detail)
+        assert remedy in remedy_of(error.outcome, error.detail)
+        called.wait_for_request(b"BYE")
