@@ -42,6 +42,7 @@ class TargetFacts(JsonEntry, frozen=True, kw_only=True):
     sign_in: Known | None = None
     proxy: Known | None = None
     compression: Known | None = None
+    srtp: Known | None = None
     voice: Known | None = None
     turn_detection: Known | None = None
     variant_settings: Known | None = None
@@ -110,6 +111,7 @@ def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> T
         "sign_in": _reported(entry, "auth"),
         "proxy": _reported(entry, "proxy"),
         "compression": "" if "deflate" not in entry else taken if entry["deflate"] else "none",
+        "srtp": "required" if entry.get("srtp") is True else "none" if entry.get("srtp") is False else "",
         "voice": join_words(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {excerpt(value, 60)}" for name, value in own.items()),

@@ -11,7 +11,7 @@ GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_t
 """The metrics of VAD turns that are measured from the end of speech. So they include the delay of its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
-    **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
+    **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "srtp": "SRTP", "voice": "voice"},
     **{"turn_detection": "turn detection", "variant_settings": "own settings"},
 }
 """The fields of `TargetFacts` with settings of a target, and the printed name of each."""

@@ -42,6 +42,7 @@ SERVICE: dict[str, tuple[str, Any]] = {
     "ca_file": ("ca.pem", Path("ca.pem")), "auth": ("azure_cli",) * 2, "client_cert": ("me.pem", Path("me.pem")),
     "client_key": ("me.key", Path("me.key")), "proxy": ("none",) * 2, "resolve": ("::1",) * 2,
     "compression": ("deflate",) * 2, "prices": ("prices.yaml", Path("prices.yaml")), "max_message_mib": ("2", 2),
+    "srtp": ("required",) * 2,
     "targets": ("a, b.quick", ("a", "b.quick")), "target_file": ("there.yaml", Path("there.yaml")),
 }  # fmt: skip
 RUN: dict[str, tuple[str, Any]] = {

@@ -29,9 +29,11 @@ from bench.plan.script import Script
 from bench.plan.steps import SoundSettings, SoundStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.pricing import Prices
+from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
+from bench.protocol.telephone import TELEPHONE
 from bench.run.folder import SCHEMAS
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn
@@ -419,6 +421,17 @@ def test_facts_of_a_target_contain_no_secret() -> None:
     assert (fact["address"], fact["deflate"], fact["connect_rate"]) == ("127.0.0.1", True, 30.0)
     assert fact["prices"]["audio_output"] == 6
     assert (fact["variant_of"], fact["session"]) == ("west", {"voice": "verse"})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "srtp", "fact"), [(TELEPHONE, True, True), (TELEPHONE, False, False), (GA, False, None)]
+)
+def test_the_facts_of_a_telephone_say_whether_its_audio_is_encrypted(
+    dialect: Dialect, srtp: bool, fact: bool | None
+) -> None:
+    target = replace(HERE, dialect=dialect, network_path=NetworkPath(srtp=srtp))
+
+    assert target_facts(target, None)["srtp"] is fact
 
 
 def test_the_auth_of_a_target_has_the_name_of_its_option() -> None:

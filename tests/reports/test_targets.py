@@ -148,6 +148,11 @@ def test_compression_that_the_service_declined_is_reported(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(("stored", "text"), [(True, "required"), (False, "none"), (None, ""), ("yes", "")])
+def test_the_encryption_of_the_audio_is_a_setting_of_a_telephone(stored: object, text: str) -> None:
+    assert summary_of_targets(TWO, everywhere={"srtp": stored}).target_facts[0].srtp == text
+
+
 PLAN = Plan(sessions=60, turns=6, kinds=("manual",), seconds=120)
 
 

@@ -19,7 +19,7 @@ from rtbench.cli.app import app
 from tests.load.options import help_parser
 
 SHARED = ("url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key", "proxy", "resolve",
-          "compression", "max_message_mib")  # fmt: skip
+          "compression", "max_message_mib", "srtp")  # fmt: skip
 COMMANDS = {
     "doctor": ("targets", "target_file", *SHARED),
     "probe": ("targets", "target_file", *SHARED),

@@ -58,6 +58,23 @@ def test_the_ports_of_rtp_are_even() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "options", "is_encrypted"),
+    [
+        ("sip:a@b.example", {}, False),
+        ("sip:a@b.example;transport=tcp", {}, False),
+        ("sip:a@b.example;transport=tls", {}, True),
+        ("sips:a@b.example", {}, True),
+        ("sips:a@b.example", {"srtp": "none"}, False),
+        ("sip:a@b.example", {"srtp": "required"}, True),
+    ],
+)
+def test_audio_is_encrypted_if_the_setting_or_else_tls_requires_it(
+    url: str, options: dict[str, str], is_encrypted: bool
+) -> None:
+    assert target(url, **options).network_path.srtp is is_encrypted
+
+
+@pytest.mark.parametrize(
     ("url", "options", "problem"),
     [
         ("sip:a@b.example;transport=sctp", {}, "has the transport sctp: use udp, tcp or tls"),
@@ -69,6 +86,8 @@ def test_the_ports_of_rtp_are_even() -> None:
         ("sip:a@b.example", {"rtp_ports": "80-100"}, "must be a range"),
         ("sip:a@b.example", {"rtp_ports": "20000-70000"}, "must be a range"),
         ("ws://localhost:1/agent/pcm", {"rtp_ports": "20000-20100"}, "is only for telephone calls"),
+        ("ws://localhost:1/agent/pcm", {"srtp": "required"}, "--srtp is only for telephone calls"),
+        ("sip:a@b.example", {"srtp": "dtls"}, "--srtp must be none or required"),
     ],
 )
 def test_an_address_that_cannot_be_called_is_refused(url: str, options: dict[str, str], problem: str) -> None:
