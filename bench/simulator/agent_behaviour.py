@@ -248,6 +248,10 @@ class AgentBehaviour(SimulatedSession):
         if self._wire.plain:
             self._start_call(at_ns)
 
+    def further_rngs(self, count: int) -> list[np.random.Generator]:
+        """Return random generators for the line of the call. They do not change the numbers that the agent draws."""
+        return self._rng.spawn(count)
+
     def end(self) -> None:
         self._servers.sessions -= 1
         for component in (self._outbox, self):

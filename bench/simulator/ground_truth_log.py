@@ -61,6 +61,9 @@ class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
     utterance: Literal["greeting", "filler", "answer", ""] = ""
     delegation: str = ""
     event: str = ""
+    delay_ns: NonNegative = 0
+    dropped: bool = False
+    duplicated: bool = False
 
 
 class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -83,13 +86,17 @@ class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     delegation: str | None = None
 
 
-class OpenedSession(msgspec.Struct, frozen=True):
-    """A session that was opened. `token`: the number of the client's token; null if the client used a key."""
+class OpenedSession(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A session that was opened. `token`: the number of the client's token; null if the client used a key.
+
+    `call_id`: the Call-ID of a telephone call.
+    """
 
     session: str
     direction: Literal["open"]
     at_ns: int
     token: NonNegative | None
+    call_id: str | None = None
 
 
 class RefusedSession(msgspec.Struct, frozen=True):
@@ -123,6 +130,7 @@ class WorkerEnd(msgspec.Struct, frozen=True):
     late_p99_ms: float
     late_max_ms: float
     cpu_s: float
+    rtp_dropped: NonNegative = 0
 
 
 TRUTH_LINES = (TruthHead, SentEvent, ReceivedEvent, OpenedSession, RefusedSession, FaultEntry, WorkerEnd)
@@ -176,8 +184,8 @@ class GroundTruthLog:
             )
         )
 
-    def opened(self, session: str, token: int | None, at_ns: int) -> None:
-        self._write(OpenedSession(session, "open", at_ns, token))
+    def opened(self, session: str, token: int | None, at_ns: int, call_id: str | None = None) -> None:
+        self._write(OpenedSession(session, "open", at_ns, token, call_id))
 
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write(RefusedSession("refused", at_ns, status, code))
@@ -199,7 +207,9 @@ class GroundTruthLog:
     def ended(self, counts: ServedCounts) -> None:
         lateness = counts.lateness
         p50_ms, p99_ms, max_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99), lateness.max_ns / NS_PER_MS
-        self._write(WorkerEnd("end", counts.sessions, lateness.count, p50_ms, p99_ms, max_ms, round(counts.cpu_s, 3)))
+        cpu_s = round(counts.cpu_s, 3)
+        end = WorkerEnd("end", counts.sessions, lateness.count, p50_ms, p99_ms, max_ms, cpu_s, counts.rtp_dropped)
+        self._write(end)
         self.flush()
 
     def _write(self, line: msgspec.Struct) -> None:
@@ -294,7 +304,8 @@ class LatenessCounts:
 class ServedCounts:
     """The counts of one process. `faults`: the number of injected faults.
 
-    `cpu_s`: the CPU time of the process, in seconds, since the process started to listen.
+    `cpu_s`: the CPU time of the process, in seconds, since the process started to listen. `rtp_dropped`: the number of
+    RTP packets that the profile's path dropped.
     """
 
     sessions: int
@@ -302,6 +313,7 @@ class ServedCounts:
     faults: int
     cpu_s: float
     lateness: LatenessCounts
+    rtp_dropped: int = 0
 
 
 def summary(processes: Sequence[ServedCounts]) -> str:
@@ -311,7 +323,9 @@ def summary(processes: Sequence[ServedCounts]) -> str:
         lateness.merge(process.lateness)
     sessions, refused = sum(process.sessions for process in processes), sum(process.refused for process in processes)
     faults = sum(process.faults for process in processes)
-    rare = "".join(f"{count} {name}, " for count, name in ((refused, "refused"), (faults, "faults")) if count)
+    dropped = sum(process.rtp_dropped for process in processes)
+    rarities = ((refused, "refused"), (faults, "faults"), (dropped, "RTP packets dropped"))
+    rare = "".join(f"{count} {name}, " for count, name in rarities if count)
     counts = f"{sessions} sessions, {rare}{lateness.count} events sent"
     p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
     worst_ms = max(process.lateness.quantile_ms(0.99) for process in processes)

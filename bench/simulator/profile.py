@@ -187,6 +187,16 @@ class AgentSettings:
 
 
 @dataclass(frozen=True)
+class PacketPathSettings:
+    """Properties of the network path of telephone calls (RTP). `telephone/packet_path.py` describes the delays."""
+
+    loss: float = field_key(SHARE, "Share of the packets that are dropped, in each direction.", 0.0)
+    jitter_ms: float = field_key(Number(0, 10_000), "Maximum of the random delay of a sent packet.", 0.0)
+    reorder: float = field_key(SHARE, "Share of the sent packets that arrive after the next one.", 0.0)
+    duplicate: float = field_key(SHARE, "Share of the sent packets that are sent twice.", 0.0)
+
+
+@dataclass(frozen=True)
 class Slowdown:
     """The increase of response delays with the number of sessions that are open on the whole server."""
 
@@ -291,6 +301,9 @@ class Profile:
         struct_of(TranscriptSettings), "Transcripts of the caller's audio.", absent=TranscriptSettings()
     )
     agent: AgentSettings = field_key(struct_of(AgentSettings), "Behaviour of agents.", absent=AgentSettings())
+    rtp: PacketPathSettings = field_key(
+        struct_of(PacketPathSettings), "Network path of telephone calls.", absent=PacketPathSettings()
+    )
     delegates: float = field_key(SHARE, "Share of the caller's turns whose task GPT-Live delegates.", absent=0.0)
     delegation: DelegationSettings = field_key(
         struct_of(DelegationSettings), "Tasks that GPT-Live delegates.", absent=DelegationSettings()

@@ -78,7 +78,7 @@ def test_written_lines_are_read_back(tmp_path: Path) -> None:
         received("conversation.item.truncate", 96, item="item_1", audio_end_ms=0),
         received("conversation.item.create", 97, item="i", call="c"),
         {"direction": "end", "sessions": 1, "events": 2, "late_p50_ms": 0.1, "late_p99_ms": 2.1, "late_max_ms": 2.0,
-         "cpu_s": 1.25},
+         "cpu_s": 1.25, "rtp_dropped": 0},
     ]  # fmt: skip
 
 

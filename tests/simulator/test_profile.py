@@ -15,6 +15,7 @@ from bench.simulator.profile import (
     PRESETS,
     ContextLatency,
     FunctionCalls,
+    PacketPathSettings,
     PreambleSettings,
     SpeechDetection,
     TokenCache,
@@ -81,6 +82,8 @@ def test_missing_keys_of_a_profile_have_default_values(tmp_path: Path) -> None:
         ("reasoning_ms: {much: {p50: 1, p95: 2}}\n", 1, "unknown key 'much'"),
         ("cache: {block_tokens: 0}\n", 1, "block_tokens must be a whole number from 1"),
         ("context_limit_tokens: 0\n", 1, "context_limit_tokens must be a whole number from 1"),
+        ("rtp: {loss: 2}\n", 1, "loss must be a number from 0 to 1"),
+        ("rtp: {jitter: 20}\n", 1, "unknown key 'jitter'"),
         ("transcripts: {word_error_rate: 0.1}\n", 1, "word_error_rate needs `texts`"),
     ],
 )
@@ -117,6 +120,7 @@ def test_a_profile_sets_the_behavior_of_the_model(tmp_path: Path) -> None:
         "functions: {share: 0.5, parallel: [1, 3]}\npreamble: {share: 0.3}\nreasoning_ms: {low: {p50: 300, p95: 600}}\n"
         "cache: {min_tokens: 1024, block_tokens: 128}\ncontext_latency: {ms_per_1000_tokens: 20}\n"
         "context_limit_tokens: 28224\nvad: {min_speech_ms: 300}\nignored_truncate_share: 0.25\n"
+        "rtp: {loss: 0.01, jitter_ms: 20}\n"
     )
 
     profile = load_profile(path)
@@ -127,6 +131,7 @@ def test_a_profile_sets_the_behavior_of_the_model(tmp_path: Path) -> None:
     assert (profile.cache, profile.context_latency) == (TokenCache(1024, 128), ContextLatency(20, 0))
     assert (profile.context_limit_tokens, profile.vad) == (28224, SpeechDetection(300, 0))
     assert profile.ignored_truncate_share == 0.25
+    assert profile.rtp == PacketPathSettings(loss=0.01, jitter_ms=20)
 
 
 def test_faults_of_the_command_line_are_added_to_the_profile() -> None:

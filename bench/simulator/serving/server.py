@@ -132,6 +132,10 @@ class Server:
             self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
         )
 
+    @property
+    def rtp_dropped(self) -> int:
+        return self._telephone.rtp_dropped.total()
+
     def _accept(self) -> None:
         try:
             sock, address = self._listener.accept()
@@ -286,8 +290,9 @@ def serve(
                 if not server.connections:
                     gc.collect()
         await server.stop()
+        cpu_s = time.process_time() - start_cpu_s
         counts = ServedCounts(
-            server.sessions, server.refused, server.faults, time.process_time() - start_cpu_s, server.lateness
+            server.sessions, server.refused, server.faults, cpu_s, server.lateness, server.rtp_dropped
         )
         if config.truth:
             config.truth.ended(counts)

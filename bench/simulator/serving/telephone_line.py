@@ -8,12 +8,15 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from random import Random
 
-from bench.clock import monotonic_ns
+from msgspec import structs
+
+from bench.clock import SendTime, monotonic_ns
 from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire, TelephoneWire
 from bench.simulator.faults.injection import StallConnection
@@ -23,6 +26,7 @@ from bench.simulator.serving.connection import ServerState
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.transport.interface import bracketed
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
@@ -56,6 +60,8 @@ class TelephoneLine:
         self._shared, self._family, self._new_agent = shared, family, new_agent
         self._host = ANY.get(address[0], address[0])
         self._calls: dict[str, TelephoneAgent] = {}
+        self.rtp_dropped = Counter[str]()
+        """The numbers of RTP packets that the paths of all calls dropped, by their direction."""
         self._planned: dict[str, tuple[AnswerPlan, DatagramSocket]] = {}
         """The plans of calls that are not answered yet, and their sockets for RTP, by the Call-ID."""
         self._sock: DatagramSocket | None = None
@@ -157,7 +163,9 @@ class TelephoneLine:
                 rtp.close()
             elif party.answered_ns is not None and party.media is not None:
                 del self._planned[call_id]
-                self._calls[call_id] = TelephoneAgent(self._shared, party, rtp, self._new_agent)
+                self._calls[call_id] = TelephoneAgent(self._shared, party, rtp, self._new_agent, self.rtp_dropped)
+                if truth := self._shared.config.truth:
+                    truth.opened(self._calls[call_id].session_id, None, party.answered_ns, call_id)
         for call_id, call in list(self._calls.items()):
             if call.party.ended_ns is not None:
                 self._calls.pop(call_id).close()
@@ -209,14 +217,15 @@ class TelephoneAgent:
         party: CalledParty,
         rtp: DatagramSocket,
         new_agent: Callable[[AgentWire], AgentBehaviour],
+        dropped: Counter[str],
     ) -> None:
         media = party.media
         assert media is not None, "the call is answered"
         self.party, self._shared, self._rtp, self._media = party, shared, rtp, media
         wire = TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
         self._behaviour = new_agent(wire)
-        self._session = self._behaviour.ids.session
-        audio, random = wire.format, Random(self._session)
+        self.session_id = self._behaviour.ids.session
+        audio, random = wire.format, Random(self.session_id)
         self._sender = RtpSender(
             audio,
             media.send_payload_type,
@@ -228,9 +237,11 @@ class TelephoneAgent:
         self._receiver = RtpReceiver(audio.rate_hz, (media.receive_payload_type,), media.receive_event_payload_type)
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
+        sent_rng, received_rng = self._behaviour.further_rngs(2)
+        self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
         self._behaviour.open(monotonic_ns())
         shared.loop.add_reader(rtp, self._read)
-        shared.plan(self, self._behaviour.next_due_ns())
+        self._plan_next()
 
     def follow_keys(self) -> None:
         """Use the SRTP keys of the last agreement."""
@@ -240,6 +251,8 @@ class TelephoneAgent:
     def _read(self) -> None:
         truth = self._shared.config.truth
         for data, _, arrival in self._rtp.receive():
+            if self._path.drops_received():
+                continue
             plain = self._encryption.unprotect(data)
             packet = None if plain is None else self._receiver.receive(plain, arrival)
             if packet is None:
@@ -253,26 +266,44 @@ class TelephoneAgent:
             else:
                 continue
             if truth:
-                truth.received(self._session, received, ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel))
+                truth.received(self.session_id, received, ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel))
         self.send_due(monotonic_ns())
 
     def send_due(self, now_ns: int) -> None:
         """Send the due frames. The timestamps of RTP also count the silence between two utterances."""
-        truth, peer = self._shared.config.truth, (self._media.address, self._media.port)
         for event in self._behaviour.due(now_ns):
             silent_ns = event.due_ns - self._last_due_ns if self._last_due_ns else 0
             silent = silent_ns * self._rate_hz // NS_PER_S
             if silent > len(event.body):  # one byte is one sample
                 self._sender.pause(silent - len(event.body))
             self._last_due_ns = event.due_ns
-            packet = self._encryption.protect(self._sender.audio(event.body))
-            sent = self._rtp.send(packet, peer)
-            if sent is None:
-                continue
-            self._shared.lateness.add(sent.at_ns - event.due_ns)
-            if truth:
-                truth.sent(self._session, event, sent.at_ns, sent.at_ns + sent.width_ns, len(packet))
-        self._shared.plan(self, self._behaviour.next_due_ns())
+            packet = self._path.add(event, self._encryption.protect(self._sender.audio(event.body)))
+            if not packet.copies:
+                self._log(packet, SendTime(now_ns), None)
+        for packet in self._path.pop(now_ns):
+            self._send(packet)
+        self._plan_next()
+
+    def _send(self, packet: PathPacket) -> None:
+        peer = self._media.address, self._media.port
+        sent = self._rtp.send(packet.data, peer)
+        if sent is None:
+            return
+        for _ in range(1, packet.copies):
+            self._rtp.send(packet.data, peer)
+        self._shared.lateness.add(sent.at_ns - packet.departure_ns)
+        self._log(packet, sent, sent.at_ns + sent.width_ns)
+
+    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
+        if truth := self._shared.config.truth:
+            event = structs.replace(packet.event, facts=(packet.event.facts or {}) | packet.facts)
+            truth.sent(self.session_id, event, sent.at_ns, send_end_ns, len(packet.data))
+
+    def _plan_next(self) -> None:
+        due_ns = self._path.next_ns
+        if (agent_ns := self._behaviour.next_due_ns()) is not None:
+            due_ns = min(due_ns, agent_ns)
+        self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
 
     def close(self) -> None:
         self._shared.plan(self, None)

@@ -7,20 +7,20 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 import scenarios
 from bench.run.folder import read_table
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.units import NS_PER_MS
 from tests.simulator_process import QUICK, running_simulator
+from tests.telephone_truth import reply_starts
 
 AUDIO = Path(str(scenarios.__file__)).parent / "audio"
-JITTER_BUFFER_NS = 50 * NS_PER_MS
-SAMPLE_NS = NS_PER_S // 8_000
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
 reply_silence_ms: 300
@@ -34,11 +34,27 @@ steps:
 """
 
 
+PATHS = {"clean": "", "lossy": "rtp: {loss: 0.03, jitter_ms: 20, reorder: 0.02, duplicate: 0.02}\n"}
+"""The keys of the profile for each network path."""
+Folders = Callable[[str], Path]
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a run of two calls at a time, and the ground truth of the simulator."""
-    folder = tmp_path_factory.mktemp("telephone")
-    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Return a function that returns a folder with a run over a network path, and the simulator's ground truth.
+
+    A run has two calls at a time.
+    """
+    return cache(lambda path: played(tmp_path_factory.mktemp("telephone"), PATHS[path]))
+
+
+@pytest.fixture(scope="module")
+def folder(folders: Folders) -> Path:
+    return folders("clean")
+
+
+def played(folder: Path, profile: str) -> Path:
+    (folder / "quick.yaml").write_text(QUICK + profile, encoding="utf-8")
     (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
     options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
     with running_simulator(*options) as ready:
@@ -76,27 +92,38 @@ def test_each_turn_of_a_telephone_call_is_answered(folder: Path) -> None:
     assert turns["first_audible_at_ns"].notna().all()
 
 
-def test_the_start_of_each_reply_is_that_of_the_ground_truth_within_its_bound(folder: Path) -> None:
-    """A telephone plays a frame at its media time, after the delay of the fastest packet of the call.
+@pytest.mark.parametrize("path", PATHS)
+def test_the_start_of_each_reply_is_that_of_the_ground_truth_within_its_bound(folders: Folders, path: str) -> None:
+    replies = reply_starts(run_of(folders(path)), folders(path) / "truth.jsonl")
 
-    The simulator's media time is the instant at which a frame is due. It may send every packet late.
-    """
-    turns, audible_ns = rows(folder), list[int]()
-    late_ns, is_start = dict[object, int](), dict[object, bool]()
-    for line in truth(folder):
-        if line.get("direction") != "out":
-            continue
-        session, due_ns = line["session"], int(str(line["due_ns"]))
-        late_ns[session] = min(late_ns.get(session, NEVER_NS), int(str(line["send_end_ns"])) - due_ns)
-        is_start[session] = is_start.get(session, False) or bool(line.get("utterance"))
-        if is_start[session] and line.get("audible_at_byte") is not None:
-            audible_ns.append(due_ns + late_ns[session] + int(str(line["audible_at_byte"])) * SAMPLE_NS)
-            is_start[session] = False
-    starts_ns = (turns["start_ns"] + turns["first_audible_at_ns"]).to_numpy() - JITTER_BUFFER_NS
-    errors_ns = np.abs(starts_ns[:, None] - np.array(audible_ns)[None, :]).min(axis=1)
+    assert len(replies) == 12
+    assert not [reply for reply in replies if reply.is_beyond_bound]
 
-    assert len(audible_ns) == len(turns)
-    assert (errors_ns <= turns["first_audible_uncertainty_ns"].to_numpy() + 2 * SAMPLE_NS).all()
+
+def test_a_lossy_path_drops_and_delays_packets_as_its_ground_truth_states(folders: Folders) -> None:
+    sent = [line for line in truth(folders("lossy")) if line.get("direction") == "out"]
+    dropped = [line for line in sent if line.get("dropped")]
+    delays_ns = [int(str(line.get("delay_ns", 0))) for line in sent]
+    end = truth(folders("lossy"))[-1]
+
+    assert 0 < len(dropped) < len(sent) // 5
+    in_order_ns = [delay_ns for delay_ns in delays_ns if delay_ns <= 20 * NS_PER_MS]
+    assert max(in_order_ns) > 15 * NS_PER_MS
+    assert {delay_ns for delay_ns in delays_ns if delay_ns > 20 * NS_PER_MS} == {50 * NS_PER_MS}
+    assert int(str(end["rtp_dropped"])) > len(dropped)  # also packets of the callers
+    for line in sent:
+        ends_ns = line["send_end_ns"]
+        assert (ends_ns is None) == bool(line.get("dropped"))
+        assert ends_ns is None or int(str(ends_ns)) >= int(str(line["due_ns"])) + int(str(line.get("delay_ns", 0)))
+
+
+def test_the_packets_that_a_lossy_path_drops_are_counted(folders: Folders) -> None:
+    sessions = read_table(run_of(folders("lossy")), "sessions").to_pandas()
+    dropped = sum(bool(line.get("dropped")) for line in truth(folders("lossy")))
+
+    # a packet is not counted if no later one arrives
+    assert dropped - len(sessions) <= sessions["rtp_lost"].sum() <= dropped
+    assert (sessions["rtp_jitter_ns"] > 2 * NS_PER_MS).all()
 
 
 def test_a_telephone_call_rings_before_it_is_answered(folder: Path) -> None:

@@ -1,0 +1,119 @@
+"""The simulated network path drops, delays, reorders and duplicates the packets of a call, as its settings state."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from bench.simulator.profile import PacketPathSettings
+from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.telephone.packet_path import REORDER_NS, PacketPath, PathPacket
+from bench.units import NEVER_NS, NS_PER_MS
+
+FRAME_NS = 20 * NS_PER_MS
+PACKETS = 2_000
+START_NS = 1_000_000_000
+
+
+def path(seed: int = 1, dropped: Counter[str] | None = None, **settings: float) -> PacketPath:
+    sent_rng, received_rng = np.random.default_rng(seed).spawn(2)
+    counts = Counter[str]() if dropped is None else dropped
+    return PacketPath(PacketPathSettings(**settings), sent_rng, received_rng, counts)
+
+
+def added(on: PacketPath, packets: int = PACKETS) -> list[PathPacket]:
+    events = (OutgoingEvent(START_NS + number * FRAME_NS, "audio", b"") for number in range(packets))
+    return [on.add(event, str(number).encode()) for number, event in enumerate(events)]
+
+
+def departed(on: PacketPath) -> list[int]:
+    """Return the numbers of the packets that leave, in their order."""
+    return [int(packet.data) for packet in on.pop(NEVER_NS)]
+
+
+def test_a_path_without_settings_passes_each_packet_at_its_due_instant() -> None:
+    clean = path()
+    packets = added(clean)
+
+    assert {(packet.delay_ns, packet.copies, str(packet.facts)) for packet in packets} == {(0, 1, "{}")}
+    assert departed(clean) == list(range(PACKETS))
+
+
+def test_a_packet_leaves_when_its_delay_has_passed() -> None:
+    late = path(jitter_ms=20)
+    (packet,) = added(late, 1)
+
+    assert packet.delay_ns > 0
+    assert late.next_ns == packet.departure_ns
+    assert list(late.pop(packet.departure_ns - 1)) == []
+    assert list(late.pop(packet.departure_ns)) == [packet]
+    assert late.next_ns == NEVER_NS
+
+
+def test_the_delays_are_uniform_up_to_the_jitter() -> None:
+    delays_ms = np.array([packet.delay_ns for packet in added(path(jitter_ms=20))]) / NS_PER_MS
+
+    assert delays_ms.min() < 0.1
+    assert 19.9 < delays_ms.max() <= 20
+    assert abs(np.median(delays_ms) - 10) < 1
+
+
+def test_packets_keep_their_order_although_their_delays_are_longer_than_a_frame() -> None:
+    late = path(jitter_ms=200)
+    packets = added(late)
+
+    assert departed(late) == list(range(PACKETS))
+    assert all(packet.delay_ns >= 0 for packet in packets)
+
+
+def test_a_reordered_packet_arrives_after_the_next_one() -> None:
+    swapped = path(reorder=0.1, jitter_ms=15)
+    packets = added(swapped)
+    reordered = {number for number, packet in enumerate(packets) if packet.delay_ns == 15 * NS_PER_MS + REORDER_NS}
+    places = {number: place for place, number in enumerate(departed(swapped))}
+
+    in_order = set(range(PACKETS)) - reordered
+    assert 150 < len(reordered) < 250
+    assert all(places[number + 1] < places[number] for number in reordered if number + 1 in in_order)
+    assert [number for number in places if number in in_order] == sorted(in_order)
+
+
+def test_a_dropped_packet_is_counted_and_never_leaves() -> None:
+    dropped = Counter[str]()
+    lossy = path(loss=0.05, dropped=dropped)
+    lost = {number for number, packet in enumerate(added(lossy)) if packet.facts == {"dropped": True}}
+
+    assert 60 < len(lost) < 140
+    assert dropped == {"sent": len(lost)}
+    assert departed(lossy) == sorted(set(range(PACKETS)) - lost)
+
+
+def test_packets_are_dropped_from_the_caller_too() -> None:
+    dropped = Counter[str]()
+    lossy = path(loss=0.05, dropped=dropped)
+    lost = sum(lossy.drops_received() for _ in range(PACKETS))
+
+    assert 60 < lost < 140
+    assert dropped == {"received": lost}
+
+
+def test_a_share_of_the_packets_is_sent_twice() -> None:
+    twice = [packet for packet in added(path(duplicate=0.05)) if packet.copies == 2]
+
+    assert 60 < len(twice) < 140
+    assert {str(packet.facts) for packet in twice} == {"{'duplicated': True}"}
+
+
+def test_a_path_is_the_same_with_the_same_seed_and_different_with_another() -> None:
+    first, again, other = (added(path(seed, loss=0.05, jitter_ms=20, reorder=0.05)) for seed in (1, 1, 2))
+
+    assert first == again
+    assert first != other
+
+
+def test_what_happens_to_a_packet_does_not_depend_on_the_other_settings() -> None:
+    alone = [packet.copies for packet in added(path(loss=0.05))]
+    together = [packet.copies for packet in added(path(loss=0.05, jitter_ms=50, reorder=0.1))]
+
+    assert alone == together

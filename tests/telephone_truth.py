@@ -1,0 +1,92 @@
+"""The ground truth of telephone calls: when each reply starts, as a telephone plays it.
+
+A telephone plays a frame at its media time, after the delay of the fastest packets of the call. The simulator's media
+time is the instant at which a frame is due. The simulator may send every packet late, and this lateness is part of the
+delay. The random delays of the simulated path are no part of it, because the shortest of them is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.run.folder import read_table
+from bench.simulator.ground_truth_log import read_truth
+from bench.transport.sip.media import HOLD_NS
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+
+JITTER_BUFFER_NS = 50 * NS_PER_MS
+"""The delay that the script's player adds to each reply."""
+MAX_BOUND_NS = 20 * NS_PER_MS
+"""The bound of an instant at the start of a call."""
+SAMPLE_NS = NS_PER_S // 8_000
+TRUE_TO_NS = 2 * SAMPLE_NS
+"""The maximum error of the truth itself."""
+
+
+class ReplyStart(NamedTuple):
+    """The start of a reply that a run reported: its error against the truth, and its reported bound.
+
+    `error_ns` is reported − truth.
+    """
+
+    error_ns: int
+    bound_ns: int
+
+    @property
+    def is_beyond_bound(self) -> bool:
+        return abs(self.error_ns) > self.bound_ns + TRUE_TO_NS
+
+
+def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Return the instants at which the utterances of each call are first audible to its caller, by the Call-ID.
+
+    A frame is audible if its packet was not dropped and did not arrive after the end of its time in the buffer. The
+    caller knows this end only within `MAX_BOUND_NS`. If a packet arrives in this time, two instants are possible.
+    """
+    call_of: dict[str, str] = {}
+    packets: dict[str, list[tuple[int, int, Mapping[str, Any]]]] = {}
+    for line in lines:
+        if line.get("direction") == "open":
+            call_of[line["session"]] = line["call_id"]
+            packets[line["session"]] = []
+        elif line.get("direction") == "out":
+            sent = packets[line["session"]]
+            late_ns = sent[-1][1] if sent else NEVER_NS
+            if not line.get("dropped"):
+                late_ns = min(late_ns, line["send_end_ns"] - line["due_ns"] - line.get("delay_ns", 0))
+            sent.append((line["due_ns"], late_ns, line))
+    return {call_of[session]: list(_starts(sent)) for session, sent in packets.items()}
+
+
+def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[int]:
+    """Yield the audible starts of a call. A packet is (due instant, lateness of the earliest packet so far, line)."""
+    is_awaited = False
+    for due_ns, late_ns, line in sorted(packets, key=itemgetter(0)):  # a reordered packet is logged when it is sent
+        is_awaited = is_awaited or bool(line.get("utterance"))
+        at_byte = line.get("audible_at_byte")
+        if not is_awaited or at_byte is None or line.get("dropped"):
+            continue
+        in_buffer_ns = due_ns + late_ns + HOLD_NS - line["send_end_ns"]
+        if in_buffer_ns >= -MAX_BOUND_NS:
+            yield due_ns + late_ns + at_byte * SAMPLE_NS
+            is_awaited = in_buffer_ns < 0
+
+
+def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
+    """Return the start of each reply of a run, with its error against the nearest start of the same call."""
+    starts = audible_starts(read_truth(truth))
+    call_of = {row["session_id"]: row["request_id"] for row in read_table(run, "sessions").to_pylist()}
+    replies = []
+    for row in read_table(run, "turns").to_pylist():
+        if row["first_audible_at_ns"] is None:
+            continue
+        at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
+        errors_ns = at_ns - np.array(starts[call_of[row["session_id"]]])
+        error_ns = errors_ns[np.argmin(np.abs(errors_ns))]
+        replies.append(ReplyStart(int(error_ns), row["first_audible_uncertainty_ns"]))
+    return replies
