@@ -13,6 +13,7 @@ PARTS = {
     "calls": "calls",
     "delegation": "delegation",
     "recorded_calls": "recorded_calls",
+    "telephone": "telephone",
     "crowd": "crowd",
     "capacity": "capacity",
     "master": "master",

@@ -1,0 +1,101 @@
+"""Errors of the start of each reply by telephone, on a clean network path and on a lossy one, in one table.
+
+The simulator is the agent. It sends RTP over loopback and logs the due instant of each packet. On the lossy path it
+drops packets, and delays each by a random time (`rtp` of its profile). Each error is |reported − truth|, where the
+truth is the instant without the random delays. It is also compared with the reported bound of the value.
+
+`python -m benchmarks.telephone LOAD…` runs these numbers of concurrent calls (1, 20 and 100), on each path.
+`make benchmark PARTS=telephone` prints the table.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import scenarios
+from bench.cpu import allowed_cores, assign_cores, pinned_to
+from bench.run import folder as files
+from bench.simulator.ground_truth_log import read_truth
+from bench.units import NS_PER_MS
+from benchmarks.watched_run import FINE
+from tests.made_page import table
+from tests.simulator_process import ROOT, running_simulator
+from tests.telephone_truth import reply_starts
+
+LOADS = (1, 20, 100)
+PATHS: Mapping[str, str] = {"clean": "", "1 % loss, 20 ms jitter": "rtp: {loss: 0.01, jitter_ms: 20}\n"}
+"""The keys of the profile for each network path."""
+PROFILE = "delays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+ANSWERS = 5
+AUDIO = Path(str(scenarios.__file__)).parent / "audio"
+SCRIPT = f"""
+session: {{turn_detection: full_duplex}}
+reply_silence_ms: 300
+steps:
+  - wait_for: greeting
+{f"  - audio: {AUDIO / 'order_number.wav'}{chr(10)}" * ANSWERS}"""
+MIN_SESSIONS = 20
+"""The minimum number of calls of a run: 120 waits, so that the p99 is not the maximum."""
+HEADS = (
+    "calls", "path", "waits", "without a reply", "p50, ms", "p99", "max", "bound p50", "bound p99", "beyond the bound",
+    "packets dropped", "simulator late p99, ms", "run",
+)  # fmt: skip
+
+
+def main(loads: Sequence[int] = LOADS) -> None:
+    rows = []
+    for calls in loads:
+        for path in PATHS:
+            rows.append(measured(calls, path))
+            print(" · ".join(rows[-1]), flush=True)
+    print(table(HEADS, rows))
+
+
+def measured(calls: int, path: str) -> list[str]:
+    """Run calls over a path. Return their row of the table."""
+    cores = assign_cores(allowed_cores())
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        truth = folder / "truth.jsonl"
+        (folder / "profile.yaml").write_text(PROFILE + PATHS[path], encoding="utf-8")
+        (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
+        with pinned_to(cores.simulator):
+            simulator = running_simulator("--profile", str(folder / "profile.yaml"), "--ground-truth", str(truth))
+            with simulator as ready, pinned_to(cores.load_generator):
+                _call(folder, calls, ready.urls["agent_sip"])
+        (run,) = (folder / "runs").iterdir()
+        waits = files.read_table(run, "turns", ["first_audible_at_ns"]).num_rows
+        replies = reply_starts(run, truth)
+        verdict = files.read_document(run)["validity"]["status"]
+        end = list(read_truth(truth))[-1]
+    errors_ms = np.abs([reply.error_ns for reply in replies]) / NS_PER_MS
+    bounds_ms = np.array([reply.bound_ns for reply in replies]) / NS_PER_MS
+    return [
+        str(calls),
+        path,
+        str(waits),
+        str(waits - len(replies)),
+        *(f"{np.quantile(errors_ms, p, method='inverted_cdf'):.2f}" for p in (0.5, 0.99, 1)),
+        *(f"{np.quantile(bounds_ms, p, method='inverted_cdf'):.2f}" for p in (0.5, 0.99)),
+        str(sum(reply.is_beyond_bound for reply in replies)),
+        str(end["rtp_dropped"]),
+        f"{end['late_p99_ms']:.1f}",
+        verdict,
+    ]
+
+
+def _call(folder: Path, calls: int, url: str) -> None:
+    command = [sys.executable, "-m", "rtbench.cli.app", "run", str(folder / "call.yaml"), "-u", str(calls)]
+    command += ["--sessions", str(max(calls, MIN_SESSIONS)), "--url", url, "--runs-dir", str(folder / "runs")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in FINE, done.stderr
+
+
+if __name__ == "__main__":
+    main([int(word) for word in sys.argv[1:]] or LOADS)
