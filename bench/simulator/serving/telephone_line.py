@@ -10,13 +10,14 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from random import Random
 
 from msgspec import structs
 
-from bench.clock import SendTime, monotonic_ns
+from bench.clock import SendTime, monotonic_ns, utc_ns
+from bench.errors import ConnectError
 from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire, TelephoneWire
 from bench.simulator.faults.injection import StallConnection
@@ -28,6 +29,7 @@ from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.transport.interface import bracketed
+from bench.transport.sip.address import media_sockets
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
@@ -36,14 +38,30 @@ from bench.transport.sip.framing import PONG, StreamFramer
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.reception import RtpReceiver
-from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS, RtpSender
+from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
+from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS, TIMESTAMPS, RtpSender
 from bench.transport.sip.sdes import new_keys
 from bench.transport.sip.srtp import PacketEncryption
 from bench.units import NEVER_NS, NS_PER_S
 
 USER = "agent"
 """The user of the digest authentication. The password is the key of the simulator."""
+RTP_PORTS = range(10_000, 16_384, 2)
+"""The ports of the simulator's RTP. A caller on the same machine uses other ports by default."""
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A call that is not answered yet, and its sockets."""
+
+    plan: AnswerPlan
+    rtp: DatagramSocket
+    rtcp: DatagramSocket
+
+    def close(self) -> None:
+        self.rtp.close()
+        self.rtcp.close()
 
 
 class TelephoneLine:
@@ -57,13 +75,13 @@ class TelephoneLine:
         workers: int,
         new_agent: Callable[[AgentWire], AgentBehaviour],
     ) -> None:
-        self._shared, self._family, self._new_agent = shared, family, new_agent
+        self._shared, self._new_agent = shared, new_agent
         self._host = ANY.get(address[0], address[0])
         self._calls: dict[str, TelephoneAgent] = {}
         self.rtp_dropped = Counter[str]()
         """The numbers of RTP packets that the paths of all calls dropped, by their direction."""
-        self._planned: dict[str, tuple[AnswerPlan, DatagramSocket]] = {}
-        """The plans of calls that are not answered yet, and their sockets for RTP, by the Call-ID."""
+        self._planned: dict[str, PlannedCall] = {}
+        """The calls that are not answered yet, by the Call-ID."""
         self._sock: DatagramSocket | None = None
         self._connections: dict[HostPort, CallerConnection] = {}
         """The TCP and TLS connections, by the address of the caller."""
@@ -86,13 +104,13 @@ class TelephoneLine:
     def _plan_of(self, request: SipRequest) -> AnswerPlan:
         """Plan a call. A caller that signs in sends INVITE twice, and gets the same plan."""
         if request.call_id not in self._planned:
-            raw = socket.socket(self._family, socket.SOCK_DGRAM)
-            raw.bind((self._host, 0))
-            rtp = DatagramSocket(raw)
-            keys = new_keys(secrets.token_bytes)
-            media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31), keys=keys)
-            self._planned[request.call_id] = self._with_faults(self._answer_plan(media)), rtp
-        return self._planned[request.call_id][0]
+            try:
+                rtp, rtcp = map(DatagramSocket, media_sockets(self._host, RTP_PORTS))
+            except ConnectError:  # no ports are free
+                return AnswerPlan(LocalMedia(self._host, 0, 0), code=503, retry_after_s=1)
+            media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31), keys=new_keys(secrets.token_bytes))
+            self._planned[request.call_id] = PlannedCall(self._with_faults(self._answer_plan(media)), rtp, rtcp)
+        return self._planned[request.call_id].plan
 
     def _answer_plan(self, media: LocalMedia) -> AnswerPlan:
         key = self._shared.config.authenticator.key
@@ -156,14 +174,14 @@ class TelephoneLine:
         """Send the messages, and start and end the agents of calls that were answered or have ended."""
         for message in self._exchange.pop_messages():
             self._send(message)
-        for call_id, (_, rtp) in list(self._planned.items()):
+        for call_id, planned in list(self._planned.items()):
             party = self._exchange.calls.get(call_id)
             if party is None or party.ended_ns is not None:
                 del self._planned[call_id]
-                rtp.close()
+                planned.close()
             elif party.answered_ns is not None and party.media is not None:
                 del self._planned[call_id]
-                self._calls[call_id] = TelephoneAgent(self._shared, party, rtp, self._new_agent, self.rtp_dropped)
+                self._calls[call_id] = TelephoneAgent(self._shared, party, planned, self._new_agent, self.rtp_dropped)
                 if truth := self._shared.config.truth:
                     truth.opened(self._calls[call_id].session_id, None, party.answered_ns, call_id)
         for call_id, call in list(self._calls.items()):
@@ -182,8 +200,8 @@ class TelephoneLine:
         self._advance(monotonic_ns())
         for call in self._calls.values():
             call.close()
-        for _, rtp in self._planned.values():
-            rtp.close()
+        for planned in self._planned.values():
+            planned.close()
         self._shared.loop.remove_reader(self._sock)
         self._sock.close()
         self._shared.plan(self, None)
@@ -215,32 +233,42 @@ class TelephoneAgent:
         self,
         shared: ServerState,
         party: CalledParty,
-        rtp: DatagramSocket,
+        planned: PlannedCall,
         new_agent: Callable[[AgentWire], AgentBehaviour],
         dropped: Counter[str],
     ) -> None:
         media = party.media
         assert media is not None, "the call is answered"
-        self.party, self._shared, self._rtp, self._media = party, shared, rtp, media
+        self.party, self._shared, self._media = party, shared, media
+        self._rtp, self._rtcp_socket = planned.rtp, planned.rtcp
         wire = TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
         self._behaviour = new_agent(wire)
         self.session_id = self._behaviour.ids.session
-        audio, random = wire.format, Random(self.session_id)
+        audio, self._random = wire.format, Random(self.session_id)
         self._sender = RtpSender(
             audio,
             media.send_payload_type,
-            ssrc=random.getrandbits(32),
-            sequence_number=random.getrandbits(FIRST_SEQUENCE_BITS),
-            timestamp=random.getrandbits(32),
+            ssrc=self._random.getrandbits(32),
+            sequence_number=self._random.getrandbits(FIRST_SEQUENCE_BITS),
+            timestamp=self._random.getrandbits(32),
         )
-        self._rate_hz, self._last_due_ns = audio.rate_hz, 0
+        self._rate_hz = audio.rate_hz
+        self._first_due_ns: int | None = None
+        """The instant of the first frame, at which media time starts."""
+        self._sent_ticks = 0
+        """The media time at the end of the last frame."""
         self._receiver = RtpReceiver(audio.rate_hz, (media.receive_payload_type,), media.receive_event_payload_type)
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
         sent_rng, received_rng = self._behaviour.further_rngs(2)
         self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
-        self._behaviour.open(monotonic_ns())
-        shared.loop.add_reader(rtp, self._read)
+        now_ns = monotonic_ns()
+        cname = f"{self._random.getrandbits(48):012x}@rtbench-simulate"
+        self._rtcp = RtcpSession(self._sender, self._receiver, cname, utc_ns() - now_ns)
+        self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=True)
+        self._behaviour.open(now_ns)
+        shared.loop.add_reader(self._rtp, self._read)
+        shared.loop.add_reader(self._rtcp_socket, self._read_rtcp)
         self._plan_next()
 
     def follow_keys(self) -> None:
@@ -269,20 +297,43 @@ class TelephoneAgent:
                 truth.received(self.session_id, received, ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel))
         self.send_due(monotonic_ns())
 
+    def _read_rtcp(self) -> None:
+        for data, _, arrival in self._rtcp_socket.receive():
+            if (report := self._encryption.unprotect_report(data)) is not None:
+                self._rtcp.receive(report, arrival.at_ns)
+
     def send_due(self, now_ns: int) -> None:
         """Send the due frames. The timestamps of RTP also count the silence between two utterances."""
         for event in self._behaviour.due(now_ns):
-            silent_ns = event.due_ns - self._last_due_ns if self._last_due_ns else 0
-            silent = silent_ns * self._rate_hz // NS_PER_S
-            if silent > len(event.body):  # one byte is one sample
-                self._sender.pause(silent - len(event.body))
-            self._last_due_ns = event.due_ns
+            if (silent_ticks := self._silent_ticks(event.due_ns)) > 0:
+                self._sender.pause(silent_ticks)
+                self._sent_ticks += silent_ticks
+            self._sent_ticks += len(event.body)  # one byte is one sample
             packet = self._path.add(event, self._encryption.protect(self._sender.audio(event.body)))
             if not packet.copies:
                 self._log(packet, SendTime(now_ns), None)
         for packet in self._path.pop(now_ns):
             self._send(packet)
+        if self._report_ns <= now_ns:
+            self._report(now_ns)
         self._plan_next()
+
+    def _silent_ticks(self, at_ns: int) -> int:
+        """Return the media time from the end of the last frame to an instant. It is negative if the frame is longer.
+
+        It counts from the first frame, so that rounding errors do not add up.
+        """
+        if self._first_due_ns is None:
+            self._first_due_ns = at_ns
+        return (at_ns - self._first_due_ns) * self._rate_hz // NS_PER_S - self._sent_ticks
+
+    def _report(self, now_ns: int, *, goodbye: bool = False) -> None:
+        """Send an RTCP report. Its timestamp also counts the silence after the last frame."""
+        silent_ticks = 0 if self._first_due_ns is None else self._silent_ticks(now_ns)
+        report = self._rtcp.report(now_ns, (self._sender.timestamp + silent_ticks) % TIMESTAMPS, goodbye=goodbye)
+        peer = self._media.rtcp or HostPort(self._media.address, self._media.port)
+        self._rtcp_socket.send(self._encryption.protect_report(report), (peer.host, peer.port or self._media.port + 1))
+        self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
 
     def _send(self, packet: PathPacket) -> None:
         peer = self._media.address, self._media.port
@@ -300,13 +351,15 @@ class TelephoneAgent:
             truth.sent(self.session_id, event, sent.at_ns, send_end_ns, len(packet.data))
 
     def _plan_next(self) -> None:
-        due_ns = self._path.next_ns
+        due_ns = min(self._path.next_ns, self._report_ns)
         if (agent_ns := self._behaviour.next_due_ns()) is not None:
             due_ns = min(due_ns, agent_ns)
-        self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
+        self._shared.plan(self, due_ns)
 
     def close(self) -> None:
+        self._report(monotonic_ns(), goodbye=True)
         self._shared.plan(self, None)
-        self._shared.loop.remove_reader(self._rtp)
-        self._rtp.close()
+        for sock in (self._rtp, self._rtcp_socket):
+            self._shared.loop.remove_reader(sock)
+            sock.close()
         self._behaviour.end()
