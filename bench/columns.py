@@ -475,8 +475,9 @@ SESSIONS = (
         "arrived, did not arrive, and arrived too late to be played; packets that the caller sent. Null elsewhere",
     ),
     _whole(
-        "peer_rtp_lost",
-        "how many of the caller's packets did not reach the agent, by its last RTCP report; null without",
+        "peer_rtp_expected peer_rtp_lost",
+        "by the agent's last RTCP report: how many of the caller's packets should have reached it until then, and how "
+        "many did not. Null without a report",
     ),
     _whole("rtp_jitter_ns peer_rtp_jitter_ns", "the jitter of both streams by RFC 3550; that of the agent by RTCP"),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),

@@ -290,13 +290,18 @@ def _derived(stored: Columns) -> pd.DataFrame:
 def session_frame(table: pa.Table) -> pd.DataFrame:
     """Return the sessions with their stored columns and the derived columns.
 
-    The derived columns are `start`, `measured`, `outcome_class`, `<metric>_ms`, and the throughput of each session in
-    bytes per second.
+    The derived columns are `start`, `measured`, `outcome_class`, `<metric>_ms`, the shares in percent, and the
+    throughput of each session in bytes per second.
     """
     columns = _arrays(table)
     known = {"start": _instants(columns["start_utc_ns"]), "measured": _measured(columns)}
     known |= {"outcome_class": _classes(columns)}
-    metrics = {f"{metric.name}_ms": values_ns(table, metric) / NS_PER_MS for metric in SESSION_METRICS}
+    metrics = {
+        f"{metric.name}_ms" if metric.unit == "ms" else metric.name: (
+            values_ns(table, metric) / (NS_PER_MS if metric.unit == "ms" else 1)
+        )
+        for metric in SESSION_METRICS
+    }
     carried = {name: bytes_per_s(table, name) for name in CARRIED}
     return pd.DataFrame(columns | known | metrics | carried, copy=False)
 

@@ -274,20 +274,23 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     - A session that failed before the end of the metric counts as +inf. A session that failed later has its value.
     - If the metric ends with the first reply, a session that started a turn but has no value also counts as +inf.
     - session_duration is no latency, so failed sessions are not in its sample, but are counted.
+    - A metric of a column (jitter, packet loss) is no latency either: failed sessions with a value are in its sample,
+    and those without are only counted.
     - A throughput has its value even if the session failed. If no session carried such bytes, for example audio in a
     run of text, no session has the metric.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
     kind, has_value = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
-    carried = CATALOGUE[name].unit == BYTES_PER_S
+    metric = CATALOGUE[name]
+    carried = metric.unit == BYTES_PER_S
     if not has_value.any() or (carried and not values[has_value].any()):
         return None
-    less_is_better = CATALOGUE[name].better == "lower"
-    failed = (kind == FAILED) & (~has_value if less_is_better or carried else np.ones_like(has_value))
-    if CATALOGUE[name].end == "first_reply":
+    is_wait = is_latency(metric)
+    failed = (kind == FAILED) & (~has_value if is_wait or metric.column or carried else np.ones_like(has_value))
+    if metric.end == "first_reply":
         failed |= (kind == GOOD) & ~has_value & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
     is_chosen = np.ones_like(has_value) if chosen is None else chosen
-    rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if less_is_better else False)))
+    rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if is_wait else False)))
     sample_values = np.where(failed[rows], np.inf, values[rows])
     is_unfinished = is_chosen & (kind == UNFINISHED) & ~has_value
     return sample(sample_values, rows, failed=int((is_chosen & failed).sum()), censored=int(is_unfinished.sum()))

@@ -199,6 +199,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     late: int
     jitter_ns: int
     sent: int
+    peer_expected: int | None = None
     peer_lost: int | None = None
     peer_jitter_ns: int | None = None
     rtt_ns: int | None = None

@@ -330,6 +330,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     rtp_late: int | None = None
     rtp_jitter_ns: int | None = None
     rtp_sent: int | None = None
+    peer_rtp_expected: int | None = None
     peer_rtp_lost: int | None = None
     peer_rtp_jitter_ns: int | None = None
     stray_usage: TokenUsage | None = None

@@ -136,6 +136,7 @@ class SessionFacts(Instants):
     rtp_late: int | None = None
     rtp_jitter_ns: int | None = None
     rtp_sent: int | None = None
+    peer_rtp_expected: int | None = None
     peer_rtp_lost: int | None = None
     peer_rtp_jitter_ns: int | None = None
     is_closed: bool = False
@@ -227,7 +228,8 @@ class SessionFacts(Instants):
     def measure_rtp(self, rtp: RtpMeasured) -> None:
         self.rtp_expected, self.rtp_lost, self.rtp_late = rtp.expected, rtp.lost, rtp.late
         self.rtp_jitter_ns, self.rtp_sent = rtp.jitter_ns, rtp.sent
-        self.peer_rtp_lost, self.peer_rtp_jitter_ns = rtp.peer_lost, rtp.peer_jitter_ns
+        self.peer_rtp_expected, self.peer_rtp_lost = rtp.peer_expected, rtp.peer_lost
+        self.peer_rtp_jitter_ns = rtp.peer_jitter_ns
 
     def history_start(self, history: HistoryStarted) -> None:
         self.instants["history_start"], self.history_left = history.at_ns, history.messages

@@ -41,6 +41,8 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
     """
     if metric.column:
         values = floats(rows, metric.column)
+        if metric.plus:
+            values = values + floats(rows, metric.plus)
         if metric.of:
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = 100 * values / floats(rows, metric.of)

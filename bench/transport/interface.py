@@ -108,8 +108,8 @@ class RtpInfo(NamedTuple):
     """The numbers of RTP packets of a telephone call until now, and their jitter (RFC 3550 §6.4.1).
 
     Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
-    jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it lost, and their jitter;
-    both are None if it did not report. The round trips are None if no report had one.
+    jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
+    its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
     """
 
     expected: int
@@ -117,6 +117,7 @@ class RtpInfo(NamedTuple):
     late: int
     jitter_ns: int
     sent: int
+    peer_expected: int | None = None
     peer_lost: int | None = None
     peer_jitter_ns: int | None = None
     rtt_ns: int | None = None

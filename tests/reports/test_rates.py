@@ -258,6 +258,27 @@ def test_throughput_includes_failed_sessions(tmp_path: Path) -> None:
     assert sample.values.tolist() == sorted(sessions["audio_received"].dropna())
 
 
+def test_packet_loss_counts_lost_and_late_packets_of_the_calls_that_had_packets(tmp_path: Path) -> None:
+    """A call without packets, or without a report of the agent, has no loss. It does not have an infinite one."""
+
+    def packets(index: int, row: Row) -> Row:
+        if not row["turns_started"]:
+            return row
+        counts = {"rtp_expected": 1_000, "rtp_lost": 15, "rtp_late": index % 2 * 10}
+        return row | counts | {"peer_rtp_expected": 500, "peer_rtp_lost": 1}
+
+    changed = run_of_carried(tmp_path, replace(ENOUGH, refused=3))
+    edit(changed, "sessions", packets)
+    sessions = rtbench.load(changed).sessions
+    sample = session_sample(sessions, "rtp_loss")
+    found = check_of(changed, thresholds("rtp_loss: avg<2.4", "rtp_loss: avg<1.6", "peer_rtp_loss: p(50)<0.3"))
+
+    assert sample is not None
+    assert set(sample.values) == {1.5, 2.5}
+    assert sample.failed == 3
+    assert [each.result for each in found.thresholds] == ["pass", "fail", "pass"]
+
+
 def test_a_text_run_has_no_audio_throughput(tmp_path: Path) -> None:
     text = run_of_carried(tmp_path, replace(ENOUGH, text=True))
     found = check_of(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from bench.transport.sip.reception import RtpReceiver
-from bench.transport.sip.rtp import VERSION, RtpSender
+from bench.transport.sip.rtp import SEQUENCE_NUMBERS, VERSION, RtpSender
 from bench.units import NS_PER_S
 
 SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, GOODBYE = 200, 201, 202, 203
@@ -218,6 +218,8 @@ class PeerReport:
     """What the peer last reported about our stream. `reports` is the number of such reports; 0 if there was none."""
 
     reports: int = 0
+    expected: int = 0
+    """The number of our packets from the first one to the last that the peer received."""
     cumulative_lost: int = 0
     fraction_lost: float = 0.0
     jitter: int = 0
@@ -290,6 +292,9 @@ class RtcpSession:
         peer.reports += 1
         peer.cumulative_lost, peer.fraction_lost = block.cumulative_lost, block.fraction_lost / 256
         peer.jitter = block.jitter
+        # Some peers count the cycles of sequence numbers wrongly, so only the number itself is used.
+        behind = (self._sender.sequence_number - 1 - block.highest_sequence) % SEQUENCE_NUMBERS
+        peer.expected = max(0, self._sender.packet_count - behind)
         if block.last_report in self._sent_reports:
             units = ((self._ntp(at_ns) >> 16) - block.last_report - block.delay) & _32_BITS
             if units < 1 << 31:  # otherwise negative: the peer's delay is longer than the time since our report

@@ -76,7 +76,7 @@ class RtpSender:
     """The sender of one stream. Its caller sends one frame each 20 ms, and decides when.
 
     `ssrc`, `sequence_number` and `timestamp` are random numbers, as RFC 3550 §5.1 requires. `timestamp` is the media
-    time of the next frame. It advances by one for each sample.
+    time of the next frame. It advances by one for each sample. `sequence_number` is that of the next packet.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class RtpSender:
         self.packet_count = self.payload_bytes = 0
         """What was sent, for the sender reports of RTCP."""
         self._sample_bytes, self._payload_type = audio.sample_bytes, payload_type
-        self._sequence_number = sequence_number % SEQUENCE_NUMBERS
+        self.sequence_number = sequence_number % SEQUENCE_NUMBERS
         self._talk_starts = True
 
     def audio(self, payload: bytes) -> bytes:
@@ -107,8 +107,8 @@ class RtpSender:
         return self._packet(payload_type, timestamp, payload, marker=marker)
 
     def _packet(self, payload_type: int, timestamp: int, payload: bytes, *, marker: bool) -> bytes:
-        packet = RtpPacket(payload_type, self._sequence_number, timestamp, self.ssrc, payload, marker)
-        self._sequence_number = (self._sequence_number + 1) % SEQUENCE_NUMBERS
+        packet = RtpPacket(payload_type, self.sequence_number, timestamp, self.ssrc, payload, marker)
+        self.sequence_number = (self.sequence_number + 1) % SEQUENCE_NUMBERS
         self.packet_count += 1
         self.payload_bytes += len(payload)
         return build_packet(packet)

@@ -352,7 +352,8 @@ class TelephoneCall:
             self._media.buffer.counts.late,
             self._media.receiver.jitter_ns,
             self._media.packets_sent,
-            peer.cumulative_lost if peer.reports else None,
+            peer.expected if peer.reports else None,
+            min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
             peer.jitter * NS_PER_S // self._media.audio.rate_hz if peer.reports else None,
             peer.round_trip_ns,
             peer.min_round_trip_ns,

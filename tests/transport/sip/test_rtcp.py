@@ -182,6 +182,16 @@ def test_both_members_learn_loss_and_jitter_of_both_directions() -> None:
     assert agent.rtcp.peer.jitter == caller.receiver.jitter > 20
 
 
+def test_the_peer_expected_our_packets_until_the_last_one_that_it_received() -> None:
+    caller, agent = Member(1, 0), Member(2, 0)
+    agent.hear(caller, 51, lost=1)
+    report = agent.report(3 * NS_PER_S)
+    agent.hear(caller, 10, at_ns=3 * NS_PER_S)
+    caller.read(report, 3 * NS_PER_S)
+
+    assert (caller.rtcp.peer.expected, caller.rtcp.peer.cumulative_lost) == (51, 1)
+
+
 def test_the_fraction_is_that_since_the_report_before() -> None:
     caller, agent = Member(1, 0), Member(2, 0)
     caller.hear(agent, 100, lost=50)

@@ -356,9 +356,11 @@ def test_the_packets_of_both_directions_are_counted() -> None:
         assert counted._replace(jitter_ns=0) == RtpInfo(3, 0, 0, 0, 3)
         assert call._media is not None
         peer = call._media.rtcp.peer
-        peer.reports, peer.cumulative_lost, peer.jitter, peer.round_trip_ns, peer.min_round_trip_ns = 1, 2, 8, 9, 7
+        peer.reports, peer.expected, peer.cumulative_lost = 1, 3, 2
+        peer.jitter, peer.round_trip_ns, peer.min_round_trip_ns = 8, 9, 7
 
-        assert call.network() == counted._replace(peer_lost=2, peer_jitter_ns=NS_PER_MS, rtt_ns=9, min_rtt_ns=7)
+        reported = counted._replace(peer_expected=3, peer_lost=2, peer_jitter_ns=NS_PER_MS, rtt_ns=9, min_rtt_ns=7)
+        assert call.network() == reported
         call.close()
 
 
