@@ -12,9 +12,12 @@ from bench.metrics import (
     INAUDIBLE,
     LOOKUPS_FULL,
     NO_AUDIO,
+    NO_MEDIA,
     NO_MESSAGE,
+    NO_PACKET,
     NO_PAUSE,
     NO_RESPONSE_TO_INVITE,
+    NO_SOUND,
     NO_SRTP_KEY,
     ONLY_RANG,
     REQUIRES_DTLS_SRTP,
@@ -77,6 +80,11 @@ OF_OUTCOMES = {
     "`max_output_tokens`; if they are short, try fewer sessions",
     "timeout:turn": "the turn had too many responses for its timeout, or too slow ones: check what its functions "
     "return, and how long they run, or raise `turn` among the script's `timeouts`",
+    NO_MEDIA: "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports "
+    "16384 to 32767 of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, "
+    "remove `wait_for: greeting`",
+    NO_SOUND: "the agent sends silence: check in its log whether its speech output works, and whether it hears the "
+    "caller; if it waits for its caller, remove `wait_for: greeting`",
     "connect_failed:dns": "this name cannot be resolved: check the resource's name; a private endpoint also needs "
     "its DNS zone",
     "connect_failed:tcp": "no server listens on this port, or a firewall rejects the connection: check the port, "
@@ -169,8 +177,8 @@ REPORTED = {
     },
     "timeout:first_delta": {
         NO_MESSAGE: "it accepts the call and sends nothing: it may expect the messages of another provider "
-        "(--dialect) or a parameter (`extra`); in a telephone call, a firewall or NAT on the way may drop RTP, which "
-        "uses other UDP ports than SIP; see its log",
+        "(--dialect) or a parameter (`extra`); see its log",
+        NO_PACKET: "the agent stopped sending audio during the call: see its log",
         NO_AUDIO: "it sends messages, but no audio in the form of this dialect: it may expect another provider "
         "(--dialect twilio, acs or pcm)",
         INAUDIBLE: "its audio is never louder than its background: check that it supports this input format "

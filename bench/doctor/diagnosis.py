@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.metrics import UNFINISHED
+from bench.metrics import NO_MEDIA, NO_SOUND, UNFINISHED
 from bench.observe.observation import detail_text
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -182,7 +182,7 @@ OF_AGENTS = {
     "limit_exceeded:audio": ENDLESS,
 }
 """The remedies for outcomes of a call with an agent."""
-RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
+RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn", NO_MEDIA, NO_SOUND})
 """The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
 SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"

@@ -24,7 +24,7 @@ from bench.doctor.diagnosis import (
     shape_of,
     warning_unless,
 )
-from bench.metrics import NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
+from bench.metrics import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
 from bench.model_retirements import SOON_DAYS, retirement_of
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.pricing import TurnPricing, cost_usd, dollars, minutes_usd
@@ -357,7 +357,8 @@ PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 
 MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio is measured.
 """
-UNANSWERED = "timeout:first_delta"
+UNANSWERED = frozenset({"timeout:first_delta", NO_MEDIA, NO_SOUND})
+"""The outcomes of a greeting that did not come."""
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
 UNREAD = "they affect no metric, and a provider ignores them: if they are meant for another provider, set --dialect"
 STREAMLESS = (
@@ -380,7 +381,7 @@ def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservat
         return CheckFinding(
             "greeting", "pass", f"the agent speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after the call started"
         )
-    if turn is None or turn.outcome == UNANSWERED:
+    if turn is None or turn.outcome in UNANSWERED:
         received_text = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
         message = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", received_text)))
         return CheckFinding("greeting", "warning", message, SILENT)

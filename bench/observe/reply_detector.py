@@ -197,6 +197,11 @@ class ReplyDetector:
         self._caller_spoke = False
         self._words = ""
 
+    @property
+    def has_detected(self) -> bool:
+        """True if any reply has been detected in the session."""
+        return self._replies > 0
+
     def caller_speaks(self) -> None:
         """Record that the caller starts to speak, during the reply or after it."""
         self._caller_spoke = self._speaking

@@ -21,7 +21,18 @@ from typing import Any
 import msgspec
 
 from bench.clock import Arrival, SendTime
-from bench.metrics import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
+from bench.metrics import (
+    EXPECTED,
+    INAUDIBLE,
+    NO_AUDIO,
+    NO_MEDIA,
+    NO_MESSAGE,
+    NO_PACKET,
+    NO_SOUND,
+    NOTHING_AUDIBLE,
+    TEXT_SESSION,
+    WHOLE,
+)
 from bench.observe import inputs
 from bench.observe.attribution import Attributor
 from bench.observe.delegation import DELEGATED_OUTSIDE
@@ -556,6 +567,8 @@ class Timeline:
         at_ns, outcome, detail, turn = due
         if detail.startswith(NOTHING_AUDIBLE):
             detail = f"{detail}: {self._inaudible(turn.format)}"
+            if self._dialect.is_telephone and self._detector is not None and not self._detector.has_detected:
+                outcome = NO_SOUND if self.facts.events else NO_MEDIA
         elif detail.startswith(NOT_ENDED):
             detail = f"{detail}: {turn.calls.mcp.unended_tools}"
         if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
@@ -585,9 +598,10 @@ class Timeline:
     def _inaudible(self, format: AudioFormat) -> str:
         """Return a description of the audio that arrived while the caller waited for a reply, if no reply began."""
         messages, size = self.facts.events - self._received_counts[0], self._audio_received - self._received_counts[1]
+        is_telephone = self._dialect.is_telephone
         if not messages:
-            return NO_MESSAGE
-        arrivals = f"{messages} message{'s' * (messages > 1)} came"
+            return NO_PACKET if is_telephone else NO_MESSAGE
+        arrivals = f"{messages} {'packet' if is_telephone else 'message'}{'s' * (messages > 1)} came"
         if not size:
             return f"{arrivals}, {NO_AUDIO}"
         seconds = format.duration_ns(size) / NS_PER_S

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics import EXPECTED
+from bench.metrics import EXPECTED, NO_MEDIA, NO_SOUND
 from bench.run.document import ValidityStatus
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.json_entries import JsonEntry
@@ -247,6 +247,8 @@ MEANINGS = {
     "limit_exceeded:audio": "the agent sent more unplayed audio than is plausible",
     "throttled:response": "the service returned a rate limit error",
     "throttled:handshake": "the service took no more calls (HTTP status 429, or SIP status 480, 503 or 600)",
+    NO_MEDIA: "a telephone call was answered, and no RTP packet with audio was received",
+    NO_SOUND: "a telephone call was answered, and nothing in its audio was audible",
     "timeout:first_delta": "no reply started within the time limit",
     "timeout:next_delta": "the reply stalled: no delta within the time limit",
     "timeout:turn": "the turn, with all its responses, did not end within the time limit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -212,3 +212,64 @@ def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
     )
     assert remedy_of(turn.outcome, turn.detail).startswith("its audio has no silence")
     assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)
+
+
+TELEPHONE_FORMAT: AudioFormatName = "g711_ulaw"
+QUIET_PACKET = BinaryMessage(G711_ULAW.encode(np.zeros(8 * FRAME_MS, np.int16)))
+
+
+def ended_telephone_call(*turns: Sequence[BinaryMessage]) -> Timeline:
+    """Return the timeline of a telephone call whose last turn reached its limit. Each turn receives these packets."""
+    telephone = DIALECTS["sip"]
+    timeline = Timeline(
+        SessionStart(AT_NS, len(turns), Timeouts(first_delta=12), service_responds=True),
+        telephone,
+        reply_format=TELEPHONE_FORMAT,
+    )
+    timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
+    place = itertools.count(1)
+    for number, packets in enumerate(turns, 1):
+        plan = replace(PLAN, number=number, event_prefix=f"turn-{number}-")
+        timeline.apply(inputs.TurnStarted(at(next(place) * FRAME_MS), plan))
+        for packet in packets:
+            message = ReceivedMessage(packet, Arrival(at(next(place) * FRAME_MS)), len(packet))
+            timeline.received(telephone.decode(packet), message)
+    timeline.expire(AT_NS + 100 * S)
+    return timeline
+
+
+@pytest.mark.parametrize(
+    ("packets", "outcome", "detail", "remedy"),
+    [
+        ([], "timeout:media", "no RTP packet with the agreed audio was received", "a firewall or NAT drops"),
+        (
+            [QUIET_PACKET] * 50,
+            "timeout:sound",
+            "50 packets came with 1.0 s of audio, but none",
+            "the agent sends silence",
+        ),
+    ],
+    ids=["no packet", "silence"],
+)
+def test_a_telephone_call_without_a_sound_has_an_outcome_of_its_own(
+    packets: list[BinaryMessage], outcome: str, detail: str, remedy: str
+) -> None:
+    timeline = ended_telephone_call(packets)
+    (turn,) = timeline.pop_turns(AT_NS + 200 * S)
+
+    assert (turn.outcome, timeline.session().outcome) == (outcome, outcome)
+    assert turn.detail.startswith(LIMIT + detail)
+    assert remedy_of(turn.outcome, turn.detail).startswith(remedy)
+
+
+def test_a_telephone_call_that_falls_silent_after_a_sound_was_not_without_a_sound() -> None:
+    sent = stream("silence", 0, G711_ULAW, 1)
+    size = 8 * FRAME_MS
+    samples = sent.samples[: sent.sounds[0][1] + 8_000 * 3]
+    heard = [BinaryMessage(G711_ULAW.encode(samples[start:][:size])) for start in range(0, len(samples) - size, size)]
+    timeline = ended_telephone_call(heard, [])
+    first, second = timeline.pop_turns(AT_NS + 200 * S)
+
+    assert (first.outcome, second.outcome) == ("ok", "timeout:first_delta")
+    assert second.detail == f"{LIMIT}no RTP packet with the agreed audio was received"
+    assert remedy_of(second.outcome, second.detail).startswith("the agent stopped sending audio")
