@@ -213,8 +213,8 @@ CATALOGUE: dict[str, Metric] = {
         Metric("send_delay", "ms", "load_generator", "lower", "How late a paced audio chunk was handed to the kernel, relative to the instant at which it was due."),
         Metric("start_delay", "ms", "load_generator", "lower", "How late a session began: from its planned start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
         Metric("timestamp_uncertainty", "ms", "load_generator", "lower", "The maximum error of an event's arrival timestamp: 0 if the event ended a read that emptied the socket; otherwise the time since the socket was last known to be empty."),
-        Metric("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
-        Metric("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
+        Metric("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames, or of the RTP packets of a telephone call, sent per second, per session and per target; before TLS, handshake excluded."),
+        Metric("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames, or of the RTP packets of a telephone call, received per second, per session and per target; before TLS, handshake excluded."),
         Metric("audio_sent", BYTES_PER_S, "session", "higher", "Decoded audio sent per second, per session and per target."),
         Metric("audio_received", BYTES_PER_S, "session", "higher", "Decoded audio received per second, per session and per target."),
     )
@@ -359,6 +359,8 @@ ONLY_RANG, NO_RESPONSE_TO_INVITE = "it only rang", "there was no response to INV
 REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
 WITHOUT_SRTP, NO_SRTP_KEY = "the peer does not use SRTP", "the peer has no SRTP key that is supported"
 """Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
+HUNG_UP, NO_KEYS = "the peer hung up", "the peer accepts no telephone events"
+"""Texts about the end of a telephone call: by the peer, and because the script sends a key."""
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
 """Texts about a reply without audible audio.
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from bench.metrics import (
     ACCEPT_HEADER,
     EXPECTED,
+    HUNG_UP,
     INAUDIBLE,
     LOOKUPS_FULL,
     NO_AUDIO,
+    NO_KEYS,
     NO_MEDIA,
     NO_MESSAGE,
     NO_PACKET,
@@ -81,8 +83,8 @@ OF_OUTCOMES = {
     "timeout:turn": "the turn had too many responses for its timeout, or too slow ones: check what its functions "
     "return, and how long they run, or raise `turn` among the script's `timeouts`",
     NO_MEDIA: "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports "
-    "16384 to 32767 of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, "
-    "remove `wait_for: greeting`",
+    "16384 to 32767 of this machine, and check to which address the agent sends RTP; if the agent waits for its "
+    "caller, remove `wait_for: greeting`",
     NO_SOUND: "the agent sends silence: check in its log whether its speech output works, and whether it hears the "
     "caller; if it waits for its caller, remove `wait_for: greeting`",
     "connect_failed:dns": "this name cannot be resolved: check the resource's name; a private endpoint also needs "
@@ -213,6 +215,14 @@ REPORTED = {
         "without MKI",
         REQUIRES_DTLS_SRTP: "this tool exchanges keys by SDES (RFC 4568), not by DTLS: configure the agent, or its SIP "
         "proxy, for SRTP with SDES, and set `srtp: required`",
+    },
+    "closed:1000": {
+        HUNG_UP: "the agent ended the call before the end of the script: see its log, and the Reason in the message "
+        "(of Q.850, cause 16 is a normal end, and 38 and 41 are failures of the network)",
+    },
+    "closed:1006": {
+        NO_KEYS: "let the agent offer telephone events (RFC 4733; in Asterisk `dtmf_mode=rfc4733`), or remove the keys "
+        "from the script",
     },
     "connect_failed:upgrade": {
         ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does "

@@ -24,6 +24,7 @@ from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
 from reports.run_report import bar_charts, charts, time_panels
 from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
+from reports.run_report.telephone_sections import PACKETS
 from reports.samples import VOICE_TO_VOICE
 from reports.strata import Stratum
 from reports.summary.distributions import MIN_TURNS, PUBLISHED, curves, histogram_of
@@ -41,6 +42,8 @@ from reports.wording.validity import ending_text, remedy_line
 READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """The metrics of sessions that are not about connecting."""
+OF_WEBSOCKETS = ("connect_upgrade", "session_ready")
+"""The metrics of connecting that repeat `connect_total` for a telephone call."""
 CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
 
 
@@ -277,17 +280,19 @@ def _ending(ending: OutcomeCount) -> b.Row:
 
 def connect(summary: Summary) -> b.Section | None:
     """Return the section on how long connecting takes; None if no session opened."""
-    rows = [f for f in summary.connect_phases if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
+    hidden = {*OF_CALLS, *PACKETS, *(OF_WEBSOCKETS if summary.only_telephone else ())}
+    rows = [f for f in summary.connect_phases if f.metric not in hidden and (f.metric != "auth_wait" or f.high)]
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     totals, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
-    ready = [row for row in rows if row.metric == "session_ready" and row.at(0.5).has_interval]
+    name, end = ("connect_total", "the answer") if summary.only_telephone else ("session_ready", "session.created")
+    ready = [row for row in rows if row.metric == name and row.at(0.5).has_interval]
     named = len({row.target for row in rows}) > 1
     medians = [(f"{row.target} " if named else "", row.at(0.5)) for row in ready]
     p50s = ", ".join(f"{target}{cells.open_end_sign(median)}{ms(median.reported_value)}" for target, median in medians)
     blocks = [
-        *b.line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
+        *b.line(f"From the start of connecting to {end}, p50: {p50s}." if p50s else ""),
         *b.line(remarks.auth_wait(summary)),
         *([b.Details("Data table", [metrics(summary, totals)], open=True)] if totals else []),
         *([b.Details("Phases", [metrics(summary, parts)])] if parts else []),
@@ -299,7 +304,10 @@ def flow(summary: Summary) -> b.Section | None:
     """Return the section on the bytes sent and received; None if there were none."""
     compression = [block for text in remarks.compression(summary) for block in b.note(text)]
     parts = []
-    for kind, what in (("audio", "decoded audio"), ("wire", "WebSocket frames")):
+    for kind, what in (
+        ("audio", "decoded audio"),
+        ("wire", "RTP packets" if summary.only_telephone else "WebSocket frames"),
+    ):
         sent, received = (
             sum(rate.total_bytes for rate in summary.throughput if rate.metric == f"{kind}_{direction}")
             for direction in ("sent", "received")

@@ -13,7 +13,7 @@ from bench.untrusted.sanitize import escape_control
 from reports.formatting import NBSP, count, format_number, format_utc, plural
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
-from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
+from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections, telephone_sections
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks, sentences, settings
 from reports.wording.cells import INFINITE
@@ -46,7 +46,7 @@ METHOD = {
 
 NOTED = 2
 """The maximum number of remarks that are shown below the first table. Further remarks are folded."""
-OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "tools", "outcomes", "incidents"}
+OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "tools", "telephone", "outcomes", "incidents"}
 """The sections that are open at first. The others are folded, so that the page is only a few screens long."""
 
 INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and p99; bars: 95 % intervals over sessions."
@@ -78,7 +78,9 @@ def run_page(summary: Summary) -> b.Page:
     files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = b.MEASURED_AGAINST if summary.simulated else ""
-    sessions = "recorded call" if summary.recorded else "WebSocket connection"
+    kinds = ["telephone call (SIP and RTP)"] if summary.calls else []
+    kinds += ["WebSocket connection"] if len(summary.calls) < len(summary.targets) else []
+    sessions = "recorded call" if summary.recorded else " or a ".join(kinds)
     ends = f". Every session was a {sessions}. Version of the metric definitions: {version}. All times UTC."
     # failed checks first, then the results, then what failed and the remedy
     failed_checks: list[b.Inline] = []
@@ -218,6 +220,7 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
         caller_sections.along_session(summary),
         caller_sections.context(summary),
         caller_sections.context_failures(summary),
+        telephone_sections.telephone_calls(summary),
         metric_sections.outcomes(summary),
         context_sections.rate_limits(summary),
         context_sections.costs(summary),

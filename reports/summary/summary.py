@@ -20,6 +20,7 @@ from reports.statistics.power import Variability, variability_of
 from reports.statistics.quantiles import NO_VALUES
 from reports.strata import Stratum
 from reports.summary import metrics, run_validity
+from reports.summary.calls import TelephoneCalls, telephone_calls
 from reports.summary.cost import RunCost, money_of
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.example_turns import FailedTurnEntry, SlowTurn, failures_by_context, slowest_turns
@@ -149,6 +150,8 @@ class Summary:
     """The slowest turns by voice_to_voice. Turns that lack voice_to_voice are ranked by their main metric."""
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
+    calls: tuple[TelephoneCalls, ...]
+    """The telephone calls of each target that is called by telephone."""
     rates: tuple[TurnRate, ...]
     within: tuple[DeadlineShare, ...]
     """The shares by a deadline that the thresholds of the run limit."""
@@ -194,6 +197,11 @@ class Summary:
     def main(self) -> str:
         """The main metric of the largest stratum."""
         return self.mains[self.turns.strata[self.turns.commonest]]
+
+    @property
+    def only_telephone(self) -> bool:
+        """True if every target is called by telephone."""
+        return len(self.calls) == len(self.targets)
 
     @property
     def called(self) -> str:
@@ -270,6 +278,7 @@ def summarise(run: RunFrames) -> Summary:
         slowest=slowest,
         slowest_of_steps=slowest_of_steps,
         outcomes=outcomes,
+        calls=tuple(telephone_calls(metadata, sessions, targets)),
         rates=tuple(metrics.turn_rates(turns)),
         within=tuple(deadline_shares(run, samples, sessions)),
         tools=tool_turns(run, samples),

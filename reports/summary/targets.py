@@ -20,6 +20,8 @@ from reports.summary.metrics import MetricSummary
 QUANTILE_LEVELS = (0.5, 0.95)
 FAIR = 0.01
 """The limit for a fair comparison: the maximum difference of failure rates, and the maximum throttled share."""
+TELEPHONE = "sip"
+"""The dialect of telephone calls, in run.json."""
 DEFLATE = "permessage-deflate"
 SEEN = 200
 """The maximum number of a target's sessions whose effective settings are read."""
@@ -110,7 +112,11 @@ def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> T
         "region": join_words(_labels(sessions["region"])) or str(entry.get("region") or ""),
         "sign_in": _reported(entry, "auth"),
         "proxy": _reported(entry, "proxy"),
-        "compression": "" if "deflate" not in entry else taken if entry["deflate"] else "none",
+        "compression": ""
+        if "deflate" not in entry or entry.get("dialect") == TELEPHONE
+        else taken
+        if entry["deflate"]
+        else "none",
         "srtp": "required" if entry.get("srtp") is True else "none" if entry.get("srtp") is False else "",
         "voice": join_words(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),

@@ -15,6 +15,7 @@ from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
 from reports.strata import MainMetric
+from reports.summary.calls import TelephoneCalls
 from reports.summary.cost import RunCost
 from reports.summary.drift import Drift
 from reports.summary.example_turns import FailedTurnEntry, SlowTurnEntry
@@ -112,6 +113,9 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     tools: Annotated[
         tuple[ToolTurns, ...], about("turns with function calls or delegated tasks, by target and by step")
     ] = ()
+    calls: Annotated[
+        tuple[TelephoneCalls, ...], about("calls of the targets that are called by telephone; empty if none is")
+    ] = ()
     session_metrics: list[MetricSummary]
     event_metrics: list[HistogramSummary]
     load_generator: list[HistogramSummary]
@@ -186,6 +190,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             rates=summary.rates,
             within=summary.within,
             tools=summary.tools,
+            calls=summary.calls,
             session_metrics=[*summary.connect_phases, *summary.slopes],
             event_metrics=list(summary.events),
             load_generator=list(summary.load_generator),

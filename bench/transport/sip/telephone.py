@@ -16,7 +16,7 @@ from random import SystemRandom
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.installation import tool_version
-from bench.metrics import NO_RESPONSE_TO_INVITE, ONLY_RANG, SIP_STATUS
+from bench.metrics import HUNG_UP, NO_KEYS, NO_RESPONSE_TO_INVITE, ONLY_RANG, SIP_STATUS
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
@@ -196,7 +196,7 @@ class TelephoneCall:
         # Without the key, the agent would answer to another call than the script describes.
         self._call.hang_up(monotonic_ns())
         self._send_signals()
-        detail = f"the peer accepts no telephone events, so the key {key} was not sent"
+        detail = f"{NO_KEYS}, so the key {key} was not sent"
         self._closed = CloseInfo(ABNORMAL, detail, monotonic_ns())
         return None
 
@@ -417,6 +417,6 @@ def _refusal(call: SipCall) -> ConnectError:
 def _text(ending: CallEnding) -> str:
     """Return the end of a call in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
     status = f"{SIP_STATUS} {ending.code} {ending.phrase}".strip() if ending.code is not None else ""
-    who = {"peer": "the peer hung up", "caller": "this tool hung up", "timeout": "the peer did not answer"}
+    who = {"peer": HUNG_UP, "caller": "this tool hung up", "timeout": "the peer did not answer"}
     first = status or ending.cause or who.get(ending.by, "the connection broke")
     return " ".join([first, *(f"({text})" for text in (ending.reason, ending.warning) if text)])

@@ -1,0 +1,106 @@
+"""The telephone calls of a run: how many were set up, why the others were not, who ended them, and their packets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+
+from bench.metrics import NO_MEDIA, NO_SOUND, refusal_status
+from reports.json_entries import Count, JsonEntry, about
+from reports.statistics.quantiles import CONFIDENCE
+from reports.summary.metrics import ShareEstimate, rate_of
+from reports.summary.targets import TELEPHONE
+from reports.turns import FAILED
+
+RINGS_OUT, HUNG_UP = "timeout:upgrade", "closed:1000"
+"""The outcomes of a call that no one answered, and of a call that the agent ended."""
+MAX_REASONS = 10
+"""The maximum number of reasons that are listed. A peer decides their texts, so each call may have another one."""
+OF_CALLS = [
+    *("target", "outcome", "outcome_class", "detail", "close_reason", "opened_at_ns"),
+    *("rtp_expected", "rtp_lost", "rtp_late", "peer_rtp_expected", "peer_rtp_lost"),
+]
+
+
+class ReasonCount(JsonEntry, frozen=True):
+    """A reason why calls were not set up, or why the agent ended them, in the words of the peer."""
+
+    outcome: str
+    text: str
+    calls: Count
+
+
+class PacketCount(JsonEntry, frozen=True):
+    """The packets of one direction in all calls: how many are missing, of those that were expected."""
+
+    missing: Count
+    expected: Count
+
+
+class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
+    """The telephone calls of one target."""
+
+    target: str
+    answered: Annotated[ShareEstimate, about("calls that were answered, of those that were tried")]
+    refused: Annotated[Count, about("calls that a SIP status refused")]
+    unanswered: Annotated[Count, about("calls that no one answered in time")]
+    failed: Annotated[Count, about("other calls that were not set up")]
+    not_set_up: Annotated[tuple[ReasonCount, ...], about("why calls were not set up: the most frequent reasons")]
+    without_packets: Annotated[Count, about("answered calls that ended as timeout:media")]
+    without_sound: Annotated[Count, about("answered calls that ended as timeout:sound")]
+    ended_by_agent: Annotated[Count, about("answered calls that the agent ended before the end of the script")]
+    endings: Annotated[tuple[ReasonCount, ...], about("why the agent ended calls: the most frequent reasons")]
+    packets: Annotated[PacketCount, about("the agent's RTP packets that did not arrive, or arrived too late")]
+    peer_packets: Annotated[PacketCount, about("the caller's RTP packets that did not reach the agent, by RTCP")]
+
+
+def telephone_calls(
+    document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
+) -> Iterable[TelephoneCalls]:
+    """Yield the calls of each target that is called by telephone. `sessions` are the measured sessions."""
+    called = {entry.get("name") for entry in document.get("targets") or [] if entry.get("dialect") == TELEPHONE}
+    for target in targets:
+        if target in called:
+            yield _calls_of(target, sessions.loc[(sessions["target"] == target).to_numpy(), OF_CALLS])
+
+
+def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
+    outcome, is_open = calls["outcome"].astype(object), calls["opened_at_ns"].notna().to_numpy()
+    has_failed = (calls["outcome_class"].cat.codes == FAILED).to_numpy()
+    not_set_up = has_failed & ~is_open
+    refused = not_set_up & outcome.map(lambda name: refusal_status(str(name)) is not None).to_numpy(dtype=bool)
+    unanswered = not_set_up & (outcome == RINGS_OUT).to_numpy()
+    ended_by_agent = is_open & (outcome == HUNG_UP).to_numpy()
+    tried = np.flatnonzero(is_open | not_set_up)
+    return TelephoneCalls(
+        target=target,
+        answered=rate_of(is_open[tried], tried, CONFIDENCE),
+        refused=int(refused.sum()),
+        unanswered=int(unanswered.sum()),
+        failed=int((not_set_up & ~refused & ~unanswered).sum()),
+        not_set_up=_reasons(calls[not_set_up], "detail"),
+        without_packets=int((outcome == NO_MEDIA).sum()),
+        without_sound=int((outcome == NO_SOUND).sum()),
+        ended_by_agent=int(ended_by_agent.sum()),
+        endings=_reasons(calls[ended_by_agent], "close_reason"),
+        packets=_packets(calls, ("rtp_lost", "rtp_late"), "rtp_expected"),
+        peer_packets=_packets(calls, ("peer_rtp_lost",), "peer_rtp_expected"),
+    )
+
+
+def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
+    """Return the most frequent texts of a column, with their outcomes, by decreasing number of calls."""
+    texts = calls[column].astype(object)
+    texts = texts.where(texts.notna(), "")
+    counted = Counter(zip(map(str, calls["outcome"]), map(str, texts), strict=True))
+    ordered = sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))
+    return tuple(ReasonCount(outcome, text, n) for (outcome, text), n in ordered[:MAX_REASONS])
+
+
+def _packets(calls: pd.DataFrame, missing: Sequence[str], expected: str) -> PacketCount:
+    """Return the packets of the calls that counted them."""
+    return PacketCount(int(calls[list(missing)].sum().sum()), int(calls[expected].sum()))

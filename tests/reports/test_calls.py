@@ -1,0 +1,125 @@
+"""The telephone calls of a run in its report: which were set up, why others were not, who ended them, their packets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.metrics import HUNG_UP, NO_MEDIA, NO_SOUND
+from bench.protocol.telephone import TELEPHONE
+from reports.check.check import check_of
+from reports.runs import load_for_report
+from reports.summary import targets
+from reports.summary.calls import ReasonCount
+from reports.summary.summary import Summary, summarise
+from tests.reports.check.examples import run, thresholds
+from tests.reports.edited import Row, edit
+from tests.reports.forms import run_text
+from tests.reports.synthetic import Plan
+
+BUSY, FULL = "SIP 486 Busy Here", "SIP 503 Service Unavailable"
+CALLS, REFUSED = 40, 8
+PLAN = Plan(sessions=CALLS, turns=2, refused=REFUSED)
+
+
+def called(folder: Path, *changes: dict[str, Any], refusals: tuple[tuple[str, str], ...] = ()) -> Path:
+    """Return a run of telephone calls. The first answered calls have these changes, and the refused ones these endings.
+
+    Without changes, an answered call has 100 packets, of which one was lost and one was late.
+    """
+    path = run(folder, PLAN)
+    document = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    document["targets"] = [{"name": "sim", "url": "sip:agent@127.0.0.1:5060", "dialect": TELEPHONE.name}]
+    (path / "run.json").write_text(json.dumps(document), encoding="utf-8")
+    answered, refused = iter(changes), iter(refusals)
+
+    def change(_: int, row: Row) -> Row:
+        if row["opened_at_ns"] is None:
+            outcome, detail = next(refused, ("connect_failed:486", BUSY))
+            return row | {"outcome": outcome, "detail": detail}
+        return row | {"rtp_expected": 100, "rtp_lost": 1, "rtp_late": 1} | next(answered, {})
+
+    return edit(path, "sessions", change)
+
+
+def summary_of_calls(folder: Path, *changes: dict[str, Any], **options: Any) -> Summary:
+    return summarise(load_for_report(called(folder, *changes, **options)))
+
+
+def hung_up(reason: str = "") -> dict[str, Any]:
+    text = f"{HUNG_UP} ({reason})" if reason else HUNG_UP
+    return {"outcome": "closed:1000", "detail": text, "close_reason": text, "close_code": 1000}
+
+
+def test_the_dialect_of_telephone_calls_has_its_name() -> None:
+    assert TELEPHONE.name == targets.TELEPHONE
+
+
+def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(tmp_path: Path) -> None:
+    refusals = (
+        *[("throttled:handshake", FULL)] * 2,
+        ("timeout:upgrade", "the call was not answered within 10 s: it only rang"),
+        ("connect_failed:media", "the call was answered without audio that this tool can receive"),
+    )
+    (calls,) = summary_of_calls(tmp_path / "run", refusals=refusals).calls
+
+    assert (calls.answered.count, calls.answered.total) == (CALLS, CALLS + REFUSED)
+    assert calls.answered.share == pytest.approx(CALLS / (CALLS + REFUSED))
+    assert calls.answered.low < calls.answered.share < calls.answered.high
+    assert (calls.refused, calls.unanswered, calls.failed) == (REFUSED - 2, 1, 1)
+    assert [(reason.text, reason.calls) for reason in calls.not_set_up[:2]] == [(BUSY, 4), (FULL, 2)]
+
+
+def test_calls_without_a_sound_are_counted_by_what_arrived(tmp_path: Path) -> None:
+    changes = [{"outcome": NO_MEDIA, "rtp_expected": 0, "rtp_lost": 0, "rtp_late": 0}] * 2 + [{"outcome": NO_SOUND}]
+    (calls,) = summary_of_calls(tmp_path / "run", *changes).calls
+
+    assert (calls.without_packets, calls.without_sound) == (2, 1)
+
+
+def test_the_reasons_with_which_the_agent_ended_calls_are_grouped(tmp_path: Path) -> None:
+    normal = hung_up("Q.850;cause=16")
+    (calls,) = summary_of_calls(tmp_path / "run", normal, normal, hung_up(), hung_up("Q.850;cause=41")).calls
+
+    assert calls.ended_by_agent == 4
+    assert calls.endings[0] == ReasonCount("closed:1000", f"{HUNG_UP} (Q.850;cause=16)", 2)
+    assert {reason.text: reason.calls for reason in calls.endings[1:]} == {
+        HUNG_UP: 1,
+        f"{HUNG_UP} (Q.850;cause=41)": 1,
+    }
+
+
+def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unknown(tmp_path: Path) -> None:
+    summary = summary_of_calls(tmp_path / "run", {"rtp_lost": 3})
+    (calls,) = summary.calls
+    text = run_text(summary)
+
+    assert (calls.packets.missing, calls.packets.expected) == (2 * CALLS + 2, 100 * CALLS)
+    assert calls.peer_packets.expected == 0
+    assert "peer_rtp_loss unknown" in text
+
+
+def test_the_terminal_states_how_calls_were_set_up(tmp_path: Path) -> None:
+    text = " ".join(run_text(summary_of_calls(tmp_path / "run", hung_up("Q.850;cause=16"))).split())
+
+    assert "48 tried, 40 answered (83.3 %" in text
+    assert f"8 refused: 8 × {BUSY}" in text
+    assert f"1 ended by the agent: 1 × {HUNG_UP} (Q.850;cause=16)" in text
+    assert "WebSocket" not in text
+
+
+def test_a_run_without_telephone_calls_has_no_such_section(tmp_path: Path) -> None:
+    assert summarise(load_for_report(run(tmp_path / "run", PLAN))).calls == ()
+
+
+def test_a_threshold_on_the_answer_limits_the_share_of_calls_that_were_set_up(tmp_path: Path) -> None:
+    refused = {"opened_at_ns": None, "outcome": "connect_failed:486", "detail": BUSY}
+    third = edit(called(tmp_path / "run"), "sessions", lambda index, row: row if index % 3 else row | refused)
+    found = check_of(third, thresholds("connect_total: within(10s)>0.3", "connect_total: within(10s)>0.9"))
+    (calls,) = summarise(load_for_report(third)).calls
+
+    assert [each.result for each in found.thresholds] == ["pass", "fail"]
+    assert found.to_frame()["value"].tolist() == [pytest.approx(calls.answered.share)] * 2
