@@ -83,8 +83,8 @@ OF_OUTCOMES = {
     "timeout:turn": "the turn had too many responses for its timeout, or too slow ones: check what its functions "
     "return, and how long they run, or raise `turn` among the script's `timeouts`",
     NO_MEDIA: "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports "
-    "16384 to 32767 of this machine, and check to which address the agent sends RTP; if the agent waits for its "
-    "caller, remove `wait_for: greeting`",
+    "16384 to 32767 (or --rtp-ports) of this machine, and check to which address the agent sends RTP; if the agent "
+    "waits for its caller, remove `wait_for: greeting`",
     NO_SOUND: "the agent sends silence: check in its log whether its speech output works, and whether it hears the "
     "caller; if it waits for its caller, remove `wait_for: greeting`",
     "connect_failed:dns": "this name cannot be resolved: check the resource's name; a private endpoint also needs "

@@ -35,7 +35,9 @@ from bench.doctor.service_findings import (
     in_other_dialect,
     service_clock,
     settings_in,
+    steps_of,
 )
+from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
 from bench.errors import UsageError
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -58,9 +60,11 @@ from bench.timeouts import Timeouts
 from bench.transport.interface import RtpInfo, TcpInfo, Transport
 from bench.transport.names import warm_up
 from bench.transport.received import ReceivedMessage
+from bench.transport.sip.telephone import TelephoneCall
 from bench.units import NS_PER_MS, NS_PER_S
 
 SHOWN_OF_CLAIM = 40
+NO_PASSWORD = "no user and password: an agent that requires them refuses the call"
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
 INFORMING = (KEYLESS, PROXIED)
@@ -121,7 +125,7 @@ def _examine_target(
         yield finding
     if failed := dict.fromkeys(finding.name for finding in earlier if finding.result == "fail"):
         reason = f"needs {', '.join(failed)}"
-        yield from (CheckFinding(name, "skipped", reason) for name in ("upgrade", "session", "turn"))
+        yield from (CheckFinding(name, "skipped", reason) for name in steps_of(target))
         return
     source = keyring.answered_by(target)
     dialer, claims = Dialer(target, keyring), source.claims if source else {}
@@ -152,6 +156,8 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
         return CheckFinding("sign-in", "pass", VARIABLES_SENT)
     if sign_in_kind == "nothing" and target.loopback:
         return CheckFinding("sign-in", "pass", NOTHING_SENT)
+    if sign_in_kind == "nothing" and target.dialect.is_telephone:
+        return CheckFinding("sign-in", "pass", NO_PASSWORD)
     if sign_in_kind == "nothing":
         return CheckFinding(
             "sign-in",
@@ -162,6 +168,8 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     if sign_in_kind == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
+        if target.dialect.is_telephone:
+            return CheckFinding("sign-in", "pass", "a user and a password, of which only digests are sent")
         message = f"a key of {len(key)} characters, in the header {name}"
         return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)
     try:
@@ -221,7 +229,7 @@ class ServiceProbe:
         self._dialer, self._target = dialer, dialer.target
         self._prices, self._claims, self._redact = prices, claims, hide
         self._script = _script(self._target, greets=greets)
-        self._listener = ProbeListener()
+        self._listener, self._packets = ProbeListener(), PacketProbe()
         self.is_unanswered = False
         """True if the agent did not greet. Then the caller has not spoken, and there is no answer to check."""
 
@@ -229,17 +237,21 @@ class ServiceProbe:
         """Connect, run the checks, and yield each finding as soon as it is known."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
+        is_telephone, (first, *later) = self._target.dialect.is_telephone, steps_of(self._target)
         if transport is None:
-            yield self._refused("upgrade", timeline)
+            yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
-        yield service_clock(observed.headers.get("date"), answered_ns)
+        if not is_telephone:  # SIP has no date, no compression and no limits
+            yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
-            yield from (CheckFinding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
+            yield from (CheckFinding(name, "skipped", f"needs {first}") for name in later)
             return
-        yield compression(observed.headers, requested=self._target.network_path.deflate)
+        if not is_telephone:
+            yield compression(observed.headers, requested=self._target.network_path.deflate)
         yield from self._session(transport, timeline, with_turn=with_turn)
-        yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
+        if not is_telephone:
+            yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 
     def answer_findings(self) -> Iterator[CheckFinding]:
         """Connect to an agent, speak first, and yield the findings about the agent's answer."""
@@ -250,22 +262,36 @@ class ServiceProbe:
         Session(self._script, transport, timeline, self._listener, lambda: False).run()
         turn = self._listener.turns[-1] if self._listener.turns else None
         yield from check_answer(turn, timeline.session(), self._listener.pace, self._reply_format)
+        yield from self._media(transport)
         yield from check_unread_messages(timeline.session())
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
         timeline = Timeline(session_start(script, turns), script.dialect, reply_format=script.output_format.name)
-        return timeline, connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
+        transport = connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
+        if isinstance(transport, TelephoneCall):
+            transport.on_packet = self._packets.add
+        return timeline, transport
+
+    def _media(self, transport: Transport) -> Iterator[CheckFinding]:
+        """Yield the findings about the media of a telephone call that has ended."""
+        if isinstance(transport, TelephoneCall) and (facts := transport.facts()) is not None:
+            yield from check_media(facts, transport.network(), self._packets)
+            yield round_trip(transport.network())
 
     @property
     def _reply_format(self) -> AudioFormat | None:
-        """The audio format of the replies; None if the dialect has only one audio format."""
-        return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
+        """The audio format of the replies; None if it cannot be wrong, because it is agreed or the only one."""
+        dialect = self._script.dialect
+        return self._script.output_format if len(dialect.output_formats) > 1 and not dialect.is_telephone else None
 
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
         session = Session(self._script, transport, timeline, self._listener, lambda: False)
         session.open()
-        if timeline.facts.is_ready and self._script.dialect.provider is not None:
+        if isinstance(transport, TelephoneCall):
+            if (facts := transport.facts()) is not None:
+                yield from check_call(facts)
+        elif timeline.facts.is_ready and self._script.dialect.provider is not None:
             yield round_trip(transport.network())
         elif timeline.facts.is_ready:
             now_s = utc_ns() / NS_PER_S
@@ -288,6 +314,8 @@ class ServiceProbe:
         session.close()
         if self._script.dialect.provider is not None and with_turn and timeline.facts.is_ready:
             yield from self._call(timeline.session())
+            if not self.is_unanswered:  # otherwise the next call is checked, in which the caller speaks
+                yield from self._media(transport)
         else:
             yield self._turn(timeline, with_turn=with_turn)
 

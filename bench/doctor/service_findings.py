@@ -79,6 +79,11 @@ def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: C
     return CheckFinding(name, "fail", f"{observed.outcome}: {detail}" if detail else observed.outcome, remedy(detail))
 
 
+def steps_of(target: Target) -> tuple[str, ...]:
+    """Return the names of the steps of a target that need a working network, in their order."""
+    return ("call", "turn") if target.dialect.is_telephone else ("upgrade", "session", "turn")
+
+
 def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
     """Return the finding about a successful upgrade, or about an answered telephone call."""
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
@@ -92,7 +97,9 @@ def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
     )
     answer = "the call was answered" if target.dialect.is_telephone else "HTTP 101"
     return CheckFinding(
-        "upgrade", "pass", f"{_simulated(headers)}{answer} in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}"
+        steps_of(target)[0],
+        "pass",
+        f"{_simulated(headers)}{answer} in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse
@@ -121,6 +121,20 @@ def retry_after_of(message: SipMessage) -> int | None:
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         return None
     return min(int(number), MAX_RETRY_AFTER_S)
+
+
+class CallFacts(NamedTuple):
+    """What an answered call agreed.
+
+    `has_keys` is True if the peer accepts telephone events. `media` is the address in the peer's SDP, and `peer` that
+    from which its SIP messages come; "" if it is unknown.
+    """
+
+    codec: str
+    has_keys: bool
+    has_signed_in: bool
+    media: HostPort
+    peer: str
 
 
 @dataclass(slots=True)

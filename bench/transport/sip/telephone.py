@@ -10,7 +10,7 @@ import base64
 import json
 import secrets
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
 
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
@@ -36,7 +36,7 @@ from bench.transport.interface import (
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import CallEnding, CallSettings, CallState
+from bench.transport.sip.call_record import CallEnding, CallFacts, CallSettings, CallState
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
@@ -125,6 +125,10 @@ class TelephoneCall:
         self._drained_ns = monotonic_ns()
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
+        self._peer = ""
+        """The address from which SIP messages come."""
+        self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
+        """An observer of received RTP packets."""
         self.handshake = Handshake({}, {})
 
     # Dialing
@@ -254,10 +258,13 @@ class TelephoneCall:
         now_ns, media = monotonic_ns(), self._media
         for data, source, arrival in sock.receive():
             if sock is self._signalling.socket:
+                self._peer = str(source[0])
                 self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
             elif media is None:
                 continue  # early media; the rest of it is in the socket when the call is answered
             elif sock is self._rtp:
+                if self.on_packet is not None:
+                    self.on_packet(data, source, arrival)
                 self._frames += media.received(data, arrival)
             else:
                 media.received_report(data, arrival.at_ns)
@@ -279,6 +286,7 @@ class TelephoneCall:
     def on_signal(self, data: bytes, source: HostPort, arrival: Arrival) -> None:
         if self._media is None:
             self._uncertainties_ns[arrival.at_ns] = arrival.uncertainty_ns
+        self._peer = source.host
         self._call.received(data, arrival.at_ns, source)
         if self._on_signals():
             self._listener.wake()
@@ -340,6 +348,15 @@ class TelephoneCall:
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Do nothing: a packet is audio, which cannot be matched."""
+
+    def facts(self) -> CallFacts | None:
+        """Return what the call agreed; None if it was not answered."""
+        if self._media is None:
+            return None
+        agreed, counts = self._media.agreed, self._call.counts
+        has_signed_in = self._call.settings.login is not None and counts.invites - counts.redirects > 1
+        media = HostPort(agreed.address, agreed.port)
+        return CallFacts(agreed.codec, agreed.send_event_payload_type is not None, has_signed_in, media, self._peer)
 
     def network(self) -> RtpInfo | None:
         """Return the numbers of packets in both directions, and the round trip that RTCP measured."""

@@ -58,6 +58,19 @@ def test_the_greeting_and_the_answer_of_an_agent_are_checked(simulator: Ready) -
     assert found["turn"]["message"].startswith("answered: voice_to_voice ")
 
 
+def test_the_media_of_a_telephone_call_are_checked(simulator: Ready) -> None:
+    """The simulator asks for user and password, and sends no RTCP."""
+    arguments = ["--url", simulator.urls["agent_sip"], "--json", "--auth", "basic", "--api-key-env", "LOGIN"]
+    found = findings(doctor(*arguments, LOGIN=f"agent:{KEY}"))
+
+    passing = {"call", "authentication", "codec", "greeting", "turn", "media"}
+    assert {name: found[name]["result"] for name in passing} == dict.fromkeys(passing, "pass")
+    assert "accepted them" in found["authentication"]["message"]
+    assert found["packets at agent"]["result"] == "skipped"
+    assert {"packets", "media clock"} <= found.keys()
+    assert found.keys().isdisjoint({"compression", "upgrade", "clock difference", "limits", "audio"})
+
+
 def test_a_refusal_is_explained(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--key", KEY, "--fault", "missing_role") as ready:
         shown = doctor("--url", ready.urls["ga"], "--api-key-env", "KEY", "--json")

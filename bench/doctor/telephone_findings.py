@@ -1,0 +1,196 @@
+"""Findings about the media of a telephone call: its codec, its packets, where they come from, and their clock. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.clock import Arrival
+from bench.doctor.diagnosis import CheckFinding, warning_unless
+from bench.metrics import NO_MEDIA
+from bench.remedies import OF_OUTCOMES
+from bench.transport.interface import RtpInfo
+from bench.transport.sip.call_record import CallFacts
+from bench.transport.sip.datagrams import SocketAddress
+from bench.transport.sip.jitter import MAX_DRIFT_PPM
+from bench.transport.sip.rtp import TIMESTAMPS, parse_packet
+from bench.units import NS_PER_MS, NS_PER_S
+
+RATE_HZ = 8_000
+MAX_LOSS, MAX_JITTER_NS = 0.01, 30 * NS_PER_MS
+"""The limits above which callers hear the network: a share of packets, and the jitter of RFC 3550."""
+MAX_PACKETS, MAX_SOURCES = 10_000, 100
+"""The maximum numbers of packets and of sources that are stored."""
+MIN_CLOCK_PACKETS = 100
+"""The minimum number of packets from which the drift of a clock is computed: 2 s of audio."""
+REFINEMENTS = 3
+PPM = 1_000_000
+Floats = npt.NDArray[np.float64]
+EXTERNAL_ADDRESS = (
+    "let the agent name its public address in SDP (Asterisk: `external_media_address`, LiveKit: `use_external_ip`): "
+    "calls from other networks may otherwise have no audio"
+)
+SYMMETRIC = (
+    "the agent is behind NAT or a media relay: let it name in SDP the address from which it sends, because firewalls "
+    "may open only that one"
+)
+UNREACHED = "the agent may not hear its caller: check that UDP passes to the address and port in the agent's SDP"
+NETWORK = "check the network between this machine and the agent: its Wi-Fi, VPN, and load; a caller hears gaps"
+OTHER_CLOCK = (
+    "check the sample rate and the clock of the agent: its audio is faster or slower than real time, so latencies of "
+    "long calls may be off"
+)
+
+
+class PacketProbe:
+    """The arrivals of the RTP packets of one call, and their sources."""
+
+    def __init__(self) -> None:
+        self.sources: Counter[tuple[str, int]] = Counter()
+        self._arrivals: dict[int, list[tuple[int, int]]] = {}
+        """(timestamp, arrival in ns) of the packets of each source, by its SSRC."""
+        self._stored = 0
+
+    def add(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+        """Add a datagram. What is no RTP packet does not count."""
+        packet = parse_packet(data)
+        if packet is None or self._stored >= MAX_PACKETS:
+            return
+        if (sender := (str(source[0]), int(source[1]))) in self.sources or len(self.sources) < MAX_SOURCES:
+            self.sources[sender] += 1
+        if packet.ssrc in self._arrivals or len(self._arrivals) < MAX_SOURCES:
+            self._arrivals.setdefault(packet.ssrc, []).append((packet.timestamp, arrival.at_ns))
+            self._stored += 1
+
+    def drift_ppm(self) -> tuple[float, float] | None:
+        """Return (drift, bound) of the sender's clock against this machine's, in ppm; None if it cannot be known.
+
+        It is positive if the sender's clock is slow. A packet cannot arrive before it was sent, so the fastest packets
+        of the first and of the last third of the call give the drift. Its bound assumes that the fastest packet of each
+        third was not slower than the median one of this third.
+        """
+        arrivals = max(self._arrivals.values(), key=len, default=[])
+        if len(arrivals) < MIN_CLOCK_PACKETS:
+            return None
+        timestamps, at_ns = np.array(arrivals, dtype=np.int64).T
+        ticks = (np.diff(timestamps) + TIMESTAMPS // 2) % TIMESTAMPS - TIMESTAMPS // 2
+        media_ns = np.concatenate([[0], np.cumsum(ticks)]) * (NS_PER_S // RATE_HZ)
+        delays_ns = at_ns - at_ns[0] - media_ns
+        delays_ns, media_ns = (at_ns - at_ns[0] - media_ns).astype(np.float64), media_ns.astype(np.float64)
+        share = error = 0.0
+        for _ in range(REFINEMENTS):  # the drift within a third is no delay of its packets
+            further, error = _slope(media_ns, delays_ns - share * media_ns)
+            share += further
+            if math.isinf(error):
+                return None
+        return share * PPM, error * PPM
+
+
+def _slope(media_ns: Floats, delays_ns: Floats) -> tuple[float, float]:
+    """Return the slope between the fastest packets of the first and of the last third, and its error.
+
+    The error is inf if no media time has passed between them.
+    """
+    third = len(delays_ns) // 3
+    ends = [slice(0, third), slice(-third, None)]
+    first, last = (part.indices(len(delays_ns))[0] + int(np.argmin(delays_ns[part])) for part in ends)
+    error_ns = sum(float(np.median(delays_ns[part]) - np.min(delays_ns[part])) for part in ends)
+    passed_ns = float(media_ns[last] - media_ns[first])
+    if passed_ns <= 0:
+        return 0.0, math.inf
+    return float(delays_ns[last] - delays_ns[first]) / passed_ns, error_ns / passed_ns
+
+
+def check_call(facts: CallFacts) -> Iterator[CheckFinding]:
+    """Yield what the answer of a call agreed: whether the caller signed in, and the codec."""
+    if facts.has_signed_in:
+        yield CheckFinding("authentication", "pass", "the agent asked for user and password, and accepted them")
+    else:
+        yield CheckFinding("authentication", "pass", "the agent accepted the call without user and password")
+    keys = "with phone keys (RFC 4733)" if facts.has_keys else "without phone keys: scripts that send them fail"
+    yield CheckFinding("codec", "pass", f"{facts.codec}, {keys}")
+
+
+def check_media(facts: CallFacts, packets: RtpInfo | None, probe: PacketProbe) -> Iterator[CheckFinding]:
+    """Yield the findings about the packets of a call that has ended. `packets` are those at its end."""
+    yield _source(facts, probe)
+    if packets is None or not probe.sources:
+        return
+    yield _packets(packets)
+    yield _packets_at_agent(packets)
+    yield _clock(probe.drift_ppm())
+
+
+def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:
+    """Check that packets arrive, and that they come from the address that the SDP names."""
+    named, is_private = f"{facts.media.host} port {facts.media.port}", _is_private(facts.media.host)
+    if not probe.sources:
+        private_text = ", which is a private address" if is_private else ""
+        remedy = EXTERNAL_ADDRESS if is_private and not _is_private(facts.peer) else OF_OUTCOMES[NO_MEDIA]
+        return CheckFinding("media", "fail", f"no RTP packet arrived; the SDP names {named}{private_text}", remedy)
+    ((host, port), _), *others = probe.sources.most_common()
+    source = f"{host} port {port}"
+    if others:
+        message = f"RTP arrives from {len(others) + 1} addresses, mainly from {source}"
+        return CheckFinding("media", "warning", message, "let only the agent of the call send to this address")
+    if is_private and not _is_private(host):
+        message = f"the SDP names the private address {named}, and RTP arrives from {source}"
+        return CheckFinding("media", "warning", message, EXTERNAL_ADDRESS)
+    if _is_address(facts.media.host) and (host, port) != (facts.media.host, facts.media.port):
+        return CheckFinding("media", "warning", f"the SDP names {named}, and RTP arrives from {source}", SYMMETRIC)
+    return CheckFinding("media", "pass", f"RTP arrives from {source}, as the SDP names it")
+
+
+def _packets(packets: RtpInfo) -> CheckFinding:
+    missing = packets.lost + packets.late
+    message = f"{missing:,} of {packets.expected:,} missing or late, {_jitter(packets.jitter_ns)}"
+    good = missing <= MAX_LOSS * packets.expected and packets.jitter_ns <= MAX_JITTER_NS
+    return warning_unless(good, "packets", message, NETWORK)
+
+
+def _packets_at_agent(packets: RtpInfo) -> CheckFinding:
+    """Check what the agent reports about the caller's packets."""
+    name = "packets at agent"
+    if packets.peer_expected is None or packets.peer_lost is None or packets.peer_jitter_ns is None:
+        return CheckFinding(name, "skipped", "unknown: the agent sent no RTCP report about them")
+    message = f"{packets.peer_lost:,} of {packets.peer_expected:,} missing, {_jitter(packets.peer_jitter_ns)}, by RTCP"
+    if packets.peer_lost >= packets.peer_expected:
+        return CheckFinding(name, "warning", message, UNREACHED)
+    good = packets.peer_lost <= MAX_LOSS * packets.peer_expected and packets.peer_jitter_ns <= MAX_JITTER_NS
+    return warning_unless(good, name, message, NETWORK)
+
+
+def _clock(drift: tuple[float, float] | None) -> CheckFinding:
+    if drift is None:
+        return CheckFinding(
+            "media clock", "skipped", "unknown: too few packets arrived, or their timestamps do not advance"
+        )
+    ppm, bound_ppm = drift
+    if bound_ppm > MAX_DRIFT_PPM:
+        message = f"unknown: within ±{bound_ppm:,.0f} ppm; a longer call or less jitter would bound it"
+        return CheckFinding("media clock", "skipped", message)
+    side = "slower" if ppm > 0 else "faster"
+    message = f"the agent's clock is {abs(ppm):,.0f} ppm {side} than this machine's (±{bound_ppm:,.0f})"
+    return warning_unless(abs(ppm) - bound_ppm <= MAX_DRIFT_PPM, "media clock", message, OTHER_CLOCK)
+
+
+def _jitter(jitter_ns: int) -> str:
+    return f"jitter {jitter_ns / NS_PER_MS:.1f} ms"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_private(host: str) -> bool:
+    """Return whether a host is an address that other networks cannot reach. The loopback counts as one."""
+    return _is_address(host) and ipaddress.ip_address(host).is_private
