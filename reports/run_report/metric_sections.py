@@ -40,7 +40,16 @@ from reports.wording.sentences import remedy
 from reports.wording.validity import ending_text, remedy_line
 
 READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p95."
-OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
+OF_CALLS = (
+    "greeting",
+    "answer_to_greeting",
+    "session_duration",
+    "service_time",
+    "response_time",
+    "renewal_gap",
+    "idle_prompt",
+    *SLOPES,
+)
 """The metrics of sessions that are not about connecting."""
 OF_WEBSOCKETS = ("connect_upgrade", "session_ready")
 """The metrics of connecting that repeat `connect_total` for a telephone call."""

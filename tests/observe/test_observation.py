@@ -144,6 +144,7 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "history_load": 10 * MS,
         "connect_to_first_audible": 461 * MS,
         "greeting": 261 * MS,
+        "answer_to_greeting": 241 * MS,
         "renewal_gap": 500 * MS,
         "idle_prompt": 10 * MS,
         "rtp_jitter": 3 * MS,
