@@ -2,7 +2,8 @@
 
 The simulator is the agent. It sends RTP over loopback and logs the due instant of each packet. On the lossy path it
 drops packets, and delays each by a random time (`rtp` of its profile). Each error is |reported − truth|, where the
-truth is the instant without the random delays. It is also compared with the reported bound of the value.
+truth is the instant without the random delays. It is also compared with the reported bound of the value. The CPU time
+and the memory are those of the load generator, while the first calls are all open.
 
 `python -m benchmarks.telephone LOAD…` runs these numbers of concurrent calls (1, 20 and 100), on each path.
 `make benchmark PARTS=telephone` prints the table.
@@ -19,13 +20,14 @@ from pathlib import Path
 import numpy as np
 
 import scenarios
-from bench.cpu import allowed_cores, assign_cores, pinned_to
+from bench.cpu import CpuAssignment, pinned_to
 from bench.run import folder as files
 from bench.simulator.ground_truth_log import read_truth
-from bench.units import NS_PER_MS
+from bench.units import NS_PER_MS, NS_PER_S
+from benchmarks.watch import Watched, cores, watched
 from benchmarks.watched_run import FINE
 from tests.made_page import table
-from tests.simulator_process import ROOT, running_simulator
+from tests.simulator_process import ROOT, Ready, running_simulator
 from tests.telephone_truth import reply_starts
 
 LOADS = (1, 20, 100)
@@ -40,11 +42,12 @@ reply_silence_ms: 300
 steps:
   - wait_for: greeting
 {f"  - audio: {AUDIO / 'order_number.wav'}{chr(10)}" * ANSWERS}"""
+LIMIT_S = 1_200.0
 MIN_SESSIONS = 20
 """The minimum number of calls of a run: 120 waits, so that the p99 is not the maximum."""
 HEADS = (
     "calls", "path", "waits", "without a reply", "p50, ms", "p99", "max", "bound p50", "bound p99", "beyond the bound",
-    "packets dropped", "simulator late p99, ms", "run",
+    "packets dropped", "simulator late p99, ms", "CPU of a call, ms/s", "memory, MB", "run",
 )  # fmt: skip
 
 
@@ -59,20 +62,21 @@ def main(loads: Sequence[int] = LOADS) -> None:
 
 def measured(calls: int, path: str) -> list[str]:
     """Run calls over a path. Return their row of the table."""
-    cores = assign_cores(allowed_cores())
+    where = cores()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         truth = folder / "truth.jsonl"
         (folder / "profile.yaml").write_text(PROFILE + PATHS[path], encoding="utf-8")
         (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
-        with pinned_to(cores.simulator):
+        with pinned_to(where.simulator):
             simulator = running_simulator("--profile", str(folder / "profile.yaml"), "--ground-truth", str(truth))
-            with simulator as ready, pinned_to(cores.load_generator):
-                _call(folder, calls, ready.urls["agent_sip"])
+            with simulator as ready:
+                seen = _call(folder, calls, ready, where)
         (run,) = (folder / "runs").iterdir()
         waits = files.read_table(run, "turns", ["first_audible_at_ns"]).num_rows
         replies = reply_starts(run, truth)
         verdict = files.read_document(run)["validity"]["status"]
+        start_ns, end_ns = _all_open(run, calls)
         end = list(read_truth(truth))[-1]
     errors_ms = np.abs([reply.error_ns for reply in replies]) / NS_PER_MS
     bounds_ms = np.array([reply.bound_ns for reply in replies]) / NS_PER_MS
@@ -86,15 +90,31 @@ def measured(calls: int, path: str) -> list[str]:
         str(sum(reply.is_beyond_bound for reply in replies)),
         str(end["rtp_dropped"]),
         f"{end['late_p99_ms']:.1f}",
+        f"{seen.cpu_s(start_ns, end_ns) * NS_PER_S / (end_ns - start_ns) * 1_000 / calls:.1f}",
+        f"{seen.rss_bytes(end_ns) / 1e6:.0f}",
         verdict,
     ]
 
 
-def _call(folder: Path, calls: int, url: str) -> None:
+def _call(folder: Path, calls: int, ready: Ready, where: CpuAssignment) -> Watched:
     command = [sys.executable, "-m", "rtbench.cli.app", "run", str(folder / "call.yaml"), "-u", str(calls)]
-    command += ["--sessions", str(max(calls, MIN_SESSIONS)), "--url", url, "--runs-dir", str(folder / "runs")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode in FINE, done.stderr
+    command += ["--sessions", str(max(calls, MIN_SESSIONS)), "--url", ready.urls["agent_sip"]]
+    with (folder / "output").open("wb") as output, pinned_to(where.load_generator):
+        process = subprocess.Popen(
+            [*command, "--runs-dir", str(folder / "runs")], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+        )
+    seen = watched(process, ready.pid, where, LIMIT_S)
+    assert seen is not None, f"the run did not end within {LIMIT_S:g} s"
+    assert process.returncode in FINE, (folder / "output").read_text(errors="replace")
+    return seen
+
+
+def _all_open(run: Path, calls: int) -> tuple[int, int]:
+    """Return the period in which the first calls are all open."""
+    sessions = files.read_table(run, "sessions", ["start_ns", "opened_at_ns", "ended_at_ns"]).to_pandas()
+    first = sessions.sort_values("start_ns").head(calls)
+    opened_ns, ended_ns = (first["start_ns"] + first[name] for name in ("opened_at_ns", "ended_at_ns"))
+    return int(opened_ns.max()), int(ended_ns.min())
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedCall:
+class UnansweredCall:
     """A call that is not answered yet, and its sockets."""
 
     plan: AnswerPlan
@@ -80,7 +80,7 @@ class TelephoneLine:
         self._calls: dict[str, TelephoneAgent] = {}
         self.rtp_dropped = Counter[str]()
         """The numbers of RTP packets that the paths of all calls dropped, by their direction."""
-        self._planned: dict[str, PlannedCall] = {}
+        self._planned: dict[str, UnansweredCall] = {}
         """The calls that are not answered yet, by the Call-ID."""
         self._sock: DatagramSocket | None = None
         self._connections: dict[HostPort, CallerConnection] = {}
@@ -109,7 +109,7 @@ class TelephoneLine:
             except ConnectError:  # no ports are free
                 return AnswerPlan(LocalMedia(self._host, 0, 0), code=503, retry_after_s=1)
             media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31), keys=new_keys(secrets.token_bytes))
-            self._planned[request.call_id] = PlannedCall(self._with_faults(self._answer_plan(media)), rtp, rtcp)
+            self._planned[request.call_id] = UnansweredCall(self._with_faults(self._answer_plan(media)), rtp, rtcp)
         return self._planned[request.call_id].plan
 
     def _answer_plan(self, media: LocalMedia) -> AnswerPlan:
@@ -233,7 +233,7 @@ class TelephoneAgent:
         self,
         shared: ServerState,
         party: CalledParty,
-        planned: PlannedCall,
+        planned: UnansweredCall,
         new_agent: Callable[[AgentWire], AgentBehaviour],
         dropped: Counter[str],
     ) -> None:
