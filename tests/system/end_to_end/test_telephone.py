@@ -54,9 +54,9 @@ def folder(folders: Folders) -> Path:
     return folders("clean")
 
 
-def played(folder: Path, profile: str, calls: int) -> Path:
+def played(folder: Path, profile: str, calls: int, script: str = SCRIPT) -> Path:
     (folder / "quick.yaml").write_text(QUICK + profile, encoding="utf-8")
-    (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
+    (folder / "call.yaml").write_text(script, encoding="utf-8")
     options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
     with running_simulator(*options) as ready:
         command = [sys.executable, "-m", "rtbench.cli.app", "run", "call.yaml", "-u", "2", "--sessions", str(calls)]
@@ -144,6 +144,7 @@ def test_the_packets_of_a_call_are_counted_in_both_directions(folder: Path) -> N
     assert (sessions["rtp_lost"] + sessions["rtp_late"] < sessions["rtp_expected"]).all()
     assert (sessions["rtp_sent"] > 0).all()
     assert (sessions["peer_rtp_lost"] == 0).all()
+    assert sessions["peer_rtp_expected"].between(1, sessions["rtp_sent"]).all()
     assert sessions[["rtp_jitter_ns", "peer_rtp_jitter_ns"]].notna().all(axis=None)
 
 
@@ -161,6 +162,18 @@ def test_the_simulator_reports_which_packets_of_a_caller_its_path_dropped(folder
     of_callers = int(str(lines[-1]["rtp_dropped"])) - sum(bool(line.get("dropped")) for line in lines)
 
     assert 0 < sessions["peer_rtp_lost"].sum() <= of_callers
+
+
+def test_a_report_counts_the_answered_calls_whose_packets_never_arrive(tmp_path: Path) -> None:
+    impatient = f"{SCRIPT}timeouts: {{first_delta: 1}}\n"
+    folder = played(tmp_path, "rtp: {loss: 1}\n", 2, impatient)
+    sessions = read_table(run_of(folder), "sessions").to_pandas()
+    (calls,) = json.loads((run_of(folder) / "summary.json").read_text(encoding="utf-8"))["calls"]
+
+    assert set(sessions["outcome"]) == {"timeout:media"}
+    assert (sessions["rtp_expected"] == 0).all()
+    assert (calls["answered"]["count"], calls["without_packets"], calls["without_sound"]) == (2, 2, 0)
+    assert calls["packets"] == {"missing": 0, "expected": 0}
 
 
 def test_the_run_of_a_telephone_call_to_the_simulator_is_marked(folder: Path) -> None:
