@@ -107,13 +107,14 @@ def _slope(media_ns: Floats, delays_ns: Floats) -> tuple[float, float]:
 
 
 def check_call(facts: CallFacts) -> Iterator[CheckFinding]:
-    """Yield what the answer of a call agreed: whether the caller signed in, and the codec."""
+    """Yield what the answer of a call agreed: whether the caller signed in, the codec, and the encryption."""
     if facts.has_signed_in:
         yield CheckFinding("authentication", "pass", "the agent asked for user and password, and accepted them")
     else:
         yield CheckFinding("authentication", "pass", "the agent accepted the call without user and password")
-    keys = "with phone keys (RFC 4733)" if facts.has_keys else "without phone keys: scripts that send them fail"
-    yield CheckFinding("codec", "pass", f"{facts.codec}, {keys}")
+    keys = "with phone keys (RFC 4733)" if facts.has_phone_keys else "without phone keys: scripts that send them fail"
+    encryption = "encrypted (SRTP)" if facts.is_encrypted else "not encrypted"
+    yield CheckFinding("codec", "pass", f"{facts.codec}, {encryption}, {keys}")
 
 
 def check_media(facts: CallFacts, packets: RtpInfo | None, probe: PacketProbe) -> Iterator[CheckFinding]:
@@ -130,9 +131,10 @@ def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:
     """Check that packets arrive, and that they come from the address that the SDP names."""
     named, is_private = f"{facts.media.host} port {facts.media.port}", _is_private(facts.media.host)
     if not probe.sources:
-        private_text = ", which is a private address" if is_private else ""
-        remedy = EXTERNAL_ADDRESS if is_private and not _is_private(facts.peer) else OF_OUTCOMES[NO_MEDIA]
-        return CheckFinding("media", "fail", f"no RTP packet arrived; the SDP names {named}{private_text}", remedy)
+        message = f"no RTP packet arrived; the SDP names {named}"
+        if is_private and not _is_private(facts.peer):
+            return CheckFinding("media", "fail", f"{message}, which is a private address", EXTERNAL_ADDRESS)
+        return CheckFinding("media", "fail", message, OF_OUTCOMES[NO_MEDIA])
     ((host, port), _), *others = probe.sources.most_common()
     source = f"{host} port {port}"
     if others:

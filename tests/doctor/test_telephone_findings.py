@@ -28,7 +28,7 @@ def _documentation_addresses_are_public(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def facts(media: str = PUBLIC, **changes: Any) -> CallFacts:
-    return CallFacts("PCMU", True, False, HostPort(media, 4_000), PUBLIC)._replace(**changes)
+    return CallFacts("PCMU", False, True, False, HostPort(media, 4_000), PUBLIC)._replace(**changes)
 
 
 def heard(
@@ -154,9 +154,9 @@ def test_what_is_no_rtp_packet_is_no_source() -> None:
 
 
 def test_the_codec_and_the_authentication_are_reported() -> None:
-    login, codec = check_call(facts(has_signed_in=True, has_keys=False))
+    login, codec = check_call(facts(has_signed_in=True, has_phone_keys=False))
     anonymous, _ = check_call(facts())
 
     assert "accepted them" in login.message
-    assert codec.message.startswith("PCMU, without phone keys")
+    assert codec.message.startswith("PCMU, not encrypted, without phone keys")
     assert "without user and password" in anonymous.message

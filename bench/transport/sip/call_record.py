@@ -126,12 +126,14 @@ def retry_after_of(message: SipMessage) -> int | None:
 class CallFacts(NamedTuple):
     """What an answered call agreed.
 
-    `has_keys` is True if the peer accepts telephone events. `media` is the address in the peer's SDP, and `peer` that
-    from which its SIP messages come; "" if it is unknown.
+    `is_encrypted` is True if the audio is encrypted (SRTP). `has_phone_keys` is True if the peer accepts telephone
+    events. `media` is the address in the peer's SDP, and `peer` that from which its SIP messages come; "" if it is
+    unknown.
     """
 
     codec: str
-    has_keys: bool
+    is_encrypted: bool
+    has_phone_keys: bool
     has_signed_in: bool
     media: HostPort
     peer: str

@@ -356,7 +356,8 @@ class TelephoneCall:
         agreed, counts = self._media.agreed, self._call.counts
         has_signed_in = self._call.settings.login is not None and counts.invites - counts.redirects > 1
         media = HostPort(agreed.address, agreed.port)
-        return CallFacts(agreed.codec, agreed.send_event_payload_type is not None, has_signed_in, media, self._peer)
+        has_phone_keys, is_encrypted = agreed.send_event_payload_type is not None, agreed.send_key is not None
+        return CallFacts(agreed.codec, is_encrypted, has_phone_keys, has_signed_in, media, self._peer)
 
     def network(self) -> RtpInfo | None:
         """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
