@@ -22,7 +22,8 @@ The instants do not contain the delay of the player's buffer (`hold_ns`). A pack
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
 too. A concealed frame is silence, so that all detected sound was really received. If a packet is next in order, its
 frame is released at once. If earlier packets are missing, it waits until these arrive or are due. If packets of more
-than `RESYNC_NS` are missing, or the packet after them has no audio, they are counted as lost without concealed frames.
+than `RESYNC_NS` are missing, or more than `MAX_CONCEALED_FRAMES`, or the packet after them has no audio, they are
+counted as lost without concealed frames.
 
 A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does not. If the silence is
 at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer silence, the instant of the next frame jumps.
@@ -58,6 +59,12 @@ MAX_FILLED_NS = 200 * NS_PER_MS
 A playout queue takes a shorter gap for a delay on the network (`bench.observe.reply_detector.GAP_NS`).
 """
 RESYNC_NS = NS_PER_S
+MAX_CONCEALED_FRAMES = 200
+"""The largest number of missing frames that are concealed: `RESYNC_NS` of frames of 5 ms.
+
+A packet may follow 3,000 missing ones (`reception.MAX_DROPOUT`). Without this limit, a packet of one byte that follows
+them would make 3,000 frames.
+"""
 MAX_WAITING = 64
 """The maximum number of packets that wait for an earlier packet."""
 _HALF_TIMESTAMP = TIMESTAMPS // 2
@@ -258,7 +265,8 @@ class JitterBuffer:
         count, start, end = self._missing()
         duration = count * self._frame_ticks
         _, first = self._waiting[self._next + count]
-        if self._media_ns(duration) > RESYNC_NS or not self._is_continuous(end, first.arrival):
+        is_long = self._media_ns(duration) > RESYNC_NS or count > MAX_CONCEALED_FRAMES
+        if is_long or not self._is_continuous(end, first.arrival):
             self.counts.lost += count
             self._next += count
             self._end_ticks = max(self._end_ticks, min(end, self._end_ticks + duration))

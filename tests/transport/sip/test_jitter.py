@@ -243,6 +243,15 @@ def test_a_short_delay_of_all_packets_does_not_synchronize_the_stream_again() ->
     assert 10 < subject.counts.late < 20
 
 
+def test_many_missing_packets_of_one_sample_are_a_gap_without_frames() -> None:
+    """A peer could otherwise make 3,000 frames of each packet."""
+    subject = buffer()
+    frames = play(subject, *(received(1_000 * n, due(5 * n), ticks=1_000 * n, payload=b"\x11") for n in range(5)))
+
+    assert len(frames) == 5
+    assert (subject.counts.lost, subject.counts.concealed_frames) == (4 * 999, 0)
+
+
 def test_an_interrupted_connection_is_a_gap_without_frames() -> None:
     subject = buffer()
     frames = play(subject, on_time(0), on_time(500))
