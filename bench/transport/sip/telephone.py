@@ -437,4 +437,5 @@ def _text(ending: CallEnding) -> str:
     status = f"{SIP_STATUS} {ending.code} {ending.phrase}".strip() if ending.code is not None else ""
     who = {"peer": HUNG_UP, "caller": "this tool hung up", "timeout": "the peer did not answer"}
     first = status or ending.cause or who.get(ending.by, "the connection broke")
-    return " ".join([first, *(f"({text})" for text in (ending.reason, ending.warning) if text)])
+    causes = ("" if first == ending.cause else ending.cause, ending.reason, ending.warning)
+    return " ".join([first, *(f"({text})" for text in causes if text)])

@@ -215,6 +215,14 @@ def test_a_refusal_has_its_status_and_its_phrase(code: int, phrase: str, outcome
         assert (error.outcome, error.detail) == (outcome, f"SIP {code} {phrase}")
 
 
+def test_a_redirection_that_is_not_followed_has_its_cause() -> None:
+    with line(code=302, phrase="Moved") as called:
+        error = refused(called)
+
+        assert error.outcome == "connect_failed:302"
+        assert error.detail == "SIP 302 Moved (the redirection has no valid Contact)"
+
+
 def test_a_refusal_for_load_has_the_time_after_which_to_call_again() -> None:
     with line(code=503, phrase="Service Unavailable", retry_after_s=7) as called:
         error = refused(called)
