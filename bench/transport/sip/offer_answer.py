@@ -108,6 +108,7 @@ def answer_to(
     audio = offer.sdes_audio if local.keys else offer.audio
     if audio is None:
         raise ValueError(_other_encryption(local, offer.media) or "the peer offers no audio")
+    _check_family(local, audio)
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer offers no codec that is supported")
@@ -137,6 +138,7 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     audio = answer.media[0] if answer.media else None
     if audio is None or not (audio.is_sdes_audio if local.keys else audio.is_plain_audio):
         raise ValueError(_other_encryption(local, answer.media[:1]) or "the peer refuses the audio")
+    _check_family(local, audio)
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer answers with a codec that was not offered")
@@ -185,6 +187,13 @@ def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
     if any(line.is_sdes_audio for line in media):
         return REQUIRES_SRTP
     return REQUIRES_DTLS_SRTP if any(line.is_encrypted_audio for line in media) else ""
+
+
+def _check_family(local: LocalMedia, audio: MediaLine) -> None:
+    """Raise ValueError if this side can send nothing to the address of the audio."""
+    own, other = (6 if ":" in address else 4 for address in (local.address, audio.address))
+    if own != other and audio.address not in UNSPECIFIED:
+        raise ValueError(f"the audio of the peer has an IPv{other} address, in an IPv{own} call")
 
 
 def _narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:

@@ -30,7 +30,6 @@ _ORDER = "vosiuepcbtrzka"
 _RTPMAP = re.compile(r"(\d{1,3}) ([A-Za-z0-9._-]{1,64})/(\d{1,6})(?:/(\d{1,2}))?")
 _MEDIA = re.compile(r"([a-z]{1,16}) (\d{1,5})(?:/(\d{1,3}))? ([A-Za-z0-9/]{1,64}) (\S.*)")
 _CONNECTION = re.compile(r"IN IP([46]) (\S{1,255})")
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,11 @@ def parse_description(data: bytes) -> SessionDescription:
     """Return the description. Raise ValueError if it is malformed or exceeds a limit."""
     if len(data) > MAX_DESCRIPTION_BYTES:
         raise ValueError("the session description is too long")
-    lines = [line for line in data.decode("utf-8").replace("\r\n", "\n").split("\n") if line]
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:  # its text would be the stated reason of the end of the call
+        raise ValueError("the session description is not UTF-8") from None
+    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
     if len(lines) > MAX_LINES or any(len(line) > MAX_LINE_CHARACTERS for line in lines):
         raise ValueError("the session description is too long")
     if any(CONTROL.search(line) for line in lines):
@@ -153,18 +156,16 @@ def _origin(value: str) -> tuple[str, str]:
 
 
 def _address(value: str) -> str:
-    """Return the address of a line c=. A multicast address has a suffix, such as /127."""
+    """Return the address of a line c=. A multicast address has a suffix, such as /127.
+
+    A host name is not valid: each packet to it would wait for a lookup, and all calls of the process with it.
+    """
     match = _CONNECTION.fullmatch(value.strip())
-    if match is None:
-        raise ValueError("the connection of the session description is not valid")
-    text = match[2].partition("/")[0]
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(match[2].partition("/")[0]) if match else None
     except ValueError:
-        if not _HOST.fullmatch(text):
-            raise ValueError("the connection of the session description is not valid") from None
-        return text
-    if address.is_multicast or address.version != int(match[1]):
+        address = None
+    if match is None or address is None or address.is_multicast or address.version != int(match[1]) or "%" in match[2]:
         raise ValueError("the connection of the session description is not valid")
     return str(address)
 

@@ -160,7 +160,7 @@ def test_a_payload_type_means_what_its_rtpmap_says(rtpmap: str) -> None:
 def test_both_sides_of_an_offer_and_its_answer_agree(
     ours: list[str], theirs: list[str], mux: bool, direction: Direction, address: str
 ) -> None:
-    here = LocalMedia("192.0.2.1", 40_000, 11, tuple(ours[:1]), rtcp_mux=mux)
+    here = LocalMedia("2001:db8::1" if ":" in address else "192.0.2.1", 40_000, 11, tuple(ours[:1]), rtcp_mux=mux)
     there = LocalMedia(address, 50_000, 12, tuple(theirs), rtcp_mux=True)
     body, their_media = answer_to(there, parse_description(write_offer(here, 1, direction)), 1)
     our_media = accepted_answer(here, parse_description(body), direction)
@@ -173,6 +173,22 @@ def test_both_sides_of_an_offer_and_its_answer_agree(
     assert our_media.direction == direction
     mirrored = {"sendonly": "recvonly", "recvonly": "sendonly"}
     assert their_media.direction == mirrored.get(direction, direction)
+
+
+@pytest.mark.parametrize("connection", ["IN IP4 agent.example", "IN IP6 fe80::1%lo", "IN IP6 fe80::1%\u00e9"])
+def test_an_address_that_a_packet_cannot_be_sent_to_at_once_is_refused(connection: str) -> None:
+    with pytest.raises(ValueError, match="connection"):
+        parse_description(described(HEAD.replace("IN IP4 192.0.2.4", connection), AUDIO))
+    with pytest.raises(ValueError, match="connection"):
+        parse_description(described(HEAD, AUDIO, f"a=rtcp:9 {connection}\r\n"))
+
+
+def test_audio_of_the_other_version_of_ip_is_refused() -> None:
+    """No packet could be sent to it."""
+    description = parse_description(described(HEAD.replace("IP4 192.0.2.4", "IP6 ::1"), AUDIO))
+    for agree in (accepted_answer, lambda local, offer: answer_to(local, offer, 1)):
+        with pytest.raises(ValueError, match="IPv6 address, in an IPv4 call"):
+            agree(LOCAL, description)
 
 
 def test_a_control_character_is_refused() -> None:
