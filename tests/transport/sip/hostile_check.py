@@ -1,0 +1,118 @@
+"""What every call to a hostile peer must satisfy: an expected result, bounded state, and texts that are safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.protocol.base import BinaryMessage
+from bench.timeouts import Timeouts
+from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.received import ReceivedMessage
+from bench.transport.sip.call import MAX_LEGS
+from bench.transport.sip.jitter import MAX_WAITING
+from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.transport.sip.transactions import MAX_TRANSACTIONS
+from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.sanitize import escape_control
+from tests.transport.sip.hostile_line import GUARD_S, MARKER, Behaviour, HostileLine, hostile_line
+
+ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.05)
+SENT = BinaryMessage(b"\x11" * 160)
+MARKERS = 3
+MAX_DROPPED_KINDS = 10
+MAX_TEXT_CHARACTERS = 1_000
+MAX_HELD_FRAMES = 10_000
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The call fails. `detail` is a part of the error."""
+
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The call is answered and ends. `reason` is a part of the stated reason."""
+
+    code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Goes:
+    """The call is answered, and still works after all that the peer has done."""
+
+
+Expected = Refused | Ends | Goes
+
+
+def check(behave: Behaviour, expected: Expected, headers: tuple[tuple[str, str], ...] = ()) -> HostileLine:
+    """Call a hostile peer, and check the result. Return the line."""
+    is_timeout = isinstance(expected, Refused) and expected.outcome.startswith("timeout")
+    with hostile_line(behave) as line:
+        result: Expected
+        try:
+            limits = SOON if is_timeout else ENOUGH
+            call = open_call(line.url, headers, None, limits, ConnectTimings(), NetworkPath())
+        except ConnectError as error:
+            assert_safe(error.outcome, error.detail, *error.headers.values())
+            result = Refused(error.outcome, error.detail)
+        else:
+            result = used(call, waits_for_end=isinstance(expected, Ends))
+    if isinstance(expected, Refused) and isinstance(result, Refused):
+        assert result.outcome == expected.outcome, result
+        assert expected.detail in result.detail
+    elif isinstance(expected, Ends) and isinstance(result, Ends):
+        assert result.code == expected.code, result
+        assert expected.reason in result.reason
+    else:
+        assert result == expected
+    return line
+
+
+def used(call: TelephoneCall, *, waits_for_end: bool = False) -> Expected:
+    """Listen until frames of MARKER arrive or the call ends, and then close the call."""
+    assert_safe(*call.handshake.headers.values())
+    heard = 0
+
+    def on_message(message: ReceivedMessage) -> bool:
+        nonlocal heard
+        heard += message.data == MARKER
+        return heard == MARKERS
+
+    until_ns = monotonic_ns() + GUARD_S * NS_PER_S
+    try:
+        while (heard < MARKERS or waits_for_end) and call.closed is None and monotonic_ns() < until_ns:
+            call.send(SENT)
+            call.receive_until(monotonic_ns() + 20 * NS_PER_MS, on_message)
+            assert_bounded(call)
+        closed = call.closed
+        assert call.network() is not None
+    finally:
+        call.close()
+    assert_bounded(call)
+    if closed is None:
+        assert heard >= MARKERS, "the call did not work"
+        return Goes()
+    assert_safe(closed.reason)
+    return Ends(closed.code, closed.reason)
+
+
+def assert_bounded(call: TelephoneCall) -> None:
+    signalling = call._call
+    assert len(signalling._legs) <= MAX_LEGS
+    assert len(signalling._transactions._clients) <= MAX_TRANSACTIONS
+    assert len(signalling._transactions._servers) <= MAX_TRANSACTIONS
+    assert len(signalling.counts.dropped) <= MAX_DROPPED_KINDS
+    assert len(call._frames) <= MAX_HELD_FRAMES
+    assert call._media is None or len(call._media.buffer._waiting) <= MAX_WAITING
+
+
+def assert_safe(*texts: str) -> None:
+    for text in texts:
+        assert text == escape_control(text)
+        assert len(text) <= MAX_TEXT_CHARACTERS

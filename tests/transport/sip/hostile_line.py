@@ -1,0 +1,287 @@
+"""A telephone line in tests, whose peers misbehave as a test says. Each call has its own peer, in its own thread."""
+
+from __future__ import annotations
+
+import queue
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+
+from bench.transport.sip.messages import (
+    SipRequest,
+    SipResponse,
+    parse_message,
+    write_message,
+    write_response,
+)
+from bench.transport.sip.rtp import RtpPacket, build_packet
+from bench.transport.sip.sdp import parse_description
+
+GUARD_S = 30
+LOOPBACK = "127.0.0.1"
+AGAIN_S = 0.05
+"""The time after which a peer repeats a message that has no effect yet. A datagram may be lost in a flood."""
+FRAME_S = 0.01
+"""The interval between two frames of a peer. Their media times differ by 20 ms, so no frame is late."""
+MARKER = b"\x2a" * 160
+"""The frame of audio that each peer sends at the end. A call that receives it still works."""
+SDP_TYPE = ("Content-Type", "application/sdp")
+Header = tuple[str, str]
+
+
+class LineClosedError(Exception):
+    """The end of the test, for the thread of a peer."""
+
+
+class HostilePeer:
+    """The peer of one call. Its behaviour sends any bytes, and waits for messages of the call."""
+
+    def __init__(self, line: HostileLine, invite: SipRequest) -> None:
+        self.line, self.invite = line, invite
+        self.source = ("", 0)
+        self.inbox: queue.Queue[tuple[SipRequest | SipResponse, tuple[str, int]]] = queue.Queue()
+        self.rtp, self.rtcp, self.stranger = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3))
+        for sock in self._sockets():
+            sock.bind((LOOPBACK, 0))
+        audio = parse_description(invite.body).audio
+        assert audio is not None
+        self.caller_rtp = LOOPBACK, audio.port
+        self.contact = f"sip:agent@{LOOPBACK}:{line.port}"
+        self.cseq = self.sequence = self.timestamp = 1_000
+        self.tag = "bad"
+        """The tag of this side, after the answer."""
+
+    def _sockets(self) -> Sequence[socket.socket]:
+        return self.rtp, self.rtcp, self.stranger
+
+    def close(self) -> None:
+        for sock in self._sockets():
+            sock.close()
+
+    # Messages
+
+    def poll(self, wait_s: float) -> SipRequest | SipResponse | None:
+        """Return the next message of the call. Return None if there is none within `wait_s`."""
+        if self.line.ends.is_set():
+            raise LineClosedError
+        try:
+            message, self.source = self.inbox.get(timeout=wait_s)
+        except queue.Empty:
+            return None
+        return message
+
+    def wait_for(self, what: str | int, again: Callable[[], object] | None = None) -> SipRequest | SipResponse:
+        """Return the next request with this method, or the next response with this code. Skip the messages before it.
+
+        `again` is called until the message arrives.
+        """
+        while True:
+            message = self.poll(AGAIN_S)
+            if message is None and again is not None:
+                again()
+            if isinstance(message, SipRequest) and message.method == what:
+                return message
+            if isinstance(message, SipResponse) and message.code == what:
+                return message
+
+    def wait_for_invite(self) -> None:
+        """Wait for the next INVITE with another branch than the last one."""
+        branch = self.invite.via.branch
+        while self.invite.via.branch == branch:
+            found = self.wait_for("INVITE")
+            assert isinstance(found, SipRequest)
+            self.invite = found
+
+    def send(self, data: bytes) -> None:
+        self.line.send(data, self.source)
+
+    def response(
+        self,
+        code: int,
+        *headers: Header,
+        tag: str = "bad",
+        body: bytes = b"",
+        phrase: str = "",
+        to: SipRequest | None = None,
+    ) -> bytes:
+        """Return a response, by default to the last INVITE."""
+        added = [*headers, SDP_TYPE] if body else list(headers)
+        return write_response(to or self.invite, code, tag, None, added, body, phrase).data
+
+    def respond(self, code: int, *headers: Header, tag: str = "bad", body: bytes = b"", phrase: str = "") -> None:
+        self.send(self.response(code, *headers, tag=tag, body=body, phrase=phrase))
+
+    def refuse(self, code: int = 486, *headers: Header, phrase: str = "") -> None:
+        """Refuse the call. Repeat the response until the call acknowledges it, or until the end of the test."""
+        self.respond(code, *headers, phrase=phrase)
+        self.wait_for("ACK", lambda: self.respond(code, *headers, phrase=phrase))
+
+    def sdp(self, audio: str = "", address: str = LOOPBACK, more: str = "") -> bytes:
+        """Return a description. `audio` replaces its line m=, and `address` its address."""
+        line = audio or f"audio {self.rtp.getsockname()[1]} RTP/AVP 0 101"
+        text = f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP{6 if ':' in address else 4} {address}\r\nt=0 0\r\n"
+        return f"{text}m={line}\r\na=rtpmap:101 telephone-event/8000\r\n{more}".encode()
+
+    def ok(self, *headers: Header, tag: str = "bad", body: bytes | None = None, contact: str | None = None) -> bytes:
+        """Return the 200 that answers the call."""
+        contacts = [("Contact", contact or f"<{self.contact}>")]
+        return self.response(200, *contacts, *headers, tag=tag, body=self.sdp() if body is None else body)
+
+    def answer(self, *headers: Header, tag: str = "bad", body: bytes | None = None, contact: str | None = None) -> None:
+        """Answer the call, and wait for the acknowledgement."""
+        data = self.ok(*headers, tag=tag, body=body, contact=contact)
+        self.tag = tag
+        self.send(data)
+        self.wait_for("ACK", lambda: self.send(data))
+
+    def request(
+        self,
+        method: str,
+        *headers: Header,
+        body: bytes = b"",
+        cseq: int | None = None,
+        tag: str | None = None,
+        branch: str = "",
+        own_tag: str | None = None,
+    ) -> bytes:
+        """Return a request in the dialog."""
+        if cseq is None:
+            self.cseq += 1
+            cseq = self.cseq
+        to = self.invite.first("From")
+        if own_tag is not None:
+            to = f"{to.partition(';')[0]};tag={own_tag}"
+        lines = [
+            ("Via", f"SIP/2.0/UDP {LOOPBACK}:{self.line.port};branch={branch or f'z9hG4bK{cseq}{method}'}"),
+            ("Max-Forwards", "70"),
+            ("From", f"{self.invite.first('To')};tag={tag or self.tag}"),
+            ("To", to),
+            ("Call-ID", self.invite.call_id),
+            ("CSeq", f"{cseq} {method}"),
+            ("Contact", f"<{self.contact}>"),
+            *headers,
+            *([SDP_TYPE] if body else []),
+        ]
+        return write_message(f"{method} sip:rtbench@{LOOPBACK} SIP/2.0", lines, body)
+
+    def ask(self, code: int, method: str, *headers: Header, body: bytes = b"") -> None:
+        """Send a request, and wait for the response with this code."""
+        data = self.request(method, *headers, body=body)
+        self.send(data)
+        self.wait_for(code, lambda: self.send(data))
+        if method == "INVITE":
+            self.acknowledge()
+
+    def synchronize(self) -> None:
+        """Wait until the call has read everything that was sent to its port of SIP."""
+        self.ask(200, "OPTIONS")
+
+    def acknowledge(self) -> None:
+        self.send(self.request("ACK", cseq=self.cseq, branch=f"z9hG4bK{self.cseq}INVITE"))
+
+    def stay(self) -> None:
+        """Send frames of MARKER, and answer BYE and CANCEL, until the call or the test ends."""
+        while True:
+            self.frame(MARKER)
+            message = self.poll(FRAME_S)
+            if isinstance(message, SipRequest) and message.method in ("BYE", "CANCEL"):
+                self.send(self.response(200, to=message))
+
+    # Media
+
+    def frame(self, payload: bytes, *, payload_type: int = 0, ssrc: int = 7, samples: int = 160) -> None:
+        """Send an RTP packet that continues the stream."""
+        self.sequence += 1
+        self.timestamp += samples
+        self.packet(RtpPacket(payload_type, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, ssrc, payload))
+
+    def packet(self, packet: RtpPacket) -> None:
+        self.media(build_packet(packet))
+
+    def media(self, data: bytes, sock: socket.socket | None = None) -> None:
+        (sock or self.rtp).sendto(data, self.caller_rtp)
+
+    def control(self, data: bytes) -> None:
+        """Send a datagram to the port of RTCP."""
+        self.rtcp.sendto(data, (LOOPBACK, self.caller_rtp[1] + 1))
+
+
+Behaviour = Callable[[HostilePeer], object]
+
+
+class HostileLine:
+    """A UDP port. The first INVITE of each call starts the next behaviour."""
+
+    def __init__(self, behaviours: Iterable[Behaviour]) -> None:
+        self._behaviours = cycle(behaviours)
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((LOOPBACK, 0))
+        self.port = self.sock.getsockname()[1]
+        self.url = f"sip:agent@{LOOPBACK}:{self.port}"
+        self.ends = threading.Event()
+        self.heard: list[bytes] = []
+        self.errors: list[BaseException] = []
+        self._peers: dict[str, HostilePeer] = {}
+        self._threads = [threading.Thread(target=self._guarded, args=(self._run,), daemon=True)]
+        self._threads[0].start()
+
+    def send(self, data: bytes, to: tuple[str, int]) -> None:
+        self.sock.sendto(data, to)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except LineClosedError:
+            pass
+        except BaseException as error:
+            self.errors.append(error)
+
+    def _run(self) -> None:
+        while not self.ends.is_set():
+            if not select.select((self.sock,), (), (), 0.01)[0]:
+                continue
+            data, source = self.sock.recvfrom(65_535)
+            self.heard.append(data)
+            message = parse_message(data)  # the call sends only valid messages
+            peer = self._peers.get(message.call_id)
+            if peer is None:
+                if not isinstance(message, SipRequest) or message.method != "INVITE":
+                    continue
+                peer = self._peers[message.call_id] = HostilePeer(self, message)
+                peer.source = source
+                self._start(peer)
+                continue
+            peer.inbox.put((message, source))
+
+    def _start(self, peer: HostilePeer) -> None:
+        behaviour = next(self._behaviours)
+
+        def play() -> None:
+            behaviour(peer)
+            peer.stay()
+
+        thread = threading.Thread(target=self._guarded, args=(play,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def close(self) -> None:
+        self.ends.set()
+        for thread in self._threads:
+            thread.join(GUARD_S)
+        for peer in self._peers.values():
+            peer.close()
+        self.sock.close()
+
+
+@contextmanager
+def hostile_line(*behaviours: Behaviour) -> Iterator[HostileLine]:
+    line = HostileLine(behaviours)
+    try:
+        yield line
+    finally:
+        line.close()
+    if line.errors:
+        raise line.errors[0]
