@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from dataclasses import dataclass
 from random import SystemRandom
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 from bench.errors import ConnectError
 
+FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
 _random = SystemRandom()
 
 SipTransportName = Literal["UDP", "TCP", "TLS"]
@@ -51,15 +53,18 @@ def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     first = _random.randrange(len(ports))
     for port in (*ports[first:], *ports[:first]):
-        rtp = socket.socket(family, socket.SOCK_DGRAM)
-        rtcp = socket.socket(family, socket.SOCK_DGRAM)
+        opened: list[socket.socket] = []
         try:
-            rtp.bind((host, port))
-            rtcp.bind((host, port + 1))
-        except OSError:
-            rtp.close()
-            rtcp.close()
+            for number in (port, port + 1):
+                opened.append(socket.socket(family, socket.SOCK_DGRAM))
+                opened[-1].bind((host, number))
+        except OSError as error:
+            for each in opened:
+                each.close()
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise ConnectError("failed:load_generator", FILES_FULL) from None
             continue
+        rtp, rtcp = opened
         return rtp, rtcp
     detail = f"no pair of UDP ports from {ports.start} to {ports.stop - 1} is free: use more ports (--rtp-ports)"
     raise ConnectError("failed:load_generator", detail)

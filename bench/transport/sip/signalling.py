@@ -242,5 +242,9 @@ def open_signalling(
     if not addresses:
         raise ConnectError("connect_failed:dns", "the host name has no address")
     family, peer = addresses[0][0], addresses[0][4]
-    signalling.use_socket(DatagramSocket(signalling_socket(family, peer)), hop, peer)
+    try:
+        opened = signalling_socket(family, peer)
+    except OSError as error:  # the process has too many open files, or this machine has no way to the address
+        raise ConnectError("connect_failed:sip", f"{hop}: {error.strerror or error}") from None
+    signalling.use_socket(DatagramSocket(opened), hop, peer)
     return signalling

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,21 @@ def test_a_hanging_upgrade_is_a_telephone_that_only_rings(tmp_path: Path) -> Non
 
     assert caught.value.outcome == "timeout:upgrade"
     assert "it only rang" in caught.value.detail
+
+
+def test_a_process_that_can_open_no_further_socket_refuses_calls(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path) as ready:
+        (pid,) = ready.pids
+        _, most = limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        highest = max(map(int, os.listdir(f"/proc/{pid}/fd")))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1, most))
+        with pytest.raises(ConnectError) as caught:
+            dial(ready)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        dial(ready).close()
+
+    assert (caught.value.outcome, caught.value.headers) == ("throttled:handshake", {"retry-after": "1"})
+    assert "Traceback" not in ready.output
 
 
 def test_with_a_key_a_caller_signs_in_as_agent(tmp_path: Path) -> None:

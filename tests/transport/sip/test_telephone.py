@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import select
 import socket
@@ -405,6 +406,27 @@ def test_without_a_free_pair_of_ports_the_load_generator_fails() -> None:
 
     assert caught.value.outcome == "failed:load_generator"
     assert "UDP ports" in caught.value.detail
+
+
+def test_without_a_free_file_descriptor_the_load_generator_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", full)
+    with pytest.raises(ConnectError) as caught:
+        address.media_sockets(LOOPBACK, range(16_384, 16_484, 2))
+
+    assert caught.value.outcome == "failed:load_generator"
+    assert "ulimit" in caught.value.detail
+
+
+def test_an_address_that_no_packet_may_be_sent_to_is_an_error_of_the_call() -> None:
+    with pytest.raises(ConnectError) as caught:
+        open_call("sip:agent@255.255.255.255:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath())
+
+    assert (caught.value.outcome, caught.value.detail) == (
+        "connect_failed:sip", "255.255.255.255:5060: Permission denied",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
