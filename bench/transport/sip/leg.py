@@ -98,7 +98,7 @@ class CallLeg:
 
     @property
     def next_ns(self) -> int:
-        return NEVER_NS if self.state in ("ending", "ended") else min(self.timer.next_ns, self._retry_ns)
+        return min(self.timer.next_ns, self._retry_ns) if self.state == "confirmed" else NEVER_NS
 
     def expire(self, now_ns: int) -> None:
         """Refresh the session, end it, or repeat a request after glare, if it is due."""

@@ -33,6 +33,17 @@ def test_the_caller_refreshes_the_session_with_update_if_the_peer_allows_it() ->
     assert peer.take() == ["UPDATE"]
 
 
+def test_a_session_timer_before_the_answer_is_never_due() -> None:
+    """It would be due again and again, because only an answered call has a session to refresh."""
+    peer = ScriptedPeer(ring_timeout_ns=1_000 * NS_PER_S)
+    peer.respond(183)
+    peer.request("UPDATE", ("Session-Expires", "90"))
+    peer.now_ns += 50 * NS_PER_S
+    peer.call.expire(peer.now_ns)
+
+    assert peer.call.next_ns > peer.now_ns
+
+
 def test_without_update_the_caller_refreshes_the_session_with_the_same_offer() -> None:
     peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
     first = peer.last("INVITE").body
