@@ -314,7 +314,7 @@ def parse_address(text: str) -> NameAddress:
     if not uri or any(character.isspace() or character in '<>"' for character in uri):
         raise ValueError("an address is not valid")
     address = NameAddress(uri, parameters_of(parts[1:]))
-    if address.tag and not _is_token(address.tag):
+    if "tag" in address.parameters and not _is_token(address.tag):
         raise ValueError("a tag is not valid")
     return address
 

@@ -87,6 +87,7 @@ def test_compact_folded_and_spaced_headers_are_read() -> None:
         (b"sip:bob@biloxi.example;x=a+b", b"gopher:x"),
         (b"tag=a+1~", b"tag=a b"),
         (b"tag=a+1~", b"tag=a;tag=b"),
+        (b"tag=a+1~", b"tag="),
         (b'"A, <b>"', b'"A, <b>'),
         (b"<sip:alice@a.example>", b"<sip:alice@a.example"),
         (b"SIP/2.0/UDP", b"HTTP/2.0/UDP"),
