@@ -327,8 +327,8 @@ def parse_via(text: str) -> Via:
     if (name.upper(), version) != ("SIP", "2.0") or not _is_token(transport):
         raise ValueError("Via is not valid")
     via = Via(transport.upper(), parse_host_port(sent_by), parameters_of(parts))
-    if via.branch and not _is_token(via.branch):
-        raise ValueError("a branch is not valid")
+    if not all(_is_token(name) for name in via.parameters) or (via.branch and not _is_token(via.branch)):
+        raise ValueError("Via is not valid")
     return via
 
 
