@@ -38,6 +38,7 @@ from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
 from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
+from benchmarks.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
 from reports.render.terminal import render_page
 from reports.run_report.report import run_page
 from reports.summary.summary import summarise
@@ -369,10 +370,14 @@ def damaged_part() -> Iterator[Subject]:
 
 
 SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] = {
-    "simulated session": (lambda: nullcontext(simulated_session), 300),
+    "simulated session": (lambda: nullcontext(simulated_session), 250),
     "simulated server": (simulated_server, 100),
-    "measured session": (lambda: nullcontext(measured_session), 300),
+    "measured session": (lambda: nullcontext(measured_session), 250),
     "heard frames": (lambda: nullcontext(received_frames), 200),
+    "telephone call": (lambda: nullcontext(telephone_call), 30),
+    "telephone media": (lambda: nullcontext(telephone_media), 30),
+    "telephone exchange": (lambda: nullcontext(telephone_exchange), 30),
+    "telephone stream": (lambda: nullcontext(telephone_stream), 10),
     "run folder": (damaged_run, 2),
     "worker's part": (damaged_part, 1),
     **{kind: (partial(damaged_file, kind), 97 // len(READERS)) for kind in READERS},
