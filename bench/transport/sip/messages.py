@@ -320,11 +320,11 @@ def parse_address(text: str) -> NameAddress:
 
 
 def parse_via(text: str) -> Via:
-    """Return a value of Via. Raise ValueError if it is not valid."""
+    """Return the topmost value of Via. Raise ValueError if it is not valid, or names an unknown transport."""
     head, *parts = split_outside_quotes(text, ";")
     protocol, _, sent_by = " ".join(head.split()).rpartition(" ")
     name, version, transport = (part.strip() for part in f"{protocol}//".split("/")[:3])
-    if (name.upper(), version) != ("SIP", "2.0") or not _is_token(transport):
+    if (name.upper(), version) != ("SIP", "2.0") or transport.upper() not in DEFAULT_PORTS:
         raise ValueError("Via is not valid")
     via = Via(transport.upper(), parse_host_port(sent_by), parameters_of(parts))
     if not all(_is_token(name) for name in via.parameters) or (via.branch and not _is_token(via.branch)):

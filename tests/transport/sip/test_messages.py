@@ -91,6 +91,7 @@ def test_compact_folded_and_spaced_headers_are_read() -> None:
         (b'"A, <b>"', b'"A, <b>'),
         (b"<sip:alice@a.example>", b"<sip:alice@a.example"),
         (b"SIP/2.0/UDP", b"HTTP/2.0/UDP"),
+        (b"SIP/2.0/UDP", b"SIP/2.0/SCTP"),
         (b";branch=", b";rport h;branch="),
         (b"192.0.2.9:5070", b"192.0.2.9:70000"),
         (b"\r\n\r\n", b"\r\n"),
