@@ -32,6 +32,12 @@ LISTEN_NS = 3_600 * NS_PER_S
 """The time after which a listener of a connection starts to listen again."""
 MAX_WAITING = 16
 """The maximum number of messages that wait for a connection or for the address of a host."""
+MAX_HOPS = 64
+"""The maximum number of hosts and ports to which the messages of a call go. Those to further ones are not sent.
+
+A peer names a port in each of its requests, so it could otherwise fill the memory, or make a call open any number of
+connections.
+"""
 Connect = Callable[[str, int, str], ByteStream]
 """A function that connects to (host, port, TCP or TLS). It raises ConnectError."""
 
@@ -84,7 +90,8 @@ class Signalling:
         data, to, transport = message
         hop = HostPort(to.host.strip("[]"), to.port or DEFAULT_PORTS[transport])
         if transport != "UDP":
-            self._connection(hop, transport).send(data)
+            if (connection := self._connection(hop, transport)) is not None:
+                connection.send(data)
         elif self.socket is None:
             self.listener.on_broken(f"the next hop {hop} needs UDP, and the URL of the call names another transport")
         elif (address := self._addresses.get(hop)) is not None:
@@ -92,13 +99,18 @@ class Signalling:
         elif hop in self._unaddressed:
             del self._unaddressed[hop][MAX_WAITING:]
             self._unaddressed[hop].append(data)
-        else:
+        elif len(self._addresses) + len(self._unaddressed) < MAX_HOPS:
             self._unaddressed[hop] = [data]
             gevent.spawn(self._look_up, hop)
 
-    def _connection(self, hop: HostPort, transport: str) -> PeerConnection:
-        """Return the connection to a hop. Open one if there is none, or if the last one has ended."""
+    def _connection(self, hop: HostPort, transport: str) -> PeerConnection | None:
+        """Return the connection to a hop. Open one if there is none, or if the last one has ended.
+
+        Return None if the call has connections to too many hops.
+        """
         connection = self._connections.get((hop, transport))
+        if connection is None and len(self._connections) >= MAX_HOPS:
+            return None
         if connection is None or connection.has_ended:
             connection = self._connections[hop, transport] = self._new_connection(hop, transport)
         return connection

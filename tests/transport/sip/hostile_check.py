@@ -12,6 +12,7 @@ from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.call import MAX_LEGS
 from bench.transport.sip.jitter import MAX_WAITING
+from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
 from bench.units import NS_PER_MS, NS_PER_S
@@ -108,6 +109,9 @@ def assert_bounded(call: TelephoneCall) -> None:
     assert len(signalling._transactions._clients) <= MAX_TRANSACTIONS
     assert len(signalling._transactions._servers) <= MAX_TRANSACTIONS
     assert len(signalling.counts.dropped) <= MAX_DROPPED_KINDS
+    ways = call._signalling
+    assert len(ways._addresses) + len(ways._unaddressed) <= MAX_HOPS
+    assert len(ways._connections) <= MAX_HOPS
     assert len(call._frames) <= MAX_HELD_FRAMES
     assert call._media is None or len(call._media.buffer._waiting) <= MAX_WAITING
 

@@ -266,7 +266,12 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
     "a redirection to a dead port times out": (redirects_once(f"<sip:x@{LOOPBACK}:9>"), SILENT),
     "a redirection to the unspecified address times out": (redirects_once("<sip:x@0.0.0.0:9>"), SILENT),
     "a redirection to a broadcast address times out": (redirects_once("<sip:x@255.255.255.255:9>"), SILENT),
-    "a redirection to an IPv6 address times out in an IPv4 call": (redirects_once("<sip:x@[::1]:9>"), SILENT),
+    "a redirection to an IPv6 address ends an IPv4 call": (
+        redirects_once("<sip:x@[::1]:9>"), Refused("connect_failed:sip", "::1"),
+    ),
+    "a redirection over TCP to a dead port ends the call": (
+        redirects_once(f"<sip:x@{LOOPBACK}:9;transport=tcp>"), Refused("connect_failed:sip", "refused"),
+    ),
     "a code 399 ends the call": (refuses(399), Refused("connect_failed:399")),
     # Challenges
     "endless challenges with new nonces end the call": (challenges(NONCE), Refused("connect_failed:401")),

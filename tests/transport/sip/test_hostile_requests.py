@@ -97,6 +97,20 @@ def requests_from_another_port(peer: HostilePeer) -> None:
     peer.wait_for(200, lambda: peer.stranger.sendto(data, peer.source))
 
 
+def with_via(value: str) -> Behaviour:
+    """Return the behaviour that sends requests in no dialog. {} in the value of Via is a port."""
+
+    def behave(peer: HostilePeer) -> None:
+        peer.answer()
+        for number in range(FLOOD):
+            data = peer.request("OPTIONS", own_tag="other")
+            via = f"Via: {value.replace('{}', str(1 + number))};branch=z9hG4bKx{number}\r\n"
+            peer.send(data[: data.index(b"Via: ")] + via.encode() + data[data.index(b"Max-Forwards") :])
+        peer.synchronize()
+
+    return behave
+
+
 def bye_when_bye_arrives(peer: HostilePeer) -> None:
     peer.answer()
     bye = hang_up_of(peer)
@@ -207,6 +221,14 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
     "audio on the port of SIP is ignored": (after_answer(*[lambda peer: b"\x80\x00" + bytes(170)] * FLOOD), GOES),
     "line ends are ignored": (after_answer(*[lambda peer: b"\r\n\r\n"] * FLOOD), GOES),
     "a request from another port is answered": (requests_from_another_port, GOES),
+    "requests with an unknown transport are ignored": (with_via("SIP/2.0/CARRIER-PIGEON 127.0.0.1"), GOES),
+    "requests that name TCP, which they did not use, cost a bounded number of connections": (
+        with_via("SIP/2.0/TCP 127.0.0.1:{}"), GOES,
+    ),
+    "requests that name many ports are answered at a bounded number of them": (
+        with_via("SIP/2.0/UDP 127.0.0.1:{}"), GOES,
+    ),
+    "requests that name a host name are answered at their source": (with_via("SIP/2.0/UDP evil.invalid:{}"), GOES),
     "both sides may hang up at the same time": (bye_when_bye_arrives, GOES),
     "a call whose BYE is never answered is closed": (never_answers_bye, GOES),
     "a call whose BYE is challenged again and again is closed": (
