@@ -1,0 +1,149 @@
+"""Hostile telephones against whole processes: a run whose agents misbehave, and a simulator whose callers do."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import scenarios
+from bench.run.folder import read_table
+from bench.timeouts import Timeouts
+from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.sip.messages import write_message
+from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.untrusted.sanitize import escape_control
+from benchmarks.fuzz.damage import damaged_bytes
+from tests.simulator_process import GUARD_S, Ready, quick_simulator
+from tests.transport.sip import test_hostile_answers as answers
+from tests.transport.sip import test_hostile_media as media
+from tests.transport.sip import test_hostile_requests as requests
+from tests.transport.sip.hostile_check import Goes, Refused
+from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
+from tests.transport.sip.test_fuzz_signalling import PIECES, VALID
+
+AUDIO = Path(str(scenarios.__file__)).parent / "audio"
+SCRIPT = f"session: {{turn_detection: full_duplex}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
+DATAGRAMS = 50_000
+MAX_GROWTH_MIB = 60
+LEFT_OUT = ("a call whose", "both sides", "a peer whose", "nonce", "challenge", "CANCEL")
+
+
+def hangs_up_after(behave: Behaviour) -> Behaviour:
+    def ended(peer: HostilePeer) -> None:
+        behave(peer)
+        peer.ask(200, "BYE")
+
+    return ended
+
+
+def behaviours() -> list[Behaviour]:
+    """Return the behaviours that need no wait and no credentials. Peers that answer hang up at the end."""
+    cases = [
+        (behave, expected)
+        for name, (behave, expected) in [*answers.CASES.items(), *requests.CASES.items()]
+        if not any(word in name for word in LEFT_OUT) and expected != answers.SILENT
+    ]
+    answered = [*media.CASES.values(), *(behave for behave, expected in cases if isinstance(expected, Goes))]
+    refused = [behave for behave, expected in cases if isinstance(expected, Refused)]
+    return [*map(hangs_up_after, answered), *refused]
+
+
+def test_a_run_whose_agents_all_misbehave_has_a_row_of_each_call_and_no_traceback(tmp_path: Path) -> None:
+    cases = behaviours()
+    (tmp_path / "call.yaml").write_text(SCRIPT, encoding="utf-8")
+    with hostile_line(*cases) as line:
+        number = str(len(cases))  # each user calls once, because a user whose call failed waits before the next call
+        command = [sys.executable, "-m", "rtbench.cli.app", "run", "call.yaml", "-u", number, "--sessions", number]
+        command += ["--spawn-rate", "50", "--url", line.url, "--name", "hostile"]
+        result = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(str(scenarios.__file__)).parents[1])},
+            capture_output=True,
+            text=True,
+            timeout=GUARD_S,
+            check=False,
+        )
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
+    assert result.returncode in (0, 1, 3, 4), output
+    (folder,) = (tmp_path / "runs").iterdir()
+    sessions = read_table(folder, "sessions").to_pandas()
+    assert len(sessions) == len(cases)
+    assert sessions["outcome"].notna().all()
+    for line_of_output in output.splitlines():
+        assert "\u202e" not in line_of_output
+        assert "\x9b" not in line_of_output
+    texts = [text for column in sessions for text in sessions[column].dropna() if isinstance(text, str)]
+    assert any("\\u202e" in text for text in texts)
+    assert all(text == escape_control(text) for text in texts)
+
+
+def dial(ready: Ready) -> TelephoneCall:
+    limits = Timeouts(tcp=GUARD_S, upgrade=GUARD_S)
+    return open_call(ready.urls["agent_sip"], (), None, limits, ConnectTimings(), NetworkPath())
+
+
+def memory_mib(ready: Ready) -> int:
+    (pid,) = ready.pids
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+@pytest.mark.parametrize("kind", ["signalling", "media"])
+def test_a_simulator_survives_random_datagrams(tmp_path: Path, kind: str) -> None:
+    random = Random(kind)
+    with quick_simulator(tmp_path) as ready:
+        call = dial(ready)
+        assert call._media_peer is not None
+        port = ready.port if kind == "signalling" else call._media_peer[0][1]
+        first_mib = memory_mib(ready)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for number in range(DATAGRAMS):
+                sock.sendto(datagram(random, kind), (LOOPBACK, port))
+                if number % 50 == 49:
+                    wait_until_read(sock, ready.port, number)
+        call.close()
+        dial(ready).close()
+        growth_mib = memory_mib(ready) - first_mib
+
+    assert "Traceback" not in ready.output
+    assert growth_mib <= MAX_GROWTH_MIB
+
+
+def wait_until_read(sock: socket.socket, port: int, number: int) -> None:
+    """Wait until the simulator answers a request, so that the datagrams before it are read, and not dropped."""
+    sock.settimeout(1)
+    branch = f"z9hG4bKread{number}"
+    request = write_message(
+        "OPTIONS sip:agent@h SIP/2.0",
+        [
+            ("Via", f"SIP/2.0/UDP {LOOPBACK};rport;branch={branch}"), ("From", "<sip:a@b>;tag=x"), ("To", "<sip:c@d>"),
+            ("Call-ID", branch), ("CSeq", "1 OPTIONS"),
+        ],
+    )  # fmt: skip
+    for _ in range(int(GUARD_S)):
+        sock.sendto(request, (LOOPBACK, port))
+        with suppress(TimeoutError):
+            while branch.encode() not in sock.recv(65_535):
+                pass
+            return
+    raise AssertionError("the simulator does not answer")
+
+
+def datagram(random: Random, kind: str) -> bytes:
+    if kind == "media":
+        head = b"\x80" + random.choice((b"\x00", b"\x65", b"\x0d", b"\x88")) + random.randbytes(10)
+        return damaged_bytes(random, head + b"\x11" * random.choice((0, 1, 160, 480)))
+    if random.random() < 0.2:
+        return random.randbytes(random.randint(0, 400))
+    return damaged_bytes(random, random.choice(VALID), tuple(PIECES))
