@@ -251,7 +251,7 @@ class ExchangePeer:
         self._random = random
         party = LocalParty(CALLED, "UDP", "sip:s@h", "simulator")
         self.exchange = TelephoneExchange(
-            lambda _: None if random.random() < 0.05 else plan(max_duration_ns=60 * NS_PER_S, ringing_ns=0),
+            lambda _: plan(max_duration_ns=60 * NS_PER_S, ringing_ns=0, code=503 if random.random() < 0.1 else 200),
             party, tokens(str(random.random())), self.MAX_CALLS,
         )  # fmt: skip
         self.now_ns = 0

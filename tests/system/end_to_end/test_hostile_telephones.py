@@ -23,6 +23,7 @@ from bench.untrusted.sanitize import escape_control
 from benchmarks.fuzz.damage import damaged_bytes
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
 from tests.transport.sip import test_hostile_answers as answers
+from tests.transport.sip import test_hostile_descriptions as descriptions
 from tests.transport.sip import test_hostile_media as media
 from tests.transport.sip import test_hostile_requests as requests
 from tests.transport.sip.hostile_check import Goes, Refused
@@ -48,7 +49,7 @@ def behaviours() -> list[Behaviour]:
     """Return the behaviours that need no wait and no credentials. Peers that answer hang up at the end."""
     cases = [
         (behave, expected)
-        for name, (behave, expected) in [*answers.CASES.items(), *requests.CASES.items()]
+        for name, (behave, expected) in (answers.CASES | descriptions.CASES | requests.CASES).items()
         if not any(word in name for word in LEFT_OUT) and expected != answers.SILENT
     ]
     answered = [*media.CASES.values(), *(behave for behave, expected in cases if isinstance(expected, Goes))]
