@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from bench.protocol.agents import AUDIO, FRAME_MS, AgentDialect, PcmAgent
-from bench.protocol.audio import G711_ALAW, G711_ULAW, by_name
+from bench.protocol.audio import G711_ULAW, by_name
 from bench.protocol.base import AwaitedEvent, CallCodec, ClientMessage, MessageKind, TelephonyProvider
 from bench.protocol.settings import SessionSettings
 
@@ -21,7 +21,7 @@ KEY = "dtmf"
 
 
 class Telephone(PcmAgent):
-    """An agent that answers a telephone. The audio of both directions is PCMU or PCMA (RFC 3551)."""
+    """An agent that answers a telephone. The transport converts its audio to PCMA, if the call agreed on it."""
 
     name = "sip"
     title = "an agent on a telephone"
@@ -29,7 +29,7 @@ class Telephone(PcmAgent):
     one_format = True
     settings = AgentDialect.settings - {"extra"}
     provider = TelephonyProvider(CallCodec, FRAME_MS)
-    input_formats = output_formats = by_name(G711_ULAW, G711_ALAW)
+    input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:

@@ -48,7 +48,7 @@ def network_path_of(
     """Return (the network path to a target, notices to show). Raise SettingError."""
     if address.dialect.is_telephone:
         return _telephone_path(settings, context, address)
-    for key in ("rtp_ports", "srtp"):
+    for key in ("rtp_ports", "codec", "srtp"):
         if getattr(settings, key) is not None:
             raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
@@ -87,6 +87,7 @@ def _telephone_path(
         address=_ip_address(settings.resolve, context),
         sip_proxy="" if proxy in ("", NONE) else str(sip_uri(proxy, partial(context.refuse, "proxy"))),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
+        codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
         srtp=address.tls if settings.srtp is None else settings.srtp == "required",
     )
     unused = [key for key in ("compression", "max_message_mib") if getattr(settings, key) is not None]

@@ -128,6 +128,9 @@ class ServiceOptions:
         "KIND",
         words=("none", "required"),
     )
+    codec: str | None = option(
+        "codec of telephone calls (default: offer both, PCMU first)", "CODEC", words=("PCMU", "PCMA")
+    )
     prices: Path | None = option("file of token prices, instead of the built-in prices", "FILE", kind=Path)
 
     @staticmethod

@@ -205,6 +205,7 @@ class TargetSettings:
     compression: str | None = as_option("compression")
     max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
     rtp_ports: str | None = as_option("rtp_ports", RTP_PORTS)
+    codec: str | None = as_option("codec")
     srtp: str | None = as_option("srtp")
     prices: str | Prices | None = field_key(
         PRICES, "The prices of its sessions, if they differ from those of its model."

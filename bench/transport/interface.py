@@ -181,7 +181,8 @@ class NetworkPath:
     True if messages are compressed when the service agrees. `max_message_mib` is the maximum size of a message; a
     larger message ends its connection. `ca`, `client_cert` and `client_key` are certificate files (PEM) for the TLS
     context. Telephone calls use `sip_proxy`, the URI of an outbound proxy with its port, or "", and the local ports
-    `rtp_ports` for RTP. Each call also uses the port after that of its RTP. Their audio is encrypted if `srtp` is True.
+    `rtp_ports` for RTP. Each call also uses the port after that of its RTP. The calls offer `codecs`, in this order.
+    Their audio is encrypted if `srtp` is True.
     """
 
     proxy: Proxy | None = None
@@ -194,6 +195,7 @@ class NetworkPath:
     client_key: Path | None = None
     sip_proxy: str = ""
     rtp_ports: range = range(16_384, 32_768, 2)
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
 
     @property
     def proxy_name(self) -> str | None:

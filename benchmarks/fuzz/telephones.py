@@ -50,7 +50,9 @@ HEADERS = (
     ("Record-Route", "<sip:p{};lr>, <sip:q>"), ("Allow", "UPDATE"), ("Require", "x{}"), ("Retry-After", "{}"),
     ("Reason", "Q.850;cause={}"),
 )  # fmt: skip
-AGREED = AgreedMedia("192.0.2.4", 50_000, "PCMU", 0, 0, 101, 101, "sendrecv", 20, HostPort("192.0.2.4", 50_001))
+AGREED = AgreedMedia(
+    "192.0.2.4", 50_000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", 20, HostPort("192.0.2.4", 50_001)
+)
 
 
 def damaged(random: Random, data: bytes, share: float = 0.6) -> bytes:

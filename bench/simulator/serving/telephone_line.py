@@ -257,7 +257,7 @@ class TelephoneAgent:
         """The instant of the first frame, at which media time starts."""
         self._sent_ticks = 0
         """The media time at the end of the last frame."""
-        self._receiver = RtpReceiver(audio.rate_hz, (media.receive_payload_type,), media.receive_event_payload_type)
+        self._receiver = RtpReceiver(audio.rate_hz, dict(media.receive_codecs), media.receive_event_payload_type)
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
         sent_rng, received_rng = self._behaviour.further_rngs(2)

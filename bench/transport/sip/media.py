@@ -1,5 +1,7 @@
 """The media of one call: the packets to send, and the frames of the received stream. Pure.
 
+The session's audio is µ-law. If the two sides agreed on PCMA, or the peer sends it, each byte is converted.
+
 A pressed key takes the place of audio for the duration of the press. RTCP reports are sent while the call is open. If
 the call has SRTP keys, packets and reports are encrypted last, and decrypted first.
 """
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.clock import Arrival
-from bench.protocol.audio import G711_ALAW, G711_ULAW, AudioFormat
+from bench.protocol.audio import G711_ALAW, G711_ULAW
 from bench.transport.sip.dtmf import key_payloads
 from bench.transport.sip.jitter import Frame, JitterBuffer
 from bench.transport.sip.offer_answer import AgreedMedia
@@ -25,7 +27,10 @@ HOLD_NS = 60 * NS_PER_MS
 """How long the jitter buffer waits for a packet: as long as the buffers of common telephones."""
 KEY_FRAMES = 6
 """The duration of a pressed key: 120 ms."""
-FORMATS: dict[str, AudioFormat] = {"PCMU": G711_ULAW, "PCMA": G711_ALAW}
+AUDIO = G711_ULAW
+"""The format of the session's audio. PCMU is the same on the network."""
+TO_PCMA = G711_ALAW.encode(AUDIO.decode(bytes(range(256))))
+FROM_PCMA = AUDIO.encode(G711_ALAW.decode(bytes(range(256))))
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,17 @@ class CallMedia:
         utc_offset_ns: int,
         random_share: Callable[[], float],
     ) -> None:
-        self.agreed, self.audio = agreed, FORMATS[agreed.codec]
+        self.agreed = agreed
         self._random_share = random_share
         self._sender = RtpSender(
-            self.audio,
+            AUDIO,
             agreed.send_payload_type,
             ssrc=numbers.ssrc,
             sequence_number=numbers.sequence_number,
             timestamp=numbers.timestamp,
         )
-        self.receiver = RtpReceiver(
-            self.audio.rate_hz, (agreed.receive_payload_type,), agreed.receive_event_payload_type
-        )
-        self.buffer = JitterBuffer(self.audio, HOLD_NS)
+        self.receiver = RtpReceiver(AUDIO.rate_hz, ())
+        self.buffer = JitterBuffer(AUDIO, HOLD_NS)
         self.rtcp = RtcpSession(self._sender, self.receiver, cname, utc_offset_ns)
         self._encryption = PacketEncryption(agreed.send_key, agreed.receive_key)
         self._keys: deque[tuple[bytes, bool]] = deque()
@@ -72,6 +75,7 @@ class CallMedia:
         self._key_timestamp = 0
         self.report_ns = now_ns + report_delay_ns(random_share(), is_first=True)
         """The instant of the next RTCP report."""
+        self.change(agreed)
 
     @property
     def next_ns(self) -> int:
@@ -84,8 +88,11 @@ class CallMedia:
         return HEADER_BYTES + self._encryption.tag_bytes
 
     def change(self, agreed: AgreedMedia) -> None:
-        """Use the SRTP keys of a later agreement from now on."""
+        """Use the codec, the payload types and the SRTP keys of an agreement from now on."""
         self.agreed = agreed
+        self._sender.payload_type = agreed.send_payload_type
+        self._is_pcma = {payload_type: codec == "PCMA" for payload_type, codec in agreed.receive_codecs}
+        self.receiver.accept(self._is_pcma, agreed.receive_event_payload_type)
         self._encryption.use(agreed.send_key, agreed.receive_key)
 
     def send_audio(self, payload: bytes) -> bytes:
@@ -94,14 +101,14 @@ class CallMedia:
 
     def _next_packet(self, payload: bytes) -> bytes:
         if not self._keys:
-            return self._sender.audio(payload)
+            return self._sender.audio(payload.translate(TO_PCMA) if self.agreed.codec == "PCMA" else payload)
         key_payload, is_first = self._keys.popleft()
         if is_first:
             self._key_timestamp = self._sender.timestamp
         event_type = self.agreed.send_event_payload_type
         assert event_type is not None, "a key was accepted without a payload type"
         packet = self._sender.event(event_type, self._key_timestamp, key_payload, marker=is_first)
-        self._sender.pause(len(payload) // self.audio.sample_bytes)
+        self._sender.pause(len(payload))  # one byte is one sample
         return packet
 
     @property
@@ -123,7 +130,11 @@ class CallMedia:
             self.receiver.counts.rejected += 1
             return []
         packet = self.receiver.receive(plain, arrival)
-        return [] if packet is None else self.buffer.add(packet)
+        if packet is None:
+            return []
+        if packet.kind == "audio" and self._is_pcma[packet.payload_type]:
+            packet = packet._replace(payload=packet.payload.translate(FROM_PCMA))
+        return self.buffer.add(packet)
 
     def received_report(self, data: bytes, at_ns: int) -> None:
         """Accept an RTCP packet of the peer."""

@@ -50,7 +50,8 @@ class AgreedMedia:
     port: int
     codec: str
     send_payload_type: int
-    receive_payload_type: int
+    receive_codecs: tuple[tuple[int, str], ...]
+    """The payload types that the peer may send, with their codecs."""
     send_event_payload_type: int | None
     """The payload type of telephone events (RFC 4733), or None if the peer does not receive them."""
     receive_event_payload_type: int | None
@@ -124,8 +125,8 @@ def answer_to(
     written = write_description(local.session_id, version, local.address, lines)
     number = None if event is None else event.payload_type
     agreed = AgreedMedia(
-        audio.address, audio.port, codec.encoding, codec.payload_type, codec.payload_type, number, number,
-        direction, audio.ptime_ms, _rtcp_of(audio, mux), send_key, receive_key,
+        audio.address, audio.port, codec.encoding, codec.payload_type, ((codec.payload_type, codec.encoding),),
+        number, number, direction, audio.ptime_ms, _rtcp_of(audio, mux), send_key, receive_key,
     )  # fmt: skip
     return written, agreed
 
@@ -146,7 +147,8 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key = _answered_keys(local, audio)
     return AgreedMedia(
-        audio.address, audio.port, codec.encoding, codec.payload_type, CODECS[codec.encoding],
+        audio.address, audio.port, codec.encoding, codec.payload_type,
+        tuple((CODECS[offered_codec], offered_codec) for offered_codec in local.codecs),
         None if event is None else event.payload_type, None if event is None else EVENT_PAYLOAD_TYPE,
         _common(_mirrored(_direction_of(audio)), offered), audio.ptime_ms, _rtcp_of(audio, mux),
         send_key, receive_key,

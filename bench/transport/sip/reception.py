@@ -9,7 +9,7 @@ names the address of the peer.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -78,12 +78,9 @@ class ReceptionCounts:
 
 
 class RtpReceiver:
-    """The receiver of one stream, whose audio has one of the `audio_types` and the clock rate `rate_hz`.
+    """The receiver of one stream, whose clock rate is `rate_hz`, with the payload types of `accept`."""
 
-    `event_type` is the payload type of telephone events; None if none was agreed.
-    """
-
-    def __init__(self, rate_hz: int, audio_types: Collection[int], event_type: int | None = None) -> None:
+    def __init__(self, rate_hz: int, audio_types: Iterable[int], event_type: int | None = None) -> None:
         self.counts = ReceptionCounts()
         self.ssrc: int | None = None
         """The current source; None before the first packet."""
@@ -92,16 +89,21 @@ class RtpReceiver:
         self.source_expected = self.source_received = 0
         """The numbers of packets that were expected and received from the current source, for reports of RTCP."""
         self._rate_hz = rate_hz
-        self._kinds: dict[int, PacketKind] = {COMFORT_NOISE_TYPE: "comfort_noise"}
-        if event_type is not None:
-            self._kinds[event_type] = "event"
-        self._kinds.update(dict.fromkeys(audio_types, "audio"))
+        self._kinds: dict[int, PacketKind] = {}
+        self.accept(audio_types, event_type)
         self._source = -1
         self._stray: tuple[int, int] | None = None  # what would continue it: (SSRC, sequence number)
         self._received = 0  # the bit n is set if the packet n before the highest one was received
         self._audio_type = -1
         self._last_ns = self._last_timestamp = -1
         self._jitter_ns = 0.0
+
+    def accept(self, audio_types: Iterable[int], event_type: int | None = None) -> None:
+        """Accept these payload types of audio, and of telephone events, if they were agreed."""
+        self._kinds = {COMFORT_NOISE_TYPE: "comfort_noise"}
+        if event_type is not None:
+            self._kinds[event_type] = "event"
+        self._kinds.update(dict.fromkeys(audio_types, "audio"))
 
     @property
     def jitter(self) -> int:

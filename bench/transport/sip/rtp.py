@@ -86,13 +86,13 @@ class RtpSender:
         self.timestamp = timestamp % TIMESTAMPS
         self.packet_count = self.payload_bytes = 0
         """What was sent, for the sender reports of RTCP."""
-        self._sample_bytes, self._payload_type = audio.sample_bytes, payload_type
+        self._sample_bytes, self.payload_type = audio.sample_bytes, payload_type
         self.sequence_number = sequence_number % SEQUENCE_NUMBERS
         self._talk_starts = True
 
     def audio(self, payload: bytes) -> bytes:
         """Return the packet of the next frame. The first frame after a pause has the marker (RFC 3551 §4.1)."""
-        packet = self._packet(self._payload_type, self.timestamp, payload, marker=self._talk_starts)
+        packet = self._packet(self.payload_type, self.timestamp, payload, marker=self._talk_starts)
         self._talk_starts = False
         self.timestamp = (self.timestamp + len(payload) // self._sample_bytes) % TIMESTAMPS
         return packet

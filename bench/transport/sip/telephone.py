@@ -41,7 +41,7 @@ from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
 from bench.transport.sip.listener import Listener
-from bench.transport.sip.media import CallMedia, MediaNumbers
+from bench.transport.sip.media import AUDIO, CallMedia, MediaNumbers
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS
@@ -108,7 +108,7 @@ class TelephoneCall:
             request_uri=url,
             from_uri=f"sip:rtbench@{own.host}",
             sent_by=own,
-            media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31), keys=keys),
+            media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31), path.codecs, keys=keys),
             transport=signalling.transport,
             product=f"rtbench/{tool_version()}",
             outbound_proxy=path.sip_proxy and f"{path.sip_proxy};lr",
@@ -195,7 +195,7 @@ class TelephoneCall:
     def _press(self, message: bytes) -> SendReceipt | None:
         assert self._media is not None, "the call is open"
         key = str(json.loads(message).get("digit", ""))
-        if self._media.press(key, self._media.audio.rate_hz // 50):
+        if self._media.press(key, AUDIO.rate_hz // 50):
             return SendReceipt(SendTime(monotonic_ns()), 0)
         # Without the key, the agent would answer to another call than the script describes.
         self._call.hang_up(monotonic_ns())
@@ -372,7 +372,7 @@ class TelephoneCall:
             self._media.packets_sent,
             peer.expected if peer.reports else None,
             min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
-            peer.jitter * NS_PER_S // self._media.audio.rate_hz if peer.reports else None,
+            peer.jitter * NS_PER_S // AUDIO.rate_hz if peer.reports else None,
             peer.round_trip_ns,
             peer.min_round_trip_ns,
         )

@@ -166,7 +166,7 @@ def test_both_sides_of_an_offer_and_its_answer_agree(
     our_media = accepted_answer(here, parse_description(body), direction)
 
     assert our_media.codec == their_media.codec == ours[0]
-    assert our_media.send_payload_type == their_media.receive_payload_type
+    assert dict(their_media.receive_codecs)[our_media.send_payload_type] == our_media.codec
     assert our_media.receive_event_payload_type == their_media.send_event_payload_type == 101
     assert (our_media.address, our_media.port) == (address, 50_000)
     assert (our_media.rtcp is None) is (their_media.rtcp is None) is mux
