@@ -120,3 +120,21 @@ def cells() -> Iterator[FaultCell]:
                 at = f",at={place}" if len(KINDS[kind].places) > 1 else ""
                 faults = (case.fault + at, *filter(None, [case.with_it]))
                 yield FaultCell(faults, place, tuple(outcome.split(" or ")), kind in OPENAI)
+
+
+TELEPHONE_CASES = {
+    "close": "closed:1000",
+    "close,at=session": "closed:1000",
+    "reset": "timeout:first_delta",
+    "hang": "timeout:first_delta",
+    "hang,duration_s=0.5": "ok",
+    "drop,count=5": "ok",
+    "duplicate,count=5": "ok",
+    "reorder": "ok",
+    "early_media,duration_s=1": "ok",
+    "one_way": "timeout:media",
+    "other_port": "ok",
+    "hold,duration_s=1": "ok",
+    "new_port": "ok",
+}
+"""The outcome of the session for each fault of an answered telephone call."""

@@ -13,7 +13,7 @@ from typing import Any
 from bench.simulator.faults.kinds import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
 from bench.simulator.refusals import AZURE, OPENAI
 from bench.validation import Choice, Field
-from tests.faults.cells import CASES, FaultCase
+from tests.faults.cells import CASES, TELEPHONE_CASES, FaultCase
 from tests.made_page import listed, made_anew, table
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,13 @@ GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "
 
 def tables() -> dict[str, str]:
     """Return each table. The key is the name of the table on the page."""
-    return {"kinds": _kinds(), "places": _places(), "when": _when(), "outcomes": _outcomes()}
+    return {
+        "kinds": _kinds(),
+        "places": _places(),
+        "when": _when(),
+        "outcomes": _outcomes(),
+        "telephone": _of_telephones(),
+    }
 
 
 def written(page: str) -> str:
@@ -91,6 +97,10 @@ def _when() -> str:
 
 def _outcomes() -> str:
     return table(("fault", "where", "outcome"), _outcome_rows())
+
+
+def _of_telephones() -> str:
+    return table(("fault", "outcome"), ((f"`{fault}`", f"`{outcome}`") for fault, outcome in TELEPHONE_CASES.items()))
 
 
 def _outcome_rows() -> Iterator[tuple[str, str, str]]:

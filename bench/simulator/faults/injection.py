@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from bench.simulator.faults.kinds import ALL, OF_RESPONSES, Fault
+from bench.simulator.faults.kinds import ALL, BY_TELEPHONE, OF_RESPONSES, Fault
 from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_MS, NS_PER_S
@@ -234,6 +234,10 @@ class FaultInjector:
         for fault in self._selected(place, now_ns):
             yield from to_connection(fault)
 
+    def faults(self, place: str, now_ns: int, kinds: Collection[str], utterance: int | None) -> Iterator[Fault]:
+        """Yield the faults of these kinds at a place of a telephone call, or of one of its utterances."""
+        yield from self._selected(place, now_ns, lambda fault: fault.kind in kinds, utterance)
+
     def refusal(self, by: RefusedBy, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
         """Return the refusal of an upgrade or of a telephone call; None if it is not refused."""
         others = KINDS_OF_OTHERS[by]
@@ -302,7 +306,7 @@ class FaultInjector:
         self,
         place: str,
         now_ns: int,
-        fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None,
+        fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None and fault.kind not in BY_TELEPHONE,
         utterance: int | None = None,
     ) -> Iterator[Fault]:
         """Yield the faults to inject at this place. `fits` selects the faults that are possible there.
@@ -345,6 +349,8 @@ class FaultInjector:
 
 def _fits_event(event: OutgoingEvent, fault: Fault) -> bool:
     """Return whether a fault can change this event."""
+    if fault.kind in BY_TELEPHONE:
+        return False
     if fault.kind == "bad_base64":
         return event.audio_bytes > 0
     return event.utterance is None or fault.kind not in OF_WHOLE_RESPONSES

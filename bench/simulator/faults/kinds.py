@@ -106,6 +106,10 @@ IN_RESPONSE = ("response", "first_delta", "next_delta")
 DELTAS = ("first_delta", "next_delta")
 IDENTITY = "identity"
 EXPIRED = "expired"
+BY_TELEPHONE = ("early_media", "one_way", "other_port", "hold", "new_port")
+"""The kinds that only telephone calls have, except refusals."""
+OF_AUDIO = ("session", "first_delta", "next_delta")
+"""The places in a telephone call after its answer."""
 STATUSES = {int(status) for status in HTTPStatus}
 CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
@@ -188,6 +192,23 @@ KINDS: dict[str, FaultKind] = {
         status=Field(Integer(400, 699), "the status", default=486),
         **WAIT,
     ),
+    "early_media": _kind(
+        "audio before the answer, after SIP 183; only by telephone",
+        ("upgrade",),
+        duration_s=Field(Number(0.001, 3_600), "duration until the answer", default=2.0),
+        audio=Field(Choice(("ring_tone", "silence")), "the audio", default="ring_tone"),
+    ),
+    "one_way": _kind("the agent's audio does not reach the caller; only by telephone", ("upgrade",)),
+    "other_port": _kind(
+        "the agent sends its audio from another port than its SDP names; only by telephone", ("upgrade",)
+    ),
+    "hold": _kind(
+        "the agent puts the caller on hold (re-INVITE), and resumes; only by telephone",
+        OF_AUDIO,
+        "next_delta",
+        duration_s=Field(Number(0.001, 3_600), "duration of the hold", default=2.0),
+    ),
+    "new_port": _kind("a re-INVITE moves the agent's audio to another port; only by telephone", OF_AUDIO, "next_delta"),
     **{
         name: _kind(f"Azure's HTTP {refusal.status}: {refusal.code}", ("upgrade",), **WAIT)
         for name, refusal in AZURE.items()
@@ -283,6 +304,7 @@ class Fault:
     retry_after_s: float | None = None
     code: int | str | None = None
     reason: str | None = None
+    audio: str | None = None
     bytes_per_s: float | None = None
     mib: float | None = None
 

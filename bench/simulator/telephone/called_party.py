@@ -113,16 +113,27 @@ class CalledParty:
         if self.leg is not None:
             self.leg.expire(now_ns)
 
-    def hang_up(self, now_ns: int) -> None:
+    def request(self, now_ns: int, *requests: PlannedRequest) -> None:
+        """Plan further requests. Their `after_ns` starts now, or at the ACK if there was none yet."""
+        since_ns = 0 if self._requests_start_ns is None else now_ns - self._requests_start_ns
+        self._requests += (replace(each, after_ns=each.after_ns + since_ns) for each in requests)
+        self._requests.sort(key=lambda planned: planned.after_ns)
+
+    def move_media(self, port: int) -> None:
+        """Name another port of RTP from the next offer or answer on."""
+        assert self.leg is not None, "the call is answered"
+        self.leg.context.media = replace(self.leg.context.media, port=port)
+
+    def hang_up(self, now_ns: int, reason: str = "") -> None:
         """End the call: with BYE if it is answered, otherwise with 480. BYE waits for the ACK (RFC 3261 §15)."""
         if self.invited_ns is None or self.ended_ns is not None:
             return
         if self.answered_ns is None:
             self._finish(480, now_ns)
         elif self.acknowledged_ns is None:
-            self._requests = [PlannedRequest(0, "BYE")]
+            self._requests = [PlannedRequest(0, "BYE", reason=reason)]
         elif self.leg is not None:
-            self.leg.bye("simulator", now_ns)
+            self.leg.bye("simulator", now_ns, [("Reason", reason)] if reason else [])
 
     # INVITE
 

@@ -6,7 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 
-from bench.simulator.telephone.answer_plan import AnswerPlan
+from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.login_check import LoginCheck
 from bench.transport.sip.dialog import LocalParty, RandomTokens
@@ -35,6 +35,8 @@ class TelephoneExchange:
         self._due: list[tuple[int, str]] = []
         self._scheduled: dict[str, int] = {}
         self.calls: dict[str, CalledParty] = {}
+        self._vanished: dict[str, None] = {}
+        """The Call-IDs whose messages are ignored, in the order of their ends."""
         self.dropped: Counter[str] = Counter()
         """The number of messages that were ignored, by their kind."""
 
@@ -50,7 +52,7 @@ class TelephoneExchange:
     def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
         """Accept a message. A malformed message is counted and ignored."""
         message = accept_message(data, self.dropped)
-        if message is None:
+        if message is None or message.call_id in self._vanished:
             return
         if isinstance(message, SipRequest):
             self._request_received(message, source, now_ns)
@@ -68,11 +70,25 @@ class TelephoneExchange:
                 call.expire(now_ns)
                 self._touched(call_id, call)
 
-    def hang_up(self, call_id: str, now_ns: int) -> None:
-        """End a call."""
+    def hang_up(self, call_id: str, now_ns: int, reason: str = "") -> None:
+        """End a call. `reason` is the header Reason of BYE."""
         call = self.calls[call_id]
-        call.hang_up(now_ns)
+        call.hang_up(now_ns, reason)
         self._touched(call_id, call)
+
+    def request(self, call_id: str, now_ns: int, *requests: PlannedRequest) -> None:
+        """Send further requests in a call."""
+        call = self.calls[call_id]
+        call.request(now_ns, *requests)
+        self._touched(call_id, call)
+
+    def vanish(self, call_id: str) -> None:
+        """End a call without a message. Its further messages are ignored."""
+        self.calls.pop(call_id)
+        self._scheduled.pop(call_id, None)
+        self._vanished[call_id] = None
+        if len(self._vanished) > MAX_CALLS:
+            del self._vanished[next(iter(self._vanished))]
 
     def _touched(self, call_id: str, call: CalledParty) -> None:
         self._messages += call.transactions.pop_messages()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -69,19 +69,23 @@ class PacketPath:
         """The instant at which the next packet leaves. NEVER_NS if there is none."""
         return self._waiting[0][0] if self._waiting else NEVER_NS
 
-    def add(self, event: OutgoingEvent, data: bytes) -> PathPacket:
-        """Send a packet on the path. A dropped one never leaves it."""
+    def add(self, event: OutgoingEvent, data: bytes, faults: Collection[str] = ()) -> PathPacket:
+        """Send a packet on the path. A dropped one never leaves it.
+
+        `faults` contains `drop`, `duplicate` or `reorder` if this certainly happens to the packet.
+        """
         settings, due_ns = self._settings, event.due_ns
         is_dropped, is_reordered, is_duplicated, delay = self._sent_rng.random(4).tolist()
-        if is_dropped < settings.loss:
+        if is_dropped < settings.loss or "drop" in faults:
             self._dropped["sent"] += 1
             return PathPacket(due_ns, event, data, 0)
-        if is_reordered < settings.reorder:
+        if is_reordered < settings.reorder or "reorder" in faults:
             departure_ns = due_ns + round(self._jitter_ns) + REORDER_NS
         else:
             departure_ns = max(due_ns + int(delay * self._jitter_ns), self._last_departure_ns)
             self._last_departure_ns = departure_ns
-        packet = PathPacket(departure_ns, event, data, 2 if is_duplicated < settings.duplicate else 1)
+        copies = 2 if is_duplicated < settings.duplicate or "duplicate" in faults else 1
+        packet = PathPacket(departure_ns, event, data, copies)
         self._number += 1
         heapq.heappush(self._waiting, (departure_ns, self._number, packet))
         return packet

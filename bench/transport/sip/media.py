@@ -95,6 +95,15 @@ class CallMedia:
         self.receiver.accept(self._is_pcma, agreed.receive_event_payload_type)
         self._encryption.use(agreed.send_key, agreed.receive_key)
 
+    @property
+    def sends(self) -> bool:
+        """Whether the peer wants audio. It wants none while it holds the call."""
+        return self.agreed.direction in ("sendrecv", "sendonly")
+
+    def skip_audio(self, payload: bytes) -> None:
+        """Let media time pass for a frame that is not sent."""
+        self._sender.pause(len(payload) // self.audio.sample_bytes)
+
     def send_audio(self, payload: bytes) -> bytes:
         """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""
         return self._encryption.protect(self._next_packet(payload))

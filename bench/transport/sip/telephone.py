@@ -186,6 +186,9 @@ class TelephoneCall:
             return None
         if not isinstance(message, BinaryMessage):
             return self._press(message)
+        if not self._media.sends:  # the peer holds the call
+            self._media.skip_audio(message)
+            return SendReceipt(SendTime(monotonic_ns()), 0)
         packet = self._media.send_audio(message)
         send_time = self._rtp.send(packet, self._media_peer[0])
         if send_time is None:  # the packet is lost, as it would be in the network
@@ -263,6 +266,8 @@ class TelephoneCall:
             elif media is None:
                 continue  # early media; the rest of it is in the socket when the call is answered
             elif sock is self._rtp:
+                if arrival.at_ns < (self._call.instants.answered_ns or 0):
+                    continue  # audio before the answer, such as a ring tone
                 if self.on_packet is not None:
                     self.on_packet(data, source, arrival)
                 self._frames += media.received(data, arrival)

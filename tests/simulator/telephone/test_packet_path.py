@@ -117,3 +117,12 @@ def test_what_happens_to_a_packet_does_not_depend_on_the_other_settings() -> Non
     together = [packet.copies for packet in added(path(loss=0.05, jitter_ms=50, reorder=0.1))]
 
     assert alone == together
+
+
+def test_a_fault_certainly_happens_to_its_packet() -> None:
+    on = path()
+    event = OutgoingEvent(START_NS, "audio", b"")
+    dropped, twice, late = (on.add(event, b"0", {kind}) for kind in ("drop", "duplicate", "reorder"))
+
+    assert (dropped.copies, twice.copies, late.copies) == (0, 2, 1)
+    assert (twice.delay_ns, late.delay_ns) == (0, REORDER_NS)

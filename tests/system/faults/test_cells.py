@@ -25,7 +25,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
-from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, OF_TRANSCRIPTS, read_line
+from bench.simulator.faults.kinds import BY_TELEPHONE, EVERYWHERE, KINDS, OF_RESPONSES, OF_TRANSCRIPTS, read_line
 from bench.simulator.ground_truth_log import read_truth
 from bench.target.tokens import Keyring
 from bench.timeouts import Timeouts
@@ -189,6 +189,8 @@ def test_each_fault_is_tested_at_each_possible_place() -> None:
     able = {(name, place) for name, kind in KINDS.items() for place in kind.places}
 
     elsewhere = {
-        (kind, place) for kind, place in able if kind in ("refused", "sip") or place in ("identity", *OF_TRANSCRIPTS)
+        (kind, place)
+        for kind, place in able
+        if kind in ("refused", "sip", *BY_TELEPHONE) or place in ("identity", *OF_TRANSCRIPTS)
     }
     assert able - elsewhere == tried

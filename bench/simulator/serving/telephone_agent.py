@@ -1,0 +1,309 @@
+"""The agents of the simulator's telephone calls: RTP and RTCP of each call, and the audio before its answer."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random, SystemRandom
+from typing import Protocol
+
+from msgspec import structs
+
+from bench.clock import SendTime, monotonic_ns, utc_ns
+from bench.errors import ConnectError
+from bench.simulator.agent_behaviour import FRAME_MS, AgentBehaviour, AgentWire, TelephoneWire
+from bench.simulator.faults.kinds import Fault
+from bench.simulator.server_events import ArrivalSpan
+from bench.simulator.serving.connection import ServerState
+from bench.simulator.telephone.answer_plan import AnswerPlan
+from bench.simulator.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
+from bench.simulator.telephone.called_party import CalledParty
+from bench.simulator.telephone.packet_path import PacketPath, PathPacket
+from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
+from bench.transport.sip.datagrams import DatagramSocket
+from bench.transport.sip.dtmf import KeyReceiver
+from bench.transport.sip.media import FORMATS
+from bench.transport.sip.messages import HostPort
+from bench.transport.sip.offer_answer import AgreedMedia
+from bench.transport.sip.reception import RtpReceiver
+from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
+from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS, TIMESTAMPS, RtpSender
+from bench.transport.sip.srtp import PacketEncryption
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+
+
+@dataclass(slots=True)
+class UnansweredCall:
+    """A call that is not answered yet, and its sockets. `early` is the audio that is sent before the answer."""
+
+    plan: AnswerPlan
+    faults: CallFaults
+    rtp: DatagramSocket
+    rtcp: DatagramSocket
+    early: EarlyAudio | None = None
+
+    def close(self) -> None:
+        if self.early is not None:
+            self.early.close()
+        self.rtp.close()
+        self.rtcp.close()
+
+
+class CallControl(Protocol):
+    """What an agent may do with its call."""
+
+    party: CalledParty
+
+    def hang_up(self, reason: str) -> None:
+        """End the call with BYE."""
+
+    def vanish(self) -> None:
+        """End the call without a message, and close the agent."""
+
+    def hold(self, duration_ns: int) -> None:
+        """Put the caller on hold, and resume after this time."""
+
+    def move_media(self) -> tuple[DatagramSocket, DatagramSocket]:
+        """Return new sockets for RTP and RTCP, whose ports a re-INVITE names. Raise ConnectError."""
+
+
+class TelephoneAgent:
+    """The agent of one answered call."""
+
+    def __init__(
+        self,
+        shared: ServerState,
+        control: CallControl,
+        planned: UnansweredCall,
+        new_agent: Callable[[AgentWire], AgentBehaviour],
+        dropped: Counter[str],
+    ) -> None:
+        media = control.party.media
+        assert media is not None, "the call is answered"
+        self.party, self._control, self._shared, self._media = control.party, control, shared, media
+        self._faults = planned.faults
+        self._sends_rtp, self._sends_rtcp = planned.rtp, planned.rtcp
+        self._sockets = list[DatagramSocket]()
+        self._silent_until_ns = self._deaf_until_ns = 0
+        """The instants until which faults stop each direction."""
+        self._vanishes = False
+        wire = TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
+        self._behaviour = new_agent(wire)
+        self.session_id = self._behaviour.ids.session
+        audio, self._random = wire.format, Random(self.session_id)
+        self._sender = RtpSender(
+            audio,
+            media.send_payload_type,
+            ssrc=self._random.getrandbits(32),
+            sequence_number=self._random.getrandbits(FIRST_SEQUENCE_BITS),
+            timestamp=self._random.getrandbits(32),
+        )
+        self._rate_hz = audio.rate_hz
+        self._first_due_ns: int | None = None
+        """The instant of the first frame, at which media time starts."""
+        self._sent_ticks = 0
+        """The media time at the end of the last frame."""
+        self._receiver = RtpReceiver(audio.rate_hz, dict(media.receive_codecs), media.receive_event_payload_type)
+        self._encryption = PacketEncryption(media.send_key, media.receive_key)
+        self._keys = KeyReceiver()
+        sent_rng, received_rng = self._behaviour.further_rngs(2)
+        self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
+        now_ns = monotonic_ns()
+        cname = f"{self._random.getrandbits(48):012x}@rtbench-simulate"
+        self._rtcp = RtcpSession(self._sender, self._receiver, cname, utc_ns() - now_ns)
+        self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=True)
+        self._behaviour.open(now_ns)
+        self._listen(planned.rtp, planned.rtcp)
+        if self._faults.has_other_port:
+            self._sends_rtp = other_socket(planned.rtp)
+            self._sockets.append(self._sends_rtp)
+        if planned.early is not None:
+            planned.early.close()
+        self._plan_next()
+
+    def _listen(self, rtp: DatagramSocket, rtcp: DatagramSocket) -> None:
+        self._sockets += rtp, rtcp
+        self._shared.loop.add_reader(rtp, self._read, rtp)
+        self._shared.loop.add_reader(rtcp, self._read_rtcp, rtcp)
+
+    def answered(self, now_ns: int) -> None:
+        """Inject the faults of a call that was answered."""
+        self._inject(self._faults.answered(self.session_id, now_ns), now_ns)
+        if self._vanishes:
+            self._control.vanish()
+
+    def _inject(self, faults: Iterator[Fault], at_ns: int) -> set[str]:
+        """Inject faults, and return the kinds of those that happen to the packet at this instant."""
+        kinds = set[str]()
+        for fault in faults:
+            until_ns = at_ns + duration_ns_of(fault)
+            if fault.kind == "freeze":
+                self._shared.freeze(fault.duration_s or 0.0)
+            elif fault.kind == "hang":
+                self._silent_until_ns = self._deaf_until_ns = until_ns
+            elif fault.kind == "hold":
+                self._silent_until_ns = until_ns
+                self._control.hold(until_ns - at_ns)
+            elif fault.kind == "new_port":
+                self._move()
+            elif ends_silently(fault):
+                self._vanishes = True
+                break
+            elif fault.kind == "close":
+                self._silent_until_ns = NEVER_NS
+                self._control.hang_up(reason_of(fault))
+            else:
+                kinds.add(fault.kind)
+        if self._faults.is_one_way:
+            kinds.add("drop")
+        return kinds
+
+    def _move(self) -> None:
+        try:
+            self._sends_rtp, self._sends_rtcp = self._control.move_media()
+        except ConnectError:  # no ports are free
+            return
+        self._listen(self._sends_rtp, self._sends_rtcp)
+
+    def follow_keys(self) -> None:
+        """Use the SRTP keys of the last agreement."""
+        if (media := self.party.media) is not None:
+            self._encryption.use(media.send_key, media.receive_key)
+
+    def _read(self, sock: DatagramSocket) -> None:
+        truth = self._shared.config.truth
+        for data, _, arrival in sock.receive():
+            if self._path.drops_received() or arrival.at_ns < self._deaf_until_ns:
+                continue
+            plain = self._encryption.unprotect(data)
+            packet = None if plain is None else self._receiver.receive(plain, arrival)
+            if packet is None:
+                continue
+            if packet.kind == "event":
+                if not (key := self._keys.receive(packet)):
+                    continue
+                received = self._behaviour.receive({"type": "dtmf", "digit": key}, arrival.at_ns)
+            elif packet.kind == "audio":
+                received = self._behaviour.receive_binary(packet.payload, arrival.at_ns)
+            else:
+                continue
+            if truth:
+                truth.received(self.session_id, received, ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel))
+        self.send_due(monotonic_ns())
+
+    def _read_rtcp(self, sock: DatagramSocket) -> None:
+        for data, _, arrival in sock.receive():
+            if (report := self._encryption.unprotect_report(data)) is not None:
+                self._rtcp.receive(report, arrival.at_ns)
+
+    def send_due(self, now_ns: int) -> None:
+        """Send the due frames. The timestamps of RTP also count the silence between two utterances."""
+        for event in self._behaviour.due(now_ns):
+            kinds = self._inject(self._faults.of_frame(event, now_ns), event.due_ns)
+            if self._vanishes:
+                break
+            if (silent_ticks := self._silent_ticks(event.due_ns)) > 0:
+                self._sender.pause(silent_ticks)
+                self._sent_ticks += silent_ticks
+            self._sent_ticks += len(event.body)  # one byte is one sample
+            if event.due_ns < self._silent_until_ns:
+                self._sender.pause(len(event.body))
+                self._log(PathPacket(event.due_ns, event, b"", 0), SendTime(now_ns), None)
+                continue
+            packet = self._path.add(event, self._encryption.protect(self._sender.audio(event.body)), kinds)
+            if not packet.copies:
+                self._log(packet, SendTime(now_ns), None)
+        if self._vanishes:
+            self._control.vanish()
+            return
+        for packet in self._path.pop(now_ns):
+            self._send(packet)
+        if self._report_ns <= now_ns:
+            self._report(now_ns)
+        self._plan_next()
+
+    def _silent_ticks(self, at_ns: int) -> int:
+        """Return the media time from the end of the last frame to an instant. It is negative if the frame is longer.
+
+        It counts from the first frame, so that rounding errors do not add up.
+        """
+        if self._first_due_ns is None:
+            self._first_due_ns = at_ns
+        return (at_ns - self._first_due_ns) * self._rate_hz // NS_PER_S - self._sent_ticks
+
+    def _report(self, now_ns: int, *, goodbye: bool = False) -> None:
+        """Send an RTCP report. Its timestamp also counts the silence after the last frame."""
+        silent_ticks = 0 if self._first_due_ns is None else self._silent_ticks(now_ns)
+        report = self._rtcp.report(now_ns, (self._sender.timestamp + silent_ticks) % TIMESTAMPS, goodbye=goodbye)
+        peer = self._media.rtcp or HostPort(self._media.address, self._media.port)
+        self._sends_rtcp.send(self._encryption.protect_report(report), (peer.host, peer.port or self._media.port + 1))
+        self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
+
+    def _send(self, packet: PathPacket) -> None:
+        peer = self._media.address, self._media.port
+        sent = self._sends_rtp.send(packet.data, peer)
+        if sent is None:
+            return
+        for _ in range(1, packet.copies):
+            self._sends_rtp.send(packet.data, peer)
+        self._shared.lateness.add(sent.at_ns - packet.departure_ns)
+        self._log(packet, sent, sent.at_ns + sent.width_ns)
+
+    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
+        if truth := self._shared.config.truth:
+            event = structs.replace(packet.event, facts=(packet.event.facts or {}) | packet.facts)
+            truth.sent(self.session_id, event, sent.at_ns, send_end_ns, len(packet.data))
+
+    def _plan_next(self) -> None:
+        due_ns = min(self._path.next_ns, self._report_ns)
+        if (agent_ns := self._behaviour.next_due_ns()) is not None:
+            due_ns = min(due_ns, agent_ns)
+        self._shared.plan(self, due_ns)
+
+    def close(self, *, goodbye: bool = True) -> None:
+        if goodbye:
+            self._report(monotonic_ns(), goodbye=True)
+        self._shared.plan(self, None)
+        for sock in self._sockets:
+            self._shared.loop.remove_reader(sock)
+            sock.close()
+        self._behaviour.end()
+
+
+def other_socket(like: DatagramSocket) -> DatagramSocket:
+    """Return a socket on another port of the same address."""
+    host = like.address[0]
+    raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    raw.bind((host, 0))
+    return DatagramSocket(raw)
+
+
+class EarlyAudio:
+    """The audio of a call before its answer, as a stream of its own."""
+
+    def __init__(self, shared: ServerState, media: AgreedMedia, planned: UnansweredCall) -> None:
+        self._shared, self._rtp, self._peer = shared, planned.rtp, (media.address, media.port)
+        audio = FORMATS[media.codec]
+        numbers = SystemRandom()
+        self._sender = RtpSender(
+            audio,
+            media.send_payload_type,
+            ssrc=numbers.getrandbits(32),
+            sequence_number=numbers.getrandbits(FIRST_SEQUENCE_BITS),
+            timestamp=numbers.getrandbits(32),
+        )
+        self._encryption = PacketEncryption(media.send_key, media.receive_key)
+        self._frames = silent_frames(audio) if planned.faults.early_audio == SILENCE else ring_frames(audio)
+        self._due_ns = monotonic_ns()
+        shared.plan(self, self._due_ns)
+
+    def send_due(self, now_ns: int) -> None:
+        while self._due_ns <= now_ns:
+            self._rtp.send(self._encryption.protect(self._sender.audio(next(self._frames))), self._peer)
+            self._due_ns += FRAME_MS * NS_PER_MS
+        self._shared.plan(self, self._due_ns)
+
+    def close(self) -> None:
+        self._shared.plan(self, None)
