@@ -24,7 +24,6 @@ from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dtmf import KeyReceiver
-from bench.transport.sip.media import FORMATS
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.reception import RtpReceiver
@@ -89,7 +88,7 @@ class TelephoneAgent:
         self._silent_until_ns = self._deaf_until_ns = 0
         """The instants until which faults stop each direction."""
         self._vanishes = False
-        wire = TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
+        wire = wire_of(media)
         self._behaviour = new_agent(wire)
         self.session_id = self._behaviour.ids.session
         audio, self._random = wire.format, Random(self.session_id)
@@ -272,6 +271,10 @@ class TelephoneAgent:
         self._behaviour.end()
 
 
+def wire_of(media: AgreedMedia) -> TelephoneWire:
+    return TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
+
+
 def other_socket(like: DatagramSocket) -> DatagramSocket:
     """Return a socket on another port of the same address."""
     host = like.address[0]
@@ -285,7 +288,7 @@ class EarlyAudio:
 
     def __init__(self, shared: ServerState, media: AgreedMedia, planned: UnansweredCall) -> None:
         self._shared, self._rtp, self._peer = shared, planned.rtp, (media.address, media.port)
-        audio = FORMATS[media.codec]
+        audio = wire_of(media).format
         numbers = SystemRandom()
         self._sender = RtpSender(
             audio,

@@ -102,7 +102,7 @@ class CallMedia:
 
     def skip_audio(self, payload: bytes) -> None:
         """Let media time pass for a frame that is not sent."""
-        self._sender.pause(len(payload) // self.audio.sample_bytes)
+        self._sender.pause(len(payload))
 
     def send_audio(self, payload: bytes) -> bytes:
         """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""
