@@ -12,8 +12,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bench.run.folder import read_table
 from bench.simulator.ground_truth_log import read_truth
 from bench.transport.sip.media import HOLD_NS
@@ -28,22 +26,35 @@ TRUE_TO_NS = 2 * SAMPLE_NS
 """The maximum error of the truth itself."""
 
 
+class AudibleStart(NamedTuple):
+    """The instant at which an utterance is first audible.
+
+    A player does not become faster within an utterance. `slow_ns` is by how much its slowest packet so far was slower
+    than the fastest one of the call, beyond the `MAX_BOUND_NS` that the caller assumes at the start of a call: on a
+    busy machine, the simulator may send its first packets that late.
+    """
+
+    at_ns: int
+    slow_ns: int
+
+
 class ReplyStart(NamedTuple):
     """The start of a reply that a run reported: its error against the truth, and its reported bound.
 
-    `error_ns` is reported − truth.
+    `error_ns` is reported − truth. `slow_ns` is that of the true start.
     """
 
     error_ns: int
     bound_ns: int
+    slow_ns: int = 0
 
     @property
     def is_beyond_bound(self) -> bool:
-        return abs(self.error_ns) > self.bound_ns + TRUE_TO_NS
+        return abs(self.error_ns) > self.bound_ns + self.slow_ns + TRUE_TO_NS
 
 
-def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """Return the instants at which the utterances of each call are first audible to its caller, by the Call-ID.
+def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[AudibleStart]]:
+    """Return the starts of the utterances of each call, as its caller hears them, by the Call-ID.
 
     A frame is audible if its packet was not dropped and did not arrive after the end of its time in the buffer. The
     caller knows this end only within `MAX_BOUND_NS`. If a packet arrives in this time, two instants are possible.
@@ -63,17 +74,22 @@ def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
     return {call_of[session]: list(_starts(sent)) for session, sent in packets.items()}
 
 
-def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[int]:
+def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[AudibleStart]:
     """Yield the audible starts of a call. A packet is (due instant, lateness of the earliest packet so far, line)."""
     is_awaited = False
+    slowest_ns = 0
     for due_ns, late_ns, line in sorted(packets, key=itemgetter(0)):  # a reordered packet is logged when it is sent
-        is_awaited = is_awaited or bool(line.get("utterance"))
+        if line.get("utterance"):
+            is_awaited, slowest_ns = True, 0
+        if not line.get("dropped"):
+            slowest_ns = max(slowest_ns, line["send_end_ns"] - due_ns)
         at_byte = line.get("audible_at_byte")
         if not is_awaited or at_byte is None or line.get("dropped"):
             continue
         in_buffer_ns = due_ns + late_ns + HOLD_NS - line["send_end_ns"]
         if in_buffer_ns >= -MAX_BOUND_NS:
-            yield due_ns + late_ns + at_byte * SAMPLE_NS
+            slow_ns = max(0, slowest_ns - late_ns - MAX_BOUND_NS)
+            yield AudibleStart(due_ns + late_ns + at_byte * SAMPLE_NS, slow_ns)
             is_awaited = in_buffer_ns < 0
 
 
@@ -86,7 +102,6 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
         if row["first_audible_at_ns"] is None:
             continue
         at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
-        errors_ns = at_ns - np.array(starts[call_of[row["session_id"]]])
-        error_ns = errors_ns[np.argmin(np.abs(errors_ns))]
-        replies.append(ReplyStart(int(error_ns), row["first_audible_uncertainty_ns"]))
+        start = min(starts[call_of[row["session_id"]]], key=lambda start: abs(at_ns - start.at_ns))
+        replies.append(ReplyStart(at_ns - start.at_ns, row["first_audible_uncertainty_ns"], start.slow_ns))
     return replies

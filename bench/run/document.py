@@ -59,6 +59,7 @@ class TargetEntry(TypedDict):
     model: NotRequired[str | None]
     variant_of: NotRequired[str | None]
     deflate: NotRequired[bool]
+    srtp: NotRequired[bool | None]
     full_duplex: NotRequired[bool]
     connect_rate: NotRequired[float | None]
     prices: NotRequired[Prices | None]
