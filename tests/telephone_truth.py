@@ -46,7 +46,8 @@ class ReplyStart(NamedTuple):
 
     error_ns: int
     bound_ns: int
-    slow_ns: int = 0
+    slow_ns: int
+    turn: int
 
     @property
     def is_beyond_bound(self) -> bool:
@@ -103,5 +104,5 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
             continue
         at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
         start = min(starts[call_of[row["session_id"]]], key=lambda start: abs(at_ns - start.at_ns))
-        replies.append(ReplyStart(at_ns - start.at_ns, row["first_audible_uncertainty_ns"], start.slow_ns))
+        replies.append(ReplyStart(at_ns - start.at_ns, row["first_audible_uncertainty_ns"], start.slow_ns, row["turn"]))
     return replies

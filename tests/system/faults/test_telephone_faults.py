@@ -1,6 +1,7 @@
 """Each fault of a telephone call has the one outcome that the simulator's page names, and no latency is wrong.
 
-One simulator injects each fault into one call. One caller makes the calls one after the other.
+One simulator injects each fault into one call. All calls are made at the same time. One process sends their INVITE in
+the order in which the sessions start, so the simulator numbers them in this order.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
     options = ["--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl")]
     for number, fault in enumerate(TELEPHONE_CASES, 1):
         options += ["--fault", f"{fault},sessions={number}"]
+    count = str(len(TELEPHONE_CASES))
     with running_simulator(*options) as ready:
         command = [sys.executable, "-m", "rtbench.cli.app", "run", "call.yaml", "--url", ready.urls["agent_sip"]]
         done = subprocess.run(
-            [*command, "-u", "1", "--sessions", str(len(TELEPHONE_CASES)), "--name", "faults"],
+            [*command, "-u", count, "--spawn-rate", count, "--sessions", count, "--name", "faults"],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
