@@ -28,7 +28,7 @@ from bench.errors import UsageError
 from bench.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
-from bench.run.document import RunDocument, is_recorded
+from bench.run.document import RunDocument, Validity, is_recorded
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import MEASURED, Histograms
 from bench.run.integrity import repeated, wrong_column
@@ -235,6 +235,18 @@ def document_of(path: Path) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         raise UsageError(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
     return document
+
+
+def stated_validity(document: Mapping[str, Any]) -> Validity:
+    """Return the validity that a run's document states. If it states none, the run has no verdict.
+
+    Raise UsageError if it is damaged.
+    """
+    stated = {name: value for name, value in (document.get("validity") or {}).items() if value is not None}
+    try:
+        return msgspec.convert({"status": "no_verdict"} | stated, Validity)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the validity in run.json is damaged: {excerpt(str(error), 200)}") from None
 
 
 def _displayed(value: Any) -> Any:

@@ -11,14 +11,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from msgspec import convert
 
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.frames import by_label
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.render.blocks import MARKS
-from reports.runs import RunFrames, hosts_of
+from reports.runs import RunFrames, hosts_of, stated_validity
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 from reports.summary.targets import transcription_model
@@ -69,9 +68,8 @@ class RunValidity:
 
 
 def validity_of(document: dict[str, Any]) -> RunValidity:
-    """Return the validity that a run's document states. If it states none, the run has no verdict."""
-    stated = {name: value for name, value in (document.get("validity") or {}).items() if value is not None}
-    validity = convert({"status": "no_verdict"} | stated, Validity)
+    """Return the validity of a run."""
+    validity = stated_validity(document)
     not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
     return RunValidity(validity.status, tuple(validity.reasons), tuple(validity.checks), not_judged)
 

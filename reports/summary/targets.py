@@ -117,7 +117,7 @@ def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> T
         else taken
         if entry["deflate"]
         else "none",
-        "srtp": "required" if entry.get("srtp") is True else "none" if entry.get("srtp") is False else "",
+        "srtp": "" if entry.get("srtp") is None else "required" if entry["srtp"] else "none",
         "voice": join_words(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {excerpt(value, 60)}" for name, value in own.items()),

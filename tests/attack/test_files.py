@@ -94,7 +94,9 @@ def test_a_run_json_with_wrong_values_is_reported_or_refused_in_one_line(run: Pa
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("validity", [{"a": 1}, {"status": "valid", "reasons": [], "checks": None}])
+@pytest.mark.parametrize(
+    "validity", [{"a": 1}, {"status": "valid", "reasons": [], "checks": None}, {"status": "valid", "checks": [{}]}]
+)
 def test_a_validity_without_its_values_is_reported_or_refused_in_one_line(run: Path, validity: object) -> None:
     path = run / "run.json"
     whole = path.read_bytes()
