@@ -44,6 +44,9 @@ BEYOND_A_SCHEMA = (
     "has no effect, because no word",
     "must end in /v1",
     "needs the key `synthesizer`",
+    "url contains characters that a URL cannot have",
+    "url is not a URL",
+    "url has an invalid host name",
 )
 """Parts of the errors that no schema can report, because these errors depend on other values or on files."""
 
