@@ -1,4 +1,4 @@
-"""Findings about the media of a telephone call: its codec, its packets, where they come from, and their clock. Pure."""
+"""Findings about the media of a telephone call: the codec, the packets and their sources, and the clock. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bench.transport.interface import RtpInfo
 from bench.transport.sip.call_record import CallFacts
 from bench.transport.sip.datagrams import SocketAddress
 from bench.transport.sip.jitter import MAX_DRIFT_PPM
+from bench.transport.sip.media import AUDIO
 from bench.transport.sip.rtp import TIMESTAMPS, parse_packet
 from bench.units import NS_PER_MS, NS_PER_S
 
-RATE_HZ = 8_000
 MAX_LOSS, MAX_JITTER_NS = 0.01, 30 * NS_PER_MS
 """The limits above which callers hear the network: a share of packets, and the jitter of RFC 3550."""
 MAX_PACKETS, MAX_SOURCES = 10_000, 100
@@ -79,8 +79,7 @@ class PacketProbe:
             return None
         timestamps, at_ns = np.array(arrivals, dtype=np.int64).T
         ticks = (np.diff(timestamps) + TIMESTAMPS // 2) % TIMESTAMPS - TIMESTAMPS // 2
-        media_ns = np.concatenate([[0], np.cumsum(ticks)]) * (NS_PER_S // RATE_HZ)
-        delays_ns = at_ns - at_ns[0] - media_ns
+        media_ns = np.concatenate([[0], np.cumsum(ticks)]) * (NS_PER_S // AUDIO.rate_hz)
         delays_ns, media_ns = (at_ns - at_ns[0] - media_ns).astype(np.float64), media_ns.astype(np.float64)
         share = error = 0.0
         for _ in range(REFINEMENTS):  # the drift within a third is no delay of its packets

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -52,12 +53,9 @@ def network_path_of(
         if getattr(settings, key) is not None:
             raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
-    path = NetworkPath(
-        ca=_certificates(settings.ca_file, "ca_file", context),
-        client_cert=_certificates(settings.client_cert, "client_cert", context),
-        client_key=_client_key(settings, context),
+    path = replace(
+        _direct_path(settings, context),
         proxy=proxy,
-        address=_ip_address(settings.resolve, context),
         deflate=settings.compression == "deflate",
         max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
@@ -72,6 +70,16 @@ def network_path_of(
     return path, (*proxy_notices, *(f"{context.names[key]} {problem}" for key in unused))
 
 
+def _direct_path(settings: TargetSettings, context: SettingsContext) -> NetworkPath:
+    """Return what WebSockets and telephone calls have in common: the certificates and the address."""
+    return NetworkPath(
+        ca=_certificates(settings.ca_file, "ca_file", context),
+        client_cert=_certificates(settings.client_cert, "client_cert", context),
+        client_key=_client_key(settings, context),
+        address=_ip_address(settings.resolve, context),
+    )
+
+
 def _telephone_path(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
@@ -80,11 +88,8 @@ def _telephone_path(
     The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects the signalling.
     """
     proxy, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
-    path = NetworkPath(
-        ca=_certificates(settings.ca_file, "ca_file", context),
-        client_cert=_certificates(settings.client_cert, "client_cert", context),
-        client_key=_client_key(settings, context),
-        address=_ip_address(settings.resolve, context),
+    path = replace(
+        _direct_path(settings, context),
         sip_proxy="" if proxy in ("", NONE) else str(sip_uri(proxy, partial(context.refuse, "proxy"))),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
         codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),

@@ -6,7 +6,9 @@ with little damage still belongs to the call. The state that it leaves is bounde
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from random import Random
+from typing import Protocol
 
 from bench.clock import Arrival
 from bench.simulator.telephone.exchange import TelephoneExchange
@@ -14,7 +16,7 @@ from bench.transport.sip.call import MAX_LEGS, SipCall
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
-from bench.transport.sip.media import CallMedia, MediaNumbers
+from bench.transport.sip.media import CallMedia
 from bench.transport.sip.messages import (
     MAX_MESSAGE_BYTES,
     HostPort,
@@ -25,7 +27,7 @@ from bench.transport.sip.messages import (
 )
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
-from bench.transport.sip.rtp import RtpPacket, build_packet
+from bench.transport.sip.rtp import RtpPacket, StreamNumbers, build_packet
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from benchmarks.fuzz.damage import damaged_bytes
@@ -59,13 +61,44 @@ def damaged(random: Random, data: bytes, share: float = 0.6) -> bytes:
     return damaged_bytes(random, data, tuple(PIECES)) if random.random() < share else data
 
 
-class SignallingPeer:
+class Timed(Protocol):
+    """A state machine with a virtual clock."""
+
+    @property
+    def next_ns(self) -> int: ...
+
+    def expire(self, now_ns: int) -> None: ...
+
+
+class ClockedPeer(ABC):
+    """A peer of a state machine, and their clock."""
+
+    def __init__(self, machine: Timed) -> None:
+        self._machine = machine
+        self.now_ns = 0
+
+    @abstractmethod
+    def _collect(self) -> None:
+        """Receive what the state machine sends."""
+
+    def wait(self, until_ns: int) -> None:
+        """Advance the clock to an instant. Each call of `expire` must do what is due."""
+        machine = self._machine
+        while machine.next_ns <= until_ns:
+            self.now_ns = max(self.now_ns, machine.next_ns)
+            machine.expire(self.now_ns)
+            assert machine.next_ns > self.now_ns, "the same thing is due again"
+            self._collect()
+        self.now_ns = max(self.now_ns, min(until_ns, END_NS))
+
+
+class SignallingPeer(ClockedPeer):
     """The peer of a call of the load generator."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self.call = SipCall(call_settings(login=LOGIN, session_interval_s=90), tokens(str(random.random())))
-        self.now_ns = 0
+        super().__init__(self.call)
         self.sent = 0
         self._requests: list[SipRequest] = []
         self._datagrams = [b""]
@@ -101,16 +134,6 @@ class SignallingPeer:
         assert len(call._transactions._clients) <= MAX_TRANSACTIONS
         assert len(call._transactions._servers) <= MAX_TRANSACTIONS
         assert len(call.counts.dropped) <= MAX_DROPPED_KINDS
-
-    def wait(self, until_ns: int) -> None:
-        """Advance the clock to an instant. Each call of `expire` must do what is due."""
-        call = self.call
-        while call.next_ns <= until_ns:
-            self.now_ns = max(self.now_ns, call.next_ns)
-            call.expire(self.now_ns)
-            assert call.next_ns > self.now_ns, "the same thing is due again"
-            self._collect()
-        self.now_ns = max(self.now_ns, min(until_ns, END_NS))
 
     def end(self) -> None:
         """Hang up, and wait until the call is finished."""
@@ -171,7 +194,7 @@ class MediaPeer:
     def __init__(self, random: Random) -> None:
         self._random = random
         self.now_ns = NS_PER_S
-        self.media = CallMedia(AGREED, MediaNumbers(1, 2, 3), "me", self.now_ns, 0, random.random)
+        self.media = CallMedia(AGREED, StreamNumbers(1, 2, 3), "me", self.now_ns, 0, random.random)
         self.datagrams = self.frames = 0
         self._ssrc = self._sequence = self._timestamp = 5
         self._last_ns = 0
@@ -244,7 +267,7 @@ def telephone_media(random: Random) -> None:
     peer.end()
 
 
-class ExchangePeer:
+class ExchangePeer(ClockedPeer):
     """Callers of the simulator. They share a few Call-IDs and branches."""
 
     MAX_CALLS = 5
@@ -256,7 +279,7 @@ class ExchangePeer:
             lambda _: plan(max_duration_ns=60 * NS_PER_S, ringing_ns=0, code=503 if random.random() < 0.1 else 200),
             party, tokens(str(random.random())), self.MAX_CALLS,
         )  # fmt: skip
-        self.now_ns = 0
+        super().__init__(self.exchange)
         self._tags = [""]
 
     def step(self) -> None:
@@ -275,15 +298,6 @@ class ExchangePeer:
             parsed = parse_message(message.data)
             tag = parsed.caller.tag if isinstance(parsed, SipRequest) else parsed.callee.tag
             self._tags = [*self._tags, tag][-KNOWN:]
-
-    def wait(self, until_ns: int) -> None:
-        exchange = self.exchange
-        while exchange.next_ns <= until_ns:
-            self.now_ns = max(self.now_ns, exchange.next_ns)
-            exchange.expire(self.now_ns)
-            assert exchange.next_ns > self.now_ns, "the same thing is due again"
-            self._collect()
-        self.now_ns = max(self.now_ns, min(until_ns, END_NS))
 
     def end(self) -> None:
         """Wait until all calls have ended."""

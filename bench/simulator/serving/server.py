@@ -110,7 +110,7 @@ class Server:
             connect_sip=lambda caller, write: self._telephone.connect(caller, write),
         )
         loop.add_reader(listener, self._accept)
-        self._telephone = TelephoneLine(self._shared, self._address, listener.family, worker.count, self._new_agent)
+        self._telephone = TelephoneLine(self._shared, self._address, worker.count, self._new_agent)
         for fault in config.profile.faults:
             if fault.kind == "refused":
                 self._plan_absence(fault)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from bench.simulator.telephone.call_faults import SILENCE, CallFaults, duration_
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
+from bench.transport.sip.address import udp_socket
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dtmf import KeyReceiver
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
-from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS, TIMESTAMPS, RtpSender
+from bench.transport.sip.rtp import TIMESTAMPS, RtpSender, StreamNumbers
 from bench.transport.sip.srtp import PacketEncryption
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 
@@ -92,13 +92,7 @@ class TelephoneAgent:
         self._behaviour = new_agent(wire)
         self.session_id = self._behaviour.ids.session
         audio, self._random = wire.format, Random(self.session_id)
-        self._sender = RtpSender(
-            audio,
-            media.send_payload_type,
-            ssrc=self._random.getrandbits(32),
-            sequence_number=self._random.getrandbits(FIRST_SEQUENCE_BITS),
-            timestamp=self._random.getrandbits(32),
-        )
+        self._sender = RtpSender(audio, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))
         self._rate_hz = audio.rate_hz
         self._first_due_ns: int | None = None
         """The instant of the first frame, at which media time starts."""
@@ -277,10 +271,7 @@ def wire_of(media: AgreedMedia) -> TelephoneWire:
 
 def other_socket(like: DatagramSocket) -> DatagramSocket:
     """Return a socket on another port of the same address."""
-    host = like.address[0]
-    raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    raw.bind((host, 0))
-    return DatagramSocket(raw)
+    return DatagramSocket(udp_socket(like.address[0]))
 
 
 class EarlyAudio:
@@ -289,14 +280,7 @@ class EarlyAudio:
     def __init__(self, shared: ServerState, media: AgreedMedia, planned: UnansweredCall) -> None:
         self._shared, self._rtp, self._peer = shared, planned.rtp, (media.address, media.port)
         audio = wire_of(media).format
-        numbers = SystemRandom()
-        self._sender = RtpSender(
-            audio,
-            media.send_payload_type,
-            ssrc=numbers.getrandbits(32),
-            sequence_number=numbers.getrandbits(FIRST_SEQUENCE_BITS),
-            timestamp=numbers.getrandbits(32),
-        )
+        self._sender = RtpSender(audio, media.send_payload_type, StreamNumbers.drawn(SystemRandom().getrandbits))
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._frames = silent_frames(audio) if planned.faults.early_audio == SILENCE else ring_frames(audio)
         self._due_ns = monotonic_ns()

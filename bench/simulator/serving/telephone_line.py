@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import secrets
-import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,12 +25,12 @@ from bench.simulator.telephone.call_faults import CallFaults
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.interface import bracketed
-from bench.transport.sip.address import media_sockets
+from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.framing import PONG, StreamFramer
-from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing, SipRequest
+from bench.transport.sip.framing import StreamFramer
+from bench.transport.sip.messages import HostPort, Outgoing, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.sdes import new_keys
 from bench.units import NEVER_NS, NS_PER_S
@@ -50,7 +49,6 @@ class TelephoneLine:
         self,
         shared: ServerState,
         address: tuple[str, int],
-        family: int,
         workers: int,
         new_agent: Callable[[AgentWire], AgentBehaviour],
     ) -> None:
@@ -66,15 +64,12 @@ class TelephoneLine:
         """The TCP and TLS connections, by the address of the caller."""
         if workers > 1:
             return
-        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            sock.bind(address)
+            self._sock = DatagramSocket(udp_socket(*address))
         except OSError as error:
-            sock.close()
             if error.errno != errno.EADDRINUSE:
                 raise
             return
-        self._sock = DatagramSocket(sock)
         sent_by = HostPort(bracketed(self._host), address[1])
         party = LocalParty(sent_by, "UDP", f"sip:agent@{sent_by}", "rtbench-simulate")
         self._exchange = TelephoneExchange(self._plan_of, party, lambda: secrets.token_hex(8))
@@ -136,14 +131,13 @@ class TelephoneLine:
 
     def _send(self, message: Outgoing) -> None:
         assert self._sock is not None, "the line is open"
-        data, to, transport = message
-        to = HostPort(to.host.strip("[]"), to.port or DEFAULT_PORTS[transport])
-        if transport == "UDP":
-            self._sock.send(data, to)  # if the kernel does not accept a message, the timers of SIP send it again
+        data, hop = message.data, message.hop
+        if message.transport == "UDP":
+            self._sock.send(data, hop)  # if the kernel does not accept a message, the timers of SIP send it again
             return
         # A caller may name the port at which it accepts connections. Its own connection leads to it as well.
-        of_host = (each for address, each in self._connections.items() if address.host == to.host)
-        if connection := self._connections.get(to) or next(of_host, None):
+        of_host = (each for address, each in self._connections.items() if address.host == hop.host)
+        if connection := self._connections.get(hop) or next(of_host, None):
             connection.write(data)
 
     def send_due(self, now_ns: int) -> None:
@@ -248,9 +242,8 @@ class CallerConnection:
     def received(self, data: bytes, at_ns: int) -> bool:
         """Accept bytes. Return False if they are not SIP, and the connection must be closed."""
         self._line.receive(self._framer.received(data), self._caller, at_ns)
-        for _ in range(self._framer.pings):
-            self.write(PONG)
-        self._framer.pings = 0
+        if pongs := self._framer.pop_pongs():
+            self.write(pongs)
         return not self._framer.broken
 
     def ended(self) -> None:

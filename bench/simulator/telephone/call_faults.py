@@ -20,7 +20,7 @@ IN_CALL = frozenset({*BY_TELEPHONE, "close", "reset", "hang", "freeze", "drop", 
 """The kinds that a telephone call can have, except refusals."""
 INTO_WORD_NS = 300 * NS_PER_MS
 NORMAL, ABNORMAL = 1000, 1006
-RING_TONE, SILENCE = "ring_tone", "silence"
+SILENCE = "silence"
 
 
 class CallFaults:

@@ -38,26 +38,37 @@ def call_address(url: str) -> CallAddress:
     return CallAddress(url, host.strip("[]"), int(port), transport)
 
 
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of an IP address."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def udp_socket(host: str, port: int = 0) -> socket.socket:
+    """Return a UDP socket on a port of an IP address; on any free port if it is 0. Raise OSError."""
+    sock = socket.socket(family_of(host), socket.SOCK_DGRAM)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def signalling_socket(family: int, peer: tuple[Any, ...]) -> socket.socket:
     """Return a UDP socket on any port of the address from which this machine sends packets to the peer."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(peer)
-        host = probe.getsockname()[0]
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.bind((host, 0))
-    return sock
+        return udp_socket(probe.getsockname()[0])
 
 
 def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:
     """Return the sockets for RTP and RTCP, on an even port and the next one. Raise ConnectError if no pair is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     first = _random.randrange(len(ports))
     for port in (*ports[first:], *ports[:first]):
         opened: list[socket.socket] = []
         try:
             for number in (port, port + 1):
-                opened.append(socket.socket(family, socket.SOCK_DGRAM))
-                opened[-1].bind((host, number))
+                opened.append(udp_socket(host, number))
         except OSError as error:
             for each in opened:
                 each.close()

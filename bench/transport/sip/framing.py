@@ -19,9 +19,13 @@ class StreamFramer:
         self._buffer = bytearray()
         self._line_ends = 0
         self._scanned = 0
-        self.pings = 0
-        """The number of received PING that the owner has not answered with PONG. The owner resets it."""
+        self._pings = 0
         self.broken = ""
+
+    def pop_pongs(self) -> bytes:
+        """Return a PONG for each PING that was received since the last call."""
+        pongs, self._pings = PONG * self._pings, 0
+        return pongs
 
     @property
     def is_empty(self) -> bool:
@@ -74,7 +78,7 @@ class StreamFramer:
             self._scanned = 0
             self._line_ends += 1
             if self._line_ends == 2:
-                self.pings += 1
+                self._pings += 1
                 self._line_ends = 0
         if bytes(self._buffer[:2]) not in (b"", b"\r"):
             self._line_ends = 0

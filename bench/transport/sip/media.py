@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from bench.clock import Arrival
 from bench.protocol.audio import G711_ALAW, G711_ULAW
@@ -19,7 +18,7 @@ from bench.transport.sip.jitter import Frame, JitterBuffer
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
-from bench.transport.sip.rtp import HEADER_BYTES, RtpSender
+from bench.transport.sip.rtp import HEADER_BYTES, RtpSender, StreamNumbers
 from bench.transport.sip.srtp import PacketEncryption
 from bench.units import NS_PER_MS
 
@@ -33,15 +32,6 @@ TO_PCMA = G711_ALAW.encode(AUDIO.decode(bytes(range(256))))
 FROM_PCMA = AUDIO.encode(G711_ALAW.decode(bytes(range(256))))
 
 
-@dataclass(frozen=True)
-class MediaNumbers:
-    """The random numbers of a stream (RFC 3550 §5.1)."""
-
-    ssrc: int
-    sequence_number: int
-    timestamp: int
-
-
 class CallMedia:
     """The media of one call.
 
@@ -51,7 +41,7 @@ class CallMedia:
     def __init__(
         self,
         agreed: AgreedMedia,
-        numbers: MediaNumbers,
+        numbers: StreamNumbers,
         cname: str,
         now_ns: int,
         utc_offset_ns: int,
@@ -59,13 +49,7 @@ class CallMedia:
     ) -> None:
         self.agreed = agreed
         self._random_share = random_share
-        self._sender = RtpSender(
-            AUDIO,
-            agreed.send_payload_type,
-            ssrc=numbers.ssrc,
-            sequence_number=numbers.sequence_number,
-            timestamp=numbers.timestamp,
-        )
+        self._sender = RtpSender(AUDIO, agreed.send_payload_type, numbers)
         self.receiver = RtpReceiver(AUDIO.rate_hz, ())
         self.buffer = JitterBuffer(AUDIO, HOLD_NS)
         self.rtcp = RtcpSession(self._sender, self.receiver, cname, utc_offset_ns)

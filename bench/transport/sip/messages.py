@@ -68,6 +68,11 @@ class Outgoing(NamedTuple):
     to: HostPort
     transport: str
 
+    @property
+    def hop(self) -> HostPort:
+        """The next hop without brackets, with the usual port of the transport if it names none."""
+        return HostPort(self.to.host.strip("[]"), self.to.port or DEFAULT_PORTS[self.transport])
+
     def __repr__(self) -> str:
         """Return a text without the data, which may contain SRTP keys."""
         return f"Outgoing({len(self.data)} bytes to {self.to} over {self.transport})"

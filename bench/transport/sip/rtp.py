@@ -5,6 +5,7 @@ The parser never raises an error. It returns None for data that is not an RTP pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
 
@@ -72,22 +73,33 @@ def build_packet(packet: RtpPacket) -> bytes:
     return _HEADER.pack(VERSION << 6, kind, sequence_number, timestamp, ssrc) + payload
 
 
+class StreamNumbers(NamedTuple):
+    """The random numbers of a stream (RFC 3550 §5.1): its source, and those of its first packet."""
+
+    ssrc: int
+    sequence_number: int
+    timestamp: int
+
+    @staticmethod
+    def drawn(random_bits: Callable[[int], int]) -> StreamNumbers:
+        """Return random numbers. `random_bits` returns a number of that many random bits."""
+        return StreamNumbers(random_bits(32), random_bits(FIRST_SEQUENCE_BITS), random_bits(32))
+
+
 class RtpSender:
     """The sender of one stream. Its caller sends one frame each 20 ms, and decides when.
 
-    `ssrc`, `sequence_number` and `timestamp` are random numbers, as RFC 3550 §5.1 requires. `timestamp` is the media
-    time of the next frame. It advances by one for each sample. `sequence_number` is that of the next packet.
+    `timestamp` is the media time of the next frame. It advances by one for each sample. `sequence_number` is that of
+    the next packet.
     """
 
-    def __init__(
-        self, audio: AudioFormat, payload_type: int, *, ssrc: int, sequence_number: int, timestamp: int
-    ) -> None:
-        self.ssrc = ssrc
-        self.timestamp = timestamp % TIMESTAMPS
+    def __init__(self, audio: AudioFormat, payload_type: int, numbers: StreamNumbers) -> None:
+        self.ssrc = numbers.ssrc
+        self.timestamp = numbers.timestamp % TIMESTAMPS
         self.packet_count = self.payload_bytes = 0
         """What was sent, for the sender reports of RTCP."""
         self._sample_bytes, self.payload_type = audio.sample_bytes, payload_type
-        self.sequence_number = sequence_number % SEQUENCE_NUMBERS
+        self.sequence_number = numbers.sequence_number % SEQUENCE_NUMBERS
         self._talk_starts = True
 
     def audio(self, payload: bytes) -> bytes:

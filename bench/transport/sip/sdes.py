@@ -18,7 +18,7 @@ SECRET_BYTES = 30
 """The length of a master key (16 bytes) with its salt (14 bytes), in each suite."""
 _ATTRIBUTE = re.compile(r"(\d{1,9})[ \t]+(\w{1,64})[ \t]+(\S+)((?:[ \t]+\S+)*)[ \t]*", re.ASCII)
 _INLINE = re.compile(r"inline:([A-Za-z0-9+/]{40})(?:\|(?:2\^\d{1,2}|\d{1,15}))?", re.ASCII)
-"""A key with an optional lifetime. The lifetime is ignored, because no call sends so many packets."""
+"""A key with an optional lifetime, which is ignored."""
 _QUOTED = re.compile(r"inline:[A-Za-z0-9+/=]*")
 _IGNORED_PARAMETER = re.compile(r"-\S+|WSH=\d{1,4}", re.ASCII)
 """The session parameters that do not change packets: optional ones, and a hint for the replay window."""

@@ -1,4 +1,4 @@
-"""The ways of a call's SIP messages: a UDP socket for all peers, and a TCP or TLS connection to each peer.
+"""The sockets for a call's SIP messages: a UDP socket for all peers, and a TCP or TLS connection to each peer.
 
 Nothing here blocks the event loop. A host name that a peer names is looked up, and a connection is opened, in a
 greenlet. Its messages wait.
@@ -6,7 +6,6 @@ greenlet. Its messages wait.
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,9 +20,9 @@ from bench.transport.connect import connect
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.names import look_up
 from bench.transport.received import SocketRead
-from bench.transport.sip.address import CallAddress, SipTransportName, signalling_socket
+from bench.transport.sip.address import CallAddress, SipTransportName, family_of, signalling_socket
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
-from bench.transport.sip.framing import PONG, StreamFramer
+from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing
 from bench.transport.tcp import ByteStream
 from bench.units import NS_PER_S
@@ -87,8 +86,7 @@ class Signalling:
             self._connections[each, self.transport] = connection
 
     def send(self, message: Outgoing) -> None:
-        data, to, transport = message
-        hop = HostPort(to.host.strip("[]"), to.port or DEFAULT_PORTS[transport])
+        data, hop, transport = message.data, message.hop, message.transport
         if transport != "UDP":
             if (connection := self._connection(hop, transport)) is not None:
                 connection.send(data)
@@ -122,9 +120,8 @@ class Signalling:
     def _look_up(self, hop: HostPort) -> None:
         """Look up the address of a host, and send the datagrams that wait for it."""
         assert self.socket is not None, "a datagram is to be sent"
-        family = socket.AF_INET6 if ":" in self.local.host else socket.AF_INET
         try:
-            found = look_up(hop.host, hop.port or 0, self._lookup_s, family).addresses
+            found = look_up(hop.host, hop.port or 0, self._lookup_s, family_of(self.local.host)).addresses
         except ConnectError as error:
             found, reason = [], error.detail
         else:
@@ -158,7 +155,7 @@ class PeerConnection:
         self._waiting: list[bytes] = []
         self._framer = StreamFramer()
         self._source = HostPort("")
-        self.has_ended = self._is_closed = self._is_running = False
+        self.has_ended = self._is_running = False
         self._greenlet = gevent.spawn(self._run)
 
     def send(self, data: bytes) -> None:
@@ -205,9 +202,8 @@ class PeerConnection:
             self._owner.listener.on_signal(
                 message, self._source, Arrival(read.timestamp_ns, 0 if is_exact else uncertainty_ns, read.is_kernel)
             )
-        for _ in range(self._framer.pings):
-            self.send(PONG)
-        self._framer.pings = 0
+        if pongs := self._framer.pop_pongs():
+            self.send(pongs)
         if self._framer.broken:
             self._end(f"the peer sent something that is not SIP: {self._framer.broken}")
         return self.has_ended
@@ -215,12 +211,11 @@ class PeerConnection:
     def _end(self, reason: str) -> None:
         if not self.has_ended:
             self.has_ended = True
-            if not self._is_closed:
-                self._owner.listener.on_broken(reason)
+            self._owner.listener.on_broken(reason)
 
     def close(self) -> None:
         """Close the connection. Messages that were sent are still transmitted."""
-        self._is_closed = self.has_ended = True
+        self.has_ended = True
         self._greenlet.kill(block=False)
         if not self._is_running and self._stream is not None:
             self._stream.close()

@@ -41,10 +41,10 @@ from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
 from bench.transport.sip.listener import Listener
-from bench.transport.sip.media import AUDIO, CallMedia, MediaNumbers
+from bench.transport.sip.media import AUDIO, CallMedia
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.rtp import FIRST_SEQUENCE_BITS
+from bench.transport.sip.rtp import StreamNumbers
 from bench.transport.sip.sdes import new_keys
 from bench.transport.sip.signalling import Signalling, open_signalling
 from bench.units import NEVER_NS, NS_PER_S
@@ -164,13 +164,9 @@ class TelephoneCall:
         agreed = self._call.media
         assert agreed is not None, "the call is answered"
         now_ns = monotonic_ns()
-        numbers = MediaNumbers(
-            _random.getrandbits(32), _random.getrandbits(FIRST_SEQUENCE_BITS), _random.getrandbits(32)
-        )
-        cname = f"{secrets.token_hex(6)}@rtbench"
         if self._media is None:
-            offset_ns = utc_ns() - now_ns
-            self._media = CallMedia(agreed, numbers, cname, now_ns, offset_ns, _random.random)
+            numbers, cname = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench"
+            self._media = CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
         else:
             self._media.change(agreed)
         rtcp = agreed.rtcp or HostPort(agreed.address, agreed.port)

@@ -10,7 +10,7 @@ from bench.clock import Arrival
 from bench.protocol.audio import G711_ULAW
 from bench.transport.sip.jitter import Frame, JitterBuffer
 from bench.transport.sip.reception import ReceivedPacket, RtpReceiver
-from bench.transport.sip.rtp import RtpSender
+from bench.transport.sip.rtp import RtpSender, StreamNumbers
 from bench.units import NEVER_NS, NS_PER_MS
 
 START_NS = 1_000_000_000_000
@@ -49,9 +49,7 @@ class Path:
     def arrivals(self, frames: int) -> Iterator[tuple[int, bytes]]:
         """Yield (instant, packet) for each packet that arrives. A packet is delayed by less than 20 frames."""
         chance = random.Random(self.seed)
-        sender = RtpSender(
-            G711_ULAW, 0, ssrc=9, sequence_number=chance.randrange(1 << 16), timestamp=chance.randrange(1 << 32)
-        )
+        sender = RtpSender(G711_ULAW, 0, StreamNumbers(9, chance.randrange(1 << 16), chance.randrange(1 << 32)))
         under_way: list[tuple[int, bytes]] = []
         for number in range(frames):
             if self.is_silent(number):

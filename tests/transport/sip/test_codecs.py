@@ -9,10 +9,10 @@ import pytest
 
 from bench.clock import Arrival
 from bench.protocol.audio import G711_ALAW, G711_ULAW
-from bench.transport.sip.media import CallMedia, MediaNumbers
+from bench.transport.sip.media import CallMedia
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
-from bench.transport.sip.rtp import RtpPacket, build_packet, parse_packet
+from bench.transport.sip.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
 from bench.transport.sip.sdp import parse_description
 
 TONE = (8_000 * np.sin(np.arange(160) / 5)).astype(np.int16)
@@ -24,7 +24,7 @@ CODECS = {"PCMU": (0, G711_ULAW), "PCMA": (8, G711_ALAW)}
 
 def media(codec: str) -> CallMedia:
     agreed = replace(PLAIN, codec=codec, send_payload_type=CODECS[codec][0])
-    return CallMedia(agreed, MediaNumbers(1, 2, 3), "x@y", 0, 0, lambda: 0.5)
+    return CallMedia(agreed, StreamNumbers(1, 2, 3), "x@y", 0, 0, lambda: 0.5)
 
 
 def packet(codec: str, sequence: int) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.sip.framing import StreamFramer
+from bench.transport.sip.framing import PONG, StreamFramer
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES
 from tests.examples import thorough
 
@@ -24,7 +24,8 @@ def test_the_division_of_the_stream_does_not_change_the_messages(parts: list[byt
         stream = stream[size:]
 
     assert found == [part for part in parts if part != b"\r\n\r\n"]
-    assert framer.pings == parts.count(b"\r\n\r\n")
+    assert framer.pop_pongs() == PONG * parts.count(b"\r\n\r\n")
+    assert framer.pop_pongs() == b""
     assert framer.broken == ""
 
 

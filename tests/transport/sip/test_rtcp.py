@@ -22,7 +22,7 @@ from bench.transport.sip.rtcp import (
     parse_compound,
     report_delay_ns,
 )
-from bench.transport.sip.rtp import RtpPacket, RtpSender, build_packet
+from bench.transport.sip.rtp import RtpPacket, RtpSender, StreamNumbers, build_packet
 from bench.units import NS_PER_MS, NS_PER_S
 from tests.examples import thorough
 
@@ -136,7 +136,7 @@ UTC_NS = 1_700_000_000 * NS_PER_S
 
 
 def stream(ssrc: int) -> RtpSender:
-    return RtpSender(G711_ULAW, 0, ssrc=ssrc, sequence_number=65_530, timestamp=0)
+    return RtpSender(G711_ULAW, 0, StreamNumbers(ssrc, 65_530, 0))
 
 
 class Member:

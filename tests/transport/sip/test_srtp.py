@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from bench.clock import Arrival
 from bench.transport.sip.dtmf import key_payloads
 from bench.transport.sip.jitter import Frame
-from bench.transport.sip.media import KEY_FRAMES, CallMedia, MediaNumbers
+from bench.transport.sip.media import KEY_FRAMES, CallMedia
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
-from bench.transport.sip.rtp import HEADER_BYTES, RTCP_TYPES, RtpPacket, build_packet
+from bench.transport.sip.rtp import HEADER_BYTES, RTCP_TYPES, RtpPacket, StreamNumbers, build_packet
 from bench.transport.sip.sdes import SECRET_BYTES, SUITES, SrtpKey
 from bench.transport.sip.srtp import MAX_SOURCES, TAG_BYTES, PacketEncryption
 from bench.units import NS_PER_MS
@@ -37,7 +37,7 @@ def agreed(send_key: SrtpKey | None, receive_key: SrtpKey | None) -> AgreedMedia
 
 
 def media(send_key: SrtpKey | None, receive_key: SrtpKey | None, ssrc: int = 1, first: int = 0) -> CallMedia:
-    numbers = MediaNumbers(ssrc, first, 4_000)
+    numbers = StreamNumbers(ssrc, first, 4_000)
     return CallMedia(agreed(send_key, receive_key), numbers, "x@y", START_NS, 0, lambda: 0.5)
 
 
