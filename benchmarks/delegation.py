@@ -25,6 +25,7 @@ from bench.simulator.ground_truth_log import read_truth
 from bench.units import NS_PER_MS
 from benchmarks.locust_runs import quantiles
 from rtbench.locust_run import simulator
+from tests.simulator_process import AUDIO
 
 PAIRS, USERS = 60, 10
 BUFFER_NS, PAUSE_DELTAS = 50 * NS_PER_MS, 15
@@ -34,7 +35,6 @@ delegates: 1
 delegation: {backend_ms: 400, answer_ms: {p50: 500, p95: 900}, filler: 0.5}
 functions: {share: 1, preamble: 0.5}
 """
-AUDIO = Path(__file__).parents[1] / "scenarios" / "audio"
 SCRIPT = f"""
 session: {{turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
 tools:

@@ -19,7 +19,6 @@ import soxr
 from numpy.typing import NDArray
 
 import bench.simulator
-import scenarios
 from bench.metrics import AUDIBLE
 from bench.observe.onsets import OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
@@ -27,13 +26,13 @@ from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from bench.units import NS_PER_MS, NS_PER_S
 from tests.made_page import table
+from tests.simulator_process import AUDIO
 
 Floats = NDArray[np.float64]
 FRAME_MS = 20
 SEEDS = (1, 2, 3)
 FORMATS = (G711_ULAW, PCM16_8K, PCM16_16K, PCM16)
 SILENCE = "silence"
-AUDIO = Path(str(scenarios.__file__)).parent / "audio"
 VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
 CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (175, 220, 262), (196, 247, 330))

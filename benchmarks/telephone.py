@@ -11,7 +11,6 @@ and the memory are those of the load generator, while the first calls are all op
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,15 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-import scenarios
-from bench.cpu import CpuAssignment, pinned_to
+from bench.cpu import pinned_to
 from bench.run import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from bench.units import NS_PER_MS, NS_PER_S
-from benchmarks.watch import Watched, cores, watched
-from benchmarks.watched_run import FINE
+from benchmarks.watch import cores
+from benchmarks.watched_run import watched_command
 from tests.made_page import table
-from tests.simulator_process import ROOT, Ready, running_simulator
+from tests.simulator_process import AUDIO, running_simulator
 from tests.telephone_truth import reply_starts
 
 LOADS = (1, 20, 100)
@@ -35,7 +33,6 @@ PATHS: Mapping[str, str] = {"clean": "", "1 % loss, 20 ms jitter": "rtp: {loss: 
 """The keys of the profile for each network path."""
 PROFILE = "delays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 ANSWERS = 5
-AUDIO = Path(str(scenarios.__file__)).parent / "audio"
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
 reply_silence_ms: 300
@@ -72,7 +69,10 @@ def measured(calls: int, path: str) -> list[str]:
         with pinned_to(where.simulator):
             simulator = running_simulator("--profile", str(folder / "profile.yaml"), "--ground-truth", str(truth))
             with simulator as ready:
-                seen = _call(folder, calls, ready, where)
+                command = [sys.executable, "-m", "rtbench.cli.app", "run", str(folder / "call.yaml"), "-u", str(calls)]
+                command += ["--sessions", str(max(calls, MIN_SESSIONS)), "--url", ready.urls["agent_sip"]]
+                command += ["--runs-dir", str(folder / "runs")]
+                seen = watched_command(command, folder, where, ready.pid, LIMIT_S)
         (run,) = (folder / "runs").iterdir()
         waits = files.read_table(run, "turns", ["first_audible_at_ns"]).num_rows
         replies = reply_starts(run, truth)
@@ -100,19 +100,6 @@ def measured(calls: int, path: str) -> list[str]:
 
 def _quantiles_ms(values_ns: Sequence[int], *ps: float) -> list[str]:
     return [f"{np.quantile(values_ns, p, method='inverted_cdf') / NS_PER_MS:.2f}" for p in ps]
-
-
-def _call(folder: Path, calls: int, ready: Ready, where: CpuAssignment) -> Watched:
-    command = [sys.executable, "-m", "rtbench.cli.app", "run", str(folder / "call.yaml"), "-u", str(calls)]
-    command += ["--sessions", str(max(calls, MIN_SESSIONS)), "--url", ready.urls["agent_sip"]]
-    with (folder / "output").open("wb") as output, pinned_to(where.load_generator):
-        process = subprocess.Popen(
-            [*command, "--runs-dir", str(folder / "runs")], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-        )
-    seen = watched(process, ready.pid, where, LIMIT_S)
-    assert seen is not None, f"the run did not end within {LIMIT_S:g} s"
-    assert process.returncode in FINE, (folder / "output").read_text(errors="replace")
-    return seen
 
 
 def _all_open(run: Path, calls: int) -> tuple[int, int]:

@@ -78,18 +78,20 @@ def watched_run(
             str(scratch / "runs"),
             *(["--ca-file", str(ready.ca)] if tls else []),
         ]
-        options = [str(scenario), "--headless", *load, *paths]
-        seen = _run(options, scratch, where, ready.pid)
+        command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *load, *paths]
+        seen = watched_command(command, scratch, where, ready.pid)
     (folder,) = (scratch / "runs").iterdir()
     return WatchedRun(folder, truth_log, seen, ready.output.strip().splitlines()[-1])
 
 
-def _run(options: Sequence[str], scratch: Path, where: CpuAssignment, simulator: int) -> Watched:
+def watched_command(
+    command: Sequence[str], scratch: Path, where: CpuAssignment, simulator: int, limit_s: float = LIMIT_S
+) -> Watched:
+    """Run a load generator on its core, and sample it. Raise AssertionError if it fails, or exceeds its limit."""
     with (scratch / "output").open("wb") as output:
         with pinned_to(where.load_generator):
-            command = [sys.executable, "-m", "locust", "-f", *options]
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-        seen = watched(process, simulator, where, LIMIT_S)
-    assert seen is not None, f"the run did not end within {LIMIT_S:g} s"
+        seen = watched(process, simulator, where, limit_s)
+    assert seen is not None, f"the run did not end within {limit_s:g} s"
     assert process.returncode in FINE, (scratch / "output").read_text(errors="replace")
     return seen

@@ -18,6 +18,8 @@ from typing import Any
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
+AUDIO = ROOT / "scenarios" / "audio"
+"""The shipped recordings."""
 GUARD_S = 600.0  # The timeout in s that detects a hang. It is long because a busy machine may take minutes.
 POLL_S = 0.02
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,9 +30,9 @@ from bench.units import NS_PER_S
 from tests.helpers import MS, seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import constant
+from tests.simulator_process import AUDIO
 
 WAYS = ("pcm", "twilio", "acs")
-AUDIO = Path(__file__).parents[1] / "scenarios" / "audio"
 JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
 FORMAT: AudioFormatName = "pcm16@16000"
 SCRIPT = f"""

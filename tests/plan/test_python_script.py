@@ -21,8 +21,7 @@ from bench.plan.steps import (
 from bench.plan.turns import ScriptTurn, Step
 from bench.protocol.settings import SessionSettings
 from bench.yaml_file import PythonValue
-
-AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
+from tests.simulator_process import AUDIO
 
 
 def wav(paths: Any = "late_parcel.wav", **arguments: Any) -> Any:

@@ -30,6 +30,7 @@ from bench.plan.recordings import (
 )
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
+from tests.simulator_process import AUDIO
 
 
 def tone(seconds: float = 0.5, rate_hz: int = RATE_HZ, amplitude: float = 0.5) -> NDArray[np.float64]:
@@ -266,9 +267,6 @@ def test_an_mp3_is_refused_in_one_line_whatever_its_name_or_damage(
 
 
 # Noise behind speech: its level, and its continuation from one part to the next.
-
-
-AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 
 
 def pcm_of(samples: NDArray[np.float64], speech: SpeechSpan | None = None) -> Pcm:

@@ -25,10 +25,10 @@ from bench.validation import Integer, Number
 from bench.yaml_file import PythonValue
 from tests.examples import thorough
 from tests.plan.missing_texts import missing_texts
+from tests.simulator_process import AUDIO
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scenarios" / "scripts"
-AUDIO = ROOT / "scenarios" / "audio"
 VALIDATOR = Draft202012Validator(script_schema())
 BEYOND_A_SCHEMA = (
     "speech must start before it ends",

@@ -22,8 +22,8 @@ from bench.protocol.events import EventKind, audio_payload
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.run.rows import clean
 from tests.helpers import event_of
+from tests.simulator_process import AUDIO
 
-AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 PROVIDER = TWILIO.provider
 CALL_ID = "0123456789abcdef0123456789abcdef"

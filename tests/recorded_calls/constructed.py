@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bench.simulator
-import scenarios
 from bench.metrics import AUDIBLE
 from bench.plan.recordings import FULL_SCALE, find_speech, read_channels, resampled, to_pcm16
 from bench.protocol.audio import G711_ULAW, Samples
+from tests.simulator_process import AUDIO
 
 Floats = NDArray[np.float64]
-AUDIO = Path(str(scenarios.__file__)).parent / "audio"
 VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
 CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 AGENTS = ("appointment", "order", "sure", "weather")

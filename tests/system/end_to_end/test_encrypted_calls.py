@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
 import re
 import select
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +16,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-import scenarios
 from bench.run.folder import read_table
-from tests.simulator_process import GUARD_S, QUICK, running_simulator
+from tests.simulator_process import AUDIO, GUARD_S, QUICK, running_simulator
+from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 
-AUDIO = Path(str(scenarios.__file__)).parent / "audio"
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
 reply_silence_ms: 300
@@ -86,17 +82,10 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[bytes
     (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
     options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
     with running_simulator(*options) as ready, relay(ready.port) as relayed:
-        command = [sys.executable, "-m", "rtbench.cli.app", "run", "call.yaml", "-u", "1", "--sessions", "2", "--yes"]
-        command += ["--record-events", "100%", "--record-audio", "--record-transcripts", "--loglevel", "DEBUG"]
-        result = subprocess.run(
-            [*command, "--url", f"sip:agent@{LOOPBACK}:{relayed.port}", "--srtp", "required", "--name", "calls"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(Path(str(scenarios.__file__)).parents[1])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode in (0, 4), result.stderr  # a busy machine makes the run invalid, not its rows
+        load = ("-u", 1, "--sessions", 2, "--yes", "--url", f"sip:agent@{LOOPBACK}:{relayed.port}", "--name", "calls")
+        records = ("--record-events", "100%", "--record-audio", "--record-transcripts", "--loglevel", "DEBUG")
+        result = rtbench("run", "call.yaml", *load, *records, "--srtp", "required", cwd=folder)
+        assert result.returncode in ENDS_WELL, result.stderr
         (folder / "output").write_text(result.stdout + result.stderr, encoding="utf-8")
     (folder / "simulator").write_text(ready.output, encoding="utf-8")
     return folder, relayed.keys

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
 
-import scenarios
 from bench.run.folder import read_table
 from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, NetworkPath
@@ -21,7 +17,8 @@ from bench.transport.sip.messages import write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.untrusted.sanitize import escape_control
 from benchmarks.fuzz.damage import damaged_bytes
-from tests.simulator_process import GUARD_S, Ready, quick_simulator
+from tests.simulator_process import AUDIO, GUARD_S, Ready, quick_simulator
+from tests.system.end_to_end.locust_process import rtbench
 from tests.transport.sip import test_hostile_answers as answers
 from tests.transport.sip import test_hostile_descriptions as descriptions
 from tests.transport.sip import test_hostile_media as media
@@ -30,7 +27,6 @@ from tests.transport.sip.hostile_check import Goes, Refused
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
 from tests.transport.sip.test_fuzz_signalling import PIECES, VALID
 
-AUDIO = Path(str(scenarios.__file__)).parent / "audio"
 SCRIPT = f"session: {{turn_detection: full_duplex}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
 DATAGRAMS = 50_000
 MAX_GROWTH_MIB = 60
@@ -61,18 +57,9 @@ def test_a_run_whose_agents_all_misbehave_has_a_row_of_each_call_and_no_tracebac
     cases = behaviours()
     (tmp_path / "call.yaml").write_text(SCRIPT, encoding="utf-8")
     with hostile_line(*cases) as line:
-        number = str(len(cases))  # each user calls once, because a user whose call failed waits before the next call
-        command = [sys.executable, "-m", "rtbench.cli.app", "run", "call.yaml", "-u", number, "--sessions", number]
-        command += ["--spawn-rate", "50", "--url", line.url, "--name", "hostile"]
-        result = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(str(scenarios.__file__)).parents[1])},
-            capture_output=True,
-            text=True,
-            timeout=GUARD_S,
-            check=False,
-        )
+        # each user calls once, because a user whose call failed waits before the next call
+        load = ("-u", len(cases), "--sessions", len(cases), "--spawn-rate", 50)
+        result = rtbench("run", "call.yaml", *load, "--url", line.url, "--name", "hostile", cwd=tmp_path)
     output = result.stdout + result.stderr
     assert "Traceback" not in output
     assert result.returncode in (0, 1, 3, 4), output

@@ -6,9 +6,6 @@ the order in which the sessions start, so the simulator numbers them in this ord
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -16,15 +13,14 @@ from typing import Any
 
 import pytest
 
-import scenarios
 from bench.run.folder import read_table
 from bench.simulator.ground_truth_log import read_truth
 from bench.units import NS_PER_S
 from tests.faults.cells import TELEPHONE_CASES
-from tests.simulator_process import QUICK, ROOT, running_simulator
+from tests.simulator_process import AUDIO, QUICK, running_simulator
+from tests.system.end_to_end.locust_process import rtbench
 from tests.telephone_truth import reply_starts
 
-AUDIO = Path(str(scenarios.__file__)).parent / "audio"
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
 reply_silence_ms: 300
@@ -63,17 +59,10 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
     options = ["--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl")]
     for number, fault in enumerate(TELEPHONE_CASES, 1):
         options += ["--fault", f"{fault},sessions={number}"]
-    count = str(len(TELEPHONE_CASES))
+    count = len(TELEPHONE_CASES)
     with running_simulator(*options) as ready:
-        command = [sys.executable, "-m", "rtbench.cli.app", "run", "call.yaml", "--url", ready.urls["agent_sip"]]
-        done = subprocess.run(
-            [*command, "-u", count, "--spawn-rate", count, "--sessions", count, "--name", "faults"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        load = ("-u", count, "--spawn-rate", count, "--sessions", count)
+        done = rtbench("run", "call.yaml", *load, "--url", ready.urls["agent_sip"], "--name", "faults", cwd=folder)
     return Calls(folder, ready.output, done.stdout + done.stderr)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unittest.mock import patch
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
@@ -10,6 +11,7 @@ from bench.protocol.base import BinaryMessage
 from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.received import ReceivedMessage
+from bench.transport.sip import telephone
 from bench.transport.sip.call import MAX_LEGS
 from bench.transport.sip.jitter import MAX_WAITING
 from bench.transport.sip.signalling import MAX_HOPS
@@ -54,7 +56,8 @@ Expected = Refused | Ends | Goes
 def check(behave: Behaviour, expected: Expected, headers: tuple[tuple[str, str], ...] = ()) -> HostileLine:
     """Call a hostile peer, and check the result. Return the line."""
     is_timeout = isinstance(expected, Refused) and expected.outcome.startswith("timeout")
-    with hostile_line(behave) as line:
+    # otherwise each peer that does not answer CANCEL or BYE takes a second
+    with hostile_line(behave) as line, patch.object(telephone, "GOODBYE_NS", 200 * NS_PER_MS):
         result: Expected
         try:
             limits = SOON if is_timeout else ENOUGH

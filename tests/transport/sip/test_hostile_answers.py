@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.transport.sip import telephone
-from bench.units import NS_PER_MS
 from tests.transport.sip.hostile_check import Expected, Goes, Refused, check
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer
 
@@ -311,12 +309,6 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
         refuses(503, ("Retry-After", "soon")), Refused("throttled:handshake"),
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def short_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the wait for a peer that does not answer CANCEL or BYE."""
-    monkeypatch.setattr(telephone, "GOODBYE_NS", 200 * NS_PER_MS)
 
 
 @pytest.mark.parametrize("name", CASES)

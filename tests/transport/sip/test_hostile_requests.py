@@ -7,10 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.transport.sip import telephone
 from bench.transport.sip.leg_requests import MAX_REQUESTS
 from bench.transport.sip.messages import SipRequest
-from bench.units import NS_PER_MS
 from tests.transport.sip.hostile_check import Ends, Expected, Goes, check
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer
 from tests.transport.sip.test_hostile_answers import BIDI
@@ -245,12 +243,6 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
         lambda peer: peer.answer(contact=f"<sip:x@0.0.0.0:{peer.line.port}>"), GOES,
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def short_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the wait for a peer that does not answer BYE."""
-    monkeypatch.setattr(telephone, "GOODBYE_NS", 200 * NS_PER_MS)
 
 
 @pytest.mark.parametrize("name", CASES)
