@@ -206,13 +206,17 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
 def shortened(arguments: list[str]) -> list[str]:
     """Return the arguments of a run, changed so that the run takes one second.
 
-    The last value of a repeated option counts.
+    With several processes it ends after its sessions: on a busy machine, a second passes before they have started. The
+    last value of a repeated option counts.
     """
     few = str(max(2, os.cpu_count() or 1))  # `--processes -1` needs at least one per core
     users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
     by_command = arguments[0] == "run"
-    quick = ["-f", "scenarios/text_turns.py"] if {"--stages", "--processes"} & {*arguments} and not by_command else []
-    ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", few] if quick else ["-t", "1s"]
+    has_processes = "--processes" in arguments
+    quick = ["-f", "scenarios/text_turns.py"] if (has_processes or "--stages" in arguments) and not by_command else []
+    if has_processes and by_command:
+        arguments = [word.replace("voice_turns", "text_turns") for word in arguments]
+    ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", few] if has_processes else ["-t", "1s"]
     alone = [] if by_command or "--headless" in arguments else ["--autostart", "--autoquit", "0"]
     port, web = str(free_port()), str(free_port())
     ports = ["--master-bind-port", port, "--master-port", port, "--web-port", web]
