@@ -87,13 +87,15 @@ def _telephone_path(
 
     The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects the signalling.
     """
-    proxy, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
+    text, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
+    proxy = None if text in ("", NONE) else sip_uri(text, partial(context.refuse, "proxy"))
+    tls = address.tls or (proxy is not None and proxy.tls)
     path = replace(
         _direct_path(settings, context),
-        sip_proxy="" if proxy in ("", NONE) else str(sip_uri(proxy, partial(context.refuse, "proxy"))),
+        sip_proxy="" if proxy is None else str(proxy),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
         codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
-        srtp=address.tls if settings.srtp is None else settings.srtp == "required",
+        srtp=tls if settings.srtp is None else settings.srtp == "required",
     )
     unused = [key for key in ("compression", "max_message_mib") if getattr(settings, key) is not None]
     return path, tuple(f"{context.names[key]} is not used: the target is a telephone" for key in unused)

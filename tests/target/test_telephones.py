@@ -66,6 +66,8 @@ def test_the_ports_of_rtp_are_even() -> None:
         ("sips:a@b.example", {}, True),
         ("sips:a@b.example", {"srtp": "none"}, False),
         ("sip:a@b.example", {"srtp": "required"}, True),
+        ("sip:a@b.example", {"proxy": "sip:p.example"}, False),
+        ("sip:a@b.example", {"proxy": "sip:p.example;transport=tls"}, True),
     ],
 )
 def test_audio_is_encrypted_if_the_setting_or_else_tls_requires_it(
