@@ -57,8 +57,8 @@ TIMEOUT_CAUSES = ("timeout", "expired", "no ACK", "unknown dialog")
 class SipCall:
     """A call. It starts with `start`, and `ending` is set when it has ended.
 
-    After the end, the peer may still repeat messages. They are answered until `is_finished`. A call with an address
-    that is not valid raises ValueError.
+    After the end, messages still go on until `is_confirmed`. A call with an address that is not valid raises
+    ValueError.
     """
 
     def __init__(self, settings: CallSettings, tokens: RandomTokens) -> None:
@@ -126,9 +126,9 @@ class SipCall:
         return min(legs, self._ring_end_ns, self._transactions.next_ns)
 
     @property
-    def is_finished(self) -> bool:
-        """Whether the call has ended and no message of it needs an answer any more."""
-        return self.state is CallState.ENDED and self._transactions.next_ns == NEVER_NS
+    def is_confirmed(self) -> bool:
+        """Whether the call has ended, and this side needs no further response of the peer."""
+        return self.state is CallState.ENDED and self._transactions.are_final
 
     def pop_messages(self) -> list[Outgoing]:
         return self._transactions.pop_messages()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from bench.metrics import HUNG_UP, SIP_STATUS
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse
 from bench.transport.sip.offer_answer import LocalMedia
@@ -77,6 +78,12 @@ class CallInstants:
 
 
 EndedBy = Literal["caller", "peer", "timeout", "transport"]
+WHO_ENDED: dict[EndedBy, str] = {
+    "caller": "this tool hung up",
+    "peer": HUNG_UP,
+    "timeout": "the peer did not answer",
+    "transport": "the connection broke",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,14 @@ class CallEnding:
     retry_after_s: int | None = None
     cause: str = ""
     """Why this side ended the call, if the user did not: such as `the peer requires SRTP`."""
+
+    @property
+    def text(self) -> str:
+        """The ending in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
+        status = f"{SIP_STATUS} {self.code} {self.phrase}".strip() if self.code is not None else ""
+        first = status or self.cause or WHO_ENDED[self.by]
+        causes = ("" if first == self.cause else self.cause, self.reason, self.warning)
+        return " ".join([first, *(f"({text})" for text in causes if text)])
 
 
 def ending_of(by: EndedBy, was_answered: bool, message: SipMessage | None, cause: str = "") -> CallEnding:

@@ -16,7 +16,7 @@ from random import SystemRandom
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.installation import tool_version
-from bench.metrics import HUNG_UP, NO_KEYS, NO_RESPONSE_TO_INVITE, ONLY_RANG, SIP_STATUS
+from bench.metrics import NO_KEYS, NO_RESPONSE_TO_INVITE, ONLY_RANG
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
@@ -36,10 +36,11 @@ from bench.transport.interface import (
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import CallEnding, CallFacts, CallSettings, CallState
+from bench.transport.sip.call_record import CallFacts, CallSettings, CallState
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
+from bench.transport.sip.lingering import linger
 from bench.transport.sip.listener import Listener
 from bench.transport.sip.media import AUDIO, CallMedia
 from bench.transport.sip.messages import HostPort
@@ -52,7 +53,7 @@ from bench.untrusted.sanitize import excerpt
 
 NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S
-"""The maximum time to wait for the answer to BYE."""
+"""The maximum time that a session waits for the answer to BYE."""
 ANSWER_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
 """The headers of the answer that are stored."""
 MAX_HEADER_CHARACTERS = 200
@@ -336,7 +337,7 @@ class TelephoneCall:
         if self._closed is None and self._media is not None:
             at_ns = self._call.instants.ended_ns or monotonic_ns()
             code = NORMAL if ending.by in ("peer", "caller") else ABNORMAL
-            self._closed = CloseInfo(code, _text(ending), at_ns, ours=ending.by == "caller")
+            self._closed = CloseInfo(code, ending.text, at_ns, ours=ending.by == "caller")
         return True
 
     @property
@@ -381,7 +382,7 @@ class TelephoneCall:
     # The end
 
     def close(self) -> None:
-        """Hang up, wait a short time for the answer, and close the sockets."""
+        """Hang up, wait a short time for the answer, and close the sockets. The signalling may linger."""
         if self._media is not None and self._media_peer is not None and self._call.ending is None:
             self._rtcp.send(self._media.report(monotonic_ns(), goodbye=True), self._media_peer[1])
         self._hang_up()
@@ -403,9 +404,11 @@ class TelephoneCall:
         self._close_sockets()
 
     def _close_sockets(self) -> None:
-        self._listener.close()
-        for each in (self._signalling, self._rtp, self._rtcp):
-            each.close()
+        if self._rtp.fileno() >= 0:
+            self._listener.close()
+            self._rtp.close()
+            self._rtcp.close()
+            linger(self._call, self._signalling)
 
 
 def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tuple[tuple[str, str], ...]]:
@@ -425,18 +428,9 @@ def _refusal(call: SipCall) -> ConnectError:
     if call.media_problem or ending is None:
         detail = f"the call was answered without audio that this tool can use: {call.media_problem}"
         return ConnectError("connect_failed:media", detail)
-    detail = _text(ending)
+    detail = ending.text
     if ending.code is None:
         return ConnectError("timeout:upgrade" if ending.by == "timeout" else "connect_failed:sip", detail)
     headers = {} if ending.retry_after_s is None else {"retry-after": str(ending.retry_after_s)}
     outcome = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
     return ConnectError(outcome, detail, headers)
-
-
-def _text(ending: CallEnding) -> str:
-    """Return the end of a call in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
-    status = f"{SIP_STATUS} {ending.code} {ending.phrase}".strip() if ending.code is not None else ""
-    who = {"peer": HUNG_UP, "caller": "this tool hung up", "timeout": "the peer did not answer"}
-    first = status or ending.cause or who.get(ending.by, "the connection broke")
-    causes = ("" if first == ending.cause else ending.cause, ending.reason, ending.warning)
-    return " ".join([first, *(f"({text})" for text in causes if text)])

@@ -179,6 +179,11 @@ class Transactions:
         clients = min((each.next_ns for each in self._clients.values()), default=NEVER_NS)
         return min(clients, min((each.next_ns for each in self._servers.values()), default=NEVER_NS))
 
+    @property
+    def are_final(self) -> bool:
+        """Whether each request except CANCEL has its final response, or has timed out."""
+        return all(each.is_final or each.request.method == "CANCEL" for each in self._clients.values())
+
     def send(self, message: Outgoing) -> None:
         """Send a message without a transaction, such as the ACK of a 2xx."""
         self._messages.append(message)

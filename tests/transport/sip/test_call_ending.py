@@ -33,7 +33,7 @@ def test_an_invite_without_a_response_is_repeated_until_timer_b_ends_the_call() 
     assert peer.now_ns == 32 * NS_PER_S
     assert peer.call.ending is not None
     assert (peer.call.ending.by, peer.call.ending.code) == ("timeout", None)
-    assert peer.call.is_finished
+    assert peer.call.is_confirmed
 
 
 def test_over_tcp_an_invite_without_a_response_times_out_too() -> None:
@@ -242,5 +242,5 @@ def test_after_a_failed_transport_nothing_is_sent() -> None:
     peer.hang_up()
     peer.call.transport_failed(peer.now_ns, "the peer closed the SIP connection")
 
-    assert peer.call.is_finished
+    assert peer.call.is_confirmed
     assert peer.call.pop_messages() == []

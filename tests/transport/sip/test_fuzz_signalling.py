@@ -14,7 +14,7 @@ from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES, HostPort, parse_message
 from bench.transport.sip.sdp import parse_description
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from tests.examples import thorough
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, call_settings, tokens
@@ -92,13 +92,14 @@ def test_damaged_messages_raise_no_error_and_the_call_still_ends(
             parse_message(message.data)
             assert b"correct horse" not in message.data
             sent += 1
-    while not call.is_finished and now_ns < 1_000 * NS_PER_S:
+    while call.next_ns < NEVER_NS and now_ns < 1_000 * NS_PER_S:
         now_ns = max(now_ns, call.next_ns)
         call.expire(now_ns)
         sent += len(call.pop_messages())
 
     assert call.ending is not None
-    assert call.is_finished
+    assert call.is_confirmed
+    assert call.next_ns == NEVER_NS
     assert sent < 300
     assert len(call.counts.dropped) < 10
 
