@@ -141,7 +141,7 @@ class SignallingPeer(ClockedPeer):
         self._collect()
         self.wait(min(self.now_ns + 1_000 * NS_PER_S, NEVER_NS - 1))
         assert self.call.ending is not None
-        assert self.call.is_finished
+        assert self.call.is_confirmed
 
     def _headers(self) -> list[tuple[str, str]]:
         random = self._random
@@ -212,7 +212,9 @@ class MediaPeer:
             media.rtcp.receive(damaged(random, self._control()), self.now_ns)
         else:
             packet = damaged(random, self._packet(), 0.3)
-            self._released(media.received(packet, Arrival(self.now_ns, random.choice((0, 0, NS_PER_MS)))))
+            source = random.choice((media.peer, media.peer, HostPort("192.0.2.9", 4_000)))
+            arrival = Arrival(self.now_ns, random.choice((0, 0, NS_PER_MS)))
+            self._released(media.received(packet, arrival, source))
         if random.random() < 0.2:
             media.send_audio(bytes(160))
         assert len(media.buffer._waiting) <= MAX_WAITING

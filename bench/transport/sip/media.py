@@ -15,6 +15,7 @@ from bench.clock import Arrival
 from bench.protocol.audio import G711_ALAW, G711_ULAW
 from bench.transport.sip.dtmf import key_payloads
 from bench.transport.sip.jitter import Frame, JitterBuffer
+from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
@@ -57,6 +58,8 @@ class CallMedia:
         self._keys: deque[tuple[bytes, bool]] = deque()
         """The payloads of pressed keys, and whether each is the first one of its press."""
         self._key_timestamp = 0
+        self.peer = self.peer_rtcp = HostPort("")
+        """The addresses that receive RTP and RTCP, as the peer names them."""
         self.report_ns = now_ns + report_delay_ns(random_share(), is_first=True)
         """The instant of the next RTCP report."""
         self.change(agreed)
@@ -72,8 +75,12 @@ class CallMedia:
         return HEADER_BYTES + self._encryption.tag_bytes
 
     def change(self, agreed: AgreedMedia) -> None:
-        """Use the codec, the payload types and the SRTP keys of an agreement from now on."""
+        """Use the addresses, the codec, the payload types and the SRTP keys of an agreement from now on."""
         self.agreed = agreed
+        peer, rtcp = HostPort(agreed.address, agreed.port), agreed.rtcp or HostPort(agreed.address, agreed.port)
+        if peer != self.peer:
+            self.receiver.rename()
+        self.peer, self.peer_rtcp = peer, HostPort(rtcp.host, rtcp.port or agreed.port + 1)
         self._sender.payload_type = agreed.send_payload_type
         self._is_pcma = {payload_type: codec == "PCMA" for payload_type, codec in agreed.receive_codecs}
         self.receiver.accept(self._is_pcma, agreed.receive_event_payload_type)
@@ -116,13 +123,13 @@ class CallMedia:
         self._keys += ((payload, number == 0) for number, payload in enumerate(payloads))
         return True
 
-    def received(self, data: bytes, arrival: Arrival) -> list[Frame]:
-        """Return the frames that a packet releases."""
+    def received(self, data: bytes, arrival: Arrival, source: HostPort) -> list[Frame]:
+        """Return the frames that a packet releases. `source` is the address from which it comes."""
         plain = self._encryption.unprotect(data)
         if plain is None:
             self.receiver.counts.rejected += 1
             return []
-        packet = self.receiver.receive(plain, arrival)
+        packet = self.receiver.receive(plain, arrival, is_named=source == self.peer)
         if packet is None:
             return []
         if packet.kind == "audio" and self._is_pcma[packet.payload_type]:

@@ -5,6 +5,10 @@ continue the stream: its source (SSRC) is different, or its sequence number is f
 packet continues the stray, the stray was the first packet of a new source, or of a source that restarted. RFC 3550
 waits for two packets at the start of the first source too. This module does not, because the signalling of the call
 names the address of the peer.
+
+Packets may also come from other addresses: those of a peer behind NAT, or those of an earlier call on the same port.
+A new source from the named address takes over with its first packet. A new source from another address takes over only
+if the named one is silent.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ MAX_DROPOUT, MAX_MISORDER = 3_000, 100
 """The maximum numbers of packets by which a packet of a stream may be ahead, and behind (RFC 3550 appendix A.1)."""
 COMFORT_NOISE_TYPE = 13
 """The payload type of comfort noise for codecs with 8 kHz (RFC 3389)."""
+SILENT_NS = NS_PER_S
+"""The time without audio after which a source from the named address is silent."""
 JITTER_GAIN = 1 / 16
 _HALF_SEQUENCE, _HALF_TIMESTAMP = SEQUENCE_NUMBERS // 2, TIMESTAMPS // 2
 _LATEST = (1 << MAX_MISORDER) - 1
@@ -92,6 +98,7 @@ class RtpReceiver:
         self._kinds: dict[int, PacketKind] = {}
         self.accept(audio_types, event_type)
         self._source = -1
+        self._is_named = False
         self._stray: tuple[int, int] | None = None  # what would continue it: (SSRC, sequence number)
         self._received = 0  # the bit n is set if the packet n before the highest one was received
         self._audio_type = -1
@@ -114,8 +121,15 @@ class RtpReceiver:
     def jitter_ns(self) -> int:
         return int(self._jitter_ns)
 
-    def receive(self, data: bytes, arrival: Arrival) -> ReceivedPacket | None:
-        """Return the packet; None if it is bad, a stray, or a duplicate. It is counted in any case."""
+    def rename(self) -> None:
+        """Let another address be the named one from the next packet on."""
+        self._is_named = False
+
+    def receive(self, data: bytes, arrival: Arrival, *, is_named: bool = True) -> ReceivedPacket | None:
+        """Return the packet; None if it is bad, a stray, or a duplicate. It is counted in any case.
+
+        `is_named` is True if the packet comes from the address that the signalling names.
+        """
         packet = parse_packet(data)
         if packet is None:
             self.counts.bad += 1
@@ -124,11 +138,12 @@ class RtpReceiver:
             last = self.highest_sequence
             ahead = ((packet.sequence_number - last + _HALF_SEQUENCE) & 0xFFFF) - _HALF_SEQUENCE
             if not -MAX_MISORDER < ahead < MAX_DROPOUT:
-                return self._on_stray(packet, arrival)
+                return self._on_stray(packet, arrival, is_named)
+            self._is_named |= is_named
         elif self.ssrc is None:
-            return self._start(packet, arrival)
+            return self._start(packet, arrival, is_named)
         else:
-            return self._on_stray(packet, arrival)
+            return self._on_stray(packet, arrival, is_named)
         self._stray = None
         self.counts.received += 1
         self.source_received += 1
@@ -145,20 +160,22 @@ class RtpReceiver:
             self._received |= 1 << -ahead
         return self._received_packet(packet, last + ahead, arrival)
 
-    def _on_stray(self, packet: RtpPacket, arrival: Arrival) -> ReceivedPacket | None:
-        if (packet.ssrc, packet.sequence_number) == self._stray:
+    def _on_stray(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket | None:
+        continues = (packet.ssrc, packet.sequence_number) == self._stray
+        is_blocked = self._is_named and not is_named and arrival.at_ns - self._last_ns < SILENT_NS
+        if (is_named and not self._is_named) or (continues and not is_blocked):
             if packet.ssrc == self.ssrc:
                 self.counts.restarts += 1
             else:
                 self.counts.ssrc_changes += 1
-            return self._start(packet, arrival)
+            return self._start(packet, arrival, is_named)
         self.counts.strays += 1
         self._stray = packet.ssrc, (packet.sequence_number + 1) % SEQUENCE_NUMBERS
         return None
 
-    def _start(self, packet: RtpPacket, arrival: Arrival) -> ReceivedPacket:
+    def _start(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket:
         """Start a source with its first packet."""
-        self._stray = None
+        self._stray, self._is_named = None, is_named
         self.ssrc = packet.ssrc
         self._source += 1
         # the lowest extended number of this packet that is higher than all earlier ones

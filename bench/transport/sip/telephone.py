@@ -118,7 +118,6 @@ class TelephoneCall:
         )
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._media: CallMedia | None = None
-        self._media_peer: tuple[SocketAddress, SocketAddress] | None = None
         self._closed: CloseInfo | None = None
         self._on_message: OnMessage | None = None
         self._frames: list[Frame] = []
@@ -170,8 +169,6 @@ class TelephoneCall:
             self._media = CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
         else:
             self._media.change(agreed)
-        rtcp = agreed.rtcp or HostPort(agreed.address, agreed.port)
-        self._media_peer = (agreed.address, agreed.port), (rtcp.host, rtcp.port or agreed.port + 1)
 
     # Sending
 
@@ -179,7 +176,7 @@ class TelephoneCall:
         return monotonic_ns()
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        if self._closed is not None or self._media is None or self._media_peer is None:
+        if self._closed is not None or self._media is None:
             return None
         if not isinstance(message, BinaryMessage):
             return self._press(message)
@@ -187,7 +184,7 @@ class TelephoneCall:
             self._media.skip_audio(message)
             return SendReceipt(SendTime(monotonic_ns()), 0)
         packet = self._media.send_audio(message)
-        send_time = self._rtp.send(packet, self._media_peer[0])
+        send_time = self._rtp.send(packet, self._media.peer)
         if send_time is None:  # the packet is lost, as it would be in the network
             send_time = SendTime(monotonic_ns())
         return SendReceipt(send_time, len(packet))
@@ -267,7 +264,7 @@ class TelephoneCall:
                     continue  # audio before the answer, such as a ring tone
                 if self.on_packet is not None:
                     self.on_packet(data, source, arrival)
-                self._frames += media.received(data, arrival)
+                self._frames += media.received(data, arrival, HostPort(*source[:2]))
             else:
                 media.received_report(data, arrival.at_ns)
         if sock is self._rtp:
@@ -310,8 +307,8 @@ class TelephoneCall:
             self._send_signals()
         if media is not None:
             self._frames += media.expire(now_ns)
-            if media.report_ns <= now_ns and self._media_peer is not None:
-                self._rtcp.send(media.report(now_ns), self._media_peer[1])
+            if media.report_ns <= now_ns:
+                self._rtcp.send(media.report(now_ns), media.peer_rtcp)
         return self._has_ended() or self._pass_frames()
 
     def _pass_frames(self) -> bool:
@@ -383,8 +380,8 @@ class TelephoneCall:
 
     def close(self) -> None:
         """Hang up, wait a short time for the answer, and close the sockets. The signalling may linger."""
-        if self._media is not None and self._media_peer is not None and self._call.ending is None:
-            self._rtcp.send(self._media.report(monotonic_ns(), goodbye=True), self._media_peer[1])
+        if self._media is not None and self._call.ending is None:
+            self._rtcp.send(self._media.report(monotonic_ns(), goodbye=True), self._media.peer_rtcp)
         self._hang_up()
         self._close_sockets()
 

@@ -47,7 +47,7 @@ def test_a_peer_may_change_between_the_codecs_that_were_offered() -> None:
     frames = [
         frame
         for sequence, codec in enumerate(("PCMU", "PCMA", "PCMU"))
-        for frame in call.received(packet(codec, sequence), Arrival(sequence * 20_000_000))
+        for frame in call.received(packet(codec, sequence), Arrival(sequence * 20_000_000), call.peer)
     ]
 
     assert len(frames) == 3
@@ -62,7 +62,7 @@ def test_a_later_agreement_changes_the_codec_of_both_directions() -> None:
     sent = parse_packet(call.send_audio(G711_ULAW.encode(TONE)))
     assert sent is not None
     received = build_packet(RtpPacket(97, 1, 160, 7, G711_ALAW.encode(TONE)))
-    (frame,) = call.received(received, Arrival(1))
+    (frame,) = call.received(received, Arrival(1), call.peer)
 
     assert sent.payload_type == 96
     np.testing.assert_allclose(G711_ALAW.decode(sent.payload), TONE, atol=400)

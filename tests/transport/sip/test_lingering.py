@@ -22,9 +22,9 @@ from tests.transport.sip.hostile_line import GUARD_S, HostileLine, HostilePeer, 
 
 @pytest.fixture(autouse=True)
 def no_wait() -> Iterator[None]:
-    with patch.object(telephone, "GOODBYE_NS", 0):
+    with patch.object(telephone, "GOODBYE_NS", 0), patch.object(lingering, "_lingering", set()):
         yield
-    assert not lingering._lingering
+        assert not lingering._lingering
 
 
 def wait_until(is_done: Callable[[], object]) -> None:

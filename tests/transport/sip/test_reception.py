@@ -67,6 +67,56 @@ def test_another_source_takes_over_only_when_the_first_one_is_silent() -> None:
     assert (subject.counts.ssrc_changes, subject.counts.strays, subject.ssrc) == (1, 4, 2)
 
 
+def from_addresses(subject: RtpReceiver, *packets: tuple[bytes, bool]) -> list[ReceivedPacket | None]:
+    """Receive packets, which come from the named address or from another one."""
+    return [
+        subject.receive(data, Arrival(number * FRAME_NS), is_named=is_named)
+        for number, (data, is_named) in enumerate(packets)
+    ]
+
+
+def test_the_named_address_takes_over_from_a_stream_of_an_earlier_call() -> None:
+    stale = [(wire(number, ssrc=2), False) for number in range(4)]
+    own = [(wire(900 + number), True) for number in range(4)]
+    subject = receiver()
+    packets = from_addresses(subject, *(each for pair in zip(stale, own, strict=True) for each in pair))
+
+    assert [packet and packet.source for packet in packets] == [0, 1, None, 1, None, 1, None, 1]
+    assert (subject.counts.ssrc_changes, subject.counts.strays) == (1, 3)
+
+
+def test_another_address_cannot_replace_the_named_one_until_it_is_silent() -> None:
+    subject = receiver()
+    from_addresses(subject, (wire(0), True), *((wire(number, ssrc=2), False) for number in range(49)))
+    assert subject.ssrc == 1
+
+    subject.receive(wire(49, ssrc=2), Arrival(50 * FRAME_NS), is_named=False)
+    assert subject.ssrc == 2
+
+
+def test_a_stream_without_the_named_address_is_received() -> None:
+    packets = from_addresses(receiver(), *((wire(number), False) for number in range(3)))
+
+    assert sequences(packets) == [0, 1, 2]
+
+
+def test_a_source_whose_address_changes_is_still_the_same_source() -> None:
+    subject = receiver()
+    packets = from_addresses(subject, (wire(0), True), (wire(1), False), (wire(2), False))
+
+    assert sequences(packets) == [0, 1, 2]
+    assert subject.counts.ssrc_changes == 0
+
+
+def test_after_a_new_agreement_the_stream_from_the_new_address_takes_over() -> None:
+    subject = receiver()
+    from_addresses(subject, (wire(0), True), (wire(1), True))
+    subject.rename()
+    packets = from_addresses(subject, (wire(2), False), (wire(900, ssrc=2), True), (wire(3), False))
+
+    assert [packet and packet.source for packet in packets] == [0, 1, None]
+
+
 def test_the_extended_number_increases_with_a_new_source() -> None:
     subject = receiver()
     packets = receive(subject, wire(60_000), wire(100, ssrc=2), wire(101, ssrc=2))

@@ -51,7 +51,7 @@ def played(sender: CallMedia, receiver: CallMedia, frames: int, change: Callable
     found: list[Frame] = []
     for number in range(frames):
         at_ns = START_NS + number * FRAME_NS
-        found += receiver.received(change(number, sender.send_audio(audio(number))), Arrival(at_ns))
+        found += receiver.received(change(number, sender.send_audio(audio(number))), Arrival(at_ns), receiver.peer)
     return found + receiver.expire(START_NS + 10**12)
 
 
@@ -114,7 +114,7 @@ def test_a_changed_packet_is_counted_and_its_frame_is_concealed(suite: str, plac
 def test_no_data_is_an_error(data: bytes) -> None:
     _, receiver = pair()
 
-    assert receiver.received(data, Arrival(START_NS)) == []
+    assert receiver.received(data, Arrival(START_NS), receiver.peer) == []
     receiver.received_report(data, START_NS)
     assert receiver.receiver.counts.rejected == receiver.rtcp.rejected == 1
 
@@ -130,15 +130,15 @@ def test_a_repeated_packet_is_rejected() -> None:
     sender, receiver = pair()
     packet = sender.send_audio(audio(0))
 
-    assert len(receiver.received(packet, Arrival(START_NS))) == 1
-    assert receiver.received(packet, Arrival(START_NS)) == []
+    assert len(receiver.received(packet, Arrival(START_NS), receiver.peer)) == 1
+    assert receiver.received(packet, Arrival(START_NS), receiver.peer) == []
     assert (receiver.receiver.counts.rejected, receiver.receiver.counts.received) == (1, 1)
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_reports_are_encrypted_too_and_measure_the_round_trip(suite: str) -> None:
     caller, agent = pair(suite)
-    agent.received(caller.send_audio(audio(0)), Arrival(START_NS))
+    agent.received(caller.send_audio(audio(0)), Arrival(START_NS), agent.peer)
     report = caller.report(START_NS)
     agent.received_report(report, START_NS + 10 * NS_PER_MS)
     caller.received_report(agent.report(START_NS + 20 * NS_PER_MS), START_NS + 30 * NS_PER_MS)
@@ -153,7 +153,7 @@ def test_reports_are_encrypted_too_and_measure_the_round_trip(suite: str) -> Non
 def test_a_goodbye_is_accepted_from_the_peer_only() -> None:
     caller, agent = pair()
     stranger = media(key(b"c"), None)
-    agent.received(caller.send_audio(audio(0)), Arrival(START_NS))
+    agent.received(caller.send_audio(audio(0)), Arrival(START_NS), agent.peer)
     stranger.send_audio(audio(0))
     agent.received_report(stranger.report(START_NS, goodbye=True), START_NS)
     assert not agent.rtcp.is_ended
@@ -165,16 +165,16 @@ def test_a_goodbye_is_accepted_from_the_peer_only() -> None:
 def test_a_new_key_of_the_peer_is_used_from_then_on_and_ours_goes_on() -> None:
     caller, agent = pair()
     assert len(played(caller, agent, 5, lambda number, packet: packet)) == 5
-    assert len(agent.received(caller.send_audio(audio(5)), Arrival(START_NS + 5 * FRAME_NS))) == 1
+    assert len(agent.received(caller.send_audio(audio(5)), Arrival(START_NS + 5 * FRAME_NS), agent.peer)) == 1
     theirs = key(b"d")
     agent.change(agreed(theirs, key(b"a")))
     old = agent.send_audio(audio(0))
-    assert caller.received(old, Arrival(START_NS)) == []
+    assert caller.received(old, Arrival(START_NS), caller.peer) == []
     assert caller.receiver.counts.rejected == 1
 
     caller.change(agreed(key(b"a"), theirs))
-    assert len(caller.received(agent.send_audio(audio(1)), Arrival(START_NS))) == 1
-    assert len(agent.received(caller.send_audio(audio(6)), Arrival(START_NS + 6 * FRAME_NS))) == 1
+    assert len(caller.received(agent.send_audio(audio(1)), Arrival(START_NS), caller.peer)) == 1
+    assert len(agent.received(caller.send_audio(audio(6)), Arrival(START_NS + 6 * FRAME_NS), agent.peer)) == 1
     assert agent.receiver.counts.rejected == 0
 
 
