@@ -7,8 +7,12 @@ with little damage still belongs to the call. The state that it leaves is bounde
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Protocol
+
+from pylibsrtp import Error
 
 from bench.clock import Arrival
 from bench.simulator.telephone.exchange import TelephoneExchange
@@ -28,6 +32,8 @@ from bench.transport.sip.messages import (
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
 from bench.transport.sip.rtp import RtpPacket, StreamNumbers, build_packet
+from bench.transport.sip.sdes import new_keys
+from bench.transport.sip.srtp import PacketEncryption
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from benchmarks.fuzz.damage import damaged_bytes
@@ -188,13 +194,24 @@ def telephone_call(random: Random) -> None:
     peer.end()
 
 
+def protected(protect: Callable[[bytes], bytes], packet: bytes) -> bytes:
+    """Return an encrypted packet. One with an old number, or that is too long, stays as it is."""
+    try:
+        return protect(packet)
+    except (Error, ValueError):
+        return packet
+
+
 class MediaPeer:
     """The peer of the media of a call."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self.now_ns = NS_PER_S
-        self.media = CallMedia(AGREED, StreamNumbers(1, 2, 3), "me", self.now_ns, 0, random.random)
+        own, key = new_keys(random.randbytes) if random.random() < 0.3 else (None, None)
+        agreed = replace(AGREED, send_key=own, receive_key=key)
+        self.media = CallMedia(agreed, StreamNumbers(1, 2, 3), "me", self.now_ns, 0, random.random)
+        self._encryption = PacketEncryption(key, own)
         self.datagrams = self.frames = 0
         self._ssrc = self._sequence = self._timestamp = 5
         self._last_ns = 0
@@ -209,14 +226,15 @@ class MediaPeer:
             media.report(self.now_ns, goodbye=random.random() < 0.1)
         self.datagrams += 1
         if random.random() < 0.2:
-            media.rtcp.receive(damaged(random, self._control()), self.now_ns)
+            report = protected(self._encryption.protect_report, self._control())
+            media.received_report(damaged(random, report), self.now_ns)
         else:
-            packet = damaged(random, self._packet(), 0.3)
+            packet = damaged(random, protected(self._encryption.protect, self._packet()), 0.3)
             source = random.choice((media.peer, media.peer, HostPort("192.0.2.9", 4_000)))
             arrival = Arrival(self.now_ns, random.choice((0, 0, NS_PER_MS)))
             self._released(media.received(packet, arrival, source))
         if random.random() < 0.2:
-            media.send_audio(bytes(160))
+            self._encryption.unprotect(media.send_audio(bytes(160)))
         assert len(media.buffer._waiting) <= MAX_WAITING
         # The packets that wait may release the concealed frames of a gap each.
         assert self.frames <= (MAX_CONCEALED_FRAMES + 3) * self.datagrams
