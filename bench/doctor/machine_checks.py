@@ -32,6 +32,7 @@ from bench.transport.connect import connect_first, kernel_timestamps, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
+from bench.transport.sip.address import call_address
 from bench.transport.tls import shake_hands, tls_context
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -174,16 +175,25 @@ NAMES_SHOWN = 3
 
 
 def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
-    """Yield the findings about the network path, from the proxy to TLS. After a failed step, skip the later ones."""
+    """Yield the findings about the network path, from the proxy to TLS. After a failed step, skip the later ones.
+
+    The path of a telephone call is that of its signalling to the first hop: the outbound proxy, or the agent.
+    """
     path = target.network_path
     if path.proxy is not None:
         yield (proxied := _proxied(target, path.proxy, limits))
-        yield from _clock_lag(target, limits, reached=proxied.result == "pass")
+        yield from _tls(target, limits, reached=proxied.result == "pass")
         return
-    host, port = path.address or target.host, target.port
-    lookup_finding, addresses = _named(host, port, limits, target)
+    is_udp = False
+    if target.dialect.is_telephone:
+        hop = call_address(path.sip_proxy or target.url)
+        target, is_udp = (
+            replace(target, host=hop.host, port=hop.port, tls=hop.transport == "TLS"),
+            hop.transport == "UDP",
+        )
+    lookup_finding, addresses = _named(path.address or target.host, target.port, limits, target)
     yield lookup_finding
-    if target.dialect.is_telephone:  # UDP has no connection, so only a call shows whether the agent is reachable
+    if is_udp:  # UDP has no connection, so only a call shows whether the agent is reachable
         return
     route_findings = [_try_route(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in route_findings)
@@ -196,7 +206,7 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
         replace(finding, result="warning", remedy=remedy) if finding.result == "fail" and reached else finding
         for finding in route_findings
     )
-    yield from _clock_lag(target, limits, reached=reached)
+    yield from _tls(target, limits, reached=reached)
 
 
 def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[CheckFinding, list[Any]]:
@@ -245,7 +255,7 @@ def _failed(name: str, message: str, error: ConnectError, target: Target) -> Che
     return CheckFinding(name, "fail", message, explain(Refusal(error.outcome, error.detail), target))
 
 
-def _clock_lag(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[CheckFinding]:
+def _tls(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[CheckFinding]:
     if not reached:
         yield CheckFinding("tls", "skipped", "the service was not reached")
     elif not target.tls:

@@ -42,10 +42,41 @@ def closed_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def test_a_telephone_is_not_tried_over_tcp() -> None:
-    (target,) = resolve_targets({}, ServiceOptions(url=f"sip:agent@127.0.0.1:{closed_port()}"))
+UNTRIED = [("dns", "skipped")]
+UNREACHED = [*UNTRIED, ("tcp", "fail"), ("tls", "skipped")]
 
-    assert [(each.name, each.result) for each in check_network(target, ENOUGH)] == [("dns", "skipped")]
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "expected"),
+    [
+        ("sip:agent@127.0.0.1:{port}", None, UNTRIED),
+        ("sip:agent@127.0.0.1:{port};transport=tcp", None, UNREACHED),
+        ("sips:agent@127.0.0.1:{port}", None, UNREACHED),
+        ("sip:a@127.0.0.1", "sip:127.0.0.1:{port};transport=tcp", UNREACHED),
+        ("sips:a@127.0.0.1", "sip:127.0.0.1:{port}", UNTRIED),
+    ],
+)
+def test_the_first_hop_of_a_telephone_call_is_tried_unless_its_transport_is_udp(
+    url: str, proxy: str | None, expected: list[tuple[str, str]]
+) -> None:
+    port = closed_port()
+    options = ServiceOptions(url=url.format(port=port), proxy=proxy and proxy.format(port=port))
+    (target,) = resolve_targets({}, options)
+
+    assert [(each.name, each.result) for each in check_network(target, ENOUGH)] == expected
+
+
+def test_the_certificate_of_a_telephone_is_checked(tmp_path: Path) -> None:
+    files = write_client(tmp_path / "server", host="localhost")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.both)
+    with serving(server) as port:
+        (target,) = resolve_targets({}, ServiceOptions(url=f"sips:agent@localhost:{port}"))
+        path = NetworkPath(ca=files.certificate)
+        found = findings_by_name(replace(target, network_path=path))
+
+    assert (found["tls"].result, found["certificate"].result) == ("pass", "warning")
+    assert "for localhost" in found["certificate"].message
 
 
 # TLS.
