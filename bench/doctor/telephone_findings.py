@@ -15,6 +15,7 @@ from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.metrics import NO_MEDIA
 from bench.remedies import OF_OUTCOMES
 from bench.transport.interface import RtpInfo
+from bench.transport.sip.address import is_address
 from bench.transport.sip.call_record import CallFacts
 from bench.transport.sip.datagrams import SocketAddress
 from bench.transport.sip.jitter import MAX_DRIFT_PPM
@@ -142,7 +143,7 @@ def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:
     if is_private and not _is_private(host):
         message = f"the SDP names the private address {named}, and RTP arrives from {source}"
         return CheckFinding("media", "warning", message, EXTERNAL_ADDRESS)
-    if _is_address(facts.media.host) and (host, port) != (facts.media.host, facts.media.port):
+    if is_address(facts.media.host) and (host, port) != (facts.media.host, facts.media.port):
         return CheckFinding("media", "warning", f"the SDP names {named}, and RTP arrives from {source}", SYMMETRIC)
     return CheckFinding("media", "pass", f"RTP arrives from {source}, as the SDP names it")
 
@@ -184,14 +185,6 @@ def _jitter(jitter_ns: int) -> str:
     return f"jitter {jitter_ns / NS_PER_MS:.1f} ms"
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_private(host: str) -> bool:
     """Return whether a host is an address that other networks cannot reach. The loopback counts as one."""
-    return _is_address(host) and ipaddress.ip_address(host).is_private
+    return is_address(host) and ipaddress.ip_address(host).is_private

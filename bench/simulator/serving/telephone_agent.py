@@ -160,10 +160,14 @@ class TelephoneAgent:
             return
         self._listen(self._sends_rtp, self._sends_rtcp)
 
-    def follow_keys(self) -> None:
-        """Use the SRTP keys of the last agreement."""
-        if (media := self.party.media) is not None:
-            self._encryption.use(media.send_key, media.receive_key)
+    def follow_media(self) -> None:
+        """Use the addresses, the payload types and the SRTP keys of the last agreement. The codec does not change."""
+        if (media := self.party.media) is None or media is self._media:
+            return
+        self._media = media
+        self._sender.payload_type = media.send_payload_type
+        self._receiver.accept(dict(media.receive_codecs), media.receive_event_payload_type)
+        self._encryption.use(media.send_key, media.receive_key)
 
     def _read(self, sock: DatagramSocket) -> None:
         truth = self._shared.config.truth
@@ -201,7 +205,7 @@ class TelephoneAgent:
                 self._sender.pause(silent_ticks)
                 self._sent_ticks += silent_ticks
             self._sent_ticks += len(event.body)  # one byte is one sample
-            if event.due_ns < self._silent_until_ns:
+            if event.due_ns < self._silent_until_ns or not self._media.sends:
                 self._sender.pause(len(event.body))
                 self._log(PathPacket(event.due_ns, event, b"", 0), SendTime(now_ns), None)
                 continue

@@ -5,10 +5,12 @@ Each answered call has an agent. Its frames are sent as RTP packets when they ar
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -25,7 +27,7 @@ from bench.simulator.telephone.call_faults import CallFaults
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.interface import bracketed
-from bench.transport.sip.address import media_sockets, udp_socket
+from bench.transport.sip.address import family_of, is_address, media_sockets, udp_socket
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
@@ -60,6 +62,7 @@ class TelephoneLine:
         self._planned: dict[str, UnansweredCall] = {}
         """The calls that are not answered yet, by the Call-ID."""
         self._sock: DatagramSocket | None = None
+        self._lookups = set[asyncio.Task[None]]()
         self._connections: dict[HostPort, CallerConnection] = {}
         """The TCP and TLS connections, by the address of the caller."""
         if workers > 1:
@@ -133,12 +136,25 @@ class TelephoneLine:
         assert self._sock is not None, "the line is open"
         data, hop = message.data, message.hop
         if message.transport == "UDP":
-            self._sock.send(data, hop)  # if the kernel does not accept a message, the timers of SIP send it again
+            if is_address(hop.host):
+                self._sock.send(data, hop)  # if the kernel does not accept a message, the timers of SIP send it again
+            else:
+                lookup = self._shared.loop.create_task(self._send_to_name(data, hop))
+                self._lookups.add(lookup)
+                lookup.add_done_callback(self._lookups.discard)
             return
         # A caller may name the port at which it accepts connections. Its own connection leads to it as well.
         of_host = (each for address, each in self._connections.items() if address.host == hop.host)
         if connection := self._connections.get(hop) or next(of_host, None):
             connection.write(data)
+
+    async def _send_to_name(self, data: bytes, hop: HostPort) -> None:
+        """Send a message to a host name. Other calls go on while the name is looked up."""
+        assert self._sock is not None, "the line is open"
+        with suppress(OSError, UnicodeError):  # without an address, the message is lost
+            found = await self._shared.loop.getaddrinfo(hop.host, hop.port, family=family_of(self._host))
+            if self._sock.fileno() >= 0:
+                self._sock.send(data, found[0][4])
 
     def send_due(self, now_ns: int) -> None:
         self._exchange.expire(now_ns)
@@ -148,23 +164,29 @@ class TelephoneLine:
         """Send the messages, and start and end the agents of calls that were answered or have ended."""
         for message in self._exchange.pop_messages():
             self._send(message)
-        for call_id, planned in list(self._planned.items()):
+        for call_id in self._exchange.pop_changed():
             party = self._exchange.calls.get(call_id)
-            if party is None or party.ended_ns is not None:
-                del self._planned[call_id]
-                planned.close()
-            elif party.answered_ns is not None and party.media is not None:
-                del self._planned[call_id]
-                self._start_agent(call_id, party, planned)
-            elif planned.faults.early_audio is not None and planned.early is None and party.media is not None:
-                planned.early = EarlyAudio(self._shared, party.media, planned)
-        for call_id, call in list(self._calls.items()):
-            if call.party.ended_ns is not None:
-                self._calls.pop(call_id).close()
-            else:
-                call.follow_keys()
+            has_ended = party is None or party.ended_ns is not None
+            if (planned := self._planned.get(call_id)) is not None:
+                self._advance_planned(call_id, planned, None if has_ended else party)
+            elif (agent := self._calls.get(call_id)) is not None:
+                if has_ended:
+                    self._calls.pop(call_id).close()
+                else:
+                    agent.follow_media()
         due_ns = self._exchange.next_ns
         self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
+
+    def _advance_planned(self, call_id: str, planned: UnansweredCall, party: CalledParty | None) -> None:
+        """Start the agent of a call that was answered, or its early audio. Without a party, the call has ended."""
+        if party is None:
+            del self._planned[call_id]
+            planned.close()
+        elif party.answered_ns is not None and party.media is not None:
+            del self._planned[call_id]
+            self._start_agent(call_id, party, planned)
+        elif planned.faults.early_audio is not None and planned.early is None and party.media is not None:
+            planned.early = EarlyAudio(self._shared, party.media, planned)
 
     def _start_agent(self, call_id: str, party: CalledParty, planned: UnansweredCall) -> None:
         agent = TelephoneAgent(

@@ -190,6 +190,7 @@ class CalledParty:
             context.media = replace(context.media, keys=())
         if offer is not None:
             self._answer, leg.media = answer_to(context.media, offer, 1)
+            self._fix_codec(leg.media)
         else:
             self._answer = write_offer(context.media, 1)
         leg.described = self._answer
@@ -294,3 +295,10 @@ class CalledParty:
 
     def media_changed(self, leg: CallLeg) -> None:
         self.media_changes += 1
+        if leg.media is not None:
+            self._fix_codec(leg.media)
+
+    def _fix_codec(self, media: AgreedMedia) -> None:
+        """Accept and offer only the codec of the agreement in the rest of the call, because the agent has one codec."""
+        assert self.leg is not None, "an offer was received"
+        self.leg.context.media = replace(self.leg.context.media, codecs=(media.codec,))

@@ -37,6 +37,7 @@ class TelephoneExchange:
         self.calls: dict[str, CalledParty] = {}
         self._vanished: dict[str, None] = {}
         """The Call-IDs whose messages are ignored, in the order of their ends."""
+        self._changed: dict[str, None] = {}
         self.dropped: Counter[str] = Counter()
         """The number of messages that were ignored, by their kind."""
 
@@ -48,6 +49,11 @@ class TelephoneExchange:
     def pop_messages(self) -> list[Outgoing]:
         messages, self._messages = self._messages, []
         return messages
+
+    def pop_changed(self) -> list[str]:
+        """Return the Call-IDs of the calls that may have changed since the last time. Some may have ended."""
+        changed, self._changed = list(self._changed), {}
+        return changed
 
     def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
         """Accept a message. A malformed message is counted and ignored."""
@@ -92,6 +98,7 @@ class TelephoneExchange:
 
     def _touched(self, call_id: str, call: CalledParty) -> None:
         self._messages += call.transactions.pop_messages()
+        self._changed[call_id] = None
         if call.is_finished:
             self.calls.pop(call_id, None)
             self._scheduled.pop(call_id, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from dataclasses import dataclass
 from random import SystemRandom
@@ -41,6 +42,15 @@ def call_address(url: str) -> CallAddress:
 def family_of(host: str) -> socket.AddressFamily:
     """Return the family of an IP address."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def udp_socket(host: str, port: int = 0) -> socket.socket:

@@ -86,11 +86,6 @@ class CallMedia:
         self.receiver.accept(self._is_pcma, agreed.receive_event_payload_type)
         self._encryption.use(agreed.send_key, agreed.receive_key)
 
-    @property
-    def sends(self) -> bool:
-        """Whether the peer wants audio. It wants none while it holds the call."""
-        return self.agreed.direction in ("sendrecv", "sendonly")
-
     def skip_audio(self, payload: bytes) -> None:
         """Let media time pass for a frame that is not sent."""
         self._sender.pause(len(payload))

@@ -65,6 +65,11 @@ class AgreedMedia:
     receive_key: SrtpKey | None = None
     """The SRTP key of the peer."""
 
+    @property
+    def sends(self) -> bool:
+        """Whether the peer wants audio. It wants none while it holds the call."""
+        return self.direction in _SENDS
+
 
 def audio_line(local: LocalMedia, direction: Direction = "sendrecv") -> MediaLine:
     """Return the line of audio that this side offers."""

@@ -180,7 +180,7 @@ class TelephoneCall:
             return None
         if not isinstance(message, BinaryMessage):
             return self._press(message)
-        if not self._media.sends:  # the peer holds the call
+        if not self._media.agreed.sends:  # the peer holds the call
             self._media.skip_audio(message)
             return SendReceipt(SendTime(monotonic_ns()), 0)
         packet = self._media.send_audio(message)

@@ -72,7 +72,7 @@ def test_every_call_ends_on_both_sides_after_a_limited_number_of_messages(
 
     assert call.state is CallState.ENDED
     assert call.ending is not None
-    assert call.is_finished
+    assert call.is_confirmed
     assert network.exchange.calls == {}
     assert all(party.ended_ns is not None for party in network.parties if party.invited_ns is not None)
     assert network.messages < 1_000

@@ -6,7 +6,11 @@ import base64
 import json
 import os
 import resource
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -14,9 +18,69 @@ from bench.errors import ConnectError
 from bench.simulator.ground_truth_log import read_truth
 from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
+
+Message = TypeVar("Message", SipRequest, SipResponse)
+
+
+class PlainCaller:
+    """A caller with plain sockets, whose Contact names a host."""
+
+    def __init__(self, url: str) -> None:
+        host, port = url.rpartition("@")[2].split(":")
+        self._agent, self._url = (host, int(port)), url
+        self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+        for sock in self.sockets:
+            sock.bind(("127.0.0.1", 0))
+            sock.settimeout(GUARD_S)
+        self.signals, self.first_rtp, self.second_rtp = self.sockets
+        self._own_port = self.signals.getsockname()[1]
+        self._to, self._cseq = f"<{url}>", 0
+
+    def invite(self, rtp: socket.socket, *, codec: int = 0, direction: str = "sendrecv") -> int:
+        """Send INVITE, also in the call. Acknowledge the response, and return its code."""
+        self._cseq += 1
+        body = (
+            f"v=0\r\no=- 1 {self._cseq} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+            f"m=audio {rtp.getsockname()[1]} RTP/AVP {codec}\r\na={direction}\r\n"
+        ).encode()
+        self._send("INVITE", f"i{self._cseq}", body)
+        while (response := self.receive(SipResponse)).code < 200 or response.cseq != self._cseq:
+            pass
+        self._to = response.first("To")
+        # the ACK of a refusal belongs to the transaction of INVITE
+        self._send("ACK", f"a{self._cseq}" if response.code < 300 else f"i{self._cseq}")
+        return response.code
+
+    def _send(self, method: str, branch: str, body: bytes = b"") -> None:
+        headers = [
+            ("Via", f"SIP/2.0/UDP 127.0.0.1:{self._own_port};branch=z9hG4bK{branch}"),
+            ("From", "<sip:caller@localhost>;tag=from"), ("To", self._to), ("Call-ID", "plain"),
+            ("CSeq", f"{self._cseq} {method}"), ("Contact", f"<sip:caller@localhost:{self._own_port}>"),
+            *([("Content-Type", "application/sdp")] if body else []),
+        ]  # fmt: skip
+        self.signals.sendto(write_message(f"{method} {self._url} SIP/2.0", headers, body), self._agent)
+
+    def receive(self, kind: type[Message]) -> Message:
+        """Return the next request or response."""
+        while not isinstance(message := parse_message(self.signals.recv(65_535)), kind):
+            pass
+        return message
+
+
+@pytest.fixture
+def caller_of(request: pytest.FixtureRequest) -> Callable[[Ready], PlainCaller]:
+    def new_caller(ready: Ready) -> PlainCaller:
+        caller = PlainCaller(ready.urls["agent_sip"])
+        for sock in caller.sockets:
+            request.addfinalizer(sock.close)
+        return caller
+
+    return new_caller
+
 
 KEY = "secret-of-this-test"
 ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.2)
@@ -102,3 +166,39 @@ def test_with_a_key_a_caller_signs_in_as_agent(tmp_path: Path) -> None:
 
     assert caught.value.outcome == "connect_failed:401"
     assert KEY not in truth.read_text() + ready.output + json.dumps(caught.value.headers)
+
+
+def test_the_agent_follows_the_address_that_a_reinvite_names_and_keeps_its_codec(
+    tmp_path: Path, caller_of: Callable[[Ready], PlainCaller]
+) -> None:
+    with quick_simulator(tmp_path) as ready:
+        caller = caller_of(ready)
+        assert caller.invite(caller.first_rtp) == 200
+        assert caller.first_rtp.recv(2_000)[1] & 0x7F == 0
+        assert caller.invite(caller.first_rtp, codec=8) == 488
+        assert caller.invite(caller.second_rtp) == 200
+        assert caller.second_rtp.recv(2_000)[1] & 0x7F == 0
+
+
+@pytest.mark.parametrize(("direction", "is_sent"), [("sendrecv", True), ("sendonly", False)])
+def test_the_agent_sends_no_audio_while_its_caller_holds_the_call(
+    tmp_path: Path, caller_of: Callable[[Ready], PlainCaller], direction: str, is_sent: bool
+) -> None:
+    with quick_simulator(tmp_path, "--fault", "close,at=next_delta") as ready:
+        caller = caller_of(ready)
+        caller.invite(caller.first_rtp, direction=direction)
+        assert caller.receive(SipRequest).method == "BYE"  # within a word of the greeting
+
+    caller.first_rtp.setblocking(False)
+    with nullcontext() if is_sent else pytest.raises(BlockingIOError):
+        caller.first_rtp.recv(2_000)
+
+
+def test_bye_reaches_a_caller_whose_contact_is_a_host_name(
+    tmp_path: Path, caller_of: Callable[[Ready], PlainCaller]
+) -> None:
+    with quick_simulator(tmp_path, "--fault", "close,at=session") as ready:
+        caller = caller_of(ready)
+        caller.invite(caller.first_rtp)
+
+        assert caller.receive(SipRequest).method == "BYE"
