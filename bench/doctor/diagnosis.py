@@ -176,7 +176,7 @@ OF_AGENTS = {
     "connect_failed:upgrade": "the server does not accept this WebSocket: check the path, and the target's "
     "`subprotocols`",
     "protocol_error:json": "its messages are those of another provider: set --dialect to the dialect of that "
-    f"provider: {', '.join(get_args(AgentName))}",
+    f"provider: {', '.join(name for name in get_args(AgentName) if name != 'sip')}",
     "closed:1000": "it closed the connection: see its log for the reason; it may require a parameter (`extra`) or a "
     "header",
     "limit_exceeded:audio": ENDLESS,

@@ -15,11 +15,9 @@ from typing import Any, Literal, get_args
 from bench.errors import UsageError
 
 OPTION = "option"
-AgentName = Literal["acs", "twilio", "pcm"]
+AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents on a WebSocket."""
-DialectName = Literal[
-    "ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName, "sip"
-]
+DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
 """The names of dialects that users write. `bench.protocol.dialects` describes the dialects."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """The credentials of azure-identity. `entra` is its default chain."""

@@ -41,7 +41,7 @@ from bench.simulator.agent_behaviour import SILENCE_MS
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 
 INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
@@ -92,7 +92,7 @@ The distance between two turns of a call is longer, and the errors of values are
 """
 MAX_SPAN_NS = NS_PER_MS // 2
 """The maximum width of the interval that is known to contain an event's instant."""
-COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
+COLUMNS = ("session_id", "service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
 """The columns that are read from a turn's row."""
 Errors = dict[str, list[int]]
@@ -234,6 +234,24 @@ class AgentCall:
         return true_ns | {"barge_in_detected": cleared_ns, "barge_in_silent": cleared_ns}
 
 
+@dataclass
+class TelephoneCall(AgentCall):
+    """A call by telephone. A frame is played at its media time, after the delay of the fastest packet so far.
+
+    The media time is the instant at which the frame is due.
+    """
+
+    fastest_ns: int = NEVER_NS
+
+    def _audible_at(self, line: Mapping[str, Any]) -> None:
+        self.fastest_ns = min(self.fastest_ns, _received_ns(line) - line["due_ns"])
+        audible = line.get("audible_at_byte")
+        if self.opening is not None and audible is not None:
+            offset_ns = self.fastest_ns + JITTER_NS + self.recording.format.duration_ns(audible)
+            self.opening[-1] = line["due_ns"] + offset_ns
+            self.opening = None
+
+
 def _delay_ns(gap_ns: int) -> int:
     """Return the maximum network delay of a frame that comes after a gap. This delay does not delay later frames.
 
@@ -306,6 +324,9 @@ def parse_truth(lines: Iterable[Mapping[str, Any]], recording: AgentRecording | 
             _sent(truth, line)
         elif kind == "in":
             _received(truth, line)
+        elif kind == "open" and line.get("call_id") and recording is not None:
+            audio = truth.inputs[line["session"]] = ReceivedAudio(recording.format)
+            truth.calls[line["session"]] = truth.calls[line["call_id"]] = TelephoneCall(recording, audio)
         elif kind == "end":
             truth.ended += 1
     return truth

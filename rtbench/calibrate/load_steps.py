@@ -37,7 +37,6 @@ from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, Percentiles, SessionKind
 from bench.run.document import Validity
-from bench.simulator.agent_behaviour import WIRES
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.ground_truth import (
@@ -141,6 +140,8 @@ def run_load_step(
     kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: CpuAssignment, *, tls: bool
 ) -> LoadStep:
     """Run one step in a temporary folder."""
+    if kind == "sip":  # the simulator has a telephone line only if it is one process
+        cores = replace(cores, simulator=frozenset(sorted(cores.simulator)[:1]))
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
         run = run_load(kind, sessions, pace, cores, Path(scratch), tls=tls)
@@ -170,6 +171,8 @@ def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers:
         return step
     document = files.read_document(run.folder)
     turns = files.read_table(run.folder, "turns", list(COLUMNS))
+    if kind == "sip":  # the simulator knows a call by its Call-ID
+        turns = _with_request_ids(turns, files.read_table(run.folder, "sessions", ["session_id", "request_id"]))
     rows = _steady(turns, "start_utc_ns", run, 1)
     # each call with an agent has one greeting, before the steady part
     greetings = turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
@@ -196,6 +199,13 @@ def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers:
     )
     outcome, reason = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
     return msgspec.structs.replace(step, result=outcome, why=reason)
+
+
+def _with_request_ids(turns: pa.Table, sessions: pa.Table) -> pa.Table:
+    """Return the rows of turns with the request id of their session as the service's id of the session."""
+    ids = dict(zip(*(sessions[name].to_pylist() for name in ("session_id", "request_id")), strict=True))
+    column = turns.schema.get_field_index("service_session_id")
+    return turns.set_column(column, "service_session_id", [[ids[name] for name in turns["session_id"].to_pylist()]])
 
 
 def _failed_or_not_started(sessions: pa.Table) -> int:
@@ -292,13 +302,20 @@ SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
         [f"{{{AUDIO_STEP}, chunk_ms: {CHUNK_MS}, name: answer}}"] * STEPS,
     ),
-    **{kind: (OF_AGENT if WIRES[kind].clears else OF_NAMELESS, OF_CALL) for kind in AGENTS},
+    **dict.fromkeys(AGENTS, (OF_AGENT, OF_CALL)),
+    "pcm": (OF_NAMELESS, OF_CALL),
 }
 """A mapping from a kind of session to (the settings of the session, the steps of its script)."""
-COMPARED: dict[SessionKind, Sequence[str]] = {kind: OF_CALLS if WIRES[kind].clears else OF_CALLS[:2] for kind in AGENTS}
+COMPARED: dict[SessionKind, Sequence[str]] = {
+    "acs": OF_CALLS,
+    "twilio": OF_CALLS,
+    "pcm": ("greeting", "voice_to_voice"),
+    "sip": ("voice_to_voice",),
+}
 """A mapping from a kind of call to the metrics that are compared with the ground truth.
 
-Over a plain WebSocket, no message shows when the agent stopped speaking.
+Over a plain WebSocket and by telephone, no message shows when the agent stopped speaking. The greeting of a telephone
+call has an uncertainty of 20 ms, because the delay of the fastest packets is not known yet.
 """
 CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
 """A mapping from a kind of call to the audio format of the call."""
@@ -377,6 +394,8 @@ def _arguments(
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
     trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
     url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
+    if kind == "sip" and trust:
+        url += ";transport=tls"
     dialect_options = ["--dialect", kind] if kind in AGENTS else []
     run_options = [
         "--url",

@@ -21,6 +21,7 @@ import typer
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.target.options import AgentName, ServiceOptions
+from bench.transport.sip.address import SOCKETS_OF_A_CALL
 from bench.units import NS_PER_S
 from rtbench.cli.service import with_service_options
 
@@ -61,7 +62,7 @@ def calibrate(
     from rtbench.calibrate.page import error_lines
     from rtbench.locust_run import terminable
 
-    _check_descriptors(max_sessions)
+    _check_descriptors(max_sessions, SOCKETS_OF_A_CALL if agent == "sip" else 1)
     folders = _writable_folders(out)
     kinds = (agent,) if agent else KINDS
     plan, cores, start_utc_ns = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()
@@ -84,14 +85,14 @@ def calibrate(
     raise typer.Exit(USAGE_STATUS if problems[0] else 0)
 
 
-def _check_descriptors(max_sessions: int) -> None:
-    """Raise UsageError if a process may not open a file descriptor for each session.
+def _check_descriptors(max_sessions: int, per_session: int) -> None:
+    """Raise UsageError if a process may not open enough file descriptors for its sessions.
 
     This check comes before the calibration, because the calibration takes minutes.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < max_sessions + SPARE_DESCRIPTORS:
-        lower = max(1, hard - SPARE_DESCRIPTORS)
+    if hard != resource.RLIM_INFINITY and hard < max_sessions * per_session + SPARE_DESCRIPTORS:
+        lower = max(1, (hard - SPARE_DESCRIPTORS) // per_session)
         raise UsageError(f"a process may open only {hard} files, too few for {max_sessions:,} sessions: "
                          f"raise the limit with `ulimit -n`, or calibrate with --max-sessions {lower}")  # fmt: skip
 

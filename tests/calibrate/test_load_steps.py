@@ -82,6 +82,13 @@ def test_an_agent_is_called_by_its_own_url_and_dialect(kind: SessionKind, tmp_pa
     assert words[words.index("--url") : words.index("--url") + 4] == ["--url", f"ws://agent/{kind}", "--dialect", kind]
 
 
+def test_a_telephone_is_called_over_tls_if_the_simulator_uses_it(tmp_path: Path) -> None:
+    ready = {"urls": {"agent_sip": "sip:agent@127.0.0.1:5060"}, "ca": "ca.pem"}
+    words = climbing._arguments("sip", tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
+
+    assert words[words.index("--url") + 1] == "sip:agent@127.0.0.1:5060;transport=tls"
+
+
 def test_locust_and_proxy_variables_are_not_passed_to_a_step() -> None:
     given = {"LOCUST_USERS": "9", "https_proxy": "http://proxy", "ALL_PROXY": "x", "PATH": "/bin"}
     kept = climbing._environment(given, Path("/scratch"))

@@ -37,6 +37,7 @@ from bench.target.credentials import Credential
 from bench.target.target import Target
 from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
+from bench.transport.sip.address import SOCKETS_OF_A_CALL
 
 SEVERAL = "bench"
 """The name of the run if it has several scenarios and no given name."""
@@ -345,8 +346,6 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
 
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
-SOCKETS_OF_A_CALL = 3
-"""The sockets of a telephone call: for SIP, RTP and RTCP."""
 OFF = "values may have errors over 1 ms, and the run may be INVALID"
 """A text about what happens if a process has more sessions than the calibration allows."""
 

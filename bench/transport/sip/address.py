@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from bench.errors import ConnectError
 
 FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
+SOCKETS_OF_A_CALL = 3
+"""The sockets of a telephone call: for SIP, RTP and RTCP."""
 _random = SystemRandom()
 
 SipTransportName = Literal["UDP", "TCP", "TLS"]

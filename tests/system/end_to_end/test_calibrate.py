@@ -22,22 +22,24 @@ PACES: dict[SessionKind, LoadStepTiming] = {
     "text": LoadStepTiming(1, 4),
     "voice": LoadStepTiming(1, 13),
     "twilio": LoadStepTiming(1, 22),
+    "sip": LoadStepTiming(1, 22),
 }
 """The timing of each kind of step, with enough time for a turn to begin.
 
 A caller waits for the end of the previous reply, and of an agent's greeting.
 """
 SPOKEN = {"end_of_turn_delay", "start_of_speech_delay"}
-COMPARED = {"text": {*METRICS} - SPOKEN, "voice": {*METRICS}, "twilio": {*OF_CALLS}}
+COMPARED = {"text": {*METRICS} - SPOKEN, "voice": {*METRICS}, "twilio": {*OF_CALLS}, "sip": {"voice_to_voice"}}
 """The metrics that the truth log contains."""
 ENDS = {
     "text": {"request_sent", "first_audio", "first_transcript", "response_done"},
     "voice": {"speech_end", "first_audio", "first_transcript", "response_done"},
     "twilio": {"speech_end", "first_audible", "barge_in", "barge_in_detected", "barge_in_silent"},
+    "sip": {"speech_end", "first_audible", "barge_in"},
 }
 
 
-@pytest.mark.parametrize("kind", ["text", "voice", "twilio"])
+@pytest.mark.parametrize("kind", ["text", "voice", "twilio", "sip"])
 def test_a_real_calibration_step_has_all_its_metrics(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtbench.locust_run.subprocess.Popen", forked.Popen)
     # the processes that the step starts have the same value in their environment
@@ -76,7 +78,7 @@ def played_step(kind: SessionKind) -> LoadStep:
     """Run a step; repeat it with more time if the machine was so busy that no turn began."""
     for steady_s in (PACES[kind].steady_s * times for times in (1, 2, 4)):
         plan = CalibrationPlan(LoadGrid(SESSIONS, SESSIONS), LoadStepTiming(PACES[kind].ramp_s, steady_s), steady_s)
-        step = run_load_step(kind, SESSIONS, plan, assign_cores(allowed_cores()), tls=kind == "voice")
+        step = run_load_step(kind, SESSIONS, plan, assign_cores(allowed_cores()), tls=kind in ("voice", "sip"))
         if step.turns:
             break
     return step
