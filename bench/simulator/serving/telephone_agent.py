@@ -16,12 +16,12 @@ from bench.simulator.agent_behaviour import FRAME_MS, AgentBehaviour, AgentWire,
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.serving.connection import ServerState
-from bench.simulator.telephone.answer_plan import AnswerPlan
+from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
-from bench.transport.sip.address import udp_socket
+from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dtmf import KeyReceiver
 from bench.transport.sip.messages import HostPort
@@ -31,6 +31,9 @@ from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
 from bench.transport.sip.rtp import TIMESTAMPS, RtpSender, StreamNumbers
 from bench.transport.sip.srtp import PacketEncryption
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+
+RTP_PORTS = range(10_000, 16_384, 2)
+"""The ports of the simulator's RTP. A caller on the same machine uses other ports by default."""
 
 
 @dataclass(slots=True)
@@ -50,22 +53,17 @@ class UnansweredCall:
         self.rtcp.close()
 
 
-class CallControl(Protocol):
-    """What an agent may do with its call."""
+class Line(Protocol):
+    """What an agent may do with its call on the line."""
 
-    party: CalledParty
+    def hang_up(self, call_id: str, reason: str) -> None:
+        """End a call with BYE."""
 
-    def hang_up(self, reason: str) -> None:
-        """End the call with BYE."""
+    def vanish(self, call_id: str) -> None:
+        """End a call without a message, and close its agent."""
 
-    def vanish(self) -> None:
-        """End the call without a message, and close the agent."""
-
-    def hold(self, duration_ns: int) -> None:
-        """Put the caller on hold, and resume after this time."""
-
-    def move_media(self) -> tuple[DatagramSocket, DatagramSocket]:
-        """Return new sockets for RTP and RTCP, whose ports a re-INVITE names. Raise ConnectError."""
+    def request(self, call_id: str, *requests: PlannedRequest) -> None:
+        """Send further requests in a call."""
 
 
 class TelephoneAgent:
@@ -74,16 +72,19 @@ class TelephoneAgent:
     def __init__(
         self,
         shared: ServerState,
-        control: CallControl,
+        line: Line,
+        call_id: str,
+        party: CalledParty,
         planned: UnansweredCall,
         new_agent: Callable[[AgentWire], AgentBehaviour],
         dropped: Counter[str],
     ) -> None:
-        media = control.party.media
-        assert media is not None, "the call is answered"
-        self.party, self._control, self._shared, self._media = control.party, control, shared, media
+        assert party.media is not None, "the call is answered"
+        self._party, self._line, self._call_id, self._shared = party, line, call_id, shared
+        self._media = media = party.media
         self._faults = planned.faults
         self._sends_rtp, self._sends_rtcp = planned.rtp, planned.rtcp
+        self._host = planned.rtp.address[0]
         self._sockets = list[DatagramSocket]()
         self._silent_until_ns = self._deaf_until_ns = 0
         """The instants until which faults stop each direction."""
@@ -125,7 +126,7 @@ class TelephoneAgent:
         """Inject the faults of a call that was answered."""
         self._inject(self._faults.answered(self.session_id, now_ns), now_ns)
         if self._vanishes:
-            self._control.vanish()
+            self._line.vanish(self._call_id)
 
     def _inject(self, faults: Iterator[Fault], at_ns: int) -> set[str]:
         """Inject faults, and return the kinds of those that happen to the packet at this instant."""
@@ -138,7 +139,8 @@ class TelephoneAgent:
                 self._silent_until_ns = self._deaf_until_ns = until_ns
             elif fault.kind == "hold":
                 self._silent_until_ns = until_ns
-                self._control.hold(until_ns - at_ns)
+                resume = PlannedRequest(until_ns - at_ns, "INVITE", "sendrecv")
+                self._line.request(self._call_id, PlannedRequest(0, "INVITE", "sendonly"), resume)
             elif fault.kind == "new_port":
                 self._move()
             elif ends_silently(fault):
@@ -146,7 +148,7 @@ class TelephoneAgent:
                 break
             elif fault.kind == "close":
                 self._silent_until_ns = NEVER_NS
-                self._control.hang_up(reason_of(fault))
+                self._line.hang_up(self._call_id, reason_of(fault))
             else:
                 kinds.add(fault.kind)
         if self._faults.is_one_way:
@@ -154,15 +156,18 @@ class TelephoneAgent:
         return kinds
 
     def _move(self) -> None:
+        """Send from new ports, which a re-INVITE names."""
         try:
-            self._sends_rtp, self._sends_rtcp = self._control.move_media()
+            self._sends_rtp, self._sends_rtcp = map(DatagramSocket, media_sockets(self._host, RTP_PORTS))
         except ConnectError:  # no ports are free
             return
+        self._party.move_media(self._sends_rtp.address[1])
+        self._line.request(self._call_id, PlannedRequest(0, "INVITE", "sendrecv"))
         self._listen(self._sends_rtp, self._sends_rtcp)
 
     def follow_media(self) -> None:
         """Use the addresses, the payload types and the SRTP keys of the last agreement. The codec does not change."""
-        if (media := self.party.media) is None or media is self._media:
+        if (media := self._party.media) is None or media is self._media:
             return
         self._media = media
         self._sender.payload_type = media.send_payload_type
@@ -213,7 +218,7 @@ class TelephoneAgent:
             if not packet.copies:
                 self._log(packet, SendTime(now_ns), None)
         if self._vanishes:
-            self._control.vanish()
+            self._line.vanish(self._call_id)
             return
         for packet in self._path.pop(now_ns):
             self._send(packet)

@@ -21,7 +21,7 @@ from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.serving.connection import ServerState
-from bench.simulator.serving.telephone_agent import EarlyAudio, TelephoneAgent, UnansweredCall
+from bench.simulator.serving.telephone_agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.call_faults import CallFaults
 from bench.simulator.telephone.called_party import CalledParty
@@ -39,8 +39,6 @@ from bench.units import NEVER_NS, NS_PER_S
 
 USER = "agent"
 """The user of the digest authentication. The password is the key of the simulator."""
-RTP_PORTS = range(10_000, 16_384, 2)
-"""The ports of the simulator's RTP. A caller on the same machine uses other ports by default."""
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -189,9 +187,7 @@ class TelephoneLine:
             planned.early = EarlyAudio(self._shared, party.media, planned)
 
     def _start_agent(self, call_id: str, party: CalledParty, planned: UnansweredCall) -> None:
-        agent = TelephoneAgent(
-            self._shared, LineControl(self, call_id, party), planned, self._new_agent, self.rtp_dropped
-        )
+        agent = TelephoneAgent(self._shared, self, call_id, party, planned, self._new_agent, self.rtp_dropped)
         self._calls[call_id] = agent
         if truth := self._shared.config.truth:
             truth.opened(agent.session_id, None, party.answered_ns or 0, call_id)
@@ -224,34 +220,6 @@ class TelephoneLine:
         self._shared.loop.remove_reader(self._sock)
         self._sock.close()
         self._shared.plan(self, None)
-
-
-class LineControl:
-    """What an agent may do with its call on the line."""
-
-    def __init__(self, line: TelephoneLine, call_id: str, party: CalledParty) -> None:
-        self._line, self._call_id, self.party = line, call_id, party
-
-    def hang_up(self, reason: str) -> None:
-        """End the call with BYE."""
-        self._line.hang_up(self._call_id, reason)
-
-    def vanish(self) -> None:
-        """End the call without a message."""
-        self._line.vanish(self._call_id)
-
-    def hold(self, duration_ns: int) -> None:
-        """Put the caller on hold, and resume after this time."""
-        hold, resume = PlannedRequest(0, "INVITE", "sendonly"), PlannedRequest(duration_ns, "INVITE", "sendrecv")
-        self._line.request(self._call_id, hold, resume)
-
-    def move_media(self) -> tuple[DatagramSocket, DatagramSocket]:
-        """Return new sockets for RTP and RTCP, whose ports a re-INVITE names. Raise ConnectError."""
-        assert self.party.leg is not None, "the call is answered"
-        rtp, rtcp = map(DatagramSocket, media_sockets(self.party.leg.context.media.address, RTP_PORTS))
-        self.party.move_media(rtp.address[1])
-        self._line.request(self._call_id, PlannedRequest(0, "INVITE", "sendrecv"))
-        return rtp, rtcp
 
 
 class CallerConnection:
