@@ -178,7 +178,7 @@ class RunListener:
             self._opened = True
             session = self.timeline.session()
             self._sessions.progress.session_opened(self._target_state.label, session)
-            self._target_state.pacer.on_success("connection", session.start_ns)
+            self._target_state.session_opened(session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Pass a turn that has ended to its record, the pacer of starts, Locust's dashboard and the progress."""

@@ -163,14 +163,18 @@ class TargetState:
     def is_hopeless(self) -> bool:
         return self._failed >= MAX_INITIAL_FAILURES and not self.opened
 
+    def session_opened(self, start_ns: int) -> None:
+        """Count a session that the service has accepted. It may still be open."""
+        self.opened += 1
+        self.pacer.on_success("connection", start_ns)
+
     def count_session(self, session: SessionObservation, now_ns: int) -> bool:
-        """Count a session that has ended. Return whether it failed to open.
+        """Count a session that has ended, if it failed to open. Return whether it did.
 
         `is_hopeless` does not count throttled sessions.
         """
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
-        self.opened += opened
         self._failed += failed and not throttled
         if throttled and not opened:
             self.pacer.on_throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
