@@ -247,8 +247,13 @@ def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
 
 
 def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
-    """Return the uncertainties of the headline metrics; if no turn has a reply, of the main metric of transcripts."""
-    names = (HEADLINE, *((name,) for name in TRANSCRIPT_METRICS))
+    """Return the uncertainties of the headline metrics; if no turn has a reply, of the main metric of transcripts.
+
+    If sessions have only greetings, return those of `connect_total`. The uncertainty of a greeting is not a property of
+    the load generator alone: by telephone, it includes the jitter of the first packets.
+    """
+    has_greetings = any(uncertainty.metric == "greeting" for uncertainty in evidence.metrics)
+    names = (HEADLINE, *((name,) for name in TRANSCRIPT_METRICS), ("connect_total",) if has_greetings else ())
     found = ([uncertainty for uncertainty in evidence.metrics if uncertainty.metric in among] for among in names)
     return next(filter(None, found), [])
 

@@ -108,6 +108,17 @@ def test_a_run_is_valid_if_all_checks_pass_and_has_a_verdict_if_all_are_known(
     assert verdict(*metrics, **changes).status == STATUS[valid]
 
 
+@pytest.mark.parametrize(("connect_ms", "status"), [(0.9, "valid"), (1.1, "invalid")])
+def test_a_run_with_only_greetings_is_decided_by_the_instants_of_connecting(connect_ms: float, status: str) -> None:
+    greeting, connect = (
+        MetricUncertainty("one", "greeting", 20.0, 600.0),
+        MetricUncertainty("one", "connect_total", connect_ms, 3.0),
+    )
+
+    assert verdict(greeting, connect).status == status
+    assert verdict(connect).status == "no_verdict"
+
+
 def test_a_run_without_a_measured_turn_has_no_verdict() -> None:
     unknown: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
     found = evaluate_checks(ValidityData((), **unknown))
