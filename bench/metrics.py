@@ -319,6 +319,13 @@ MIN_EFFECTIVE_SESSIONS = 6
 With n sessions, the probability that the medians of all sessions are below the real median is 2^−n. From six sessions
 on, this probability is below 2.5 %. Then the largest of the medians is an upper bound.
 """
+SESSIONS_OF_FEW_TURNS = ((2, 9), (4, 7))
+"""Minimum numbers of sessions for a published median if sessions have few turns: (turns of a session, sessions).
+
+A session with fewer turns than stated needs at least this many sessions. From these numbers G on, the median has an
+upper bound: n / (1 + (k − 1)/2) · (z/t)² ≥ 5.3, where n = Gk and t has G − 1 degrees of freedom. With one turn in each
+session, the left side is also multiplied by (G − 1)/G, the inverse of the design effect.
+"""
 
 
 def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessions: float) -> int:
@@ -326,12 +333,16 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
 
     `turns`, `sessions` and `effective_sessions` describe the design of the run. `effective_sessions` is the effective
     number of sessions (Kish). Only the design decides whether a quantile is published. If the result also decided, low
-    values would be published more often. Each quantile needs six effective sessions (2^−6 < 2.5 %). A quantile in a
-    tail also needs 5 turns beyond it, and enough turns to bound it: n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This
-    formula assumes a correlation of one half between the turns of one session.
+    values would be published more often. Each quantile needs six effective sessions (2^−6 < 2.5 %), and a median up to
+    nine if sessions have few turns. A quantile in a tail also needs 5 turns beyond it, and enough turns to bound it:
+    n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This formula assumes a correlation of one half between the turns of one
+    session.
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
-    if p != 0.5:
+    if p == 0.5:
+        minimum = next((least for few, least in SESSIONS_OF_FEW_TURNS if turns / effective_sessions < few), 0)
+        times = max(times, minimum / effective_sessions)
+    else:
         tail, independent = min(p, 1 - p), turns / (1 + ALIKE * (turns / effective_sessions - 1))
         times = max(times, INDEPENDENT / tail / independent, MIN_TURNS_BEYOND / tail / turns)
     return math.ceil(sessions * times - 1e-9)

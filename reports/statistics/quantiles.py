@@ -408,8 +408,8 @@ def turns_to_publish(p: float) -> int:
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     """Return the minimum number of sessions to print a quantile. `of_session` is the number of turns of each session.
 
-    If sessions are equally long, the median needs 6 sessions. With ten turns per session, p90 needs 20, p95 40, p99
-    198. With one turn per session, p90 needs 50, p95 100, p99 500.
+    If sessions are equally long, the median needs 6 sessions with ten turns, p90 20, p95 40, p99 198. With one turn per
+    session, the median needs 9, p90 50, p95 100, p99 500.
     """
     n = round(of_session.sum())  # if the sizes are shares, their sum is almost an integer
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0

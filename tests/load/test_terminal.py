@@ -78,7 +78,7 @@ SHOWN_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "an infinite median": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 ∞ p95 ∞ · "),
     "two targets": (target_waits("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
     "a failing and a passing target":
-        ({"times_us": FAILING, "failures": {"east": [(TTFA, 6)]}},
+        ({"times_us": FAILING, "failures": {"east": [(TTFA, 9)]}},
          "ttfa p50/p95 east ∞/–, north –/–, sweden 486/902, west 300/– ms"),
     "only medians before any target has a p95":
         (target_waits("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),

@@ -150,12 +150,22 @@ def test_the_required_sessions_of_a_tail_do_not_depend_on_its_values() -> None:
     assert any(math.isfinite(e.high) for e in found)
 
 
-@pytest.mark.parametrize(("each", "p90", "p95", "p99"), [(1, 50, 100, 500), (4, 23, 45, 225), (10, 20, 40, 198)])
-def test_a_tail_quantile_needs_sessions_as_well_as_turns(each: int, p90: int, p95: int, p99: int) -> None:
+@pytest.mark.parametrize(
+    ("each", "p50", "p90", "p95", "p99"),
+    [(1, 9, 50, 100, 500), (3, 7, 24, 48, 240), (4, 6, 23, 45, 225), (10, 6, 20, 40, 198)],
+)
+def test_a_quantile_needs_sessions_as_well_as_turns(each: int, p50: int, p90: int, p95: int, p99: int) -> None:
     of_session = np.full(7, each)
 
-    assert [sessions_needed(p, of_session) for p in (0.5, 0.9, 0.95, 0.99)] == [6, p90, p95, p99]
+    assert [sessions_needed(p, of_session) for p in (0.5, 0.9, 0.95, 0.99)] == [p50, p90, p95, p99]
     assert [sessions_needed(p, of_session) for p in (0.1, 0.05, 0.01)] == [p90, p95, p99]
+
+
+@pytest.mark.parametrize("sessions", [8, 9])
+def test_a_median_of_one_turn_per_session_is_printed_from_nine_sessions_on(sessions: int) -> None:
+    (estimate,) = quantiles(lognormal(sessions, 1, per_session=1), (0.5,))
+
+    assert (estimate.status, estimate.required) == (("reported", 0) if sessions == 9 else ("too_few_sessions", 9))
 
 
 def test_sessions_of_unequal_length_require_more_sessions() -> None:

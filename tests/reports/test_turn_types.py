@@ -251,7 +251,7 @@ def test_a_median_with_too_few_turns_is_listed_under_its_turn_type(tmp_path: Pat
         tmp_path, lambda i, row: row | ({"turn_type": "function_calls"} if i < 8 and row["turn"] == 2 else {})
     )
 
-    assert re.search(r"with function calls\n +4 +n/a \(needs 6 sessions\)", run_text(summary))
+    assert re.search(r"with function calls\n +4 +n/a \(needs 9 sessions\)", run_text(summary))
 
 
 def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_tools(tmp_path: Path) -> None:
