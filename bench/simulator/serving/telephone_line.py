@@ -72,7 +72,8 @@ class TelephoneLine:
                 raise
             return
         sent_by = HostPort(bracketed(self._host), address[1])
-        party = LocalParty(sent_by, "UDP", f"sip:agent@{sent_by}", "rtbench-simulate")
+        marks = ((SIMULATOR_HEADER, "1"),)
+        party = LocalParty(sent_by, "UDP", f"sip:agent@{sent_by}", "rtbench-simulate", marks)
         self._exchange = TelephoneExchange(self._plan_of, party, lambda: secrets.token_hex(8))
         shared.loop.add_reader(self._sock, self._read)
 
@@ -93,7 +94,7 @@ class TelephoneLine:
     def _answer_plan(self, media: LocalMedia) -> AnswerPlan:
         key = self._shared.config.authenticator.key
         demand = None if key is None else LoginDemand(DigestLogin(USER, key))
-        return AnswerPlan(media, ringing_ns=0, headers=((SIMULATOR_HEADER, "1"),), demand=demand)
+        return AnswerPlan(media, ringing_ns=0, demand=demand)
 
     def _with_faults(self, plan: AnswerPlan, injector: FaultInjector | None, faults: CallFaults) -> AnswerPlan:
         """Return the plan with the faults at the place `upgrade`."""

@@ -71,8 +71,8 @@ class SipCall:
         """The audio of a provisional response, before the call is answered."""
         self.media_problem = ""
         """Why the audio of the answer cannot be used; "" if it can."""
-        self.answer: SipResponse | None = None
-        """The response that answered the call."""
+        self.response: SipResponse | None = None
+        """The last response to INVITE until the call was answered."""
         self.call_id = tokens()
         self._tokens = tokens
         self._dropped: Counter[str] = Counter()
@@ -197,6 +197,8 @@ class SipCall:
         self._invite = self._transactions.request(request, branch, self._invite_heard, now_ns)
 
     def _invite_heard(self, response: SipResponse | None, now_ns: int) -> None:
+        if response is not None and self._answered is None:
+            self.response = response
         if response is not None and 200 <= response.code < 300:
             self._accepted(response, now_ns)
         elif self.state is CallState.ENDED:
@@ -260,7 +262,7 @@ class SipCall:
             self.counts.forks += 1
             leg.bye("fork", now_ns)
             return
-        self._answered, self.answer = leg, response
+        self._answered = leg
         self._ring_end_ns = NEVER_NS
         self.instants.answered_ns = self.instants.ack_ns = now_ns
         if self._is_cancelled:

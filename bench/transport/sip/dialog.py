@@ -35,6 +35,8 @@ class LocalParty:
     """The URI in Contact."""
     product: str
     """The value of User-Agent or Server."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Additional headers of responses."""
 
     def via(self, transport: str, branch: str) -> str:
         return f"SIP/2.0/{transport} {self.sent_by};rport;branch={branch}"

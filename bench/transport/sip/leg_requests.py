@@ -29,7 +29,7 @@ def respond(
     phrase: str = "",
 ) -> None:
     """Send a response."""
-    added = [*headers, ("Server", party.product)]
+    added = [*headers, *party.headers, ("Server", party.product)]
     if body:
         added.append(("Content-Type", SDP))
     response = write_response(transaction.request, code, tag, transaction.source, added, body, phrase)

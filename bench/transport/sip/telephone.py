@@ -54,8 +54,8 @@ from bench.untrusted.sanitize import excerpt
 NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
-ANSWER_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
-"""The headers of the answer that are stored."""
+STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
+"""The headers of the response to INVITE that are stored."""
 MAX_HEADER_CHARACTERS = 200
 REFUSED_FOR_LOAD = frozenset({480, 503, 600})
 """The responses with which a server states that it cannot take more calls now."""
@@ -143,7 +143,8 @@ class TelephoneCall:
         if call.state in (CallState.CALLING, CallState.PROCEEDING):
             self._hang_up()
             heard = ONLY_RANG if call.instants.ringing_ns else NO_RESPONSE_TO_INVITE
-            raise ConnectError("timeout:upgrade", f"the call was not answered within {limits.upgrade:g} s: {heard}")
+            detail = f"the call was not answered within {limits.upgrade:g} s: {heard}"
+            raise ConnectError("timeout:upgrade", detail, _headers_of(call))
         if call.state is not CallState.ANSWERED or call.media is None:
             raise _refusal(call)
         answered_ns = call.instants.answered_ns or monotonic_ns()
@@ -151,14 +152,7 @@ class TelephoneCall:
             phases.set_arrival("ringing", ringing_ns, self._uncertainties_ns.get(ringing_ns, 0))
         phases.set_arrival("opened", answered_ns, self._uncertainties_ns.get(answered_ns, 0))
         self._start_media()
-        self.handshake = Handshake(dict(phases.instants), self._answer_headers(), dict(phases.uncertainties_ns))
-
-    def _answer_headers(self) -> dict[str, str]:
-        """Return the headers of the answer that identify the call and its agent."""
-        answer = self._call.answer
-        assert answer is not None, "the call is answered"
-        named = {name: excerpt(answer.first(name), MAX_HEADER_CHARACTERS) for name in ANSWER_HEADERS}
-        return {"x-request-id": self._call.call_id, **{name: value for name, value in named.items() if value}}
+        self.handshake = Handshake(dict(phases.instants), _headers_of(call), dict(phases.uncertainties_ns))
 
     def _start_media(self) -> None:
         agreed = self._call.media
@@ -421,13 +415,23 @@ def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tupl
 
 
 def _refusal(call: SipCall) -> ConnectError:
-    ending = call.ending
+    ending, headers = call.ending, _headers_of(call)
     if call.media_problem or ending is None:
         detail = f"the call was answered without audio that this tool can use: {call.media_problem}"
-        return ConnectError("connect_failed:media", detail)
-    detail = ending.text
+        return ConnectError("connect_failed:media", detail, headers)
+    if ending.retry_after_s is not None:
+        headers["retry-after"] = str(ending.retry_after_s)
     if ending.code is None:
-        return ConnectError("timeout:upgrade" if ending.by == "timeout" else "connect_failed:sip", detail)
-    headers = {} if ending.retry_after_s is None else {"retry-after": str(ending.retry_after_s)}
-    outcome = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
-    return ConnectError(outcome, detail, headers)
+        outcome = "timeout:upgrade" if ending.by == "timeout" else "connect_failed:sip"
+    else:
+        outcome = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
+    return ConnectError(outcome, ending.text, headers)
+
+
+def _headers_of(call: SipCall) -> dict[str, str]:
+    """Return the headers that identify the call and its agent, from the last response to INVITE."""
+    headers = {"x-request-id": call.call_id}
+    if (response := call.response) is not None:
+        named = {name: excerpt(response.first(name), MAX_HEADER_CHARACTERS) for name in STORED_HEADERS}
+        headers |= {name: value for name, value in named.items() if value}
+    return headers

@@ -91,24 +91,27 @@ def dial(ready: Ready, *headers: tuple[str, str], limits: Timeouts = ENOUGH) -> 
 
 
 @pytest.mark.parametrize(
-    ("fault", "outcome", "detail", "headers"),
+    ("fault", "outcome", "detail", "retry_after"),
     [
-        ("sip", "connect_failed:486", "SIP 486 Busy Here", {}),
-        ("sip,status=603", "connect_failed:603", "SIP 603 Decline", {}),
-        ("sip,status=503,retry_after_s=3", "throttled:handshake", "SIP 503 Service Unavailable", {"retry-after": "3"}),
-        ("throttled", "throttled:handshake", "SIP 503 Service Unavailable", {"retry-after": "2"}),
-        ("forbidden", "connect_failed:403", "SIP 403 Forbidden", {}),
+        ("sip", "connect_failed:486", "SIP 486 Busy Here", None),
+        ("sip,status=603", "connect_failed:603", "SIP 603 Decline", None),
+        ("sip,status=503,retry_after_s=3", "throttled:handshake", "SIP 503 Service Unavailable", "3"),
+        ("throttled", "throttled:handshake", "SIP 503 Service Unavailable", "2"),
+        ("forbidden", "connect_failed:403", "SIP 403 Forbidden", None),
     ],
 )
 def test_a_fault_refuses_a_call_and_is_in_the_truth(
-    tmp_path: Path, fault: str, outcome: str, detail: str, headers: dict[str, str]
+    tmp_path: Path, fault: str, outcome: str, detail: str, retry_after: str | None
 ) -> None:
     truth = tmp_path / "truth.jsonl"
     options = ("--fault", fault, "--ground-truth", str(truth))
     with quick_simulator(tmp_path, *options) as ready, pytest.raises(ConnectError) as caught:
         dial(ready)
 
-    assert (caught.value.outcome, caught.value.detail, caught.value.headers) == (outcome, detail, headers)
+    headers = caught.value.headers
+    assert (caught.value.outcome, caught.value.detail, headers.get("retry-after")) == (outcome, detail, retry_after)
+    assert (headers["x-rtbench-simulator"], headers["server"]) == ("1", "rtbench-simulate")
+    assert headers["x-request-id"]
     assert "0 sessions, 1 refused, 1 faults" in ready.output
     assert [line.get("direction") for line in read_truth(truth)].count("refused") == 1
 
@@ -137,7 +140,7 @@ def test_a_hanging_upgrade_is_a_telephone_that_only_rings(tmp_path: Path) -> Non
     with quick_simulator(tmp_path, "--fault", "hang,at=upgrade") as ready, pytest.raises(ConnectError) as caught:
         dial(ready, limits=SOON)
 
-    assert caught.value.outcome == "timeout:upgrade"
+    assert (caught.value.outcome, caught.value.headers["x-rtbench-simulator"]) == ("timeout:upgrade", "1")
     assert "it only rang" in caught.value.detail
 
 
@@ -152,7 +155,7 @@ def test_a_process_that_can_open_no_further_socket_refuses_calls(tmp_path: Path)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         dial(ready).close()
 
-    assert (caught.value.outcome, caught.value.headers) == ("throttled:handshake", {"retry-after": "1"})
+    assert (caught.value.outcome, caught.value.headers["retry-after"]) == ("throttled:handshake", "1")
     assert "Traceback" not in ready.output
 
 
@@ -164,7 +167,7 @@ def test_with_a_key_a_caller_signs_in_as_agent(tmp_path: Path) -> None:
         login = base64.b64encode(f"agent:{KEY}".encode()).decode()
         dial(ready, ("Authorization", f"Basic {login}")).close()
 
-    assert caught.value.outcome == "connect_failed:401"
+    assert (caught.value.outcome, caught.value.headers["x-rtbench-simulator"]) == ("connect_failed:401", "1")
     assert KEY not in truth.read_text() + ready.output + json.dumps(caught.value.headers)
 
 

@@ -191,7 +191,7 @@ def test_a_secret_is_in_no_repr() -> None:
     legs = list(call._legs.values())
     assert call.media is not None
     assert call.media.send_key == OURS[0]
-    shown = repr([call.settings, call.media, call.answer, legs, peer.parsed, peer.outgoing, call._invite.request])
+    shown = repr([call.settings, call.media, call.response, legs, peer.parsed, peer.outgoing, call._invite.request])
     shown += repr(parse_description(write_offer(LOCAL, 1))) + repr(MediaLine("audio", 1, "RTP/SAVP", "0"))
 
     for secret in (*(key.secret for key in OURS), SECRET):

@@ -228,7 +228,8 @@ def test_a_refusal_for_load_has_the_time_after_which_to_call_again() -> None:
     with line(code=503, phrase="Service Unavailable", retry_after_s=7) as called:
         error = refused(called)
 
-        assert (error.outcome, error.headers) == ("throttled:handshake", {"retry-after": "7"})
+        assert (error.outcome, error.headers["retry-after"]) == ("throttled:handshake", "7")
+        assert (error.headers["server"], len(error.headers["x-request-id"])) == ("test", 16)
 
 
 def test_a_call_that_only_rings_is_canceled_at_its_limit() -> None:
