@@ -357,7 +357,7 @@ class SessionIO:
             events = self._codec.decode(events)
         timeline = self._timeline
         timeline.received(events, message)
-        self._listener.received(events, message, self._transport.now_ns())
+        self._listener.received(events, message, self._transport.handled_ns())
         for event in events:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
                 self._transport.add_template(message, event)

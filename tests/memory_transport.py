@@ -79,6 +79,8 @@ class MemoryTransport:
     def now_ns(self) -> int:
         return self.clock.now_ns
 
+    handled_ns = now_ns
+
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self.closed is not None:
             return None

@@ -106,8 +106,9 @@ class LoggedTransport:
     def __init__(self, transport: Transport, log: EventLog) -> None:
         self._transport, self._log = transport, log
         self.handshake = transport.handshake
-        self.now_ns, self.receive_until, self.network = transport.now_ns, transport.receive_until, transport.network
+        self.now_ns, self.handled_ns, self.network = transport.now_ns, transport.handled_ns, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
+        self.receive_until = transport.receive_until
         self.add_template, self.flush = transport.add_template, transport.flush
         self.keeps_texts = transport.keeps_texts = True
 

@@ -256,6 +256,12 @@ class Transport(Protocol):
     def now_ns(self) -> int:
         """Return the current instant, on the same clock as the timestamps."""
 
+    def handled_ns(self) -> int:
+        """Return the current instant minus the time for which the transport held the message that it passes on.
+
+        Only a jitter buffer holds messages, because it waits for missing ones.
+        """
+
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         """Pass one message to the kernel. Return None if the connection has ended (see `closed`).
 

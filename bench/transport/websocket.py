@@ -150,6 +150,8 @@ class WebSocket:
     def now_ns(self) -> int:
         return monotonic_ns()
 
+    handled_ns = now_ns
+
     def upgrade(self, headers: Iterable[tuple[str, str]], limits: Timeouts, phases: ConnectTimings) -> None:
         """Do the opening handshake (RFC 6455 §4.1)."""
         request = self._protocol.connect()

@@ -120,8 +120,10 @@ class TelephoneCall:
         self._media: CallMedia | None = None
         self._closed: CloseInfo | None = None
         self._on_message: OnMessage | None = None
-        self._frames: list[Frame] = []
-        """The frames that arrived and have not been passed on."""
+        self._frames: list[tuple[Frame, int]] = []
+        """The frames that have not been passed on, and the instants at which they became available."""
+        self._held_ns = 0
+        """How long after its instant the last frame became available."""
         self._drained_ns = monotonic_ns()
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
@@ -168,6 +170,9 @@ class TelephoneCall:
 
     def now_ns(self) -> int:
         return monotonic_ns()
+
+    def handled_ns(self) -> int:
+        return monotonic_ns() - self._held_ns
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._closed is not None or self._media is None:
@@ -258,7 +263,8 @@ class TelephoneCall:
                     continue  # audio before the answer, such as a ring tone
                 if self.on_packet is not None:
                     self.on_packet(data, source, arrival)
-                self._frames += media.received(data, arrival, HostPort(*source[:2]))
+                frames = media.received(data, arrival, HostPort(*source[:2]))
+                self._frames += ((frame, arrival.at_ns) for frame in frames)
             else:
                 media.received_report(data, arrival.at_ns)
         if sock is self._rtp:
@@ -300,7 +306,8 @@ class TelephoneCall:
             self._call.expire(now_ns)
             self._send_signals()
         if media is not None:
-            self._frames += media.expire(now_ns)
+            due_ns = media.buffer.next_ns
+            self._frames += ((frame, due_ns) for frame in media.expire(now_ns))
             if media.report_ns <= now_ns:
                 self._rtcp.send(media.report(now_ns), media.peer_rtcp)
         return self._has_ended() or self._pass_frames()
@@ -311,12 +318,13 @@ class TelephoneCall:
         if self._on_message is None or media is None:
             return False
         while frames and not wakes:
-            frame = frames.pop(0)
+            frame, available_ns = frames.pop(0)
             message = ReceivedMessage(
                 BinaryMessage(frame.audio),
                 Arrival(frame.at_ns, frame.uncertainty_ns),
                 0 if frame.is_concealed else len(frame.audio) + media.overhead_bytes,
             )
+            self._held_ns = max(0, available_ns - frame.at_ns)
             wakes = self._on_message(message)
         return wakes
 

@@ -27,13 +27,14 @@ from bench.transport.sip import address, signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.dtmf import parse_event
-from bench.transport.sip.messages import HostPort
+from bench.transport.sip.messages import HostPort, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.rtp import parse_packet
 from bench.transport.sip.sdes import SrtpKey
 from bench.transport.sip.srtp import PacketEncryption
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from tests.transport.sip.hostile_line import HostilePeer, hostile_line
 from tests.transport.sip.scripted_peer import tokens
 
 GUARD_S = 30
@@ -353,6 +354,34 @@ def test_a_listener_with_a_past_limit_reads_what_has_arrived() -> None:
         assert [message.data for message in found] == [FRAME]
         assert call.watermark_ns <= monotonic_ns()
         call.close()
+
+
+def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator() -> None:
+    """The packet after a missing one arrives at once, and waits until 60 ms after the instant of the missing frame."""
+
+    def skip_a_packet(peer: HostilePeer) -> None:
+        peer.answer()
+        peer.frame(FRAME)
+        peer.sequence += 1
+        peer.timestamp += len(FRAME)
+        peer.frame(FRAME)
+        bye = peer.wait_for("BYE")
+        assert isinstance(bye, SipRequest)
+        peer.send(peer.response(200, to=bye))
+
+    held_ns: list[int] = []
+    with hostile_line(skip_a_packet) as called:
+        call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+
+        def on_message(message: ReceivedMessage) -> bool:
+            held_ns.append(call._held_ns)
+            return len(held_ns) == 3
+
+        call.receive_until(monotonic_ns() + GUARD_S * NS_PER_S, on_message)
+        call.close()
+
+    assert [round(each / NS_PER_MS) for each in held_ns] == [0, 40, 40]
+    assert call.handled_ns() <= monotonic_ns() - held_ns[-1]
 
 
 def test_the_packets_of_both_directions_are_counted() -> None:
