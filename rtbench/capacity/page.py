@@ -69,7 +69,7 @@ def level_heads(plan: SearchPlan) -> str:
     """Return the column heads for the lines of levels. The columns p50 and p95 are in ms."""
     allowed = [slo_of(text).allowed for text in plan.slos]
     missed = f"SLO violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, max"
-    return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "duration".rjust(TOOK)
+    return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "time".rjust(TOOK)
 
 
 def level_lines(level: LevelEntry) -> list[str]:
