@@ -26,35 +26,19 @@ TRUE_TO_NS = 2 * SAMPLE_NS
 """The maximum error of the truth itself."""
 
 
-class AudibleStart(NamedTuple):
-    """The instant at which an utterance is first audible.
-
-    A player does not become faster within an utterance. `slow_ns` is by how much its slowest packet so far was slower
-    than the fastest one of the call, beyond the `MAX_BOUND_NS` that the caller assumes at the start of a call: on a
-    busy machine, the simulator may send its first packets that late.
-    """
-
-    at_ns: int
-    slow_ns: int
-
-
 class ReplyStart(NamedTuple):
-    """The start of a reply that a run reported: its error against the truth, and its reported bound.
-
-    `error_ns` is reported − truth. `slow_ns` is that of the true start.
-    """
+    """The start of a reply that a run reported: its error (reported − truth), and its reported bound."""
 
     error_ns: int
     bound_ns: int
-    slow_ns: int
     turn: int
 
     @property
     def is_beyond_bound(self) -> bool:
-        return abs(self.error_ns) > self.bound_ns + self.slow_ns + TRUE_TO_NS
+        return abs(self.error_ns) > self.bound_ns + TRUE_TO_NS
 
 
-def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[AudibleStart]]:
+def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
     """Return the starts of the utterances of each call, as its caller hears them, by the Call-ID.
 
     A frame is audible if its packet was not dropped and did not arrive after the end of its time in the buffer. The
@@ -75,34 +59,33 @@ def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[Audible
     return {call_of[session]: list(_starts(sent)) for session, sent in packets.items()}
 
 
-def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[AudibleStart]:
+def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[int]:
     """Yield the audible starts of a call. A packet is (due instant, lateness of the earliest packet so far, line)."""
     is_awaited = False
-    slowest_ns = 0
     for due_ns, late_ns, line in sorted(packets, key=itemgetter(0)):  # a reordered packet is logged when it is sent
-        if line.get("utterance"):
-            is_awaited, slowest_ns = True, 0
-        if not line.get("dropped"):
-            slowest_ns = max(slowest_ns, line["send_end_ns"] - due_ns)
+        is_awaited |= bool(line.get("utterance"))
         at_byte = line.get("audible_at_byte")
         if not is_awaited or at_byte is None or line.get("dropped"):
             continue
         in_buffer_ns = due_ns + late_ns + HOLD_NS - line["send_end_ns"]
         if in_buffer_ns >= -MAX_BOUND_NS:
-            slow_ns = max(0, slowest_ns - late_ns - MAX_BOUND_NS)
-            yield AudibleStart(due_ns + late_ns + at_byte * SAMPLE_NS, slow_ns)
+            yield due_ns + late_ns + at_byte * SAMPLE_NS
             is_awaited = in_buffer_ns < 0
 
 
 def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
     """Return the start of each reply of a run, with its error against the nearest start of the same call."""
     starts = audible_starts(read_truth(truth))
-    call_of = {row["session_id"]: row["request_id"] for row in read_table(run, "sessions").to_pylist()}
+    sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
     replies = []
     for row in read_table(run, "turns").to_pylist():
         if row["first_audible_at_ns"] is None:
             continue
         at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
-        start = min(starts[call_of[row["session_id"]]], key=lambda start: abs(at_ns - start.at_ns))
-        replies.append(ReplyStart(at_ns - start.at_ns, row["first_audible_uncertainty_ns"], start.slow_ns, row["turn"]))
+        session = sessions[row["session_id"]]
+        true_ns = min(starts[session["request_id"]], key=lambda start_ns: abs(at_ns - start_ns))
+        # later packets of the call bound the start of the greeting
+        of_greeting = row["measured_from"] is None
+        bound_ns = session["greeting_audible_uncertainty_ns"] if of_greeting else row["first_audible_uncertainty_ns"]
+        replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"]))
     return replies

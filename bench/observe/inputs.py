@@ -204,6 +204,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     peer_jitter_ns: int | None = None
     rtt_ns: int | None = None
     min_rtt_ns: int | None = None
+    start_uncertainty_ns: int | None = None
 
 
 class DeadlinePassed(Input, frozen=True, tag="expire"):

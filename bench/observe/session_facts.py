@@ -20,7 +20,7 @@ from bench.observe.observation import Instants, SessionObservation, TurnObservat
 from bench.observe.reply import Reply
 from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
 from bench.protocol.settings import backend_model
-from bench.transport.received import MatchedDelta
+from bench.transport.received import ASSUMED_START_NS, MatchedDelta
 from bench.units import NS_PER_MS
 
 
@@ -139,6 +139,11 @@ class SessionFacts(Instants):
     peer_rtp_expected: int | None = None
     peer_rtp_lost: int | None = None
     peer_rtp_jitter_ns: int | None = None
+    rtp_start_uncertainty_ns: int | None = None
+    greeting_frame_ns: int = 0
+    """The uncertainty of the frame with which the greeting starts, at its arrival."""
+    greeting_onset_ns: int = 0
+    """The uncertainty of the greeting's start within the audio."""
     is_closed: bool = False
     """True if the service has ended the session, or the connection is closed."""
     history_left: int = 0
@@ -230,6 +235,8 @@ class SessionFacts(Instants):
         self.rtp_jitter_ns, self.rtp_sent = rtp.jitter_ns, rtp.sent
         self.peer_rtp_expected, self.peer_rtp_lost = rtp.peer_expected, rtp.peer_lost
         self.peer_rtp_jitter_ns = rtp.peer_jitter_ns
+        self.rtp_start_uncertainty_ns = rtp.start_uncertainty_ns
+        self._bound_greeting()
 
     def history_start(self, history: HistoryStarted) -> None:
         self.instants["history_start"], self.history_left = history.at_ns, history.messages
@@ -295,8 +302,20 @@ class SessionFacts(Instants):
             return
         if first:
             self._note_first_reply(turn)
-        if greeting:
-            self._copy("greeting_audible", turn, "first_audible")
+        if greeting and "first_audible" in turn.instants:
+            self.instants["greeting_audible"] = turn.instants["first_audible"]
+            self.greeting_onset_ns = turn.onset_uncertainty_ns or 0
+            self.greeting_frame_ns = turn.uncertainties_ns.get("first_audible", 0) - self.greeting_onset_ns
+            self._bound_greeting()
+
+    def _bound_greeting(self) -> None:
+        """Set the uncertainty of the greeting's start. Later packets bound the first frames of a telephone call."""
+        if "greeting_audible" not in self.instants:
+            return
+        frame_ns = self.greeting_frame_ns
+        if self.rtp_start_uncertainty_ns is not None and frame_ns >= ASSUMED_START_NS:
+            frame_ns += self.rtp_start_uncertainty_ns - ASSUMED_START_NS
+        self.uncertainties_ns["greeting_audible"] = frame_ns + self.greeting_onset_ns
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:
         if name in turn.instants:

@@ -110,6 +110,8 @@ class RtpInfo(NamedTuple):
     Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
     jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
     its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
+    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived; None if it is
+    unknown.
     """
 
     expected: int
@@ -122,6 +124,7 @@ class RtpInfo(NamedTuple):
     peer_jitter_ns: int | None = None
     rtt_ns: int | None = None
     min_rtt_ns: int | None = None
+    start_uncertainty_ns: int | None = None
 
 
 @dataclass(slots=True)

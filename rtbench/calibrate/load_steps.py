@@ -315,7 +315,7 @@ COMPARED: dict[SessionKind, Sequence[str]] = {
 """A mapping from a kind of call to the metrics that are compared with the ground truth.
 
 Over a plain WebSocket and by telephone, no message shows when the agent stopped speaking. The greeting of a telephone
-call has an uncertainty of 20 ms, because the delay of the fastest packets is not known yet.
+call starts with its first packets, which the simulator may send late.
 """
 CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
 """A mapping from a kind of call to the audio format of the call."""

@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 from bench import session as waits
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.observe.session_facts import ConversationLength
+from bench.observe.session_facts import ConversationLength, SessionFacts
 from bench.protocol.events import UNREAD, TokenUsage
 from bench.protocol.openai_ga import GA
+from bench.timeouts import Timeouts
 from tests.helpers import (
+    AT_NS,
     MS,
     S,
     Talk,
     answers,
     at,
     base64_of,
+    build_observation,
     committed,
     created,
     delta,
@@ -272,3 +275,36 @@ def test_instructions_of_one_response_do_not_count_as_conversation() -> None:
 
     assert answered(talk, 2, 500).turn_type == "regular"
     assert answered(talk, 3, 450, instructed=True).turn_type == "regular"
+
+
+@pytest.mark.parametrize(
+    ("frame_ms", "onset_ms", "later_ms", "expected_ms"),
+    [
+        (20, 0, 1.5, 1.5),
+        (20, 45, 1.5, 46.5),
+        (22, 0, 1.5, 3.5),  # 2 ms were known when the frame arrived
+        (20, 0, 31, 31),  # the first packets were slower than assumed
+        (5, 0, 31, 5),  # the greeting is not in the first frames
+        (20, 0, None, 20),
+    ],
+)
+@pytest.mark.parametrize("is_measured_first", [False, True])
+def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
+    frame_ms: float, onset_ms: float, later_ms: float | None, expected_ms: float, is_measured_first: bool
+) -> None:
+    facts = SessionFacts(inputs.SessionStart(AT_NS, 1, Timeouts()))
+    greeting = build_observation(
+        instants={"first_audible": at(600)},
+        uncertainties_ns={"first_audible": round((frame_ms + onset_ms) * MS)},
+        onset_uncertainty_ns=round(onset_ms * MS),
+    )
+    start_ns = None if later_ms is None else round(later_ms * MS)
+    measured = inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=start_ns)
+    if is_measured_first:
+        facts.measure_rtp(measured)
+    facts.turn_ended(greeting, first=False, greeting=True)
+    if not is_measured_first:
+        facts.measure_rtp(measured)
+
+    assert facts.instants["greeting_audible"] == at(600)
+    assert facts.uncertainties_ns["greeting_audible"] == round(expected_ms * MS)

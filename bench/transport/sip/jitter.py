@@ -18,6 +18,9 @@ The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ 
 start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to 0.1 ms, it is at most 0.2 ms too late. An instant
 is at most 0.02 % of `hold_ns` too early.
 
+The packets of the first 4 s bound the offset of the first frame better than any assumption. Therefore the buffer later
+states `start_uncertainty_ns`, which replaces an uncertainty of `ASSUMED_START_NS`.
+
 The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
 too. A concealed frame is silence, so that all detected sound was really received. If a packet is next in order, its
@@ -43,6 +46,7 @@ import numpy as np
 
 from bench.clock import Arrival
 from bench.protocol.audio import AudioFormat
+from bench.transport.received import ASSUMED_START_NS
 from bench.transport.sip.reception import ReceivedPacket
 from bench.transport.sip.rtp import MAX_PACKET_BYTES, TIMESTAMPS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -50,7 +54,9 @@ from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 MAX_DRIFT_PPM = 200
 """The largest difference between the rates of two clocks that the buffer follows. Quartz clocks differ by up to 100."""
 CONFIDENCE = 0.999
-ASSUMED_DELAY_NS, ASSUMED_PACKETS = 10 * NS_PER_MS, 8
+ASSUMED_DELAY_NS, ASSUMED_PACKETS = ASSUMED_START_NS // 2, 8
+START_PACKETS, MIN_START_PACKETS = 200, 50
+"""The number of packets that bound the offset of the first one, and the minimum for such a bound."""
 MAX_DELAY_PACKETS = 256
 """The number of packets over which the mean delay is averaged: 5 s of audio."""
 MAX_FILLED_NS = 200 * NS_PER_MS
@@ -117,17 +123,33 @@ class OffsetEstimate:
         self._first_ns = self._media_ns = media_ns
         self._packets = 0
         self._mean_delay_ns = float(ASSUMED_DELAY_NS)
-        self._excess_ns = 2 * self._mean_delay_ns
+        self._excess_ns = float(ASSUMED_START_NS)
+        self._start_ns, self._start_media_ns = self.latest_ns, media_ns
+        self._start_packets = 0
+        self._start_uncertainty_ns: int | None = None
 
     @property
     def uncertainty_ns(self) -> int:
         return self.latest_ns - self._earliest_ns + int(self._excess_ns)
+
+    @property
+    def start_uncertainty_ns(self) -> int | None:
+        """The uncertainty of the first frame, by the packets after it; None if they are too few."""
+        if self._start_uncertainty_ns is not None:
+            return self._start_uncertainty_ns
+        if self._start_packets < MIN_START_PACKETS:
+            return None
+        drift_ns = (self._media_ns - self._start_media_ns) // _NS_PER_DRIFT_NS
+        return self._start_ns - self.latest_ns + self.uncertainty_ns + drift_ns
 
     def add(self, media_ns: int, arrival: Arrival) -> None:
         """Add a packet. Its media time may be earlier than that of the packet before it."""
         at_ns, arrival_uncertainty_ns, _ = arrival
         offset_ns = at_ns - media_ns
         passed_ns = media_ns - self._media_ns
+        if self._start_uncertainty_ns is None and (self._start_packets >= START_PACKETS or passed_ns >= RESYNC_NS):
+            self._start_uncertainty_ns = self.start_uncertainty_ns
+        self._start_packets += 1
         if passed_ns > 0:
             self._media_ns = media_ns
             drift_ns = passed_ns // _NS_PER_DRIFT_NS
@@ -178,10 +200,18 @@ class JitterBuffer:
         self._at_ns = 0
         self._waiting: dict[int, tuple[int, ReceivedPacket]] = {}
         """The packets that wait for an earlier packet, with their media times in ticks."""
-        self._offset = OffsetEstimate(0, Arrival(0))
+        self._offset = self._first_offset = OffsetEstimate(0, Arrival(0))
         self._late_offset: OffsetEstimate | None = None
         """The offset of the packets since the last packet that was in time; None if that was the last packet."""
         self._late_since_ns = 0
+
+    @property
+    def start_uncertainty_ns(self) -> int | None:
+        """The uncertainty of the first frames of the stream, by the packets after them; None if it is unknown.
+
+        It is the uncertainty of each frame that was released with `ASSUMED_START_NS`.
+        """
+        return self._first_offset.start_uncertainty_ns
 
     @property
     def next_ns(self) -> int:
@@ -198,6 +228,8 @@ class JitterBuffer:
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
+            if self.counts.resyncs == 0:
+                self._first_offset = self._offset
         elif self._waiting:
             self._release_before(arrival.at_ns, frames)
         ticks, before_ns = self._ticks, arrival.at_ns

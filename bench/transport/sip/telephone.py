@@ -376,6 +376,7 @@ class TelephoneCall:
             peer.jitter * NS_PER_S // AUDIO.rate_hz if peer.reports else None,
             peer.round_trip_ns,
             peer.min_round_trip_ns,
+            self._media.buffer.start_uncertainty_ns,
         )
 
     # The end

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.transport.received import ASSUMED_START_NS
 from bench.transport.sip.jitter import Frame
 from bench.units import NS_PER_MS
 from tests.transport.sip.path import HOLD_NS, Path, number_of
@@ -76,3 +77,44 @@ def test_the_uncertainty_is_small_on_a_clean_path_and_after_four_seconds_with_ji
 
         assert frames[0].uncertainty_ns == 20 * NS_PER_MS
         assert max(frame.uncertainty_ns for frame in frames[SETTLED:]) < limit_ms * NS_PER_MS
+
+
+def wide(chance: random.Random) -> float:
+    return chance.random() * 60 * NS_PER_MS
+
+
+@pytest.mark.parametrize("drift_ppm", [0, 200, -200])
+@pytest.mark.parametrize("delay_ns", [clean, uniform, exponential, wide])
+def test_later_packets_bound_the_error_of_the_first_frames(
+    delay_ns: Callable[[random.Random], float], drift_ppm: int
+) -> None:
+    """With delays of up to 60 ms, the assumed uncertainty of 20 ms is wrong."""
+    covered = total = 0
+    for seed in range(40):
+        path = Path(delay_ns, loss=0.01, drift_ppm=drift_ppm, seed=seed)
+        frames, buffer, _ = path.play(SETTLED + 50)
+        assert buffer.start_uncertainty_ns is not None
+        first = [error for error, uncertainty_ns in errors(path, frames) if uncertainty_ns >= ASSUMED_START_NS]
+        covered += sum(-EARLY_NS <= error <= buffer.start_uncertainty_ns for error in first)
+        total += len(first)
+
+    assert total > 40 * 10
+    assert covered >= 0.999 * total
+
+
+def test_the_bound_of_the_first_frames_is_small_on_a_clean_path_and_unknown_after_few_packets() -> None:
+    few, some, many = (Path(clean).play(count)[1].start_uncertainty_ns for count in (40, 60, 1_000))
+
+    assert few is None
+    assert some is not None
+    assert some < 3 * NS_PER_MS
+    assert many is not None
+    assert many < 2 * NS_PER_MS
+
+
+def test_a_long_silence_does_not_widen_the_bound_of_the_first_frames() -> None:
+    spoken = Path(clean, is_silent=lambda number: 100 <= number < 1_000)
+    uncertainty_ns = spoken.play(1_200)[1].start_uncertainty_ns
+
+    assert uncertainty_ns is not None
+    assert uncertainty_ns < 3 * NS_PER_MS
