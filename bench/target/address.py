@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.protocol.base import CALL_ID, Dialect
@@ -22,7 +21,8 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.telephone import TELEPHONE
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.services import SERVICES, service_at
-from bench.target.target import Service, is_loopback, requests_transcription, sip_url
+from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
+from bench.target.target import Service, is_loopback, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 
 AZURE_PREVIEW = "/openai/realtime"
@@ -137,6 +137,8 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     if dialect is GPT_LIVE:
         remedy = f"set {names['url']} to wss://HOST{AZURE_GPT_LIVE}, and `model` in the session's settings"
         raise refuse(f"has no GPT-Live: {remedy}")
+    if dialect.is_telephone:
+        raise refuse(f"has no telephones: set {names['url']} to a SIP URI, e.g. {EXAMPLE_SIP}")
     notices = _azure_notices(dialect, version, bool(path), names)
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
@@ -153,7 +155,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         return SettingError("url", f"{source} {problem}")
 
     if url.lower().startswith(("sip:", "sips:", "tel:")):
-        return telephone_address(url, settings, refuse)
+        return telephone_address(url, settings, names)
     if not url.lower().startswith(("ws://", "wss://")):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
@@ -168,6 +170,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     # services with the GA dialect may also have the path of another one, as OpenAI has that of GPT-Live
     own = known.dialect if known and known.dialect is not GA else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
+    if dialect.is_telephone:
+        raise refuse(f"must be a SIP URI, because the dialect {dialect.name} is for telephones, e.g. {EXAMPLE_SIP}")
     if dialect.provider is None:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, settings.service or service_at(host, path), source)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), source)
@@ -182,53 +186,19 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     return _address(parts, resource, dialect, service, notices + _host_notices(parts, dialect, source))
 
 
-_SIP_URI = re.compile(
-    r"(?P<scheme>sips?):(?:(?P<user>[^@;?:]{1,256})@)?(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})"
-    r"(?::(?P<port>[0-9]{1,5}))?(?P<parameters>(?:;[A-Za-z0-9_.!~*'()=%+-]{1,100}){0,10})",
-    re.IGNORECASE,
-)
-"""A SIP URI without a password and headers (RFC 3261 §19.1.1)."""
-EXAMPLE_SIP = "sip:agent@sip.example.com"
-SIP_PORT, SIPS_PORT = 5060, 5061
-
-
-def telephone_address(url: str, settings: TargetSettings, refuse: Callable[[str], SettingError]) -> Address:
+def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Return the address of an agent that is called by telephone. Raise SettingError."""
     if url.lower().startswith("tel:"):
-        raise refuse(f"is a telephone number without a proxy: name the proxy, e.g. sip:{url[4:]}@PROXY")
-    uri = sip_uri(url, refuse)
-    name = settings.dialect or TELEPHONE.name
-    if name != TELEPHONE.name:
-        raise refuse(f"is a telephone, which does not have the dialect {name}: use --dialect {TELEPHONE.name}")
-    return Address(uri.host, uri.port, uri.tls, f"{uri.user}@{uri.parameters}", TELEPHONE, TELEPHONE.name)
-
-
-class SipUri(NamedTuple):
-    """The parts of a SIP URI. `parameters` starts with `;`, or is ""."""
-
-    user: str
-    host: str
-    port: int
-    parameters: str
-    tls: bool
-
-    def __str__(self) -> str:
-        return sip_url(self.user, self.host, self.port, self.parameters, tls=self.tls)
-
-
-def sip_uri(text: str, refuse: Callable[[str], SettingError]) -> SipUri:
-    """Return the parts of a SIP URI. Without a port, the port is that of its transport. Raise SettingError."""
-    match = _SIP_URI.fullmatch(text)
-    if match is None:
-        raise refuse(f"is not a SIP URI without a password, e.g. {EXAMPLE_SIP}")
-    transport = next(iter(re.findall(r";transport=([^;]*)", match["parameters"].lower())), "")
-    if transport not in ("", "udp", "tcp", "tls"):
-        raise refuse(f"has the transport {transport}: use udp, tcp or tls")
-    tls = match["scheme"].lower() == "sips" or transport == "tls"
-    port = int(match["port"] or (SIPS_PORT if tls else SIP_PORT))
-    if not 0 < port < 65_536:
-        raise refuse("has a port that is not from 1 to 65535")
-    return SipUri(match["user"] or "", match["host"].strip("[]").lower(), port, match["parameters"], tls)
+        example = f"sip:{url[4:].partition(';')[0]}@{host_text(settings.proxy or '') or 'HOST'}"
+        raise SettingError("url", f"{names['url']} is a telephone number: write it with its SIP server, as {example}")
+    uri = sip_uri(url, "url", names)
+    for key, name in (("service", settings.service), ("dialect", settings.dialect)):
+        if name not in (None, TELEPHONE.name):
+            problem = f"is a telephone, but {names[key]} is {name}: set {names[key]} to {TELEPHONE.name}"
+            raise SettingError("url", f"{names['url']} {problem}")
+    resource = f"{uri.user}@{uri.parameters}"
+    notices = uri.notices(names["url"])
+    return Address(uri.host, uri.port, uri.tls, resource, TELEPHONE, TELEPHONE.name, notices)
 
 
 def check_transcription(query: str, dialect: Dialect, service: str | None, source: str) -> None:

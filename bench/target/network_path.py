@@ -12,13 +12,13 @@ import base64
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
-from bench.target.address import Address, fill_variables, is_host, is_variable, sip_uri, url_parts
+from bench.target.address import Address, fill_variables, is_host, is_variable, url_parts
 from bench.target.credentials import Credential
+from bench.target.sip_uri import sip_uri
 from bench.target.target import is_loopback
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
 from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, NetworkPath, Proxy, authority
@@ -88,7 +88,7 @@ def _telephone_path(
     The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects the signalling.
     """
     text, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
-    proxy = None if text in ("", NONE) else sip_uri(text, partial(context.refuse, "proxy"))
+    proxy = None if text in ("", NONE) else sip_uri(text, "proxy", context.names)
     tls = address.tls or (proxy is not None and proxy.tls)
     path = replace(
         _direct_path(settings, context),
@@ -98,7 +98,8 @@ def _telephone_path(
         srtp=tls if settings.srtp is None else settings.srtp == "required",
     )
     unused = [key for key in ("compression", "max_message_mib") if getattr(settings, key) is not None]
-    return path, tuple(f"{context.names[key]} is not used: the target is a telephone" for key in unused)
+    notices = () if proxy is None else proxy.notices(context.names["proxy"])
+    return path, (*notices, *(f"{context.names[key]} is not used: the target is a telephone" for key in unused))
 
 
 def _rtp_ports(text: str | None, context: SettingsContext) -> range:

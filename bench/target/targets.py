@@ -433,6 +433,9 @@ class SignInResult(NamedTuple):
 def auth_of(settings: TargetSettings, context: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
     """Return the sign-in of a target. Raise SettingError, or UsageError for a key that cannot be in a header."""
     auth, names = settings.auth, context.names
+    if address.dialect.is_telephone and auth != "basic" and (auth is not None or settings.api_key_env is not None):
+        needs = f"with user:password in the variable that {names['api_key_env']} names"
+        raise context.refuse("auth", f"must be basic for telephone calls, {needs}")
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, context, address)
     if settings.api_key_env is not None:
@@ -449,6 +452,8 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
         if not key:  # the error does not quote it, because some users give the key itself
             problem = "names a variable that is not set: use the variable's name, not the key"
             raise context.refuse("api_key_env", problem)
+        if address.dialect.is_telephone and ":" not in key:
+            raise context.refuse("api_key_env", "names a variable that does not contain user:password")
         known = SERVICES.get(address.service)
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
             return _basic(key)
@@ -456,7 +461,8 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
         return SignInResult(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
     if settings.auth is not None:
         raise context.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
-    if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
+    is_agent = address.dialect.provider is not None  # most agents need no key
+    if is_agent or address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
         return SignInResult(None)
     return SignInResult(
         None, notices=(f"no key is sent: set {source} to the name of the variable that contains the key",)

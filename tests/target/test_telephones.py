@@ -13,7 +13,7 @@ from bench.target.target import Target
 from bench.target.target_settings import SettingError
 from bench.target.targets import resolve_targets
 
-ENVIRONMENT = {"HTTPS_PROXY": "http://proxy.example:3128"}
+ENVIRONMENT = {"HTTPS_PROXY": "http://proxy.example:3128", "LOGIN": "agent:secret", "KEY": "secret-key"}
 
 
 def target(url: str, **options: Any) -> Target:
@@ -53,6 +53,27 @@ def test_an_outbound_proxy_is_a_sip_uri_and_shown() -> None:
     assert target("sip:a@b.example", proxy="sip:localhost").loopback
 
 
+def test_a_parameter_that_may_be_a_typing_error_has_a_notice() -> None:
+    found = target("sip:a@b.example;trans=tcp;User=phone", proxy="sip:p.example;lr;prt=1")
+
+    effect = "which this tool sends, but does not use: check its spelling"
+    assert found.url == "sip:a@b.example:5060;trans=tcp;User=phone"
+    assert found.notices == (
+        f"--url has the parameter trans, {effect}",
+        f"--proxy has the parameter prt, {effect}",
+    )
+
+
+def test_a_telephone_has_no_notice_that_no_key_is_sent() -> None:
+    assert target("sip:a@b.example").notices == ()
+
+
+def test_an_azure_endpoint_is_no_telephone() -> None:
+    environment = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "d"}
+    with pytest.raises(SettingError, match="AZURE_OPENAI_ENDPOINT has no telephones: set --url to a SIP URI"):
+        resolve_targets(environment | {"AZURE_OPENAI_API_KEY": "k"}, ServiceOptions(dialect="sip"))
+
+
 def test_the_ports_of_rtp_are_even() -> None:
     assert target("sip:a@b.example", rtp_ports="20001-20005").network_path.rtp_ports == range(20_002, 20_005, 2)
 
@@ -81,9 +102,20 @@ def test_audio_is_encrypted_if_the_setting_or_else_tls_requires_it(
     [
         ("sip:a@b.example;transport=sctp", {}, "has the transport sctp: use udp, tcp or tls"),
         ("sip:a@b.example:70000", {}, "port that is not from 1 to 65535"),
-        ("sip:a:secret@b.example", {}, "without a password"),
-        ("tel:+15550100", {}, "name the proxy"),
-        ("sip:a@b.example", {"proxy": "http://proxy.example:3128"}, "is not a SIP URI"),
+        ("sip:a:secret@b.example", {}, "--url contains a password, .* set --api-key-env to the name of a variable"),
+        ("sip:a@b.example", {"proxy": "sip:a:secret@p"}, "--proxy contains a password"),
+        ("sip:a@", {}, "--url names no host after the @, e.g. sip:"),
+        ("sip:", {}, "--url names no host, e.g. sip:"),
+        ("sip:a@b.example?subject=x", {}, "--url is not a SIP URI: its form is sip:USER@HOST:PORT"),
+        ("tel:+15550100", {}, r"write it with its SIP server, as sip:\+15550100@HOST$"),
+        ("tel:+15550100", {"proxy": "sip:p@127.0.0.1:1;lr"}, r"as sip:\+15550100@127.0.0.1:1;lr$"),
+        ("tel:+15550100", {"proxy": "sip:a:secret@p"}, r"as sip:\+15550100@HOST$"),
+        ("sip:a@b.example", {"proxy": "http://proxy.example:3128"}, "--proxy must begin with sip: or sips:"),
+        ("sip:a@b.example", {"dialect": "twilio"}, "but --dialect is twilio: set --dialect to sip"),
+        ("ws://localhost:1/agent/twilio", {"dialect": "sip"}, "--url must be a SIP URI"),
+        ("sip:a@b.example", {"api_key_env": "LOGIN"}, "--auth must be basic for telephone calls, with user:password"),
+        ("sip:a@b.example", {"auth": "entra"}, "--auth must be basic for telephone calls"),
+        ("sip:a@b.example", {"auth": "basic", "api_key_env": "KEY"}, "--api-key-env names a variable that does not"),
         ("sip:a@b.example", {"rtp_ports": "20000-20000"}, "must be a range"),
         ("sip:a@b.example", {"rtp_ports": "80-100"}, "must be a range"),
         ("sip:a@b.example", {"rtp_ports": "20000-70000"}, "must be a range"),
