@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import msgspec
 
@@ -18,7 +18,10 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # the loopback address of a s
 
 
 class Urls(TypedDict):
-    """The complete URL of each service and agent. A client only adds its key."""
+    """The complete URL of each service and agent. A client only adds its key.
+
+    Several workers have no telephone. `agent_sips` is the telephone over TLS.
+    """
 
     ga: str
     preview: str
@@ -29,7 +32,8 @@ class Urls(TypedDict):
     agent_pcm: str
     agent_twilio: str
     agent_acs: str
-    agent_sip: str
+    agent_sip: NotRequired[str]
+    agent_sips: NotRequired[str]
 
 
 class IdentityEntry(msgspec.Struct, frozen=True):
@@ -74,6 +78,9 @@ def ready_document(
         "agent_pcm": f"{agents}pcm",
         "agent_twilio": f"{agents}twilio",
         "agent_acs": f"{agents}acs",
-        "agent_sip": f"sip:agent@{address}",
     }
+    if len(pids) == 1:
+        urls["agent_sip"] = f"sip:agent@{address}"
+        if ca:
+            urls["agent_sips"] = f"sips:agent@{address}"
     return ReadyDocument(1, True, os.getpid(), port, ca is not None, str(ca) if ca else None, urls, identity, pids)

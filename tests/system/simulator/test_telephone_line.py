@@ -119,7 +119,7 @@ def test_a_fault_refuses_a_call_and_is_in_the_truth(
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_the_line_is_called_over_tcp_and_tls_too(tmp_path: Path, transport: str) -> None:
     with quick_simulator(tmp_path, *(["--tls"] if transport == "tls" else [])) as ready:
-        url = f"{ready.urls['agent_sip']};transport={transport}"
+        url = ready.urls["agent_sips"] if transport == "tls" else f"{ready.urls['agent_sip']};transport=tcp"
         context = tls_context(ready.ca) if transport == "tls" else None
         for _ in range(2):
             open_call(url, (), context, ENOUGH, ConnectTimings(), NetworkPath()).close()
