@@ -211,9 +211,16 @@ class PreparedSearch:
 
 
 def prepare_search(
-    service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
+    service_options: ServiceOptions,
+    file: str,
+    plan: SearchPlan,
+    runs: Path,
+    options: Sequence[str],
+    *,
+    yes: bool,
+    max_concurrent: int | None = None,
 ) -> PreparedSearch:
-    """Prepare a search.
+    """Prepare a search. `max_concurrent` is the maximum of concurrent calls if the levels are arrival rates.
 
     Raise UsageError if the search is impossible. Also raise it if the service is billed and `yes` is False.
     """
@@ -229,6 +236,12 @@ def prepare_search(
         labels = ", ".join(target["name"] for target in forecast["targets"])
         raise UsageError(f"capacity calls one target, but several are selected: {labels}; name one with --targets")
     (target,) = forecast["targets"]
+    option, calls = ("--to", plan.max) if plan.by == "concurrency" else ("--max-concurrent", max_concurrent)
+    if target["max_calls"] is not None and calls is not None and calls > target["max_calls"]:
+        raise UsageError(
+            f"the ports for RTP are for {target['max_calls']} calls at the same time, but the search has up to "
+            f"{calls}: use more ports (--rtp-ports), or lower {option}"
+        )
     if not target["loopback"] and not yes:
         raise UsageError(
             f"a search opens hundreds of sessions to {target['url']}, which may cost money: add --yes to allow "

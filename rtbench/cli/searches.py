@@ -281,7 +281,8 @@ def capacity(
         raise UsageError("--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out")
     folder = _folder(out, locustfile)
     try:
-        ready = prepare_search(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
+        runs, extra = folder / "levels", options or []
+        ready = prepare_search(service_options, locustfile, plan, runs, extra, yes=yes, max_concurrent=max_concurrent)
         for objective in slos:
             refuse_unmeasurable(objective.threshold, ready.missing_features, f"--slo {quoted(objective.source_text)}")
     except UsageError:

@@ -14,18 +14,21 @@ from rtbench.capacity.level_run import PreparedSearch, max_calls, prepare_search
 from rtbench.capacity.search import SearchPlan
 from tests.capacity.models import build_plan
 
-HERE = {"name": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True}
-AWAY = {"name": "west", "url": "wss://west.example/v1", "loopback": False}
+HERE = {"name": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True, "max_calls": None}
+AWAY = {"name": "west", "url": "wss://west.example/v1", "loopback": False, "max_calls": None}
 COST = "about 0.02 to 0.25 USD for a session"
 
 
 def searching(
-    monkeypatch: pytest.MonkeyPatch, *targets: dict[str, Any], plan: SearchPlan | None = None, yes: bool = False
+    monkeypatch: pytest.MonkeyPatch, *targets: dict[str, Any], plan: SearchPlan | None = None, **options: Any
 ) -> PreparedSearch:
     forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
                 "cost": COST, "connect_rate": 30.0, "notices": ["the token is old"], "lacking": [None]}  # fmt: skip
     monkeypatch.setattr(playing, "_dry_run", lambda file, words: forecast)
-    return prepare_search(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
+    options = {"yes": False} | options
+    return prepare_search(
+        ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], **options
+    )
 
 
 def test_a_search_on_this_machine_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +64,19 @@ def test_the_maximum_cost_of_a_search_is_stated_before_it(monkeypatch: pytest.Mo
 def test_several_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="calls one target, but several are selected: here, west"):
         searching(monkeypatch, HERE, AWAY)
+
+
+@pytest.mark.parametrize(
+    ("by", "max_concurrent", "option"), [("concurrency", None, "--to"), ("arrival_rate", 11, "--max-concurrent")]
+)
+def test_a_search_needs_a_pair_of_ports_for_each_telephone_call(
+    monkeypatch: pytest.MonkeyPatch, by: Any, max_concurrent: int | None, option: str
+) -> None:
+    plan = build_plan(by=by, most=11)
+
+    with pytest.raises(UsageError, match=f"10 calls at the same time, but the search has up to 11: .* lower {option}$"):
+        searching(monkeypatch, HERE | {"max_calls": 10}, plan=plan, max_concurrent=max_concurrent)
+    assert searching(monkeypatch, HERE | {"max_calls": 11}, plan=plan, max_concurrent=max_concurrent).target == "here"
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,15 @@ def test_stages_of_sessions_set_the_number_of_users(stages: tuple[str, str]) -> 
     assert (staged.users, staged.duration_s, staged.changes) == (30, 60.0, True)
 
 
+def test_the_option_that_sets_the_concurrency_is_that_of_the_load_model(stages: tuple[str, str]) -> None:
+    calls, sessions = stages
+
+    assert load_model().concurrency_option == "--users"
+    assert load_model("--arrival-rate", "30/min", "--max-concurrent", "8").concurrency_option == "--max-concurrent"
+    assert load_model("--stages", calls, "--max-concurrent", "8").concurrency_option == "--max-concurrent"
+    assert load_model("--stages", sessions).concurrency_option == "--stages"
+
+
 def test_the_command_line_overrides_the_load_of_a_scenario(stages: tuple[str, str]) -> None:
     from_scenario = load_model(classes=(Busy,)).arrivals
     overruled = load_model("--arrival-rate", "2/s", "--max-concurrent", "5", classes=(Busy,)).arrivals

@@ -134,9 +134,9 @@ def test_an_address_that_cannot_be_called_is_refused(url: str, options: dict[str
 def test_a_run_needs_a_pair_of_ports_for_each_call_at_the_same_time() -> None:
     telephone = target("sip:a@b.example", rtp_ports="20000-20019")
 
-    check_ports(Concurrency(10, 1, 2), [telephone])
-    with pytest.raises(UsageError, match="the ports from 20000 to 20019 are for 10 calls at the same time"):
-        check_ports(Concurrency(11, 1, 2), [telephone])
+    check_ports(Concurrency(10, 1, 2), [telephone], "--users")
+    with pytest.raises(UsageError, match=r"from 20000 to 20019 are for 10 calls at the same time.* lower --stages$"):
+        check_ports(Concurrency(11, 1, 2), [telephone], "--stages")
     with pytest.raises(UsageError, match="up to 20"):
-        check_ports(Concurrency(10, 2, 1), [telephone, telephone])
-    check_ports(Concurrency(10_000, 1, 1), [target("ws://localhost:1/agent/pcm")])
+        check_ports(Concurrency(10, 2, 1), [telephone, telephone], "--users")
+    check_ports(Concurrency(10_000, 1, 1), [target("ws://localhost:1/agent/pcm")], "--users")

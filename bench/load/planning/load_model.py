@@ -263,6 +263,13 @@ class LoadModel:
         return None if self.schedule is None else round(self.schedule.peak)
 
     @property
+    def concurrency_option(self) -> str:
+        """The option that sets the maximum number of users."""
+        if self.arrivals is not None:
+            return "--max-concurrent"
+        return "--users" if self.schedule is None else "--stages"
+
+    @property
     def changes(self) -> bool:
         """True if the planned load changes during the run."""
         return self.schedule is not None or (self.arrivals is not None and self.arrivals.schedule is not None)

@@ -475,14 +475,17 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
         raise UsageError(f"{processes} processes with --sessions {needs}: lower --processes")
 
 
-def check_ports(concurrency: Concurrency, targets: Sequence[Target]) -> None:
-    """Raise UsageError if there are fewer pairs of ports for RTP than telephone calls at the same time."""
+def check_ports(concurrency: Concurrency, targets: Sequence[Target], option: str) -> None:
+    """Raise UsageError if there are fewer pairs of ports for RTP than telephone calls at the same time.
+
+    `option` is the option that sets the number of calls.
+    """
     ranges = Counter(target.network_path.rtp_ports for target in targets if target.dialect.is_telephone)
     for ports, count in ranges.items():
         if len(ports) < concurrency.users * count:
             raise UsageError(
                 f"the ports from {ports.start} to {ports[-1] + 1} are for {len(ports)} calls at the same time, but the "
-                f"run has up to {concurrency.users * count}: use more ports (--rtp-ports), or lower --users"
+                f"run has up to {concurrency.users * count}: use more ports (--rtp-ports), or lower {option}"
             )
 
 

@@ -3,7 +3,8 @@
 The options are those of `locust`. The module prints one line of JSON with these keys:
 
 - `scenario` is the name of the run.
-- `targets` contains, for each target, its `name`, its `url`, and `loopback`, which is true if it is on this machine.
+- `targets` contains, for each target, its `name`, its `url`, `loopback`, which is true if it is on this machine, and
+  `max_calls`, which is the number of calls at the same time that its ports for RTP permit; null for other targets.
 - `session_s` is the duration of speech and pauses in the longest session, in seconds.
 - `session_usd` is the lower and upper bound of the cost of one session with each target, in total; null if unknown.
 - `cost` is this estimate as text.
@@ -36,7 +37,13 @@ def dry_run(plan: RunPlan) -> dict[str, Any]:
     return {
         "scenario": plan.scenario,
         "targets": [
-            {"name": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
+            {
+                "name": target.label,
+                "url": target.public_url,
+                "loopback": target.loopback,
+                "max_calls": len(target.network_path.rtp_ports) if target.dialect.is_telephone else None,
+            }
+            for target in plan.targets
         ],
         "session_s": session_s(plan.scripts),
         "session_usd": estimate(costs, 1),

@@ -112,7 +112,7 @@ class ProcessRole(ABC):
             limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
             check_shares(plan.concurrency, limit)
         check_descriptors(plan.concurrency, plan.targets)
-        check_ports(plan.concurrency, plan.targets)
+        check_ports(plan.concurrency, plan.targets, plan.load_model.concurrency_option)
         files.make_parent(plan.options.runs_dir)
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
         self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self._parsed.stop_timeout
