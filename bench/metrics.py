@@ -371,6 +371,8 @@ ONLY_RANG, NO_RESPONSE_TO_INVITE = "it only rang", "there was no response to INV
 REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
 WITHOUT_SRTP, NO_SRTP_KEY = "the peer does not use SRTP", "the peer has no SRTP key that is supported"
 """Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
+LOGIN_REFUSED, NO_DIGEST = "the peer refused the user or the password", "its kind of sign-in is not supported"
+"""Texts about a telephone call that the peer refused although the caller has a user and a password."""
 HUNG_UP, NO_KEYS = "the peer hung up", "the peer accepts no telephone events"
 """Texts about the end of a telephone call: by the peer, and because the script sends a key."""
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"

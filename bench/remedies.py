@@ -11,8 +11,10 @@ from bench.metrics import (
     EXPECTED,
     HUNG_UP,
     INAUDIBLE,
+    LOGIN_REFUSED,
     LOOKUPS_FULL,
     NO_AUDIO,
+    NO_DIGEST,
     NO_KEYS,
     NO_MEDIA,
     NO_MESSAGE,
@@ -45,7 +47,7 @@ NO_CREDIT = "the account has no credit left: check its billing page"
 DOCTOR = (
     "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
 )
-NO_PATH = "it serves no such path: set the path at which it accepts calls, by --url or `url` of the target"
+NO_PATH = "the server has no such path: set the path at which it accepts calls, by --url or `url` of the target"
 NO_RESOLVER = (
     "the DNS resolver does not answer: check /etc/resolv.conf and the VPN, or set the address: --resolve ADDRESS"
 )
@@ -54,16 +56,22 @@ NO_WAY = (
     "--resolve ADDRESS"
 )
 ENDLESS = (
-    "its audio has no silence that ends a reply (`reply_silence_ms`), for example because of background music "
+    "the audio has no silence that ends a reply (`reply_silence_ms`), for example because of background music "
     "or voices: configure silence between its answers"
 )
 LOGIN = (
-    "it requires a user and a password, or does not accept them: set `auth: basic`, and `api_key_env` to the name of a "
-    "variable that contains user:password"
+    "the agent requires a user and a password: set `auth: basic` (--auth basic), and `api_key_env` (--api-key-env) to "
+    "the name of a variable that contains user:password"
 )
+OF_LOGINS = {
+    LOGIN_REFUSED: "the agent refuses the user or the password: check user:password in the variable that `api_key_env` "
+    "(--api-key-env) names",
+    NO_DIGEST: "let the agent accept digest authentication with MD5 or SHA-256",
+}
 NO_COMMON_AUDIO = (
-    "it accepts none of the offered audio formats: configure it for PCMU, or set `input_format` and `output_format` to "
-    "g711_alaw; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has none, `srtp: none`"
+    "the agent accepts none of the offered audio formats: configure it for PCMU, or set `input_format` and "
+    "`output_format` to g711_alaw; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has "
+    "none, `srtp: none`"
 )
 OF_OUTCOMES = {
     "timeout:dns": NO_RESOLVER,
@@ -87,8 +95,8 @@ OF_OUTCOMES = {
     "waits for its caller, remove `wait_for: greeting`",
     NO_SOUND: "the agent sends silence: check in its log whether its speech output works, and whether it hears the "
     "caller; if it waits for its caller, remove `wait_for: greeting`",
-    "connect_failed:dns": "this name cannot be resolved: check the resource's name; a private endpoint also needs "
-    "its DNS zone",
+    "connect_failed:dns": "this name cannot be resolved: check the host of the URL or endpoint; a private network "
+    "needs a DNS zone that contains it",
     "connect_failed:tcp": "no server listens on this port, or a firewall rejects the connection: check the port, "
     "and that this machine may reach it",
     "connect_failed:proxy": "the proxy refuses the connection: see its message; it may require user and password in "
@@ -178,12 +186,12 @@ REPORTED = {
         "turns, let the client commit the audio (`turn_detection: none`; in a probe --manual-commit)",
     },
     "timeout:first_delta": {
-        NO_MESSAGE: "it accepts the call and sends nothing: it may expect the messages of another provider "
+        NO_MESSAGE: "the agent accepts the call and sends nothing: it may expect the messages of another provider "
         "(--dialect) or a parameter (`extra`); see its log",
         NO_PACKET: "the agent stopped sending audio during the call: see its log",
-        NO_AUDIO: "it sends messages, but no audio in the form of this dialect: it may expect another provider "
+        NO_AUDIO: "the agent sends messages, but no audio in the form of this dialect: it may expect another provider "
         "(--dialect twilio, acs or pcm)",
-        INAUDIBLE: "its audio is never louder than its background: check that it supports this input format "
+        INAUDIBLE: "the agent's audio is never louder than its background: check that it supports this input format "
         "(`input_format`), that it sends the expected format (`output_format`), and that it answers by itself; see "
         "its log",
     },
@@ -237,7 +245,8 @@ REPORTED = {
         "at a time, or use more machines",
         "Too many open files": "this process has reached its limit of open files: raise `ulimit -n`",
     },
-    "connect_failed:tls": {"; ": "see its message, which says what to do about the certificate"},
+    "connect_failed:401": OF_LOGINS,
+    "connect_failed:407": OF_LOGINS,
     "throttled": {"insufficient_quota": NO_CREDIT},
 }
 """The remedies for outcomes whose detail contains a known text.
@@ -248,21 +257,21 @@ The first key is the outcome, or its part before the colon. The second key is th
 
 OF_SIP = {
     "401": LOGIN,
-    "403": "it does not permit this call: check user and password, the called number, and whether its trunk permits "
-    "the IP address of this machine",
-    "404": "it knows no such user or number: check the part of the URL before @",
+    "403": "the agent does not permit this call: check user and password, the called number, and whether its trunk "
+    "permits the IP address of this machine",
+    "404": "the agent knows no such user or number: check the part of the URL before @",
     "407": LOGIN,
     "408": "the server got no response from the agent: check that the agent is registered and running",
     "415": NO_COMMON_AUDIO,
-    "420": "it requires a SIP extension that this tool does not support: see its message",
+    "420": "the agent requires a SIP extension that this tool does not support: see its message",
     "480": "the agent is not available: check that it is registered and running; if only some calls fail, start fewer "
     "calls at a time (-u, --connect-rate)",
     "484": "the number is incomplete: check the part of the URL before @",
     "486": "the agent is busy: it accepts no further call on this line; raise its limit of calls, or start fewer calls "
     "at a time (-u)",
     "488": NO_COMMON_AUDIO,
-    "503": "it accepts no more calls now: start fewer calls at a time (-u, --connect-rate), or raise its limit of "
-    "calls",
+    "503": "the agent accepts no more calls now: start fewer calls at a time (-u, --connect-rate), or raise its limit "
+    "of calls",
     "600": "the agent is busy everywhere: raise its limit of calls, or start fewer calls at a time (-u)",
     "603": "the agent declines the call: see its log for the reason",
     "606": NO_COMMON_AUDIO,
@@ -278,6 +287,8 @@ def remedy_of(outcome: str, detail: str = "") -> str:
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""
+    if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
+        return own_remedy
     remedies = REPORTED.get(outcome, REPORTED.get(kind, {}))
     if remedy := next((remedy for pattern, remedy in remedies.items() if pattern in detail), ""):
         return remedy

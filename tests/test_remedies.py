@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics import ACCEPT_HEADER, SERVICE_REPORTED, TEXT_SESSION, UNHEARD, outcome_class
+from bench.metrics import (
+    ACCEPT_HEADER,
+    LOGIN_REFUSED,
+    NO_DIGEST,
+    SERVICE_REPORTED,
+    TEXT_SESSION,
+    UNHEARD,
+    outcome_class,
+)
 from bench.model_retirements import RETIREMENTS, Retirement, retirement_of
 from bench.observe.pending_turns import UNDETECTED
 from bench.pricing import undated
@@ -77,15 +85,17 @@ SILENT = "nothing came within the limit"
         ("connect_failed:tcp", "127.0.0.1:1: Cannot assign requested address", "no local port", "no server listens"),
         ("connect_failed:tcp", "127.0.0.1:1: Too many open files", "ulimit -n", "no server listens"),
         ("connect_failed:tls", "voice.test: certificate has expired; the certificate has expired: x",
-            "its message",
-         "--ca-file"),
+            "the certificate has expired: x", "--ca-file"),
         ("connect_failed:tls", "voice.test: wrong version number", "a TLS server listens", "its message"),
         ("connect_failed:404", "HTTP 404: Not Found", "set the path at which it accepts calls", "rtbench doctor"),
+        ("connect_failed:401", "SIP 401 Unauthorized", "--auth basic", "check user:password"),
+        ("connect_failed:407", f"SIP 407 x ({LOGIN_REFUSED})", "check user:password in the variable", "--auth basic"),
+        ("connect_failed:401", f"SIP 401 x ({NO_DIGEST})", "digest authentication", "--auth basic"),
         ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", "rtbench doctor", "no such path"),
         ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "sends only text", "deployment's model"),
         ("failed:invalid_value", "invalid_value: no", "fix the setting that its message names", "the service failed"),
-        ("failed:dns", "dns: a code of the service's own", "fix the setting that its message names", "resource's name"),
+        ("failed:dns", "dns: a code of the service's own", "fix the setting that its message names", "resolved"),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
         ("protocol_error:too_large", "", "--max-message-mib", "check the URL"),
     ],

@@ -167,18 +167,18 @@ def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mappi
 
 
 OF_AGENTS = {
-    "connect_failed:401": "it requires a signature (X-Twilio-Signature) or a token, and none is sent: configure it to "
-    "accept calls without one, or set a token in the target's `headers`",
+    "connect_failed:401": "the agent requires a signature (X-Twilio-Signature) or a token, and none is sent: configure "
+    "it to accept calls without one, or set a token in the target's `headers`",
     "connect_failed:404": NO_PATH,
     "connect_failed:tcp": (
         "no server listens on this port: check that the agent is running, and that it uses this port"
     ),
     "connect_failed:upgrade": "the server does not accept this WebSocket: check the path, and the target's "
     "`subprotocols`",
-    "protocol_error:json": "its messages are those of another provider: set --dialect to the dialect of that "
+    "protocol_error:json": "the agent's messages are those of another provider: set --dialect to the dialect of that "
     f"provider: {', '.join(name for name in get_args(AgentName) if name != 'sip')}",
-    "closed:1000": "it closed the connection: see its log for the reason; it may require a parameter (`extra`) or a "
-    "header",
+    "closed:1000": "the agent closed the connection: see its log for the reason; it may require a parameter (`extra`) "
+    "or a header",
     "limit_exceeded:audio": ENDLESS,
 }
 """The remedies for outcomes of a call with an agent."""

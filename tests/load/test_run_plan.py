@@ -77,6 +77,14 @@ def test_a_cost_notice_is_given_only_for_remote_services(tmp_path: Path) -> None
     assert plan(tmp_path, "--url", HERE).notices == []
 
 
+def test_an_agent_without_prices_has_no_cost_notice(tmp_path: Path) -> None:
+    text = "session: {turn_detection: full_duplex}\nsteps:\n  - wait_for: greeting\n"
+    for url, dialect in (("sip:a@example.com", "sip"), ("wss://example.com/ws", "twilio")):
+        (notice,) = plan(tmp_path, "--url", url, "--dialect", dialect, text=text).notices
+
+        assert notice.startswith("sessions may cost money, so at most 20 are opened")
+
+
 def test_a_budget_below_the_estimate_gives_a_notice(tmp_path: Path) -> None:
     small, ample = (plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100"))
 

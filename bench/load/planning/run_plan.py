@@ -133,14 +133,14 @@ class RunPlan:
     def notices(self) -> list[str]:
         """The notices that are shown before the run.
 
-        They include the estimated cost, unless all targets are on this machine.
+        They include the estimated cost, except of targets on this machine, and of agents without prices.
         """
         notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
         if self.sessions is not None and self.options.requested_sessions is None:
             capped = f"sessions may cost money, so at most {self.sessions} are opened"
             notices.append(f"{capped}: add --yes for more")
         notices += script_notices(self.scripts)
-        if not all(target.loopback for target in self.targets):
+        if any(not target.loopback and (target.prices or not target.dialect.provider) for target in self.targets):
             notices.append(estimate_text(self.session_costs, self.sessions))
         if below := below_estimate(self.options.budget_usd, self.session_costs, self.sessions):
             notices.append(below)

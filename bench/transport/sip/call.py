@@ -288,6 +288,7 @@ class SipCall:
                 cause = "the call was redirected to another host, which gets no credentials"
             else:
                 may_repeat = self._digest.challenged(response)
+                cause = "" if may_repeat else self._digest.refusal
         elif response.code < 400:
             target, cause = self._redirection.next(response)
             if target is not None:

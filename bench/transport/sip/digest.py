@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from bench.metrics import LOGIN_REFUSED, NO_DIGEST
 from bench.transport.sip.messages import SipResponse, parameters_of, quoted_string, split_outside_quotes
 
 ALGORITHMS: dict[str, Callable[[bytes], str]] = {
@@ -131,6 +132,13 @@ class DigestClient:
                 self._answered[key] = _Answered(challenge, answers=known.answers + 1)
                 accepted = True
         return accepted
+
+    @property
+    def refusal(self) -> str:
+        """Why the request is not repeated after a challenge; "" if there is no login."""
+        if self.login is None:
+            return ""
+        return LOGIN_REFUSED if self._answered else NO_DIGEST
 
     def renewed(self, response: SipResponse) -> bool:
         """Accept the challenges of a response to a request in the dialog. A new nonce is accepted without `stale`."""

@@ -153,7 +153,15 @@ def test_a_second_challenge_means_that_the_password_is_wrong() -> None:
 
     assert peer.take() == ["INVITE", "ACK", "INVITE", "ACK"]
     assert peer.call.ending is not None
-    assert peer.call.ending.code == 401
+    assert peer.call.ending.text == "SIP 401 Unauthorized (the peer refused the user or the password)"
+
+
+def test_a_challenge_that_is_not_supported_is_named() -> None:
+    peer = ScriptedPeer(login=LOGIN)
+    peer.respond(401, (CHALLENGE[0], 'Digest realm="r", nonce="n", algorithm=MD4'))
+
+    assert peer.call.ending is not None
+    assert peer.call.ending.text == "SIP 401 Unauthorized (its kind of sign-in is not supported)"
 
 
 def test_a_stale_nonce_is_replaced() -> None:
@@ -181,7 +189,7 @@ def test_without_a_login_a_challenge_ends_the_call() -> None:
 
     assert peer.take() == ["INVITE", "ACK"]
     assert peer.call.ending is not None
-    assert peer.call.ending.code == 401
+    assert peer.call.ending.text == "SIP 401 Unauthorized"
 
 
 def test_the_password_is_in_no_text_of_the_call() -> None:
