@@ -85,6 +85,15 @@ def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFin
     return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
 
 
+def without_repeated_remedies(
+    findings: Iterable[CheckFinding], earlier: Iterable[CheckFinding]
+) -> Iterator[CheckFinding]:
+    """Yield the findings, but without remedies that an earlier finding has."""
+    remedies = {finding.remedy for finding in earlier}
+    for finding in findings:
+        yield replace(finding, remedy="") if finding.remedy in remedies else finding
+
+
 def any_failed(findings: Iterable[CheckFinding]) -> bool:
     return any(finding.result == "fail" for finding in findings)
 

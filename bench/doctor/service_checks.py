@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.clock import utc_ns
 from bench.dial import Dialer, connect
-from bench.doctor.diagnosis import CheckFinding, printable_finding, signed_by
+from bench.doctor.diagnosis import CheckFinding, printable_finding, signed_by, without_repeated_remedies
 from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
@@ -65,6 +65,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 SHOWN_OF_CLAIM = 40
 NO_PASSWORD = "no user and password: an agent that requires them refuses the call"
+NO_REPORT = "the agent has sent no RTCP report about the caller's packets"
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
 INFORMING = (KEYLESS, PROXIED)
@@ -261,8 +262,9 @@ class ServiceProbe:
             return
         Session(self._script, transport, timeline, self._listener, lambda: False).run()
         turn = self._listener.turns[-1] if self._listener.turns else None
-        yield from check_answer(turn, timeline.session(), self._listener.pace, self._reply_format)
-        yield from self._media(transport)
+        yield from (media := list(self._media(transport)))
+        answer = check_answer(turn, timeline.session(), self._listener.pace, self._reply_format)
+        yield from without_repeated_remedies(answer, media)
         yield from check_unread_messages(timeline.session())
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
@@ -374,7 +376,9 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
 def round_trip(network: TcpInfo | RtpInfo | None) -> CheckFinding:
     if isinstance(network, RtpInfo):
         if network.min_rtt_ns is None:
-            return CheckFinding("round trip", "skipped", "unknown: the agent has sent no RTCP report until now")
+            has_report = network.peer_expected is not None
+            reason = "no RTCP report of the agent has what it needs (LSR, DLSR)" if has_report else NO_REPORT
+            return CheckFinding("round trip", "skipped", f"unknown: {reason}")
         return CheckFinding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to the agent's RTP")
     if network is None:
         return CheckFinding("round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)")

@@ -5,7 +5,9 @@ An agent sends only audio, so findings about a call with an agent are derived fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -355,6 +357,7 @@ AUDIBLE_S, MAX_RESPONSE_S = 12, 40
 
 AUDIBLE_S is the time until it is audible. MAX_RESPONSE_S is the time until it ends.
 """
+_OWN_TIMEOUT = re.compile(r"\(timeout `(first_delta|response|turn)`\)")
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 """The ratios between the sample rates that are common in telephony and for models."""
@@ -366,6 +369,10 @@ MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio i
 """
 UNANSWERED = frozenset({"timeout:first_delta", NO_MEDIA, NO_SOUND})
 """The outcomes of a greeting that did not come."""
+UNSENT = (
+    "the next call, in which the caller speaks first, decides: if it is answered, remove `wait_for: greeting` from the "
+    "script"
+)
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
 UNREAD = "they affect no metric, and a provider ignores them: if they are meant for another provider, set --dialect"
 STREAMLESS = (
@@ -391,8 +398,15 @@ def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservat
     if turn is None or turn.outcome in UNANSWERED:
         received_text = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
         message = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", received_text)))
-        return CheckFinding("greeting", "warning", message, SILENT)
-    return _failed("greeting", turn, partial(remedy_of_agents, turn.outcome))
+        sends_nothing = turn is not None and turn.outcome == NO_MEDIA
+        return CheckFinding("greeting", "warning", message, UNSENT if sends_nothing else SILENT)
+    return _failed_call("greeting", turn)
+
+
+def _failed_call(name: str, observed: SessionObservation | TurnObservation) -> CheckFinding:
+    """Return the finding about a call that failed. Its timeouts are those of the doctor, not those of a script."""
+    finding = _failed(name, observed, partial(remedy_of_agents, observed.outcome))
+    return replace(finding, message=_OWN_TIMEOUT.sub("(the limit of the doctor)", finding.message))
 
 
 def check_answer(
@@ -403,8 +417,7 @@ def check_answer(
     `pace` is the measured pace of the audio. `format` is the playback format; None if the format cannot be changed.
     """
     if turn is None or turn.outcome != "ok":
-        observed = turn or session
-        yield _failed("turn", observed, partial(remedy_of_agents, observed.outcome))
+        yield _failed_call("turn", turn or session)
         return
     waited_ns = turn.metrics_ns().get("voice_to_voice")
     if waited_ns is None:

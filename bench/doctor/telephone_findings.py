@@ -120,9 +120,9 @@ def check_call(facts: CallFacts) -> Iterator[CheckFinding]:
 def check_media(facts: CallFacts, packets: RtpInfo | None, probe: PacketProbe) -> Iterator[CheckFinding]:
     """Yield the findings about the packets of a call that has ended. `packets` are those at its end."""
     yield _source(facts, probe)
-    if packets is None or not probe.sources:
+    if packets is None:
         return
-    yield _packets(packets)
+    yield _packets(packets) if probe.sources else CheckFinding("packets", "skipped", "unknown: none arrived")
     yield _packets_at_agent(packets)
     yield _clock(probe.drift_ppm())
 

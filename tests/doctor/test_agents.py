@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bench.doctor.diagnosis import remedy_of_agents
+from bench.doctor.diagnosis import CheckFinding, remedy_of_agents, without_repeated_remedies
 from bench.doctor.service_findings import (
     AudioPace,
     check_answer,
@@ -14,7 +15,7 @@ from bench.doctor.service_findings import (
     check_spoken_greeting,
     check_unread_messages,
 )
-from bench.metrics import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
+from bench.metrics import INAUDIBLE, NO_AUDIO, NO_MEDIA, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.observe.observation import TurnObservation
 from bench.protocol.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
@@ -78,6 +79,8 @@ def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -
     waits = check_spoken_greeting(unheard, build_session(instants={"connect_start": AT_NS}))
     assert waits.message == f"no audible audio within 12 s of the call: {NO_MESSAGE}"
     assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == ("warning", True)
+    sends_nothing = check_spoken_greeting(turn(NO_MEDIA), build_session(instants={"connect_start": AT_NS}))
+    assert (sends_nothing.result, sends_nothing.remedy.startswith("the next call,")) == ("warning", True)
     assert (
         check_spoken_greeting(turn("timeout:response"), build_session(instants={"connect_start": AT_NS})).result
         == "fail"
@@ -91,6 +94,20 @@ def test_an_answer_is_reported_with_its_latency_and_a_missing_one_fails() -> Non
     assert found[0].message == "answered: voice_to_voice 900 ms"
     (failed,) = check_answer(None, build_session(outcome="closed:1000"), AudioPace(), PCM16_16K)
     assert (failed.result, failed.message) == ("fail", "closed:1000")
+
+
+def test_a_remedy_is_shown_once() -> None:
+    media = CheckFinding("media", "fail", "no RTP packet arrived", "open the ports")
+    found = without_repeated_remedies([replace(media, name="turn"), CheckFinding("audio", "fail", "x", "y")], [media])
+
+    assert [finding.remedy for finding in found] == ["", "y"]
+
+
+def test_the_limits_of_a_call_are_those_of_the_doctor() -> None:
+    unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} within 12 s (timeout `first_delta`): {NO_MESSAGE}")
+    (failed,) = check_answer(unheard, build_session(), AudioPace(), PCM16_16K)
+
+    assert f"{NOTHING_AUDIBLE} within 12 s (the limit of the doctor): {NO_MESSAGE}" in failed.message
 
 
 def test_an_agent_that_speaks_before_the_caller_has_finished_gave_no_answer() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.clock import Arrival
+from bench.doctor.service_checks import round_trip
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
 from bench.transport.interface import RtpInfo
 from bench.transport.sip.call_record import CallFacts
@@ -87,8 +88,26 @@ def test_packets_from_several_addresses_are_a_warning() -> None:
     assert (found[0], found[1]) == ("warning", f"RTP arrives from 2 addresses, mainly from {PUBLIC} port 4000")
 
 
-def test_without_packets_nothing_else_is_checked() -> None:
-    assert list(results(heard())) == ["media"]
+def test_without_packets_the_report_of_the_agent_is_still_checked() -> None:
+    found = results(heard())
+
+    assert {name: result for name, (result, _, _) in found.items()} == {
+        "media": "fail", "packets": "skipped", "packets at agent": "pass", "media clock": "skipped",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "result", "message"),
+    [
+        ({"min_rtt_ns": 3 * NS_PER_MS}, "pass", "minimum 3.00 ms to the agent's RTP"),
+        ({}, "skipped", "unknown: no RTCP report of the agent has what it needs (LSR, DLSR)"),
+        ({"peer_expected": None}, "skipped", "unknown: the agent has sent no RTCP report about the caller's packets"),
+    ],
+)
+def test_an_unknown_round_trip_has_its_reason(changes: dict[str, Any], result: str, message: str) -> None:
+    found = round_trip(GOOD._replace(**changes))
+
+    assert (found.result, found.message) == (result, message)
 
 
 @pytest.mark.parametrize("drift_ppm", [-150, 0, 150])
