@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -26,6 +26,8 @@ from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
     from bench.doctor.diagnosis import CheckFinding
+    from bench.plan.prepared import PreparedScript
+    from bench.probe import ReplyAudioListener
     from bench.run.replay import ReplayedSession
     from bench.target.target import Target
 
@@ -186,7 +188,7 @@ def probe(
 ) -> None:
     """Send one turn to the service, and show every event, the metrics and the settings in effect.
 
-    A target that only transcribes gets a recording: the one of --audio, or one of this tool.
+    A target that only transcribes gets a recording: the one of --audio, or one of this tool. An agent may greet first.
 
     Exit status 0 when the turn is ok, 1 when it failed.
     """
@@ -194,9 +196,9 @@ def probe(
     from bench.transport.gevent_patch import patch
 
     patch()
+    from bench.doctor.service_findings import LIMITS
     from bench.plan.recordings import write_wav
-    from bench.probe import probe_target, script_of
-    from bench.run.replay import replay_log
+    from bench.probe import script_of
 
     _refuse_mixture(text, audio, manual_commit=manual_commit, lone_record=record_audio and event_log is None)
     from bench.target.targets import resolve_targets
@@ -216,7 +218,9 @@ def probe(
     elif not target.dialect.takes_requests:
         raise UsageError(f"{target.label} accepts only speech: name a recording with --audio")
     settings = {name: value for name, value in session.items() if value is not None}
-    script = script_of(target, audio or (DEFAULT_TEXT if text is None else text), settings)
+    utterance = audio or (DEFAULT_TEXT if text is None else text)
+    limits, greetings = ({}, (False,)) if target.dialect.provider is None else (LIMITS, (True, False))
+    scripts = [script_of(target, utterance, settings, limits, greets=greets) for greets in greetings]
     for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
             _refuse_unwritable(option, path)
@@ -226,15 +230,32 @@ def probe(
         print(f"rtbench: {notice}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:  # for the event log, if the user requests no log
         path = event_log or Path(folder) / "events.jsonl"
-        reply = probe_target(target, script, path, record_audio=record_audio)
-        replayed = replay_log(path)
+        reply, replayed = _probed(target, scripts, path, record_audio=record_audio)
     print_session(replayed, target=target)
     if save_audio is not None:
-        if audio_bytes := b"".join(reply.audio(turn.response_id) for turn in replayed.turns):
-            write_wav(save_audio, audio_bytes, script.output_format)
+        responses = dict.fromkeys(turn.response_id for turn in replayed.turns)
+        if audio_bytes := b"".join(map(reply.audio, responses)):
+            write_wav(save_audio, audio_bytes, scripts[0].output_format)
         else:
             print(f"rtbench: no audio was received, so {save_audio} was not written", file=sys.stderr)
-    raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
+    session_facts = replayed.session
+    raise typer.Exit(0 if session_facts.turns_succeeded == session_facts.turns_planned else FAILED_STATUS)
+
+
+def _probed(
+    target: Target, scripts: Sequence[PreparedScript], path: Path, *, record_audio: bool
+) -> tuple[ReplyAudioListener, ReplayedSession]:
+    """Run a session of the first script. If the agent does not greet in it, run a session of the next script."""
+    from bench.doctor.service_findings import UNANSWERED
+    from bench.probe import probe_target
+    from bench.run.replay import replay_log
+
+    reply = probe_target(target, scripts[0], path, record_audio=record_audio)
+    replayed = replay_log(path)
+    if len(scripts) == 1 or not replayed.turns or replayed.turns[0].outcome not in UNANSWERED:
+        return reply, replayed
+    print("rtbench: the agent did not greet; in the next call the caller speaks first", file=sys.stderr)
+    return _probed(target, scripts[1:], path, record_audio=record_audio)
 
 
 def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool, lone_record: bool) -> None:

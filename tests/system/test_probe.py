@@ -82,6 +82,20 @@ def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
     assert any(frames)
 
 
+@pytest.mark.parametrize("greets", [True, False])
+def test_a_caller_waits_for_the_greeting_of_an_agent_if_there_is_one(greets: bool, tmp_path: Path) -> None:
+    (tmp_path / "profile.yaml").write_text(f"agent: {{greets: {str(greets).lower()}}}\n")
+    saved = tmp_path / "reply.wav"
+    with quick_simulator(tmp_path, "--profile", str(tmp_path / "profile.yaml")) as ready:
+        shown = rtbench("probe", "--url", ready.urls["agent_sip"], "--audio", WAV, "--save-audio", saved)
+
+    assert shown.returncode == 0
+    assert "voice_to_voice" in shown.stdout
+    assert ("turn 1, greeting" in shown.stdout) is greets
+    assert ("did not greet; in the next call the caller speaks first" in shown.stderr) is not greets
+    assert saved.stat().st_size > 10_000
+
+
 def assert_same_output(again: str, shown: str) -> None:
     """Assert that the outputs have equal lines, except the first line, which names the replay, the hint, and the cost.
 
