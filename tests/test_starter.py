@@ -33,11 +33,11 @@ def test_every_generated_file_is_valid(tmp_path: Path) -> None:
 
 def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) -> None:
     assert all(write_starter(tmp_path, agent_files(CiSystem.GITHUB)).values())
-    ways = ("twilio", "acs", "pcm", "simulator")
+    ways = ("twilio", "acs", "pcm", "sip", "simulator")
     targets = resolve_targets({}, ServiceOptions(targets=ways, target_file=tmp_path / "targets.yaml"))
     script = load_script(tmp_path / "scenarios" / "scripts" / "agent.yaml")
 
-    assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "twilio"]
+    assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "sip", "twilio"]
     assert len(script.steps) == 4
     assert all(CompiledScript(script, target.dialect).prepare_session(0, 0).steps for target in targets)
 

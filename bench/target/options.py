@@ -16,7 +16,7 @@ from bench.errors import UsageError
 
 OPTION = "option"
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
-"""The dialects of agents on a WebSocket."""
+"""The dialects of agents."""
 DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
 """The names of dialects that users write. `bench.protocol.dialects` describes the dialects."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
@@ -83,7 +83,8 @@ class ServiceOptions:
     )
     target_file: Path | None = option("file that describes --targets (default: targets.yaml)", "FILE", kind=Path)
     url: str | None = option(
-        "WebSocket URL of any compatible server, instead of an Azure endpoint; ${NAME} is an environment variable"
+        "WebSocket URL of any compatible server, or SIP URI of a telephone (sip:agent@HOST), instead of an Azure "
+        "endpoint; ${NAME} is an environment variable"
     )
     dialect: str | None = option(
         "format of the service's events (default: determined by its address)", "NAME", words=get_args(DialectName)

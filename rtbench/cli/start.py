@@ -74,7 +74,7 @@ def init(
         CiSystem.GITHUB
     ),
     agent: Annotated[
-        bool, typer.Option("--agent", help="write calls to your own agent over Twilio, Azure or a plain WebSocket")
+        bool, typer.Option("--agent", help="write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP")
     ] = False,
     extras: Annotated[
         str,
@@ -98,7 +98,7 @@ def init(
         path_text = escape_control(str(folder / path))
         print(path_text if was_written else f"{path_text} exists, and was not changed")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
-    doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
+    doctor = "doctor --targets twilio (or acs, pcm, sip)" if agent else "doctor --offline"
     script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--targets simulator")
     load = f"-u 5 --sessions 20 {targets}"
     print(f"Next: {escape_control(enter)}rtbench {doctor}")
