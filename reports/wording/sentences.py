@@ -338,7 +338,7 @@ def _failures(summary: Summary) -> list[str]:
     if not planned:
         return []
     if not unmet:
-        return [f"None of the {plural(planned, 'turn')} failed."]
+        return ["The turn did not fail." if planned == 1 else f"None of the {count(planned)} turns failed."]
     rows = zip(summary.targets, outcomes.targets, strict=True)
     by_target = [
         f"{count(entry.failed_or_not_started)} of {count(entry.turns_planned)} on {name}"
