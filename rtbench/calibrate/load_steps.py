@@ -393,9 +393,8 @@ def _arguments(
     """Return the command line of the run."""
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
     trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
-    url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
-    if kind == "sip" and trust:
-        url += ";transport=tls"
+    name = f"agent_{kind}" if kind in AGENTS else "ga"
+    url = ready["urls"]["agent_sips" if kind == "sip" and trust else name]
     dialect_options = ["--dialect", kind] if kind in AGENTS else []
     run_options = [
         "--url",

@@ -83,10 +83,10 @@ def test_an_agent_is_called_by_its_own_url_and_dialect(kind: SessionKind, tmp_pa
 
 
 def test_a_telephone_is_called_over_tls_if_the_simulator_uses_it(tmp_path: Path) -> None:
-    ready = {"urls": {"agent_sip": "sip:agent@127.0.0.1:5060"}, "ca": "ca.pem"}
+    ready = {"urls": {"agent_sip": "sip:agent@here", "agent_sips": "sips:agent@here"}, "ca": "ca.pem"}
     words = climbing._arguments("sip", tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
 
-    assert words[words.index("--url") + 1] == "sip:agent@127.0.0.1:5060;transport=tls"
+    assert words[words.index("--url") + 1] == "sips:agent@here"
 
 
 def test_locust_and_proxy_variables_are_not_passed_to_a_step() -> None:
