@@ -6,6 +6,7 @@ This is the only place that escapes texts for HTML.
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +18,9 @@ from markupsafe import Markup, escape
 from reports.formatting import capitalize
 from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, WebLink, more_notes
 from reports.render.markers import MARKER_CHARACTERS, colour_class
+
+OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
+"""An option of a command, such as `-u`. A browser would break a line after its hyphens."""
 
 
 @cache
@@ -40,12 +44,12 @@ def _text(context: Context, text: Inline) -> Markup:
     """Return a text as HTML. A term links to its definition if the page has one."""
     match text:
         case str():
-            return escape(text)
+            return text if isinstance(text, Markup) else _unbroken(text)
         case Term(name):
             link = Markup('<a class="d" href="#def-{}">{}</a>').format(name.replace(" ", "-"), name)
             return link if name in context["defs"] else escape(name)
         case Code(code):
-            return Markup("<code>{}</code>").format(code)
+            return Markup("<code>{}</code>").format(_unbroken(code))
         case Link(words, path):
             return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _text(context, words))
         case WebLink(words, url):
@@ -55,6 +59,11 @@ def _text(context: Context, text: Inline) -> Markup:
         case VerdictText(words, word):
             return Markup('<span class="fig v-ink v-{}">{}</span>').format(word.replace(" ", "-"), words)
     return Markup("").join(_text(context, piece) for piece in text)
+
+
+def _unbroken(text: str) -> Markup:
+    """Return a text as HTML in which no option is divided over two lines."""
+    return Markup(OPTION.sub(r'<span class="nowrap">\g<0></span>', str(escape(text))))
 
 
 def _style(*classes: str) -> Markup:

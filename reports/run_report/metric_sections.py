@@ -24,7 +24,7 @@ from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
 from reports.run_report import bar_charts, charts, time_panels
 from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
-from reports.run_report.telephone_sections import PACKETS
+from reports.run_report.telephone_sections import PACKETS, SETUP, is_of_calls
 from reports.samples import VOICE_TO_VOICE
 from reports.strata import Stratum
 from reports.summary.distributions import MIN_TURNS, PUBLISHED, curves, histogram_of
@@ -289,19 +289,24 @@ def _ending(ending: OutcomeCount) -> b.Row:
 
 def connect(summary: Summary) -> b.Section | None:
     """Return the section on how long connecting takes; None if no session opened."""
-    hidden = {*OF_CALLS, *PACKETS, *(OF_WEBSOCKETS if summary.only_telephone else ())}
-    rows = [f for f in summary.connect_phases if f.metric not in hidden and (f.metric != "auth_wait" or f.high)]
+    shown_there = {*SETUP, *PACKETS, *PACKETS.values(), *OF_WEBSOCKETS}
+    rows = [
+        f
+        for f in summary.connect_phases
+        if f.metric not in OF_CALLS
+        and (f.metric != "auth_wait" or f.high)
+        and not (f.metric in shown_there and is_of_calls(summary, f))
+    ]
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     totals, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
-    name, end = ("connect_total", "the answer") if summary.only_telephone else ("session_ready", "session.created")
-    ready = [row for row in rows if row.metric == name and row.at(0.5).has_interval]
+    ready = [row for row in rows if row.metric == "session_ready" and row.at(0.5).has_interval]
     named = len({row.target for row in rows}) > 1
     medians = [(f"{row.target} " if named else "", row.at(0.5)) for row in ready]
     p50s = ", ".join(f"{target}{cells.open_end_sign(median)}{ms(median.reported_value)}" for target, median in medians)
     blocks = [
-        *b.line(f"From the start of connecting to {end}, p50: {p50s}." if p50s else ""),
+        *b.line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
         *b.line(remarks.auth_wait(summary)),
         *([b.Details("Data table", [metrics(summary, totals)], open=True)] if totals else []),
         *([b.Details("Phases", [metrics(summary, parts)])] if parts else []),

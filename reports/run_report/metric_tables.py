@@ -31,7 +31,7 @@ def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Hi
         lines.append(
             [head, target_cell(summary, event.target), *quantiles(event), count(event.n), Cell(more, columns=2)]
         )
-    return table(METRICS, lines)
+    return table(METRICS, lines, "quantiles")
 
 
 def quantiles(distribution: HistogramSummary) -> list[Inline]:

@@ -57,6 +57,11 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     packets: Annotated[PacketCount, about("the agent's RTP packets that did not arrive, or arrived too late")]
     peer_packets: Annotated[PacketCount, about("the caller's RTP packets that did not reach the agent, by RTCP")]
 
+    @property
+    def by_loss(self) -> dict[str, PacketCount]:
+        """The packets of each direction, by the name of the metric of their loss."""
+        return {"rtp_loss": self.packets, "peer_rtp_loss": self.peer_packets}
+
 
 def telephone_calls(
     document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]

@@ -122,17 +122,20 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def _audio_only(run: RunFrames) -> Iterable[str]:
-    """Yield a notice if the protocol of a target has no events for turns, and a notice if messages were ignored."""
+    """Yield a notice if turns were measured of a target whose protocol has no events for them.
+
+    Also yield a notice if messages were ignored.
+    """
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
-    if targets:
+    if targets and len(run.turns):
         whose = "" if len(targets) == len(run.metadata["targets"]) else f"{join_words([t['name'] for t in targets])}: "
         yield (
             f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
             "audio onset detection; ttfa, transcripts, turn detection, tokens of speech and ids are absent, not zero."
         )
-        unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
-        if unknown:
-            yield f"Messages that the dialect does not define were ignored: {top_counts(unknown)}."
+    unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
+    if targets and unknown:
+        yield f"Messages that the dialect does not define were ignored: {top_counts(unknown)}."
 
 
 def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:

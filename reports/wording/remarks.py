@@ -308,14 +308,18 @@ def proxy_text(summary: Summary) -> tuple[str, ...]:
 
 
 def round_trips(summary: Summary) -> str:
-    """Return a sentence that names the end point of the measured round trips."""
-    behind = proxy_text(summary)
+    """Return a sentence that names the end point of the measured round trips, and how they are measured."""
+    called, behind = [calls.target for calls in summary.calls], proxy_text(summary)
+    by_rtcp = "by RTCP, to the server that sends RTP"
+    if summary.only_telephone:
+        return f"Round trips are measured {by_rtcp}."
     where = f"to the nearest TLS terminator; on {join_words(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
     if not behind:
         where = "to the nearest TLS terminator"
     elif len(behind) == len(summary.targets):
         where = "only to the proxy, so there is no ttfa_minus_rtt"
-    return f"Round trips are measured by the kernel, {where}."
+    on_calls = f"; on {join_words(called)} {by_rtcp}" if called else ""
+    return f"Round trips are measured by the kernel, {where}{on_calls}."
 
 
 def compression(summary: Summary) -> list[str]:

@@ -56,7 +56,7 @@ def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> 
     columns = Columns(stored)
     every = (change(index, Row(columns, index, {})) for index in range(len(stored)))
     rows = [row for row in every if row is not None]
-    edited = stored.take([row.place for row in rows])
+    edited = stored.take(pa.array([row.place for row in rows], pa.int64()))
     for name in {name: None for row in rows for name in row.changes}:
         place = stored.schema.get_field_index(name)
         values = pa.array([row[name] for row in rows], stored.schema.field(place).type)

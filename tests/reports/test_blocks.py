@@ -249,6 +249,14 @@ def test_a_label_is_shortened_to_the_given_length(label: str, length: int) -> No
     assert len(formatting.excerpt(label, length)) == min(len(label), length)
 
 
+def test_no_option_is_divided_over_two_lines_of_a_page() -> None:
+    unbroken = '<span class="nowrap">{}</span>'.format
+    found = render_html(Paragraph(("fewer calls (-u), a well-known -5 %; ", Code("run x --sessions 11"))))
+
+    assert f"fewer calls ({unbroken('-u')}), a well-known -5 %; " in found
+    assert f"<code>run x {unbroken('--sessions')} 11</code>" in found
+
+
 @pytest.mark.parametrize(("ratio", "text"), [(1.3, "+30 %"), (0.96, "−4 %"), (1.004, "0 %"), (12, "+1,100 %")])
 def test_a_change_has_its_sign(ratio: float, text: str) -> None:
     assert formatting.change(ratio).replace(NBSP, " ") == text

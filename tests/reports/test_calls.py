@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import pytest
 
 from bench.metrics import HUNG_UP, NO_MEDIA, NO_SOUND
 from bench.protocol.telephone import TELEPHONE
+from bench.units import NS_PER_MS
 from reports.check.check import check_of
 from reports.runs import load_for_report
 from reports.summary import targets
 from reports.summary.calls import ReasonCount
 from reports.summary.summary import Summary, summarise
+from reports.wording.remarks import round_trips
 from tests.reports.check.examples import run, thresholds
 from tests.reports.edited import Row, edit
-from tests.reports.forms import run_text
+from tests.reports.forms import run_forms, run_html, run_text
 from tests.reports.synthetic import Plan
 
 BUSY, FULL = "SIP 486 Busy Here", "SIP 503 Service Unavailable"
@@ -100,6 +103,87 @@ def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unkn
     assert (calls.packets.missing, calls.packets.expected) == (2 * CALLS + 2, 100 * CALLS)
     assert calls.peer_packets.expected == 0
     assert "peer_rtp_loss unknown" in text
+
+
+RANG_NS, ANSWERED_NS = 20 * NS_PER_MS, 3000 * NS_PER_MS
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("\\", "").split())
+
+
+def test_the_setup_of_calls_is_shown_in_the_terminal_and_in_the_section(tmp_path: Path) -> None:
+    def change(_: int, row: Row) -> Row:
+        if row["opened_at_ns"] is None:
+            return row
+        began_ns = row["connect_start_at_ns"]
+        return row | {"ringing_at_ns": began_ns + RANG_NS, "opened_at_ns": began_ns + ANSWERED_NS}
+
+    summary = summarise(load_for_report(edit(called(tmp_path / "run"), "sessions", change)))
+    text, (page, markdown) = plain(run_text(summary)), run_forms(summary)
+
+    assert "setup ringing after 20 ms, answered after 3 s (p50)" in text
+    assert page.count("Setup of each call") == 1
+    for name in ("connect_total", "post_dial_delay"):
+        assert f"| {name} (ms) | sim |" in plain(markdown)
+
+
+def test_without_medians_the_terminal_has_the_range_of_the_setup(tmp_path: Path) -> None:
+    def change(index: int, row: Row) -> Row | None:
+        answered_ns = row["connect_start_at_ns"] + ANSWERED_NS + index * 10 * NS_PER_MS
+        return None if index > 4 or row["opened_at_ns"] is None else row | {"opened_at_ns": answered_ns}
+
+    text = plain(run_text(summarise(load_for_report(edit(called(tmp_path / "run"), "sessions", change)))))
+
+    assert re.search(r"answered after 3.0\d s to 3.0\d s packets", text)
+
+
+def test_the_terminal_has_the_jitter_of_the_packets(tmp_path: Path) -> None:
+    jitter = [{"rtp_jitter_ns": 2 * NS_PER_MS}] * CALLS
+    text = plain(run_text(summary_of_calls(tmp_path / "run", *jitter)))
+
+    assert "(80 of 4,000 packets), rtp_jitter 2 ms (p50); peer_rtp_loss unknown" in text
+
+
+def test_a_run_in_which_no_call_was_answered_has_no_lines_on_setup_and_packets(tmp_path: Path) -> None:
+    def change(_: int, row: Row) -> Row:
+        refused = {"outcome": "connect_failed:486", "detail": BUSY, "turns_started": 0, "turns_not_started": 2}
+        never = dict.fromkeys(("opened_at_ns", "session_created_at_ns", "update_sent_at_ns", "rtp_expected"))
+        return row | never | refused
+
+    folder = edit(called(tmp_path / "run"), "sessions", change)
+    text = run_text(summarise(load_for_report(edit(folder, "turns", lambda _, row: None))))
+
+    assert "0 answered" in text
+    assert not re.search("^(setup|packets) ", text, re.MULTILINE)
+
+
+def test_counts_of_0_are_left_out_except_of_calls_tried_and_answered(tmp_path: Path) -> None:
+    page = run_html(summary_of_calls(tmp_path / "run"))
+
+    for name in ("tried", "answered", "refused"):
+        assert f">{name}</th>" in page
+    for name in ("not answered", "not set up", "answered, no RTP", "ended by the agent"):
+        assert f">{name}</th>" not in page
+
+
+def test_round_trips_of_calls_are_measured_by_rtcp(tmp_path: Path) -> None:
+    text = round_trips(summary_of_calls(tmp_path / "run"))
+
+    assert "by RTCP" in text
+    assert "TLS" not in text
+
+
+@pytest.mark.parametrize("turns_started", [True, False])
+def test_missing_turn_events_are_noted_only_if_turns_were_measured(turns_started: bool, tmp_path: Path) -> None:
+    folder = called(tmp_path / "run")
+    document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    document["targets"][0]["full_duplex"] = True
+    (folder / "run.json").write_text(json.dumps(document), encoding="utf-8")
+    if not turns_started:
+        edit(folder, "turns", lambda _, row: None)
+
+    assert ("has no events for turns" in plain(run_text(summarise(load_for_report(folder))))) is turns_started
 
 
 def test_the_terminal_states_how_calls_were_set_up(tmp_path: Path) -> None:
