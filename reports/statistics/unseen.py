@@ -48,12 +48,12 @@ best one."""
 def upper_share(share: float, square: float, sessions: float, level: float) -> float:
     """Return the upper bound of a share of turns at a one-sided type I error.
 
-    Return 1 if `sessions` is at most 1, or `square` is unknown.
+    Return 1 if there are no sessions, or if `square` is unknown.
 
     - `square` is the mean over turns of x², where x is the share of events in the turn's session.
     - `sessions` is the number of turns divided by that of the longest session.
     """
-    if not (sessions > 1 and math.isfinite(square)) or share >= 1:
+    if not (sessions > 0 and math.isfinite(square)) or share >= 1:
         return 1.0
     together = min(max(square, share**2), share)
     if together == share:  # each session failed either completely or in no turn

@@ -341,7 +341,7 @@ def bounds(events: object, level: float = 0.05, turns: float = TURNS) -> tuple[f
     return found.lower(level), found.upper(level)
 
 
-@pytest.mark.parametrize("sessions", [2, 20, 100, 299, 5000])
+@pytest.mark.parametrize("sessions", [1, 2, 20, 100, 299, 5000])
 @pytest.mark.parametrize("level", [0.05, 0.01, 0.0005])
 def test_without_a_failure_the_bound_allows_for_whole_failed_sessions(sessions: int, level: float) -> None:
     assert bounds(np.zeros(sessions), level) == (pytest.approx(0), pytest.approx(1 - level ** (1 / sessions)))
@@ -498,7 +498,7 @@ def test_the_unobserved_session_is_as_long_as_the_longest() -> None:
 def test_without_information_about_other_sessions_the_bounds_are_0_and_1() -> None:
     assert upper_share(0.0, math.nan, 1, 0.05) == upper_share(0.1, math.nan, 40, 0.05) == 1
     assert lower_share(1.0, math.nan, 1, 0.05) == 0
-    assert upper_share(0.0, 0.0, 1, 0.05) == 1
+    assert upper_share(0.0, 0.0, 0, 0.05) == 1
 
 
 @given(st.floats(0.0005, 0.999), st.floats(0.0005, 0.2))
