@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.metrics import CATALOGUE
 from reports.metric_spec import MetricSpec, better_direction
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
@@ -46,6 +47,8 @@ class MeasuredDifference:
         counts = [(target.turns, target.sessions, target.effective_sessions) for target in self.targets]
         turns, sessions, effective_sessions = zip(*counts, strict=True)
         reason = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
+        if reason and reason.unit == "turn" and CATALOGUE[self.question.metric].scope == "session":
+            return replace(reason, unit="session")
         return reason or (InconclusiveReason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
 

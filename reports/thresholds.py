@@ -395,6 +395,10 @@ def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
         raise UsageError(f"{text} of {metric.name} cannot be a threshold: {OTHERS[text]}")
     if text == "avg" and metric.unit == "ms":
         raise UsageError(f"avg of {metric.name} cannot be a threshold: a single timeout changes it; use med or p(95)")
+    if text == "rate" and metric.unit == "%":
+        of = "session" if metric.of_sessions else "turn"
+        why = f"each {of} has a value in %; use avg or p(95), with a limit such as 1%"
+        raise UsageError(f"rate of {metric.name} cannot be a threshold: {why}")
     for statistic in STATISTICS:
         if statistic.aggregates(metric.unit, metric.better) and (parsed := statistic.read(text)) is not None:
             return parsed

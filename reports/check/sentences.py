@@ -15,6 +15,7 @@ from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metric_comparison import RESULT_OF_STATUS
 from reports.render.blocks import MARKS, Badge, source_badges
 from reports.summary.run_validity import TITLES
+from reports.thresholds import THRESHOLD_METRICS
 from reports.wording import validity
 from reports.wording.cells import INFINITE, interval, shortfall_text
 from reports.wording.validity import InvalidReason
@@ -161,7 +162,8 @@ def reason(result: ThresholdResult) -> str:
         parts.insert(0, f"corrected {signed(corrected, finding.question.scale)}, analysis {finding.analysis}")
     share = result.counts.completed_share if result.counts else math.nan
     if not math.isnan(share) and share != 1:
-        parts.append(f"{completed_text(result)} of the planned turns have a value")
+        of = "sessions" if THRESHOLD_METRICS[result.metric].of_sessions else "planned turns"
+        parts.append(f"{completed_text(result)} of the {of} have a value")
     return "; ".join(filter(None, parts))
 
 

@@ -240,6 +240,7 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     names = {f.metric for f in (*summary.metrics, *summary.connect_phases, *summary.slopes)}
+    names -= {*metric_sections.OF_WEBSOCKETS} if summary.only_telephone else set()
     names |= {distribution.metric for distribution in (*summary.load_generator, *summary.events)}
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
     names |= {check.name for check in summary.validity.checks}

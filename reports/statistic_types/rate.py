@@ -218,7 +218,7 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdE
 def none_seen(event: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
     """Return the reason why a rate without any event is inconclusive: its true value may be above 0.
 
-    - `event` is the name of the events: a rate, or LATE.
+    - `event` is the name of the events: a rate, or a name of LATE.
     - `needed` is the number of sessions for a conclusive result; None if no number is enough.
     - `longest` is the number of turns divided by that of the longest session.
     """

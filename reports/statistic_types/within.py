@@ -10,11 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from bench.errors import UsageError
+from bench.metrics import CATALOGUE
 from bench.metrics import Better as Direction
 from bench.untrusted.sanitize import excerpt
 from reports.metric_spec import MetricSpec, Source, StoredComparison
@@ -71,7 +72,7 @@ class Within(Rate):
         return False
 
     def bad_event(self, metric: str) -> str:
-        return LATE
+        return LATE[CATALOGUE[metric].scope]
 
     def events(self, source: Source, spec: MetricSpec) -> PerCluster:
         return source.in_time(spec, self.deadline)
@@ -80,7 +81,8 @@ class Within(Rate):
         return of_turns(self.events(source, spec)[1], source.sample(spec).failed)
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
-        return Shortfall("turns", turns, MIN_RATE_UNITS) if turns < MIN_RATE_UNITS else None
+        units: Literal["turns", "sessions"] = "sessions" if CATALOGUE[metric].scope == "session" else "turns"
+        return Shortfall(units, turns, MIN_RATE_UNITS) if turns < MIN_RATE_UNITS else None
 
     def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
         estimate = super().estimate(source, spec)

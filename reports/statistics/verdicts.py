@@ -25,8 +25,8 @@ ReasonKind = Literal[
     "not_stored",
 ]  # fmt: skip
 Counted = Literal["session", "pair", "turn"]
-LATE = "late"
-"""The name of the events that a share of turns by a deadline must exclude, in `InconclusiveReason.metric`."""
+LATE = {"turn": "late turn", "session": "late session"}
+"""The name of the events that a share by a deadline must exclude, in `InconclusiveReason.metric`, by what it counts."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class InconclusiveReason:
     - `targets` are the names of these targets, if known.
     - `p` is the level of a quantile.
     - `effective_sessions` is the effective number of sessions of unequal length.
-    - `metric` is a rate that has no event in `there` sessions, or LATE. `upper` is the upper bound of its true value.
+    - `metric` is a rate that has no event in `there` sessions, or a name of LATE. `upper` is the upper bound of its
+    true value.
     - `text` is the reason why a metric is uncertain.
     - `about_sessions` is the approximate number of sessions that have `needed` turns, if one target has too few turns.
     """

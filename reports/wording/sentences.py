@@ -84,7 +84,9 @@ def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> s
         lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
     p50, *p95 = _quantiles(answers, named=named)
     which = f" in {stratum.turns}" if several else ""
-    return f"{lead} {p50} after {since} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
+    # names of targets such as "after" do not precede the word "after"
+    opening = f"{lead} after {since}: {p50}" if named else f"{lead} {p50} after {since}"
+    return f"{opening} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
 
 
 def _quantiles(answers: Sequence[MainResult], *, named: bool) -> list[str]:

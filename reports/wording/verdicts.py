@@ -158,7 +158,7 @@ def within(word: str, value: float | None, scale: Scale, accepted: str, known: s
 NOUNS = {
     "failure_rate": "failure", "throttle_rate": "throttled turn", "stall_rate": "stalled reply",
     "cut_off_rate": "turn cut off", "false_yield_rate": "false yield", "false_reply_rate": "false response",
-    "input_wer": "word error", "reply_wer": "word error", LATE: "late turn",
+    "input_wer": "word error", "reply_wer": "word error", **{name: name for name in LATE.values()},
 }  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
             observed = f"with no {noun} in {plural(reason.there[0], 'session')}"
             is_limit, end = reason.kind == "no_event", reason.upper
             may_be = "the upper bound is" if is_limit else "the rate may still be up to"
-            if reason.metric == LATE:  # the rate is that of the other turns
+            if reason.metric in LATE.values():  # the rate is that of the other turns
                 may_be, end = "the lower bound is" if is_limit else "the rate may still be as low as", 1 - end
             bound = f"{observed} {may_be} {share(end)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)

@@ -167,6 +167,28 @@ def test_counts_of_0_are_left_out_except_of_calls_tried_and_answered(tmp_path: P
         assert f">{name}</th>" not in page
 
 
+@pytest.mark.parametrize(
+    ("kept", "text"),
+    [
+        (30, "with no late session in 30 sessions the lower bound is 90.5 %: about 149 sessions are needed"),
+        (6, "too few sessions to decide: 6 of 6; a rate needs 10 sessions"),
+    ],
+)
+def test_a_threshold_on_calls_counts_sessions_not_turns(kept: int, text: str, tmp_path: Path) -> None:
+    folder = called(tmp_path / "run")
+    edit(folder, "sessions", lambda index, row: None if index >= kept or row["opened_at_ns"] is None else row)
+    (found,) = check_of(folder, thresholds("connect_total: within(10s)>0.98")).thresholds
+
+    assert plain(found.reason_text) == text
+
+
+def test_the_definitions_of_a_run_of_calls_name_no_websocket_upgrade(tmp_path: Path) -> None:
+    page = run_html(summary_of_calls(tmp_path / "run"))
+
+    assert 'id="def-connect_total"' in page
+    assert 'id="def-connect_upgrade"' not in page
+
+
 def test_round_trips_of_calls_are_measured_by_rtcp(tmp_path: Path) -> None:
     text = round_trips(summary_of_calls(tmp_path / "run"))
 

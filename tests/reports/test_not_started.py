@@ -75,7 +75,7 @@ def failing(of: Callable[[Row], bool]) -> Change:
 
 SOME = {f"s{number:05d}" for number in range(5, 80, 2)}
 BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
-MEDIAN = r"Callers hear the reply \S+ m?s on a after they stop speaking .*"
+MEDIAN = r"Callers hear the reply after they stop speaking: \S+ m?s on a .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (plan, targets whose sessions were refused, change of turns, headline, next sentence)
     "a target with only failed turns":

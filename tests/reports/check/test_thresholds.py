@@ -73,6 +73,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("ttfaa", "p(95)<800", "did you mean ttfa?"),
         ("delta_gap", "p(95)<80", "counted over events"),
         ("ttfa", "avg<800", "a single timeout changes it"),
+        ("rtp_loss", "rate<0.01", "each session has a value in %; use avg"),
         ("failure_rate", "count<3", "grows with the length of the run"),
         ("ttfa", "p95<800", r"allowed: p\(N\), med"),
         ("failure_rate", "p(95)<0.1", "allowed: rate"),
