@@ -6,7 +6,8 @@ to its target and step:
 
 - If the target has successful turns of the step, the metric applies if one of these turns has a value.
 - If only other targets have successful turns of the step, the metric applies if one of those turns has a value.
-- If no target has a successful turn of the step, only the main metric and response_total apply.
+- If no target has a successful turn of the step, only the main metric and response_total apply. To a step in which the
+service speaks first, no metric applies: `greeting` is a metric of sessions.
 
 For metrics that are no latencies (audio_speed, transcript_lead, stall, request_ack), +inf has no meaning, so their
 failed turns are only counted. Unfinished turns are not in any sample, but are counted.
@@ -197,7 +198,7 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> Metri
     """
     metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], dtype=object)
-    always = (main_of_step == name) | (name == ALWAYS)
+    always = ((main_of_step == name) | (name == ALWAYS)) & ~turns.is_greeting
     has_value = turns.succeeded & ~np.isnan(values)
     has, succeeded = turns.by_group(has_value) > 0, turns.by_group(turns.succeeded) > 0
     elsewhere = np.where(succeeded.any(axis=0), has.any(axis=0), always)
@@ -266,10 +267,13 @@ OF_SAMPLE = ["outcome_class", "turns_started"]
 """The columns of sessions that every sample needs, in addition to the column of its metric."""
 
 
-def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
+def session_sample(
+    frame: pd.DataFrame, name: str, chosen: Flags | None = None, *, expected: bool = False
+) -> Sample | None:
     """Return the sample of one metric of sessions; None if no session has the metric. Each session is a cluster.
 
-    `chosen` is a mask of the sessions to use; by default, all sessions are used.
+    `chosen` is a mask of the sessions to use; by default, all sessions are used. If the metric is `expected`, the
+    sample contains the failed sessions even if none of the sessions has the metric.
 
     - A session that failed before the end of the metric counts as +inf. A session that failed later has its value.
     - If the metric ends with the first reply, a session that started a turn but has no value also counts as +inf.
@@ -283,7 +287,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     kind, has_value = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
     metric = CATALOGUE[name]
     carried = metric.unit == BYTES_PER_S
-    if not has_value.any() or (carried and not values[has_value].any()):
+    if not (has_value.any() or (expected and has_value.size)) or (carried and not values[has_value].any()):
         return None
     is_wait = is_latency(metric)
     failed = (kind == FAILED) & (~has_value if is_wait or metric.column or carried else np.ones_like(has_value))

@@ -8,7 +8,7 @@ target has a pool for each stratum.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -23,6 +23,7 @@ from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.metric_values import floats, measured_from_ns, values_ns
 from bench.units import NS_PER_MS
 from reports.frames import by_label
+from reports.planned_turns import TurnOfScript, planned_turns
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
 from reports.strata import MEASURED_FROM_PHRASES, MEASURED_FROM_TEXTS, Stratum, in_order
@@ -78,9 +79,16 @@ def unopened_of(sessions: pd.DataFrame) -> Flags:
 
 
 def turns_not_started(
-    started: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
+    started: pd.DataFrame,
+    sessions: pd.DataFrame,
+    target: Integers,
+    session: Integers,
+    planned: Sequence[tuple[int, str, int, int]] = (),
 ) -> NotStartedTurns:
-    """Return the turns that did not start. The step of such a turn is the most frequent step at its position."""
+    """Return the turns that did not start. The step of such a turn is the most frequent step at its position.
+
+    `planned` is the planned turns as (target, script, turn, step). They decide where no turn started.
+    """
     counts = not_started_of(sessions)
     if not (counts.any() and len(started)):
         return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
@@ -88,6 +96,9 @@ def turns_not_started(
     script, started_script = (by_label(frame["script"].cat, str, "", object) for frame in (sessions, started))
     positions = pd.DataFrame({"target": targets, "script": np.repeat(script, counts), "turn": numbers})
     counted = started.assign(script=started_script).groupby([*POSITIONS[0], "step"]).size().rename("n").reset_index()
+    if planned:
+        of_plan = pd.DataFrame(planned, columns=[*POSITIONS[0], "step"]).assign(n=0)
+        counted = pd.concat([counted, of_plan], ignore_index=True)
     step = pd.Series(np.nan, index=positions.index)
     for keys in POSITIONS:
         if step.notna().all():
@@ -181,6 +192,8 @@ class TurnArrays:
     """The strata of this run's steps. They are in the order of MEASURED_FROM_TEXTS, with regular turns first."""
     stratum: Integers
     """The index in `strata` of the stratum of each step."""
+    is_greeting: Flags
+    """A mask of the steps in which the service speaks first. Metrics of turns do not apply to them."""
     not_started: NotStartedTurns
 
     @cached_property
@@ -351,12 +364,18 @@ def measured_turns(run: RunFrames) -> TurnArrays:
     frame, rows, targets = run.turns, measured_rows(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)
-    stratum_index, strata = _strata(frame, codes, len(labels), kind, rows)
+    plan = list(planned_turns(run.metadata, targets, several=len(sequence(frame, "script")) > 1))
+    stratum_index, strata = _strata(frame, codes, labels, kind, rows, plan)
     steps, step_of_row = _steps(frame, rows, labels, codes, stratum_index, strata)
-    indices = sorted({position for _, _, position in steps}) or [0]
     sessions, measured = session_codes(frame, run.sessions), measured_sessions(run, NOT_STARTED_COLUMNS)
     target, session = of_rows(position_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
     step, planned_at = of_rows(step_of_row, rows), position_of(measured["target"], targets)
+    lacking = not_started_of(measured) > 0
+    scripts = by_label(measured["script"].cat, str, "", object)
+    lacked = set(zip(planned_at[lacking].tolist(), scripts[lacking], strict=True))
+    of_plan = [turn for turn in plan if (turn.target, turn.script) in lacked] if rows.size else []
+    planned = _planned_steps(steps, strata, of_plan)
+    indices = sorted({position for _, _, position in steps}) or [0]
     started = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
     return TurnArrays(
         frame=frame,
@@ -372,8 +391,30 @@ def measured_turns(run: RunFrames) -> TurnArrays:
         kind=of_rows(kind, rows),
         strata=tuple(strata[position] for position in indices),
         stratum=np.searchsorted(indices, np.array([position for _, _, position in steps], dtype=np.int64)),
-        not_started=turns_not_started(started, measured, planned_at, of_rows(sessions, measured_rows(run.sessions))),
+        is_greeting=np.isin([label for _, label, _ in steps], [turn.label for turn in plan if turn.is_greeting]),
+        not_started=turns_not_started(
+            started, measured, planned_at, of_rows(sessions, measured_rows(run.sessions)), planned
+        ),
     )
+
+
+def _planned_steps(
+    steps: list[tuple[str, str, int]], strata: Sequence[Stratum], plan: Iterable[TurnOfScript]
+) -> list[tuple[int, str, int, int]]:
+    """Return the step of each planned turn, as `turns_not_started` needs it. Add the steps that no turn started.
+
+    A label has at most MAX_STEPS steps in all; the planned turns of further steps are left out.
+    """
+    of_label = {label: index for index, (_, label, _) in reversed(list(enumerate(steps)))}
+    planned = []
+    for turn in plan:
+        if turn.label not in of_label and len(steps) < MAX_STEPS:
+            of_label[turn.label] = len(steps)
+            measured_from = list(MEASURED_FROM_TEXTS)[turn.measured_from]
+            steps.append((turn.label, turn.label, strata.index(Stratum(measured_from))))
+        if turn.label in of_label:
+            planned.append((turn.target, turn.script, turn.number, of_label[turn.label]))
+    return planned
 
 
 def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
@@ -442,43 +483,59 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
 
 
 def _strata(
-    frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
+    frame: pd.DataFrame,
+    codes: Integers,
+    labels: Sequence[str],
+    kind: Integers,
+    rows: Integers,
+    plan: Sequence[TurnOfScript],
 ) -> tuple[Integers, tuple[Stratum, ...]]:
     """Return the index of each row's stratum, and all strata that are possible.
 
     A failed turn may end before it is clear what starts its response, or whether it calls functions. So the instant is
     certain only for turns that succeeded or reached response.create. The turn type is certain only for turns that
-    succeeded or name a turn type.
+    succeeded or name a turn type. If no turn of a label names an instant, that of the plan counts.
     """
     succeeded, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
     measured_from = position_of(frame["measured_from"], tuple(MEASURED_FROM_TEXTS))
+    of_plan = {turn.label: turn.measured_from for turn in plan}
     stratum_index = _majority_kinds(
-        codes, labels, measured_from, len(MEASURED_FROM_TEXTS), rows, succeeded | (measured_from[rows] == 0)
+        codes,
+        np.array([of_plan.get(label, -1) for label in labels], dtype=np.int64),
+        measured_from,
+        len(MEASURED_FROM_TEXTS),
+        rows,
+        succeeded | (measured_from[rows] == 0),
     ) * len(turn_type)
     if len(turn_type) > 1:
         named = np.maximum(position_of(frame["turn_type"], turn_type), 0)
-        stratum_index += _majority_kinds(codes, labels, named, len(turn_type), rows, succeeded | (named[rows] > 0))
+        unplanned = np.full(len(labels), -1)
+        stratum_index += _majority_kinds(codes, unplanned, named, len(turn_type), rows, succeeded | (named[rows] > 0))
     return stratum_index, tuple(
         Stratum(measured_from, together) for measured_from in MEASURED_FROM_TEXTS for together in turn_type
     )
 
 
 def _majority_kinds(
-    codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, is_certain: Flags
+    codes: Integers, planned: Integers, named: Integers, kinds: int, rows: Integers, is_certain: Flags
 ) -> Integers:
     """Return the kind of each row. A kind is the index of an instant of MEASURED_FROM_TEXTS, or of a turn type.
 
+    - `planned` is the kind that the plan has for each label; −1 if it has none
     - `named` is the kind that the row itself names; −1 if it names no kind
     - `is_certain` is a mask of the measured rows; True if the kind that the row names is certain
 
     The known kinds of a label are the kinds of its certain rows. If it has no certain rows, they are the kinds that its
     measured rows name. If a row names a known kind of its label, this is its kind. Otherwise its kind is the most
-    frequent known kind of its label. If the label has no known kind, it is the most frequent kind of the run.
+    frequent known kind of its label. If the label has no known kind, it is the planned kind or, without one, the most
+    frequent kind of the run.
     """
+    labels = planned.size
     all_counts = _table(codes[rows], labels, named[rows], kinds)
     certain_counts = _table(codes[rows[is_certain]], labels, named[rows[is_certain]], kinds)
     known = np.where(certain_counts.any(axis=1, keepdims=True), certain_counts, all_counts)
-    most_frequent = np.where(known.any(axis=1), known.argmax(axis=1), all_counts.sum(axis=0).argmax())
+    unnamed = np.where(planned < 0, all_counts.sum(axis=0).argmax(), planned)
+    most_frequent = np.where(known.any(axis=1), known.argmax(axis=1), unnamed)
     has_named_kind = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
     return np.where(has_named_kind, named, most_frequent[codes])
 

@@ -66,6 +66,17 @@ class TargetEntry(TypedDict):
     session: NotRequired[dict[str, Any]]
 
 
+class PlannedTurnEntry(TypedDict):
+    """A turn of a script, as planned."""
+
+    step: str
+    measured_from: Annotated[
+        Literal["request_sent", "speech_end"],
+        Meta(description="the instant from which its latency is measured, unless the service decides otherwise"),
+    ]
+    greeting: Annotated[bool, Meta(description="true if the service speaks first in this turn")]
+
+
 class ScriptEntry(TypedDict):
     """A script with the settings with which it is run at one target."""
 
@@ -73,6 +84,9 @@ class ScriptEntry(TypedDict):
     scenario: str
     digest: str
     turns: Count
+    plan: NotRequired[
+        Annotated[list[PlannedTurnEntry] | None, Meta(description="its turns; null if a task in Python chooses them")]
+    ]
     think_s: NotRequired[
         Annotated[
             float | None,

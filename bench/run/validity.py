@@ -284,7 +284,7 @@ def _timestamp_uncertainty(evidence: ValidityData) -> Check:
         if len({uncertainty.measured_from for uncertainty in known if uncertainty.metric == worst.metric}) > 1
         else ""
     )
-    value, absent = worst.bound_p99, "no reply was received"
+    value, absent = worst.bound_p99, "no turn had a latency"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
         value, absent = None, f"the uncertainty of {', '.join(unknown)} is unknown in more than 1 % of its turns"
     return _check("timestamp_uncertainty", value, worst.limit,

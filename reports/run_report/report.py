@@ -271,7 +271,8 @@ def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
 
 def _flat(value: object) -> str:
     if isinstance(value, dict):
-        parts = ((key, _flat(entry)) for key, entry in value.items() if entry not in (None, "", {}, []))
+        shown = {key: entry for key, entry in value.items() if key != "plan"}  # it has every turn of a script
+        parts = ((key, _flat(entry)) for key, entry in shown.items() if entry not in (None, "", {}, []))
         return ", ".join(f"{key} {text}" for key, text in parts)
     if isinstance(value, str):
         return value

@@ -120,15 +120,22 @@ def turn_metrics(sample: MetricSample, uncertain: Collection[UncertainMetric]) -
 
 
 def session_metrics(
-    sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[UncertainMetric] = ()
+    sessions: pd.DataFrame,
+    targets: Sequence[str],
+    names: Sequence[str],
+    uncertain: Collection[UncertainMetric] = (),
+    expected: Collection[tuple[str, str]] = (),
 ) -> Iterable[MetricSummary]:
-    """Yield the summaries of metrics of sessions, for each target that has the metric. `names` are the metrics."""
+    """Yield the summaries of metrics of sessions, for each target that has the metric.
+
+    `names` are the metrics. `expected` are the metrics that a target should have, as (metric, target).
+    """
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
     of_target = {label: measured[(target == label).to_numpy()] for label in targets}
     for name in names:
         for label, rows in of_target.items():
-            sample = session_sample(rows, name)
+            sample = session_sample(rows, name, expected=(name, label) in expected)
             if sample is not None:
                 yield metric_summaries(sample, name, label, uncertain)
 

@@ -13,6 +13,7 @@ from bench.metrics import TRANSCRIPT_METRICS
 from bench.run.metric_values import CARRIED
 from bench.units import NS_PER_S
 from reports.json_entries import Count, about
+from reports.planned_turns import expected_greetings
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
 from reports.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE, MetricSamples, sampled, samples_of
 from reports.statistics.counting import distinct
@@ -231,7 +232,9 @@ def summarise(run: RunFrames) -> Summary:
     pairs = zip(turns.pools, answers, strict=True)
     of_answers = ((summary, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, summary in pairs)
     transcribing = only_transcribes(metadata.get("scripts") or [])
-    connecting = tuple(metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics))
+    connecting = tuple(
+        metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics, expected_greetings(metadata))
+    )
     grouped_latency, group_differences = latency_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
     began_s = window.started_utc_ns / NS_PER_S

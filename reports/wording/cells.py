@@ -321,7 +321,9 @@ def tables(summary: Summary) -> list[ResultRows]:
         )
         for name in TRANSCRIPT_RESULTS
     )
-    return [answers for answers in (*first, *main_rows, *streamed, greeted) if answers.rows]
+    groups = [answers for answers in (*first, *main_rows, *streamed, greeted) if answers.rows]
+    planned = [answers for answers in groups if any(row.turns or row.turns_planned for row in answers.rows)]
+    return planned or groups
 
 
 def _begin(metric: str, measured_from: str) -> str:

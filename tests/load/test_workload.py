@@ -359,6 +359,10 @@ def test_facts_of_a_script_have_its_audio_settings(tmp_path: Path) -> None:
     }
     assert (fact["background_snr_db"], fact["variables"]) == (15, 2)
     assert (fact["turns"], fact["chunk_ms"], fact["output"]) == (2, 40, "audio")
+    assert fact["plan"] == [
+        {"step": "turn_1", "measured_from": "speech_end", "greeting": False},
+        {"step": "turn_2", "measured_from": "request_sent", "greeting": False},
+    ]
 
 
 def test_facts_of_a_script_have_its_think_time_if_it_ends(tmp_path: Path) -> None:

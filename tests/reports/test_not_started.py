@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
+from bench.run.histograms import MAX_STEPS
 from reports.runs import load_for_report
 from reports.summary.group_keys import KEYS
 from reports.summary.groups import GroupedLatency
@@ -25,7 +27,7 @@ from reports.text.document import summary_data
 from reports.turns import not_started_of, turns_not_started
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
-from tests.reports.edited import Row, edit
+from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_forms, run_text
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import MS, Plan
@@ -210,6 +212,84 @@ def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["session_id", "turns_started", "turns_not_started", "start_utc_ns"])
     frame = frame.assign(script="x", renewed=False, outcome_class="failed", ended_at_ns=100)
     return frame.astype({"script": "category"})
+
+
+GREETED = [
+    {"step": "turn_1", "measured_from": "speech_end", "greeting": True},
+    {"step": "opening_hours", "measured_from": "speech_end", "greeting": False},
+    {"step": "late_parcel", "measured_from": "speech_end", "greeting": False},
+]
+NEVER = {"measured_from": None, "speech_end_at_ns": None, "first_audible_at_ns": None}
+
+
+def greeted(folder: Path, dialect: str, *, started: int, outcome: str = "ok") -> Summary:
+    """Return a run of 20 calls that wait for a greeting, and then have two spoken turns.
+
+    Each call ended after `started` turns. `outcome` is that of the greeting.
+    """
+    plan = Plan(sessions=20, turns=3, kinds=("vad",))
+    made = synthetic.write(folder, plan)
+    document = json.loads((made / "run.json").read_text(encoding="utf-8"))
+    document["targets"][0] |= {"dialect": dialect, "full_duplex": True}
+    document["scripts"][0] |= {"plan": GREETED}
+    (made / "run.json").write_text(json.dumps(document), encoding="utf-8")
+
+    def turn(_: int, row: Row) -> Row | None:
+        if row["turn"] > started:
+            return None
+        step = {"step": GREETED[row["turn"] - 1]["step"], "first_audio_at_ns": None}
+        return row | step | (NEVER | {"outcome": outcome} if row["turn"] == 1 else {})
+
+    ended = {"outcome": "closed:1006", "turns_started": started, "turns_not_started": 3 - started}
+    audible = {"greeting_audible_at_ns": 900 * MS if outcome == "ok" else None}
+    return summarise(load_for_report(edit(edit(made, "turns", turn), "sessions", lambda _, row: row | ended | audible)))
+
+
+@pytest.mark.parametrize("dialect", ["sip", "twilio"])
+@pytest.mark.parametrize(
+    ("outcome", "started", "greeting", "voice"),
+    [
+        ("timeout:first_delta", 1, "100 % (20 of 20)", "100 % (40 of 40)"),
+        ("ok", 1, "0 % (0 of 20)", "100 % (40 of 40)"),
+        ("ok", 2, "0 % (0 of 20)", "50 % (20 of 40)"),
+    ],
+)
+def test_a_planned_turn_counts_in_the_row_of_its_kind(
+    dialect: str, outcome: str, started: int, greeting: str, voice: str, tmp_path: Path
+) -> None:
+    summary = greeted(tmp_path, dialect, started=started, outcome=outcome)
+    text = plain(run_text(summary))
+    rows = re.findall(
+        r"(voice_to_voice|greeting) from (end of speech|start of connecting), .*? (\S+ % \(\d+ of \d+\))", text
+    )
+
+    assert rows == [("voice_to_voice", "end of speech", voice), ("greeting", "start of connecting", greeting)]
+    assert "from request sent" not in text
+    assert summary.outcomes.not_started == 20 * (3 - started)
+
+
+def test_a_run_that_only_waits_for_greetings_has_no_row_of_voice_to_voice(tmp_path: Path) -> None:
+    def session(_: int, row: Row) -> Row:
+        return row | {"turns_planned": 1, "turns_started": 1, "turns_not_started": 0, "greeting_audible_at_ns": 9 * MS}
+
+    greeted(tmp_path, "sip", started=1)
+    text = plain(run_text(edited(tmp_path, session, "sessions")))
+
+    assert "greeting from start of connecting" in text
+    assert "voice_to_voice from" not in text
+
+
+def test_planned_turns_that_never_started_add_a_limited_number_of_steps(tmp_path: Path) -> None:
+    made = synthetic.write(tmp_path, Plan(sessions=10, turns=2))
+    document = json.loads((made / "run.json").read_text(encoding="utf-8"))
+    steps = [{"step": f"s{n}", "measured_from": "speech_end", "greeting": False} for n in range(1000)]
+    document["scripts"][0] |= {"plan": steps}
+    (made / "run.json").write_text(json.dumps(document), encoding="utf-8")
+    cut = {"turns_planned": 1000, "turns_started": 2, "turns_not_started": 998, "outcome": "closed:1006"}
+    summary = edited(made, lambda _, row: row | cut, "sessions")
+
+    assert len(summary.turns.steps) == MAX_STEPS
+    assert summary.turns.not_started_by_group.sum() == summary.outcomes.not_started == 9_980
 
 
 PLAN = Plan(turns=10, usage=True, seconds=120, stages=((60, 4), (60, 16)))

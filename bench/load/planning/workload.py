@@ -14,9 +14,10 @@ from bench.errors import ScriptError, UsageError
 from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, script_path, tasks_of
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
-from bench.plan.prepared import PreparedScript
+from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
 from bench.protocol.base import Dialect
+from bench.run.document import PlannedTurnEntry
 from bench.target.credentials import Credential, variable_secret
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.units import NS_PER_MS
@@ -196,6 +197,7 @@ def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript)
         "digest": script.digest,
         "dialect": compiled_script.dialect.name,
         "turns": script.turns_planned,
+        "plan": None if script.turns_planned is None else list(map(_planned, first.turns)),
         "think_s": None if script.turns_planned is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": _output(first),
@@ -211,6 +213,14 @@ def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript)
         "background_snr_db": script.background_noise.snr_db if script.background_noise else None,
         "variables": len(script.variables.rows) if script.variables else None,
         "timeouts": asdict(script.timeouts),
+    }
+
+
+def _planned(turn: PreparedTurn) -> PlannedTurnEntry:
+    return {
+        "step": turn.plan.step,
+        "measured_from": "request_sent" if turn.request else "speech_end",
+        "greeting": turn.plan.greeting,
     }
 
 
