@@ -226,6 +226,8 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
         change=verdicts.difference(published),
         interval=f"needs {count(shortfall.needs)}{NBSP}{shortfall.of}"
         if shortfall
+        else "uncertain in this run"
+        if finding.uncertainty_text
         else ""
         if published and verdicts.has_zero_baseline(published)
         else verdicts.interval_of(published),

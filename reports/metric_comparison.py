@@ -29,10 +29,12 @@ class MeasuredDifference:
     question: MetricSpec
     candidate: str
     difference: Difference | None
-    """The difference; None if a target has no value of the metric, or the metric is uncertain in a run."""
+    """The difference; None if a target has no value of the metric, or the metric is too uncertain in a run."""
     targets: tuple[TargetCounts, TargetCounts]
     uncertainty_text: str = ""
     unit: Literal["session", "pair"] = "session"
+    widened_by: str = ""
+    """The maximum errors of a value for which the bounds of the difference allow, such as `20 ms on a`; "" if exact."""
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
         """Return the reason why the metric cannot be decided; None if it can be decided.

@@ -279,7 +279,8 @@ def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResul
     there = finding.difference is not None or bool(finding.uncertainty_text)
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
     reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")
-    return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, finding=finding)
+    note = f"the bounds are widened for uncertain values: by {finding.widened_by}" if finding.widened_by else ""
+    return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, note, finding=finding)
 
 
 def finite(value: float) -> float | None:

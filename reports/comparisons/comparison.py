@@ -361,7 +361,22 @@ def notices_of_comparison(
         for target in runs
         if (line := uncertain_line(target.run, primary))
     ]
-    return (*notices_on(targets), *uncertain, *drift_notices(differences), *notices_of(targets, decision))
+    return (
+        *notices_on(targets),
+        *uncertain,
+        *widened_notices(differences),
+        *drift_notices(differences),
+        *notices_of(targets, decision),
+    )
+
+
+def widened_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
+    """Yield notices on the metrics whose bounds allow for the uncertainty of their values."""
+    by_amount: dict[str, list[str]] = {}
+    for widened_by, metric in dict.fromkeys((m.widened_by, m.question.metric) for m in differences if m.widened_by):
+        by_amount.setdefault(widened_by, []).append(metric)
+    for widened_by, metrics in by_amount.items():
+        yield f"Intervals of {join_words(metrics)} are widened for the uncertainty of their values: by {widened_by}."
 
 
 def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.formatting import nines
+from reports.formatting import NBSP, format_number, join_words, nines
 from reports.metric_comparison import MeasuredDifference, MetricComparison
 from reports.metric_spec import MetricSpec, by_sample
 from reports.statistic_types.quantile import Quantile
@@ -71,16 +71,48 @@ def measured(
 ) -> list[MeasuredDifference]:
     """Return the difference between the candidate and the baseline for each metric spec, in the order of `specs`.
 
-    If the metric is uncertain in a run, the result has no difference.
+    If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of a value. If this
+    error is unknown, the result has no difference.
     """
     by_spec: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(specs)):
         counts, differences = group[0].statistic.compare(ComparedTargets(base, cand), group, how)
+        unfit, widened_by = uncertainty_text((base, cand), group[0]), ""
+        if unfit and (bounded := _bounded(base, cand, group, differences, how)):
+            unfit, (differences, widened_by) = "", bounded
         for spec, difference in zip(group, differences, strict=True):
-            unfit = uncertainty_text((base, cand), spec)
-            by_spec[spec] = MeasuredDifference(spec, cand.label, None if unfit else difference, counts, unfit, unit)
+            known = None if unfit else difference
+            by_spec[spec] = MeasuredDifference(spec, cand.label, known, counts, unfit, unit, widened_by)
     return [by_spec[spec] for spec in specs]
+
+
+def _bounded(
+    base: ComparedTarget,
+    cand: ComparedTarget,
+    group: Sequence[MetricSpec],
+    differences: Sequence[Difference | None],
+    how: Inference,
+) -> tuple[list[Difference | None], str] | None:
+    """Return the differences with bounds that allow for the maximum error of a value, and a text with these errors.
+
+    The bounds are the widest of those with the values as they are, and with all values of one target lower and all of
+    the other higher by their maximum error. Return None if an error is unknown, or as large as a value.
+    """
+    spec, both = group[0], (base, cand)
+    errors = [spec.statistic.worst_bound(target, spec) for target in both]
+    if spec.scale != "ratio" or not all(map(math.isfinite, errors)):
+        return None
+    samples = [target.sample(spec).values for target in both]
+    if not all(values.size and values[0] > error for values, error in zip(samples, errors, strict=True)):
+        return None
+    wider = list(differences)
+    for sign in (-1, 1):
+        moved = ComparedTargets(replace(base, shift=-sign * errors[0]), replace(cand, shift=sign * errors[1]))
+        shifted = spec.statistic.compare(moved, group, how).differences
+        wider = [a.wider_of(b) if a and b else None for a, b in zip(wider, shifted, strict=True)]
+    by = (f"{format_number(e)}{NBSP}{spec.unit} on {t.label}" for t, e in zip(both, errors, strict=True) if e)
+    return wider, join_words(list(by))
 
 
 BEYOND = 20

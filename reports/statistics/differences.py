@@ -112,6 +112,12 @@ class Difference:
     """The type of autocorrelation that was found in a target; None if none was found. If it is set, the clusters are
     parts of the run, not sessions or pairs."""
 
+    def wider_of(self, other: Difference) -> Difference:
+        """Return this difference with the wider of both bounds."""
+        ends = min(self.low, other.low), max(self.high, other.high)
+        worse, better = self.worse.wider_of(other.worse), self.better.wider_of(other.better)
+        return replace(self, low=ends[0], high=ends[1], worse=worse, better=better)
+
 
 @dataclass(frozen=True)
 class Inference:

@@ -33,6 +33,7 @@ class ComparedTarget:
 
     - `target` is the index of the target in `turns`; ABSENT if no row of the run contains it.
     - `label` is the printed name of the target.
+    - `shift` is added to each value of a metric. It bounds a difference whose values are uncertain.
     """
 
     run: RunFrames
@@ -43,6 +44,7 @@ class ComparedTarget:
     name: str = ""
     """The name of the target in its run."""
     clusters: Clusters = field(default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION))
+    shift: float = 0.0
 
     @property
     def turns(self) -> TurnArrays:
@@ -134,6 +136,10 @@ class ComparedTarget:
         If the spec has no stratum, turns of all strata are included. So if the run has several strata, the spec should
         name one.
         """
+        sample = self._unshifted(spec)
+        return replace(sample, values=sample.values + self.shift) if self.shift else sample
+
+    def _unshifted(self, spec: MetricSpec) -> Sample:
         metric = CATALOGUE[spec.metric]
         if metric.unit == SLOPE:
             # a session has one value, from its turns of one stratum; by default, of its most frequent stratum

@@ -22,6 +22,7 @@ from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 from reports.strata import MEASURED_FROM_TEXTS, Stratum
+from reports.summary.targets import TELEPHONE
 from reports.summary.tools import DEADLINE_MS, thresholds_of
 from reports.targets.compared_target import ComparedTarget
 from reports.thresholds import Threshold
@@ -39,9 +40,12 @@ SECONDARY = (
         ("transcript_lag", 0.5),
     ),
     *(("function_call_to_answer", 0.5), ("dead_air", 0.5), ("dead_air", 0.95)),
-    *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
+    *(("connect_total", 0.5), ("session_ready", 0.5), ("greeting", 0.5), ("answer_to_greeting", 0.5)),
+    *(("post_dial_delay", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
 """The quantiles that are compared in addition to those of the main metric: metric and level."""
+LOSSES = ("rtp_loss", "peer_rtp_loss")
+"""The packet losses of telephone calls. Their means are compared."""
 OF_ALL_TURN_TYPES = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer", "dead_air")
 """The metrics that are compared for all turn types. The others are compared for that of the most frequent stratum."""
 
@@ -187,7 +191,7 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
         *(MetricSpec(name, Quantile(p), margin_of(p, name)) for name, p in SECONDARY if name != main),
         MetricSpec("latency_slope", Quantile(0.5), Margin(plus=SLOPE_MS), stratum=first),
         *(MetricSpec(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
-        MetricSpec("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
+        *(MetricSpec(name, Mean(), margin_of(0.5, name)) for name in ("audio_speed", *LOSSES)),
         *_shares(targets),
     ]
     remaining = [
@@ -280,12 +284,23 @@ def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
     return next(common, max(named, key=named.count))
 
 
+def _is_called(target: ComparedTarget) -> bool:
+    """Return whether the target is called by telephone."""
+    entries = target.run.metadata.get("targets") or []
+    return any(entry.get("dialect") == TELEPHONE for entry in entries if entry.get("name") == target.name)
+
+
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
     """Return whether the baseline and at least one other target have a value of the metric.
 
-    For a throttle rate, return whether turns of any target were throttled.
+    For a throttle rate or a packet loss, return whether there was any on any target. In telephone calls, session_ready
+    repeats connect_total.
     """
+    if spec.metric == "session_ready" and all(map(_is_called, targets)):
+        return False
     if spec.metric == "throttle_rate":
         return any(target.counts(spec)[0].any() for target in targets)
+    if spec.metric in LOSSES and not any(target.totals(spec)[0].any() for target in targets):
+        return False
     base, *others = (spec.statistic.counts(target, spec).turns for target in targets)
     return base > 0 and any(others)

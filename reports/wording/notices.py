@@ -174,10 +174,10 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
         uncertain, key=lambda entry: entry.value / entry.limit if entry.value is not None and entry.limit else math.inf
     )
     which = join_words(names) if len(names) <= NAMED else f"{len(names)} metrics"
-    they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
+    them = "it" if len(names) == 1 else "them"
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
-        f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} include the "
+        f"Timestamp uncertainty is too high for {which}: comparisons of {them} and thresholds on {them} include the "
         f"uncertainty: {worst.metric}{on} may be off {worst.uncertainty_text}."
     )
 

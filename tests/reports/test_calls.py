@@ -13,15 +13,17 @@ from bench.metrics import HUNG_UP, NO_MEDIA, NO_SOUND
 from bench.protocol.telephone import TELEPHONE
 from bench.units import NS_PER_MS
 from reports.check.check import check_of
+from reports.comparisons.comparison import compare_targets
 from reports.runs import load_for_report
 from reports.summary import targets
 from reports.summary.calls import ReasonCount
 from reports.summary.summary import Summary, summarise
+from reports.targets.named import parse_targets
 from reports.wording.remarks import round_trips
 from tests.reports.check.examples import run, thresholds
 from tests.reports.edited import Row, edit
 from tests.reports.forms import run_forms, run_html, run_text
-from tests.reports.synthetic import Plan
+from tests.reports.synthetic import Plan, write
 
 BUSY, FULL = "SIP 486 Busy Here", "SIP 503 Service Unavailable"
 CALLS, REFUSED = 40, 8
@@ -187,6 +189,31 @@ def test_the_definitions_of_a_run_of_calls_name_no_websocket_upgrade(tmp_path: P
 
     assert 'id="def-connect_total"' in page
     assert 'id="def-connect_upgrade"' not in page
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: int, tmp_path: Path) -> None:
+    plan = Plan(sessions=60, turns=2, targets=("direct", "number"), paired=True)
+    folder = write(tmp_path / "run", plan, interleaved=True)
+    document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    for target in document["targets"]:
+        target["dialect"] = TELEPHONE.name
+    (folder / "run.json").write_text(json.dumps(document), encoding="utf-8")
+
+    def change(_: int, row: Row) -> Row:
+        delay_ns = 600 * NS_PER_MS if row["target"] == "number" else 100 * NS_PER_MS
+        at = {"ringing_at_ns": delay_ns, "opened_at_ns": 2 * delay_ns, "greeting_audible_at_ns": 3 * delay_ns}
+        missing = lost if row["target"] == "number" else 2 * lost
+        return row | at | {"rtp_expected": 100, "rtp_late": 0, "rtp_lost": missing}
+
+    found = compare_targets(parse_targets([str(edit(folder, "sessions", change))]), draws=300)
+    metrics = {finding.question.name: finding.difference for finding in found.findings}
+
+    for name in ("connect_total p50", "post_dial_delay p50", "greeting p50", "answer_to_greeting p50"):
+        assert metrics[name] is not None
+        assert metrics[name].candidate == pytest.approx(6 * metrics[name].baseline)
+    assert ("rtp_loss mean" in metrics) is bool(lost)
+    assert not metrics.keys() & {"session_ready p50", "peer_rtp_loss mean"}
 
 
 def test_round_trips_of_calls_are_measured_by_rtcp(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 
 
 NOTE = (
-    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it include the "
+    "Timestamp uncertainty is too high for response_total: comparisons of it and thresholds on it include the "
     "uncertainty: response_total may be off by 31 ms (p99; limit 20 ms)."
 )
 
@@ -105,6 +105,37 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
     assert plain(verdict_text(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.exit_status == 1  # ttfa is exact and has regressed
+
+
+def pair_off_by(folder: Path, milliseconds: int) -> tuple[MetricComparison, Comparison]:
+    """Return the comparison of the p50 of response_total, and that of all metrics, of two targets of one run."""
+    plan = Plan(sessions=60, turns=10, targets=("a", "b"), paired=True, inexact=("response_total",))
+    made = off_by(synthetic.write(folder, plan, interleaved=True), milliseconds)
+    comparison = compare_targets(parse_targets([str(made)]), draws=300)
+    wanted = ("response_total", 0.5)
+    return next(f for f in comparison.findings if (f.question.metric, f.question.p) == wanted), comparison
+
+
+def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path: Path) -> None:
+    (exact, _), (found, comparison) = pair_off_by(tmp_path / "exact", 0), pair_off_by(tmp_path / "off", 40)
+    known, wide = exact.difference, found.difference
+    assert known is not None
+    assert wide is not None
+    widest = math.log((known.candidate + 40) / known.candidate) - math.log(1 - 40 / known.baseline)
+
+    assert (wide.baseline, wide.candidate, wide.d) == (known.baseline, known.candidate, known.d)
+    assert known.high < wide.high <= known.high + 1.2 * widest
+    assert known.low - 1.2 * widest <= wide.low < known.low
+    assert wide.worse.p >= known.worse.p
+    text = "Intervals of response_total are widened for the uncertainty of their values: by 40 ms on a and 40 ms on b"
+    assert text in " ".join(comparison_text(comparison).split())
+
+
+def test_a_difference_is_not_compared_if_the_uncertainty_is_as_large_as_a_value(tmp_path: Path) -> None:
+    found, comparison = pair_off_by(tmp_path / "off", 60_000)
+
+    assert (found.verdict.name, found.difference) == ("inconclusive", None)
+    assert re.search(r"response_total p50\s+–\s+–\s+n/a\s+uncertain in this run", comparison_text(comparison))
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
