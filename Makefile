@@ -15,7 +15,7 @@ bench: .venv/run ## one small run: simulated, or with your deployment if AZURE_O
 
 test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
 test: .venv/dev ## tests without a process of their own, and one real run of each part: three to four minutes on two cores (EXAMPLES=all: 300 examples of each property)
-	$(BIN)/python -m pytest -q $(PARALLEL) $(WORKERS) --ignore tests/system --durations=25 --durations-min=1
+	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
 test-system: .venv/dev ## tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores

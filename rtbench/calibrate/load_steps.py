@@ -307,8 +307,7 @@ SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
 }
 """A mapping from a kind of session to (the settings of the session, the steps of its script)."""
 COMPARED: dict[SessionKind, Sequence[str]] = {
-    "acs": OF_CALLS,
-    "twilio": OF_CALLS,
+    **dict.fromkeys(AGENTS, OF_CALLS),
     "pcm": ("greeting", "voice_to_voice"),
     "sip": ("voice_to_voice",),
 }

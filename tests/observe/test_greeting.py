@@ -177,14 +177,14 @@ WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, but none of it is a
 @pytest.mark.parametrize(
     ("frames", "detail", "remedy"),
     [
-        ([], f"{LIMIT}no message was received", "it accepts the call and sends nothing"),
+        ([], f"{LIMIT}no message was received", "the agent accepts the call and sends nothing"),
         (
             [TEXT] * 3,
             f"{LIMIT}3 messages came, but none of them has audio",
-            "it sends messages, but no audio in the form of this dialect",
+            "the agent sends messages, but no audio in the form of this dialect",
         ),
-        ([SILENCE] * 310, WITH_AUDIO, "its audio is never louder than its background"),
-        ([noise() for _ in range(310)], WITH_AUDIO, "its audio is never louder than its background"),
+        ([SILENCE] * 310, WITH_AUDIO, "the agent's audio is never louder than its background"),
+        ([noise() for _ in range(310)], WITH_AUDIO, "the agent's audio is never louder than its background"),
     ],
     ids=["nothing", "no audio", "silence", "noise"],
 )
@@ -210,7 +210,7 @@ def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
         "timeout:response",
         "the reply had no silence that ends it (reply_silence_ms) within 20 s (timeout `response`)",
     )
-    assert remedy_of(turn.outcome, turn.detail).startswith("its audio has no silence")
+    assert remedy_of(turn.outcome, turn.detail).startswith("the audio has no silence")
     assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)
 
 
