@@ -12,7 +12,7 @@ from gevent.hub import Waiter
 from bench.clock import monotonic_ns
 from bench.transport.event_loop import READABLE, CallbackScheduler, ScheduledCallback
 from bench.transport.sip.datagrams import DatagramSocket
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
 
 
 class Listener:
@@ -26,7 +26,10 @@ class Listener:
         ]
         self._waiter: Any = None
         self._on_readable: Callable[[DatagramSocket], bool] | None = None
+        self._due_ns: Callable[[], int] = lambda: NEVER_NS
+        self._on_due: Callable[[], bool] = lambda: False
         self._tick: ScheduledCallback | None = None
+        self._tick_ns = NEVER_NS
         self._error: BaseException | None = None
 
     def listen(
@@ -38,16 +41,16 @@ class Listener:
     ) -> None:
         """Wait until a callback returns True, or until `until_ns`.
 
-        The loop calls `on_readable` when a socket is readable, and `on_due` at the instant that `due_ns` returns. The
-        callbacks must not block. Their exceptions, and the errors of `wake`, are raised here.
+        The loop calls `on_readable` when a socket is readable, and `on_due` at the instant that `due_ns` returns. This
+        instant may become earlier when a socket is read. The callbacks must not block. Their exceptions, and the errors of `wake`, are raised here.
         """
         if self._error is not None:
             raise self._error
         waiter = self._waiter = Waiter(self._hub)
-        self._on_readable = on_readable
+        self._on_readable, self._due_ns, self._on_due = on_readable, due_ns, on_due
         for sock, watcher in self._watchers:
             watcher.start(self._readable, sock)
-        self._schedule(due_ns, on_due)
+        self._schedule()
         timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)
         try:
@@ -61,15 +64,19 @@ class Listener:
                 self._tick.cancel()
 
     def _readable(self, sock: DatagramSocket) -> None:
-        if self._on_readable is not None:
-            self._call(partial(self._on_readable, sock))
+        if self._on_readable is None or self._call(partial(self._on_readable, sock)):
+            return
+        if self._tick is not None and self._due_ns() < self._tick_ns:
+            self._tick.cancel()
+            self._schedule()
 
-    def _schedule(self, due_ns: Callable[[], int], on_due: Callable[[], bool]) -> None:
-        def work() -> None:
-            if self._on_readable is not None and not self._call(on_due):
-                self._schedule(due_ns, on_due)
+    def _schedule(self) -> None:
+        self._tick_ns = self._due_ns()
+        self._tick = self._ticker.at(self._tick_ns, self._work)
 
-        self._tick = self._ticker.at(due_ns(), work)
+    def _work(self) -> None:
+        if self._on_readable is not None and not self._call(self._on_due):
+            self._schedule()
 
     def _call(self, work: Callable[[], bool]) -> bool:
         """Call a callback. Wake the greenlet if the callback requires that, or raises. Return whether it is woken."""

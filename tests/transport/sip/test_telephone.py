@@ -372,6 +372,8 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator() -> No
     held_ns: list[int] = []
     with hostile_line(skip_a_packet) as called:
         call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        assert call._media is not None
+        call._media.report_ns = NEVER_NS  # so that only the frame can wake the session
 
         def on_message(message: ReceivedMessage) -> bool:
             held_ns.append(call._held_ns)
