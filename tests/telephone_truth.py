@@ -84,8 +84,8 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
         at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
         session = sessions[row["session_id"]]
         true_ns = min(starts[session["request_id"]], key=lambda start_ns: abs(at_ns - start_ns))
-        # later packets of the call bound the start of the greeting
-        of_greeting = row["measured_from"] is None
-        bound_ns = session["greeting_audible_uncertainty_ns"] if of_greeting else row["first_audible_uncertainty_ns"]
+        bound_ns = row["first_audible_uncertainty_ns"]
+        if row["measured_from"] is None and session["greeting_audible_uncertainty_ns"] is not None:
+            bound_ns = session["greeting_audible_uncertainty_ns"]  # later packets of the call bound the greeting
         replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"]))
     return replies

@@ -58,7 +58,7 @@ STATUSES = {"locust": (0, 4), "run": JUDGED, "doctor": (0, 1), "check": JUDGED, 
 """The exit statuses of successful commands, if not only 0."""
 TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new", "realtime")
 GPT_LIVE = ("live", "live_backend")
-AGENTS = ("before", "after")
+AGENTS = ("v1", "v2")
 STORED = {
     **dict.fromkeys(("A", "B", "C"), ("gateway",)),
     "RUN": ("west", "east"),
