@@ -43,7 +43,8 @@ LIMIT_S = 1_200.0
 MIN_SESSIONS = 10
 """The minimum number of calls of a run: 60 waits."""
 HEADS = (
-    "calls", "path", "waits", "without a reply", "greeting p50, ms", "p99", "max", "answer p50, ms", "p99", "max",
+    "calls", "path", "waits", "without a reply", "greeting p50, ms", "p99", "max",
+    "bound of a greeting p50, ms", "p99", "answer p50, ms", "p99", "max",
     "bound of an answer p50, ms", "p99", "beyond the bound",
     "packets dropped", "simulator late p99, ms", "CPU of a call, ms/s", "memory, MB", "run",
 )  # fmt: skip
@@ -87,6 +88,7 @@ def measured(calls: int, path: str) -> list[str]:
         str(waits),
         str(waits - len(replies)),
         *_quantiles_ms([abs(reply.error_ns) for reply in greetings], 0.5, 0.99, 1),
+        *_quantiles_ms([reply.bound_ns for reply in greetings], 0.5, 0.99),
         *_quantiles_ms([abs(reply.error_ns) for reply in answers], 0.5, 0.99, 1),
         *_quantiles_ms([reply.bound_ns for reply in answers], 0.5, 0.99),
         str(sum(reply.is_beyond_bound for reply in replies)),
