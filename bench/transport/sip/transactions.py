@@ -181,8 +181,12 @@ class Transactions:
 
     @property
     def are_final(self) -> bool:
-        """Whether each request except CANCEL has its final response, or has timed out."""
-        return all(each.is_final or each.request.method == "CANCEL" for each in self._clients.values())
+        """Whether each request has its final response, except CANCEL, and INVITE after a provisional response.
+
+        Such an INVITE has no timeout.
+        """
+        waiting = (each for each in self._clients.values() if not each.is_final and each.next_ns < NEVER_NS)
+        return all(each.request.method == "CANCEL" for each in waiting)
 
     def send(self, message: Outgoing) -> None:
         """Send a message without a transaction, such as the ACK of a 2xx."""

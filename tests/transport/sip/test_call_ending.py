@@ -244,3 +244,14 @@ def test_after_a_failed_transport_nothing_is_sent() -> None:
 
     assert peer.call.is_confirmed
     assert peer.call.pop_messages() == []
+
+
+def test_a_reinvite_that_only_rang_needs_no_response_after_the_end_of_the_call() -> None:
+    peer = ScriptedPeer(session_interval_s=90)
+    peer.answer(("Session-Expires", "90;refresher=uac"))
+    peer.wait_s(45)
+    assert peer.take()[-1] == "INVITE"
+    peer.respond(180)
+    peer.request("BYE")
+
+    assert peer.call.is_confirmed
