@@ -42,7 +42,8 @@ class Listener:
         """Wait until a callback returns True, or until `until_ns`.
 
         The loop calls `on_readable` when a socket is readable, and `on_due` at the instant that `due_ns` returns. This
-        instant may become earlier when a socket is read. The callbacks must not block. Their exceptions, and the errors of `wake`, are raised here.
+        instant may become earlier when a socket is read. The callbacks must not block. Their exceptions, and the errors
+        of `wake`, are raised here.
         """
         if self._error is not None:
             raise self._error
