@@ -1,4 +1,4 @@
-"""Twenty minutes of a call between two clocks with different rates. It has a file of its own because of its CPU time."""
+"""Twenty minutes of a call between clocks with different rates. The tests have a file of their own for their CPU time."""
 
 from __future__ import annotations
 
