@@ -108,15 +108,23 @@ def test_the_reported_instants_equal_the_truth(instant: str, name: str, run: Tra
 
 
 def test_the_lag_equals_that_of_the_simulator_s_positions(run: TranscribedRun) -> None:
-    """The simulator logs the position of each word in the audio. The tool assumes an even pace, which is true here."""
+    """The simulator logs the position of each word in the audio. The tool assumes an even pace.
+
+    The pace is even, except if a busy machine delays chunks of the audio or words of the transcript.
+    """
     for turn in run.turns:
         speech_ns = turn["start_ns"] + turn["speech_start_at_ns"]
         deltas = [line for line in run.sent[turn["item_id"]] if line["type"] == f"{FAMILY}.delta"]
         lags_ns = [
             line["send_start_ns"] - speech_ns - line["audio_to_byte"] * NS_PER_S // BYTES_PER_S for line in deltas
         ]
-        assert turn["transcript_lag_ns"] == pytest.approx(median(lags_ns), abs=5 * NS_PER_MS)
-        assert turn["transcript_lag_max_ns"] == pytest.approx(max(lags_ns), abs=5 * NS_PER_MS + max(lags_ns) // 20)
+        (session,) = {line["session"] for line in deltas}
+        chunks = [line for line in run.truth if line.get("to_byte") and line["session"] == session]
+        paces_ns = [line["at_ns"] - line["to_byte"] * NS_PER_S // BYTES_PER_S for line in chunks]
+        late_ns = max(paces_ns) - min(paces_ns) + max(line["send_start_ns"] - line["due_ns"] for line in deltas)
+        error_ns = 5 * NS_PER_MS + late_ns
+        assert turn["transcript_lag_ns"] == pytest.approx(median(lags_ns), abs=error_ns)
+        assert turn["transcript_lag_max_ns"] == pytest.approx(max(lags_ns), abs=error_ns + max(lags_ns) // 20)
 
 
 def test_word_errors_are_exact(run: TranscribedRun) -> None:
