@@ -97,11 +97,12 @@ def _bounded(
     """Return the differences with bounds that allow for the maximum error of a value, and a text with these errors.
 
     The bounds are the widest of those with the values as they are, and with all values of one target lower and all of
-    the other higher by their maximum error. Return None if an error is unknown, or as large as a value.
+    the other higher by their maximum error. Return None if an error is unknown, or as large as a value, or if the metric
+    is uncertain only because another one is.
     """
     spec, both = group[0], (base, cand)
     errors = [spec.statistic.worst_bound(target, spec) for target in both]
-    if spec.scale != "ratio" or not all(map(math.isfinite, errors)):
+    if spec.scale != "ratio" or not all(map(math.isfinite, errors)) or not any(errors):
         return None
     samples = [target.sample(spec).values for target in both]
     if not all(values.size and values[0] > error for values, error in zip(samples, errors, strict=True)):

@@ -113,10 +113,10 @@ class Difference:
     parts of the run, not sessions or pairs."""
 
     def wider_of(self, other: Difference) -> Difference:
-        """Return this difference with the wider of both bounds."""
+        """Return this difference with the wider of both bounds. More sessions make them no narrower."""
         ends = min(self.low, other.low), max(self.high, other.high)
         worse, better = self.worse.wider_of(other.worse), self.better.wider_of(other.better)
-        return replace(self, low=ends[0], high=ends[1], worse=worse, better=better)
+        return replace(self, low=ends[0], high=ends[1], worse=worse, better=better, more_sessions=None)
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ class JitterBuffer:
         self._at_ns = 0
         self._waiting: dict[int, tuple[int, ReceivedPacket]] = {}
         """The packets that wait for an earlier packet, with their media times in ticks."""
-        self._offset = self._first_offset = OffsetEstimate(0, Arrival(0))
+        self._offset = OffsetEstimate(0, Arrival(0))
         self._late_offset: OffsetEstimate | None = None
         """The offset of the packets since the last packet that was in time; None if that was the last packet."""
         self._late_since_ns = 0
@@ -209,9 +209,10 @@ class JitterBuffer:
     def start_uncertainty_ns(self) -> int | None:
         """The uncertainty of the first frames of the stream, by the packets after them; None if it is unknown.
 
-        It is the uncertainty of each frame that was released with `ASSUMED_START_NS`.
+        It is the uncertainty of each frame that was released with `ASSUMED_START_NS`. After a further synchronization
+        there are several streams, so it is unknown.
         """
-        return self._first_offset.start_uncertainty_ns
+        return None if self.counts.resyncs else self._offset.start_uncertainty_ns
 
     @property
     def next_ns(self) -> int:
@@ -228,8 +229,6 @@ class JitterBuffer:
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
-            if self.counts.resyncs == 0:
-                self._first_offset = self._offset
         elif self._waiting:
             self._release_before(arrival.at_ns, frames)
         ticks, before_ns = self._ticks, arrival.at_ns

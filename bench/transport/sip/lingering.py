@@ -47,7 +47,8 @@ class LingeringCall:
     def _run(self) -> None:
         until_ns = monotonic_ns() + LINGER_NS
         try:
-            self._listener.listen(until_ns, self._on_readable, lambda: self._call.next_ns, self._on_due)
+            if not self._call.is_confirmed:  # the connection may have broken meanwhile
+                self._listener.listen(until_ns, self._on_readable, lambda: self._call.next_ns, self._on_due)
         finally:
             _lingering.discard(id(self))
             self._listener.close()

@@ -26,8 +26,8 @@ class Listener:
         ]
         self._waiter: Any = None
         self._on_readable: Callable[[DatagramSocket], bool] | None = None
-        self._due_ns: Callable[[], int] = lambda: NEVER_NS
-        self._on_due: Callable[[], bool] = lambda: False
+        self._due_ns: Callable[[], int] | None = None
+        self._on_due: Callable[[], bool] | None = None
         self._tick: ScheduledCallback | None = None
         self._tick_ns = NEVER_NS
         self._error: BaseException | None = None
@@ -57,7 +57,7 @@ class Listener:
         try:
             waiter.get()
         finally:
-            self._on_readable = self._waiter = None
+            self._on_readable = self._waiter = self._due_ns = self._on_due = None  # otherwise reference cycles
             timer.close()
             for _, watcher in self._watchers:
                 watcher.stop()
@@ -67,16 +67,17 @@ class Listener:
     def _readable(self, sock: DatagramSocket) -> None:
         if self._on_readable is None or self._call(partial(self._on_readable, sock)):
             return
-        if self._tick is not None and self._due_ns() < self._tick_ns:
+        if self._tick is not None and self._due_ns is not None and self._due_ns() < self._tick_ns:
             self._tick.cancel()
             self._schedule()
 
     def _schedule(self) -> None:
+        assert self._due_ns is not None, "a greenlet listens"
         self._tick_ns = self._due_ns()
         self._tick = self._ticker.at(self._tick_ns, self._work)
 
     def _work(self) -> None:
-        if self._on_readable is not None and not self._call(self._on_due):
+        if self._on_readable is not None and self._on_due is not None and not self._call(self._on_due):
             self._schedule()
 
     def _call(self, work: Callable[[], bool]) -> bool:

@@ -19,14 +19,14 @@ from typing import Literal, NamedTuple
 
 from bench.clock import Arrival
 from bench.transport.sip.rtp import SEQUENCE_NUMBERS, TIMESTAMPS, RtpPacket, parse_packet
-from bench.units import NS_PER_S
+from bench.units import NS_PER_MS, NS_PER_S
 
 MAX_DROPOUT, MAX_MISORDER = 3_000, 100
 """The maximum numbers of packets by which a packet of a stream may be ahead, and behind (RFC 3550 appendix A.1)."""
 COMFORT_NOISE_TYPE = 13
 """The payload type of comfort noise for codecs with 8 kHz (RFC 3389)."""
-SILENT_NS = NS_PER_S
-"""The time without audio after which a source from the named address is silent."""
+SILENT_NS = 200 * NS_PER_MS
+"""The time without a packet after which a source from the named address is silent."""
 JITTER_GAIN = 1 / 16
 _HALF_SEQUENCE, _HALF_TIMESTAMP = SEQUENCE_NUMBERS // 2, TIMESTAMPS // 2
 _LATEST = (1 << MAX_MISORDER) - 1
@@ -102,6 +102,7 @@ class RtpReceiver:
         self._stray: tuple[int, int] | None = None  # what would continue it: (SSRC, sequence number)
         self._received = 0  # the bit n is set if the packet n before the highest one was received
         self._audio_type = -1
+        self._heard_ns = 0
         self._last_ns = self._last_timestamp = -1
         self._jitter_ns = 0.0
 
@@ -162,7 +163,9 @@ class RtpReceiver:
 
     def _on_stray(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket | None:
         continues = (packet.ssrc, packet.sequence_number) == self._stray
-        is_blocked = self._is_named and not is_named and arrival.at_ns - self._last_ns < SILENT_NS
+        # a single packet from the named address may be a stray itself
+        is_alive = self.source_received > 1 and arrival.at_ns - self._heard_ns < SILENT_NS
+        is_blocked = self._is_named and not is_named and is_alive
         if (is_named and not self._is_named) or (continues and not is_blocked):
             if packet.ssrc == self.ssrc:
                 self.counts.restarts += 1
@@ -188,6 +191,7 @@ class RtpReceiver:
         return self._received_packet(packet, self.highest_sequence, arrival)
 
     def _received_packet(self, packet: RtpPacket, sequence: int, arrival: Arrival) -> ReceivedPacket:
+        self._heard_ns = arrival.at_ns
         payload_type, _, timestamp, _, payload, marker = packet
         kind = self._kinds.get(payload_type, "unknown")
         counts = self.counts

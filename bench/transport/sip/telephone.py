@@ -10,6 +10,7 @@ import base64
 import json
 import secrets
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
 
@@ -57,6 +58,8 @@ GOODBYE_NS = NS_PER_S
 STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
 """The headers of the response to INVITE that are stored."""
 MAX_HEADER_CHARACTERS = 200
+MAX_EARLY_PACKETS = 500
+"""The maximum number of packets that wait for the media of a call: 10 s of audio."""
 REFUSED_FOR_LOAD = frozenset({480, 503, 600})
 """The responses with which a server states that it cannot take more calls now."""
 _random = SystemRandom()
@@ -124,6 +127,8 @@ class TelephoneCall:
         """The frames that have not been passed on, and the instants at which they became available."""
         self._held_ns = 0
         """How long after its instant the last frame became available."""
+        self._early: deque[tuple[bytes, SocketAddress, Arrival]] = deque(maxlen=MAX_EARLY_PACKETS)
+        """The RTP packets that were read before the media of the call started."""
         self._drained_ns = monotonic_ns()
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
@@ -163,6 +168,8 @@ class TelephoneCall:
         if self._media is None:
             numbers, cname = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench"
             self._media = CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
+            while self._early:
+                self._on_packet(*self._early.popleft())
         else:
             self._media.change(agreed)
 
@@ -256,20 +263,24 @@ class TelephoneCall:
             if sock is self._signalling.socket:
                 self._peer = str(source[0])
                 self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
-            elif media is None:
-                continue  # early media; the rest of it is in the socket when the call is answered
             elif sock is self._rtp:
-                if arrival.at_ns < (self._call.instants.answered_ns or 0):
-                    continue  # audio before the answer, such as a ring tone
-                if self.on_packet is not None:
-                    self.on_packet(data, source, arrival)
-                frames = media.received(data, arrival, HostPort(*source[:2]))
-                self._frames += ((frame, arrival.at_ns) for frame in frames)
-            else:
+                self._on_packet(data, source, arrival)
+            elif media is not None:
                 media.received_report(data, arrival.at_ns)
         if sock is self._rtp:
             self._drained_ns = now_ns
         return self._on_signals() if sock is self._signalling.socket else self._pass_frames()
+
+    def _on_packet(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+        if self._media is None:  # the answer may be in the other socket, or its session may not have run yet
+            self._early.append((data, source, arrival))
+            return
+        if arrival.at_ns < (self._call.instants.answered_ns or 0):
+            return  # audio before the answer, such as a ring tone
+        if self.on_packet is not None:
+            self.on_packet(data, source, arrival)
+        frames = self._media.received(data, arrival, HostPort(*source[:2]))
+        self._frames += ((frame, arrival.at_ns) for frame in frames)
 
     def _on_signals(self) -> bool:
         """Do what received SIP messages require. Return True if the session must act."""

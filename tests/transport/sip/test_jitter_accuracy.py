@@ -112,6 +112,14 @@ def test_the_bound_of_the_first_frames_is_small_on_a_clean_path_and_unknown_afte
     assert many < 2 * NS_PER_MS
 
 
+def test_the_bound_of_the_first_frames_is_unknown_if_there_are_several_streams() -> None:
+    path = Path(clean)
+    _, buffer, _ = path.play(100)
+    buffer.counts.resyncs += 1
+
+    assert buffer.start_uncertainty_ns is None
+
+
 def test_a_long_silence_does_not_widen_the_bound_of_the_first_frames() -> None:
     spoken = Path(clean, is_silent=lambda number: 100 <= number < 1_000)
     uncertainty_ns = spoken.play(1_200)[1].start_uncertainty_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,13 +86,24 @@ def test_the_named_address_takes_over_from_a_stream_of_an_earlier_call() -> None
     assert (subject.counts.ssrc_changes, subject.counts.strays) == (1, 3)
 
 
-def test_another_address_cannot_replace_the_named_one_until_it_is_silent() -> None:
+@pytest.mark.parametrize("kind", [0, 13, 101])
+def test_another_address_cannot_replace_the_named_one_until_it_is_silent(kind: int) -> None:
+    """Comfort noise and keys show that the named address is not silent, too."""
     subject = receiver()
-    from_addresses(subject, (wire(0), True), *((wire(number, ssrc=2), False) for number in range(49)))
-    assert subject.ssrc == 1
+    from_addresses(subject, (wire(0, kind=kind), True), (wire(1, kind=kind), True))
+    others = [(wire(number, ssrc=2), Arrival((number + 2) * FRAME_NS)) for number in range(10)]
+    for data, arrival in others[:-1]:
+        assert subject.receive(data, arrival, is_named=False) is None
 
-    subject.receive(wire(49, ssrc=2), Arrival(50 * FRAME_NS), is_named=False)
-    assert subject.ssrc == 2
+    assert subject.receive(*others[-1], is_named=False) is not None
+
+
+def test_a_single_packet_from_the_named_address_does_not_block_the_stream() -> None:
+    subject = receiver()
+    own = [(wire(number), False) for number in range(6)]
+    packets = from_addresses(subject, *own[:3], (wire(900, ssrc=2), True), *own[3:])
+
+    assert [packet and packet.source for packet in packets] == [0, 0, 0, 1, None, 2, 2]
 
 
 def test_a_stream_without_the_named_address_is_received() -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import gevent
 import pytest
 
 from bench.clock import monotonic_ns
@@ -354,6 +355,38 @@ def test_a_listener_with_a_past_limit_reads_what_has_arrived() -> None:
         assert [message.data for message in found] == [FRAME]
         assert call.watermark_ns <= monotonic_ns()
         call.close()
+
+
+def test_audio_that_is_read_before_the_answer_is_not_lost() -> None:
+    """A busy process finds the answer and the first audio in its sockets at the same time."""
+    is_blocked, is_sent = threading.Event(), threading.Event()
+
+    def answer_with_audio(peer: HostilePeer) -> None:
+        assert is_blocked.wait(GUARD_S)
+        data = peer.ok()
+        peer.send(data)
+        for _ in range(3):
+            peer.frame(FRAME)
+        is_sent.set()
+        peer.wait_for("ACK", lambda: peer.send(data))
+
+    def block() -> None:
+        is_blocked.set()
+        assert is_sent.wait(GUARD_S)
+
+    found: list[bytes] = []
+
+    def on_message(message: ReceivedMessage) -> bool:
+        found.append(message.data)
+        return len(found) == 3
+
+    with hostile_line(answer_with_audio) as called:
+        gevent.spawn(block)
+        call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        call.receive_until(monotonic_ns() + GUARD_S * NS_PER_S, on_message)
+        call.abort()
+
+    assert found == [FRAME] * 3
 
 
 def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator() -> None:
