@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from bench.metrics import CATALOGUE
+from bench.run.validity_data import bound_columns
 from reports.formatting import NBSP, format_number, join_words, nines
 from reports.metric_comparison import MeasuredDifference, MetricComparison
 from reports.metric_spec import MetricSpec, by_sample
@@ -97,12 +99,14 @@ def _bounded(
     """Return the differences with bounds that allow for the maximum error of a value, and a text with these errors.
 
     The bounds are the widest of those with the values as they are, and with all values of one target lower and all of
-    the other higher by their maximum error. Return None if an error is unknown, or as large as a value, or if the metric
-    is uncertain only because another one is.
+    the other higher by their maximum error. Return None if an error is unknown, or as large as a value, or if the
+    metric has no error of its own, and is uncertain because another one is.
     """
     spec, both = group[0], (base, cand)
+    if not bound_columns(CATALOGUE[spec.metric]):
+        return None
     errors = [spec.statistic.worst_bound(target, spec) for target in both]
-    if spec.scale != "ratio" or not all(map(math.isfinite, errors)) or not any(errors):
+    if spec.scale != "ratio" or not all(map(math.isfinite, errors)):
         return None
     samples = [target.sample(spec).values for target in both]
     if not all(values.size and values[0] > error for values, error in zip(samples, errors, strict=True)):
