@@ -25,8 +25,13 @@ class TurnOfScript(NamedTuple):
     is_greeting: bool
 
 
-def planned_turns(document: Mapping[str, Any], targets: Sequence[str], *, several: bool) -> Iterator[TurnOfScript]:
-    """Yield the planned turns of the targets. `several` is True if labels include the name of their script."""
+def planned_turns(
+    document: Mapping[str, Any], targets: Sequence[str], started: Sequence[str]
+) -> Iterator[TurnOfScript]:
+    """Yield the planned turns of the targets.
+
+    `started` is the scripts that started turns. If it is only one, its labels do not include its name.
+    """
     instants = list(MEASURED_FROM_TEXTS)
     for script in document.get("scripts") or []:
         if script.get("target") not in targets:
@@ -34,7 +39,7 @@ def planned_turns(document: Mapping[str, Any], targets: Sequence[str], *, severa
         turns: Sequence[PlannedTurnEntry] = script.get("plan") or []
         name, target = str(script.get("name")), targets.index(script["target"])
         for number, turn in enumerate(turns, start=1):
-            label = f"{name}: {turn['step']}" if several else turn["step"]
+            label = turn["step"] if list(started) == [name] else f"{name}: {turn['step']}"
             measured_from = instants.index(turn["measured_from"])
             yield TurnOfScript(target, name, number, label, measured_from, turn["greeting"])
 

@@ -364,7 +364,7 @@ def measured_turns(run: RunFrames) -> TurnArrays:
     frame, rows, targets = run.turns, measured_rows(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)
-    plan = list(planned_turns(run.metadata, targets, several=len(sequence(frame, "script")) > 1))
+    plan = list(planned_turns(run.metadata, targets, sequence(frame, "script")))
     stratum_index, strata = _strata(frame, codes, labels, kind, rows, plan)
     steps, step_of_row = _steps(frame, rows, labels, codes, stratum_index, strata)
     sessions, measured = session_codes(frame, run.sessions), measured_sessions(run, NOT_STARTED_COLUMNS)
