@@ -103,10 +103,10 @@ def _bounded(
     metric has no error of its own, and is uncertain because another one is.
     """
     spec, both = group[0], (base, cand)
-    if not bound_columns(CATALOGUE[spec.metric]):
+    if spec.scale != "ratio" or not bound_columns(CATALOGUE[spec.metric]):
         return None
     errors = [spec.statistic.worst_bound(target, spec) for target in both]
-    if spec.scale != "ratio" or not all(map(math.isfinite, errors)):
+    if not all(map(math.isfinite, errors)):
         return None
     samples = [target.sample(spec).values for target in both]
     if not all(values.size and values[0] > error for values, error in zip(samples, errors, strict=True)):

@@ -107,6 +107,14 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
     assert comparison.exit_status == 1  # ttfa is exact and has regressed
 
 
+def test_an_uncertain_rate_is_not_compared() -> None:
+    late = replace(LATE, inexact=("stall_duration",))
+    comparison = quick(two(Plan(sessions=60, turns=10), late))
+    found = next(one for one in comparison.findings if one.question.metric == "stall_rate")
+
+    assert (found.verdict.name, found.difference) == ("inconclusive", None)
+
+
 def pair_off_by(folder: Path, milliseconds: int) -> tuple[MetricComparison, Comparison]:
     """Return the comparison of the p50 of response_total, and that of all metrics, of two targets of one run."""
     plan = Plan(sessions=60, turns=10, targets=("a", "b"), paired=True, inexact=("response_total",))
