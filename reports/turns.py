@@ -87,7 +87,8 @@ def turns_not_started(
 ) -> NotStartedTurns:
     """Return the turns that did not start. The step of such a turn is the most frequent step at its position.
 
-    `planned` is the planned turns as (target, script, turn, step). They decide where no turn started.
+    `planned` has the planned turns as (target, script, turn, step). If no turn started at a position, its step is the
+    planned one.
     """
     counts = not_started_of(sessions)
     if not (counts.any() and len(started)):

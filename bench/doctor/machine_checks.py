@@ -187,10 +187,8 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     is_udp = False
     if target.dialect.is_telephone:
         hop = call_address(path.sip_proxy or target.url)
-        target, is_udp = (
-            replace(target, host=hop.host, port=hop.port, tls=hop.transport == "TLS"),
-            hop.transport == "UDP",
-        )
+        is_udp = hop.transport == "UDP"
+        target = replace(target, host=hop.host, port=hop.port, tls=hop.transport == "TLS")
     lookup_finding, addresses = _named(path.address or target.host, target.port, limits, target)
     yield lookup_finding
     if is_udp:  # UDP has no connection, so only a call shows whether the agent is reachable

@@ -24,7 +24,6 @@ from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dtmf import KeyReceiver
-from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
@@ -239,12 +238,11 @@ class TelephoneAgent:
         """Send an RTCP report. Its timestamp also counts the silence after the last frame."""
         silent_ticks = 0 if self._first_due_ns is None else self._silent_ticks(now_ns)
         report = self._rtcp.report(now_ns, (self._sender.timestamp + silent_ticks) % TIMESTAMPS, goodbye=goodbye)
-        peer = self._media.rtcp or HostPort(self._media.address, self._media.port)
-        self._sends_rtcp.send(self._encryption.protect_report(report), (peer.host, peer.port or self._media.port + 1))
+        self._sends_rtcp.send(self._encryption.protect_report(report), self._media.peer_rtcp)
         self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
 
     def _send(self, packet: PathPacket) -> None:
-        peer = self._media.address, self._media.port
+        peer = self._media.peer
         sent = self._sends_rtp.send(packet.data, peer)
         if sent is None:
             return
@@ -287,7 +285,7 @@ class EarlyAudio:
     """The audio of a call before its answer, as a stream of its own."""
 
     def __init__(self, shared: ServerState, media: AgreedMedia, planned: UnansweredCall) -> None:
-        self._shared, self._rtp, self._peer = shared, planned.rtp, (media.address, media.port)
+        self._shared, self._rtp, self._peer = shared, planned.rtp, media.peer
         audio = wire_of(media).format
         self._sender = RtpSender(audio, media.send_payload_type, StreamNumbers.drawn(SystemRandom().getrandbits))
         self._encryption = PacketEncryption(media.send_key, media.receive_key)

@@ -6,8 +6,6 @@ load tests would measure a service that is busy with such calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import gevent
 
 from bench.clock import Arrival, monotonic_ns
@@ -22,7 +20,7 @@ MAX_LINGERING = 64
 """The maximum number of calls of a process that linger. Further ones end without a confirmation."""
 LINGER_NS = 2 * TIMEOUT_NS
 """The maximum time: until the request that ends the call has timed out, and then an INVITE that it cancels."""
-_lingering = set[int]()
+_lingering: set[LingeringCall] = set()
 
 
 def linger(call: SipCall, signalling: Signalling) -> None:
@@ -39,9 +37,8 @@ class LingeringCall:
     def __init__(self, call: SipCall, signalling: Signalling) -> None:
         self._call, self._signalling = call, signalling
         signalling.listener = self
-        sockets: Sequence[DatagramSocket] = () if signalling.socket is None else (signalling.socket,)
-        self._listener = Listener(sockets)
-        _lingering.add(id(self))
+        self._listener = Listener(() if signalling.socket is None else (signalling.socket,))
+        _lingering.add(self)
         gevent.spawn(self._run)
 
     def _run(self) -> None:
@@ -50,7 +47,7 @@ class LingeringCall:
             if not self._call.is_confirmed:  # the connection may have broken meanwhile
                 self._listener.listen(until_ns, self._on_readable, lambda: self._call.next_ns, self._on_due)
         finally:
-            _lingering.discard(id(self))
+            _lingering.discard(self)
             self._listener.close()
             self._signalling.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.hub import Waiter
@@ -13,6 +13,14 @@ from bench.clock import monotonic_ns
 from bench.transport.event_loop import READABLE, CallbackScheduler, ScheduledCallback
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.units import NEVER_NS, NS_PER_S
+
+
+class Callbacks(NamedTuple):
+    """The functions that the loop calls while a greenlet listens."""
+
+    on_readable: Callable[[DatagramSocket], bool]
+    due_ns: Callable[[], int]
+    on_due: Callable[[], bool]
 
 
 class Listener:
@@ -25,9 +33,8 @@ class Listener:
             (sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI)) for sock in sockets
         ]
         self._waiter: Any = None
-        self._on_readable: Callable[[DatagramSocket], bool] | None = None
-        self._due_ns: Callable[[], int] | None = None
-        self._on_due: Callable[[], bool] | None = None
+        self._callbacks: Callbacks | None = None
+        """The callbacks of the greenlet that listens; None after it was woken, so that they form no reference cycle."""
         self._tick: ScheduledCallback | None = None
         self._tick_ns = NEVER_NS
         self._error: BaseException | None = None
@@ -48,16 +55,16 @@ class Listener:
         if self._error is not None:
             raise self._error
         waiter = self._waiter = Waiter(self._hub)
-        self._on_readable, self._due_ns, self._on_due = on_readable, due_ns, on_due
+        self._callbacks = Callbacks(on_readable, due_ns, on_due)
         for sock, watcher in self._watchers:
             watcher.start(self._readable, sock)
-        self._schedule()
+        self._schedule(due_ns())
         timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)
         try:
             waiter.get()
         finally:
-            self._on_readable = self._waiter = self._due_ns = self._on_due = None  # otherwise reference cycles
+            self._callbacks = self._waiter = None
             timer.close()
             for _, watcher in self._watchers:
                 watcher.stop()
@@ -65,20 +72,20 @@ class Listener:
                 self._tick.cancel()
 
     def _readable(self, sock: DatagramSocket) -> None:
-        if self._on_readable is None or self._call(partial(self._on_readable, sock)):
+        callbacks = self._callbacks
+        if callbacks is None or self._call(partial(callbacks.on_readable, sock)):
             return
-        if self._tick is not None and self._due_ns is not None and self._due_ns() < self._tick_ns:
+        if self._tick is not None and (due_ns := callbacks.due_ns()) < self._tick_ns:
             self._tick.cancel()
-            self._schedule()
+            self._schedule(due_ns)
 
-    def _schedule(self) -> None:
-        assert self._due_ns is not None, "a greenlet listens"
-        self._tick_ns = self._due_ns()
-        self._tick = self._ticker.at(self._tick_ns, self._work)
+    def _schedule(self, due_ns: int) -> None:
+        self._tick_ns, self._tick = due_ns, self._ticker.at(due_ns, self._work)
 
     def _work(self) -> None:
-        if self._on_readable is not None and self._on_due is not None and not self._call(self._on_due):
-            self._schedule()
+        callbacks = self._callbacks
+        if callbacks is not None and not self._call(callbacks.on_due):
+            self._schedule(callbacks.due_ns())
 
     def _call(self, work: Callable[[], bool]) -> bool:
         """Call a callback. Wake the greenlet if the callback requires that, or raises. Return whether it is woken."""
@@ -92,10 +99,10 @@ class Listener:
 
     def wake(self, error: BaseException | None = None) -> None:
         """Wake the greenlet, or raise an error in it. If it does not wait, it gets the error when it waits next."""
-        if self._on_readable is None:
+        if self._callbacks is None:
             self._error = self._error or error
             return
-        self._on_readable = None
+        self._callbacks = None
         if error is None:
             self._hub.loop.run_callback(self._waiter.switch, True)
         else:

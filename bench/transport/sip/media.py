@@ -77,10 +77,9 @@ class CallMedia:
     def change(self, agreed: AgreedMedia) -> None:
         """Use the addresses, the codec, the payload types and the SRTP keys of an agreement from now on."""
         self.agreed = agreed
-        peer, rtcp = HostPort(agreed.address, agreed.port), agreed.rtcp or HostPort(agreed.address, agreed.port)
-        if peer != self.peer:
+        if agreed.peer != self.peer:
             self.receiver.rename()
-        self.peer, self.peer_rtcp = peer, HostPort(rtcp.host, rtcp.port or agreed.port + 1)
+        self.peer, self.peer_rtcp = agreed.peer, agreed.peer_rtcp
         self._sender.payload_type = agreed.send_payload_type
         self._is_pcma = {payload_type: codec == "PCMA" for payload_type, codec in agreed.receive_codecs}
         self.receiver.accept(self._is_pcma, agreed.receive_event_payload_type)

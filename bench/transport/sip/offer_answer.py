@@ -66,6 +66,16 @@ class AgreedMedia:
     """The SRTP key of the peer."""
 
     @property
+    def peer(self) -> HostPort:
+        """The address that receives RTP, as the peer names it."""
+        return HostPort(self.address, self.port)
+
+    @property
+    def peer_rtcp(self) -> HostPort:
+        """The address that receives RTCP."""
+        return self.rtcp or self.peer
+
+    @property
     def sends(self) -> bool:
         """Whether the peer wants audio. It wants none while it holds the call."""
         return self.direction in _SENDS

@@ -169,7 +169,7 @@ class TelephoneCall:
             numbers, cname = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench"
             self._media = CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
             while self._early:
-                self._on_packet(*self._early.popleft())
+                self._accept_packet(*self._early.popleft())
         else:
             self._media.change(agreed)
 
@@ -264,14 +264,14 @@ class TelephoneCall:
                 self._peer = str(source[0])
                 self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
             elif sock is self._rtp:
-                self._on_packet(data, source, arrival)
+                self._accept_packet(data, source, arrival)
             elif media is not None:
                 media.received_report(data, arrival.at_ns)
         if sock is self._rtp:
             self._drained_ns = now_ns
         return self._on_signals() if sock is self._signalling.socket else self._pass_frames()
 
-    def _on_packet(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def _accept_packet(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
         if self._media is None:  # the answer may be in the other socket, or its session may not have run yet
             self._early.append((data, source, arrival))
             return
