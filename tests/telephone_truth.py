@@ -74,7 +74,7 @@ def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[i
 
 
 def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
-    """Return the start of each reply of a run, with its error against the nearest start of the same call."""
+    """Return the start of each measured reply of a run, with its error against the nearest start of the same call."""
     starts = audible_starts(read_truth(truth))
     sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
     replies = []
@@ -85,7 +85,9 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
         session = sessions[row["session_id"]]
         true_ns = min(starts[session["request_id"]], key=lambda start_ns: abs(at_ns - start_ns))
         bound_ns = row["first_audible_uncertainty_ns"]
-        if row["measured_from"] is None and session["greeting_audible_uncertainty_ns"] is not None:
-            bound_ns = session["greeting_audible_uncertainty_ns"]  # later packets of the call bound the greeting
+        if row["measured_from"] is None:  # later packets of the call bound the greeting, if the call measures it
+            bound_ns = session["greeting_audible_uncertainty_ns"]
+            if bound_ns is None:
+                continue
         replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"]))
     return replies

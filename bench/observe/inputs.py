@@ -21,6 +21,7 @@ from bench.plan.turn_plan import InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.events import FunctionCall, TokenUsage
 from bench.timeouts import REPLY_SILENCE_MS, Timeouts
+from bench.transport.received import ASSUMED_START_NS
 from bench.units import NS_PER_MS
 
 NO_JSON = msgspec.Raw()
@@ -204,7 +205,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     peer_jitter_ns: int | None = None
     rtt_ns: int | None = None
     min_rtt_ns: int | None = None
-    start_uncertainty_ns: int | None = None
+    start_uncertainty_ns: int = ASSUMED_START_NS
 
 
 class DeadlinePassed(Input, frozen=True, tag="expire"):

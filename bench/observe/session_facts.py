@@ -139,7 +139,7 @@ class SessionFacts(Instants):
     peer_rtp_expected: int | None = None
     peer_rtp_lost: int | None = None
     peer_rtp_jitter_ns: int | None = None
-    rtp_start_uncertainty_ns: int | None = None
+    rtp_start_uncertainty_ns: int = ASSUMED_START_NS
     greeting_frame_ns: int = 0
     """The uncertainty of the frame with which the greeting starts, at its arrival."""
     greeting_onset_ns: int = 0
@@ -313,7 +313,7 @@ class SessionFacts(Instants):
         if "greeting_audible" not in self.instants:
             return
         frame_ns = self.greeting_frame_ns
-        if self.rtp_start_uncertainty_ns is not None and frame_ns >= ASSUMED_START_NS:
+        if frame_ns >= ASSUMED_START_NS:
             frame_ns += self.rtp_start_uncertainty_ns - ASSUMED_START_NS
         self.uncertainties_ns["greeting_audible"] = frame_ns + self.greeting_onset_ns
 

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, Protocol
 from bench.clock import SendTime, monotonic_ns
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
-from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.transport.received import ASSUMED_START_NS, MatchedDelta, ReceivedMessage
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
 """The close codes with which we end a connection: for an unreadable frame, and for a message that is too large.
@@ -110,8 +110,7 @@ class RtpInfo(NamedTuple):
     Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
     jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
     its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
-    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived; None if it is
-    unknown.
+    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived.
     """
 
     expected: int
@@ -124,7 +123,7 @@ class RtpInfo(NamedTuple):
     peer_jitter_ns: int | None = None
     rtt_ns: int | None = None
     min_rtt_ns: int | None = None
-    start_uncertainty_ns: int | None = None
+    start_uncertainty_ns: int = ASSUMED_START_NS
 
 
 @dataclass(slots=True)

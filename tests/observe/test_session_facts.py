@@ -285,12 +285,12 @@ def test_instructions_of_one_response_do_not_count_as_conversation() -> None:
         (22, 0, 1.5, 3.5),  # 2 ms were known when the frame arrived
         (20, 0, 31, 31),  # the first packets were slower than assumed
         (5, 0, 31, 5),  # the greeting is not in the first frames
-        (20, 0, None, 20),
+        (20, 0, 20, 20),
     ],
 )
 @pytest.mark.parametrize("is_measured_first", [False, True])
 def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
-    frame_ms: float, onset_ms: float, later_ms: float | None, expected_ms: float, is_measured_first: bool
+    frame_ms: float, onset_ms: float, later_ms: float, expected_ms: float, is_measured_first: bool
 ) -> None:
     facts = SessionFacts(inputs.SessionStart(AT_NS, 1, Timeouts()))
     greeting = build_observation(
@@ -298,8 +298,7 @@ def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
         uncertainties_ns={"first_audible": round((frame_ms + onset_ms) * MS)},
         onset_uncertainty_ns=round(onset_ms * MS),
     )
-    start_ns = None if later_ms is None else round(later_ms * MS)
-    measured = inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=start_ns)
+    measured = inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=round(later_ms * MS))
     if is_measured_first:
         facts.measure_rtp(measured)
     facts.turn_ended(greeting, first=False, greeting=True)

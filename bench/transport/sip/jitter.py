@@ -19,7 +19,8 @@ start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to 0.1 ms, i
 is at most 0.02 % of `hold_ns` too early.
 
 The packets of the first 4 s bound the offset of the first frame better than any assumption. Therefore the buffer later
-states `start_uncertainty_ns`, which replaces an uncertainty of `ASSUMED_START_NS`.
+states `start_uncertainty_ns`, which replaces an uncertainty of `ASSUMED_START_NS`. After few packets, it is at least as
+large.
 
 The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
@@ -56,7 +57,7 @@ MAX_DRIFT_PPM = 200
 CONFIDENCE = 0.999
 ASSUMED_DELAY_NS, ASSUMED_PACKETS = ASSUMED_START_NS // 2, 8
 START_PACKETS, MIN_START_PACKETS = 200, 50
-"""The number of packets that bound the offset of the first one, and the minimum for such a bound."""
+"""The number of packets that bound the offset of the first one, and the minimum that reduces the assumed bound."""
 MAX_DELAY_PACKETS = 256
 """The number of packets over which the mean delay is averaged: 5 s of audio."""
 MAX_FILLED_NS = 200 * NS_PER_MS
@@ -133,21 +134,23 @@ class OffsetEstimate:
         return self.latest_ns - self._earliest_ns + int(self._excess_ns)
 
     @property
-    def start_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first frame, by the packets after it; None if they are too few."""
+    def start_uncertainty_ns(self) -> int:
+        """The uncertainty of the first frame, by the packets after it. If they are few, they can only increase it."""
         if self._start_uncertainty_ns is not None:
             return self._start_uncertainty_ns
-        if self._start_packets < MIN_START_PACKETS:
-            return None
         drift_ns = (self._media_ns - self._start_media_ns) // _NS_PER_DRIFT_NS
-        return self._start_ns - self.latest_ns + self.uncertainty_ns + drift_ns
+        bound_ns = self._start_ns - self.latest_ns + self.uncertainty_ns + drift_ns
+        return bound_ns if self._start_packets >= MIN_START_PACKETS else max(ASSUMED_START_NS, bound_ns)
 
     def add(self, media_ns: int, arrival: Arrival) -> None:
         """Add a packet. Its media time may be earlier than that of the packet before it."""
         at_ns, arrival_uncertainty_ns, _ = arrival
         offset_ns = at_ns - media_ns
         passed_ns = media_ns - self._media_ns
-        if self._start_uncertainty_ns is None and (self._start_packets >= START_PACKETS or passed_ns >= RESYNC_NS):
+        if self._start_uncertainty_ns is None and (
+            self._start_packets >= START_PACKETS
+            or (self._start_packets >= MIN_START_PACKETS and passed_ns >= RESYNC_NS)
+        ):
             self._start_uncertainty_ns = self.start_uncertainty_ns
         self._start_packets += 1
         if passed_ns > 0:
@@ -201,18 +204,19 @@ class JitterBuffer:
         self._waiting: dict[int, tuple[int, ReceivedPacket]] = {}
         """The packets that wait for an earlier packet, with their media times in ticks."""
         self._offset = OffsetEstimate(0, Arrival(0))
+        self._ended_uncertainty_ns = 0
+        """The maximum `start_uncertainty_ns` of the earlier streams."""
         self._late_offset: OffsetEstimate | None = None
         """The offset of the packets since the last packet that was in time; None if that was the last packet."""
         self._late_since_ns = 0
 
     @property
-    def start_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first frames of the stream, by the packets after them; None if it is unknown.
+    def start_uncertainty_ns(self) -> int:
+        """The uncertainty of each frame that was released with `ASSUMED_START_NS`, by the packets after it.
 
-        It is the uncertainty of each frame that was released with `ASSUMED_START_NS`. After a further synchronization
-        there are several streams, so it is unknown.
+        Each synchronization starts a stream. The value is the maximum of all streams.
         """
-        return None if self.counts.resyncs else self._offset.start_uncertainty_ns
+        return max(self._ended_uncertainty_ns, self._offset.start_uncertainty_ns)
 
     @property
     def next_ns(self) -> int:
@@ -225,7 +229,8 @@ class JitterBuffer:
         kind, source, sequence, timestamp, _, arrival, _, _ = packet
         if source != self._source:
             self._release_before(NEVER_NS, frames)
-            self.counts.resyncs += self._source >= 0
+            if self._source >= 0:
+                self._end_stream()
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
@@ -337,11 +342,15 @@ class JitterBuffer:
 
     def _synchronize(self, offset: OffsetEstimate) -> None:
         """Take another offset. The packets that wait were not part of it."""
-        self.counts.resyncs += 1
+        self._end_stream()
         self._offset = offset
         for ticks, packet in self._waiting.values():
             if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):
                 offset.add(self._media_ns(ticks), packet.arrival)
+
+    def _end_stream(self) -> None:
+        self._ended_uncertainty_ns = self.start_uncertainty_ns
+        self.counts.resyncs += 1
 
     def _is_continuous(self, ticks: int, arrival: Arrival) -> bool:
         """Return False if a packet in order does not fit to the media time of the packets before it."""

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import chain, repeat
 
 import pytest
 
+from bench.protocol.audio import G711_ULAW
 from bench.transport.received import ASSUMED_START_NS
-from bench.transport.sip.jitter import Frame
-from bench.units import NS_PER_MS
-from tests.transport.sip.path import HOLD_NS, Path, number_of
+from bench.transport.sip.jitter import Frame, JitterBuffer
+from bench.units import NS_PER_MS, NS_PER_S
+from tests.transport.sip.path import FRAME_NS, HOLD_NS, START_NS, Path, number_of, received
 
 EARLY_NS = HOLD_NS // 5_000
 SETTLED = 200
@@ -93,7 +95,6 @@ def test_later_packets_bound_the_error_of_the_first_frames(
     for seed in range(20):
         path = Path(delay_ns, loss=0.01, drift_ppm=drift_ppm, seed=seed)
         frames, buffer, _ = path.play(SETTLED + 50)
-        assert buffer.start_uncertainty_ns is not None
         first = [error for error, uncertainty_ns in errors(path, frames) if uncertainty_ns >= ASSUMED_START_NS]
         covered += sum(-EARLY_NS <= error <= buffer.start_uncertainty_ns for error in first)
         total += len(first)
@@ -102,27 +103,37 @@ def test_later_packets_bound_the_error_of_the_first_frames(
     assert covered >= 0.999 * total
 
 
-def test_the_bound_of_the_first_frames_is_small_on_a_clean_path_and_unknown_after_few_packets() -> None:
+def test_the_bound_of_the_first_frames_is_the_assumed_one_after_few_packets_and_then_small_on_a_clean_path() -> None:
     few, some, many = (Path(clean).play(count)[1].start_uncertainty_ns for count in (40, 60, 1_000))
 
-    assert few is None
-    assert some is not None
+    assert few == ASSUMED_START_NS
     assert some < 3 * NS_PER_MS
-    assert many is not None
     assert many < 2 * NS_PER_MS
 
 
-def test_the_bound_of_the_first_frames_is_unknown_if_there_are_several_streams() -> None:
-    path = Path(clean)
-    _, buffer, _ = path.play(100)
-    buffer.counts.resyncs += 1
+@pytest.mark.parametrize("count", [4, 13, 49, 100])
+def test_late_first_packets_widen_the_bound_of_the_first_frames_of_a_short_call_too(count: int) -> None:
+    delays_ns = chain((late_ms * NS_PER_MS for late_ms in (42, 23, 4)), repeat(0.0))
+    frames, buffer, _ = (path := Path(lambda _: next(delays_ns))).play(count)
+    first_error_ns, _ = errors(path, frames)[0]
 
-    assert buffer.start_uncertainty_ns is None
+    assert first_error_ns <= buffer.start_uncertainty_ns <= first_error_ns + 21 * NS_PER_MS
+
+
+@pytest.mark.parametrize("slow_first", [True, False])
+def test_the_bound_of_the_first_frames_is_the_largest_one_of_several_streams(slow_first: bool) -> None:
+    buffer = JitterBuffer(G711_ULAW, HOLD_NS)
+    for source, is_slow in enumerate((slow_first, not slow_first)):
+        for number in range(60):
+            late_ns = max(0, 40 - 20 * number) * NS_PER_MS if is_slow else 0
+            buffer.add(received(number, START_NS + source * NS_PER_S + number * FRAME_NS + late_ns, source=source))
+
+    assert buffer.counts.resyncs == 1
+    assert buffer.start_uncertainty_ns >= 40 * NS_PER_MS
 
 
 def test_a_long_silence_does_not_widen_the_bound_of_the_first_frames() -> None:
     spoken = Path(clean, is_silent=lambda number: 100 <= number < 1_000)
     uncertainty_ns = spoken.play(1_200)[1].start_uncertainty_ns
 
-    assert uncertainty_ns is not None
     assert uncertainty_ns < 3 * NS_PER_MS

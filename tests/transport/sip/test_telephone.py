@@ -427,7 +427,7 @@ def test_the_packets_of_both_directions_are_counted() -> None:
         receive(call, lambda found: len(found) == 3)
         counted = call.network()
         assert counted is not None
-        assert counted._replace(jitter_ns=0) == RtpInfo(3, 0, 0, 0, 3)
+        assert counted._replace(jitter_ns=0, start_uncertainty_ns=0) == RtpInfo(3, 0, 0, 0, 3, start_uncertainty_ns=0)
         assert call._media is not None
         peer = call._media.rtcp.peer
         peer.reports, peer.expected, peer.cumulative_lost = 1, 3, 2
