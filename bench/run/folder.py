@@ -78,8 +78,9 @@ def open_rows(
             table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         column_indexes = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
+        file_schema = table.schema_arrow
         for field in schema:
-            _check_type(path, table.schema_arrow, field)
+            _check_type(path, file_schema, field)
             chunks = [group.column(column_indexes[field.name]) for group in groups]
             is_text = pa.types.is_string(field.type) and field.name not in encoded
             if not _is_of_size(path, file, metadata, field.name, chunks, ANY_BYTES + GROWTH * size, is_text=is_text):
