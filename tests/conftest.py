@@ -104,7 +104,9 @@ OVER = {
         test_main_job system/end_to_end/test_calibrate system/end_to_end/test_run_command
         system/end_to_end/test_shipped
     """,
-    "every command of every page": "system/docs/test_running",
+    "every command of every page": """
+        system/docs/test_first_pages system/docs/test_agent_pages system/docs/test_other_pages
+    """,
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
     "each step of a close is cut, in a run folder of its own": "run/test_finalize",

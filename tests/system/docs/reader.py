@@ -1,4 +1,4 @@
-"""The commands of the README and the documents run unchanged, for one second each, in a folder like that of a reader.
+"""A reader of the pages, who runs their commands unchanged, for one second each, in a folder of its own.
 
 If a page assumes a deployment, the simulator replaces the deployment.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +23,7 @@ from tests import forked
 from tests.docs.commands import PAGES, ROOT, Command, commands
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
-from tests.simulator_process import Ready, quick_simulator, running_simulator
+from tests.simulator_process import Ready, running_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port
 
 NOT_HERE = {
@@ -68,6 +68,8 @@ STORED = {
     "nights/1/runs/20261119T091400Z-voice_turns": ("sweden",),
 }
 """The runs that pages name, and their targets."""
+FIRST, ABOUT_AGENTS = {"README.md", "getting-started.md"}, {"agents.md", "realtime-or-gpt-live.md"}
+"""The pages whose blocks run in test files of their own: each of the three files takes about a minute."""
 STORED_NAMES = {Path(name).name for name in STORED}
 WRITTEN = re.compile(
     r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
@@ -90,35 +92,28 @@ def parts(block: list[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
     return [[*block[:begin], run] for run in block[begin:]] if alone and block[begin:] else [block]
 
 
-BLOCKS = [
-    pytest.param(part, id=f"{page} {number}" + (f" run {place}" if place else ""))
-    for (page, number), block in groupby(filter(runs_here, commands()), key=lambda one: (one.page, one.block))
-    for place, part in enumerate(parts([one.words for one in block]))
-]
+def blocks(pages: Collection[str]) -> list[Any]:
+    """Return the parameters of the blocks of commands on the pages. A run at the end of a block is a block."""
+    found = groupby(filter(runs_here, commands()), key=lambda one: (one.page, one.block))
+    return [
+        pytest.param(part, id=f"{page} {number}" + (f" run {place}" if place else ""))
+        for (page, number), block in found
+        if page in pages
+        for place, part in enumerate(parts([one.words for one in block]))
+    ]
 
 
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    with quick_simulator(tmp_path_factory.mktemp("quick")) as ready:
-        yield ready
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    parent = tmp_path_factory.mktemp("stored")
+def store_runs(parent: Path) -> None:
+    """Write the stored runs and a baseline."""
     for name, targets in STORED.items():
         plan = Plan(sessions=20 * len(targets), targets=targets, paired=len(targets) > 1)
         folder = synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
         write_report(runs.load_for_report(folder))
     run("rtbench", ["baseline", "save", "A", "--baselines-dir", "baselines"], dict(os.environ), parent)
-    return parent
 
 
-@pytest.fixture
-def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
-    """Make the reader's folder: the repository's files, files that the pages have the reader write, and stored runs."""
-    place = tmp_path / "place"
-    shutil.copytree(stored, place)
+def fill(place: Path, simulator: Ready) -> None:
+    """Add the repository's files, and the files that the pages instruct the reader to write, to a folder."""
     for name in ("scenarios", "docs"):
         (place / name).symlink_to(ROOT / name)
     for page in PAGES:
@@ -138,11 +133,10 @@ def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
     (place / "targets.yaml").write_text(json.dumps({"targets": targets | agents | live}))
     (place / "events").mkdir()
     shutil.copy(LOG, place / "events" / "w0-000017.jsonl")
-    return place
 
 
-@pytest.mark.parametrize("lines", BLOCKS)
-def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
+def run_block(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
+    """Run the commands of a block in a folder."""
     env = os.environ | {"NO_COLOR": "1", "BROWSER": "true"} | deployment(simulator)
     for words in lines:
         match [here(word, env, simulator, place) for word in words]:
@@ -228,25 +222,3 @@ def serves(arguments: list[str], env: dict[str, str], place: Path) -> None:
     with running_simulator(*arguments[1:], env=env, cwd=place) as ready:
         assert ready.port
     assert ready.returncode == 0, ready.output
-
-
-PARSE = """
-import shlex, sys
-from locust.argument_parser import get_parser
-import bench.load.user
-parser = get_parser(default_config_files=[])
-for line in sys.stdin:
-    print(parser.parse_args(shlex.split(line)).locustfile)
-"""
-
-
-def test_each_locust_command_is_valid_and_names_existing_files() -> None:
-    lines = [shlex.join(command.words[1:]) for command in commands() if command.words[0] == "locust"]
-    parsed = forked.run(
-        [sys.executable, "-c", PARSE], words="\n".join(lines), capture_output=True, text=True, check=False
-    )
-
-    named = parsed.stdout.splitlines()
-    assert parsed.returncode == 0, parsed.stderr
-    assert len(named) == len(lines) >= 15
-    assert not [p for line in named for p in line.split(",") if not (ROOT / p).is_file()]
