@@ -30,7 +30,6 @@ from rtbench.capacity.search import (
     RoughEstimate,
     SearchPlan,
     SloEntry,
-    grid_of,
     min_time_s,
     results_of,
     stop_reason,
@@ -200,7 +199,7 @@ def _notes(
         notes.append(f"no level failed up to --to {plan.max}: a higher --to finds the breaking point")
     if bracket.inconclusive:
         between = join_words([count(load) for load in bracket.inconclusive])
-        min_s = min_time_s(grid_of(plan))
+        min_s = min_time_s(plan, levels)
         longer = f" ({format_duration(min_s)} or more)" if plan.time_s < min_s else ""
         notes.append(f"inconclusive levels: {between}; a longer --max-time{longer} decides more levels")
     if not stable:

@@ -216,6 +216,7 @@ def _evaluated(
         error=budget.error,
         sessions=target.sessions,
         turns=int(target.turn_mask.sum()),
+        call_s=median_call_s(target.run),
         in_progress=calls,
         slo_violations=shares_of(target, slos, error, monitor.callers),
         latency_p50=latency_p50,
@@ -473,6 +474,13 @@ def in_progress(run: RunFrames) -> float | None:
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
+
+
+def median_call_s(run: RunFrames) -> float | None:
+    """Return the median duration of the calls that opened and ended, in seconds; None if there are none."""
+    sessions = run.sessions
+    has_ended = sessions["session_ready_ms"].notna() & (sessions["outcome_class"] != "unfinished")
+    return float(sessions["session_duration_ms"][has_ended].median()) / 1000 if has_ended.any() else None
 
 
 def callers_backing_off(run: RunFrames) -> float:

@@ -197,6 +197,7 @@ def worker_count(document: Mapping[str, Any]) -> int:
 class PreparedSearch:
     """The command and the target of a search.
 
+    - `call_s` is the expected duration of a call, in seconds.
     - `costs` is the lines about cost, which are printed before the search starts.
     - `missing_features` has an entry for each script: what can never be measured with that script
     (`reports.measurable`).
@@ -206,6 +207,7 @@ class PreparedSearch:
     target: str
     scenario: str
     connect_rate: float | None
+    call_s: float
     costs: tuple[str, ...]
     missing_features: Sequence[Mapping[str, Any] | None] = ()
 
@@ -253,6 +255,7 @@ def prepare_search(
         target["name"],
         forecast["scenario"],
         forecast["connect_rate"],
+        forecast["call_s"],
         costs,
         forecast["lacking"],
     )

@@ -15,13 +15,12 @@ from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_t
 from reports.wording.cells import as_sentence
 from rtbench.capacity.conclusion import UNITS, unit
 from rtbench.capacity.search import (
-    MIN_LEVEL_S,
     CapacityDocument,
     Interval,
     LevelEntry,
     SearchPlan,
     SloEntry,
-    grid_of,
+    min_level_s,
     min_time_s,
 )
 from rtbench.capacity.slo import slo_of
@@ -47,9 +46,9 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     else:
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
         purpose = f"finds the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
-    min_s = min_time_s(grid_of(plan))
+    min_s = min_time_s(plan)
     quick = (
-        f"quick search: levels of {format_duration(MIN_LEVEL_S)} until the time ends, for a rough estimate; "
+        f"quick search: levels of {format_duration(min_level_s(plan))} until the time ends, for a rough estimate; "
         f"a verified answer needs {format_duration(min_s)} or more"
     )
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"

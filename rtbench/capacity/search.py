@@ -89,6 +89,7 @@ class LevelEntry(msgspec.Struct, frozen=True):
     - `load`: the number of concurrent calls, or of calls per minute
     - `run`: the folder of its run; "" if there is none
     - `duration_s`: the time from the start of its run until the run was finalized
+    - `call_s`: the median duration of its calls, in seconds; null if no call ended
     - `in_progress`: the median of concurrent calls over seconds
     - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms
     - `rate_limits_remaining`: the lowest remaining share of each limit, by the service's name for the limit
@@ -104,6 +105,7 @@ class LevelEntry(msgspec.Struct, frozen=True):
     error: float
     sessions: int = 0
     turns: int = 0
+    call_s: float | None = None
     in_progress: float | None = None
     slo_violations: list[SloEntry] = []
     latency_p50: Interval = Interval(None, None, None)
@@ -140,6 +142,7 @@ class SearchPlan(msgspec.Struct, frozen=True):
     - `metric`: the metric for which p50 and p95 are reported; "" for each run's main metric
     - `max_levels`: the maximum number of levels, without the confirmation run and repeated levels
     - `time_s`: the maximum time of all levels together
+    - `call_s`: the expected duration of a call before the search, in seconds
     """
 
     by: LoadUnit
@@ -153,6 +156,7 @@ class SearchPlan(msgspec.Struct, frozen=True):
     budget_usd: float | None
     max_levels: int
     required: int | None
+    call_s: float = 0.0
 
 
 class CapacityDocument(msgspec.Struct, frozen=True):
@@ -202,10 +206,11 @@ The sessions that start in the ramp (the first session of each user) do not coun
 """
 AFTER_RAMP_S = 1.0
 """The time between the end of the ramp and the end of the warm-up, because Locust starts users once per second."""
-MIN_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
-"""The minimum time under load of a level, in seconds. Half of this time is measured."""
-MIN_LEVEL_S = MIN_LOAD_S + AROUND_S
-"""The minimum time of a level."""
+CALLS_IN_SEQUENCE = 2.5
+"""The number of calls for which a level has time after its ramp.
+
+The first call of each user does not count. So the user needs time for one more call, with a reserve of half a call.
+"""
 ERROR = 0.05
 """The maximum probability that any result of a search is wrong."""
 ANALYSES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -220,11 +225,13 @@ class LevelBudget(NamedTuple):
     """The maximum that a level may use.
 
     `time_s` is the time until its run is finalized, in seconds. `error` is a probability. `budget_usd` is the cost.
+    `min_time_s` is the minimum time of a level.
     """
 
     time_s: float
     error: float
     budget_usd: float | None
+    min_time_s: float
 
     @property
     def load_s(self) -> float:
@@ -236,12 +243,24 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
     return LoadGrid(plan.first, plan.max, plan.precision)
 
 
-def min_time_s(grid: LoadGrid) -> float:
-    """Return the time that a search needs to reach the requested precision.
+def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
+    """Return the minimum time of a level after earlier levels, in seconds.
 
-    A search that has less time is a quick search: it runs levels of `MIN_LEVEL_S` until its time is over.
+    It depends on the duration of a call, which is that of the level with the shortest calls. Before a call has ended,
+    it is that of the plan, and at least twice the time under load of the levels.
     """
-    return (levels_left(grid, []) + CONFIRMATION_SHARES) * MIN_LEVEL_S
+    ended = [level.call_s for level in levels if level.call_s is not None]
+    unfinished = [2 * (level.duration_s - AROUND_S) for level in levels if level.result == "inconclusive"]
+    call_s = min(ended) if ended else max([plan.call_s, *unfinished])
+    return 2 * (RAMP_LEAST_S + AFTER_RAMP_S) + CALLS_IN_SEQUENCE * call_s + AROUND_S
+
+
+def min_time_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
+    """Return the time that a search needs to reach the requested precision, if its calls are those of earlier levels.
+
+    A search that has less time is a quick search: it runs levels of the minimum time until its time is over.
+    """
+    return (levels_left(grid_of(plan), []) + CONFIRMATION_SHARES) * min_level_s(plan, levels)
 
 
 def min_ramp_s(load_s: float) -> float:
@@ -270,20 +289,20 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
     left_s = plan.time_s - sum(level.duration_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
+    least_s = min_level_s(plan, levels)
     if step.confirmation_run:
-        return LevelBudget(min(left_s, _confirmation_s(levels, step.load)), error, usd)
+        return LevelBudget(min(left_s, _confirmation_s(levels, step.load, least_s)), error, usd, least_s)
     if step.last:
-        return LevelBudget(
-            left_s - _confirmation_s(levels, bracket_of(results_of(levels)).highest_pass), share(error, 1), usd
-        )
+        passed = bracket_of(results_of(levels)).highest_pass
+        return LevelBudget(left_s - _confirmation_s(levels, passed, least_s), share(error, 1), usd, least_s)
     level_count = levels_left(grid_of(plan), results_of(levels))
-    return LevelBudget(min(left_s, max(share(left_s, level_count), MIN_LEVEL_S)), share(error, level_count), usd)
+    return LevelBudget(min(left_s, max(share(left_s, level_count), least_s)), share(error, level_count), usd, least_s)
 
 
-def _confirmation_s(levels: Sequence[LevelEntry], load: int) -> float:
+def _confirmation_s(levels: Sequence[LevelEntry], load: int, least_s: float) -> float:
     """Return the time that the confirmation run of a load takes; 0 if the load did not pass."""
     passed = [level.duration_s for level in levels if level.load == load and level.result == "pass"]
-    return max(CONFIRMATION_SHARES * max(passed), MIN_LEVEL_S) if passed else 0.0
+    return max(CONFIRMATION_SHARES * max(passed), least_s) if passed else 0.0
 
 
 def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLevel, LevelBudget] | None:
@@ -292,9 +311,9 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
     If the time left is only enough for the confirmation run, no level is repeated before the confirmation run. A quick
     search has no time to repeat several levels for longer, so the first level that is repeated gets all the time left.
     """
-    known, grid = results_of(levels), grid_of(plan)
-    step = next_level(grid, known)
-    if step is not None and not step.confirmation_run and plan.time_s < min_time_s(grid):
+    known = results_of(levels)
+    step = next_level(grid_of(plan), known)
+    if step is not None and not step.confirmation_run and plan.time_s < min_time_s(plan, levels):
         again = any(result.load == step.load and result.verdict is not None for result in known)
         step = step._replace(last=step.last or again)
     if step is not None and step.last and budget_exhausted(level_budget(plan, levels, step)):
@@ -312,7 +331,7 @@ def budget_exhausted(budget: LevelBudget) -> Ended | None:
     """Return why a level cannot run, because no time or no money is left; None if the level can run."""
     if budget.budget_usd is not None and budget.budget_usd <= 0:
         return "budget"
-    return "time" if budget.load_s < MIN_LOAD_S else None
+    return "time" if budget.time_s < budget.min_time_s else None
 
 
 def run_levels(

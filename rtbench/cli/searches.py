@@ -6,6 +6,7 @@ pass.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
@@ -285,6 +286,7 @@ def capacity(
         ready = prepare_search(service_options, locustfile, plan, runs, extra, yes=yes, max_concurrent=max_concurrent)
         for objective in slos:
             refuse_unmeasurable(objective.threshold, ready.missing_features, f"--slo {quoted(objective.source_text)}")
+        plan = _with_calls_of(plan, ready.call_s)
     except UsageError:
         with suppress(OSError):  # an empty folder is removed, so that the next search can use the name
             (folder / "levels").rmdir()
@@ -300,16 +302,27 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     """Return the plan, completed with the maximum number of levels. Raise UsageError if the plan is impossible."""
     import msgspec
 
-    from rtbench.capacity.search import MIN_LEVEL_S, grid_of
+    from rtbench.capacity.search import grid_of
     from rtbench.load_search import levels_left
 
     if plan.first > plan.max:
         raise UsageError(f"--from {plan.first} is higher than --to {plan.max}")
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
-    if plan.time_s < MIN_LEVEL_S:
-        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {MIN_LEVEL_S:.0f} s")
     return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
+
+
+def _with_calls_of(plan: SearchPlan, call_s: float) -> SearchPlan:
+    """Return the plan with the expected duration of a call. Raise UsageError if it has no time for a level."""
+    import msgspec
+
+    from rtbench.capacity.search import min_level_s
+
+    known = msgspec.structs.replace(plan, call_s=call_s)
+    if known.time_s < (least_s := math.ceil(min_level_s(known))):
+        calls = f" with calls of {call_s:.0f} s" if call_s >= 1 else ""
+        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level{calls}: use at least {least_s}s")
+    return known
 
 
 def _span_s(text: str) -> float:

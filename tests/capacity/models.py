@@ -51,7 +51,7 @@ def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttle
 def build_level(
     load: int, answer: Answer, *, hold: bool = False, duration_s: float = 60.0, **more: object
 ) -> LevelEntry:
-    level = LevelEntry(load, hold, answer, "", f"run-{load}", duration_s, 0.001)
+    level = LevelEntry(load, hold, answer, "", f"run-{load}", duration_s, 0.001, call_s=0.0)
     return msgspec.structs.replace(level, **more)
 
 

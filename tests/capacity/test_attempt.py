@@ -15,7 +15,6 @@ from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
 from rtbench.capacity.search import (
     ANALYSES,
     AROUND_S,
-    MIN_LOAD_S,
     Answer,
     LevelBudget,
     LevelEntry,
@@ -28,7 +27,7 @@ from tests.reports.synthetic import Plan, write
 
 CALIBRATED = {"date": "2026-11-20", "kind": "voice", "sessions": 100, "events_per_s": 1000.0, "exact_sessions": 50,
               "ended": "", "tls": True, "file": "calibration.json", "stale": []}  # fmt: skip
-GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None)
+GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None, min_time_s=27.0)
 GOOD, BAD = "ttfa p(95)<60s", "ttfa p(95)<1"
 
 
@@ -137,12 +136,12 @@ def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(t
     assert "40 calls need 81 s to connect at this rate of connections, but the level lasts 60 s" in level.why
 
 
-@pytest.mark.parametrize("load_s", [MIN_LOAD_S, 30.0, 60.0, 3600.0])
+@pytest.mark.parametrize("load_s", [12.0, 30.0, 60.0, 3600.0])
 def test_the_minimum_ramp_leaves_time_to_measure_in_a_level_of_any_duration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load_s: float
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    level = evaluate(monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None))
+    level = evaluate(monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None, 0.0))
 
     assert level.result == "pass"
 

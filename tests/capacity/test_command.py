@@ -37,7 +37,9 @@ def decided_at_edge(search: SearchConfig, number: int, step: NextLevel, given: L
 def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = decided_at_edge) -> Result:
     monkeypatch.setattr(leveling, "evaluate_level", played)
     locust = LocustCommand("calls.py", "concurrency", folder / "levels")
-    monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
+    monkeypatch.setattr(
+        playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, 0.0, ())
+    )
     given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]
     return call(*given)
 
@@ -76,7 +78,7 @@ def test_an_slo_without_data_in_the_script_is_refused_before_the_first_call(
 ) -> None:
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
     locust = LocustCommand("calls.py", "concurrency", tmp_path / "levels")
-    ready = PreparedSearch(locust, "west", "calls", None, (), [lacks])
+    ready = PreparedSearch(locust, "west", "calls", None, 0.0, (), [lacks])
     monkeypatch.setattr(leveling, "evaluate_level", lambda *_: pytest.fail("a level was played"))
     monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: ready)
     slos = ("--slo", "ttfa p(95)<800", "--slo", "voice_to_voice p(95)<1500")
@@ -122,7 +124,7 @@ def test_an_interrupted_search_saves_its_results(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--max-time", "20s"), "is too short for a level: use at least 27 s"),
+        (("--max-time", "20s"), "is too short for a level: use at least 27s"),
         (("--max-time", "soon"), "--max-time must be a time"),
         (("--from", "20", "--to", "10"), "is higher than"),
         (("--precision", "1%"), "--precision must be from 5% to 100%"),

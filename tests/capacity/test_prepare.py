@@ -22,8 +22,17 @@ COST = "about 0.02 to 0.25 USD for a session"
 def searching(
     monkeypatch: pytest.MonkeyPatch, *targets: dict[str, Any], plan: SearchPlan | None = None, **options: Any
 ) -> PreparedSearch:
-    forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
-                "cost": COST, "connect_rate": 30.0, "notices": ["the token is old"], "lacking": [None]}  # fmt: skip
+    forecast = {
+        "scenario": "calls",
+        "targets": list(targets),
+        "session_s": 20.0,
+        "call_s": 26.0,
+        "session_usd": [0.02, 0.25],
+        "cost": COST,
+        "connect_rate": 30.0,
+        "notices": ["the token is old"],
+        "lacking": [None],
+    }
     monkeypatch.setattr(playing, "_dry_run", lambda file, words: forecast)
     options = {"yes": False} | options
     return prepare_search(
@@ -35,7 +44,7 @@ def test_a_search_on_this_machine_has_no_cost(monkeypatch: pytest.MonkeyPatch) -
     ready = searching(monkeypatch, HERE)
 
     assert ready.costs == ("the token is old",)
-    assert (ready.target, ready.scenario, ready.connect_rate) == ("here", "calls", 30.0)
+    assert (ready.target, ready.scenario, ready.connect_rate, ready.call_s) == ("here", "calls", 30.0, 26.0)
     assert ready.locust.options == ["--seed", "7"]
 
 

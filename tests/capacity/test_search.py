@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 
 from rtbench.capacity.search import (
     ANALYSES,
-    AROUND_S,
     ERROR,
-    MIN_LOAD_S,
     Answer,
     LevelBudget,
     LevelEntry,
     alpha_per_analysis,
-    grid_of,
     level_budget,
     level_within,
+    min_level_s,
     min_time_s,
     results_of,
     run_levels,
@@ -73,7 +71,7 @@ def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[
     levels: list = []
 
     def played(number: int, step: NextLevel, given: LevelBudget):  # type: ignore[no-untyped-def]
-        assert given.load_s >= MIN_LOAD_S
+        assert given.time_s >= given.min_time_s
         length_s = data.draw(st.floats(1.0, given.time_s))
         return build_level(
             step.load, answers[number], hold=step.confirmation_run, duration_s=length_s, error=given.error
@@ -145,7 +143,10 @@ def test_a_single_level_gets_all_the_time_and_its_confirmation_run_the_rest() ->
 
     assert level_budget(plan, [], step).time_s == 240.0
     held = [build_level(8, "pass", duration_s=70.0)]
-    assert level_within(plan, held) == (NextLevel(8, confirmation_run=True), LevelBudget(140.0, ERROR - 0.001, None))
+    assert level_within(plan, held) == (
+        NextLevel(8, confirmation_run=True),
+        LevelBudget(140.0, ERROR - 0.001, None, min_level_s(plan)),
+    )
 
 
 def test_a_quick_search_repeats_one_inconclusive_level_in_the_remaining_time() -> None:
@@ -168,7 +169,10 @@ def test_an_inconclusive_level_is_repeated_in_the_time_beyond_the_confirmation_r
 
     assert (step, given.time_s) == (NextLevel(32, confirmation_run=False, last=True), 1000.0 - 6 * 60.0 - 2 * 60.0)
     short = build_plan(first=8, most=64, precision=1.0, time_s=6 * 60.0 + 130.0)
-    assert level_within(short, levels) == (NextLevel(8, confirmation_run=True), LevelBudget(120.0, ERROR - 0.006, None))
+    assert level_within(short, levels) == (
+        NextLevel(8, confirmation_run=True),
+        LevelBudget(120.0, ERROR - 0.006, None, min_level_s(short)),
+    )
 
 
 def test_a_single_level_is_decided_in_the_default_time() -> None:
@@ -196,9 +200,41 @@ def test_a_search_ends_if_its_time_or_its_budget_is_spent(spent_s: float, usd: f
 
 def test_the_minimum_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
     plan = build_plan(most=64)
-    least_s = min_time_s(grid_of(plan))
+    least_s = min_time_s(plan)
 
     given = level_budget(build_plan(most=64, time_s=least_s), [], NextLevel(1, confirmation_run=False))
 
-    assert given.time_s == pytest.approx(MIN_LOAD_S + AROUND_S)
+    assert given.time_s == pytest.approx(min_level_s(plan))
     assert results_of([build_level(1, "pass")]) == [LevelResult(1, "pass")]
+
+
+def test_a_level_has_time_for_a_call_that_starts_after_the_first_call_of_each_user() -> None:
+    plan = build_plan(call_s=60.0)
+
+    assert min_level_s(plan) > 15 + 2 * 60 + 2 * 6
+    assert level_budget(plan, [], NextLevel(1, confirmation_run=False)).time_s >= min_level_s(plan)
+
+
+@pytest.mark.parametrize(
+    ("calls_s", "expected_s"),
+    [
+        ([20.0, 14.0, 40.0], 14.0),  # an overloaded service makes calls longer
+        ([None], 2 * (27.0 - 15.0)),  # no call has ended: calls are longer than the level
+        ([None, 50.0], 50.0),
+        ([3.0], 3.0),
+        ([], 5.0),
+    ],
+)
+def test_the_minimum_time_of_a_level_follows_the_calls_of_earlier_levels(
+    calls_s: list[float | None], expected_s: float
+) -> None:
+    plan = build_plan(call_s=5.0)
+    levels = [build_level(1, "inconclusive", duration_s=27.0, call_s=call_s) for call_s in calls_s]
+
+    assert min_level_s(plan, levels) == min_level_s(build_plan(call_s=expected_s))
+
+
+def test_a_search_ends_if_the_time_left_is_too_short_for_a_level_with_such_calls() -> None:
+    plan, known = build_plan(time_s=200.0), [build_level(1, "pass", duration_s=60.0, call_s=60.0)]
+
+    assert stop_reason(plan, known) == "time"

@@ -21,7 +21,7 @@ from tests import forked
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, wait_for_rows, write_scenario
 
-OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--to", "4", "--max-time", "100s")
+OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--to", "4", "--max-time", "60s")
 
 
 @contextmanager
