@@ -264,9 +264,11 @@ class CallbackScheduler(HubLocal):
     def _pass(self) -> None:
         now_ns, self._armed_ns = monotonic_ns(), 0  # no alarm is armed before all callbacks have run
         self._earliest_ns = now_ns + MIN_PASS_INTERVAL_NS
-        ticks = self._ticks
+        ticks, due = self._ticks, []
         while ticks and ticks[0][0] <= now_ns:
-            _, _, tick = heapq.heappop(ticks)
+            due.append(heapq.heappop(ticks)[2])
+        # A callback that these callbacks schedule runs in a later pass. So none that is always due stops the loop.
+        for tick in due:
             if tick.call is not None:
                 tick.call()
         while ticks and ticks[0][2].call is None:  # cancelled, so the loop need not wake up for it

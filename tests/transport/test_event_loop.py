@@ -392,5 +392,21 @@ def test_a_callback_may_schedule_the_next_one(ticker: CallbackScheduler) -> None
     assert called == sorted(called)
 
 
+def test_a_callback_that_is_always_due_does_not_stop_the_event_loop(ticker: CallbackScheduler) -> None:
+    due_ns, called, done = monotonic_ns(), 0, Event()
+
+    def again() -> None:
+        nonlocal called
+        called += 1
+        if called < 10_000:
+            ticker.at(due_ns, again)
+        gevent.get_hub().loop.run_callback(done.set)
+
+    ticker.at(due_ns, again)
+    assert done.wait(GUARD_S)
+
+    assert called < 10_000
+
+
 def test_a_process_has_one_callback_scheduler() -> None:
     assert CallbackScheduler.of_hub() is CallbackScheduler.of_hub()

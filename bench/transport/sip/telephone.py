@@ -243,7 +243,7 @@ class TelephoneCall:
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
                 media_ns = NEVER_NS if self._media is None else self._media.next_ns
-                return min(sender_ns or NEVER_NS, media_ns, self._call.next_ns, until_ns + NS_PER_S)
+                return min(sender_ns or NEVER_NS, media_ns, self._call.next_ns)
 
             def on_due() -> bool:
                 is_woken = self._on_due()
