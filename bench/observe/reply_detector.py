@@ -295,7 +295,9 @@ class ReplyDetector:
         if unsent and self._is_over:
             yield from self._ending(arrival)
         self._end += samples
-        if sound.audible is None or sound.until is None:
+        # The end of a sound may become known in the next delta, which then contains no sound. If the reply with the
+        # sound is over, the delta must not begin another reply.
+        if sound.audible is None or sound.until is None or (not self._speaking and sound.until <= sound.audible):
             if samples:
                 self._hold(HeldDelta(event, arrival, self._end, playing))
             is_of_reply = self._speaking and not self._cut

@@ -129,6 +129,18 @@ def test_a_reply_ends_by_the_clock_if_the_agent_stops_sending() -> None:
     assert detector.over_ns == NEVER_NS
 
 
+def test_the_end_of_a_sound_in_the_next_delta_begins_no_reply_if_its_reply_is_over() -> None:
+    """On a telephone, late packets continue the stream without a gap, even if the reply has ended by the clock."""
+    resumed_ms = BEGIN_MS + 157  # in the middle of the detector's block, so that the sound ends in the middle of one
+    spoken = tuple((resumed_ms + number * FRAME_MS, LOUD) for number in range(10))
+    detector = detector_after(*spoken)
+    assert list(detector.ended_by(detector.over_ns))
+
+    late = [detected_events(detector, PCM.decode(SILENT), resumed_ms + 200 + number * FRAME_MS) for number in range(5)]
+
+    assert late == [[(EventKind.NOTED, "")]] * 5
+
+
 def test_without_pauses_in_the_protocol_a_reply_does_not_end_by_the_clock() -> None:
     detector = ReplyDetector(PCM16_16K, SILENCE_NS)
     for at_ms, data in (*QUIET, *SPOKEN):
