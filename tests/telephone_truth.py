@@ -22,20 +22,30 @@ JITTER_BUFFER_NS = 50 * NS_PER_MS
 MAX_BOUND_NS = 20 * NS_PER_MS
 """The bound of an instant at the start of a call."""
 SAMPLE_NS = NS_PER_S // 8_000
+MAX_LATE_NS = HOLD_NS - MAX_BOUND_NS
+"""The maximum lateness of the simulator in a call that has a truth.
+
+If the simulator was stopped for longer, frames arrived after the end of their time in the buffer, and the caller heard
+silence instead. So the caller heard other sounds than the simulator played.
+"""
 TRUE_TO_NS = 2 * SAMPLE_NS
 """The maximum error of the truth itself."""
 
 
 class ReplyStart(NamedTuple):
-    """The start of a reply that a run reported: its error (reported − truth), and its reported bound."""
+    """The start of a reply that a run reported: its error (reported − truth), and its reported bound.
+
+    `late_ns` is the maximum lateness of the simulator in the call.
+    """
 
     error_ns: int
     bound_ns: int
     turn: int
+    late_ns: int
 
     @property
     def is_beyond_bound(self) -> bool:
-        return abs(self.error_ns) > self.bound_ns + TRUE_TO_NS
+        return abs(self.error_ns) > self.bound_ns + TRUE_TO_NS and self.late_ns <= MAX_LATE_NS
 
 
 def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
@@ -59,6 +69,20 @@ def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
     return {call_of[session]: list(_starts(sent)) for session, sent in packets.items()}
 
 
+def lateness(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the maximum lateness of the simulator in each call, by the Call-ID, in ns."""
+    call_of: dict[str, str] = {}
+    late_ns: dict[str, int] = {}
+    for line in lines:
+        if line.get("direction") == "open":
+            call_of[line["session"]] = line["call_id"]
+        elif line.get("direction") == "out" and not line.get("dropped"):
+            call = call_of[line["session"]]
+            sent_late_ns = line["send_end_ns"] - line["due_ns"] - line.get("delay_ns", 0)
+            late_ns[call] = max(late_ns.get(call, 0), sent_late_ns)
+    return late_ns
+
+
 def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[int]:
     """Yield the audible starts of a call. A packet is (due instant, lateness of the earliest packet so far, line)."""
     is_awaited = False
@@ -75,7 +99,8 @@ def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[i
 
 def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
     """Return the start of each measured reply of a run, with its error against the nearest start of the same call."""
-    starts = audible_starts(read_truth(truth))
+    lines = list(read_truth(truth))
+    starts, late_ns = audible_starts(lines), lateness(lines)
     sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
     replies = []
     for row in read_table(run, "turns").to_pylist():
@@ -89,5 +114,5 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
             bound_ns = session["greeting_audible_uncertainty_ns"]
             if bound_ns is None:
                 continue
-        replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"]))
+        replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"], late_ns[session["request_id"]]))
     return replies
