@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -267,10 +268,14 @@ class CallbackScheduler(HubLocal):
         ticks, due = self._ticks, []
         while ticks and ticks[0][0] <= now_ns:
             due.append(heapq.heappop(ticks)[2])
-        # A callback that these callbacks schedule runs in a later pass. So none that is always due stops the loop.
+        # A callback that these callbacks schedule runs in a later pass. So a callback that is always due does not stop
+        # the loop.
         for tick in due:
             if tick.call is not None:
-                tick.call()
+                try:
+                    tick.call()
+                except BaseException:  # the loop would print it, and never call `_pass` again
+                    gevent.get_hub().handle_error(tick, *sys.exc_info())
         while ticks and ticks[0][2].call is None:  # cancelled, so the loop need not wake up for it
             heapq.heappop(ticks)
         self._arm(ticks[0][0] if ticks else now_ns + IDLE_NS)

@@ -408,5 +408,20 @@ def test_a_callback_that_is_always_due_does_not_stop_the_event_loop(ticker: Call
     assert called < 10_000
 
 
+def test_an_error_of_a_callback_does_not_stop_the_others(
+    ticker: CallbackScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda context, kind, value, trace: errors.append(kind))
+    now_ns, done = monotonic_ns(), Event()
+    called: list[str] = []
+    ticker.at(now_ns, lambda: [][0])
+    ticker.at(now_ns, lambda: called.append("same pass"))
+    ticker.at(now_ns + 2 * MS, done.set)
+    assert done.wait(GUARD_S)
+
+    assert (errors, called) == ([IndexError], ["same pass"])
+
+
 def test_a_process_has_one_callback_scheduler() -> None:
     assert CallbackScheduler.of_hub() is CallbackScheduler.of_hub()
