@@ -23,11 +23,14 @@ MAX_BOUND_NS = 20 * NS_PER_MS
 """The bound of an instant at the start of a call."""
 SAMPLE_NS = NS_PER_S // 8_000
 MAX_LATE_NS = HOLD_NS - MAX_BOUND_NS
-"""The maximum lateness of the simulator in a call that has a truth.
+"""The maximum lateness of the simulator before a reply that has a truth.
 
 If the simulator was stopped for longer, frames arrived after the end of their time in the buffer, and the caller heard
 silence instead. So the caller heard other sounds than the simulator played.
 """
+NEAR_NS = NS_PER_S
+"""The time after the start of a reply in which frames still determine where its sound starts."""
+STOPPED = "the simulator was stopped in all calls: the host is too loaded"
 TRUE_TO_NS = 2 * SAMPLE_NS
 """The maximum error of the truth itself."""
 
@@ -35,7 +38,7 @@ TRUE_TO_NS = 2 * SAMPLE_NS
 class ReplyStart(NamedTuple):
     """The start of a reply that a run reported: its error (reported − truth), and its reported bound.
 
-    `late_ns` is the maximum lateness of the simulator in the call.
+    `late_ns` is the maximum lateness of the simulator in the call until then.
     """
 
     error_ns: int
@@ -44,8 +47,12 @@ class ReplyStart(NamedTuple):
     late_ns: int
 
     @property
+    def has_truth(self) -> bool:
+        return self.late_ns <= MAX_LATE_NS
+
+    @property
     def is_beyond_bound(self) -> bool:
-        return abs(self.error_ns) > self.bound_ns + TRUE_TO_NS and self.late_ns <= MAX_LATE_NS
+        return self.has_truth and abs(self.error_ns) > self.bound_ns + TRUE_TO_NS
 
 
 def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
@@ -69,18 +76,18 @@ def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
     return {call_of[session]: list(_starts(sent)) for session, sent in packets.items()}
 
 
-def lateness(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the maximum lateness of the simulator in each call, by the Call-ID, in ns."""
+def lateness(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, int]]]:
+    """Return (due instant, lateness) of the packets of each call, by the Call-ID, in ns."""
     call_of: dict[str, str] = {}
-    late_ns: dict[str, int] = {}
+    packets: dict[str, list[tuple[int, int]]] = {}
     for line in lines:
         if line.get("direction") == "open":
             call_of[line["session"]] = line["call_id"]
+            packets[line["call_id"]] = []
         elif line.get("direction") == "out" and not line.get("dropped"):
-            call = call_of[line["session"]]
-            sent_late_ns = line["send_end_ns"] - line["due_ns"] - line.get("delay_ns", 0)
-            late_ns[call] = max(late_ns.get(call, 0), sent_late_ns)
-    return late_ns
+            late_ns = line["send_end_ns"] - line["due_ns"] - line.get("delay_ns", 0)
+            packets[call_of[line["session"]]].append((line["due_ns"], late_ns))
+    return packets
 
 
 def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[int]:
@@ -100,7 +107,7 @@ def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[i
 def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
     """Return the start of each measured reply of a run, with its error against the nearest start of the same call."""
     lines = list(read_truth(truth))
-    starts, late_ns = audible_starts(lines), lateness(lines)
+    starts, packets = audible_starts(lines), lateness(lines)
     sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
     replies = []
     for row in read_table(run, "turns").to_pylist():
@@ -114,5 +121,6 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
             bound_ns = session["greeting_audible_uncertainty_ns"]
             if bound_ns is None:
                 continue
-        replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"], late_ns[session["request_id"]]))
+        late_ns = max(late_ns for due_ns, late_ns in packets[session["request_id"]] if due_ns <= at_ns + NEAR_NS)
+        replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"], late_ns))
     return replies

@@ -15,7 +15,7 @@ from bench.run.folder import read_table
 from bench.units import NS_PER_MS
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
-from tests.telephone_truth import reply_starts
+from tests.telephone_truth import STOPPED, reply_starts
 
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
@@ -88,6 +88,8 @@ def test_the_start_of_each_reply_is_that_of_the_ground_truth_within_its_bound(fo
 
     assert len(replies) == TURNS * PATHS[path][1]
     assert not [reply for reply in replies if reply.is_beyond_bound]
+    if not any(reply.has_truth for reply in replies):
+        pytest.skip(STOPPED)
 
 
 def test_a_lossy_path_drops_and_delays_packets_as_its_ground_truth_states(folders: Folders) -> None:

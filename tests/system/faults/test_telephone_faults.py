@@ -19,7 +19,7 @@ from bench.units import NS_PER_S
 from tests.faults.cells import TELEPHONE_CASES
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import rtbench
-from tests.telephone_truth import reply_starts
+from tests.telephone_truth import STOPPED, reply_starts
 
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
@@ -86,6 +86,8 @@ def test_no_fault_makes_the_start_of_a_reply_wrong(calls: Calls) -> None:
 
     assert len(replies) > len(TELEPHONE_CASES)
     assert not [reply for reply in replies if reply.is_beyond_bound]
+    if not any(reply.has_truth for reply in replies):
+        pytest.skip(STOPPED)
 
 
 @pytest.mark.parametrize("fault", ["close", "reset", "hang"])
