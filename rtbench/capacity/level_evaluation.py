@@ -477,10 +477,14 @@ def in_progress(run: RunFrames) -> float | None:
 
 
 def median_call_s(run: RunFrames) -> float | None:
-    """Return the median duration of the calls that opened and ended, in seconds; None if there are none."""
+    """Return the median duration of the successful calls, in seconds; None if there are none.
+
+    Also return None if the end of the run cut more calls than that, because the long calls are then missing.
+    """
     sessions = run.sessions
-    has_ended = sessions["session_ready_ms"].notna() & (sessions["outcome_class"] != "unfinished")
-    return float(sessions["session_duration_ms"][has_ended].median()) / 1000 if has_ended.any() else None
+    durations_ms = sessions["session_duration_ms"][sessions["outcome_class"] == "success"].dropna()
+    cut = int((sessions["outcome_class"] == "unfinished").sum())
+    return float(durations_ms.median()) / 1000 if len(durations_ms) >= max(1, cut) else None
 
 
 def callers_backing_off(run: RunFrames) -> float:

@@ -206,10 +206,12 @@ The sessions that start in the ramp (the first session of each user) do not coun
 """
 AFTER_RAMP_S = 1.0
 """The time between the end of the ramp and the end of the warm-up, because Locust starts users once per second."""
-CALLS_IN_SEQUENCE = 2.5
-"""The number of calls for which a level has time after its ramp.
+BASE_LEVEL_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S) + AROUND_S
+"""The minimum time of a level with very short calls. Half of its time under load is measured."""
+CALLS_IN_SEQUENCE: dict[LoadUnit, float] = {"concurrency": 2.5, "arrival_rate": 1.5}
+"""The number of calls, one after the other, for which a level has time in addition to `BASE_LEVEL_S`.
 
-The first call of each user does not count. So the user needs time for one more call, with a reserve of half a call.
+In a closed loop, the first call of each user does not count. Half a call is a reserve for a longer ramp.
 """
 ERROR = 0.05
 """The maximum probability that any result of a search is wrong."""
@@ -225,7 +227,7 @@ class LevelBudget(NamedTuple):
     """The maximum that a level may use.
 
     `time_s` is the time until its run is finalized, in seconds. `error` is a probability. `budget_usd` is the cost.
-    `min_time_s` is the minimum time of a level.
+    `min_time_s` is the minimum time of a level. A confirmation run may be short, because its level has already passed.
     """
 
     time_s: float
@@ -246,13 +248,15 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
 def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
     """Return the minimum time of a level after earlier levels, in seconds.
 
-    It depends on the duration of a call, which is that of the level with the shortest calls. Before a call has ended,
-    it is that of the plan, and at least twice the time under load of the levels.
+    It depends on the duration of a call, which is that of the level with the shortest calls. As long as this is
+    unknown, it is that of the plan, and at least twice the time under load of the levels. This is an estimate, so the
+    level never needs more than the time of the search.
     """
-    ended = [level.call_s for level in levels if level.call_s is not None]
+    known = [level.call_s for level in levels if level.call_s is not None]
     unfinished = [2 * (level.duration_s - AROUND_S) for level in levels if level.result == "inconclusive"]
-    call_s = min(ended) if ended else max([plan.call_s, *unfinished])
-    return 2 * (RAMP_LEAST_S + AFTER_RAMP_S) + CALLS_IN_SEQUENCE * call_s + AROUND_S
+    call_s = min(known) if known else max([plan.call_s, *unfinished])
+    least_s = BASE_LEVEL_S + CALLS_IN_SEQUENCE[plan.by] * call_s
+    return least_s if known else min(least_s, max(plan.time_s, BASE_LEVEL_S))
 
 
 def min_time_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
@@ -291,7 +295,7 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
     least_s = min_level_s(plan, levels)
     if step.confirmation_run:
-        return LevelBudget(min(left_s, _confirmation_s(levels, step.load, least_s)), error, usd, least_s)
+        return LevelBudget(min(left_s, _confirmation_s(levels, step.load, least_s)), error, usd, BASE_LEVEL_S)
     if step.last:
         passed = bracket_of(results_of(levels)).highest_pass
         return LevelBudget(left_s - _confirmation_s(levels, passed, least_s), share(error, 1), usd, least_s)

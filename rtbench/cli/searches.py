@@ -6,7 +6,6 @@ pass.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import resource
@@ -253,6 +252,8 @@ def capacity(
     Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad objectives or
     arguments, or no call opens, 3 inconclusive, 4 the load generator was the limit, 130 interrupted.
     """
+    import msgspec
+
     from reports.measurable import refuse_unmeasurable
     from reports.thresholds import quoted
     from rtbench.capacity.level_evaluation import SearchConfig
@@ -286,7 +287,7 @@ def capacity(
         ready = prepare_search(service_options, locustfile, plan, runs, extra, yes=yes, max_concurrent=max_concurrent)
         for objective in slos:
             refuse_unmeasurable(objective.threshold, ready.missing_features, f"--slo {quoted(objective.source_text)}")
-        plan = _with_calls_of(plan, ready.call_s)
+        plan = msgspec.structs.replace(plan, call_s=ready.call_s)
     except UsageError:
         with suppress(OSError):  # an empty folder is removed, so that the next search can use the name
             (folder / "levels").rmdir()
@@ -302,27 +303,16 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     """Return the plan, completed with the maximum number of levels. Raise UsageError if the plan is impossible."""
     import msgspec
 
-    from rtbench.capacity.search import grid_of
+    from rtbench.capacity.search import BASE_LEVEL_S, grid_of
     from rtbench.load_search import levels_left
 
     if plan.first > plan.max:
         raise UsageError(f"--from {plan.first} is higher than --to {plan.max}")
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
+    if plan.time_s < BASE_LEVEL_S:
+        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {BASE_LEVEL_S:.0f}s")
     return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
-
-
-def _with_calls_of(plan: SearchPlan, call_s: float) -> SearchPlan:
-    """Return the plan with the expected duration of a call. Raise UsageError if it has no time for a level."""
-    import msgspec
-
-    from rtbench.capacity.search import min_level_s
-
-    known = msgspec.structs.replace(plan, call_s=call_s)
-    if known.time_s < (least_s := math.ceil(min_level_s(known))):
-        calls = f" with calls of {call_s:.0f} s" if call_s >= 1 else ""
-        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level{calls}: use at least {least_s}s")
-    return known
 
 
 def _span_s(text: str) -> float:

@@ -86,7 +86,8 @@ class ModelService:
         measured_s = given.load_s - min_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
-        return level_result(step, given, ALLOWED, share_of(missed, self.turns, self.session_s, step.load, measured_s))
+        shown = share_of(missed, self.turns, self.session_s, step.load, measured_s)
+        return msgspec.structs.replace(level_result(step, given, ALLOWED, shown), call_s=self.session_s)
 
     def _missed(self, rng: np.random.Generator, load: int, sessions: int) -> Floats:
         p, weight = self.missed(load), 1 / self.alike - 1

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pandas as pd
 import pytest
 
 from bench.errors import UsageError
+from reports.runs import RunFrames
 from rtbench.capacity import level_evaluation as playing
-from rtbench.capacity.level_evaluation import FUTILE_TEXT, SearchConfig, evaluate_level
+from rtbench.capacity.level_evaluation import FUTILE_TEXT, SearchConfig, evaluate_level, median_call_s
 from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
 from rtbench.capacity.search import (
     ANALYSES,
@@ -169,3 +173,23 @@ def test_a_level_whose_starts_the_service_delayed_does_not_pass(
 
     assert (held.result, carried.result) == ("inconclusive", "pass")
     assert "starts were delayed for 12 s" in held.why
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected_s"),
+    [
+        ([("success", 12_000.0), ("success", 16_000.0), ("success", 60_000.0)], 16.0),
+        ([("success", 60_000.0), ("failed", 300.0), ("failed", 300.0)], 60.0),
+        ([("success", 14_000.0), ("unfinished", 20_000.0)], 14.0),
+        ([("success", 14_000.0), ("unfinished", 20_000.0), ("unfinished", 20_000.0)], None),
+        ([("failed", 300.0)], None),
+        ([("success", math.nan)], None),
+        ([], None),
+    ],
+)
+def test_the_duration_of_a_call_is_that_of_successful_calls(
+    calls: list[tuple[str, float]], expected_s: float | None
+) -> None:
+    sessions = pd.DataFrame(calls, columns=["outcome_class", "session_duration_ms"])
+
+    assert median_call_s(cast(RunFrames, SimpleNamespace(sessions=sessions))) == expected_s

@@ -14,10 +14,12 @@ from rtbench.capacity.search import (
     Answer,
     LevelBudget,
     LevelEntry,
+    LoadUnit,
     alpha_per_analysis,
     level_budget,
     level_within,
     min_level_s,
+    min_ramp_s,
     min_time_s,
     results_of,
     run_levels,
@@ -73,8 +75,14 @@ def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[
     def played(number: int, step: NextLevel, given: LevelBudget):  # type: ignore[no-untyped-def]
         assert given.time_s >= given.min_time_s
         length_s = data.draw(st.floats(1.0, given.time_s))
+        call_s = data.draw(st.none() | st.floats(0.0, 600.0))
         return build_level(
-            step.load, answers[number], hold=step.confirmation_run, duration_s=length_s, error=given.error
+            step.load,
+            answers[number],
+            hold=step.confirmation_run,
+            duration_s=length_s,
+            error=given.error,
+            call_s=call_s,
         )
 
     for _ in run_levels(plan, levels, played):
@@ -208,11 +216,13 @@ def test_the_minimum_time_of_a_search_is_enough_for_each_of_its_levels() -> None
     assert results_of([build_level(1, "pass")]) == [LevelResult(1, "pass")]
 
 
-def test_a_level_has_time_for_a_call_that_starts_after_the_first_call_of_each_user() -> None:
-    plan = build_plan(call_s=60.0)
+@pytest.mark.parametrize(("by", "calls"), [("concurrency", 2.0), ("arrival_rate", 1.0)])
+def test_a_level_has_time_for_a_call_that_counts(by: LoadUnit, calls: float) -> None:
+    plan = build_plan(call_s=60.0, by=by)
+    given = level_budget(plan, [], NextLevel(1, confirmation_run=False))
 
-    assert min_level_s(plan) > 15 + 2 * 60 + 2 * 6
-    assert level_budget(plan, [], NextLevel(1, confirmation_run=False)).time_s >= min_level_s(plan)
+    assert given.time_s >= min_level_s(plan)
+    assert given.load_s >= min_ramp_s(given.load_s) + calls * 60
 
 
 @pytest.mark.parametrize(
@@ -228,10 +238,27 @@ def test_a_level_has_time_for_a_call_that_starts_after_the_first_call_of_each_us
 def test_the_minimum_time_of_a_level_follows_the_calls_of_earlier_levels(
     calls_s: list[float | None], expected_s: float
 ) -> None:
-    plan = build_plan(call_s=5.0)
     levels = [build_level(1, "inconclusive", duration_s=27.0, call_s=call_s) for call_s in calls_s]
 
-    assert min_level_s(plan, levels) == min_level_s(build_plan(call_s=expected_s))
+    assert min_level_s(build_plan(call_s=5.0), levels) == min_level_s(build_plan(call_s=expected_s))
+
+
+def test_an_estimate_of_long_calls_leaves_the_whole_search_to_the_first_level() -> None:
+    plan = build_plan(call_s=3_000.0, time_s=600.0)
+
+    assert stop_reason(plan, []) is None
+    assert level_budget(plan, [], NextLevel(1, confirmation_run=False)).time_s == 600.0
+
+
+def test_a_level_that_passes_early_is_confirmed_even_in_a_short_time() -> None:
+    plan = build_plan(first=8, most=8, time_s=300.0)
+    levels = [build_level(8, "pass", duration_s=157.0, call_s=60.0)]
+    step, given = level_within(plan, levels) or (None, None)
+
+    assert step == NextLevel(8, confirmation_run=True)
+    assert given is not None
+    assert given.time_s == 143.0
+    assert stop_reason(plan, levels) is None
 
 
 def test_a_search_ends_if_the_time_left_is_too_short_for_a_level_with_such_calls() -> None:

@@ -6,8 +6,8 @@ The options are those of `locust`. The module prints one line of JSON with these
 - `targets` contains, for each target, its `name`, its `url`, `loopback`, which is true if it is on this machine, and
   `max_calls`, which is the number of calls at the same time that its ports for RTP permit; null for other targets.
 - `session_s` is the duration of speech and pauses in the longest session, in seconds.
-- `call_s` is the duration of the longest session with its replies, in seconds. A reply counts with the lower bound of
-  the cost estimate, because its duration is unknown.
+- `call_s` is the lower bound of the duration of the longest session with its replies, in seconds, as in the cost
+  estimate; 0 if it is unknown.
 - `session_usd` is the lower and upper bound of the cost of one session with each target, in total; null if unknown.
 - `cost` is this estimate as text.
 - `connect_rate` is the lowest limit of new connections per minute; null if there is no limit.
@@ -28,14 +28,16 @@ from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
 from bench.errors import USAGE_STATUS, RtbenchError
-from bench.load.planning.cost_estimate import LOW, estimate, estimate_text
+from bench.load.planning.cost_estimate import LOW, estimate, estimate_text, session_minutes
 from bench.load.planning.run_plan import RunPlan, plan_run, session_s
 from bench.load.runners import locust_events
+from bench.units import S_PER_MINUTE
 from bench.untrusted.sanitize import one_line
 
 
 def dry_run(plan: RunPlan) -> dict[str, Any]:
     costs = plan.session_costs
+    bounded = [script for script in plan.scripts if script.turns_planned is not None]
     return {
         "scenario": plan.scenario,
         "targets": [
@@ -48,7 +50,7 @@ def dry_run(plan: RunPlan) -> dict[str, Any]:
             for target in plan.targets
         ],
         "session_s": session_s(plan.scripts),
-        "call_s": max((script.lasts_s + LOW.speech_s * len(script.turns) for script in plan.scripts), default=0.0),
+        "call_s": max((S_PER_MINUTE * session_minutes(script, LOW) for script in bounded), default=0.0),
         "session_usd": estimate(costs, 1),
         "cost": estimate_text(costs, None),
         "connect_rate": min((rate for rate in plan.connect_rates if rate), default=None),
