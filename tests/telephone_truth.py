@@ -55,50 +55,43 @@ class ReplyStart(NamedTuple):
         return self.has_truth and abs(self.error_ns) > self.bound_ns + TRUE_TO_NS
 
 
-def audible_starts(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """Return the starts of the utterances of each call, as its caller hears them, by the Call-ID.
-
-    A frame is audible if its packet was not dropped and did not arrive after the end of its time in the buffer. The
-    caller knows this end only within `MAX_BOUND_NS`. If a packet arrives in this time, two instants are possible.
-    """
+def packets_of(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the packets of each call in the order in which they were sent, by the Call-ID."""
     call_of: dict[str, str] = {}
-    packets: dict[str, list[tuple[int, int, Mapping[str, Any]]]] = {}
-    for line in lines:
-        if line.get("direction") == "open":
-            call_of[line["session"]] = line["call_id"]
-            packets[line["session"]] = []
-        elif line.get("direction") == "out":
-            sent = packets[line["session"]]
-            late_ns = sent[-1][1] if sent else NEVER_NS
-            if not line.get("dropped"):
-                late_ns = min(late_ns, line["send_end_ns"] - line["due_ns"] - line.get("delay_ns", 0))
-            sent.append((line["due_ns"], late_ns, line))
-    return {call_of[session]: list(_starts(sent)) for session, sent in packets.items()}
-
-
-def lateness(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, int]]]:
-    """Return (due instant, lateness) of the packets of each call, by the Call-ID, in ns."""
-    call_of: dict[str, str] = {}
-    packets: dict[str, list[tuple[int, int]]] = {}
+    packets: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
         if line.get("direction") == "open":
             call_of[line["session"]] = line["call_id"]
             packets[line["call_id"]] = []
-        elif line.get("direction") == "out" and not line.get("dropped"):
-            late_ns = line["send_end_ns"] - line["due_ns"] - line.get("delay_ns", 0)
-            packets[call_of[line["session"]]].append((line["due_ns"], late_ns))
+        elif line.get("direction") == "out":
+            packets[call_of[line["session"]]].append(line)
     return packets
 
 
-def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[int]:
-    """Yield the audible starts of a call. A packet is (due instant, lateness of the earliest packet so far, line)."""
+def _late_ns(packet: Mapping[str, Any]) -> int:
+    """Return how late the simulator sent a packet, without the delay of the simulated path."""
+    return int(packet["send_end_ns"] - packet["due_ns"] - packet.get("delay_ns", 0))
+
+
+def audible_starts(packets: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    """Yield the starts of the utterances of a call, as its caller hears them.
+
+    A frame is audible if its packet was not dropped and did not arrive after the end of its time in the buffer. The
+    caller knows this end only within `MAX_BOUND_NS`. If a packet arrives in this time, two instants are possible.
+    """
+    sent: list[tuple[int, int, Mapping[str, Any]]] = []  # (due instant, lateness of the earliest packet so far, packet)
+    earliest_ns = NEVER_NS
+    for packet in packets:
+        if not packet.get("dropped"):
+            earliest_ns = min(earliest_ns, _late_ns(packet))
+        sent.append((packet["due_ns"], earliest_ns, packet))
     is_awaited = False
-    for due_ns, late_ns, line in sorted(packets, key=itemgetter(0)):  # a reordered packet is logged when it is sent
-        is_awaited |= bool(line.get("utterance"))
-        at_byte = line.get("audible_at_byte")
-        if not is_awaited or at_byte is None or line.get("dropped"):
+    for due_ns, late_ns, packet in sorted(sent, key=itemgetter(0)):  # a reordered packet is logged when it is sent
+        is_awaited |= bool(packet.get("utterance"))
+        at_byte = packet.get("audible_at_byte")
+        if not is_awaited or at_byte is None or packet.get("dropped"):
             continue
-        in_buffer_ns = due_ns + late_ns + HOLD_NS - line["send_end_ns"]
+        in_buffer_ns = due_ns + late_ns + HOLD_NS - packet["send_end_ns"]
         if in_buffer_ns >= -MAX_BOUND_NS:
             yield due_ns + late_ns + at_byte * SAMPLE_NS
             is_awaited = in_buffer_ns < 0
@@ -106,8 +99,8 @@ def _starts(packets: Iterable[tuple[int, int, Mapping[str, Any]]]) -> Iterator[i
 
 def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
     """Return the start of each measured reply of a run, with its error against the nearest start of the same call."""
-    lines = list(read_truth(truth))
-    starts, packets = audible_starts(lines), lateness(lines)
+    packets = packets_of(read_truth(truth))
+    starts = {call: list(audible_starts(sent)) for call, sent in packets.items()}
     sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
     replies = []
     for row in read_table(run, "turns").to_pylist():
@@ -121,6 +114,7 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
             bound_ns = session["greeting_audible_uncertainty_ns"]
             if bound_ns is None:
                 continue
-        late_ns = max(late_ns for due_ns, late_ns in packets[session["request_id"]] if due_ns <= at_ns + NEAR_NS)
+        near = (packet for packet in packets[session["request_id"]] if packet["due_ns"] <= at_ns + NEAR_NS)
+        late_ns = max(_late_ns(packet) for packet in near if not packet.get("dropped"))
         replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"], late_ns))
     return replies

@@ -311,7 +311,7 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
     if plan.time_s < BASE_LEVEL_S:
-        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {BASE_LEVEL_S:.0f}s")
+        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {BASE_LEVEL_S:.0f} s")
     return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
 
 

@@ -124,7 +124,7 @@ def test_an_interrupted_search_saves_its_results(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--max-time", "20s"), "is too short for a level: use at least 27s"),
+        (("--max-time", "20s"), "is too short for a level: use at least 27 s"),
         (("--max-time", "soon"), "--max-time must be a time"),
         (("--from", "20", "--to", "10"), "is higher than"),
         (("--precision", "1%"), "--precision must be from 5% to 100%"),

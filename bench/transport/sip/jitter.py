@@ -147,11 +147,10 @@ class OffsetEstimate:
         at_ns, arrival_uncertainty_ns, _ = arrival
         offset_ns = at_ns - media_ns
         passed_ns = media_ns - self._media_ns
-        if self._start_uncertainty_ns is None and (
-            self._start_packets >= START_PACKETS
-            or (self._start_packets >= MIN_START_PACKETS and passed_ns >= RESYNC_NS)
-        ):
-            self._start_uncertainty_ns = self.start_uncertainty_ns
+        if self._start_uncertainty_ns is None:
+            enough = MIN_START_PACKETS if passed_ns >= RESYNC_NS else START_PACKETS
+            if self._start_packets >= enough:
+                self._start_uncertainty_ns = self.start_uncertainty_ns
         self._start_packets += 1
         if passed_ns > 0:
             self._media_ns = media_ns
