@@ -79,7 +79,7 @@ def last_line(printed: str, otherwise: str = "it printed nothing") -> str:
 
 def is_alive(pid: object) -> bool:
     """Return whether a process with this id runs on this host. A zombie does not count, because it has ended."""
-    if not isinstance(pid, int):
+    if not isinstance(pid, int) or pid <= 0:  # 0 and less are groups of processes
         return False
     try:
         os.kill(pid, 0)

@@ -40,7 +40,7 @@ from bench.run.missing_workers import (
     load_of,
     missing_entries,
 )
-from bench.run.provenance import recorded_by
+from bench.run.provenance import host_name, recorded_by
 from bench.run.validity import evaluate_checks
 from bench.run.validity_data import load_validity_data
 from bench.run.worker_part import TRANSCRIPT, PartFacts, PartLike, WorkerPart, parts
@@ -61,19 +61,20 @@ session.
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
     """Return whether the caller may finalize a run, because no other process can write to it.
 
-    The process that wrote a run finalizes it in a child process. The child is the caller then, and is allowed to do so.
+    The process that wrote a run finalizes it in a child process, which has its permission to do so.
     """
     if document.get("state") in CLOSED:
         return True
     writer = document.get("writer") or {}
     if writer.get("host") != socket.gethostname():
         return False
-    if writer.get("pid") == os.getppid():
+    if lock.may_close(folder):
         return True
     is_held = lock.is_held(folder)
     if is_held is None:
         is_held = is_alive(writer.get("pid"))
-    return not is_held and not any(part.is_alive for part in parts(folder) if part.facts.pid != writer.get("pid"))
+    workers = (part for part in parts(folder) if part.host in ("", host_name()))  # a PID is of one host
+    return not is_held and not any(part.is_alive for part in workers if part.facts.pid != writer.get("pid"))
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:

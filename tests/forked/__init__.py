@@ -2,8 +2,8 @@
 
 `run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from a
 fork server: an interpreter with the same options that has already imported what the command needs. A program can detect
-the fork only by its parent process, which `tests/system/test_forked.py` checks. Any other command is started by
-subprocess. Tests of the start of processes use subprocess itself.
+the fork only by its parent process. Any other command is started by subprocess. Tests of the start of processes use
+subprocess itself.
 """
 
 from __future__ import annotations
@@ -226,7 +226,6 @@ class Popen(subprocess.Popen[Any]):
             "cwd": os.path.abspath(how["cwd"] or "."),
             "env": env,
             "new_session": how["start_new_session"],
-            "parent": os.getpid(),
             "namespaces": self._namespaces,
         }
         sys.audit("subprocess.Popen", command[0], command, wanted["cwd"], env)

@@ -33,7 +33,7 @@ class Forking:
         if not same or command[:3] != [sys.executable, "-P", "-m"]:
             return subprocess.run(command, env=env, timeout=timeout, start_new_session=start_new_session, **how)
         wanted = {"command": command, "option": "-m", "what": command[3], "words": command[4:], "cwd": os.getcwd()}
-        wanted |= {"env": dict(env), "new_session": start_new_session, "parent": os.getpid(), "namespaces": []}
+        wanted |= {"env": dict(env), "new_session": start_new_session, "namespaces": []}
         with (
             open(os.devnull) as nothing,
             tempfile.TemporaryFile("w+", encoding="utf-8") as output,

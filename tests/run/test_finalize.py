@@ -5,6 +5,7 @@ A cleanly ended run and a killed run have the same files and totals. Rates are c
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -25,7 +26,8 @@ from bench.run import lock
 from bench.run.finalize import finalize, writer_is_gone
 from bench.run.histograms import HistogramKey, distribution, read
 from bench.run.recorder import Recorder, RowContext
-from bench.run.spool import Spool
+from bench.run.spool import Spool, path_of
+from bench.run.worker_part import FACTS
 from tests.helpers import AT_NS, MS, S, at, build_observation, build_session
 from tests.run.builders import BEGAN_NS, build_run, contents, finished, kill, labels, leave, play, tables
 
@@ -634,10 +636,30 @@ def test_without_file_locks_the_process_id_decides(tmp_path: Path, monkeypatch: 
     assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})
 
 
-def test_a_child_process_of_the_writer_may_close_its_run(tmp_path: Path) -> None:
-    writer = {"host": socket.gethostname(), "pid": os.getppid()}
+def test_only_a_process_with_the_permission_of_the_writer_may_close_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parent process is no permission: process 1 of a container is the parent of each orphan."""
+    document = {"state": "closing", "writer": {"host": socket.gethostname(), "pid": os.getppid()}}
+    lock.hold(tmp_path)
 
-    assert writer_is_gone(tmp_path, {"state": "closing", "writer": writer})
+    assert not writer_is_gone(tmp_path, document)
+    monkeypatch.setenv(*lock.permission_to_close(tmp_path / "another run").popitem())
+    assert not writer_is_gone(tmp_path, document)
+    monkeypatch.setenv(*lock.permission_to_close(tmp_path).popitem())
+    assert writer_is_gone(tmp_path, document)
+
+
+def test_the_process_id_of_a_worker_on_another_host_is_not_looked_up_here(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    facts = path_of(folder, 0, FACTS)
+    document = {"state": "running", "writer": {"host": socket.gethostname(), "pid": 0}}
+    recorded = json.loads(facts.read_text()) | {"done": False, "pid": os.getpid()}
+    facts.write_text(json.dumps(recorded))
+    assert not writer_is_gone(folder, document)
+    facts.write_text(json.dumps(recorded | {"hosts": [entry | {"name": "elsewhere"} for entry in recorded["hosts"]]}))
+
+    assert writer_is_gone(folder, document)
 
 
 def test_a_close_interrupted_while_removing_the_spool_loses_no_rows(

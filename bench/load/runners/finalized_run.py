@@ -23,6 +23,7 @@ from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.load.runners import children
 from bench.run import folder as files
 from bench.run import spool
+from bench.run.lock import permission_to_close
 from bench.run.upload import URL_VARIABLE
 from bench.run.worker_part import parts
 from bench.status_line import text_width
@@ -113,13 +114,14 @@ def finalize_run(
     document["notices"] = [*document["notices"], *missing_warmup_notice(document, duration_s)]
     with contextlib.suppress(OSError):  # a full disk was reported before; the document from the start still exists
         files.write_document(folder, document)
-    longest_s = longest_report_s(folder)
+    longest_s, permission = longest_report_s(folder), permission_to_close(folder)
     decided = None
     # before the report, which shows the decision; the first of them closes the folder
     if "sequential_plan" in document:
         command = python_command("rtbench.cli.decision", str(folder))
-        decided = children.run_child(command, longest_s, children.too_long(f"rtbench check {folder}", longest_s))
-    reported = children.run_command("report", folder, longest_s)
+        late = children.too_long(f"rtbench check {folder}", longest_s)
+        decided = children.run_child(command, longest_s, late, **permission)
+    reported = children.run_command("report", folder, longest_s, **permission)
     if reported.returncode != 0:
         return _failed("", reported, "the report could not be made")
     status = run_status(files.read_document(folder))

@@ -45,7 +45,7 @@ def tie_forks() -> None:
 
     def end_with_parent() -> None:
         _on_end_of_parent(signal.SIGKILL)
-        if sys.platform == "linux" and ctypes.CDLL(None).getppid() != parents[-1]:
+        if sys.platform == "linux" and os.getppid() != parents[-1]:
             os._exit(1)  # the parent had ended before the request to the kernel
 
     os.register_at_fork(before=lambda: parents.append(os.getpid()), after_in_child=end_with_parent)
