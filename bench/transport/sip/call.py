@@ -120,6 +120,11 @@ class SipCall:
         return self._answered.media if self._answered is not None else None
 
     @property
+    def has_signed_in(self) -> bool:
+        """Whether this side has answered a challenge of the server that it calls."""
+        return self._digest.has_answered
+
+    @property
     def next_ns(self) -> int:
         """The instant at which `expire` is due. NEVER_NS if nothing is due."""
         legs = min((leg.next_ns for leg in self._legs.values()), default=NEVER_NS)

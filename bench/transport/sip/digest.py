@@ -134,6 +134,11 @@ class DigestClient:
         return accepted
 
     @property
+    def has_answered(self) -> bool:
+        """Whether a challenge was answered."""
+        return bool(self._answered)
+
+    @property
     def refusal(self) -> str:
         """Why the request is not repeated after a challenge; "" if there is no login."""
         if self.login is None:

@@ -365,11 +365,10 @@ class TelephoneCall:
         """Return what the call agreed; None if it was not answered."""
         if self._media is None:
             return None
-        agreed, counts = self._media.agreed, self._call.counts
-        has_signed_in = self._call.settings.login is not None and counts.invites - counts.redirects > 1
+        agreed = self._media.agreed
         media = HostPort(agreed.address, agreed.port)
         has_phone_keys, is_encrypted = agreed.send_event_payload_type is not None, agreed.send_key is not None
-        return CallFacts(agreed.codec, is_encrypted, has_phone_keys, has_signed_in, media, self._peer)
+        return CallFacts(agreed.codec, is_encrypted, has_phone_keys, self._call.has_signed_in, media, self._peer)
 
     def network(self) -> RtpInfo | None:
         """Return the numbers of packets in both directions, and the round trip that RTCP measured."""

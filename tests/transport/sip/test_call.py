@@ -241,6 +241,18 @@ def test_a_session_interval_that_is_too_small_is_increased() -> None:
     assert peer.call.ending.code == 422
 
 
+def test_only_an_answered_challenge_is_a_login() -> None:
+    """A longer session interval and a redirection make the caller send INVITE again, too."""
+    peer = ScriptedPeer(login=LOGIN, session_interval_s=90)
+    peer.respond(422, ("Min-SE", "300"))
+    peer.respond(200)
+    assert not peer.call.has_signed_in
+
+    peer = ScriptedPeer(login=LOGIN)
+    peer.respond(401, CHALLENGE)
+    assert peer.call.has_signed_in
+
+
 def test_an_extension_that_the_peer_requires_ends_the_call() -> None:
     peer = ScriptedPeer()
     peer.respond(421, ("Require", "100rel"))
