@@ -115,16 +115,20 @@ class Metric:
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """Return the value for one turn or session, from its instants and its columns; None if the value is absent.
+        """Return a time for one turn or session, from its instants and its columns; None if the value is absent.
 
-        `bench.run.metric_values.values_ns` does the same for whole tables.
+        `bench.run.metric_values.values_ns` does the same for whole tables. Only that function computes other values,
+        such as shares.
         """
+        if self.unless is not None and column(self.unless[0]) == self.unless[1]:
+            return None
         if self.column:
-            return _whole(column(self.column))
+            value, plus = _whole(column(self.column)), _whole(column(self.plus)) if self.plus else 0
+            return None if value is None or plus is None else value + plus
         if self.end not in instants:
             return None
         less = _whole(column(self.less)) if self.less else 0
-        if less is None or (self.unless is not None and column(self.unless[0]) == self.unless[1]):
+        if less is None:
             return None
         for start in self.begins:
             if start in instants:

@@ -44,8 +44,8 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
         if metric.plus:
             values = values + floats(rows, metric.plus)
         if metric.of:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                values = 100 * values / floats(rows, metric.of)
+            whole = floats(rows, metric.of)
+            values = 100 * values / np.where(whole == 0, np.nan, whole)
     else:
         if metric.begin != ORIGIN:
             start, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -12,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.metrics import CATALOGUE
+from bench.metrics import CATALOGUE, MEASURED_FROM, ORIGIN
 from bench.run.folder import SCHEMAS, TableName
+from bench.run.metric_values import values_ns
 from bench.run.rows import session_row
 from reports.runs import session_frame, turn_frame
 from tests.helpers import AT_NS, MS, build_observation, build_session, row_of
 
 LATER_NS = st.integers(0, 10**12)
+VALUES = {"turn": st.integers(1, 2), "rtt_scope": st.sampled_from(["proxy", "service"])}
 CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened", "session_created", "ended")
 
 
@@ -106,3 +110,39 @@ def test_a_connect_phase_begins_at_the_end_of_the_last_one_before_it(
     phases = [name for name in CATALOGUE if name.startswith("connect_") and name != "connect_total"]
     for found in (in_ms(session.metrics_ns()), metrics_in_row(frame, 0)):
         assert {name: ms for name, ms in found.items() if name in phases} == expected_ms
+
+
+OF_TIME = [metric for metric in CATALOGUE.values() if metric.unit == "ms" and metric.columns]
+POSSIBLE = (
+    *OF_TIME,
+    replace(CATALOGUE["dead_air"], plus="overlap_ns"),
+    replace(CATALOGUE["dead_air"], unless=("turn", 1)),
+    replace(CATALOGUE["ttfa"], less="overlap_ns", unless=("rtt_scope", "proxy")),
+)
+"""The metrics of time, and some that use the other fields of a definition."""
+
+
+NAMES = sorted({name for metric in POSSIBLE for name in metric.columns} - {ORIGIN})
+
+
+@given(st.fixed_dictionaries({name: st.none() | VALUES.get(name, LATER_NS) for name in NAMES}))
+def test_a_time_of_one_row_is_the_time_of_the_table(row: dict[str, Any]) -> None:
+    instants = {name: row[column] for name in TURN_INSTANTS + SESSION_INSTANTS if (column := f"{name}_at_ns") in row}
+    instants = {name: at_ns for name, at_ns in instants.items() if at_ns is not None}
+    row[ORIGIN] = next((name for name in MEASURED_FROM if name in instants), None)
+    table = pa.table({name: [value] for name, value in row.items()})
+    values = {metric: values_ns(table, metric)[0] for metric in POSSIBLE}
+
+    assert {metric: metric.value_ns(instants, row.get) for metric in POSSIBLE} == {
+        metric: None if np.isnan(value) else value for metric, value in values.items()
+    }
+
+
+def test_only_shares_are_computed_for_whole_tables_alone() -> None:
+    assert not [metric.name for metric in OF_TIME if metric.of]
+
+
+def test_a_share_of_nothing_is_absent() -> None:
+    rows = pa.table({"rtp_lost": [0, 1], "rtp_late": [0, 0], "rtp_expected": [0, 0]})
+
+    assert np.isnan(values_ns(rows, CATALOGUE["rtp_loss"])).all()
