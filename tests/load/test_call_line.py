@@ -159,3 +159,23 @@ def test_a_killed_user_does_not_receive_a_call() -> None:
     line.arrive(1)
 
     assert calls_of(users) == [1]
+
+
+@dataclass(eq=False)
+class Incomparable(Slot):
+    """A user whose equality is not a bool, as that of an array is not."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value is ambiguous")
+
+
+def test_users_are_compared_by_identity() -> None:
+    line = Line()
+    users = [gevent.spawn(line.line.next_call, Incomparable()) for _ in range(3)]
+    gevent.idle()
+    users[1].kill()
+    users[2].kill()
+    line.arrive(7, 8)
+
+    assert calls_of(users[:1]) == [7]
+    assert line.blocked == [False]

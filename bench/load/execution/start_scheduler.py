@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import gevent
@@ -109,6 +110,14 @@ class StartScheduler:
         return max(0, self._due_ns - monotonic_ns()) / NS_PER_S
 
 
+@dataclass(eq=False, slots=True)
+class IdleUser:
+    """A user that waits for a call, and the result that it waits for. It is compared by identity, as users are."""
+
+    user: Caller
+    call: AsyncResult = field(default_factory=AsyncResult)
+
+
 class CallDispatcher:
     """A dispatcher that distributes the calls of one process to its users.
 
@@ -128,7 +137,7 @@ class CallDispatcher:
     ) -> None:
         self._instants_ns, self._left = instants_ns, max_calls
         self._arrived, self._ended, self._ending = arrived, ended, ending
-        self._idle: deque[tuple[Caller, AsyncResult]] = deque()
+        self._idle: deque[IdleUser] = deque()
         self._early: deque[int] = deque()
         """Calls that arrived before all users were ready, and that wait for a user."""
         self._arrived_users: dict[int, Caller] = {}
@@ -154,14 +163,14 @@ class CallDispatcher:
             early_ns = self._early.popleft()
             self._block_early()
             return early_ns
-        waiter = user, AsyncResult()
+        waiter = IdleUser(user)
         self._idle.append(waiter)
         try:
-            called_ns: int | None = waiter[1].get()
+            called_ns: int | None = waiter.call.get()
         finally:
             if waiter in self._idle:  # the user was killed
                 self._idle.remove(waiter)
-            elif waiter[1].value is not None:
+            elif waiter.call.value is not None:
                 self._calls_handed_out -= 1
         return called_ns
 
@@ -201,10 +210,10 @@ class CallDispatcher:
                 break
             self._left -= 1
             if self._idle:
-                _, waiting = self._idle.popleft()  # the user who has been idle longest
+                waiter = self._idle.popleft()  # the user who has been idle longest
                 self._arrived(False)
                 self._calls_handed_out += 1
-                waiting.set(called_ns)
+                waiter.call.set(called_ns)
             elif self._is_staffed:
                 self._block()
             else:
@@ -231,6 +240,6 @@ class CallDispatcher:
         while not ending:
             gevent.sleep(IDLE_SLEEP_S)
             ending = self._ending()
-            for waiter in [waiter for waiter in self._idle if ending or waiter[0].is_leaving()]:
+            for waiter in [waiter for waiter in self._idle if ending or waiter.user.is_leaving()]:
                 self._idle.remove(waiter)
-                waiter[1].set(None)
+                waiter.call.set(None)
