@@ -254,6 +254,11 @@ def _pcm_format(format: AudioFormat) -> dict[str, Any]:
 
 
 VOICE_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN = VoiceLive(), Xai(), Inworld(), Qwen(), Glm(), StepFun()
+API_VERSIONS = {
+    PREVIEW.name: ("2024-10-01-preview", "2025-04-01-preview"),
+    VOICE_LIVE.name: ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01", "2025-05-01-preview"),
+}
+"""The api-versions of Azure's addresses of a dialect, by its name. The first one is the default."""
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
     for dialect in (GA, PREVIEW, VOICE_LIVE, GPT_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN, ACS, TWILIO, PCM, TELEPHONE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.protocol.base import CALL_ID, Dialect
-from bench.protocol.dialects import DIALECTS, VOICE_LIVE
+from bench.protocol.dialects import API_VERSIONS, DIALECTS, VOICE_LIVE
 from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -49,9 +49,7 @@ NEEDED = {
 """The query parameters that each path needs. The query must have one of them."""
 
 EXAMPLE_TRANSCRIPTION = "wss://HOST/openai/v1/realtime?intent=transcription"
-API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
-VOICE_LIVE_VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01")
-VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
+VERSIONS = {AZURE_PREVIEW: API_VERSIONS[PREVIEW.name], VOICE_LIVE_PATH: API_VERSIONS[VOICE_LIVE.name]}
 """The known api-versions of each path that has api-versions. The first one is the default."""
 AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
 """The path at an Azure resource that each dialect uses."""

@@ -11,6 +11,7 @@ import pytest
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, TokenIssuer, admit, is_openai
+from bench.target.address import VERSIONS
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"
@@ -82,6 +83,11 @@ def test_a_client_may_request_only_transcription(target: str, headers: dict[str,
 
     assert verdict.dialect == dialect.transcribing() != dialect
     assert verdict.complaint is None
+
+
+@pytest.mark.parametrize(("path", "version"), [(path, version) for path in VERSIONS for version in VERSIONS[path]])
+def test_each_api_version_that_a_target_may_have_without_a_notice_is_accepted(path: str, version: str) -> None:
+    assert accepted(f"{path}?api-version={version}&model=gpt-realtime&deployment=gpt-realtime", {})
 
 
 def test_azure_returns_the_model_of_the_deployment() -> None:

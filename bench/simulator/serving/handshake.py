@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs
 
+from bench.protocol.dialects import API_VERSIONS, VOICE_LIVE
 from bench.protocol.openai import RATED_FORMATS
+from bench.protocol.openai_preview import PREVIEW
 from bench.simulator import refusals, server_events
 from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
@@ -72,8 +74,6 @@ def _part(fields: Mapping[str, object]) -> str:
     return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
 
 
-API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
-VOICE_LIVE_VERSIONS = ("2025-05-01-preview", "2025-10-01", "2026-04-10", "2026-06-01-preview", "2026-07-15")
 UNDERLYING_MODELS = {  # Azure's session.model is the model of the deployment; ours are named like models
     "gpt-4o-realtime-preview": "gpt-4o-realtime-preview-2024-12-17",
     "gpt-4o-mini-realtime-preview": "gpt-4o-mini-realtime-preview-2024-12-17",
@@ -170,13 +170,13 @@ def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUp
             deployment = query.get("deployment", "")
             return (
                 _azure(server_events.AZURE_PREVIEW, deployment, query)
-                if version in API_VERSIONS
+                if version in API_VERSIONS[PREVIEW.name]
                 else refusals.BAD_VERSION
             )
         case "/openai/v1/realtime":
             return _azure(server_events.AZURE_GA, model, query) if version is None else refusals.STRAY_VERSION
         case "/voice-live/realtime":
-            if version not in VOICE_LIVE_VERSIONS:
+            if version not in API_VERSIONS[VOICE_LIVE.name]:
                 return refusals.BAD_VERSION
             return AcceptedUpgrade(server_events.VOICE_LIVE, model) if model else refusals.NO_MODEL
         case "/v1/live/sessions" | "/openai/v1/live/sessions":
