@@ -281,7 +281,9 @@ class SessionIO:
     def _record_transmitted(self) -> None:
         """Report the kernel's transmit timestamps that are available now."""
         for timestamp in self._transport.transmitted():
-            self._timeline.apply(inputs.Transmitted(*timestamp))
+            self._timeline.apply(
+                inputs.Transmitted(ticket=timestamp.ticket, at_ns=timestamp.at_ns, acknowledged=timestamp.acknowledged)
+            )
             if timestamp.acknowledged and timestamp.ticket == self._ticket:
                 self._ticket = 0
 
@@ -390,9 +392,9 @@ class SessionIO:
                 case MeasureNetwork():
                     match self._transport.network():
                         case TcpInfo() as tcp:
-                            timeline.apply(inputs.NetworkMeasured(*tcp))
+                            timeline.apply(inputs.NetworkMeasured(**tcp._asdict()))
                         case RtpInfo() as rtp:
-                            timeline.apply(inputs.RtpMeasured(*rtp))
+                            timeline.apply(inputs.RtpMeasured(**rtp._asdict()))
                 case DeliverTurn(turn):
                     self._listener.turn_ended(turn)
                     if turn.retry_after_ns is not None:

@@ -109,7 +109,7 @@ def entry_of(finding: MetricComparison) -> ComparisonEntry:
             candidate_in_failures=math.isinf(difference.candidate),
         )
     return ComparisonEntry(
-        *spec.entry_fields,
+        **spec.entry_fields,
         candidate=finding.candidate,
         title=metric_text(spec),
         step=spec.step,

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -275,9 +275,10 @@ class MetricSpec:
         return self.statistic.better(self.metric)
 
     @property
-    def entry_fields(self) -> tuple[str, str, float | None, str, str, float | None]:
-        """The values of the fields of a `MetricSpecEntry`, in the order of these fields."""
-        return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM), self.statistic.deadline_ms)
+    def entry_fields(self) -> dict[str, Any]:
+        """The values of the fields of a `MetricSpecEntry`, by their names."""
+        own = {"metric": self.metric, "kind": self.kind, "p": self.p, "deadline_ms": self.statistic.deadline_ms}
+        return own | (self.stratum or NO_STRATUM)._asdict()
 
 
 def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:

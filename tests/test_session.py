@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
@@ -24,7 +26,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
 from bench.timeouts import MAX_HOLD_NS, Timeouts
-from bench.transport.interface import CloseInfo, SendReceipt, TcpInfo, TxTimestamp
+from bench.transport.interface import CloseInfo, RtpInfo, SendReceipt, TcpInfo, TxTimestamp
 from bench.transport.received import ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import (
@@ -915,3 +917,27 @@ def test_a_refused_history_fails_the_session() -> None:
         [],
         1,
     )
+
+
+MEASURED: dict[str, Any] = {
+    "Transmitted": TcpInfo(900, 700, 2),
+    "NetworkMeasured": TcpInfo(900, 700, 2),
+    "RtpMeasured": RtpInfo(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_a_transport_measured_is_passed_on_by_the_names_of_its_fields(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By position, a field that is added to one of the two types would give its value to another field."""
+    original, passed = getattr(inputs, name), list[dict[str, object]]()
+    monkeypatch.setattr(inputs, name, lambda **values: passed.append(values) or original(**values))
+    transport = StampingTransport(Service(), TransmitDelays())
+    transport.network = lambda: MEASURED[name]  # type: ignore[method-assign]
+    session, _, listening = seated(build_script(say()), transport)
+    session.run()
+
+    assert [turn.outcome for turn in listening.turns] == ["ok"]
+    assert passed
+    assert all(set(values) == set(original.__struct_fields__) for values in passed)

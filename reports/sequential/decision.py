@@ -321,7 +321,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             ],
             primary_metrics=[
                 DecidedMetricEntry(
-                    *gate.entry_fields,
+                    **gate.entry_fields,
                     name=gate.name,
                     step=gate.step,
                     margin=gate.margin,

@@ -116,7 +116,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
         ]
         metric_entries = [
             TrendMetric(
-                *metric.spec.entry_fields,
+                **metric.spec.entry_fields,
                 title=metric_text(metric.spec),
                 unit=metric.spec.unit,
                 runs=len(metric.compared),
