@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.simulator.ground_truth_log import ServedCounts
     from bench.simulator.profile import Profile
     from bench.simulator.serving.connection import ServerConfig
-    from bench.simulator.serving.handshake import TokenIssuer
+    from bench.simulator.serving.handshake import Authenticator, TokenIssuer
     from bench.simulator.serving.ready import ReadyDocument
 
 
@@ -104,12 +104,14 @@ def simulate(
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
         log = GroundTruthLog(ground_truth, chosen.name, seed) if ground_truth else None
         tls_context, authenticator = _tls(ca) if ca else None, Authenticator(key, tokens)
-        bound_port: int = listener.getsockname()[1]
+        bound_address, bound_port = listener.getsockname()[:2]
         offer = ServerConfig(chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
             tokens_from = IdentityEntry(endpoint, identity.secret) if identity else None
             document = ready_document(host, bound_port, ca, tokens_from, pids)
+            if open_to := exposed(bound_address, authenticator, workers):
+                typer.echo(f"rtbench: {open_to}", err=True)
             if clients:
                 ws = document.urls["openai"].partition("/v1/")[0]
                 typer.echo("\n".join(to_paste(ws, document.ca, keyed=offer.authenticator.requires_credentials)))
@@ -123,6 +125,21 @@ def simulate(
         finally:
             if log:
                 log.close()
+
+
+def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
+    """Return a warning if others can use the simulator without a key; "" if they cannot.
+
+    `address` is the address that the socket is bound to, so that each spelling of a host is recognized.
+    """
+    from bench.target.target import is_loopback
+
+    services = [] if authenticator.requires_credentials else ["sessions"]
+    services += ["telephone calls"] if authenticator.key is None and workers == 1 else []
+    if not services or is_loopback(address):
+        return ""
+    services_text = " and ".join(services)
+    return f"everyone who reaches {address} may open {services_text}: add --key KEY, or listen on --host 127.0.0.1"
 
 
 def _served(

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.simulator.profile import default_profile
+from bench.simulator.serving.handshake import Authenticator, TokenIssuer
 from bench.simulator.serving.ready import ready_document
-from rtbench.cli.simulate import _announce
+from bench.simulator.serving.server import listen
+from rtbench.cli.simulate import _announce, exposed
 
 
 def test_the_start_up_list_has_every_address(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,3 +35,26 @@ def test_only_telephones_that_answer_are_listed(ca: Path | None, pids: list[int]
     urls = ready_document("127.0.0.1", 8765, ca, None, pids).urls
 
     assert {name: url for name, url in urls.items() if name.startswith("agent_sip")} == telephones
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "127.0.0.9"])
+def test_a_simulator_on_loopback_needs_no_key(host: str) -> None:
+    with listen(host, 0) as listener:
+        assert exposed(listener.getsockname()[0], Authenticator(), 1) == ""
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "0"])
+def test_a_simulator_that_others_can_reach_without_a_key_says_so(host: str) -> None:
+    with listen(host, 0) as listener:
+        address = listener.getsockname()[0]
+    tokens = TokenIssuer(60, lambda: "secret")
+
+    assert exposed(address, Authenticator(), 1).startswith(f"everyone who reaches {address} may open sessions and tele")
+    assert "may open sessions: " in exposed(address, Authenticator(), 2)  # several workers have no telephone
+    assert "may open telephone calls: " in exposed(address, Authenticator(None, tokens), 1)
+    assert exposed(address, Authenticator("key"), 1) == ""
+
+
+@pytest.mark.parametrize("address", ["::", "192.168.1.5", "10.9.9.1", "2001:db8::1", "fe80::1%eth0"])
+def test_an_address_of_a_network_is_no_loopback_address(address: str) -> None:
+    assert exposed(address, Authenticator(), 1)
