@@ -78,6 +78,7 @@ NO_MODEL = RefusedUpgrade(400, "BadRequest", "The query parameter model is missi
 NO_SUCH_PATH = RefusedUpgrade(404, "404", "Resource not found")
 BAD_VERSION = RefusedUpgrade(400, "BadRequest", "API version not supported")
 TOO_MANY_HEADERS = RefusedUpgrade(431, "431", "Request Header Fields Too Large: more than 10 custom headers.")
+TOO_MANY_CALLS = RefusedUpgrade(503, "503", "This process of the simulator plays no more telephone calls.")
 
 BAD_OPENAI_KEY = PostUpgradeRefusal("invalid_api_key", "Incorrect API key provided.", 3000)
 MISSING_MODEL = PostUpgradeRefusal("missing_model", "You must provide a model parameter.", 4000)

@@ -47,6 +47,8 @@ SIP_REQUEST = re.compile(rb"(\r\n)*[A-Z]+ sips?:", re.IGNORECASE)
 """The start of a connection that carries SIP messages instead of HTTP."""
 MAX_MESSAGE_BYTES = 32 << 20  # an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
 CLOSE_LIMIT_S = 5.0
+FIRST_REQUEST_S = 60.0
+"""The time after which a connection without a complete request is ended."""
 ABNORMAL = 1006  # end of a connection without a close frame
 
 
@@ -68,6 +70,9 @@ class ServerConfig:
 
 
 class SipReceiver(Protocol):
+    has_received: bool
+    """Whether a complete message was received."""
+
     def received(self, data: bytes, at_ns: int) -> bool:
         """Accept bytes. Return False if they are not SIP, and the connection must be closed."""
 
@@ -95,7 +100,7 @@ class ServerState:
     lateness: LatenessCounts
     injector: Callable[[], FaultInjector | None]  # for the next connection; None if the profile has no faults
     freeze: Callable[[float], None]  # all connections, for these seconds
-    connect_sip: Callable[[HostPort, Callable[[bytes], bool]], SipReceiver | None]  # None if there is no telephone
+    connect_sip: Callable[[HostPort, ServerStream], SipReceiver | None]  # None if there is no telephone
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -142,7 +147,13 @@ class Connection:
         self._stream = ServerStream(shared.loop, sock, shared.config.tls, self._received, self._on_closed, on_hello)
         self._is_first = True  # no bytes were received
         self._sip: SipReceiver | None = None
+        self._timers["first"] = shared.loop.call_later(FIRST_REQUEST_S, self._end_without_request)
         self._inject("tcp")
+
+    def _end_without_request(self) -> None:
+        is_used = self._behaviour is not None or (self._sip is not None and self._sip.has_received)
+        if not is_used and not self._stalled:
+            self._stream.end()
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake. If the connection is not open, or is stalled, it ends at once."""
@@ -159,7 +170,7 @@ class Connection:
         if self._is_first:
             self._is_first = False
             if SIP_REQUEST.match(data):
-                self._sip = self._state.connect_sip(self._client, self._stream.write)
+                self._sip = self._state.connect_sip(self._client, self._stream)
         if self._sip is not None:
             if not self._sip.received(data, arrival.at_ns):
                 self._stream.finish()

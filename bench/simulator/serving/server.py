@@ -54,6 +54,8 @@ FLUSH_S = 0.5
 TAG_BITS = 24
 OnProgress = Callable[[int, ServerProgress], None]
 """A function that receives the number of a process, and the progress of this process."""
+MAX_ACCEPTS = 32
+"""The maximum number of connections that are accepted in one iteration of the loop."""
 ACCEPT_PAUSE_S = 0.1  # after an accept failed because there were no file descriptors
 
 
@@ -107,7 +109,7 @@ class Server:
             lateness=self.lateness,
             injector=self._new_injector,
             freeze=self._freeze,
-            connect_sip=lambda caller, write: self._telephone.connect(caller, write),
+            connect_sip=lambda caller, stream: self._telephone.connect(caller, stream),
         )
         loop.add_reader(listener, self._accept)
         self._telephone = TelephoneLine(self._shared, self._address, worker.count, self._new_agent)
@@ -137,18 +139,19 @@ class Server:
         return self._telephone.rtp_dropped.total()
 
     def _accept(self) -> None:
-        try:
-            sock, address = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError:
-            self._loop.remove_reader(self._listener)
-            self._loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
-            return
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        enable_timestamps(sock)
-        self.connections.add(Connection(self._shared, sock, HostPort(*address[:2]), self.connections.discard))
+        for _ in range(MAX_ACCEPTS):
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
+                return
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            enable_timestamps(sock)
+            self.connections.add(Connection(self._shared, sock, HostPort(*address[:2]), self.connections.discard))
 
     def _stop_listening(self) -> None:
         if self._listener.fileno() != -1:

@@ -50,6 +50,7 @@ class ServerStream:
         on_hello: Callable[[], None] | None = None,
     ) -> None:
         self._loop, self._sock, self._on_data, self._on_end = loop, sock, on_data, on_end
+        self.max_backlog = MAX_BACKLOG
         self._tls = _Tls(tls) if tls else None
         self._on_hello = on_hello if tls else None
         self._paused = self._ignores_input = False
@@ -158,7 +159,7 @@ class ServerStream:
     def _send(self, data: bytes) -> bool:
         if self._backlog:
             self._backlog += data
-            if len(self._backlog) > MAX_BACKLOG:
+            if len(self._backlog) > self.max_backlog:
                 self._loop.call_soon(self.end)  # not at once: the caller has not finished
             return False
         sent = self._on_sent(data) if data else 0

@@ -24,6 +24,7 @@ from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dtmf import KeyReceiver
+from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
 from bench.transport.sip.reception import RtpReceiver
 from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
@@ -80,7 +81,8 @@ class TelephoneAgent:
     ) -> None:
         assert party.media is not None, "the call is answered"
         self._party, self._line, self._call_id, self._shared = party, line, call_id, shared
-        self._media = media = party.media
+        media = party.media
+        self._use(media)
         self._faults = planned.faults
         self._sends_rtp, self._sends_rtcp = planned.rtp, planned.rtcp
         self._host = planned.rtp.address[0]
@@ -115,6 +117,10 @@ class TelephoneAgent:
         if planned.early is not None:
             planned.early.close()
         self._plan_next()
+
+    def _use(self, media: AgreedMedia) -> None:
+        self._media = media
+        self._peer, self._peer_rtcp = map(self._party.audio_address, (media.peer, media.peer_rtcp))
 
     def _listen(self, rtp: DatagramSocket, rtcp: DatagramSocket) -> None:
         self._sockets += rtp, rtcp
@@ -168,7 +174,7 @@ class TelephoneAgent:
         """Use the addresses, the payload types and the SRTP keys of the last agreement. The codec does not change."""
         if (media := self._party.media) is None or media is self._media:
             return
-        self._media = media
+        self._use(media)
         self._sender.payload_type = media.send_payload_type
         self._receiver.accept(dict(media.receive_codecs), media.receive_event_payload_type)
         self._encryption.use(media.send_key, media.receive_key)
@@ -238,16 +244,15 @@ class TelephoneAgent:
         """Send an RTCP report. Its timestamp also counts the silence after the last frame."""
         silent_ticks = 0 if self._first_due_ns is None else self._silent_ticks(now_ns)
         report = self._rtcp.report(now_ns, (self._sender.timestamp + silent_ticks) % TIMESTAMPS, goodbye=goodbye)
-        self._sends_rtcp.send(self._encryption.protect_report(report), self._media.peer_rtcp)
+        self._sends_rtcp.send(self._encryption.protect_report(report), self._peer_rtcp)
         self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
 
     def _send(self, packet: PathPacket) -> None:
-        peer = self._media.peer
-        sent = self._sends_rtp.send(packet.data, peer)
+        sent = self._sends_rtp.send(packet.data, self._peer)
         if sent is None:
             return
         for _ in range(1, packet.copies):
-            self._sends_rtp.send(packet.data, peer)
+            self._sends_rtp.send(packet.data, self._peer)
         self._shared.lateness.add(sent.at_ns - packet.departure_ns)
         self._log(packet, sent, sent.at_ns + sent.width_ns)
 
@@ -284,8 +289,8 @@ def other_socket(like: DatagramSocket) -> DatagramSocket:
 class EarlyAudio:
     """The audio of a call before its answer, as a stream of its own."""
 
-    def __init__(self, shared: ServerState, media: AgreedMedia, planned: UnansweredCall) -> None:
-        self._shared, self._rtp, self._peer = shared, planned.rtp, media.peer
+    def __init__(self, shared: ServerState, media: AgreedMedia, peer: HostPort, planned: UnansweredCall) -> None:
+        self._shared, self._rtp, self._peer = shared, planned.rtp, peer
         audio = wire_of(media).format
         self._sender = RtpSender(audio, media.send_payload_type, StreamNumbers.drawn(SystemRandom().getrandbits))
         self._encryption = PacketEncryption(media.send_key, media.receive_key)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 
 from bench.clock import monotonic_ns
@@ -19,15 +19,16 @@ from bench.errors import ConnectError
 from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire
 from bench.simulator.faults.injection import FaultInjector
-from bench.simulator.refusals import RefusedUpgrade
+from bench.simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
 from bench.simulator.serving.connection import ServerState
+from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.telephone_agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.call_faults import CallFaults
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.interface import bracketed
-from bench.transport.sip.address import family_of, is_address, media_sockets, udp_socket
+from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
@@ -35,10 +36,14 @@ from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import HostPort, Outgoing, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.sdes import new_keys
-from bench.units import NEVER_NS, NS_PER_S
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 
 USER = "agent"
 """The user of the digest authentication. The password is the key of the simulator."""
+MAX_WORK_NS = 5 * NS_PER_MS
+"""The time after which a flood of messages lets the audio of calls and the WebSockets go on."""
+MAX_UNREAD_BYTES = 1 << 20
+"""The maximum number of bytes that wait for a caller over TCP that does not read."""
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -54,13 +59,14 @@ class TelephoneLine:
     ) -> None:
         self._shared, self._new_agent = shared, new_agent
         self._host = ANY.get(address[0], address[0])
+        key = shared.config.authenticator.key
+        self._demand = None if key is None else LoginDemand(DigestLogin(USER, key))
         self._calls: dict[str, TelephoneAgent] = {}
         self.rtp_dropped = Counter[str]()
         """The numbers of RTP packets that the paths of all calls dropped, by their direction."""
         self._planned: dict[str, UnansweredCall] = {}
         """The calls that are not answered yet, by the Call-ID."""
         self._sock: DatagramSocket | None = None
-        self._lookups = set[asyncio.Task[None]]()
         self._connections: dict[HostPort, CallerConnection] = {}
         """The TCP and TLS connections, by the address of the caller."""
         if workers > 1:
@@ -75,26 +81,27 @@ class TelephoneLine:
         marks = ((SIMULATOR_HEADER, "1"),)
         party = LocalParty(sent_by, "UDP", f"sip:agent@{sent_by}", "rtbench-simulate", marks)
         self._exchange = TelephoneExchange(self._plan_of, party, lambda: secrets.token_hex(8))
+        self._exchange.refused = partial(shared.refused, TOO_MANY_CALLS)
         shared.loop.add_reader(self._sock, self._read)
 
     def _plan_of(self, request: SipRequest) -> AnswerPlan:
-        """Plan a call. A caller that signs in sends INVITE twice, and gets the same plan."""
+        """Plan a call. A caller that signs in sends INVITE twice. The first has no ports."""
+        demand = self._demand
+        if demand is not None and request.headers.get("Authorization") is None:
+            return AnswerPlan(LocalMedia(self._host, 0, 0), demand=demand)
         if request.call_id not in self._planned:
             try:
                 rtp, rtcp = map(DatagramSocket, media_sockets(self._host, RTP_PORTS))
             except ConnectError:  # no ports are free
-                return AnswerPlan(LocalMedia(self._host, 0, 0), code=503, retry_after_s=1)
+                self._shared.refused(TOO_MANY_CALLS, monotonic_ns())
+                return AnswerPlan(LocalMedia(self._host, 0, 0), demand=demand, code=503, retry_after_s=1)
             media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31), keys=new_keys(secrets.token_bytes))
             injector = self._shared.injector()
             faults = CallFaults(injector)
-            plan = self._with_faults(self._answer_plan(media), injector, faults)
+            plan = AnswerPlan(media, trying_ns=None, ringing_ns=0, demand=demand)
+            plan = self._with_faults(plan, injector, faults)
             self._planned[request.call_id] = UnansweredCall(plan, faults, rtp, rtcp)
         return self._planned[request.call_id].plan
-
-    def _answer_plan(self, media: LocalMedia) -> AnswerPlan:
-        key = self._shared.config.authenticator.key
-        demand = None if key is None else LoginDemand(DigestLogin(USER, key))
-        return AnswerPlan(media, ringing_ns=0, demand=demand)
 
     def _with_faults(self, plan: AnswerPlan, injector: FaultInjector | None, faults: CallFaults) -> AnswerPlan:
         """Return the plan with the faults at the place `upgrade`."""
@@ -111,49 +118,40 @@ class TelephoneLine:
 
     def _read(self) -> None:
         assert self._sock is not None, "the line is open"
+        until_ns = monotonic_ns() + MAX_WORK_NS
         for data, source, arrival in self._sock.receive():
             self._exchange.received(data, arrival.at_ns, HostPort(*source[:2]))
-        self._advance(monotonic_ns())
+            self._advance(now_ns := monotonic_ns())
+            if now_ns > until_ns:
+                break
 
-    def connect(self, caller: HostPort, write: Callable[[bytes], bool]) -> CallerConnection | None:
-        """Return a new connection for SIP messages, which sends with `write`. Return None if there is no line."""
+    def connect(self, caller: HostPort, stream: ServerStream) -> CallerConnection | None:
+        """Return a new connection for SIP messages, which uses `stream`. Return None if there is no line."""
         if self._sock is None:
             return None
-        connection = self._connections[caller] = CallerConnection(self, caller, write)
+        connection = self._connections[caller] = CallerConnection(self, caller, stream, self._shared.loop)
         return connection
 
     def disconnected(self, caller: HostPort) -> None:
         self._connections.pop(caller, None)
 
-    def receive(self, messages: list[bytes], caller: HostPort, at_ns: int) -> None:
-        """Accept the messages of a connection."""
-        for data in messages:
-            self._exchange.received(data, at_ns, caller)
-        self._advance(monotonic_ns())
+    def receive(self, messages: deque[bytes], caller: HostPort, at_ns: int) -> None:
+        """Remove messages of a connection, and accept them, for at most MAX_WORK_NS."""
+        until_ns = monotonic_ns() + MAX_WORK_NS
+        while messages and monotonic_ns() < until_ns:
+            self._exchange.received(messages.popleft(), at_ns, caller)
+            self._advance(monotonic_ns())
 
     def _send(self, message: Outgoing) -> None:
         assert self._sock is not None, "the line is open"
         data, hop = message.data, message.hop
         if message.transport == "UDP":
-            if is_address(hop.host):
-                self._sock.send(data, hop)  # if the kernel does not accept a message, the timers of SIP send it again
-            else:
-                lookup = self._shared.loop.create_task(self._send_to_name(data, hop))
-                self._lookups.add(lookup)
-                lookup.add_done_callback(self._lookups.discard)
+            self._sock.send(data, hop)  # if the kernel does not accept a message, the timers of SIP send it again
             return
         # A caller may name the port at which it accepts connections. Its own connection leads to it as well.
         of_host = (each for address, each in self._connections.items() if address.host == hop.host)
         if connection := self._connections.get(hop) or next(of_host, None):
-            connection.write(data)
-
-    async def _send_to_name(self, data: bytes, hop: HostPort) -> None:
-        """Send a message to a host name. Other calls go on while the name is looked up."""
-        assert self._sock is not None, "the line is open"
-        with suppress(OSError, UnicodeError):  # without an address, the message is lost
-            found = await self._shared.loop.getaddrinfo(hop.host, hop.port, family=family_of(self._host))
-            if self._sock.fileno() >= 0:
-                self._sock.send(data, found[0][4])
+            connection.stream.write(data)
 
     def send_due(self, now_ns: int) -> None:
         self._exchange.expire(now_ns)
@@ -177,15 +175,24 @@ class TelephoneLine:
         self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
 
     def _advance_planned(self, call_id: str, planned: UnansweredCall, party: CalledParty | None) -> None:
-        """Start the agent of a call that was answered, or its early audio. Without a party, the call has ended."""
+        """Start the agent of a call, or its early audio. Without a party, the call has ended.
+
+        The agent starts at the ACK: a forged source receives the answer, but cannot acknowledge it. Early audio, which
+        precedes the ACK, is sent to no caller whose address may be forged.
+        """
         if party is None:
             del self._planned[call_id]
             planned.close()
-        elif party.answered_ns is not None and party.media is not None:
+        elif party.acknowledged_ns is not None and party.media is not None:
             del self._planned[call_id]
             self._start_agent(call_id, party, planned)
-        elif planned.faults.early_audio is not None and planned.early is None and party.media is not None:
-            planned.early = EarlyAudio(self._shared, party.media, planned)
+        elif (
+            planned.faults.early_audio is not None
+            and planned.early is None
+            and party.media is not None
+            and (self._demand is not None or party.is_reachable)
+        ):
+            planned.early = EarlyAudio(self._shared, party.media, party.audio_address(party.media.peer), planned)
 
     def _start_agent(self, call_id: str, party: CalledParty, planned: UnansweredCall) -> None:
         agent = TelephoneAgent(self._shared, self, call_id, party, planned, self._new_agent, self.rtp_dropped)
@@ -224,18 +231,36 @@ class TelephoneLine:
 
 
 class CallerConnection:
-    """A TCP or TLS connection with SIP messages."""
+    """A TCP or TLS connection with SIP messages.
 
-    def __init__(self, line: TelephoneLine, caller: HostPort, write: Callable[[bytes], bool]) -> None:
-        self._line, self._caller, self.write = line, caller, write
-        self._framer = StreamFramer()
+    While messages wait, no further bytes are read. If the caller does not read its responses, the connection is ended.
+    """
+
+    def __init__(
+        self, line: TelephoneLine, caller: HostPort, stream: ServerStream, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._line, self._caller, self.stream, self._loop = line, caller, stream, loop
+        self._framer, self._messages = StreamFramer(), deque[bytes]()
+        self.has_received = False
+        stream.max_backlog = MAX_UNREAD_BYTES
 
     def received(self, data: bytes, at_ns: int) -> bool:
         """Accept bytes. Return False if they are not SIP, and the connection must be closed."""
-        self._line.receive(self._framer.received(data), self._caller, at_ns)
+        self._messages += self._framer.received(data)
+        self.has_received |= bool(self._messages)
+        self._work(at_ns)
         if pongs := self._framer.pop_pongs():
-            self.write(pongs)
+            self.stream.write(pongs)
         return not self._framer.broken
 
+    def _work(self, at_ns: int) -> None:
+        self._line.receive(self._messages, self._caller, at_ns)
+        if self._messages:
+            self.stream.pause()
+            self._loop.call_soon(self._work, at_ns)
+        else:
+            self.stream.resume()
+
     def ended(self) -> None:
+        self._messages.clear()
         self._line.disconnected(self._caller)

@@ -8,15 +8,23 @@ from dataclasses import dataclass, replace
 
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
+from bench.target.target import is_loopback
 from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import BUSY_NS, CallLeg, LegContext
 from bench.transport.sip.leg_requests import LegRequests, answer_outside, refusal_of, respond
-from bench.transport.sip.messages import HostPort, SipMessage, SipRequest
+from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipRequest
 from bench.transport.sip.offer_answer import AgreedMedia, answer_to, write_offer
 from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.transactions import ServerTransaction, Transactions
-from bench.units import NEVER_NS
+from bench.units import NEVER_NS, NS_PER_S
+
+ACK_WAIT_NS = 3 * NS_PER_S
+"""The time in which a final response to INVITE is repeated (twice), and after which a call without an ACK has ended.
+
+RFC 3261 repeats it ten times in 32 s, and then sends BYE. The source of an INVITE over UDP may be forged, and the
+simulator must not send such a source many times the bytes that it received.
+"""
 
 
 @dataclass(slots=True)
@@ -37,7 +45,7 @@ class CalledParty:
         dropped: Counter[str],
     ) -> None:
         self._plan_of, self._party, self._check, self._tokens = plan_of, party, check, tokens
-        self.transactions = Transactions(dropped)
+        self.transactions = Transactions(dropped, ACK_WAIT_NS)
         self._tag = tokens()
         self._plan: AnswerPlan | None = None
         self._invite: ServerTransaction | None = None
@@ -59,6 +67,37 @@ class CalledParty:
     @property
     def media(self) -> AgreedMedia | None:
         return self.leg.media if self.leg is not None else None
+
+    @property
+    def caller(self) -> HostPort | None:
+        """The address that INVITE came from, to which everything of the call is sent. None if it is unknown."""
+        return self._invite.source if self._invite is not None else None
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether the call has begun, and has not ended."""
+        return self.invited_ns is not None and self.ended_ns is None
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether INVITE certainly came from the address of the caller: over a connection, or from this machine."""
+        is_local = self.caller is not None and is_loopback(self.caller.host)
+        return is_local or self._party.transport != "UDP"
+
+    def addressed(self, message: Outgoing) -> Outgoing:
+        """Return a message with its destination. Contact and Record-Route may name any host, as the body may."""
+        if self.caller is None or message.is_response:
+            return message
+        return message._replace(to=self.caller, transport=self._party.transport)
+
+    def audio_address(self, named: HostPort) -> HostPort:
+        """Return the address to which RTP or RTCP is sent: the port that the caller names, on the caller's host.
+
+        All loopback addresses are of one host.
+        """
+        if self.caller is None or (is_loopback(self.caller.host) and is_loopback(named.host)):
+            return named
+        return HostPort(self.caller.host, named.port)
 
     @property
     def next_ns(self) -> int:
@@ -226,7 +265,7 @@ class CalledParty:
         if not invite.request.body:
             leg.offered_in_2xx = invite.request.cseq
         timer = leg.timer.answer(invite.request, self._plan.session_interval_s, now_ns)
-        invite.unacknowledged = LegRequests(leg).not_acknowledged
+        invite.unacknowledged = lambda at_ns: leg.end("no ACK", None, at_ns)  # without BYE, as to a forged source
         headers = [("Contact", f"<{self._party.contact}>"), *CAPABILITIES, *timer, *self._plan.headers]
         self._respond(invite, self._plan.code, now_ns, headers, self._answer, self._plan.phrase)
         end_ns = now_ns + self._plan.max_duration_ns

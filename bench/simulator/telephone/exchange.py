@@ -15,7 +15,10 @@ from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResp
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 from bench.units import NEVER_NS
 
-MAX_CALLS = 10_000
+MAX_CALLS = 250
+"""The maximum number of calls at the same time: as many as one process plays on a slow core."""
+MAX_STATES = 10_000
+"""The maximum number of calls whose messages may still be repeated, also of calls that have ended."""
 
 
 class TelephoneExchange:
@@ -28,6 +31,9 @@ class TelephoneExchange:
         tokens: RandomTokens,
         max_calls: int = MAX_CALLS,
     ) -> None:
+        self._playing = set[str]()
+        self.refused: Callable[[int], None] = lambda now_ns: None
+        """The function that is called when a call is refused because there are too many, with the instant."""
         self._plan_of, self._party, self._tokens, self._max_calls = plan_of, party, tokens, max_calls
         self._check = LoginCheck(tokens)
         self._tag = tokens()
@@ -93,12 +99,14 @@ class TelephoneExchange:
         self.calls.pop(call_id)
         self._scheduled.pop(call_id, None)
         self._vanished[call_id] = None
-        if len(self._vanished) > MAX_CALLS:
+        self._playing.discard(call_id)
+        if len(self._vanished) > MAX_STATES:
             del self._vanished[next(iter(self._vanished))]
 
     def _touched(self, call_id: str, call: CalledParty) -> None:
-        self._messages += call.transactions.pop_messages()
+        self._messages += map(call.addressed, call.transactions.pop_messages())
         self._changed[call_id] = None
+        (self._playing.add if call.is_playing else self._playing.discard)(call_id)
         if call.is_finished:
             self.calls.pop(call_id, None)
             self._scheduled.pop(call_id, None)
@@ -116,7 +124,8 @@ class TelephoneExchange:
     def _request_received(self, request: SipRequest, source: HostPort | None, now_ns: int) -> None:
         call = self.calls.get(request.call_id)
         begins = request.method == "INVITE" and not request.callee.tag
-        if call is None and begins and len(self.calls) < self._max_calls:
+        is_full = len(self._playing) >= self._max_calls or len(self.calls) >= MAX_STATES
+        if call is None and begins and not is_full:
             call = CalledParty(self._plan_of, self._party, self._check, self._tokens, self.dropped)
             self.calls[request.call_id] = call
         if call is not None:
@@ -126,6 +135,7 @@ class TelephoneExchange:
         stateless = Transactions(self.dropped)
         transaction = ServerTransaction(request, source, now_ns)
         if begins:
+            self.refused(now_ns)
             respond(stateless, self._party, transaction, 503, self._tag, now_ns, [("Retry-After", "1")])
         else:
             answer_outside(stateless, self._party, transaction, self._tag, now_ns)

@@ -73,6 +73,10 @@ class Outgoing(NamedTuple):
         """The next hop without brackets, with the usual port of the transport if it names none."""
         return HostPort(self.to.host.strip("[]"), self.to.port or DEFAULT_PORTS[self.transport])
 
+    @property
+    def is_response(self) -> bool:
+        return self.data.startswith(b"SIP/")
+
     def __repr__(self) -> str:
         """Return a text without the data, which may contain SRTP keys."""
         return f"Outgoing({len(self.data)} bytes to {self.to} over {self.transport})"

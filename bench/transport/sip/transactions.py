@@ -110,8 +110,10 @@ class ClientTransaction:
 class ServerTransaction:
     """A received request and its last response, until the request may no longer be repeated."""
 
-    def __init__(self, request: SipRequest, source: HostPort | None, now_ns: int) -> None:
-        self.request, self.source = request, source
+    def __init__(
+        self, request: SipRequest, source: HostPort | None, now_ns: int, ack_wait_ns: int = TIMEOUT_NS
+    ) -> None:
+        self.request, self.source, self._ack_wait_ns = request, source, ack_wait_ns
         self.is_reliable = request.via.transport != "UDP"
         self.is_invite = request.method == "INVITE"
         self.last: Outgoing | None = None
@@ -136,7 +138,7 @@ class ServerTransaction:
         if code < 200:
             self.end_ns = NEVER_NS
         elif self.is_invite:
-            self.end_ns = now_ns + TIMEOUT_NS  # H
+            self.end_ns = now_ns + self._ack_wait_ns  # H
             if code < 300 or not self.is_reliable:
                 self.resend_ns = now_ns + T1_NS  # G
         else:
@@ -147,8 +149,9 @@ class ServerTransaction:
         if self.awaits_ack:
             self.is_acknowledged = True
             self.resend_ns = NEVER_NS
-            # The end of a 2xx stays at 64 T1: until then, its INVITE may be repeated (RFC 6026 §7.1, timer L).
-            if self.code >= 300:
+            if self.code < 300:
+                self.end_ns = now_ns + TIMEOUT_NS  # L: until then, its INVITE may be repeated (RFC 6026 §7.1)
+            else:
                 self.end_ns = now_ns + (0 if self.is_reliable else T4_NS)  # I
 
     def expire(self, now_ns: int) -> Outgoing | None:
@@ -161,9 +164,13 @@ class ServerTransaction:
 
 
 class Transactions:
-    """The transactions of one call, and the messages that it has to send."""
+    """The transactions of one call, and the messages that it has to send.
 
-    def __init__(self, dropped: Counter[str]) -> None:
+    Final responses to INVITE are repeated for `ack_wait_ns` if no ACK is received.
+    """
+
+    def __init__(self, dropped: Counter[str], ack_wait_ns: int = TIMEOUT_NS) -> None:
+        self._ack_wait_ns = ack_wait_ns
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
         self._servers: dict[tuple[str, HostPort, str, int], ServerTransaction] = {}
         self._messages: list[Outgoing] = []
@@ -231,7 +238,7 @@ class Transactions:
             if known.last is not None and not (known.is_invite and known.is_acknowledged):
                 self.send(known.last)
             return None
-        transaction = ServerTransaction(request, source, now_ns)
+        transaction = ServerTransaction(request, source, now_ns, self._ack_wait_ns)
         if request.method != "ACK":
             if len(self._servers) >= MAX_TRANSACTIONS:
                 answered = (key for key, each in self._servers.items() if each.code and not each.awaits_ack)

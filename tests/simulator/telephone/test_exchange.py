@@ -165,7 +165,7 @@ def test_a_cancel_after_the_answer_has_no_effect() -> None:
     assert next(iter(exchange.calls.values())).ended_ns is None
 
 
-def test_without_an_ack_the_answer_is_repeated_and_the_call_is_hung_up() -> None:
+def test_without_an_ack_the_answer_is_repeated_twice_and_the_call_has_ended() -> None:
     peer = ScriptedPeer()
     exchange = exchange_of(plan(trying_ns=None))
     exchange.received(peer.outgoing[0].data, 0, CALLER)
@@ -175,9 +175,7 @@ def test_without_an_ack_the_answer_is_repeated_and_the_call_is_hung_up() -> None
         exchange.expire(at_ns)
         sent += [(at_ns / NS_PER_S, message.data[:11]) for message in exchange.pop_messages()]
 
-    answers = [at_s for at_s, start in sent if start == b"SIP/2.0 200"]
-    assert answers == [0, 0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
-    assert sent[11][1].startswith(b"BYE")
+    assert sent == [(at_s, b"SIP/2.0 200") for at_s in (0, 0.5, 1.5)]
     assert exchange.calls == {}
 
 
@@ -408,7 +406,7 @@ def test_a_refused_invite_with_an_old_number_does_not_begin_the_call_again() -> 
     assert codes(exchange) == [486, 482, 486]
 
 
-@pytest.mark.parametrize(("transport", "count"), [("UDP", 11), ("TCP", 1)])
+@pytest.mark.parametrize(("transport", "count"), [("UDP", 3), ("TCP", 1)])
 def test_a_refusal_without_an_ack_is_repeated_over_udp_only(transport: str, count: int) -> None:
     peer = ScriptedPeer(transport=transport)
     exchange = exchange_of(plan(trying_ns=None, code=486))

@@ -40,7 +40,9 @@ class PlainCaller:
         self._own_port = self.signals.getsockname()[1]
         self._to, self._cseq = f"<{url}>", 0
 
-    def invite(self, rtp: socket.socket, *, codec: int = 0, direction: str = "sendrecv") -> int:
+    def invite(
+        self, rtp: socket.socket, *, codec: int = 0, direction: str = "sendrecv", responses_before_ack: int = 1
+    ) -> int:
         """Send INVITE, also in the call. Acknowledge the response, and return its code."""
         self._cseq += 1
         body = (
@@ -48,12 +50,16 @@ class PlainCaller:
             f"m=audio {rtp.getsockname()[1]} RTP/AVP {codec}\r\na={direction}\r\n"
         ).encode()
         self._send("INVITE", f"i{self._cseq}", body)
-        while (response := self.receive(SipResponse)).code < 200 or response.cseq != self._cseq:
-            pass
+        for _ in range(responses_before_ack):
+            while (response := self.receive(SipResponse)).code < 200 or response.cseq != self._cseq:
+                pass
         self._to = response.first("To")
-        # the ACK of a refusal belongs to the transaction of INVITE
-        self._send("ACK", f"a{self._cseq}" if response.code < 300 else f"i{self._cseq}")
+        self.acknowledge(response.code)
         return response.code
+
+    def acknowledge(self, code: int) -> None:
+        # the ACK of a refusal belongs to the transaction of INVITE
+        self._send("ACK", f"a{self._cseq}" if code < 300 else f"i{self._cseq}")
 
     def _send(self, method: str, branch: str, body: bytes = b"") -> None:
         headers = [
@@ -181,6 +187,19 @@ def test_the_agent_follows_the_address_that_a_reinvite_names_and_keeps_its_codec
         assert caller.invite(caller.first_rtp, codec=8) == 488
         assert caller.invite(caller.second_rtp) == 200
         assert caller.second_rtp.recv(2_000)[1] & 0x7F == 0
+
+
+def test_the_agent_sends_no_audio_before_the_ack(tmp_path: Path, caller_of: Callable[[Ready], PlainCaller]) -> None:
+    with quick_simulator(tmp_path) as ready:
+        caller = caller_of(ready)
+        acknowledge = caller.acknowledge
+        caller.acknowledge = lambda *values: caller.first_rtp.setblocking(False)  # type: ignore[method-assign]
+        caller.invite(caller.first_rtp, responses_before_ack=2)
+        with pytest.raises(BlockingIOError):
+            caller.first_rtp.recv(2_000)
+        caller.first_rtp.settimeout(GUARD_S)
+        acknowledge(200)
+        assert caller.first_rtp.recv(2_000)
 
 
 @pytest.mark.parametrize(("direction", "is_sent"), [("sendrecv", True), ("sendonly", False)])
