@@ -470,9 +470,10 @@ SESSIONS = (
         "Null if it reported none",
     ),
     _whole(
-        "rtp_expected rtp_lost rtp_late rtp_sent",
+        "rtp_expected rtp_lost rtp_late rtp_sent rtp_unsent",
         "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets that should have "
-        "arrived, did not arrive, and arrived too late to be played; packets that the caller sent. Null elsewhere",
+        "arrived, did not arrive, and arrived too late to be played; packets that the caller sent; and packets that "
+        "the kernel of this machine refused to send. Null elsewhere",
     ),
     _whole(
         "peer_rtp_expected peer_rtp_lost",
@@ -484,6 +485,12 @@ SESSIONS = (
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
     _whole("close_code", "if the peer closed, or the connection broke"),
+    _label(
+        "other_hosts",
+        "of a [telephone](agents.md#telephones) call, until the end of its last turn: the hosts that only the agent "
+        "named, and to which the call sent audio or SIP",
+        "or null",
+    ),
     _label("close_reason", "the peer's words", "or null"),
     _label(
         "model backend_model region",

@@ -255,14 +255,19 @@ class SessionIO:
         if sent is None:
             self._record_close()
             return
-        lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
+        handed, wire_bytes, unsent = sent
+        if unsent and message.audio_bytes:
+            self._record_sent(replace(message, audio_bytes=0), sent, due_ns)
+            self._timeline.apply(inputs.NotSent(message.audio_bytes, unsent, message.instants))
+            return
+        at_ns, width_ns, ticket = handed
+        lag_ns = None if due_ns is None else at_ns - due_ns
         late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
-        at_ns, width_ns, ticket = sent.handed
         self._timeline.apply(
             inputs.Sent(
                 message.name,
                 at_ns,
-                sent.wire_bytes,
+                wire_bytes,
                 width_ns,
                 ticket,
                 message.audio_bytes,
@@ -273,7 +278,7 @@ class SessionIO:
                 played_ms=message.played_ms,
             )
         )
-        self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
+        self._listener.sent(wire_bytes, message.audio_bytes, lag_ns)
         if ticket:
             self._ticket = ticket
             self._record_transmitted()

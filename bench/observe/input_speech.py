@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival, SendTime
+from bench.metrics import HELD, HOLD, UNSENT
 from bench.observe.input_transcript import InputTranscript
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
@@ -66,6 +67,11 @@ UNDETECTED_NS = 1_000_000_000
 
 Speech that the VAD has not detected by then will not be detected.
 """
+MAX_UNSENT_NS = 40 * NS_PER_MS
+"""The duration of speech that may be missing in a turn: two packets, which are shorter than a syllable.
+
+The end of the speech must be sent, because latencies are measured from it.
+"""
 
 # kind of event → the instant of its arrival: the first one for the start of speech and for deltas, the last one for all
 # others
@@ -106,6 +112,11 @@ class InputSpeech(Instants):
     committed_item: str = ""
     """The item to which the instant `committed` belongs."""
     words: InputTranscript = field(default_factory=InputTranscript)
+    unsent_ns: int = 0
+    """The duration of the speech that was not sent."""
+    unsent_cause: str = ""
+    lacks_part: bool = False
+    """True if a part was not sent without which no value of the turn is known, such as the end of the speech."""
 
     def set_instants(self, moments: Mapping[str, int], send_time: SendTime, clock_ns: int) -> list[str]:
         """Set the instants of speech that a sent message contains and that are not set yet. Return the names of these
@@ -124,6 +135,20 @@ class InputSpeech(Instants):
         """Remove an instant that does not belong to the turn. Return (its time, the duration of its send call)."""
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
+
+    def note_unsent(self, unsent_ns: int, cause: str, *, is_essential: bool) -> None:
+        """Record speech that was not sent. `is_essential` is True if no value of the turn is known without it."""
+        self.unsent_ns += unsent_ns
+        self.unsent_cause = self.unsent_cause or cause
+        self.lacks_part |= is_essential
+
+    @property
+    def unsent_ending(self) -> tuple[str, str] | None:
+        """The outcome and detail of a turn whose speech was not sent; None if enough of it was sent, with its end."""
+        if not self.lacks_part and self.unsent_ns <= MAX_UNSENT_NS:
+            return None
+        missing = f"{self.unsent_ns // NS_PER_MS:,} ms of the caller's speech were not sent"
+        return HOLD if self.unsent_cause == HELD else UNSENT, f"{missing}: {self.unsent_cause}"
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind

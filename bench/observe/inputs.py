@@ -97,6 +97,17 @@ class Sent(Input, frozen=True, tag="sent"):
     played_ms: int = 0
 
 
+class NotSent(Input, frozen=True, tag="not_sent"):
+    """Audio that was not sent at the instant of the `Sent` before it, which has no audio bytes.
+
+    The kernel refused it, or the peer holds the call. `instants` are those of the speech in it.
+    """
+
+    audio_bytes: int
+    reason: str
+    instants: Mapping[str, int] = {}
+
+
 class HistoryStarted(Input, frozen=True, tag="history"):
     """The start of sending the history.
 
@@ -206,6 +217,8 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     rtt_ns: int | None = None
     min_rtt_ns: int | None = None
     start_uncertainty_ns: int = ASSUMED_START_NS
+    unsent: int = 0
+    other_hosts: str = ""
 
 
 class DeadlinePassed(Input, frozen=True, tag="expire"):
@@ -272,6 +285,7 @@ AnyInput = (
     Connected
     | TurnStarted
     | Sent
+    | NotSent
     | HistoryStarted
     | ContinuesCall
     | ReplacedBySession

@@ -6,7 +6,7 @@ ended and wait for late events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
@@ -281,6 +281,20 @@ class PendingTurns:
                 turn.interruption.sent("barge_in", *input_speech.clear_instants("barge_in"))
             if "sound_end" in instants:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
+
+    def note_unsent(self, turn: PendingTurn, instants: Mapping[str, int], unsent_ns: int, cause: str) -> None:
+        """Record audio of the caller that was not sent, for the turns whose values depend on it.
+
+        `instants` are the instants of speech in this audio.
+        """
+        speech, sound = turn.input_speech.instants, turn.interruption
+        ends_speech, ends_sound = "speech_end" in instants, "sound_end" in instants
+        if "speech_start" in speech and (ends_speech or "speech_end" not in speech):
+            turn.input_speech.note_unsent(unsent_ns, cause, is_essential=ends_speech)
+            if turn.interrupts is not None and self.interrupted is not None:
+                self.interrupted.input_speech.note_unsent(unsent_ns, cause, is_essential=True)
+        elif sound is not None and "barge_in" in sound.instants and (ends_sound or sound.spoken_ns is None):
+            turn.input_speech.note_unsent(unsent_ns, cause, is_essential=True)
 
     def note_uncancelled(self, failure: ServiceFailure) -> None:
         """Apply an error to a client message that cancels, truncates or retrieves a reply.

@@ -33,6 +33,8 @@ class FalseReplyWatch:
 
     reply: Reply
     replied: bool = False
+    is_unsent: bool = False
+    """True if audio of the caller was not sent meanwhile, so that the service may not have received the sound."""
     _prompts: int = 0
     """The number of reported idle timeouts for which the service has not spoken yet."""
 
@@ -136,6 +138,8 @@ class SessionFacts(Instants):
     rtp_late: int | None = None
     rtp_jitter_ns: int | None = None
     rtp_sent: int | None = None
+    rtp_unsent: int | None = None
+    other_hosts: str | None = None
     peer_rtp_expected: int | None = None
     peer_rtp_lost: int | None = None
     peer_rtp_jitter_ns: int | None = None
@@ -236,6 +240,7 @@ class SessionFacts(Instants):
         self.peer_rtp_expected, self.peer_rtp_lost = rtp.peer_expected, rtp.peer_lost
         self.peer_rtp_jitter_ns = rtp.peer_jitter_ns
         self.rtp_start_uncertainty_ns = rtp.start_uncertainty_ns
+        self.rtp_unsent, self.other_hosts = rtp.unsent, rtp.other_hosts or None
         self._bound_greeting()
 
     def history_start(self, history: HistoryStarted) -> None:

@@ -206,7 +206,7 @@ class Timeline:
         """Store for the next turn whether the service replied to the sound. Store nothing if the client requests all
         responses.
         """
-        if self._watch is not None and self.owners.service_responds:
+        if self._watch is not None and self.owners.service_responds and not self._watch.is_unsent:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None
 
@@ -256,6 +256,13 @@ class Timeline:
             self.owners.note_request(turn)
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
+
+    def _not_sent(self, unsent: inputs.NotSent) -> None:
+        if self._watch is not None:
+            self._watch.is_unsent = True
+        if (turn := self.turns.current) is not None:
+            unsent_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(unsent.audio_bytes)
+            self.turns.note_unsent(turn, unsent.instants, unsent_ns, unsent.reason)
 
     # Received messages.
 
@@ -574,6 +581,7 @@ class Timeline:
         if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
             turn.doubted = f"{NOT_RUN}: it is not known whether {detail}"
         elif outcome.startswith("timeout:"):
+            outcome, detail = turn.input_speech.unsent_ending or (outcome, detail)
             self._fail(outcome, at_ns, detail)
         else:
             turn.end(outcome, at_ns, self.facts.explain(outcome, detail))
@@ -737,6 +745,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.Connected: lambda timeline, connected: timeline.facts.set_connection(connected),
     inputs.TurnStarted: Timeline._start_turn,
     Sent: Timeline._sent,
+    inputs.NotSent: Timeline._not_sent,
     inputs.HistoryStarted: lambda timeline, history: timeline.facts.history_start(history),
     inputs.ContinuesCall: lambda timeline, continuation: timeline.facts.renews(continuation),
     inputs.ReplacedBySession: lambda timeline, renewed: timeline.facts.renewed_by(renewed),

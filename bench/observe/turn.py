@@ -167,8 +167,14 @@ class PendingTurn(Instants):
         return Reply(self.format, self.plan.jitter_buffer_ns, answer)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`."""
+        """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`.
+
+        If the caller's speech was not sent, this is the cause of the ending.
+        """
         if self.state is not State.OVER:
+            unsent = self.input_speech.unsent_ending
+            if unsent is not None and (outcome in SUCCESSFUL or outcome.startswith("timeout:")):
+                outcome, detail = unsent
             if self.doubted and outcome in SUCCESSFUL:
                 outcome, detail = STARVED, self.doubted
             self.state, self.outcome, self.detail = State.OVER, outcome, detail

@@ -105,7 +105,7 @@ def without_secrets(value: Any, hide: Hide) -> Any:
 
 UNTRUSTED = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
-    "model", "backend_model", "region", "request_id", "input_text", "reply_text", "mcp_error",
+    "model", "backend_model", "region", "request_id", "input_text", "reply_text", "mcp_error", "other_hosts",
 })  # fmt: skip
 """The columns with texts from a service, or from an exception in a user's code.
 

@@ -6,6 +6,7 @@ real transport has the process's clock. The transport in memory has a virtual cl
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,10 +37,13 @@ class SendReceipt(NamedTuple):
     """The receipt of a send.
 
     `handed` is the instant at which the kernel accepted the message. `wire_bytes` is the size of the message's frame.
+    `unsent` is the reason if the message is audio that was not sent, because the peer holds the call or the kernel
+    refused the packet. `handed` is then the instant at which it would have been sent.
     """
 
     handed: SendTime
     wire_bytes: int
+    unsent: str = ""
 
 
 class TxTimestamp(NamedTuple):
@@ -110,7 +114,9 @@ class RtpInfo(NamedTuple):
     Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
     jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
     its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
-    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived.
+    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived. `unsent` are
+    the caller's packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to which the
+    call sent something, each with its purpose.
     """
 
     expected: int
@@ -124,6 +130,8 @@ class RtpInfo(NamedTuple):
     rtt_ns: int | None = None
     min_rtt_ns: int | None = None
     start_uncertainty_ns: int = ASSUMED_START_NS
+    unsent: int = 0
+    other_hosts: str = ""
 
 
 @dataclass(slots=True)
@@ -184,7 +192,8 @@ class NetworkPath:
     larger message ends its connection. `ca`, `client_cert` and `client_key` are certificate files (PEM) for the TLS
     context. Telephone calls use `sip_proxy`, the URI of an outbound proxy with its port, or "", and the local ports
     `rtp_ports` for RTP. Each call also uses the port after that of its RTP. The calls offer `codecs`, in this order.
-    Their audio is encrypted if `srtp` is True.
+    Their audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which a call may go
+    although only the peer names them. `may_leave` is True if a call to this machine may go to any host.
     """
 
     proxy: Proxy | None = None
@@ -198,6 +207,8 @@ class NetworkPath:
     sip_proxy: str = ""
     rtp_ports: range = range(16_384, 32_768, 2)
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
+    call_hosts: tuple[tuple[str, int | None], ...] = ()
+    may_leave: bool = False
 
     @property
     def proxy_name(self) -> str | None:
@@ -211,6 +222,14 @@ DIRECT = NetworkPath()
 def bracketed(host: str) -> str:
     """Return a host in the form that URLs have: an IPv6 address is in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is localhost, an address in 127.0.0.0/8, or ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.removesuffix(".") == "localhost"
 
 
 def authority(host: str, port: int) -> str:

@@ -60,7 +60,13 @@ def telephone_calls(summary: Summary) -> b.Section | None:
                 ("peer_rtp_loss", "missing, of the caller's packets, by RTCP"),
             )
         ]
+    if any(of.unsent_packets for of in called):
+        unsent = [count(of.unsent_packets) for of in called]
+        rows.append(["packets not sent", *unsent, "refused by the kernel of this machine"])
     blocks: list[b.Block] = [b.table(heads, rows)]
+    if others := [[hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts]:
+        named = (b.Column("hosts", left=True), b.Column("target", left=True), "calls")
+        blocks += [b.Heading("Hosts that only the agent named"), b.table(named, others)]
     for title, reasons in (
         ("Calls that were not set up", [(of, reason) for of in called for reason in of.not_set_up]),
         ("Calls that the agent ended", [(of, reason) for of in called for reason in of.endings]),
@@ -137,6 +143,11 @@ def _counts_text(calls: TelephoneCalls) -> str:
         )
         if n
     ]
+    if calls.unsent_packets:
+        parts.append(f"this machine could not send {plural(calls.unsent_packets, 'packet')}")
+    if calls.other_hosts:
+        hosts = ", ".join(f"{each.hosts} in {plural(each.calls, 'call')}" for each in calls.other_hosts[:SHOWN_REASONS])
+        parts.append(f"hosts that only the agent named: {hosts}")
     if calls.ended_by_agent:
         parts.append(f"{count(calls.ended_by_agent)} ended by the agent: {_reasons_text(calls.endings)}")
     return "; ".join(parts)

@@ -22,7 +22,7 @@ MAX_REASONS = 10
 """The maximum number of reasons that are listed. A peer decides their texts, so each call may have another one."""
 OF_CALLS = [
     *("target", "outcome", "outcome_class", "detail", "close_reason", "opened_at_ns"),
-    *("rtp_expected", "rtp_lost", "rtp_late", "peer_rtp_expected", "peer_rtp_lost"),
+    *("rtp_expected", "rtp_lost", "rtp_late", "peer_rtp_expected", "peer_rtp_lost", "rtp_unsent", "other_hosts"),
 ]
 
 
@@ -41,6 +41,13 @@ class PacketCount(JsonEntry, frozen=True):
     expected: Count
 
 
+class OtherHosts(JsonEntry, frozen=True):
+    """The hosts that only the agent named and to which calls sent audio or SIP, as text."""
+
+    hosts: str
+    calls: Count
+
+
 class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     """The telephone calls of one target."""
 
@@ -56,6 +63,10 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     endings: Annotated[tuple[ReasonCount, ...], about("why the agent ended calls: the most frequent reasons")]
     packets: Annotated[PacketCount, about("the agent's RTP packets that did not arrive, or arrived too late")]
     peer_packets: Annotated[PacketCount, about("the caller's RTP packets that did not reach the agent, by RTCP")]
+    unsent_packets: Annotated[Count, about("the caller's RTP packets that the kernel of this machine refused to send")]
+    other_hosts: Annotated[
+        tuple[OtherHosts, ...], about("hosts that only the agent named and that received something: the most frequent")
+    ]
 
     @property
     def by_loss(self) -> dict[str, PacketCount]:
@@ -94,6 +105,8 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         endings=_reasons(calls[ended_by_agent], "close_reason"),
         packets=_packets(calls, ("rtp_lost", "rtp_late"), "rtp_expected"),
         peer_packets=_packets(calls, ("peer_rtp_lost",), "peer_rtp_expected"),
+        unsent_packets=int(calls["rtp_unsent"].sum()),
+        other_hosts=_other_hosts(calls),
     )
 
 
@@ -104,6 +117,12 @@ def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
     counted = Counter(zip(map(str, calls["outcome"]), map(str, texts), strict=True))
     ordered = sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))
     return tuple(ReasonCount(outcome, text, n) for (outcome, text), n in ordered[:MAX_REASONS])
+
+
+def _other_hosts(calls: pd.DataFrame) -> tuple[OtherHosts, ...]:
+    """Return the most frequent texts of `other_hosts`, by decreasing number of calls."""
+    ordered = sorted(Counter(map(str, calls["other_hosts"].dropna())).items(), key=lambda entry: (-entry[1], entry[0]))
+    return tuple(OtherHosts(hosts, n) for hosts, n in ordered[:MAX_REASONS])
 
 
 def _packets(calls: pd.DataFrame, missing: Sequence[str], expected: str) -> PacketCount:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics import EXPECTED, NO_MEDIA, NO_SOUND
+from bench.metrics import EXPECTED, HOLD, NO_MEDIA, NO_SOUND, UNSENT
 from bench.run.document import ValidityStatus
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.json_entries import JsonEntry
@@ -247,6 +247,8 @@ MEANINGS = {
     "limit_exceeded:audio": "the agent sent more unplayed audio than is plausible",
     "throttled:response": "the service returned a rate limit error",
     "throttled:handshake": "the service took no more calls (HTTP status 429, or SIP status 480, 503 or 600)",
+    HOLD: "the agent held the call while the caller spoke, so the speech was not sent",
+    UNSENT: "this machine could not send the caller's speech",
     NO_MEDIA: "a telephone call was answered, and no RTP packet with audio was received",
     NO_SOUND: "a telephone call was answered, and nothing in its audio was audible",
     "timeout:first_delta": "no reply started within the time limit",
@@ -272,6 +274,7 @@ MEANINGS = {
     "protocol_error:json": "an event was not valid JSON",
     "protocol_error:dialect": "the service used another dialect than the configured one",
     "connect_failed:token": "no token for the sign-in was obtained",
+    "connect_failed:host": "the agent, which is on this machine, named another host for the call",
     "connect_failed:proxy": "the proxy did not open a tunnel to the host",
     "timeout:proxy": "the proxy did not respond within the time limit",
     "connect_failed:dns": "the host name could not be resolved",

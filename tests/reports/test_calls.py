@@ -98,13 +98,16 @@ def test_the_reasons_with_which_the_agent_ended_calls_are_grouped(tmp_path: Path
 
 
 def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unknown(tmp_path: Path) -> None:
-    summary = summary_of_calls(tmp_path / "run", {"rtp_lost": 3})
+    elsewhere = {"rtp_unsent": 7, "other_hosts": "192.0.2.9 (audio)"}
+    summary = summary_of_calls(tmp_path / "run", {"rtp_lost": 3}, elsewhere, elsewhere)
     (calls,) = summary.calls
     text = run_text(summary)
 
     assert (calls.packets.missing, calls.packets.expected) == (2 * CALLS + 2, 100 * CALLS)
     assert calls.peer_packets.expected == 0
     assert "peer_rtp_loss unknown" in text
+    assert "this machine could not send 14 packets" in plain(text)
+    assert "hosts that only the agent named: 192.0.2.9 (audio) in 2 calls" in plain(text)
 
 
 RANG_NS, ANSWERED_NS = 20 * NS_PER_MS, 3000 * NS_PER_MS

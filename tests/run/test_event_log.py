@@ -237,7 +237,7 @@ def test_each_type_of_log_line_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
     lines: tuple[Any, ...] = get_args(AnyLine)
 
-    assert len(lines) == 24
+    assert len(lines) == 25
     assert not [line for line in lines if f"`{line.__struct_config__.tag}`" not in page]
     assert not [line for line in (*lines, LoggedAudio) if not line.__doc__]
 
