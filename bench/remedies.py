@@ -6,11 +6,16 @@ outcomes.
 
 from __future__ import annotations
 
+import re
+
 from bench.metrics import (
     ACCEPT_HEADER,
     EXPECTED,
+    HOLD,
     HUNG_UP,
+    IGNORED,
     INAUDIBLE,
+    LAST_RESPONSE,
     LOGIN_REFUSED,
     LOOKUPS_FULL,
     NO_AUDIO,
@@ -24,12 +29,16 @@ from bench.metrics import (
     NO_SOUND,
     NO_SRTP_KEY,
     ONLY_RANG,
+    REDIRECTED,
     REQUIRES_DTLS_SRTP,
     REQUIRES_SRTP,
     SERVICE_REPORTED,
     SIP_STATUS,
     TEXT_SESSION,
     UNHEARD,
+    UNNAMED,
+    UNSENT,
+    WITHOUT_ANSWER,
     WITHOUT_SRTP,
     outcome_class,
 )
@@ -67,6 +76,8 @@ OF_LOGINS = {
     LOGIN_REFUSED: "the agent refuses the user or the password: check user:password in the variable that `api_key_env` "
     "(--api-key-env) names",
     NO_DIGEST: "let the agent accept digest authentication with MD5 or SHA-256",
+    REDIRECTED: "the host to which the agent redirects calls requires a user and a password, which only the host of "
+    "the URL gets: call that host (--url)",
 }
 NO_COMMON_AUDIO = (
     "the agent accepts none of the offered audio formats: configure it for PCMU, or set `input_format` and "
@@ -104,6 +115,12 @@ OF_OUTCOMES = {
     "connect_failed:tls": "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is "
     "private, give the CA's PEM file: --ca-file FILE",
     "connect_failed:media": NO_COMMON_AUDIO,
+    "connect_failed:host": "the agent runs on this machine, and names another host: let it name this machine, or "
+    "permit the host with --yes, or in `call_hosts` of the target (--call-hosts)",
+    HOLD: "the agent holds calls (SDP `a=sendonly`, `a=inactive`, or the address 0.0.0.0), and callers on hold are "
+    "silent: check in its log why; if it is right, let the caller speak later (`pause`)",
+    UNSENT: "this machine has no way to the address in the agent's SDP, or a firewall on it refuses the packets: see "
+    "the reason, and let the agent name an address that this machine reaches (Asterisk: `external_media_address`)",
     "connect_failed:sip": "the signalling of the call failed: see its message, and the log of the SIP server",
     "connect_failed:upgrade": "the server that answers is not a WebSocket server: check that host and path are "
     "those of a realtime service",
@@ -211,10 +228,16 @@ REPORTED = {
     },
     "failed:load_generator": {LOOKUPS_FULL: NO_RESOLVER},
     "timeout:upgrade": {
+        WITHOUT_ANSWER: "the host to which the agent redirects calls does not answer: check its redirection, and that "
+        "the host runs and passes UDP",
         NO_RESPONSE_TO_INVITE: "no SIP server responds on this UDP port: check host and port, and that firewalls pass "
         "UDP in both directions",
         ONLY_RANG: "the telephone rings, and no one answers: check that the agent is running; if it answers late, "
         "raise `upgrade` among the script's `timeouts`",
+        LAST_RESPONSE: "the SIP server answers, and the agent does not: check in the log of the server where it sends "
+        "the call; if it answers late, raise `upgrade` among the script's `timeouts`",
+        IGNORED: "what answers on this port does not send valid SIP: check host and port, and trace the messages (for "
+        "example with tshark)",
     },
     "connect_failed:media": {
         REQUIRES_SRTP: "set `srtp: required` (--srtp required), or permit audio without encryption at the agent",
@@ -237,6 +260,10 @@ REPORTED = {
         "not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
         "the connection broke": "the server closed the connection at the upgrade: a proxy may not support WebSockets",
     },
+    "connect_failed": {
+        UNNAMED: "the agent redirects calls to another host: call that host (--url), or permit it in `call_hosts` of "
+        "the target (--call-hosts); it gets no headers and no credentials of the target",
+    },
     "connect_failed:dns": {"emporary failure": NO_RESOLVER},
     "connect_failed:tcp": {
         "Network is unreachable": NO_WAY,
@@ -255,28 +282,77 @@ The first key is the outcome, or its part before the colon. The second key is th
 """
 
 
+LOOK_AT_AGENT = "see the reason in its message, and the log of the agent or of its SIP server"
+REFUSES_REQUEST = f"the agent or its SIP server refuses the request of this tool: {LOOK_AT_AGENT}"
+BUSY_NOW = "raise its limit of calls, or start fewer calls at a time (-u, --connect-rate)"
+OTHER_NUMBER = "check the part of the URL before @"
 OF_SIP = {
+    "400": REFUSES_REQUEST,
     "401": LOGIN,
+    "402": "the account of the trunk has no credit: check its billing page",
     "403": "the agent does not permit this call: check user and password, the called number, and whether its trunk "
     "permits the IP address of this machine",
-    "404": "the agent knows no such user or number: check the part of the URL before @",
+    "404": f"the agent knows no such user or number: {OTHER_NUMBER}",
+    "405": REFUSES_REQUEST,
+    "406": NO_COMMON_AUDIO,
     "407": LOGIN,
     "408": "the server got no response from the agent: check that the agent is registered and running",
+    "410": f"the user or number no longer exists: {OTHER_NUMBER}",
+    "413": f"the agent or its SIP server takes no request of this size: {LOOK_AT_AGENT}",
+    "414": "the URL of the target is too long for the agent: shorten it",
     "415": NO_COMMON_AUDIO,
-    "420": "the agent requires a SIP extension that this tool does not support: see its message",
+    "416": "the agent does not accept the scheme of the URL: use sip: in place of sips:, or the reverse",
+    "420": "the agent does not support an extension of SIP that the call requires: see its message, and remove the "
+    "header that requires it from the target's `headers`",
+    "421": "the agent requires an extension of SIP that this tool does not support: see its message, and make the "
+    "extension optional at the agent or its trunk",
+    "422": "the agent requires a longer session interval (RFC 4028): lower its minimum (Min-SE)",
+    "423": REFUSES_REQUEST,
+    "433": "the agent takes no anonymous calls: permit the caller `rtbench` at its trunk",
+    "436": "the agent requires a signed caller identity (STIR, RFC 8224), which this tool does not send",
     "480": "the agent is not available: check that it is registered and running; if only some calls fail, start fewer "
     "calls at a time (-u, --connect-rate)",
-    "484": "the number is incomplete: check the part of the URL before @",
+    "481": "the server forgot the call while it was set up: it may have restarted, or a load balancer sends the "
+    "messages of one call to several servers",
+    "482": "a SIP server sends the call to itself: check its routing of the called number",
+    "483": "SIP servers pass the call on in a circle: check their routing of the called number",
+    "484": f"the number is incomplete: {OTHER_NUMBER}",
+    "485": f"the number fits several users: {OTHER_NUMBER}",
     "486": "the agent is busy: it accepts no further call on this line; raise its limit of calls, or start fewer calls "
     "at a time (-u)",
+    "487": "the agent or its SIP server ended the call before the answer: check its time limit for the answer, and its "
+    "log",
     "488": NO_COMMON_AUDIO,
-    "503": "the agent accepts no more calls now: start fewer calls at a time (-u, --connect-rate), or raise its limit "
-    "of calls",
+    "489": REFUSES_REQUEST,
+    "491": "the server still handles an earlier request of this call: see its log",
+    "493": "the agent cannot read the body of the request: check whether it requires S/MIME",
+    "494": "the agent requires a security agreement (RFC 3329), which this tool does not support",
+    "501": "the server does not support calls (INVITE): check that it is a telephone server",
+    "502": "the next SIP server, or the telephone network behind the gateway, answers wrongly: see the log of the "
+    "server that was called",
+    "503": f"the agent accepts no more calls now: {BUSY_NOW}",
+    "504": "a SIP server that the called server needs does not answer in time: see the log of the called server, and "
+    "its DNS",
+    "505": "the server does not support SIP 2.0: check that it is a SIP server",
+    "513": "the request is too large for the server: use TCP or TLS (;transport=tcp), and fewer `headers`",
+    "555": REFUSES_REQUEST,
+    "580": "the server requires a reservation of resources (preconditions, RFC 3312), which this tool does not support",
     "600": "the agent is busy everywhere: raise its limit of calls, or start fewer calls at a time (-u)",
     "603": "the agent declines the call: see its log for the reason",
+    "604": f"the user or number exists nowhere: {OTHER_NUMBER}",
     "606": NO_COMMON_AUDIO,
+    "607": "the called party, or a filter of its provider, rejects the call as unwanted: permit the caller there",
+    "608": "a filter on the way rejects the call: ask the provider of the trunk to permit the caller",
 }
-"""The remedies by the status with which a telephone call is refused (RFC 3261 §21)."""
+"""The remedies by the status with which a telephone call is refused (RFC 3261 §21, IANA's registry of SIP)."""
+OF_SIP_CLASSES = {
+    "3": f"the agent redirects the call, and the redirection cannot be followed: {LOOK_AT_AGENT}",
+    "4": REFUSES_REQUEST,
+    "5": "the agent or its SIP server has an internal error: see its log",
+    "6": f"the agent refuses the call everywhere: {LOOK_AT_AGENT}",
+}
+"""The remedies by the first digit of other statuses."""
+_SIP_STATUS = re.compile(rf"{SIP_STATUS} (([3-6])\d\d)\b")
 
 
 def remedy_of(outcome: str, detail: str = "") -> str:
@@ -292,8 +368,8 @@ def remedy_of(outcome: str, detail: str = "") -> str:
     remedies = REPORTED.get(outcome, REPORTED.get(kind, {}))
     if remedy := next((remedy for pattern, remedy in remedies.items() if pattern in detail), ""):
         return remedy
-    if detail.startswith(f"{SIP_STATUS} ") and (remedy := OF_SIP.get(detail.split()[1], "")):
-        return remedy
+    if status := _SIP_STATUS.match(detail):
+        return OF_SIP.get(status[1]) or OF_SIP_CLASSES[status[2]]
     if SERVICE_REPORTED in detail:
         return OF_CODES.get(detail.partition(SERVICE_REPORTED)[2].partition(":")[0], CLASSES["failed"])
     if outcome.startswith(EXPECTED):

@@ -193,3 +193,75 @@ def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
 
     assert words in remedy
     assert "WebSocket" not in remedy
+
+
+STATUSES = (
+    *(
+        400,
+        401,
+        402,
+        403,
+        404,
+        405,
+        406,
+        407,
+        408,
+        410,
+        412,
+        413,
+        414,
+        415,
+        416,
+        417,
+        420,
+        421,
+        422,
+        423,
+        424,
+        425,
+        428,
+        429,
+    ),
+    *(
+        430,
+        433,
+        436,
+        437,
+        438,
+        439,
+        440,
+        469,
+        470,
+        480,
+        481,
+        482,
+        483,
+        484,
+        485,
+        486,
+        487,
+        488,
+        489,
+        491,
+        493,
+        494,
+        499,
+    ),
+    *(500, 501, 502, 503, 504, 505, 513, 555, 580, 599, 600, 603, 604, 606, 607, 608, 699, 300, 302, 305, 380, 399),
+)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_each_status_of_sip_has_a_remedy_that_is_about_telephones(status: int) -> None:
+    outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
+    remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)")
+
+    assert remedy
+    assert "rtbench doctor" not in remedy
+    assert "status page" not in remedy
+    assert remedy_of(outcome, f"SIP {status}") == remedy
+
+
+@pytest.mark.parametrize("detail", ["SIP ", "SIP", "SIP  ", "SIP 7", "SIP x", "SIP 999 y", "SIP 48600"])
+def test_a_detail_that_is_no_status_of_sip_raises_nothing(detail: str) -> None:
+    assert remedy_of("closed:1006", detail)
