@@ -31,7 +31,7 @@ from bench.plan.recordings import load_pcm
 from bench.plan.script import Script, load_script
 from bench.plan.synthesizer import CommandSynthesizer, HttpSynthesizer, SpeechText, missing_speech
 from bench.target.credentials import Credential, redacted, variable_secret
-from bench.target.target import is_loopback
+from bench.transport.interface import is_loopback
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import excerpt

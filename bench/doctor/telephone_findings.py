@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bench.clock import Arrival
 from bench.doctor.diagnosis import CheckFinding, warning_unless
-from bench.metrics import NO_MEDIA
+from bench.metrics import NO_MEDIA, UNSENT
 from bench.remedies import OF_OUTCOMES
 from bench.transport.interface import RtpInfo
 from bench.transport.sip.address import is_address
@@ -124,6 +124,11 @@ def check_media(facts: CallFacts, packets: RtpInfo | None, probe: PacketProbe) -
         return
     yield _packets(packets) if probe.sources else CheckFinding("packets", "skipped", "unknown: none arrived")
     yield _packets_at_agent(packets)
+    if packets.unsent:
+        message = f"this machine refused {packets.unsent:,} of {packets.sent + packets.unsent:,} packets of the caller"
+        yield CheckFinding("packets sent", "fail", message, OF_OUTCOMES[UNSENT])
+    if packets.other_hosts:
+        yield CheckFinding("other hosts", "pass", f"only the agent named these hosts: {packets.other_hosts}")
     yield _clock(probe.drift_ppm())
 
 

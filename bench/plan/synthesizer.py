@@ -24,7 +24,7 @@ from bench.plan.recordings import Pcm
 from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
 from bench.target.address import azure_cloud, split_url, url_path
 from bench.target.services import SERVICES, service_at
-from bench.target.target import is_loopback
+from bench.transport.interface import is_loopback
 from bench.untrusted.sanitize import excerpt
 from bench.validation import (
     Converted,

@@ -25,7 +25,8 @@ from bench.run import folder as files
 from bench.run.finalize import is_under_way
 from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
-from bench.target.target import EntraSignIn, is_loopback
+from bench.target.target import EntraSignIn
+from bench.transport.interface import is_loopback
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import is_regular, open_file
 from bench.untrusted.sanitize import escape_control, slug

@@ -22,8 +22,9 @@ from bench.protocol.telephone import TELEPHONE
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.services import SERVICES, service_at
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
-from bench.target.target import Service, is_loopback, requests_transcription
+from bench.target.target import Service, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
+from bench.transport.interface import is_loopback
 
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
@@ -288,6 +289,15 @@ OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "
 
 The same applies to all headers that start with `sec-`.
 """
+OF_SIP = frozenset(
+    {
+        *("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route"),
+        *("max-forwards", "content-type", "c", "content-length", "l", "content-encoding", "e", "content-disposition"),
+        *("allow", "supported", "k", "require", "proxy-require", "unsupported", "session-expires", "x", "min-se"),
+        *("rseq", "rack", "proxy-authorization", "www-authenticate", "proxy-authenticate", "user-agent"),
+    }
+)
+"""The headers of a telephone call that only SIP itself may set, with their short forms (RFC 3261 §7.3.3)."""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """The pattern of a token (RFC 9110 §5.6.2). A subprotocol must be a token (RFC 6455 §4.1)."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -345,10 +355,12 @@ def url_path(parts: SplitResult) -> str:
 
 
 def further_headers(
-    configured: Mapping[str, str], environ: Mapping[str, str]
+    configured: Mapping[str, str], environ: Mapping[str, str], *, is_sip: bool = False
 ) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
     """Return (headers to send, the values of variables in them). Raise SettingError, whose message quotes no value."""
     for name in configured:
+        if is_sip and name.lower() in OF_SIP:
+            raise SettingError("headers", f"headers must not set {name}: SIP itself sets it in each call")
         if name.lower() in OURS or name.lower().startswith("sec-"):
             problem = f"headers must not set {name}: `auth` or the WebSocket upgrade sets it"
             raise SettingError("headers", problem)

@@ -18,10 +18,10 @@ from urllib.parse import quote, unquote
 
 from bench.target.address import Address, fill_variables, is_host, is_variable, url_parts
 from bench.target.credentials import Credential
-from bench.target.sip_uri import sip_uri
-from bench.target.target import is_loopback
+from bench.target.sip_uri import check_callable, sip_uri
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
-from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, NetworkPath, Proxy, authority
+from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, NetworkPath, Proxy, authority, is_loopback
+from bench.transport.sip.messages import HostPort, parse_host_port
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -49,7 +49,7 @@ def network_path_of(
     """Return (the network path to a target, notices to show). Raise SettingError."""
     if address.dialect.is_telephone:
         return _telephone_path(settings, context, address)
-    for key in ("rtp_ports", "codec", "srtp"):
+    for key in ("rtp_ports", "codec", "srtp", "call_hosts"):
         if getattr(settings, key) is not None:
             raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
@@ -89,6 +89,8 @@ def _telephone_path(
     """
     text, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
     proxy = None if text in ("", NONE) else sip_uri(text, "proxy", context.names)
+    if proxy is not None:
+        check_callable(str(proxy), "proxy", context.names)
     tls = address.tls or (proxy is not None and proxy.tls)
     path = replace(
         _direct_path(settings, context),
@@ -96,10 +98,19 @@ def _telephone_path(
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
         codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
         srtp=tls if settings.srtp is None else settings.srtp == "required",
+        call_hosts=_call_hosts(settings.call_hosts or (), context),
     )
     unused = [key for key in ("compression", "max_message_mib") if getattr(settings, key) is not None]
     notices = () if proxy is None else proxy.notices(context.names["proxy"])
     return path, (*notices, *(f"{context.names[key]} is not used: the target is a telephone" for key in unused))
+
+
+def _call_hosts(entries: tuple[str, ...], context: SettingsContext) -> tuple[HostPort, ...]:
+    try:
+        return tuple(parse_host_port(text.strip()) for entry in entries for text in entry.split(","))
+    except ValueError:
+        problem = "must have hosts, or hosts and ports, as in sip.example.com:5070 or [2001:db8::4]:5070"
+        raise context.refuse("call_hosts", problem) from None
 
 
 def _rtp_ports(text: str | None, context: SettingsContext) -> range:

@@ -130,6 +130,11 @@ class ServiceOptions:
     codec: str | None = option(
         "codec of telephone calls (default: offer both, PCMU first)", "CODEC", words=("PCMU", "PCMA")
     )
+    call_hosts: str | None = option(
+        "hosts to which telephone calls may be redirected, and which an agent on this machine may name, as "
+        "HOST or HOST:PORT (default: only the host and port of the URL and the proxy)",
+        "A,B",
+    )
     prices: Path | None = option("file of token prices, instead of the built-in prices", "FILE", kind=Path)
 
     @staticmethod

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import NamedTuple
 
 from bench.target.target import sip_url
 from bench.target.target_settings import KeyNames, SettingError
+from bench.transport.sip.messages import hop_of
 
 _SIP_URI = re.compile(
     r"(?P<scheme>sips?):(?:(?P<user>[^@;?:]{1,256})@)?(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})"
@@ -14,6 +16,10 @@ _SIP_URI = re.compile(
     re.IGNORECASE,
 )
 """The pattern of a SIP URI without a password and headers."""
+NOT_A_URI = (
+    "is not a SIP URI: its form is sip:USER@HOST:PORT;transport=TRANSPORT, without spaces and headers; "
+    "percent-encode characters that a user cannot have"
+)
 EXAMPLE_SIP = "sip:agent@sip.example.com"
 SIP_PORT, SIPS_PORT = 5060, 5061
 PARAMETERS = frozenset({"transport", "user", "lr"})
@@ -59,7 +65,12 @@ def sip_uri(text: str, key: str, names: KeyNames) -> SipUri:
         raise refuse(f"names no host{' after the @' if at else ''}, e.g. {EXAMPLE_SIP}")
     match = _SIP_URI.fullmatch(text)
     if match is None:
-        raise refuse("is not a SIP URI: its form is sip:USER@HOST:PORT;transport=TRANSPORT, without spaces and headers")
+        raise refuse(NOT_A_URI)
+    names_of = [text.partition("=")[0].lower() for text in match["parameters"].split(";")[1:]]
+    if "maddr" in names_of:
+        raise refuse("has maddr, which names another host: write that host after the @")
+    if len(set(names_of)) < len(names_of) or any("%" in name for name in names_of):
+        raise refuse("has a parameter twice, or a percent sign in the name of a parameter")
     transport = next(iter(re.findall(r";transport=([^;]*)", match["parameters"].lower())), "")
     if transport not in ("", "udp", "tcp", "tls"):
         raise refuse(f"has the transport {transport}: use udp, tcp or tls")
@@ -68,6 +79,16 @@ def sip_uri(text: str, key: str, names: KeyNames) -> SipUri:
     if not 0 < port < 65_536:
         raise refuse("has a port that is not from 1 to 65535")
     return SipUri(match["user"] or "", match["host"].strip("[]").lower(), port, match["parameters"], tls)
+
+
+def check_callable(uri: str, key: str, names: KeyNames) -> None:
+    """Raise SettingError if a SIP URI, in which no variable is left, cannot be called."""
+    try:
+        host = hop_of(uri, "UDP")[0].host.strip("[]")
+        if ":" in host or not host.strip("0123456789."):
+            ipaddress.ip_address(host)
+    except ValueError:
+        raise SettingError(key, f"{names[key]} {NOT_A_URI}") from None
 
 
 def host_text(text: str) -> str:

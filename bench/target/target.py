@@ -5,7 +5,6 @@ The classes are plain data, which all other modules use.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ONLY_TRANSCRIPT
 from bench.target.credentials import Credential
-from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed
+from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed, is_loopback
 from bench.transport.sip.address import call_address
 
 TRANSCRIPTION = "intent", "transcription"
@@ -101,10 +100,16 @@ class Target:
     @property
     def loopback(self) -> bool:
         """True if everything that is sent to the target stays on this machine."""
+        return not self.far_host
+
+    @property
+    def far_host(self) -> str:
+        """The first host outside of this machine to which something may be sent; "" if there is none."""
         path = self.network_path
-        if path.sip_proxy:
-            return is_loopback(path.address or call_address(path.sip_proxy).host)
-        return is_loopback(path.address or self.host) and (path.proxy is None or is_loopback(path.proxy.host))
+        hosts = [path.address or (call_address(path.sip_proxy).host if path.sip_proxy else self.host)]
+        hosts += [path.proxy.host] if path.proxy is not None else []
+        hosts += (host.strip("[]") for host, _ in path.call_hosts)
+        return next((host for host in hosts if not is_loopback(host)), "")
 
     @property
     def only_transcribes(self) -> bool:
@@ -188,14 +193,6 @@ def requests_transcription(query: str) -> bool:
 def as_label(text: str) -> str:
     """Return a text as a label: each character that a label must not have becomes `_`."""
     return _NOT_IN_LABELS.sub("_", text)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is localhost, an address in 127.0.0.0/8, or ::1."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.removesuffix(".") == "localhost"
 
 
 def _masked(parameter: str) -> str:

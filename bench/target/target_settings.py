@@ -71,6 +71,7 @@ HEADERS = MapOf(
 )
 SERVICE = Choice(tuple(SERVICES))
 SUBPROTOCOLS = OneOrMore(String("the name of a subprotocol"))
+CALL_HOSTS = OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")
 DOLLARS = Number(0, 100_000, "of US dollars")
 SIGN_IN = Choice(get_args(SignInName))
@@ -207,6 +208,7 @@ class TargetSettings:
     rtp_ports: str | None = as_option("rtp_ports", RTP_PORTS)
     codec: str | None = as_option("codec")
     srtp: str | None = as_option("srtp")
+    call_hosts: tuple[str, ...] | None = as_option("call_hosts", CALL_HOSTS, quiet=True)
     prices: str | Prices | None = field_key(
         PRICES, "The prices of its sessions, if they differ from those of its model."
     )

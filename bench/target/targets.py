@@ -38,6 +38,7 @@ from bench.target.credentials import Credential, clean, unquoted
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService
+from bench.target.sip_uri import check_callable
 from bench.target.target import Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
@@ -71,6 +72,8 @@ KEYLESS = "no key is set: signs in"
 """The start of the notice that names the way to sign in without a key."""
 OF_ONE_TARGET = ("dialect", "api_key_env", "auth", "resolve")
 EXTRA = "extra"
+CALL_ID_CHARACTERS = 32
+"""The length of the id that replaces `{uuid}`."""
 PATHS = ("ca_file", "client_cert", "client_key")
 
 
@@ -326,11 +329,12 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         check_transcription(resource.partition("?")[2], address.dialect, address.service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
-    target_headers, header_secrets = further_headers(settings.headers or {}, context.environ)
+    is_telephone = address.dialect.is_telephone
+    target_headers, header_secrets = further_headers(settings.headers or {}, context.environ, is_sip=is_telephone)
     tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
     target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
     offered, subprotocol_secrets = subprotocols(settings.subprotocols or (), context.environ)
-    return Target(
+    target = Target(
         label=settings.name or as_label(address.host),
         host=address.host,
         port=address.port,
@@ -350,6 +354,9 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         model=address.requested_model,
         notices=address.notices + sign_in_notices + path_notices,
     )
+    if is_telephone:
+        check_callable(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)
+    return target
 
 
 def _address(settings: TargetSettings, names: KeyNames) -> Address:

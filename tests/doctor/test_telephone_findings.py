@@ -179,3 +179,11 @@ def test_the_codec_and_the_authentication_are_reported() -> None:
     assert "accepted them" in login.message
     assert codec.message.startswith("PCMU, not encrypted, without phone keys")
     assert "without user and password" in anonymous.message
+
+
+def test_refused_packets_and_hosts_that_only_the_agent_named_are_reported() -> None:
+    found = results(heard(PUBLIC), packets=GOOD._replace(sent=600, unsent=400, other_hosts="192.0.2.9 (SIP)"))
+
+    assert found["packets sent"][:2] == ("fail", "this machine refused 400 of 1,000 packets of the caller")
+    assert "no way to the address" in found["packets sent"][2]
+    assert found["other hosts"][1] == "only the agent named these hosts: 192.0.2.9 (SIP)"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.errors import ScriptError, UsageError
 from bench.load.planning.run_plan import Concurrency, check_ports
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.target_settings import SettingError
 from bench.target.targets import resolve_targets
+from bench.transport.sip.address import call_address
+from bench.transport.sip.messages import hop_of
+from tests.examples import thorough
 
 ENVIRONMENT = {"HTTPS_PROXY": "http://proxy.example:3128", "LOGIN": "agent:secret", "KEY": "secret-key"}
 
@@ -51,6 +57,8 @@ def test_an_outbound_proxy_is_a_sip_uri_and_shown() -> None:
     assert found.network_path.sip_proxy == found.network_path.proxy_name == "sip:proxy.example:5060;transport=tcp"
     assert not target("sip:a@localhost", proxy="sip:proxy.example").loopback
     assert target("sip:a@b.example", proxy="sip:localhost").loopback
+    assert target("sip:a@localhost", call_hosts="127.0.0.2:5070,[::1]").loopback
+    assert target("sip:a@localhost", call_hosts="127.0.0.2,c.example").far_host == "c.example"
 
 
 def test_a_parameter_that_may_be_a_typing_error_has_a_notice() -> None:
@@ -122,6 +130,14 @@ def test_audio_is_encrypted_if_the_setting_or_else_tls_requires_it(
         ("ws://localhost:1/agent/pcm", {"rtp_ports": "20000-20100"}, "is only for telephone calls"),
         ("ws://localhost:1/agent/pcm", {"srtp": "required"}, "--srtp is only for telephone calls"),
         ("sip:a@b.example", {"srtp": "dtls"}, "--srtp must be none or required"),
+        ("sip:a@b.example;maddr=192.0.2.9", {}, "--url has maddr, which names another host"),
+        ("sip:a@b.example;MAddr=192.0.2.9", {}, "--url has maddr, which names another host"),
+        ("sip:a@b.example;%6daddr=192.0.2.9", {}, "--url has a parameter twice, or a percent sign in the name"),
+        ("sip:a@b.example;transport=tls;transport=udp", {}, "--url has a parameter twice"),
+        ("sip:a@b.example", {"proxy": "sip:p.example;lr;maddr=192.0.2.9"}, "--proxy has maddr"),
+        ("sip:a@b.example", {"call_hosts": "a b"}, "--call-hosts must have hosts, or hosts and ports"),
+        ("sip:a@b.example", {"call_hosts": "c.example:70000"}, "--call-hosts must have hosts"),
+        ("ws://localhost:1/agent/pcm", {"call_hosts": "c.example"}, "--call-hosts is only for telephone calls"),
     ],
 )
 def test_an_address_that_cannot_be_called_is_refused(url: str, options: dict[str, str], problem: str) -> None:
@@ -129,6 +145,82 @@ def test_an_address_that_cannot_be_called_is_refused(url: str, options: dict[str
         target(url, **options)
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "a b",
+        "<a>",
+        '"x"',
+        'a"b',
+        "a#",
+        "%zz",
+        "ä",
+        "a{b}",
+        "a|b",
+        "a\\b",
+        "a^b",
+        "[a]",
+        "`a`",
+        "a?b",
+        "a\n",
+        "\x7f",
+        "a@b",
+    ],
+)
+def test_a_user_that_cannot_be_called_is_refused_in_one_line(user: str) -> None:
+    for url, options in ((f"sip:{user}@b.example", {}), ("sip:a@b.example", {"proxy": f"sip:{user}@p.example"})):
+        with pytest.raises(SettingError, match="is not a SIP URI: its form is") as caught:
+            target(url, **options)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["h..x", "-x", ".", "999.1.1.1", "[1:2]", "[::1%25eth0]", "b.example;self=1", "b.example;x="]
+)
+def test_a_host_or_a_parameter_that_cannot_be_called_is_refused(host: str) -> None:
+    for url, options in ((f"sip:a@{host}", {}), ("sip:a@b.example", {"proxy": f"sip:{host}"})):
+        with pytest.raises(SettingError, match="is not a SIP URI"):
+            target(url, **options)
+
+
+CALLABLE = st.from_regex(
+    r"sips?:([A-Za-z0-9+*#._~!&=$,/%-]{1,6}@)?[A-Za-z0-9.:\[\]-]{1,12}(;[A-Za-z0-9=%]{1,8}){0,2}", fullmatch=True
+)
+
+
+@given(CALLABLE)
+@example("sip:{uuid}@b.example")
+@example("sip:${KEY}@b.example")
+@thorough
+def test_each_accepted_url_is_called_at_the_host_that_it_names(url: str) -> None:
+    try:
+        found = target(url)
+    except UsageError:
+        return
+    called = call_address(found.connection_url("0" * 32))
+    hop, transport = hop_of(called.uri, "UDP")
+
+    assert (hop.host.strip("[]"), hop.port, transport) == (called.host, called.port, called.transport)
+    assert (called.host, called.port) == (found.host, found.port)
+
+
+def test_the_further_hosts_of_calls_have_their_ports() -> None:
+    found = target("sip:a@b.example", call_hosts="c.example, d.example:5070,[2001:db8::4]:5080")
+
+    assert found.network_path.call_hosts == (("c.example", None), ("d.example", 5070), ("[2001:db8::4]", 5080))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["From", "to", "VIA", "Call-ID", "CSeq", "Contact", "Route", "Max-Forwards", "Content-Type", "f", "i", "Supported"],
+)
+def test_a_header_that_sip_itself_sets_is_refused_before_the_run(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "targets.yaml"
+    file.write_text(f"targets:\n  a: {{service: sip, url: 'sip:a@b.example', headers: {{{name}: x}}}}\n")
+    with pytest.raises(ScriptError, match=rf"targets.yaml:2:\d+: headers must not set {name}: SIP itself sets it"):
+        resolve_targets({}, ServiceOptions(targets=("a",), target_file=file))
 
 
 def test_a_run_needs_a_pair_of_ports_for_each_call_at_the_same_time() -> None:

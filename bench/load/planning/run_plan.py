@@ -6,7 +6,7 @@ import os
 import resource
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -37,6 +37,7 @@ from bench.target.credentials import Credential
 from bench.target.target import Target
 from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
+from bench.transport.interface import is_loopback
 from bench.transport.sip.address import SOCKETS_OF_A_CALL
 
 SEVERAL = "bench"
@@ -255,6 +256,10 @@ def plan_run(environment: Environment) -> RunPlan:
     workloads = workloads_of_targets(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.requested_sessions, yes=options.yes)
+    if options.yes:
+        targets = tuple(
+            replace(target, network_path=replace(target.network_path, may_leave=True)) for target in targets
+        )
     tls = any(target.tls for target in targets)
     calls_by_telephone = any(target.dialect.is_telephone for target in targets)  # no calibration has such calls
     return RunPlan(
@@ -457,7 +462,8 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
 
     If `yes` is False, a remote host gets at most 20 sessions in total. Raise UsageError if more are requested.
     """
-    hosts = Counter(target.host for target in targets if not target.loopback)
+    far = [target for target in targets if not target.loopback]
+    hosts = Counter(target.far_host if is_loopback(target.host) else target.host for target in far)
     if not hosts or yes:
         return sessions
     host, target_count = hosts.most_common(1)[0]

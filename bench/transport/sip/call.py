@@ -7,8 +7,11 @@ The owner passes each datagram or framed message to `received`, calls `expire` w
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
+from bench.metrics import REDIRECTED
 from bench.transport.sip.call_record import (
     CallCounts,
     CallEnding,
@@ -19,6 +22,7 @@ from bench.transport.sip.call_record import (
     ending_of,
 )
 from bench.transport.sip.dialog import (
+    RELIABLE,
     Dialog,
     LocalParty,
     RandomTokens,
@@ -41,7 +45,9 @@ from bench.transport.sip.messages import (
     hop_of,
 )
 from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
+from bench.transport.sip.reach import Reach
 from bench.transport.sip.redirection import Redirection
+from bench.transport.sip.sdes import SrtpKey
 from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.session_timer import interval_of
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
@@ -79,11 +85,16 @@ class SipCall:
         self.counts.dropped = self._dropped
         self._transactions = Transactions(self._dropped)
         self._digest = DigestClient(settings.login)
-        self._redirection = Redirection(settings.request_uri)
+        proxy = settings.outbound_proxy
+        self.reach = Reach(
+            hop_of(proxy or settings.request_uri, settings.transport), settings.address, settings.call_hosts,
+            settings.is_local,
+        )  # fmt: skip
+        self._media = replace(settings.media, reach=self.reach)
+        self._redirection = Redirection(settings.request_uri, settings.transport, self.reach)
         self._local_tag = tokens()
         self._local = f"<{settings.from_uri}>;tag={self._local_tag}"
-        self._offer = write_offer(settings.media, 1)
-        proxy = settings.outbound_proxy
+        self._offer = write_offer(self._media, 1)
         self._outside = Dialog(
             self.call_id, self._local, self._local_tag, f"<{settings.request_uri}>", "", 0, None,
             (f"<{proxy}>",) if proxy else (), settings.request_uri,
@@ -103,7 +114,7 @@ class SipCall:
         if any(CONTROL.search(text) for text in texts):
             raise ValueError("a header is not valid: it contains a control character")
         self._context = LegContext(
-            party, self._transactions, tokens, settings.media, self, self._digest, True,
+            party, self._transactions, tokens, self._media, self, self._digest, True,
             settings.session_interval_s,
         )  # fmt: skip
 
@@ -112,7 +123,7 @@ class SipCall:
         parameters = "" if settings.transport == "UDP" else f";transport={settings.transport.lower()}"
         scheme = "sips" if settings.request_uri.lower().startswith("sips:") else "sip"
         contact = f"{scheme}:{settings.user}@{settings.sent_by}{parameters}"
-        return LocalParty(settings.sent_by, settings.transport, contact, settings.product)
+        return LocalParty(settings.sent_by, settings.transport, contact, settings.product, reach=self.reach)
 
     @property
     def media(self) -> AgreedMedia | None:
@@ -123,6 +134,17 @@ class SipCall:
     def has_signed_in(self) -> bool:
         """Whether this side has answered a challenge of the server that it calls."""
         return self._digest.has_answered
+
+    @property
+    def redirected_to(self) -> str:
+        """The host and port of the last redirection that was followed; "" if there is none."""
+        return self._redirection.last
+
+    @property
+    def keys(self) -> tuple[SrtpKey, ...]:
+        """The SRTP keys of the call. No text may contain them."""
+        received = (leg.media.receive_key for leg in self._legs.values() if leg.media is not None)
+        return (*self._media.keys, *(key for key in received if key is not None))
 
     @property
     def next_ns(self) -> int:
@@ -191,13 +213,14 @@ class SipCall:
         instants = self.instants
         instants.last_invite_ns = now_ns
         instants.first_provisional_ns = instants.ringing_ns = instants.progress_ns = None
-        headers = list(self.settings.headers)
-        if self._context.session_interval_s is not None:
-            headers += timer_headers(self._context.session_interval_s)
-        uri = routed(self._outside.target, self._outside.routes)[0]
-        headers += self._digest.headers("INVITE", uri, self._tokens())
+        interval_s, party = self._context.session_interval_s, self._context.party
+        headers = [("Supported", f"timer, {RELIABLE}"), *([] if interval_s is None else timer_headers(interval_s))]
+        secrets: Sequence[tuple[str, str]] = ()
+        if not self._redirection.is_elsewhere:
+            uri = routed(self._outside.target, self._outside.routes)[0]
+            secrets = (*self.settings.headers, *self._digest.headers("INVITE", uri, self._tokens()))
         branch = new_branch(self._tokens)
-        request = self._outside.request("INVITE", self._context.party, branch, None, headers, self._offer)
+        request = self._outside.request("INVITE", party, branch, None, headers, self._offer, secrets)
         self._legs.clear()
         self._invite = self._transactions.request(request, branch, self._invite_heard, now_ns)
 
@@ -233,9 +256,13 @@ class SipCall:
         leg = self._legs.get(tag)
         if leg is None and len(self._legs) < MAX_LEGS:
             leg = self._legs[tag] = CallLeg(self._context, self._dialog_of(response), self._offer)
-        if leg is not None and leg.state == "early" and response.body:
+        if leg is None or leg.state != "early":
+            return
+        if RELIABLE in response.tokens("Require") and not leg.acknowledge_provisional(response, now_ns):
+            return
+        if response.body:
             with suppress(ValueError):  # the 2xx decides
-                leg.media = self.early_media = accepted_answer(self.settings.media, parse_description(response.body))
+                leg.media = self.early_media = accepted_answer(self._media, parse_description(response.body))
 
     def _dialog_of(self, response: SipResponse) -> Dialog:
         """Return the dialog that a response to INVITE makes. Its route set is reversed (RFC 3261 §12.1.2)."""
@@ -254,14 +281,18 @@ class SipCall:
         if leg is not None and leg.is_acknowledged:
             leg.acknowledge(response, invite)
             return
-        early_media = leg.media if leg is not None else None
-        if leg is None and len(self._legs) >= MAX_LEGS:
-            early = next((key for key, each in self._legs.items() if each.state == "early"), None)
-            if early is None:
-                self._dropped["forks"] += 1
-                return
-            del self._legs[early]
-        leg = self._legs[tag] = CallLeg(self._context, self._dialog_of(response), self._offer, media=early_media)
+        dialog = self._dialog_of(response)
+        if leg is not None:  # the 2xx decides on target and route (RFC 3261 §13.2.2.4)
+            dialog.local_cseq, dialog.remote_cseq = leg.dialog.local_cseq, leg.dialog.remote_cseq
+            leg.dialog = dialog
+        else:
+            if len(self._legs) >= MAX_LEGS:
+                early = next((key for key, each in self._legs.items() if each.state == "early"), None)
+                if early is None:
+                    self._dropped["forks"] += 1
+                    return
+                del self._legs[early]
+            leg = self._legs[tag] = CallLeg(self._context, dialog, self._offer)
         leg.confirm(response, invite, now_ns)
         if self._answered is not None or self.state is CallState.ENDED:
             self.counts.forks += 1
@@ -275,8 +306,9 @@ class SipCall:
             return
         self.state = CallState.ANSWERED
         try:
+            self.reach.check(leg.dialog.peer_hop(self._context.party)[0].host, "its requests")
             if response.body or leg.media is None:
-                leg.media = accepted_answer(self.settings.media, parse_description(response.body))
+                leg.media = leg.admit(accepted_answer(self._media, parse_description(response.body)))
         except ValueError as error:
             self.media_problem = str(error)
             leg.bye(self.media_problem, now_ns)
@@ -289,8 +321,8 @@ class SipCall:
         cause = ""
         may_repeat = False
         if response.code in (401, 407):
-            if self._redirection.is_elsewhere and response.code == 401:
-                cause = "the call was redirected to another host, which gets no credentials"
+            if self._redirection.is_elsewhere:
+                cause = f"{REDIRECTED} {self._redirection.last}, which gets no headers and no credentials"
             else:
                 may_repeat = self._digest.challenged(response)
                 cause = "" if may_repeat else self._digest.refusal
@@ -299,7 +331,7 @@ class SipCall:
             if target is not None:
                 self.counts.redirects = self._redirection.count
                 self._outside.target, may_repeat = target, True
-                self._digest.forget()
+                self._digest.forget(None if self._redirection.is_elsewhere else self.settings.login)
         elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):
             wanted = self._context.session_interval_s
             may_repeat = wanted is not None and minimum[0] > wanted
@@ -352,7 +384,7 @@ class SipCall:
         self.state = CallState.ENDED
         self.instants.ended_ns = now_ns
         self._ring_end_ns = NEVER_NS
-        self.ending = ending_of(by, self._answered is not None, message, cause)
+        self.ending = ending_of(by, self._answered is not None, message, cause, self.keys)
         self._legs = {tag: leg for tag, leg in self._legs.items() if leg.state != "early"}
         if self._invite is not None and not self._invite.is_final:
             self._invite.end_ns = now_ns + TIMEOUT_NS  # a late 2xx still needs ACK and BYE

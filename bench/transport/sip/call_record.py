@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -10,12 +11,14 @@ from bench.metrics import HUNG_UP, SIP_STATUS
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.sdes import without_keys
+from bench.transport.sip.sdes import SrtpKey, without_keys
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import excerpt
 
 MAX_PHRASE_CHARACTERS = 80
 MAX_REASON_CHARACTERS = 200
+NAMING_EXTENSIONS = {420: "Unsupported", 421: "Require"}
+"""The statuses that refuse a call because of extensions of SIP, with the headers that name these."""
 MAX_RETRY_AFTER_S = 86_400 * 365
 
 
@@ -39,6 +42,12 @@ class CallSettings:
     headers: tuple[tuple[str, str], ...] = ()
     """Additional headers of INVITE."""
     session_interval_s: int | None = None
+    address: str = ""
+    """The IP address of the first hop; "" if it is unknown."""
+    call_hosts: tuple[HostPort, ...] = ()
+    """The further hosts that the user permits."""
+    is_local: bool = False
+    """Whether the peer may name only hosts of this machine and `call_hosts`."""
     ring_timeout_ns: int = 180 * NS_PER_S
     """The time from INVITE to the final response, after which the call is cancelled."""
 
@@ -102,31 +111,46 @@ class CallEnding:
     retry_after_s: int | None = None
     cause: str = ""
     """Why this side ended the call, if the user did not: such as `the peer requires SRTP`."""
+    extensions: str = ""
+    """The extensions of SIP for which the peer refused the call."""
 
     @property
     def text(self) -> str:
         """The ending in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
         status = f"{SIP_STATUS} {self.code} {self.phrase}".strip() if self.code is not None else ""
         first = status or self.cause or WHO_ENDED[self.by]
-        causes = ("" if first == self.cause else self.cause, self.reason, self.warning)
+        causes = ("" if first == self.cause else self.cause, self.extensions, self.reason, self.warning)
         return " ".join([first, *(f"({text})" for text in causes if text)])
 
 
-def ending_of(by: EndedBy, was_answered: bool, message: SipMessage | None, cause: str = "") -> CallEnding:
-    """Return the ending that a message tells. Without one, nothing is known but who ended the call."""
+def ending_of(
+    by: EndedBy, was_answered: bool, message: SipMessage | None, cause: str = "", keys: Iterable[SrtpKey] = ()
+) -> CallEnding:
+    """Return the ending that a message tells. Without one, nothing is known but who ended the call.
+
+    The texts contain nothing of `keys`, those of the call.
+    """
     if message is None:
         return CallEnding(by, was_answered, cause=cause)
-    code, phrase = (message.code, message.phrase) if isinstance(message, SipResponse) else (None, "")
-    warning = "" if isinstance(message, SipRequest) else without_keys(message.first("Warning"))
+
+    def shown(text: str, limit: int = MAX_REASON_CHARACTERS) -> str:
+        return excerpt(without_keys(text, keys), limit)
+
+    code, phrase, named = None, "", ""
+    if isinstance(message, SipResponse):
+        code, phrase = message.code, message.phrase
+        if extensions := ", ".join(message.entries(NAMING_EXTENSIONS.get(code, ""))):
+            named = f"{NAMING_EXTENSIONS[code]}: {shown(extensions)}"
     return CallEnding(
         by,
         was_answered,
         code,
-        excerpt(phrase, MAX_PHRASE_CHARACTERS),
-        excerpt(without_keys(message.first("Reason")), MAX_REASON_CHARACTERS),
-        excerpt(warning, MAX_REASON_CHARACTERS),
+        shown(phrase, MAX_PHRASE_CHARACTERS),
+        shown(message.first("Reason")),
+        "" if isinstance(message, SipRequest) else shown(message.first("Warning")),
         retry_after_of(message),
         cause,
+        named,
     )
 
 

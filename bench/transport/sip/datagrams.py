@@ -41,8 +41,8 @@ class DatagramSocket:
         """The number of datagrams without a kernel timestamp."""
         self.unsent = 0
         """The number of datagrams that the kernel did not accept."""
-        self.error = 0
-        """The number of the last error that the network reported, such as ECONNREFUSED; 0 if there is none."""
+        self.refusal = 0
+        """The number of the error with which the kernel refused the last of them, such as ENETUNREACH."""
 
     def fileno(self) -> int:
         return self._raw.fileno()
@@ -56,8 +56,7 @@ class DatagramSocket:
             except (BlockingIOError, InterruptedError):
                 self._empty_ns = now_ns
                 return
-            except OSError as error:  # an ICMP error, which the kernel reports once
-                self.error = error.errno or errno.EIO
+            except OSError:  # an ICMP error, which the kernel reports once
                 return
             at_ns = arrival_ns(ancillary)
             if at_ns is None:
@@ -72,12 +71,9 @@ class DatagramSocket:
         before_ns = monotonic_ns()
         try:
             self._raw.sendto(data, destination)
-        except (BlockingIOError, InterruptedError):
-            self.unsent += 1
-            return None
         except OSError as error:
             self.unsent += 1
-            self.error = error.errno or errno.EIO
+            self.refusal = error.errno or errno.EIO
             return None
         return SendTime(before_ns, monotonic_ns() - before_ns)
 

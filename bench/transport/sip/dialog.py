@@ -13,15 +13,19 @@ from bench.transport.sip.messages import (
     hop_of,
     parse_address,
     parse_uri,
+    without_uri_headers,
 )
+from bench.transport.sip.reach import ANYWHERE, Reach
 from bench.transport.sip.transactions import MAGIC_COOKIE, OutgoingRequest
 
 RandomTokens = Callable[[], str]
 """A source of random tokens. Each token has at least 16 hexadecimal digits."""
 MAX_FORWARDS = 70
+RELIABLE = "100rel"
+"""The extension by which provisional responses are repeated until PRACK acknowledges them (RFC 3262)."""
 CAPABILITIES = (("Allow", ", ".join(ALLOWED)), ("Supported", "timer"))
 EXTENSIONS = {"timer"}
-"""The extensions of SIP that are supported. A reliable provisional response (100rel) is not one of them."""
+"""The extensions of SIP that a request may require. No provisional response of this side is reliable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class LocalParty:
     """The value of User-Agent or Server."""
     headers: tuple[tuple[str, str], ...] = ()
     """Additional headers of responses."""
+    reach: Reach = ANYWHERE
+    """The hosts to which requests may go."""
 
     def via(self, transport: str, branch: str) -> str:
         return f"SIP/2.0/{transport} {self.sent_by};rport;branch={branch}"
@@ -49,7 +55,7 @@ def new_branch(tokens: RandomTokens) -> str:
 def contact_of(message: SipMessage) -> str | None:
     """Return the URI in Contact, or None if there is no valid one."""
     try:
-        uri = parse_address(message.entries("Contact")[0]).uri
+        uri = without_uri_headers(parse_address(message.entries("Contact")[0]).uri)
         hop_of(uri, "UDP")
     except (ValueError, IndexError):
         return None
@@ -102,6 +108,14 @@ class Dialog:
         if contact := contact_of(message):
             self.target = contact
 
+    def peer_hop(self, party: LocalParty) -> tuple[HostPort, str]:
+        """Return the hop that the peer names for the next request, and its transport."""
+        return hop_of(routed(self.target, self.routes)[2], party.transport)
+
+    def next_hop(self, party: LocalParty) -> tuple[HostPort, str]:
+        """Return the hop to which the next request is sent, and its transport."""
+        return party.reach.next_hop(*self.peer_hop(party))
+
     def request(
         self,
         method: str,
@@ -110,19 +124,25 @@ class Dialog:
         cseq: int | None = None,
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
+        secrets: Iterable[tuple[str, str]] = (),
     ) -> OutgoingRequest:
-        """Return a request in the dialog. Without `cseq`, it gets the next number."""
+        """Return a request in the dialog. Without `cseq`, it gets the next number.
+
+        `secrets` are headers that only a hop gets that the user names.
+        """
         if cseq is None:
             self.local_cseq += 1
             cseq = self.local_cseq
-        uri, routes, hop = routed(self.target, self.routes)
-        to, transport = hop_of(hop, party.transport)
+        uri, routes, _ = routed(self.target, self.routes)
+        to, transport = self.next_hop(party)
+        headers = (*headers, *(secrets if party.reach.is_named(to, transport) else ()))
         written = [("Via", party.via(transport, branch)), ("Max-Forwards", str(MAX_FORWARDS))]
         written += [("Route", route) for route in routes]
         written += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{cseq} {method}")]
         written += [("User-Agent", party.product), *headers]
         if method in ("INVITE", "UPDATE"):
-            written += [("Contact", f"<{party.contact}>"), *CAPABILITIES]
+            given = {name for name, _ in headers}
+            written += [("Contact", f"<{party.contact}>"), *(each for each in CAPABILITIES if each[0] not in given)]
         if body:
             written.append(("Content-Type", "application/sdp"))
         return OutgoingRequest(method, uri, tuple(written), body, to, transport)

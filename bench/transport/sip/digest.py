@@ -153,8 +153,9 @@ class DigestClient:
                 del self._answered[key]
         return self.challenged(response)
 
-    def forget(self) -> None:
-        """Forget all challenges. The next request goes to another server."""
+    def forget(self, login: DigestLogin | None) -> None:
+        """Forget all challenges. The next request goes to another server, which may get this login."""
+        self.login = login
         self._answered.clear()
 
     def headers(self, method: str, uri: str, cnonce: str) -> Iterable[tuple[str, str]]:

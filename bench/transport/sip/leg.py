@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch
+from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch, routed
 from bench.transport.sip.digest import DigestClient
-from bench.transport.sip.messages import Outgoing, SipMessage, SipResponse
+from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipResponse
 from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
 from bench.transport.sip.sdp import Direction, parse_description
 from bench.transport.sip.session_timer import MIN_INTERVAL_S, SessionTimer, interval_of
@@ -24,6 +24,11 @@ MAX_CHALLENGED = 3
 """The maximum number of times that a request in the dialog is repeated with new credentials."""
 MAX_GLARES = 8
 """The maximum number of times that INVITE or UPDATE is repeated after 491."""
+MAX_ADDRESSES = 16
+"""The maximum number of addresses to which the audio and the reports of a call go: for eight changes of both.
+
+A peer may name any hosts. Without a limit, the call would send packets to all of them.
+"""
 BUSY_NS = 100 * NS_PER_MS
 """The time after which INVITE or UPDATE is tried again, if another one has no final response."""
 AUTHORIZATION = ("Authorization", "Proxy-Authorization")
@@ -85,8 +90,12 @@ class CallLeg:
     pending: _PendingOffer | None = None
     offered_in_2xx: int | None = None
     """The CSeq of the peer's INVITE without an offer. This side offered in the 2xx, and the ACK contains the answer."""
+    _addresses: set[HostPort] = field(default_factory=set)
+    """The addresses to which audio and reports were to go."""
     _version: int = 1
     _acks: dict[int, Outgoing] = field(default_factory=dict)
+    _last_rseq: int = 0
+    """The number of the last reliable provisional response; 0 if there is none."""
     _retry: _PendingOffer | None = None
     _retry_ns: int = NEVER_NS
     _end_cause: str = ""
@@ -124,11 +133,31 @@ class CallLeg:
         ack = self._acks.get(response.cseq)
         if ack is None:
             self.dialog.refresh_target(response)
-            headers = [(name, value) for name, value in invite.headers if name in AUTHORIZATION]
+            answers = [(name, value) for name, value in invite.headers if name in AUTHORIZATION]
             branch = new_branch(self.context.tokens)
-            ack = self.dialog.request("ACK", self.context.party, branch, response.cseq, headers).encode()
+            ack = self.dialog.request("ACK", self.context.party, branch, response.cseq, secrets=answers).encode()
             self._acks = {**dict(list(self._acks.items())[-1:]), response.cseq: ack}
         self.context.transactions.send(ack)
+
+    @property
+    def has_agreed_early(self) -> bool:
+        """Whether the audio is agreed before the call is answered, so that the peer may change it (RFC 3262 §5)."""
+        return self._last_rseq > 0 and self.media is not None
+
+    def acknowledge_provisional(self, response: SipResponse, now_ns: int) -> bool:
+        """Acknowledge a reliable provisional response by PRACK (RFC 3262 §4). Return False if it must be ignored.
+
+        A repetition is ignored, and so is a response before which another one is missing.
+        """
+        number = response.first("RSeq").strip()
+        if not (number.isascii() and number.isdigit() and len(number) <= 10):
+            return False
+        if self._last_rseq and int(number) != self._last_rseq + 1:
+            return False
+        self._last_rseq = int(number)
+        rack = ("RAck", f"{int(number)} {response.cseq} {response.cseq_method}")
+        self.request("PRACK", lambda answer, request, at_ns: None, now_ns, [rack])
+        return True
 
     def confirm(self, response: SipResponse, invite: OutgoingRequest, now_ns: int) -> None:
         """Accept the 2xx of the caller's first INVITE."""
@@ -150,16 +179,15 @@ class CallLeg:
         remaining = MAX_CHALLENGED
 
         def send(now_ns: int) -> None:
-            branch = new_branch(self.context.tokens)
-            plain = self.dialog.request(method, self.context.party, branch, None, kept, body)
-            answers = tuple(self.context.digest.headers(method, plain.uri, self.context.tokens()))
-            request = OutgoingRequest(
-                method, plain.uri, plain.headers + answers, body, plain.to, plain.transport
-            )  # fmt: skip
+            branch, party = new_branch(self.context.tokens), self.context.party
+            uri = routed(self.dialog.target, self.dialog.routes)[0]
+            answers = self.context.digest.headers(method, uri, self.context.tokens())
+            request = self.dialog.request(method, party, branch, None, kept, body, secrets=answers)
 
             def receive(response: SipResponse | None, now_ns: int) -> None:
                 nonlocal remaining
-                if response is not None and response.code in (401, 407) and remaining:
+                is_named = party.reach.is_named(request.to, request.transport)
+                if response is not None and response.code in (401, 407) and remaining and is_named:
                     remaining -= 1
                     if self.context.digest.renewed(response):
                         send(now_ns)
@@ -263,12 +291,20 @@ class CallLeg:
         if pending.direction is None:
             return
         try:
-            media = accepted_answer(self.context.media, parse_description(response.body), pending.direction)
+            answer = parse_description(response.body)
+            media = self.admit(accepted_answer(self.context.media, answer, pending.direction))
         except ValueError as error:
             self.bye(str(error), now_ns)
             return
         self.direction = pending.direction
         self.set_media(media)
+
+    def admit(self, media: AgreedMedia) -> AgreedMedia:
+        """Return agreed audio. Raise ValueError if the peer has named too many addresses for it."""
+        if len(addresses := self._addresses | {media.peer, media.peer_rtcp}) > MAX_ADDRESSES:
+            raise ValueError(f"the peer names more than {MAX_ADDRESSES} addresses for its audio")
+        self._addresses = addresses
+        return media
 
     def set_media(self, media: AgreedMedia) -> None:
         if media != self.media:

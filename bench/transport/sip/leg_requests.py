@@ -33,6 +33,8 @@ def respond(
     if body:
         added.append(("Content-Type", SDP))
     response = write_response(transaction.request, code, tag, transaction.source, added, body, phrase)
+    if party.transport == "TLS":  # the peer's Via must not lead a description with keys to another transport
+        response = response._replace(transport="TLS")
     transactions.send(transaction.respond(code, response, now_ns))
 
 
@@ -115,7 +117,8 @@ class LegRequests:
     def _offered(self, transaction: ServerTransaction, now_ns: int) -> None:
         """Answer INVITE or UPDATE in the dialog. Refuse a second offer while one is open (RFC 3261 §14.2, RFC 3311)."""
         leg, request = self._leg, transaction.request
-        is_open = leg.pending is not None or leg.offered_in_2xx is not None or leg.state == "early"
+        is_unsettled = leg.state == "early" and not (leg.has_agreed_early and request.method == "UPDATE")
+        is_open = leg.pending is not None or leg.offered_in_2xx is not None or is_unsettled
         if is_open and (request.method == "INVITE" or request.body):
             self._respond(transaction, 491, now_ns)
             return
@@ -124,9 +127,8 @@ class LegRequests:
         try:
             if request.body:
                 offer = parse_description(request.body)
-                agreed = answer_to(leg.context.media, offer, 0, leg.direction)[1]
+                media = leg.admit(answer_to(leg.context.media, offer, 0, leg.direction)[1])
                 body = leg.describe(lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0])
-                media = agreed
             elif request.method == "INVITE":
                 body = leg.offer(leg.direction)
                 leg.offered_in_2xx = request.cseq
@@ -159,7 +161,7 @@ class LegRequests:
         if leg.state != "confirmed":
             return
         try:
-            media = accepted_answer(leg.context.media, parse_description(request.body), leg.direction)
+            media = leg.admit(accepted_answer(leg.context.media, parse_description(request.body), leg.direction))
         except ValueError as error:
             leg.bye(str(error), now_ns)
             return

@@ -361,6 +361,12 @@ def parse_uri(text: str) -> URI:
     return uri
 
 
+def without_uri_headers(uri: str) -> str:
+    """Return a URI without the headers that a request to it would have (RFC 3261 §19.1.5). They are left out."""
+    user, at, rest = uri.rpartition("@")
+    return f"{user}{at}{rest.partition('?')[0]}"
+
+
 def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
     """Return the host and port that a URI leads to, and the transport. The URI may name another transport."""
     parsed = parse_uri(uri)
@@ -390,12 +396,16 @@ def write_response(
 ) -> Outgoing:
     """Return a response to a request (RFC 3261 §8.2.6), with its destination (§18.2.2, RFC 3581).
 
+    Over TCP and TLS, the destination is the connection on which the request arrived.
+
     The tag is added to To, if To has none. A response 100 gets no tag.
     """
     via = request.vias[0]
     destination = request.via.sent_by
     if source is not None:
         destination = HostPort(source.host, destination.port or DEFAULT_PORTS.get(request.via.transport))
+        if request.via.transport != "UDP":
+            destination = source
         if "rport" in request.via.parameters:
             destination = source
             via = re.sub(r";\s*rport\s*(=\s*\d+)?(?=;|$|\s)", f";rport={source.port}", via)

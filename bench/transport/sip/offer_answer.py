@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.metrics import NO_SRTP_KEY, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.sip.messages import HostPort
+from bench.transport.sip.reach import ANYWHERE, UNSPECIFIED, Reach
 from bench.transport.sip.sdes import CryptoAttribute, SrtpKey
 from bench.transport.sip.sdp import (
     Direction,
@@ -19,8 +20,6 @@ from bench.transport.sip.sdp import (
 CODECS = {"PCMU": 0, "PCMA": 8}
 TELEPHONE_EVENT = "TELEPHONE-EVENT"
 EVENT_PAYLOAD_TYPE = 101
-UNSPECIFIED = ("0.0.0.0", "::")
-"""The addresses by which old programs put a call on hold (RFC 3264 §8.4)."""
 _SENDS: tuple[Direction, ...] = ("sendrecv", "sendonly")
 _RECEIVES: tuple[Direction, ...] = ("sendrecv", "recvonly")
 
@@ -40,6 +39,8 @@ class LocalMedia:
 
     With keys, the audio must be encrypted. Without keys, it must not be.
     """
+    reach: Reach = ANYWHERE
+    """The hosts to which the audio may go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def answer_to(
     audio = offer.sdes_audio if local.keys else offer.audio
     if audio is None:
         raise ValueError(_other_encryption(local, offer.media) or "the peer offers no audio")
-    _check_family(local, audio)
+    _check_address(local, audio)
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer offers no codec that is supported")
@@ -154,7 +155,7 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     audio = answer.media[0] if answer.media else None
     if audio is None or not (audio.is_sdes_audio if local.keys else audio.is_plain_audio):
         raise ValueError(_other_encryption(local, answer.media[:1]) or "the peer refuses the audio")
-    _check_family(local, audio)
+    _check_address(local, audio)
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer answers with a codec that was not offered")
@@ -206,8 +207,10 @@ def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
     return REQUIRES_DTLS_SRTP if any(line.is_encrypted_audio for line in media) else ""
 
 
-def _check_family(local: LocalMedia, audio: MediaLine) -> None:
-    """Raise ValueError if this side can send nothing to the address of the audio."""
+def _check_address(local: LocalMedia, audio: MediaLine) -> None:
+    """Raise ValueError if this side can or may send nothing to the address of the audio, or of its reports."""
+    for host in dict.fromkeys((audio.address, audio.rtcp.host if audio.rtcp else audio.address)):
+        local.reach.check(host, "its audio")
     own, other = (6 if ":" in address else 4 for address in (local.address, audio.address))
     if own != other and audio.address not in UNSPECIFIED:
         raise ValueError(f"the audio of the peer has an IPv{other} address, in an IPv{own} call")
@@ -222,7 +225,7 @@ def _narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | Non
 
 
 def _direction_of(audio: MediaLine) -> Direction:
-    """Return the direction of the peer. The unspecified address means that the peer receives nothing."""
+    """Return the direction of the peer. By the unspecified address, old programs hold a call (RFC 3264 §8.4)."""
     return _common(audio.direction, "sendonly") if audio.address in UNSPECIFIED else audio.direction
 
 

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+from urllib.parse import quote
 
 SrtpSuite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]
 SUITES: tuple[SrtpSuite, ...] = get_args(SrtpSuite)
 """The supported suites, in the order of preference."""
+MASTER_KEY_BYTES = 16
 SECRET_BYTES = 30
 """The length of a master key (16 bytes) with its salt (14 bytes), in each suite."""
 _ATTRIBUTE = re.compile(r"(\d{1,9})[ \t]+(\w{1,64})[ \t]+(\S+)((?:[ \t]+\S+)*)[ \t]*", re.ASCII)
 _INLINE = re.compile(r"inline:([A-Za-z0-9+/]{40})(?:\|(?:2\^\d{1,2}|\d{1,15}))?", re.ASCII)
 """A key with an optional lifetime, which is ignored."""
 _QUOTED = re.compile(r"inline:[A-Za-z0-9+/=]*")
+_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]")
+MIN_QUOTED = 8
+"""The number of letters and digits from which a part of a key is recognized in a text."""
 _IGNORED_PARAMETER = re.compile(r"-\S+|WSH=\d{1,4}", re.ASCII)
 """The session parameters that do not change packets: optional ones, and a hint for the replay window."""
 
@@ -73,9 +78,35 @@ def usable_crypto(values: Sequence[str]) -> tuple[CryptoAttribute, ...]:
     return tuple(found.values())
 
 
-def without_keys(text: str) -> str:
-    """Return a text without the keys in it. A peer may quote a description that it does not accept."""
-    return _QUOTED.sub("inline:***", text)
+def without_keys(text: str, keys: Iterable[SrtpKey] = ()) -> str:
+    """Return a text of the peer without SRTP keys. A peer may quote a description that it does not accept.
+
+    Of `keys`, also parts are removed, in base64, hexadecimal or percent-encoded form, with any characters between.
+    """
+    text = _QUOTED.sub("inline:***", text)
+    parts = {form[start : start + MIN_QUOTED] for key in keys for form in _forms(key) for start in _starts(form)}
+    positions = [match.start() for match in _ALPHANUMERIC.finditer(text)]
+    letters = "".join(text[position] for position in positions).casefold()
+    shown, last = [], 0
+    for start in _starts(letters):
+        if letters[start : start + MIN_QUOTED] in parts:
+            first, end = positions[start], positions[start + MIN_QUOTED - 1] + 1
+            if first >= last:
+                shown.append(text[last:first] + "***")
+            last = end
+    return "".join(shown) + text[last:]
+
+
+def _starts(text: str) -> range:
+    return range(len(text) - MIN_QUOTED + 1)
+
+
+def _forms(key: SrtpKey) -> Iterator[str]:
+    """Yield the letters and digits of a key, and of its salt alone, as texts may contain them."""
+    for secret in (key.secret, key.secret[MASTER_KEY_BYTES:]):
+        encoded = base64.b64encode(secret).decode()
+        for form in (encoded, quote(encoded, safe=""), secret.hex()):
+            yield "".join(_ALPHANUMERIC.findall(form)).casefold()
 
 
 def write_crypto(attribute: CryptoAttribute) -> str:

@@ -6,6 +6,8 @@ greenlet. Its messages wait.
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,12 +33,14 @@ LISTEN_NS = 3_600 * NS_PER_S
 """The time after which a listener of a connection starts to listen again."""
 MAX_WAITING = 16
 """The maximum number of messages that wait for a connection or for the address of a host."""
-MAX_HOPS = 64
+MAX_HOPS = 16
 """The maximum number of hosts and ports to which the messages of a call go. Those to further ones are not sent.
 
 A peer names a port in each of its requests, so it could otherwise fill the memory, or make a call open any number of
 connections.
 """
+TRANSIENT = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
+"""The errors of a datagram after which a repetition may succeed."""
 Connect = Callable[[str, int, str], ByteStream]
 """A function that connects to (host, port, TCP or TLS). It raises ConnectError."""
 
@@ -67,6 +71,8 @@ class Signalling:
         self.socket: DatagramSocket | None = None
         self.local = HostPort("")
         """The address at which this side receives messages, without brackets."""
+        self.peer = ""
+        """The IP address of the first hop."""
         self._addresses: dict[HostPort, SocketAddress] = {}
         self._unaddressed: dict[HostPort, list[bytes]] = {}
         """The datagrams that wait for the address of their host."""
@@ -75,12 +81,12 @@ class Signalling:
     def use_socket(self, socket: DatagramSocket, hop: HostPort, address: SocketAddress) -> None:
         """Send datagrams with a socket. Those to `hop` go to `address`, without a name lookup."""
         self.socket, self.local = socket, HostPort(*socket.address[:2])
-        self._addresses[hop] = address
+        self.peer, self._addresses[hop] = str(address[0]), address
 
     def use_stream(self, stream: ByteStream, hop: HostPort) -> None:
         """Send the messages to `hop`, and to the address of its peer, over an open connection."""
         own, peer = stream.endpoints
-        self.local = HostPort(*own[:2])
+        self.local, self.peer = HostPort(*own[:2]), str(peer[0])
         connection = self._new_connection(hop, self.transport, stream)
         for each in (hop, HostPort(*peer[:2])):
             self._connections[each, self.transport] = connection
@@ -88,12 +94,14 @@ class Signalling:
     def send(self, message: Outgoing) -> None:
         data, hop, transport = message.data, message.hop, message.transport
         if transport != "UDP":
-            if (connection := self._connection(hop, transport)) is not None:
+            # a response opens no connection, because a peer names its transport in Via
+            is_unasked = data.startswith(b"SIP/") and (hop, transport) not in self._connections
+            if not is_unasked and (connection := self._connection(hop, transport)) is not None:
                 connection.send(data)
         elif self.socket is None:
             self.listener.on_broken(f"the next hop {hop} needs UDP, and the URL of the call names another transport")
         elif (address := self._addresses.get(hop)) is not None:
-            self.socket.send(data, address)
+            self._send_datagram(data, hop, address)
         elif hop in self._unaddressed:
             del self._unaddressed[hop][MAX_WAITING:]
             self._unaddressed[hop].append(data)
@@ -115,7 +123,11 @@ class Signalling:
 
     def _new_connection(self, hop: HostPort, transport: str, stream: ByteStream | None = None) -> PeerConnection:
         port = hop.port or DEFAULT_PORTS[transport]
-        return PeerConnection(self, lambda: self._connect(hop.host, port, transport), stream)
+        return PeerConnection(self, transport, lambda: self._connect(hop.host, port, transport), stream)
+
+    def accept_requests(self, peer: HostPort, connection: PeerConnection) -> None:
+        """Send the responses to requests of this peer over this connection."""
+        self._connections.setdefault((peer, connection.transport), connection)
 
     def _look_up(self, hop: HostPort) -> None:
         """Look up the address of a host, and send the datagrams that wait for it."""
@@ -134,7 +146,13 @@ class Signalling:
             return
         self._addresses[hop] = found[0][4]
         for data in waiting:
-            self.socket.send(data, found[0][4])
+            self._send_datagram(data, hop, found[0][4])
+
+    def _send_datagram(self, data: bytes, hop: HostPort, address: SocketAddress) -> None:
+        assert self.socket is not None, "a datagram is to be sent"
+        if self.socket.send(data, address) is None and self.socket.refusal not in TRANSIENT:
+            reason = os.strerror(self.socket.refusal)
+            self.listener.on_broken(f"this machine could not send to {hop.host} port {hop.port}: {reason}")
 
     def close(self) -> None:
         self._unaddressed.clear()
@@ -150,8 +168,10 @@ class PeerConnection:
     If `stream` is given, it is already open.
     """
 
-    def __init__(self, owner: Signalling, connect: Callable[[], ByteStream], stream: ByteStream | None = None) -> None:
-        self._owner, self._connect, self._stream = owner, connect, stream
+    def __init__(
+        self, owner: Signalling, transport: str, connect: Callable[[], ByteStream], stream: ByteStream | None = None
+    ) -> None:
+        self._owner, self.transport, self._connect, self._stream = owner, transport, connect, stream
         self._waiting: list[bytes] = []
         self._framer = StreamFramer()
         self._source = HostPort("")
@@ -171,6 +191,7 @@ class PeerConnection:
         try:
             stream = self._stream = self._stream or self._connect()
             self._source = HostPort(*stream.endpoints[1][:2])
+            self._owner.accept_requests(self._source, self)
             waiting, self._waiting = self._waiting, []
             for data in waiting:
                 self.send(data)
@@ -231,7 +252,8 @@ def open_signalling(
 
     def connect_further(host: str, port: int, transport: str) -> ByteStream:
         tls = context if transport == "TLS" else None
-        return connect(host, port, tls, limits, ConnectTimings(), replace(path, address=None))
+        own_path = path if host == address.host else replace(path, address=None)
+        return connect(host, port, tls, limits, ConnectTimings(), own_path)
 
     signalling = Signalling(address.transport, connect_further, limits.tcp)
     hop = HostPort(address.host, address.port)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 import ssl
 from collections import deque
@@ -17,8 +18,12 @@ from random import SystemRandom
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.installation import tool_version
-from bench.metrics import NO_KEYS, NO_RESPONSE_TO_INVITE, ONLY_RANG
-from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
+from bench.metrics import (
+    CANNOT_SEND,
+    HELD,
+    NO_KEYS,
+)
+from bench.protocol.base import BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
 from bench.transport.interface import (
@@ -33,10 +38,12 @@ from bench.transport.interface import (
     SendReceipt,
     TxTimestamp,
     bracketed,
+    is_loopback,
 )
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
+from bench.transport.sip.call_failure import failure_of, headers_of, received_of
 from bench.transport.sip.call_record import CallFacts, CallSettings, CallState
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
@@ -46,22 +53,19 @@ from bench.transport.sip.listener import Listener
 from bench.transport.sip.media import AUDIO, CallMedia
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.reach import UNSPECIFIED, canonical_host
 from bench.transport.sip.rtp import StreamNumbers
 from bench.transport.sip.sdes import new_keys
 from bench.transport.sip.signalling import Signalling, open_signalling
 from bench.units import NEVER_NS, NS_PER_S
-from bench.untrusted.sanitize import excerpt
 
 NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
-STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
-"""The headers of the response to INVITE that are stored."""
-MAX_HEADER_CHARACTERS = 200
+MAX_OTHER_HOSTS = 10
+"""The maximum number of hosts that are listed. A peer decides how many there are."""
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
-REFUSED_FOR_LOAD = frozenset({480, 503, 600})
-"""The responses with which a server states that it cannot take more calls now."""
 _random = SystemRandom()
 
 
@@ -118,6 +122,9 @@ class TelephoneCall:
             outbound_proxy=path.sip_proxy and f"{path.sip_proxy};lr",
             login=login,
             headers=further,
+            address=signalling.peer,
+            call_hosts=tuple(HostPort(*named) for named in path.call_hosts),
+            is_local=is_loopback(signalling.peer) and not path.may_leave,
         )
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._media: CallMedia | None = None
@@ -134,6 +141,8 @@ class TelephoneCall:
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self._peer = ""
         """The address from which SIP messages come."""
+        self._other_hosts: dict[tuple[str, str], None] = {}
+        """The hosts that only the peer named and that receive something, with their purposes."""
         self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
         """An observer of received RTP packets."""
         self.handshake = Handshake({}, {})
@@ -149,21 +158,22 @@ class TelephoneCall:
             self._listener.listen(until_ns, self._on_readable, lambda: call.next_ns, self._on_due)
         if call.state in (CallState.CALLING, CallState.PROCEEDING):
             self._hang_up()
-            heard = ONLY_RANG if call.instants.ringing_ns else NO_RESPONSE_TO_INVITE
-            detail = f"the call was not answered within {limits.upgrade:g} s: {heard}"
-            raise ConnectError("timeout:upgrade", detail, _headers_of(call))
+            detail = f"the call was not answered within {limits.upgrade:g} s: {received_of(call)}"
+            raise ConnectError("timeout:upgrade", detail, headers_of(call))
         if call.state is not CallState.ANSWERED or call.media is None:
-            raise _refusal(call)
+            raise failure_of(call)
         answered_ns = call.instants.answered_ns or monotonic_ns()
         if (ringing_ns := call.instants.ringing_ns) is not None:
             phases.set_arrival("ringing", ringing_ns, self._uncertainties_ns.get(ringing_ns, 0))
         phases.set_arrival("opened", answered_ns, self._uncertainties_ns.get(answered_ns, 0))
         self._start_media()
-        self.handshake = Handshake(dict(phases.instants), _headers_of(call), dict(phases.uncertainties_ns))
+        self.handshake = Handshake(dict(phases.instants), headers_of(call), dict(phases.uncertainties_ns))
 
     def _start_media(self) -> None:
         agreed = self._call.media
         assert agreed is not None, "the call is answered"
+        for host in (agreed.peer.host, agreed.peer_rtcp.host):
+            self._note_host(host, "audio")
         now_ns = monotonic_ns()
         if self._media is None:
             numbers, cname = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench"
@@ -188,11 +198,11 @@ class TelephoneCall:
             return self._press(message)
         if not self._media.agreed.sends:  # the peer holds the call
             self._media.skip_audio(message)
-            return SendReceipt(SendTime(monotonic_ns()), 0)
+            return SendReceipt(SendTime(monotonic_ns()), 0, HELD)
         packet = self._media.send_audio(message)
         send_time = self._rtp.send(packet, self._media.peer)
-        if send_time is None:  # the packet is lost, as it would be in the network
-            send_time = SendTime(monotonic_ns())
+        if send_time is None:
+            return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(self._rtp.refusal)}")
         return SendReceipt(send_time, len(packet))
 
     def _press(self, message: bytes) -> SendReceipt | None:
@@ -218,7 +228,13 @@ class TelephoneCall:
 
     def _send_signals(self) -> None:
         for message in self._call.pop_messages():
+            self._note_host(message.hop.host, "SIP")
             self._signalling.send(message)
+
+    def _note_host(self, host: str, purpose: str) -> None:
+        """Note a host that receives something. Those that the user names do not count."""
+        if (named := canonical_host(host)) not in self._call.reach.named_hosts and named not in UNSPECIFIED:
+            self._other_hosts |= dict.fromkeys([(named, purpose)][: MAX_OTHER_HOSTS - len(self._other_hosts)])
 
     # Receiving
 
@@ -320,7 +336,7 @@ class TelephoneCall:
             due_ns = media.buffer.next_ns
             self._frames += ((frame, due_ns) for frame in media.expire(now_ns))
             if media.report_ns <= now_ns:
-                self._rtcp.send(media.report(now_ns), media.peer_rtcp)
+                self._send_report(media.report(now_ns))
         return self._has_ended() or self._pass_frames()
 
     def _pass_frames(self) -> bool:
@@ -380,21 +396,28 @@ class TelephoneCall:
             max(0, counts.lost + counts.duplicates),
             self._media.buffer.counts.late,
             self._media.receiver.jitter_ns,
-            self._media.packets_sent,
+            self._media.packets_sent - self._rtp.unsent,
             peer.expected if peer.reports else None,
             min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
             peer.jitter * NS_PER_S // AUDIO.rate_hz if peer.reports else None,
             peer.round_trip_ns,
             peer.min_round_trip_ns,
             self._media.buffer.start_uncertainty_ns,
+            self._rtp.unsent,
+            ", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts),
         )
+
+    def _send_report(self, report: bytes) -> None:
+        assert self._media is not None, "the call is open"
+        if self._media.peer_rtcp.host not in UNSPECIFIED:  # the kernel would send it to this machine
+            self._rtcp.send(report, self._media.peer_rtcp)
 
     # The end
 
     def close(self) -> None:
         """Hang up, wait a short time for the answer, and close the sockets. The signalling may linger."""
         if self._media is not None and self._call.ending is None:
-            self._rtcp.send(self._media.report(monotonic_ns(), goodbye=True), self._media.peer_rtcp)
+            self._send_report(self._media.report(monotonic_ns(), goodbye=True))
         self._hang_up()
         self._close_sockets()
 
@@ -431,26 +454,3 @@ def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tupl
         elif name.lower() != "user-agent":
             further.append((name, value))
     return login, tuple(further)
-
-
-def _refusal(call: SipCall) -> ConnectError:
-    ending, headers = call.ending, _headers_of(call)
-    if call.media_problem or ending is None:
-        detail = f"the call was answered without audio that this tool can use: {call.media_problem}"
-        return ConnectError("connect_failed:media", detail, headers)
-    if ending.retry_after_s is not None:
-        headers["retry-after"] = str(ending.retry_after_s)
-    if ending.code is None:
-        outcome = "timeout:upgrade" if ending.by == "timeout" else "connect_failed:sip"
-    else:
-        outcome = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
-    return ConnectError(outcome, ending.text, headers)
-
-
-def _headers_of(call: SipCall) -> dict[str, str]:
-    """Return the headers that identify the call and its agent, from the last response to INVITE."""
-    headers = {"x-request-id": call.call_id}
-    if (response := call.response) is not None:
-        named = {name: excerpt(response.first(name), MAX_HEADER_CHARACTERS) for name in STORED_HEADERS}
-        headers |= {name: value for name, value in named.items() if value}
-    return headers

@@ -9,7 +9,7 @@ from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import parse_message
 from bench.units import NS_PER_MS, NS_PER_S
-from tests.transport.sip.scripted_peer import ANSWER, PEER_CONTACT, ScriptedPeer, call_settings, tokens
+from tests.transport.sip.scripted_peer import ANSWER, PEER_CONTACT, SOURCE, ScriptedPeer, call_settings, tokens
 
 LOGIN = DigestLogin("alice", "correct horse")
 CHALLENGE = ("WWW-Authenticate", 'Digest realm="a, b", nonce="n1", qop="auth,auth-int", algorithm=MD5, opaque="o"')
@@ -47,7 +47,7 @@ def test_an_invite_offers_both_codecs_and_telephone_events() -> None:
 
     assert b"m=audio 40000 RTP/AVP 0 8 101\r\n" in invite.body
     assert b"a=rtpmap:101 telephone-event/8000\r\n" in invite.body
-    assert invite.tokens("Supported") == ("timer",)
+    assert invite.tokens("Supported") == ("timer", "100rel")
     assert "bye" in invite.tokens("Allow")
 
 
@@ -116,7 +116,7 @@ def test_texts_of_the_peer_are_short_and_contain_no_control_characters() -> None
     [(401, "WWW-Authenticate", "Authorization"), (407, "Proxy-Authenticate", "Proxy-Authorization")],
 )
 def test_a_challenge_is_answered_with_a_new_invite(code: int, asked: str, answered: str) -> None:
-    peer = ScriptedPeer(login=LOGIN)
+    peer = ScriptedPeer(login=LOGIN, address=SOURCE.host)
     first = peer.last("INVITE")
     peer.respond(code, (asked, CHALLENGE[1]))
     second = peer.last("INVITE")

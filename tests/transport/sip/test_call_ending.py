@@ -9,7 +9,7 @@ from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import SipRequest, parse_message
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, call_settings, tokens
+from tests.transport.sip.scripted_peer import ANSWER, SOURCE, ScriptedPeer, call_settings, tokens
 
 LOGIN = DigestLogin("alice", "correct horse")
 CHALLENGE = ("WWW-Authenticate", 'Digest realm="r", nonce="n1", qop="auth"')
@@ -164,7 +164,7 @@ def test_two_byes_that_cross_are_both_answered() -> None:
 
 
 def test_a_bye_may_be_challenged() -> None:
-    peer = ScriptedPeer(login=LOGIN).answered()
+    peer = ScriptedPeer(login=LOGIN, address=SOURCE.host).answered()
     peer.hang_up()
     peer.respond(401, CHALLENGE, to=peer.last("BYE"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from bench.transport.sip.sdes import (
     new_keys,
     parse_crypto,
     usable_crypto,
+    without_keys,
     write_crypto,
 )
 from bench.transport.sip.sdp import MediaLine, parse_description
@@ -205,6 +208,41 @@ def test_a_key_that_a_peer_quotes_is_not_kept() -> None:
 
     assert peer.call.ending is not None
     assert peer.call.ending.warning == '399 here "no inline:***"'
+
+
+QUOTED_FORMS: dict[str, Callable[[bytes], str]] = {
+    "base64": lambda secret: base64.b64encode(secret).decode(),
+    "base64 of URLs": lambda secret: base64.urlsafe_b64encode(secret).decode().rstrip("="),
+    "percent-encoded base64": lambda secret: quote(base64.b64encode(secret).decode(), safe=""),
+    "hexadecimal": lambda secret: secret.hex(":"),
+    "hexadecimal in upper case": lambda secret: secret.hex().upper(),
+    "base64 with spaces": lambda secret: " ".join(base64.b64encode(secret).decode()),
+    "a half of the base64": lambda secret: base64.b64encode(secret).decode()[13:31],
+    "the master key": lambda secret: base64.b64encode(secret[:16]).decode(),
+    "the salt": lambda secret: base64.b64encode(secret[16:]).decode(),
+}
+
+
+@pytest.mark.parametrize("form", QUOTED_FORMS)
+def test_a_key_of_the_call_is_hidden_in_every_form_and_in_every_text(form: str) -> None:
+    key = SrtpKey(SUITE_80, bytes(range(201, 231)))
+    quoted = QUOTED_FORMS[form](key.secret)
+    peer = ScriptedPeer(media=replace(LOCAL, keys=(key,)))
+    peer.respond(488, ("Warning", f"399 h {quoted}"), ("Reason", f'x;text="a {quoted} b"'), phrase=f"No {quoted}.")
+    ending = peer.call.ending
+
+    assert ending is not None
+    assert ending.text.count("***") >= 3
+    assert (ending.phrase[:3], ending.reason[:11]) == ("No ", 'x;text="a *')
+    letters = "".join(filter(str.isalnum, quoted))
+    shown = "".join(filter(str.isalnum, ending.text))
+    assert not any(letters[start : start + 8] in shown for start in range(len(letters) - 7))
+
+
+def test_a_text_without_a_key_is_not_changed() -> None:
+    text = "488 Not Acceptable Here: see https://example.com/a_long-page?with=many&letters"
+
+    assert without_keys(text, OURS) == text
 
 
 def test_an_unusable_answer_names_the_problem_of_the_call() -> None:

@@ -1,0 +1,76 @@
+"""The failure of a call that was not set up: its outcome, what was received, and the headers that identify it. Pure."""
+
+from __future__ import annotations
+
+from bench.errors import ConnectError
+from bench.metrics import (
+    FOREIGN_HOST,
+    IGNORED,
+    LAST_RESPONSE,
+    NO_RESPONSE_TO_INVITE,
+    ONLY_RANG,
+    REDIRECTED,
+    SIP_STATUS,
+    WITHOUT_ANSWER,
+)
+from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
+from bench.transport.sip.call import SipCall
+from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS
+from bench.transport.sip.sdes import without_keys
+from bench.untrusted.sanitize import excerpt
+
+STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
+"""The headers of the response to INVITE that are stored."""
+MAX_HEADER_CHARACTERS = 200
+MESSAGES = {
+    "malformed": ("malformed message", "malformed messages"),
+    "unmatched responses": ("response to no request", "responses to no request"),
+    "other calls": ("message of no call", "messages of no call"),
+}
+"""The kinds of messages that are ignored while a call is set up."""
+REFUSED_FOR_LOAD = frozenset({480, 503, 600})
+"""The responses with which a server states that it cannot take more calls now."""
+
+
+def failure_of(call: SipCall) -> ConnectError:
+    """Return the error of a call that was not set up."""
+    ending, headers = call.ending, headers_of(call)
+    if FOREIGN_HOST in call.media_problem:
+        return ConnectError("connect_failed:host", call.media_problem, headers)
+    if call.media_problem or ending is None:
+        detail = f"the call was answered without audio that this tool can use: {call.media_problem}"
+        return ConnectError("connect_failed:media", detail, headers)
+    if ending.retry_after_s is not None:
+        headers["retry-after"] = str(ending.retry_after_s)
+    if ending.code is None and ending.by == "timeout":
+        return ConnectError("timeout:upgrade", f"{ending.text}: {received_of(call)}", headers)
+    refused = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
+    return ConnectError("connect_failed:sip" if ending.code is None else refused, ending.text, headers)
+
+
+def received_of(call: SipCall) -> str:
+    """Return what was received of a call that was not answered."""
+    response, dropped = call.response, call.counts.dropped
+    texts = [
+        f"1 {one} was {IGNORED}" if dropped[kind] == 1 else f"{dropped[kind]:,} {several} were {IGNORED}"
+        for kind, (one, several) in MESSAGES.items()
+        if kind in dropped
+    ]
+    if call.redirected_to:
+        texts.insert(0, f"{REDIRECTED} {call.redirected_to}, {WITHOUT_ANSWER}")
+    elif call.instants.ringing_ns:
+        texts.insert(0, ONLY_RANG)
+    elif response is not None:
+        phrase = excerpt(without_keys(response.phrase, call.keys), MAX_PHRASE_CHARACTERS)
+        texts.insert(0, f"{LAST_RESPONSE} {SIP_STATUS} {response.code} {phrase}".rstrip())
+    return ", and ".join(texts) or NO_RESPONSE_TO_INVITE
+
+
+def headers_of(call: SipCall) -> dict[str, str]:
+    """Return the headers that identify the call and its agent, from the last response to INVITE."""
+    headers = {"x-request-id": call.call_id}
+    if (response := call.response) is not None:
+        shown = {name: without_keys(response.first(name), call.keys) for name in STORED_HEADERS}
+        named = {name: excerpt(text, MAX_HEADER_CHARACTERS) for name, text in shown.items()}
+        headers |= {name: value for name, value in named.items() if value}
+    return headers

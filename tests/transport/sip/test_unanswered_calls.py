@@ -1,0 +1,145 @@
+"""Calls that fail or that lose packets on this machine: the texts name what was received, and what was not sent."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.remedies import remedy_of
+from bench.timeouts import Timeouts
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath
+from bench.transport.sip.datagrams import DatagramSocket
+from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.units import NS_PER_S
+from tests.transport.sip.hostile_check import ENOUGH, SENT, SOON
+from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
+
+BROADCAST = "255.255.255.255"
+WITHIN = Timeouts(tcp=30, upgrade=0.3)
+
+
+def failure(behave: Behaviour, limits: Timeouts = WITHIN, path: NetworkPath = DIRECT) -> ConnectError:
+    with hostile_line(behave) as line, pytest.raises(ConnectError) as caught:
+        open_call(line.url, (), None, limits, ConnectTimings(), path).close()
+    return caught.value
+
+
+def sends(*make: Callable[[HostilePeer], bytes]) -> Behaviour:
+    return lambda peer: [peer.send(each(peer)) for each in make]
+
+
+MALFORMED = b"SIP/2.0 2OO OK\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("behave", "detail", "remedy"),
+    [
+        (sends(), "there was no response to INVITE", "no SIP server responds"),
+        (sends(lambda _: MALFORMED), "1 malformed message was ignored", "does not send valid SIP"),
+        (sends(*[lambda _: MALFORMED] * 3), "3 malformed messages were ignored", "does not send valid SIP"),
+        (
+            sends(lambda peer: peer.ok().replace(b"branch=z9hG4bK", b"branch=z9hG4bKx")),
+            "1 response to no request was ignored", "does not send valid SIP",
+        ),
+        (
+            sends(lambda peer: peer.ok().replace(b"Call-ID: ", b"Call-ID: x")),
+            "1 message of no call was ignored", "does not send valid SIP",
+        ),
+        (sends(lambda peer: peer.response(100)), "the last response was SIP 100 Trying", "the SIP server answers"),
+        (
+            sends(lambda peer: peer.response(183, phrase="\x7fx"), lambda peer: peer.response(182, phrase="Queued")),
+            "the last response was SIP 182 Queued, and 1 malformed message was ignored", "the SIP server answers",
+        ),
+        (sends(lambda peer: peer.response(180)), "it only rang", "the telephone rings"),
+    ],
+)  # fmt: skip
+def test_a_call_that_no_one_answers_names_what_was_received(behave: Behaviour, detail: str, remedy: str) -> None:
+    error = failure(behave)
+
+    assert error.outcome == "timeout:upgrade"
+    assert error.detail.endswith(f"s: {detail}")
+    assert remedy in remedy_of(error.outcome, error.detail)
+
+
+def test_a_redirection_that_does_not_answer_is_named() -> None:
+    def redirect(peer: HostilePeer) -> None:
+        peer.refuse(302, ("Contact", f"<sip:x@{LOOPBACK}:9>"))
+
+    error = failure(redirect, path=NetworkPath(call_hosts=((LOOPBACK, 9),)))
+    assert error.outcome == "timeout:upgrade"
+    assert f"the call was redirected to {LOOPBACK}:9, which did not answer" in error.detail
+    assert "the host to which the agent redirects calls" in remedy_of(error.outcome, error.detail)
+
+    refused = failure(redirect)
+    assert refused.outcome == "connect_failed:302"
+    assert f"the call was redirected to {LOOPBACK}:9, which the target does not name" in refused.detail
+    assert "call_hosts" in remedy_of(refused.outcome, refused.detail)
+
+
+@pytest.mark.parametrize("address", [BROADCAST, "192.0.2.7"])
+def test_a_call_to_this_machine_whose_answer_names_another_host_is_refused(address: str) -> None:
+    error = failure(lambda peer: peer.answer(body=peer.sdp(address=address)), ENOUGH)
+
+    assert error.outcome == "connect_failed:host"
+    assert (
+        error.detail
+        == f"the peer names {address} for its audio, but the called host is on this machine, and this one is not"
+    )
+    assert "--call-hosts" in remedy_of(error.outcome, error.detail)
+
+
+def opened(line_url: str, *hosts: str) -> TelephoneCall:
+    path = NetworkPath(call_hosts=tuple((host, None) for host in hosts))
+    return open_call(line_url, (), None, ENOUGH, ConnectTimings(), path)
+
+
+def test_packets_that_the_kernel_refuses_are_not_counted_as_sent() -> None:
+    with hostile_line(lambda peer: peer.answer(body=peer.sdp(address=BROADCAST))) as line:
+        call = opened(line.url, BROADCAST)
+        receipts = [call.send(SENT) for _ in range(3)]
+        network = call.network()
+        call.close()
+
+    assert [receipt and (receipt.unsent, receipt.wire_bytes) for receipt in receipts] == [
+        ("this machine could not send the packets: Permission denied", 0)
+    ] * 3
+    assert network is not None
+    assert (network.sent, network.unsent, network.other_hosts) == (0, 3, f"{BROADCAST} (audio)")
+
+
+@pytest.mark.parametrize("hold", ["a=inactive\r\n", "a=sendonly\r\n", "c=IN IP4 0.0.0.0\r\n"])
+def test_audio_during_a_hold_is_reported_as_not_sent(hold: str) -> None:
+    with hostile_line(lambda peer: peer.answer(body=peer.sdp(more=hold))) as line:
+        call = opened(line.url)
+        receipt = call.send(SENT)
+        call.receive_until(monotonic_ns() + NS_PER_S // 100, lambda _: False)
+        network = call.network()
+        call.close()
+
+    assert receipt is not None
+    assert (receipt.unsent, receipt.wire_bytes) == ("the agent held the call", 0)
+    assert network is not None
+    assert (network.sent, network.unsent, network.other_hosts) == (0, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_final"), [(errno.ENETUNREACH, True), (errno.EPERM, True), (errno.ENOBUFS, False)]
+)
+def test_a_request_that_the_kernel_refuses_ends_the_call_unless_a_repetition_may_be_sent(
+    monkeypatch: pytest.MonkeyPatch, error: int, is_final: bool
+) -> None:
+    def refuse(sock: DatagramSocket, data: bytes, destination: object) -> None:
+        sock.refusal = error
+
+    monkeypatch.setattr(DatagramSocket, "send", refuse)
+    with pytest.raises(ConnectError) as caught:
+        open_call(f"sip:a@{LOOPBACK}:9", (), None, SOON, ConnectTimings(), NetworkPath())
+
+    assert caught.value.outcome == ("connect_failed:sip" if is_final else "timeout:upgrade")
+    text = f"this machine could not send to {LOOPBACK} port 9: {os.strerror(error)}"
+    assert (text in caught.value.detail) is is_final
