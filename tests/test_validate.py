@@ -63,6 +63,18 @@ def test_a_run_prints_all_mistakes_too(tmp_path: Path) -> None:
     assert len(each_error(caught.value)) == len(PLACES) - 1, "thresholds are judged by the run"
 
 
+def test_addresses_and_headers_of_telephones_are_checked_without_an_environment(tmp_path: Path) -> None:
+    lines = [
+        "a: {service: sip, headers: {From: x}}",
+        'b: {url: "sip:a b@h.example"}',
+        'c: {url: "sip:a@h.example", proxy: "sip:p;maddr=192.0.2.9"}',
+        'd: {url: "sip:${USER}-{uuid}@h.example", proxy: "${PROXY}", headers: {X-Id: "{uuid}"}}',
+    ]
+    targets = written(tmp_path / "targets.yaml", "targets:\n" + "".join(f"  {line}\n" for line in lines))
+
+    assert places(validate(targets), targets) == ["2:21", "3:7", "4:31"]
+
+
 def test_targets_and_thresholds_are_recognized_by_their_keys(tmp_path: Path) -> None:
     targets = written(tmp_path / "a.yaml", "targets:\n  a: {url: ws://x, label: b}\n  b: {compression: gzip}\n")
     thresholds = written(tmp_path / "b.yaml", "ttfa: p(95)<800\nfoo: x\nttft: [med<x, p(95)>3]\n")

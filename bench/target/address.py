@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
@@ -354,18 +354,24 @@ def url_path(parts: SplitResult) -> str:
     return parts.path.rstrip("/")
 
 
-def further_headers(
-    configured: Mapping[str, str], environ: Mapping[str, str], *, is_sip: bool = False
-) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
-    """Return (headers to send, the values of variables in them). Raise SettingError, whose message quotes no value."""
+def check_header_names(configured: Iterable[str], *, is_sip: bool) -> None:
+    """Raise SettingError if a header may not be set, or is set twice."""
+    names = [name.lower() for name in configured]
     for name in configured:
         if is_sip and name.lower() in OF_SIP:
             raise SettingError("headers", f"headers must not set {name}: SIP itself sets it in each call")
         if name.lower() in OURS or name.lower().startswith("sec-"):
             problem = f"headers must not set {name}: `auth` or the WebSocket upgrade sets it"
             raise SettingError("headers", problem)
-    if len({name.lower() for name in configured}) < len(configured):
+    if len(set(names)) < len(names):
         raise SettingError("headers", "headers has one header twice: the names differ only in case")
+
+
+def further_headers(
+    configured: Mapping[str, str], environ: Mapping[str, str], *, is_sip: bool = False
+) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
+    """Return (headers to send, the values of variables in them). Raise SettingError, whose message quotes no value."""
+    check_header_names(configured, is_sip=is_sip)
     headers: list[tuple[str, str]] = []
     secrets: list[Credential] = []
     for name, text in configured.items():
@@ -390,6 +396,11 @@ def subprotocols(
     if not all(_TOKEN.fullmatch(name) for name, _ in offered):
         raise SettingError("subprotocols", "subprotocols must be names of only letters, digits and -._")
     return tuple(name for name, _ in offered), tuple(secret for _, secrets in offered for secret in secrets)
+
+
+def without_variables(text: str) -> str:
+    """Return a text in which a letter stands for each variable, and for the id of the call."""
+    return _VARIABLE.sub("x", text).replace(CALL_ID, "x")
 
 
 def is_variable(text: str) -> bool:

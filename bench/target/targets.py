@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from bench.errors import ScriptError, UsageError
+from bench.errors import Mistakes, ScriptError, UsageError
 from bench.installation import tool_version
 from bench.pricing import Prices, prices_of
 from bench.protocol.dialects import VOICE_LIVE
@@ -26,6 +26,7 @@ from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
     azure_cloud,
+    check_header_names,
     check_transcription,
     endpoint_address,
     fill_variables,
@@ -33,12 +34,13 @@ from bench.target.address import (
     subprotocols,
     url_address,
     with_model,
+    without_variables,
 )
 from bench.target.credentials import Credential, clean, unquoted
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService
-from bench.target.sip_uri import check_callable
+from bench.target.sip_uri import check_callable, sip_uri
 from bench.target.target import Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
@@ -189,6 +191,23 @@ def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
 def target_names(path: Path) -> tuple[str, ...]:
     """Return the names of the targets in a file, without the names of variants. Raise ScriptError with the line."""
     return tuple(TARGETS.read(read_yaml(path, "the file")))
+
+
+def check_targets(path: Path) -> None:
+    """Check a file of targets, as far as this needs no environment. Raise ScriptError with the line of each mistake."""
+    file, mistakes = read_yaml(path, "the file"), Mistakes()
+    for name, settings in TARGETS.read(file).items():
+        url = settings.url or (SERVICES[settings.service].url if settings.service else "")
+        is_sip = url.lower().startswith(("sip:", "sips:"))
+        with mistakes.gather():
+            try:
+                check_header_names(settings.headers or {}, is_sip=is_sip)
+                for key, text in (("url", url), ("proxy", settings.proxy or "")) if is_sip else ():
+                    if text and not (key == "proxy" and ("${" in text or text == NONE)):
+                        check_callable(without_variables(str(sip_uri(text, key, IN_FILE))), key, IN_FILE)
+            except SettingError as error:
+                raise file.nearest("targets", name, error.key).error(str(error)) from None
+    mistakes.refuse()
 
 
 def _refuse_names(path: Path, names: Sequence[str], known: Sequence[str]) -> None:

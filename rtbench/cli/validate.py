@@ -53,7 +53,7 @@ def validate(
 def _checked(path: Path, kind: FileKind | None) -> FileKind:
     """Check a file, and return its kind. Raise UsageError with all mistakes in the file."""
     from bench.plan.script import load_script
-    from bench.target.targets import target_names
+    from bench.target.targets import check_targets
     from bench.yaml_file import parsed_yaml, read_text
     from reports.measurable import refuse_unknown_step
     from reports.thresholds import placed_thresholds, read_thresholds
@@ -70,7 +70,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
         if kind is FileKind.script:
             script = load_script(path)
         elif kind is FileKind.targets:
-            target_names(path)
+            check_targets(path)
         else:
             read_thresholds(path)
     if kind is FileKind.script and (judged := root.within("thresholds")):
