@@ -19,6 +19,7 @@ from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16
 from bench.protocol.base import (
     BINARY,
     CALL_ID,
+    NOT_JSON,
     AwaitedEvent,
     BinaryMessage,
     CallCodec,
@@ -26,6 +27,7 @@ from bench.protocol.base import (
     Feature,
     MessageKind,
     TelephonyProvider,
+    decode_again,
 )
 from bench.protocol.events import EMPTY, EventKind, ServerEvent, base64_bytes
 from bench.protocol.full_duplex import FullDuplexDialect
@@ -39,7 +41,6 @@ FRAME_MS = 20
 DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class AgentDialect(FullDuplexDialect):
@@ -61,7 +62,7 @@ class AgentDialect(FullDuplexDialect):
         }
 
     def read_text(self, message: bytes) -> ServerEvent:
-        """Return the event of a text message. Raise one of the errors in `UNREADABLE` if the message is unreadable."""
+        """Return the event of a text message. Raise one of the errors in `NOT_JSON` if the message is unreadable."""
         raise NotImplementedError
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
@@ -71,8 +72,8 @@ class AgentDialect(FullDuplexDialect):
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
             return (self.read_binary(message) if isinstance(message, BinaryMessage) else self.read_text(message),)
-        except UNREADABLE as error:
-            return (ServerEvent(EventKind.MALFORMED, reason=str(error)[:200]),)
+        except NOT_JSON as error:
+            return decode_again(self, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
         objects, names = self.audio_in

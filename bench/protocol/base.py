@@ -18,6 +18,10 @@ import msgspec
 from bench.protocol.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.protocol.events import EventKind, FunctionCall, ServerEvent
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
+from bench.untrusted.safe_io import json_problem, without_lone_surrogates
+
+NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""The errors of msgspec if a message is not valid JSON, or not of the required type."""
 
 SaidItem = Message | FunctionCall | FunctionOutput
 """An item of a conversation that a client can send again."""
@@ -390,3 +394,14 @@ def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool
     `headers` are those of the response to an upgrade. `session` is the server's description of the session.
     """
     return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session
+
+
+def decode_again(dialect: Dialect, message: bytes, error: Exception) -> Sequence[ServerEvent]:
+    """Return the events of a message that `dialect.decode` could not read because of `error`, one of `NOT_JSON`.
+
+    U+FFFD replaces lone surrogates in any part of the message.
+    """
+    whole = without_lone_surrogates(message)
+    if whole != message:
+        return dialect.decode(whole)
+    return (ServerEvent(EventKind.MALFORMED, reason=json_problem(message, error)[:200]),)

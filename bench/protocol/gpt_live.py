@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, by_name
-from bench.protocol.base import AwaitedEvent, ClientMessage, MessageKind
+from bench.protocol.base import NOT_JSON, AwaitedEvent, ClientMessage, MessageKind, decode_again
 from bench.protocol.events import (
     EMPTY,
     ErrorScope,
@@ -251,8 +251,8 @@ class GptLive(FullDuplexDialect):
             if decode := DECODERS.get(name):
                 return decode(wire)
             return (ServerEvent(EventKind.NOTED if name in NOTED else EventKind.UNKNOWN, name),)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return (ServerEvent(EventKind.MALFORMED, reason=str(error)[:200]),)
+        except NOT_JSON as error:
+            return decode_again(self, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
         (event, *_) = self.decode(message)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bench.protocol.base import Dialect, MessageKind
+from bench.protocol.base import NOT_JSON, Dialect, MessageKind, decode_again
 from bench.protocol.events import (
     DELTAS,
     EMPTY,
@@ -246,7 +246,7 @@ class EventReader(Dialect):
         self._kind_of = self.kinds.get
         self._other_dialect = frozenset(name for name, kind in self.other_kinds.items() if kind in DELTAS)
 
-    def decode(self, message: bytes) -> tuple[ServerEvent, ...]:
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
         """Return the event of a message. A message is always one event."""
         try:
             try:
@@ -286,8 +286,8 @@ class EventReader(Dialect):
                 else:
                     kind = self.item_kinds.get((kind, wire.item.type), kind)
             return (_described(kind, wire),)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return (ServerEvent(EventKind.MALFORMED, reason=str(error)[:200]),)
+        except NOT_JSON as error:
+            return decode_again(self, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
         (event,) = self.decode(message)

@@ -32,6 +32,7 @@ from bench.observe.observation import SessionObservation, TurnObservation, TurnS
 from bench.protocol.base import BINARY, BinaryMessage, Dialect
 from bench.protocol.events import WITH_AUDIO, EventKind, ServerEvent
 from bench.protocol.rate_limits import LIMITED, RateLimit
+from bench.untrusted.safe_io import readable_json
 from bench.untrusted.sanitize import escape_control
 
 Hide = Callable[[str], str]
@@ -60,8 +61,8 @@ def received_events(
         return clean(message, hide)
     try:
         stripped = dialect.without_audio(message)
-    except UNREADABLE:  # the unreadable text is in a part of the message that decoding skips
-        stripped = dialect.without_audio(message.decode("utf-8", "replace").encode())
+    except UNREADABLE:
+        stripped = dialect.without_audio(readable_json(message))
     return clean(stripped, hide)
 
 
@@ -78,7 +79,11 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
     if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
-        value = msgspec.json.decode(raw)
+        try:
+            value = msgspec.json.decode(raw)
+        except UNREADABLE:
+            raw = readable_json(raw)
+            value = msgspec.json.decode(raw)
         cleaned = without_secrets(value, hide)
         raw = raw if cleaned == value else msgspec.json.encode(cleaned)
     # the unreadable text is in a part of the message that decoding skips; otherwise there would be no event

@@ -27,6 +27,9 @@ WHOLE = range(-(2**63), 2**64)
 """The permitted range of integers in our JSON, and in scripts."""
 QUOTED = 200
 _LONG_NUMBER = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE_SURROGATE = re.compile(rb"%s(?!%s)|(?<!%s)%s" % (_HIGH, _LOW, _HIGH, _LOW))
+_SHORT_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{0,3}[^0-9a-fA-F]")
 
 
 class JsonError(ValueError):
@@ -49,8 +52,37 @@ def read_json(
     except RecursionError:
         raise JsonError(_TOO_DEEP) from None
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise JsonError(excerpt(str(error), QUOTED)) from None
+        text = data.encode("utf-8", "replace") if isinstance(data, str) else data
+        if (whole := without_lone_surrogates(text)) != text:
+            return read_json(whole, kind, numbers=numbers, make_value=make_value)
+        raise JsonError(excerpt(json_problem(text, error), QUOTED)) from None
     return value
+
+
+def without_lone_surrogates(text: bytes) -> bytes:
+    """Return a JSON text in which U+FFFD replaces each escape of half a surrogate pair, with the same length.
+
+    RFC 8259 §8.2 permits such escapes, and most parsers accept them. Services write them when they cut a text within a
+    character. msgspec refuses them, even in parts that it skips.
+    """
+    if b"\0" in text:  # never valid in JSON; it is the placeholder below
+        return text
+    unescaped = text.replace(rb"\\", b"\0\0")  # an escaped backslash starts no other escape
+    return _LONE_SURROGATE.sub(rb"\\ufffd", unescaped).replace(b"\0\0", rb"\\")
+
+
+def readable_json(text: bytes) -> bytes:
+    """Return a JSON text in which U+FFFD replaces invalid UTF-8 and lone surrogates."""
+    return without_lone_surrogates(text.decode("utf-8", "replace").encode())
+
+
+def json_problem(text: bytes, error: Exception) -> str:
+    """Return why msgspec cannot read a JSON text. Two of its own reasons are untrue for some texts."""
+    if isinstance(error, UnicodeDecodeError):  # the position in its text is not that in the message
+        return f"invalid UTF-8: byte 0x{error.object[error.start]:02x}"
+    if "truncated" in str(error) and _SHORT_ESCAPE.search(text.replace(rb"\\", b"")):
+        return r"a \u escape does not have four hexadecimal digits"
+    return str(error)
 
 
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
