@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from greenlet import GreenletExit
 
-from bench.clock import monotonic_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.observe.inputs import Connected, SessionFailed
 from bench.observe.timeline import Timeline
+from bench.protocol.rate_limits import with_arrival
 from bench.target.target import Target
 from bench.timeouts import Timeouts
 from bench.transport.event_loop import LoopMonitor
@@ -23,6 +24,7 @@ from bench.transport.interface import ConnectTimings, OpenTransport, Transport
 from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
+from bench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
@@ -74,7 +76,8 @@ class Dialer:
             )
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)
-            raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
+            received = with_arrival(self._hidden(error.headers), utc_ns() / NS_PER_S)
+            raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.provider else ""
         transport.handshake = transport.handshake._replace(

@@ -6,9 +6,11 @@ The timeline of the session records every result. If a connection fails, the ses
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,11 +28,13 @@ from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA
+from bench.protocol.rate_limits import wait_of
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
 from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, Handshake, NetworkPath, Proxy
+from bench.units import NS_PER_S
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy
@@ -174,6 +178,23 @@ def test_response_headers_that_quote_the_key_are_stored_with_the_key_masked() ->
 
     assert socket.handshake.headers["x-quote"] == "***"
     assert "opened" in socket.handshake.instants
+
+
+def test_a_retry_after_that_is_a_date_counts_from_the_arrival_if_the_response_has_no_date() -> None:
+    def refuse(connection: ServerConnection, _: Request) -> Response:
+        response = connection.respond(429, "slow down")
+        del response.headers["Date"]
+        response.headers["Retry-After"] = formatdate(time.time() + 60, usegmt=True)
+        return response
+
+    with serving(process_request=refuse) as port:
+        target = build_target(port)
+        with pytest.raises(ConnectError) as caught:
+            Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings())
+
+    wait_ns = wait_of(caught.value.headers)
+    assert wait_ns is not None
+    assert 50 < wait_ns / NS_PER_S <= 61
 
 
 def test_auth_wait_is_zero_with_a_cached_token_and_positive_if_the_token_is_fetched() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from email.utils import mktime_tz, parsedate_tz
+from email.utils import formatdate, mktime_tz, parsedate_tz
 
 import msgspec
 
@@ -19,6 +19,11 @@ from bench.untrusted.values import MAX_ID_CHARACTERS
 
 MAX_WAIT_S = 1e9
 """The maximum wait in seconds. A longer wait is ignored: it is an error of the service, and might not fit its column.
+"""
+RECEIVED_HEADER = "x-rtbench-received"
+"""Our own header of a refusal: the instant of its arrival, by this machine's wall clock, as an HTTP date.
+
+A stored refusal has it only if its `retry-after` is a date, and it has no `date`.
 """
 MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
@@ -89,7 +94,8 @@ def wait_of(headers: Mapping[str, str]) -> int | None:
     """Return the wait, in ns, that the headers of a refusal contain; None if they contain no wait.
 
     The header is `retry-after-ms`, or else `retry-after` (RFC 9110 §10.2.3). If `retry-after` is a date, the wait
-    starts at the `date` of the response, because the clocks of two hosts may differ.
+    starts at the `date` of the response, because the clocks of two hosts may differ. Without a valid `date`, it starts
+    at RECEIVED_HEADER.
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _ns(ms / 1_000)
@@ -97,7 +103,16 @@ def wait_of(headers: Mapping[str, str]) -> int | None:
     if (seconds := _number(retry_after)) is not None:
         return _ns(seconds)
     until_s, now_s = _date_s(retry_after), _date_s(headers.get("date"))
+    if now_s is None:
+        now_s = _date_s(headers.get(RECEIVED_HEADER))
     return None if until_s is None or now_s is None else _ns(max(0.0, until_s - now_s))
+
+
+def with_arrival(headers: Mapping[str, str], now_s: float) -> Mapping[str, str]:
+    """Return the headers of a refusal, with RECEIVED_HEADER if their wait depends on this machine's wall clock."""
+    if _date_s(headers.get("retry-after")) is None or _date_s(headers.get("date")) is not None:
+        return headers
+    return {**headers, RECEIVED_HEADER: formatdate(now_s, usegmt=True)}
 
 
 def _length_s(text: str) -> float:
@@ -127,6 +142,8 @@ def _number(value: object) -> float | None:
     """Return `value` if it is a finite number, or a string with such a number; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if isinstance(value, str) and ("_" in value or not value.isascii()):  # numbers of Python, but not of JSON or HTTP
+        return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -135,9 +152,12 @@ def _number(value: object) -> float | None:
 
 
 def _date_s(text: str | None) -> float | None:
-    """Return an HTTP date in seconds since 1970; None if it is invalid."""
+    """Return an HTTP date in seconds since 1970, in any of its three forms; None if it is invalid.
+
+    A date without a zone is in GMT (RFC 9110 §5.6.7).
+    """
     try:
         parsed = parsedate_tz(text) if text else None
-        return None if parsed is None else float(mktime_tz(parsed))
+        return None if parsed is None else float(mktime_tz((*parsed[:9], parsed[9] or 0)))
     except (ValueError, OverflowError, TypeError, IndexError):
         return None

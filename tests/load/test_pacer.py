@@ -61,6 +61,13 @@ def test_pairs_start_at_their_rate_and_after_retry_after(
     assert starts(pacer, *arrivals) == started
 
 
+@pytest.mark.parametrize(("requested_ns", "own"), [(5 * NS_PER_S, 0), (0, 1), (None, 1)])
+def test_only_delays_that_the_service_requested_count_as_requested(requested_ns: int | None, own: int) -> None:
+    pacer = StartPacer(None)
+    pacer.on_throttled("connection", 0, 0, requested_ns)
+    assert pacer.own_delays == own
+
+
 def test_waits_without_retry_after_double_up_to_a_minute() -> None:
     pacer, now_ns, waits = StartPacer(None), 0, []
     for _ in range(8):

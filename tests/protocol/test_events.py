@@ -513,6 +513,8 @@ LATER = "Fri, 20 Nov 2026 14:00:30 GMT"
         ({"retry-after": LATER}, None),
         ({"retry-after": LATER, "date": "yesterday"}, None),
         ({"retry-after": "-1"}, None),
+        ({"retry-after": "1_0"}, None),
+        ({"retry-after": "6, 6"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "1e300"}, None),
         ({"retry-after": ""}, None),

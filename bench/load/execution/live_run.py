@@ -253,6 +253,7 @@ class LiveRun:
             self.recorder.traffic,
             waiting_s=self._starts.waiting_s,
             tokenless=self._keyring.waiter_count,
+            own_delays=sum(state.pacer.own_delays for state in self.target_states),
             simulated=self.recorder.simulated,
         )
 

@@ -103,6 +103,8 @@ class ProgressReport:
     calls_backed_off: int = 0
     """Calls that were delayed because the caller's previous call was refused."""
     callers_backing_off: int = 0
+    own_delays: int = 0
+    """Delays of starts after throttled requests whose length the service did not request."""
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
@@ -252,6 +254,7 @@ class ProgressCounter:
         *,
         waiting_s: float = 0.0,
         tokenless: int = 0,
+        own_delays: int = 0,
         simulated: bool = False,
     ) -> ProgressReport:
         """Return the next report. `histograms` and `traffic` are those of the recorder."""
@@ -263,6 +266,7 @@ class ProgressCounter:
         return ProgressReport(
             **self._counts,
             tokenless=tokenless,
+            own_delays=own_delays,
             usd=self.spending.usd_at(monotonic_ns()),
             unpriced=self.spending.unpriced,
             waiting_s=waiting_s,

@@ -48,6 +48,8 @@ class StartPacer:
         """The kind of request that the service refused last."""
         self._waits = self._distance_ns = 0
         self._half_open = False
+        self.own_delays = 0
+        """The number of delays whose length the service did not request."""
         self._probe_ns: int | None = None
         """The start of the session that runs alone, as a probe; None if there is no probe.
 
@@ -115,6 +117,7 @@ class StartPacer:
             return
         wait_ns = min(FIRST_WAIT_NS << self._waits, MAX_WAIT_NS) if requested_ns is None else requested_ns
         self._waits = min(self._waits + (requested_ns is None), 6)
+        self.own_delays += not requested_ns
         if first:
             self._distance_ns = min(max(FIRST_WAIT_NS, 2 * self._distance_ns), MAX_WAIT_NS)
         self._refused, self._half_open, self._probe_ns = kind, True, None

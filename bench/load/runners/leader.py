@@ -296,7 +296,9 @@ class Leader(ProcessRole):
         """
         if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
-            self.say(f"starts were delayed at the request of the service: {longest} in total")
+            is_own = monitor.totals.total.own_delays > 0
+            reason = "after throttled requests" if is_own else "at the request of the service"
+            self.say(f"starts were delayed {reason}: {longest} in total")
             self._run.document["start_delays_s"] = held_s
         if calls := monitor.totals.total.calls_backed_off:  # the rows of seconds contain their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
