@@ -28,7 +28,9 @@ from bench.metrics import (
     NO_RESPONSE_TO_INVITE,
     NO_SOUND,
     NO_SRTP_KEY,
+    NOT_OFFERED,
     ONLY_RANG,
+    OTHER_LOGIN,
     REDIRECTED,
     REQUIRES_DTLS_SRTP,
     REQUIRES_SRTP,
@@ -49,6 +51,10 @@ REALTIME_MODELS = (
 )
 """The models with speech output, from the newest to the oldest."""
 NO_PROXY = "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may reach it"
+OTHER_PROXY_LOGIN = (
+    "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos: let a local proxy "
+    "such as px or cntlm sign in, and set --proxy to its URL"
+)
 OUT_OF_ORDER = "the service has an internal error: retry later, and check its status page"
 NO_DEPLOYMENT = "DeploymentNotFound"
 """Azure's error code if the path exists, but the deployment does not."""
@@ -264,6 +270,7 @@ REPORTED = {
         UNNAMED: "the agent redirects calls to another host: call that host (--url), or permit it in `call_hosts` of "
         "the target (--call-hosts); it gets no headers and no credentials of the target",
     },
+    "connect_failed:proxy": {OTHER_LOGIN: OTHER_PROXY_LOGIN},
     "connect_failed:dns": {"emporary failure": NO_RESOLVER},
     "connect_failed:tcp": {
         "Network is unreachable": NO_WAY,
@@ -365,6 +372,9 @@ def remedy_of(outcome: str, detail: str = "") -> str:
         return ""
     if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
         return own_remedy
+    if outcome == "connect_failed:upgrade" and NOT_OFFERED in detail:
+        *_, kind, name = detail.removesuffix(NOT_OFFERED).split()
+        return f"set `subprotocols: {name}` in targets.yaml" if kind == "subprotocol" else "set --compression deflate"
     remedies = REPORTED.get(outcome, REPORTED.get(kind, {}))
     if remedy := next((remedy for pattern, remedy in remedies.items() if pattern in detail), ""):
         return remedy

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.metrics import NO_MEDIA, NO_SOUND, UNFINISHED
+from bench.metrics import NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED
 from bench.observe.observation import detail_text
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -228,7 +228,10 @@ def explain(refusal: Refusal, target: Target) -> str:
         proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
         request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         requirement = f"it must allow {request} to port {target.port}"
-        return f"the proxy refuses the connection: put user and password into its URL; {requirement}"
+        if OTHER_LOGIN in refusal.message:
+            return remedy_of(refusal.outcome, refusal.message)
+        login = "if it requires user and password, put them into its URL"
+        return f"the proxy refuses the connection: see its message; {login}; {requirement}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):

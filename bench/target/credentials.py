@@ -11,8 +11,11 @@ from bench.errors import UsageError
 
 MIN_SECRET_CHARACTERS = 8
 HIDDEN = "***"
-_USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
-"""The pattern of the user in a URL (RFC 3986 §3.2.1), with the password if there is one."""
+_USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
+"""The pattern of the user in a URL (RFC 3986 §3.2.1), with the password if there is one.
+
+Our own messages contain the example USER:PASSWORD, which is not secret.
+"""
 
 
 class Credential:

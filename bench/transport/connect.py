@@ -3,10 +3,10 @@
 Each phase has its own timing and its own limit. Only this module creates client sockets. It converts every `OSError` on
 the network path to a `ConnectError`, once.
 
-python-socks negotiates a tunnel over our own TCP stream, which then carries all other data. To connect through a chain
-of proxies, python-socks calls `connect` of an object `forward`, which opens the connection to the next proxy. Here,
-`forward` is our stream with the interface of a socket. It reads nothing beyond the proxy's answer, so later bytes and
-their timestamps stay in the stream.
+A tunnel is negotiated over our own TCP stream, which then carries all other data. python-socks does so for SOCKS. To
+connect through a chain of proxies, it calls `connect` of an object `forward`, which opens the connection to the next
+proxy. Here, `forward` is our stream with the interface of a socket. It reads nothing beyond the proxy's answer, so
+later bytes and their timestamps stay in the stream.
 """
 
 from __future__ import annotations
@@ -25,18 +25,30 @@ from python_socks.sync import Proxy as Negotiator
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.installation import tool_version
+from bench.metrics import OTHER_LOGIN
 from bench.timeouts import Timeouts
+from bench.transport.challenges import challenges
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.names import look_up
-from bench.transport.received import READ_BYTES
+from bench.transport.parser import (
+    MAX_HEAD_BYTES,
+    HttpResponse,
+    may_be_response,
+    read_response,
+    service_message,
+    without_interim,
+)
 from bench.transport.tcp import ByteStream, PeerScope, TcpStream
 from bench.transport.tls import shake_hands
 from bench.units import NEVER_NS, NS_PER_S
+from bench.untrusted.sanitize import excerpt
 
 LOOPBACK = "127.0.0.1"
-TYPES = {"http": ProxyType.HTTP, "socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
-HEAD_END = b"\r\n\r\n"
-MAX_HEAD_BYTES = READ_BYTES
+TYPES = {"socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
+BODY_NS = 1_000_000_000
+"""The maximum time to wait for the body of a refusal after its head has arrived."""
+MAX_REFUSAL_BYTES = 16_384
 UNAUTHORIZED = 407
 NO_METHOD = "No acceptable authentication methods"
 QUOTED = 300
@@ -144,7 +156,29 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 
     Raise ConnectError: `connect_failed:proxy` with the text of the proxy's answer, or `timeout:proxy`.
     """
-    proxy_socket = ProxySocket(stream, until_ns, complete_head=proxy.scheme == "http")
+    proxy_socket = ProxySocket(stream, until_ns)
+    try:
+        if proxy.scheme == "http":
+            _connect_by_http(proxy_socket, proxy, authority(host, port))
+        else:
+            _connect_by_socks(proxy_socket, proxy, host, port)
+    except TimeoutError:
+        raise ConnectError("timeout:proxy", f"the proxy {proxy.public} did not answer in time") from None
+    except ProxyError as error:
+        text = _shown(proxy, str(error))
+        raise _refusal(proxy, f"{text}; {_login_text(proxy)}" if NO_METHOD in text else text) from None
+    except UnicodeDecodeError:
+        raise _refusal(proxy, "its response cannot be read") from None
+    except ValueError:  # its text may quote a password
+        raise _refusal(proxy, f"{proxy.scheme} cannot encode its user, its password or the host") from None
+    except OSError as error:
+        raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
+    if proxy_socket.beyond:
+        words = service_message(proxy_socket.beyond, MAX_REFUSAL_BYTES)
+        raise _refusal(proxy, _shown(proxy, f"it sent data after its response: {words}"))
+
+
+def _connect_by_socks(proxy_socket: ProxySocket, proxy: Proxy, host: str, port: int) -> None:
     negotiator = Negotiator(
         TYPES[proxy.scheme],
         proxy.host,
@@ -154,50 +188,65 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         rdns=True,  # `host` is what the proxy receives, whether a name or an address
         forward=proxy_socket,  # type: ignore[arg-type]  # only its `connect` is called
     )
-    try:
-        negotiator.connect(host, port)
-    except TimeoutError:
-        raise ConnectError("timeout:proxy", f"the proxy {proxy.public} did not answer in time") from None
-    except ProxyError as error:
-        raise _refusal(proxy, _error_text(proxy, error)) from None
-    except UnicodeDecodeError:
-        raise _refusal(proxy, "its response cannot be read") from None
-    except ValueError:  # its text may quote a password
-        raise _refusal(proxy, f"{proxy.scheme} cannot encode its user, its password or the host") from None
-    except OSError as error:
-        raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
-    if proxy_socket.beyond:
-        raise _refusal(proxy, "it sent data after its response")
+    negotiator.connect(host, port)
+
+
+def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> None:
+    """Request a tunnel to `service` by CONNECT (RFC 9110 §9.3.6). Any status 2xx opens it, and has no body.
+
+    Raise ConnectError with the words of the proxy's page if the proxy refuses.
+    """
+    lines = [f"CONNECT {service} HTTP/1.1", f"Host: {service}", f"User-Agent: rtbench/{tool_version()}"]
+    if proxy.user:
+        basic = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode("latin-1")).decode()
+        lines.append(f"Proxy-Authorization: Basic {basic}")
+    proxy_socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    response = proxy_socket.http_response()
+    if response.status // 100 == 2:
+        proxy_socket.beyond = response.body
+        return
+    response = receive_body(proxy_socket.stream, response, proxy_socket.until_ns)
+    page = service_message(response.content, MAX_REFUSAL_BYTES)
+    text = _shown(proxy, ": ".join(filter(None, (f"{response.status} {response.reason}".strip(), page))))
+    schemes = [challenge.scheme for challenge in challenges(response.headers.get("proxy-authenticate", ""))]
+    if response.status == UNAUTHORIZED and schemes and not any(scheme.lower() == "basic" for scheme in schemes):
+        text += f"; {OTHER_LOGIN}{excerpt(', '.join(schemes), QUOTED)}, which this tool does not support"
+    elif response.status == UNAUTHORIZED:
+        text += f"; {_login_text(proxy)}"
+    raise _refusal(proxy, text)
 
 
 class ProxySocket:
     """A TCP stream with the socket interface that python-socks needs. It is also the `forward` of python-socks.
 
-    If `complete_head` is True, one `recv` returns the complete head of an HTTP answer, even if the head arrived in
-    parts. Otherwise it returns at most the requested number of bytes. `beyond` contains received bytes that were not
-    requested. If this process takes time to answer, that time is added to `until_ns`, because the proxy waits for the
-    answer.
+    `beyond` contains received bytes that were not requested. If this process takes time to answer, that time is added
+    to `until_ns`, because the proxy waits for the answer.
     """
 
-    def __init__(self, stream: TcpStream, until_ns: int, *, complete_head: bool) -> None:
-        self._stream, self._until_ns, self._complete_head = stream, until_ns, complete_head
+    def __init__(self, stream: TcpStream, until_ns: int) -> None:
+        self.stream, self.until_ns = stream, until_ns
         self.beyond = b""
-        self._received_ns = NEVER_NS
+        self._received_ns, self._received_bytes = NEVER_NS, 0
 
     def connect(self, **_: Any) -> ProxySocket:
         return self
 
     def sendall(self, data: bytes) -> None:
-        self._stream.write(data)
-        self._until_ns += max(0, monotonic_ns() - self._received_ns)
+        self.stream.write(data)
+        self.until_ns += max(0, monotonic_ns() - self._received_ns)
+
+    def http_response(self) -> HttpResponse:
+        """Return the answer of an HTTP proxy, with the received part of its body. Raise ProxyError if it is no answer.
+
+        The head may arrive in parts, after interim answers.
+        """
+        while (response := read_response(self.beyond)) is None:
+            self.beyond, size = without_interim(self.beyond), self._received_bytes
+            if not may_be_response(self.beyond) or size > MAX_HEAD_BYTES or not self._more():
+                raise ProxyError(f"Invalid proxy response: {service_message(self.beyond, MAX_REFUSAL_BYTES)}")
+        return response
 
     def recv(self, count: int) -> bytes:
-        if self._complete_head:
-            while HEAD_END not in self.beyond and len(self.beyond) < MAX_HEAD_BYTES:
-                if not self._more():
-                    return b""  # python-socks takes this for no answer
-            head, end, self.beyond = self.beyond.partition(HEAD_END)
-            return head + end
         if not self.beyond:
             self._more()
         data, self.beyond = self.beyond[:count], self.beyond[count:]
@@ -208,40 +257,48 @@ class ProxySocket:
 
         Raise TimeoutError, or OSError if the connection broke.
         """
-        read = self._stream.read(self._until_ns)
+        read = self.stream.read(self.until_ns)
         if read is None:
             raise TimeoutError
-        if not read.data and self._stream.error_text:
-            raise OSError(self._stream.failure, self._stream.error_text)
+        if not read.data and self.stream.error_text:
+            raise OSError(self.stream.failure, self.stream.error_text)
         self._received_ns = read.timestamp_ns
         self.beyond += read.data
+        self._received_bytes += len(read.data)
         return bool(read.data)
 
     def close(self) -> None:
-        self._stream.close()
+        self.stream.close()
+
+
+def receive_body(stream: ByteStream, response: HttpResponse, until_ns: int) -> HttpResponse:
+    """Wait for the body of a refusal. Return the refusal with the part of the body that arrived in time."""
+    until_ns = min(until_ns, monotonic_ns() + BODY_NS)
+    while not response.is_complete and len(response.body) < MAX_REFUSAL_BYTES:
+        read = stream.read(until_ns)
+        if read is None or not read.data:
+            break
+        response = response._replace(body=response.body + read.data)
+    return response._replace(body=response.body[:MAX_REFUSAL_BYTES])
 
 
 def _refusal(proxy: Proxy, reason: str) -> ConnectError:
     return ConnectError("connect_failed:proxy", f"the proxy {proxy.public}: {reason}")
 
 
-def _error_text(proxy: Proxy, error: ProxyError) -> str:
-    """Return the error text of a proxy.
-
-    If the text contains the proxy's password, the password is removed. If the proxy requires a login, the remedy is
-    added.
-    """
-    text = str(error)
+def _shown(proxy: Proxy, text: str) -> str:
+    """Return a text of a proxy on one line: without the proxy's password, and then shortened."""
     if proxy.password:
         basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")).decode()
         text = text.replace(basic, "***").replace(proxy.password, "***")
-    text = " ".join(text.split())[:QUOTED].encode("utf-8", "replace").decode()
-    if error.error_code != UNAUTHORIZED and NO_METHOD not in text:
-        return text
+    return " ".join(text.split())[:QUOTED].encode("utf-8", "replace").decode()
+
+
+def _login_text(proxy: Proxy) -> str:
     requirement = (
         "it requires a user and a password" if proxy.user is None else "it does not accept this user and password"
     )
-    return f"{text}; {requirement}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
+    return f"{requirement}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
 
 
 def kernel_timestamps(limit_s: float) -> bool:

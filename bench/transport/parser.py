@@ -9,6 +9,7 @@ reads. The bytes of frames are counted separately, because the protocol object d
 
 from __future__ import annotations
 
+import html
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,9 @@ from bench.protocol.base import BinaryMessage
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.untrusted.safe_io import JsonError, read_json
 
-HEAD_END = b"\r\n\r\n"
+MAX_HEAD_BYTES = 65_536
+"""The maximum size of the head of an answer, including the interim answers before it. Servers send at most 8 to 16 kB.
+"""
 LAST_CHUNK = b"0\r\n\r\n"
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
@@ -37,7 +40,15 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 The length may be larger than any body that the client waits for.
 """
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
+_STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?", re.IGNORECASE)
+# RFC 9112 §2.2: the end of a line may be a single LF
+_LINE_END, _HEAD_END = re.compile(rb"\r?\n"), re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_LISTS = frozenset({"www-authenticate", "proxy-authenticate"})
+"""The headers with challenges. A header may have several, and may be repeated (RFC 9110 §11.6.1)."""
+_OF_UPGRADE = re.compile(rb"(?:connection|upgrade|sec-websocket-[a-z]+)[ \t]*:", re.IGNORECASE)
+_MARKUP = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+"""What is not text in a page: comments, programs, styles and tags. The pattern needs linear time."""
 
 
 class HttpResponse(NamedTuple):
@@ -56,6 +67,11 @@ class HttpResponse(NamedTuple):
         return "chunked" in self.headers.get("transfer-encoding", "").lower()
 
     @property
+    def content(self) -> bytes:
+        """The received part of the body, without the framing of chunks."""
+        return unchunked(self.body) if self.is_chunked else self.body
+
+    @property
     def is_complete(self) -> bool:
         """True if the body is known to be complete.
 
@@ -68,19 +84,53 @@ class HttpResponse(NamedTuple):
 
 
 def read_response(data: bytes) -> HttpResponse | None:
-    """Return an HTTP answer. Return None if its head is not complete yet, or if the data is not HTTP."""
-    head, end, body = data.partition(HEAD_END)
-    first, *lines = head.split(b"\r\n")
-    status_line = _STATUS_LINE.fullmatch(first)
-    if not end or status_line is None:
+    """Return an HTTP answer. Return None if its head is not complete yet, or if the data is not HTTP.
+
+    Interim answers before it are skipped.
+    """
+    data = without_interim(data)
+    end = _HEAD_END.search(data)
+    lines = _LINE_END.split(_FOLD.sub(b" ", data[: end.start()])) if end else [b""]
+    status_line = _STATUS_LINE.fullmatch(lines[0])
+    if end is None or status_line is None:
         return None
-    status, reason = status_line.groups(b"")
-    return HttpResponse(int(status), _text(reason), dict(_field(line) for line in lines), body)
+    _, status, reason = status_line.groups(b"")
+    return HttpResponse(int(status), _text(reason), _headers(lines[1:]), data[end.end() :])
 
 
-def _field(line: bytes) -> tuple[str, str]:
-    name, _, value = line.partition(b":")
-    return _text(name).strip().lower(), _text(value).strip()
+def without_interim(data: bytes) -> bytes:
+    """Return the data after complete interim answers, such as 100 and 103, but not 101 (RFC 9110 §15.2)."""
+    while (end := _HEAD_END.search(data)) is not None:
+        status_line = _STATUS_LINE.match(_LINE_END.split(data, maxsplit=1)[0])
+        if status_line is None or not (100 <= int(status_line[2]) < 200) or int(status_line[2]) == SWITCHING:
+            break
+        data = data[end.end() :]
+    return data
+
+
+def may_be_response(data: bytes) -> bool:
+    """Return whether data with an incomplete head may become an HTTP answer."""
+    line, *more = _LINE_END.split(without_interim(data), maxsplit=1)
+    return not more or _STATUS_LINE.fullmatch(line) is not None
+
+
+def _headers(lines: Sequence[bytes]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        key, text = _text(name).strip().lower(), _text(value).strip()
+        headers[key] = f"{headers[key]}, {text}" if key in _LISTS and key in headers else text
+    return headers
+
+
+def upgrade_head(head: bytes) -> bytes:
+    """Return the head of an answer with only the headers of the upgrade, as websockets' protocol object accepts it.
+
+    That object refuses a missing reason, long lines and many headers, which have no effect on the upgrade.
+    """
+    status_line, *lines = _LINE_END.split(_FOLD.sub(b" ", head))
+    version, status = status_line.upper().split(maxsplit=2)[:2]
+    return b"\r\n".join([b"%s %s " % (version, status), *filter(_OF_UPGRADE.match, lines), b"", b""])
 
 
 def _text(data: bytes) -> str:
@@ -90,8 +140,7 @@ def _text(data: bytes) -> str:
 
 def refusal(response: HttpResponse) -> ConnectError:
     """Return the error for a refused upgrade, with the reason that the service gave."""
-    body = unchunked(response.body) if response.is_chunked else response.body
-    message = service_message(body).removeprefix(f"{response.status}: ")
+    message = service_message(response.content).removeprefix(f"{response.status}: ")
     outcome = "throttled:handshake" if response.status == THROTTLED else f"connect_failed:{response.status}"
     return ConnectError(outcome, f"HTTP {response.status}: {message or response.reason[:QUOTED]}", response.headers)
 
@@ -111,21 +160,24 @@ def unchunked(body: bytes) -> bytes:
     return content
 
 
-def service_message(body: bytes) -> str:
+def service_message(body: bytes, longest: int = QUOTED) -> str:
     """Return the code and message of a JSON error, such as Azure's `{"error": {"code", "message"}}`.
 
-    If the body is not such an error, return it as text.
+    If the body is not such an error, return it as text, without the tags of a page. `longest` is the maximum length.
     """
-    text = " ".join(_text(body).split())
+    text = _text(body)
+    if text.lstrip().startswith("<"):
+        text = html.unescape(_MARKUP.sub(" ", text))
+    text = " ".join(text.split())
     try:
         parsed = read_json(body, numbers=False)
     except JsonError:
-        return text[:QUOTED]
+        return text[:longest]
     error = parsed.get("error", parsed) if isinstance(parsed, Mapping) else None
     if not isinstance(error, Mapping):
-        return text[:QUOTED]
+        return text[:longest]
     parts = [str(error[name]) for name in ("code", "message") if error.get(name)]
-    return (": ".join(parts) or text)[:QUOTED].encode("utf-8", "replace").decode()
+    return (": ".join(parts) or text)[:longest].encode("utf-8", "replace").decode()
 
 
 # Frames.
@@ -190,7 +242,7 @@ class ProtocolParser:
         self._fed += len(read.data)
         messages: list[ReceivedMessage] = []
         ends_message = False
-        for event in self._events(read.data):
+        for event in self._events(read.data) if self._head is None else self._answer_events(read.data):
             if isinstance(event, Frame):
                 message = self._message_ended_by(event, read)
                 ends_message = message is not None
@@ -202,14 +254,34 @@ class ProtocolParser:
                     extension for extension in self._protocol.extensions if isinstance(extension, MeasuredDeflate)
                 )
                 self.deflate = next(extensions, None)
-        if self._head is not None:  # bytes of frames count from the end of the answer's head
-            self._head += read.data
-            self.response = read_response(self._head)
-            self._fed = 0 if self.response is None else len(self.response.body)
         # the timestamp is that of the last segment, and so exact
         if ends_message and read.is_complete and self._framed == self._fed:
             messages[-1] = messages[-1]._replace(arrival=messages[-1].arrival._replace(uncertainty_ns=0))
         return messages
+
+    def _answer_events(self, data: bytes) -> Iterator[object]:
+        """Yield the protocol object's events for data of the answer to the upgrade, and of frames after it.
+
+        The protocol object gets an upgrade when its head is complete, and data that is no answer as it is, so that its
+        error states why. It does not get a refusal. Raise ConnectError if the head is too long.
+        """
+        received_bytes = self._fed
+        self._head = head = without_interim((self._head or b"") + data)
+        self.response = response = read_response(head)
+        body_bytes = 0 if response is None else len(response.body)
+        if received_bytes - body_bytes > MAX_HEAD_BYTES:
+            raise ConnectError("connect_failed:upgrade", f"the answer's headers exceed {MAX_HEAD_BYTES >> 10} KiB")
+        if response is not None:
+            self._fed = body_bytes  # bytes of frames count from the end of the head
+            if response.status == SWITCHING:
+                yield from self._events(upgrade_head(head[: len(head) - body_bytes]))
+                if body_bytes:
+                    yield from self._events(response.body)
+        elif not data or not may_be_response(head):
+            if head:
+                yield from self._events(head)
+            if not data:
+                yield from self._events(data)
 
     def _events(self, data: bytes) -> Iterator[object]:
         """Yield the protocol object's events for the data. Empty data means that the peer has closed the connection."""

@@ -11,23 +11,24 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHeader, PayloadTooBig
+from websockets.exceptions import InvalidHeader, NegotiationError, PayloadTooBig
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
-from bench.metrics import ACCEPT_HEADER
+from bench.metrics import ACCEPT_HEADER, NOT_OFFERED
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
-from bench.transport.connect import connect
+from bench.transport.connect import connect, receive_body
 from bench.transport.fast.frames import MASK_BYTES, MAX_LENGTH, masked_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
@@ -66,9 +67,10 @@ GOODBYE_NS = 1_000_000_000
 
 In this time, data that was half sent must be completed, our close frame sent, and the peer's answer received.
 """
-BODY_NS = 1_000_000_000
-"""The maximum time to wait for the body of a refusal after its head has arrived."""
-MAX_REFUSAL_BYTES = 16_384
+CHOICES = {"subprotocol": "sec-websocket-protocol", "extensions": "sec-websocket-extensions"}
+"""The headers in which a server chooses one of the client's offers, by a word of websockets' error."""
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+"""The pattern of the names that errors quote (RFC 9110 §5.6.2)."""
 HANDFUL = 64
 """The maximum number of messages that are passed on at once. After them, the listener can act."""
 _SILENT = logging.getLogger("bench.transport.websocket")
@@ -162,13 +164,13 @@ class WebSocket:
         until_ns = monotonic_ns() + (0 if send_error else int(limits.upgrade * NS_PER_S))
         response = self._wait_for_response(until_ns)
         if response is not None and response.status != SWITCHING:
-            raise refusal(self._wait_for_body(response, until_ns))
+            raise refusal(receive_body(self._stream, response, until_ns))
         if send_error is not None:
             raise ConnectError("connect_failed:upgrade", f"the connection broke: {send_error.strerror or send_error}")
         if response is None and self._stream.error_text:
             raise ConnectError("connect_failed:upgrade", f"the connection broke: {self._stream.error_text}")
         if (problem := self._protocol.handshake_exc) is not None:
-            raise ConnectError("connect_failed:upgrade", _no_upgrade(problem))
+            raise ConnectError("connect_failed:upgrade", _no_upgrade(problem, response.headers if response else {}))
         if response is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.set_arrival("opened", self._timestamp_ns, self._response_uncertainty_ns)
@@ -199,16 +201,6 @@ class WebSocket:
         self._parser.expect_frames()
         self._reader.expect(plain=self._is_plain())
         return response
-
-    def _wait_for_body(self, response: HttpResponse, until_ns: int) -> HttpResponse:
-        """Wait for the body of a refusal. Return the refusal with the part of the body that arrived in time."""
-        until_ns = min(until_ns, monotonic_ns() + BODY_NS)
-        while not response.is_complete and len(response.body) < MAX_REFUSAL_BYTES:
-            read = self._stream.read(until_ns)
-            if read is None or not read.data:
-                break
-            response = response._replace(body=response.body + read.data)
-        return response._replace(body=response.body[:MAX_REFUSAL_BYTES])
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
@@ -389,8 +381,14 @@ class WebSocket:
         self._stream.close()
 
 
-def _no_upgrade(problem: Exception) -> str:
-    """Return a text for an answer that is not an upgrade, although its status is 101, or that is not HTTP."""
+def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
+    """Return a text for an answer that is not an upgrade, although its status is 101, or that is not HTTP.
+
+    `headers` are those of the answer.
+    """
+    for kind, header in CHOICES.items():
+        if isinstance(problem, NegotiationError) and kind in str(problem) and (name := TOKEN.match(headers[header])):
+            return f"the server chose the {kind.rstrip('s')} {name[0]}{NOT_OFFERED}"
     if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
         if problem.value is None:
             return f"the answer has no {ACCEPT_HEADER}"

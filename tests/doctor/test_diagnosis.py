@@ -23,7 +23,7 @@ from bench.doctor.diagnosis import (
     lines,
     printable_finding,
 )
-from bench.metrics import SERVICE_REPORTED, TEXT_SESSION, UNHEARD
+from bench.metrics import NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.base import Dialect
@@ -74,6 +74,8 @@ SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
         ("connect_failed:dns", "no such name", KEY, "DNS zone"),
         ("connect_failed:tls", "unknown ca", KEY, "--ca-file"),
         ("timeout:proxy", "nothing", KEY, "check its URL"),
+        ("connect_failed:proxy", f"the proxy p: 407; {OTHER_LOGIN}NTLM", KEY, "px or cntlm"),
+        ("connect_failed:upgrade", f"the subprotocol x{NOT_OFFERED}", KEY, "set `subprotocols: x`"),
         ("connect_failed:token", "the endpoint is down", ENTRA, "az login"),
         ("failed:no_audio", "", KEY, "the deployment's model supports audio"),
     ],

@@ -64,7 +64,7 @@ def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
         f'{{"type":"function_call","call_id":"c","name":"n","arguments":"{text}"}}}}}}',
         "audio": f'{{"type":"session.output_audio.delta","delta":"AAAA","note":"{text}"}}',
     }
-    agents = {
+    agents: dict[str, tuple[Dialect, str]] = {
         "twilio mark": (TWILIO, f'{{"event":"mark","streamSid":"s","mark":{{"name":"{text}"}}}}'),
         "twilio media": (TWILIO, f'{{"event":"media","media":{{"payload":"AAAA","note":"{text}"}}}}'),
         "twilio unknown": (TWILIO, f'{{"event":"{text}"}}'),
@@ -72,12 +72,9 @@ def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
         "acs unknown": (ACS, f'{{"kind":"{text}"}}'),
         "pcm text": (PCM, f'{{"type":"words","words":"{text}"}}'),
     }
+    dialects: tuple[Dialect, ...] = (GA, PREVIEW, VOICE_LIVE)
     return (
-        {
-            f"{dialect.name} {name}": (dialect, data)
-            for dialect in (GA, PREVIEW, VOICE_LIVE)
-            for name, data in parts.items()
-        }
+        {f"{dialect.name} {name}": (dialect, data) for dialect in dialects for name, data in parts.items()}
         | {f"gpt-live {name}": (GPT_LIVE, data) for name, data in gpt_live.items()}
         | agents
     )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.transport.challenges import challenges
 from bench.transport.parser import HttpResponse, read_response, refusal, service_message, unchunked
 from tests.examples import thorough
 
@@ -101,6 +102,12 @@ def test_any_bytes_are_a_response_or_none(data: bytes) -> None:
         (b'{"error": "plain"}', '{"error": "plain"}'),
         (b'["a"]', '["a"]'),
         (b"\xff\xfe", "\ufffd\ufffd"),
+        (
+            b"<html><head><title>No</title><style>b{}</style></head><!-- x --><body>AI &amp; games</body>",
+            "No AI & games",
+        ),
+        (b"<p>cut <script>alert(1)", "cut"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "AccessDenied"),
         pytest.param(b"x" * 900, "x" * 300, id="long"),
     ],
 )
@@ -113,3 +120,26 @@ def test_a_body_is_quoted(body: bytes, words: str) -> None:
 )
 def test_the_message_of_any_body_can_be_encoded(body: bytes) -> None:
     assert isinstance(service_message(body).encode(), bytes)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("", []),
+        ("Negotiate, NTLM", [("Negotiate", {}), ("NTLM", {})]),
+        ("NTLM TlRMTVNTUAAC==, Basic", [("NTLM", {}), ("Basic", {})]),
+        (
+            'AzureApiManagementKey realm="https://contoso.azure-api.net/my-api",name="api-key",type="header"',
+            [("AzureApiManagementKey",
+              {"realm": "https://contoso.azure-api.net/my-api", "name": "api-key", "type": "header"})],
+        ),
+        (
+            'Bearer error="invalid_token", error_description="it, \\"too\\" , Basic", Digest Realm = x',
+            [("Bearer", {"error": "invalid_token", "error_description": 'it, "too" , Basic'}),
+             ("Digest", {"realm": "x"})],
+        ),
+        ('=", ,', []),
+    ],
+)  # fmt: skip
+def test_the_challenges_of_a_header_are_parsed(header: str, found: list[tuple[str, dict[str, str]]]) -> None:
+    assert challenges(header) == found

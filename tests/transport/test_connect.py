@@ -19,7 +19,9 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
+from bench.remedies import remedy_of
 from bench.simulator.serving.certificates import loopback_tls
+from bench.target.credentials import redacted
 from bench.timeouts import Timeouts
 from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
@@ -284,6 +286,38 @@ def test_any_answer_of_a_proxy_is_reported_in_one_printable_line(answer: bytes, 
     assert len(error.detail.encode()) < 600
 
 
+PAGE = b"<html><head><title>Access Denied</title></head><body>Zscaler: AI is &quot;blocked&quot;</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"403 Forbidden\r\nContent-Type: text/html\r\n\r\n" + PAGE,
+         '403 Forbidden: Access Denied Zscaler: AI is "blocked"'),
+        (b"502\r\nContent-Length: 2\r\n\r\nno", "502: no"),
+        (b"407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n",
+         "407 Proxy Authentication Required; it accepts only Negotiate, NTLM, which this tool does not support"),
+        (b"407 No\r\nProxy-Authenticate: NTLM, Basic realm=x\r\n\r\n", "407 No; it does not accept this user"),
+        (b"200 OK\r\nContent-Length: 9\r\n\r\n<p>Log in</p>", "it sent data after its response: Log in"),
+        (b"200 OK\r\nX: " + b"a" * 70_000, "Invalid proxy response"),
+    ],
+    ids=["page", "no reason", "NTLM", "NTLM or Basic", "captive portal", "endless head"],
+)  # fmt: skip
+def test_the_words_of_a_proxy_that_refuses_are_reported(answer: bytes, words: str) -> None:
+    with answering(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 " + answer) as proxy:
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
+
+    assert error.outcome == "connect_failed:proxy"
+    assert words in error.detail
+    remedy = remedy_of(error.outcome, error.detail)
+    assert ("px or cntlm" in remedy) == ("NTLM, which" in error.detail)
+
+
+def test_the_example_of_a_proxy_url_is_not_hidden_as_a_secret() -> None:
+    text = "it requires a user and a password: http://USER:PASSWORD@HOST:PORT; not http://ann:secret@proxy"
+    assert redacted(text, ()) == text.replace("ann:secret", "***")
+
+
 def test_a_proxy_that_resets_the_connection_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -333,6 +367,23 @@ ANSWERS = {
     "socks4": bytes([0, 90]) + bytes(6),
     "socks5": bytes([5, 0]) + bytes([5, 0, 0, 3, 4]) + b"host" + bytes(2),
 }
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 201 Created\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 70\r\n\r\n",
+        b"HTTP/1.0 299\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"http/1.1 200 Connection established\n\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103\r\nLink: x\r\n\r\nHTTP/1.1 200\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 99_999])
+def test_any_successful_answer_to_connect_opens_the_tunnel(answer: bytes, size: int) -> None:
+    stream = Drip([answer[at : at + size] for at in range(0, len(answer), size)])
+    tunnel(stream, Proxy("http", "proxy.test", 1), "service.test", 443, 0)  # type: ignore[arg-type]
+    assert stream.parts == []
 
 
 @SCHEMES

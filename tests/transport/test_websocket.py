@@ -11,7 +11,7 @@ import logging
 import os
 import tracemalloc
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
@@ -26,14 +26,16 @@ from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
+from bench.remedies import remedy_of
 from bench.session import Session
 from bench.timeouts import Timeouts
+from bench.transport.connect import MAX_REFUSAL_BYTES
 from bench.transport.fast.reader import Sieve
 from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TxTimestamp
 from bench.transport.parser import frame_bytes
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import TakeRead
-from bench.transport.websocket import GOODBYE_NS, MAX_REFUSAL_BYTES, WebSocket, client_protocol
+from bench.transport.websocket import GOODBYE_NS, WebSocket, client_protocol
 from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
@@ -840,3 +842,95 @@ def test_request_headers_are_never_logged(caplog: pytest.LogCaptureFixture) -> N
 
     assert b"a-key-that-nobody-may-see" in stream.written
     assert [record for record in caplog.records if record.name != "websockets.server"] == []
+
+
+# Unusual answers to the upgrade (RFC 9110, RFC 9112).
+
+INTERIM = (
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </s.css>; rel=preload\r\n\r\n",
+    b"HTTP/1.1 102\r\n\r\n",
+)
+UNUSUAL = {
+    "interim answers": lambda head: b"".join(INTERIM) * 3 + head,
+    "no reason": lambda head: head.replace(b"101 Switching Protocols", b"101"),
+    "no reason, but a blank": lambda head: head.replace(b"101 Switching Protocols", b"101 "),
+    "a long header": lambda head: head.replace(b"\r\n", b"\r\nContent-Security-Policy: " + b"a" * 20_000 + b"\r\n", 1),
+    "many headers": lambda head: head.replace(b"\r\n", b"\r\n" + b"X-More: v\r\n" * 300, 1),
+    "line feeds": lambda head: head.replace(b"\r\n", b"\n"),
+    "a folded header": lambda head: head.replace(b"\r\n", b"\r\nX-Info: a\r\n b\r\n", 1),
+    "a length": lambda head: head.replace(b"\r\n", b"\r\nContent-Length: 7\r\n", 1),
+}
+
+
+class ChangedStream(FakeStream):
+    """A stream whose server changes its answer, which arrives in parts."""
+
+    def __init__(self, change: Callable[[bytes], bytes], places: Iterable[int] = (), tail: bytes = b"") -> None:
+        super().__init__()
+        self._change, self._places, self._after = change, places, tail
+
+    def _upgrade(self, request: bytes) -> None:
+        super()._upgrade(request)
+        whole = self._change(self.reads.pop().data) + self._after
+        self.reads += [read(part) for part in cut(whole, self._places)]
+
+
+@pytest.mark.parametrize("change", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize("places", [(), range(1, 200), range(1_000, 30_000, 1_000)], ids=["one read", "bytes", "parts"])
+def test_an_unusual_upgrade_is_accepted_with_the_messages_after_it(
+    change: Callable[[bytes], bytes], places: Iterable[int]
+) -> None:
+    socket, _ = opened(ChangedStream(change, places, text(b"one") + text(b"two")))
+
+    assert [message.data for message in received(socket)] == [b"one", b"two"]
+    assert socket.handshake.headers["upgrade"] == "websocket"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda head: head.replace(b"1.1", b"1.0"), "expected HTTP/1.1"),
+        (lambda head: head.replace(b"Upgrade: websocket\r\n", b""), "missing Upgrade header"),
+        (lambda head: INTERIM[1] * 3_000 + head, "the answer's headers exceed 64 KiB"),
+        (lambda head: head[:20] + b"a" * 70_000, "the answer's headers exceed 64 KiB"),
+        (lambda _: INTERIM[0] + b"SSH-2.0-OpenSSH_9.6\r\n", "is not a WebSocket upgrade: invalid HTTP status line"),
+    ],
+)
+def test_an_answer_that_is_no_upgrade_has_a_true_reason(change: Callable[[bytes], bytes], words: str) -> None:
+    with pytest.raises(ConnectError, match=words) as caught:
+        opened(ChangedStream(change))
+    assert caught.value.outcome == "connect_failed:upgrade"
+
+
+@pytest.mark.parametrize("interim", INTERIM)
+def test_a_refusal_after_an_interim_answer_has_its_own_status(interim: bytes) -> None:
+    assert refused(interim + answer("403 Forbidden", b"")).outcome == "connect_failed:403"
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "remedy"),
+    [
+        ("Sec-WebSocket-Protocol: realtime", "subprotocol realtime", "set `subprotocols: realtime` in targets.yaml"),
+        ("sec-websocket-extensions: permessage-deflate; x=1", "extension permessage-deflate",
+         "set --compression deflate"),
+    ],
+)  # fmt: skip
+def test_a_choice_that_was_not_offered_is_refused_with_its_remedy(header: str, words: str, remedy: str) -> None:
+    with pytest.raises(ConnectError) as caught:
+        opened(ChangedStream(lambda head: head.replace(b"\r\n", f"\r\n{header}\r\n".encode(), 1)))
+
+    assert caught.value.detail == f"the server chose the {words}, which was not offered"
+    assert remedy_of(caught.value.outcome, caught.value.detail) == remedy
+
+
+def test_a_redirect_is_not_followed() -> None:
+    stream = FakeStream(answer("302 Found", b"", "Location: wss://other.example/v1/realtime"), ends=True)
+    with pytest.raises(ConnectError, match="connect_failed:302"):
+        opened(stream, [("api-key", "k")])
+    assert stream.written.count(b"api-key: k") == 1
+
+
+def test_the_challenges_of_a_refusal_are_joined() -> None:
+    error = refused(answer("401 No", b"", "WWW-Authenticate: Negotiate", "WWW-Authenticate: Basic realm=x"))
+    assert error.headers["www-authenticate"] == "Negotiate, Basic realm=x"
