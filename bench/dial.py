@@ -14,6 +14,7 @@ from greenlet import GreenletExit
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import ConnectError
+from bench.metrics import CHALLENGE
 from bench.observe.inputs import Connected, SessionFailed
 from bench.observe.timeline import Timeline
 from bench.protocol.rate_limits import with_arrival
@@ -25,10 +26,12 @@ from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 from bench.units import NS_PER_S
+from bench.untrusted.sanitize import excerpt
 
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
+MAX_CHALLENGE_CHARACTERS = 300
 LOAD_GENERATOR_FAULT = "failed:load_generator"
 TRANSPORTS: Mapping[str, OpenTransport] = {
     "ws": open_websocket,
@@ -77,6 +80,8 @@ class Dialer:
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)
             received = with_arrival(self._hidden(error.headers), utc_ns() / NS_PER_S)
+            if (challenge := received.get("www-authenticate")) and not self.target.dialect.is_telephone:
+                detail += f"{CHALLENGE}{excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}"
             raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.provider else ""

@@ -180,6 +180,25 @@ def test_response_headers_that_quote_the_key_are_stored_with_the_key_masked() ->
     assert "opened" in socket.handshake.instants
 
 
+def test_a_refusal_has_its_challenges_without_the_key() -> None:
+    secret = "a-key-that-nobody-may-see"
+
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        response = connection.respond(401, "no")
+        response.headers["WWW-Authenticate"] = f'Key name="x-key", got="{request.headers["x-key"]}"'
+        response.headers["WWW-Authenticate"] = "Basic realm=::error" + "y" * 400
+        return response
+
+    with serving(process_request=refuse) as port:
+        target = build_target(port, auth=Credential("x-key", secret))
+        with pytest.raises(ConnectError) as caught:
+            Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings())
+
+    assert caught.value.detail.startswith('HTTP 401: no; WWW-Authenticate: Key name="x-key", got="***", Basic realm=')
+    assert "::error" not in caught.value.detail
+    assert len(caught.value.detail) < 400
+
+
 def test_a_retry_after_that_is_a_date_counts_from_the_arrival_if_the_response_has_no_date() -> None:
     def refuse(connection: ServerConnection, _: Request) -> Response:
         response = connection.respond(429, "slow down")

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.metrics import NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED
+from bench.metrics import CHALLENGE, NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED
 from bench.observe.observation import detail_text
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -37,10 +37,12 @@ from bench.remedies import (
     remedy_of,
 )
 from bench.run.replay import ReplayedSession
-from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
+from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud, known_path
+from bench.target.credentials import Credential
 from bench.target.options import AgentName
 from bench.target.target import EntraSignIn, Target
-from bench.untrusted.sanitize import escape_control
+from bench.transport.challenges import challenges
+from bench.untrusted.sanitize import escape_control, excerpt
 from bench.validation import either
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
@@ -144,6 +146,13 @@ _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
 NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
+OF_SCHEMES = {
+    "basic": "the server requires a user and a password: set --auth basic, with USER:PASSWORD in the variable of "
+    "--api-key-env",
+    "bearer": "the server requires a bearer token: set --api-key-env, and --api-key-header Authorization if the key is "
+    "sent in another header, or sign in with --auth entra",
+}
+"""The remedies if a server accepts only one scheme of `WWW-Authenticate`, by its name in lower case."""
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
 
@@ -243,6 +252,7 @@ def explain(refusal: Refusal, target: Target) -> str:
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
     message, path = refusal.message, target.resource.partition("?")[0]
+    azure_path = known_path(path.rstrip("/"))
     match status:
         case 400 if re.search(r"op+erationnotsupported", message, re.IGNORECASE):
             return (
@@ -250,8 +260,8 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 f"model: deploy {either(REALTIME_MODELS)}, and use that deployment"
             )
         case 400 if _API_VERSION.search(message):
-            known = " or ".join(VERSIONS.get(path, VERSIONS[AZURE_PREVIEW]))
-            undated = "" if path == VOICE_LIVE_PATH else f", or the path {AZURE_GA}, which needs none"
+            known = " or ".join(VERSIONS.get(azure_path, VERSIONS[AZURE_PREVIEW]))
+            undated = "" if azure_path == VOICE_LIVE_PATH else f", or the path {AZURE_GA}, which needs none"
             return f"the service does not support this api-version: use {known}{undated}"
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
@@ -289,15 +299,17 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
 
 
 def _unauthorized(refusal: Refusal, target: Target) -> str:
-    signed = signed_by(target)
-    if target.resource.startswith(AZURE_GA) and "api-version=" in target.resource:
+    signed, path = signed_by(target), known_path(target.resource.partition("?")[0].rstrip("/"))
+    if path == AZURE_GA and "api-version=" in target.resource:
         return f"remove api-version from the URL: {AZURE_GA} has none, and Azure answers 401 if there is one"
     if "PermissionDenied" in refusal.message or (signed == "entra" and "lack" in refusal.message.lower()):
-        role, other = ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES
+        role, other = ROLES[::-1] if path == VOICE_LIVE_PATH else ROLES
         identity = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
         return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
                 f'az role assignment create --assignee {identity} --role "{role}" --scope RESOURCE_ID; '
                 "it takes effect within five minutes")  # fmt: skip
+    if remedy := _other_sign_in(refusal.message, target):
+        return remedy
     if signed == "nothing":
         return f"{NO_KEY}, or sign in with --auth entra" if target.service == "azure" else NO_KEY
     if signed == "entra":
@@ -307,9 +319,51 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
             f"the token is refused{sent}: check that it is for this cloud and tenant, and that this machine's clock "
             "is right"
         )
-    if target.service != "azure":
-        return "the key is wrong, or that of another server: check the variable that --api-key-env names"
+    if target.service != "azure" or (azure_cloud(target.host) is None and not target.loopback):
+        return (
+            f"the key in the header {sent_header(target)[0]} is refused: check the variable that --api-key-env names, "
+            "and that the server reads the key from this header (--api-key-header)"
+        )
     return f"the key is wrong, or that of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
+
+
+def sent_header(target: Target) -> tuple[str, str]:
+    """Return (header, scheme) with which the client signs in; ("", "") if it does not sign in."""
+    match target.auth:
+        case Credential(name=name, scheme=scheme):
+            return name, scheme
+        case EntraSignIn():
+            return "Authorization", "Bearer"
+    return "", ""
+
+
+def _other_sign_in(message: str, target: Target) -> str:
+    """Return the remedy if the server's challenges name other ways to sign in than that of the client; otherwise "".
+
+    Gateways name the header of their key, as Azure API Management does. The scheme says nothing at an Azure resource,
+    which accepts both keys and tokens.
+    """
+    remedies = []
+    header, scheme = sent_header(target)
+    for name, parameters in challenges(message.partition(CHALLENGE)[2]):
+        key = excerpt(parameters.get("name", ""))
+        if key and parameters.get("type", "").lower() == "query":
+            if f"{key}=" in target.resource:
+                return ""
+            remedies.append(f"the server reads the key from the query: add {key}=${{VARIABLE}} to the URL")
+        elif key:
+            if key.lower() == header.lower():
+                return ""
+            remedies.append(
+                f"the server reads the key from the header {key}: set --api-key-header {key}, with the key in the "
+                "variable of --api-key-env"
+            )
+        elif name.lower() == scheme.lower() or azure_cloud(target.host) is not None:
+            return ""
+        else:
+            other = f"the server does not accept the header {header}, see its WWW-Authenticate"
+            remedies.append(OF_SCHEMES.get(name.lower(), f"{other}: name the header of the key with --api-key-header"))
+    return remedies[0] if remedies else ""
 
 
 def _throttled(refusal: Refusal, target: Target) -> str:

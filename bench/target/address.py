@@ -54,11 +54,14 @@ VERSIONS = {AZURE_PREVIEW: API_VERSIONS[PREVIEW.name], VOICE_LIVE_PATH: API_VERS
 """The known api-versions of each path that has api-versions. The first one is the default."""
 AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
 """The path at an Azure resource that each dialect uses."""
+OF_GATEWAYS = (*AZURE_PATHS.values(), AZURE_GPT_LIVE)
+"""Azure's paths, which a gateway such as Azure API Management has after a prefix of its own."""
 NOT_OF_VOICE_LIVE = ".openai.azure.com"
 # the version of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
 MODEL_VERSION = "2024-12-17"
 EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
+EXAMPLE_GATEWAY = "https://GATEWAY/PREFIX"
 
 AZURE_CLOUDS = ("azure.com", "azure.us", "azure.cn")
 """The domains of Azure's clouds: public, US government, China."""
@@ -104,6 +107,11 @@ def azure_cloud(host: str) -> str | None:
     return next((cloud for suffix, cloud in suffixes.items() if host.removesuffix(".").endswith(suffix)), None)
 
 
+def known_path(path: str) -> str:
+    """Return a path without the prefix of a gateway, if it ends in a path of Azure's."""
+    return next((known for known in OF_GATEWAYS if path.endswith(known)), path)
+
+
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Return the address of a deployment in an Azure resource. Raise SettingError."""
     source = names["endpoint"]
@@ -123,12 +131,16 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     if parts.query:
         raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}")
     path = url_path(parts)
-    if path not in ("", "/openai/v1"):
+    is_ga, is_resource = path.endswith("/openai/v1"), azure_cloud(parts.hostname or "") is not None
+    prefix = path.removesuffix("/openai/v1" if is_ga or is_resource else "/openai").rstrip("/")
+    if prefix and is_resource:
         not_azure = f"has the path {parts.path}, which is not Azure OpenAI's"
         raise refuse(f"{not_azure}: set it to the URL of the resource, e.g. {EXAMPLE_ENDPOINT}")
+    if "/openai/" in f"{prefix}/" or prefix.endswith("/realtime"):
+        raise refuse(f"must end before /openai, e.g. {EXAMPLE_GATEWAY}; for a complete URL use {names['url']}")
     version = settings.api_version or ""
     requested_dialect = None if settings.dialect is None else DIALECTS[settings.dialect]
-    if requested_dialect is None and version and path:
+    if requested_dialect is None and version and is_ga:
         raise SettingError("api_version",
             f"{source} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): unset "
             f"{names['api_version']}, or remove /openai/v1 from {source}")  # fmt: skip
@@ -138,11 +150,11 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         raise refuse(f"has no GPT-Live: {remedy}")
     if dialect.is_telephone:
         raise refuse(f"has no telephones: set {names['url']} to a SIP URI, e.g. {EXAMPLE_SIP}")
-    notices = _azure_notices(dialect, version, bool(path), names)
+    notices = _azure_notices(dialect, version, is_ga, names)
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
     # `model` is the name of the deployment on Azure GA, and the name of the model at Voice Live
-    resource = f"{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
+    resource = f"{prefix}{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
     return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, source))
 
 
@@ -158,7 +170,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if not url.lower().startswith(("ws://", "wss://")):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
-    host, path = parts.hostname or "", url_path(parts)
+    host, path = parts.hostname or "", known_path(url_path(parts))
     if parts.scheme == "ws" and not is_loopback(host):
         raise refuse("must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -173,12 +185,14 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         raise refuse(f"must be a SIP URI, because the dialect {dialect.name} is for telephones, e.g. {EXAMPLE_SIP}")
     if dialect.provider is None:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, settings.service or service_at(host, path), source)
-    notices = _query_notices(path, dict(parse_qsl(parts.query)), source)
+    is_behind_gateway = path != url_path(parts)
+    notices = _query_notices(path, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway)
     if settings.dialect is None and known is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
         notices += (f"the path {parts.path} does not determine the dialect, so ga is used (for preview set {other})",)
     if not path and dialect.provider is None:
         raise refuse(f"needs the path of a realtime service, e.g. {EXAMPLE_URL}")
+    # here `path` starts with a path of Azure's, even if a gateway has a prefix before it
     is_azure = azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH))
     service = settings.service or ("azure" if is_azure else service_at(host, path) or "other")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -256,13 +270,13 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
     return (f"the host of Voice Live is {name}.services.ai.azure.com, not {host}: set {source} to it",)
 
 
-def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
+def _query_notices(path: str, query: Mapping[str, str], source: str, *, may_lack_model: bool) -> tuple[str, ...]:
     """Return notices about likely mistakes in the query of a known path.
 
-    If the query is certainly wrong, raise SettingError.
+    If the query is certainly wrong, raise SettingError. If `may_lack_model` is True, a gateway may name the model.
     """
     required_names = () if requests_transcription(urlencode(query)) else NEEDED.get(path, ())
-    if required_names and not any(name in query for name in required_names):
+    if required_names and not may_lack_model and not any(name in query for name in required_names):
         remedy = f"add ?{required_names[0]}=NAME (or &{required_names[0]}=NAME)"
         raise SettingError("url", f"{source} must name the model at {path}: {remedy}")
     version = query.get("api-version")
@@ -284,17 +298,16 @@ def _address(
 
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
-OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "content-length", "transfer-encoding"})
-"""The headers that only the sign-in and the WebSocket upgrade may set.
-
-The same applies to all headers that start with `sec-`.
-"""
+OF_SIGN_IN = frozenset({"authorization", "api-key"})
+"""The headers that only the sign-in may set."""
+OF_UPGRADE = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
+"""The headers that only the WebSocket upgrade may set, as all headers that start with `sec-`."""
 OF_SIP = frozenset(
     {
         *("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route"),
         *("max-forwards", "content-type", "c", "content-length", "l", "content-encoding", "e", "content-disposition"),
         *("allow", "supported", "k", "require", "proxy-require", "unsupported", "session-expires", "x", "min-se"),
-        *("rseq", "rack", "proxy-authorization", "www-authenticate", "proxy-authenticate", "user-agent"),
+        *("rseq", "rack", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "user-agent"),
     }
 )
 """The headers of a telephone call that only SIP itself may set, with their short forms (RFC 3261 §7.3.3)."""
@@ -354,15 +367,21 @@ def url_path(parts: SplitResult) -> str:
     return parts.path.rstrip("/")
 
 
+def is_of_upgrade(header: str) -> bool:
+    return header.lower() in OF_UPGRADE or header.lower().startswith("sec-")
+
+
 def check_header_names(configured: Iterable[str], *, is_sip: bool) -> None:
     """Raise SettingError if a header may not be set, or is set twice."""
     names = [name.lower() for name in configured]
     for name in configured:
         if is_sip and name.lower() in OF_SIP:
             raise SettingError("headers", f"headers must not set {name}: SIP itself sets it in each call")
-        if name.lower() in OURS or name.lower().startswith("sec-"):
-            problem = f"headers must not set {name}: `auth` or the WebSocket upgrade sets it"
-            raise SettingError("headers", problem)
+        if not is_sip and name.lower() in OF_SIGN_IN:
+            remedy = f"put the key into the variable of `api_key_env`, and set `api_key_header: {name}`"
+            raise SettingError("headers", f"headers must not set {name}: {remedy}")
+        if is_of_upgrade(name):
+            raise SettingError("headers", f"headers must not set {name}: the WebSocket upgrade sets it")
     if len(set(names)) < len(names):
         raise SettingError("headers", "headers has one header twice: the names differ only in case")
 

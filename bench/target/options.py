@@ -92,6 +92,11 @@ class ServiceOptions:
     api_key_env: str | None = option(
         "environment variable that contains the key; with a URL no other key is sent", "NAME"
     )
+    api_key_header: str | None = option(
+        "header in which the key is sent, as in Ocp-Apim-Subscription-Key (default: api-key for Azure, else "
+        "Authorization, as a bearer token)",
+        "NAME",
+    )
     auth: str | None = option(
         "how to sign in: key, Basic authentication, or Entra ID (entra: DefaultAzureCredential) (default: key, "
         "if one is set)",

@@ -193,6 +193,9 @@ class TargetSettings:
     region: str | None = field_key(REGION, "Its region, for reports.")
     auth: Literal["key", "basic"] | SignInName | AuthSettings | None = as_option("auth", AUTH, quiet=True)
     api_key_env: str | None = as_option("api_key_env", VARIABLE, quiet=True)
+    api_key_header: str | None = as_option(
+        "api_key_header", RegexString(HEADER_NAME, "the name of a header, not the key"), quiet=True
+    )
     headers: dict[str, str] | None = field_key(HEADERS, "More headers; ${NAME} is an environment variable.", quiet=True)
     subprotocols: tuple[str, ...] | None = field_key(
         SUBPROTOCOLS, "WebSocket subprotocols to offer; ${NAME} is an environment variable.", quiet=True

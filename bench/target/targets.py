@@ -31,6 +31,7 @@ from bench.target.address import (
     endpoint_address,
     fill_variables,
     further_headers,
+    is_of_upgrade,
     subprotocols,
     url_address,
     with_model,
@@ -72,7 +73,7 @@ API_VERSION = "OPENAI_API_VERSION"
 TARGET_FILE = Path("targets.yaml")
 KEYLESS = "no key is set: signs in"
 """The start of the notice that names the way to sign in without a key."""
-OF_ONE_TARGET = ("dialect", "api_key_env", "auth", "resolve")
+OF_ONE_TARGET = ("dialect", "api_key_env", "api_key_header", "auth", "resolve")
 EXTRA = "extra"
 CALL_ID_CHARACTERS = 32
 """The length of the id that replaces `{uuid}`."""
@@ -171,7 +172,7 @@ def _from_environment(options: TargetSettings, context: SettingsContext) -> Targ
     if has_key:
         named = replace(context, names={**context.names, "api_key_env": API_KEY})
         return build_target(replace(settings, api_key_env=API_KEY), named)
-    if options.auth == "key":
+    if options.auth == "key" or options.api_key_header is not None:
         raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
     target = build_target(replace(settings, auth="entra"), context)
     return _with_notices(target, f"{KEYLESS} through Microsoft Entra ID (DefaultAzureCredential)")
@@ -462,6 +463,13 @@ def auth_of(settings: TargetSettings, context: SettingsContext, address: Address
     if address.dialect.is_telephone and auth != "basic" and (auth is not None or settings.api_key_env is not None):
         needs = f"with user:password in the variable that {names['api_key_env']} names"
         raise context.refuse("auth", f"must be basic for telephone calls, {needs}")
+    if (header := settings.api_key_header) is not None:
+        if auth not in (None, "key"):
+            raise context.refuse("api_key_header", "is for a key, but `auth` sets another way to sign in: omit one")
+        if is_of_upgrade(header) or header.lower() in map(str.lower, settings.headers or {}):
+            raise context.refuse("api_key_header", f"must not be {header}: the upgrade or `headers` sets this header")
+        if settings.api_key_env is None:
+            raise context.refuse("api_key_header", f"needs {names['api_key_env']}, the name of the key's variable")
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, context, address)
     if settings.api_key_env is not None:
@@ -480,10 +488,12 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
             raise context.refuse("api_key_env", problem)
         if address.dialect.is_telephone and ":" not in key:
             raise context.refuse("api_key_env", "names a variable that does not contain user:password")
+        if settings.api_key_header is not None and settings.api_key_header.lower() != "authorization":
+            return SignInResult(Credential(settings.api_key_header, key))
         known = SERVICES.get(address.service)
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
             return _basic(key)
-        azure = address.service == "azure"
+        azure = address.service == "azure" and settings.api_key_header is None
         return SignInResult(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
     if settings.auth is not None:
         raise context.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")

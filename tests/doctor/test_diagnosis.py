@@ -23,7 +23,7 @@ from bench.doctor.diagnosis import (
     lines,
     printable_finding,
 )
-from bench.metrics import NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
+from bench.metrics import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.base import Dialect
@@ -33,6 +33,7 @@ from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import ReplayedSession, replay_log
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.session.service_forms import ga_session
+from bench.target.credentials import Credential
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.timeouts import Timeouts
 from bench.transport.interface import NetworkPath, Proxy
@@ -103,6 +104,35 @@ def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> No
     assert "the variable that --api-key-env names" in output
     assert "Networking" not in output
     assert "Key 1" not in output
+
+
+APIM = 'AzureApiManagementKey realm="https://contoso.azure-api.net/my-api",name="api-key",type="header"'
+
+
+@pytest.mark.parametrize(
+    ("auth", "challenge", "expected"),
+    [
+        (Credential("Authorization", "k", "Bearer"), APIM, "set --api-key-header api-key"),
+        (Credential("api-key", "k"), APIM.replace("api-key", "Ocp-Apim-Subscription-Key"),
+         "set --api-key-header Ocp-Apim-Subscription-Key"),
+        (None, APIM, "set --api-key-header api-key, with the key in the variable of --api-key-env"),
+        (ENTRA, APIM, "set --api-key-header api-key"),
+        (Credential("API-Key", "k"), APIM, "the variable that --api-key-env names"),
+        (KEY, APIM.replace("header", "query"), "add api-key=${VARIABLE} to the URL"),
+        (KEY, 'Bearer realm="x", error="invalid_token"', "--api-key-header Authorization"),
+        (ENTRA, 'Bearer error="invalid_token", error_description="The audience is invalid"', "the token is refused"),
+        (KEY, "Basic realm=x", "--auth basic"),
+        (KEY, 'Key realm="kong"', "name the header of the key with --api-key-header"),
+        (KEY, f"Basic realm=x, {APIM.replace('api-key', 'x-key')}", "--auth basic"),
+    ],
+)  # fmt: skip
+def test_a_challenge_that_names_another_sign_in_has_its_remedy(auth: Auth, challenge: str, expected: str) -> None:
+    for resource in ("/my-api/openai/v1/realtime?model=x", "/v1/realtime?model=x"):
+        service = "azure" if "openai" in resource else "other"
+        target = replace(build_target(auth, resource), host="contoso.azure-api.net", service=service)
+        output = explain(Refusal("connect_failed:401", f"HTTP 401: Access denied{CHALLENGE}{challenge}"), target)
+        assert expected in output
+        assert "the key is wrong" not in output
 
 
 def test_a_403_of_azure_refers_to_its_network_rules_with_or_without_a_key() -> None:

@@ -598,3 +598,97 @@ def test_any_configuration_gives_a_valid_target_or_a_one_line_error(
         assert " " not in result.url
     else:
         assert str(result).isprintable()
+
+
+# --- gateways with a prefix
+
+GATEWAY = "https://contoso.azure-api.net"
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/openai", "/openai/", "/openai/v1", "/openai/v1/"])
+@pytest.mark.parametrize("prefix", ["", "/my-api", "/eastus2/my-api"])
+def test_an_endpoint_may_have_the_prefix_of_a_gateway(prefix: str, suffix: str) -> None:
+    target = resolve_target(AZURE | {ENDPOINT: f"{GATEWAY}{prefix}{suffix}"})
+    assert target.url == f"wss://contoso.azure-api.net{prefix}/openai/v1/realtime?model=my-deployment"
+    assert isinstance(target.auth, Credential)
+    assert target.auth.header() == ("api-key", KEY)
+
+    if "v1" not in suffix:
+        dated = resolve_target(DATED | {ENDPOINT: f"{GATEWAY}{prefix}{suffix}"})
+        assert dated.dialect is PREVIEW
+        assert dated.resource.startswith(f"{prefix}/openai/realtime?api-version={PREVIEW_VERSION}&deployment=")
+
+
+def test_a_gateway_without_a_key_gets_a_token() -> None:
+    environ = {name: value for name, value in AZURE.items() if "KEY" not in name}
+    target = resolve_target(environ | {ENDPOINT: f"{GATEWAY}/my-api"})
+    assert isinstance(target.auth, EntraSignIn)
+    assert target.auth.scope == "https://cognitiveservices.azure.com/.default"
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect"),
+    [
+        ("/my-api/openai/v1/realtime?model=m", GA),
+        ("/eastus2/openai/v1/realtime/?model=m", GA),
+        ("/a/b/openai/v1/realtime", GA),  # the gateway may name the model
+        ("/my-api/openai/realtime?api-version=2025-04-01-preview&deployment=m", PREVIEW),
+        ("/my-api/voice-live/realtime?api-version=2026-07-15&model=m", VOICE_LIVE),
+        ("/my-api/openai/v1/live/sessions", GPT_LIVE),
+    ],
+)
+def test_the_paths_of_azure_are_recognized_behind_a_prefix(path: str, dialect: Dialect) -> None:
+    target = resolve_target({"MINE": KEY}, url=f"wss://gateway.example{path}", api_key_env="MINE")
+
+    assert (target.dialect, target.service, target.notices) == (dialect, "azure", ())
+    assert target.resource == path
+    assert isinstance(target.auth, Credential)
+    assert target.auth.header() == ("api-key", KEY)
+
+
+@pytest.mark.parametrize("path", ["/myopenai/realtime", "/openai/v2/realtime2", "/api/v1/realtime"])
+def test_other_paths_are_not_those_of_azure(path: str) -> None:
+    target = resolve_target({}, url=f"wss://gateway.example{path}?model=m")
+    assert target.service == ("azure" if path.startswith("/openai/") else "other")
+    assert "does not determine the dialect" in "".join(target.notices)
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("Ocp-Apim-Subscription-Key", ("Ocp-Apim-Subscription-Key", KEY)),
+        ("x-goog-api-key", ("x-goog-api-key", KEY)),
+        ("api-key", ("api-key", KEY)),
+        ("Authorization", ("Authorization", f"Bearer {KEY}")),
+    ],
+)
+@pytest.mark.parametrize("url", [GA_URL, "wss://voice.example/v1/realtime?model=m", LOCAL_URL, None])
+def test_the_key_is_sent_in_the_header_of_the_given_name(url: str | None, name: str, header: tuple[str, str]) -> None:
+    options = {} if url is None else {"url": url, "api_key_env": "MINE"}
+    target = resolve_target(AZURE | {"MINE": KEY}, api_key_header=name, **options)
+
+    assert isinstance(target.auth, Credential)
+    assert target.auth.header() == header
+    assert KEY not in repr(target)
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "words"),
+    [
+        (AZURE | {ENDPOINT: f"{GATEWAY}/a/openai/deployments/x"}, {}, "must end before /openai"),
+        (AZURE | {ENDPOINT: f"{GATEWAY}/a/openai/v1/realtime"}, {}, "must end before /openai"),
+        (AZURE | {ENDPOINT: f"{GATEWAY}/a/v1/realtime"}, {}, "must end before /openai"),
+        ({}, {"url": GA_URL, "api_key_header": "api-key"}, "--api-key-header needs --api-key-env"),
+        ({ENDPOINT: GATEWAY, "AZURE_OPENAI_DEPLOYMENT_NAME": "m"}, {"api_key_header": "x-key"},
+         "AZURE_OPENAI_API_KEY is not set"),
+        (AZURE, {"api_key_header": "x-key", "auth": "entra"}, "--api-key-header is for a key"),
+        (AZURE, {"api_key_header": "x-key", "auth": "basic"}, "--api-key-header is for a key"),
+        (AZURE, {"api_key_header": "Host"}, "--api-key-header must not be Host"),
+        (AZURE, {"api_key_header": "Sec-WebSocket-Key"}, "--api-key-header must not be Sec-WebSocket-Key"),
+        (AZURE, {"api_key_header": f"x: {KEY}"}, "--api-key-header must be the name of a header"),
+    ],
+)  # fmt: skip
+def test_each_invalid_header_or_prefix_has_a_remedy(
+    environ: Mapping[str, str], options: dict[str, Any], words: str
+) -> None:
+    assert words in refusal(environ, **options)
