@@ -94,6 +94,78 @@ def test_any_form_is_accepted_or_refused(form: dict[str, str]) -> None:
         assert asked.num_users is None or 1 <= asked.num_users <= MAX_USERS
 
 
+LOAD = "https://load.example.com"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "headers"),
+    [
+        (LOAD, "load.example.com:443", {}),
+        (f"{LOAD}:443", "load.example.com", {}),
+        ("http://load.example.com", "load.example.com:80", {}),
+        (LOAD, "LOAD.Example.com", {}),
+        (LOAD, "load.example.com.", {}),
+        ("http://[2001:db8::1]:8089", "[2001:DB8::1]:8089", {}),
+        ("http://[::1]", "[::1]:80", {}),
+        (LOAD, "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com"}),
+        (LOAD, "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com:443, inner.example"}),
+        (LOAD, "127.0.0.1:8089", {"X-Forwarded-Host": "outer.example, load.example.com"}),
+        (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com:8443"}),
+        (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com", "X-Forwarded-Port": "8443"}),
+        (LOAD, "127.0.0.1:8089", {"Forwarded": "for=192.0.2.1;host=load.example.com;proto=https"}),
+        (LOAD, "127.0.0.1:8089", {"Forwarded": 'for="[::1]", for=x; Host="load.example.com:443"'}),
+        (None, "127.0.0.1:8089", {}),
+    ],
+)
+def test_the_same_origin_in_another_spelling_may_use_the_web_ui(
+    origin: str | None, host: str, headers: dict[str, str]
+) -> None:
+    assert cross_site_reason(host, origin, frozenset(), headers) == ""
+    if host.startswith("127."):
+        assert cross_site_reason(host, origin, LOOPBACK_NAMES, headers) == ""
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "headers"),
+    [
+        ("https://evil.example", "load.example.com", {}),
+        ("https://evil.example", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com"}),
+        ("https://load.example.com.evil.example", "load.example.com", {}),
+        ("http://load.example.com", "load.example.com:443", {}),
+        (f"{LOAD}:8443", "load.example.com", {}),
+        ("null", "null", {"X-Forwarded-Host": "null"}),
+        ("https://", "load.example.com", {"X-Forwarded-Host": ""}),
+        ("ftp://load.example.com", "load.example.com", {}),
+        ("https://evil.example@load.example.com", "load.example.com", {}),
+        (LOAD, "evil.example@load.example.com", {}),
+        (LOAD, "evil.example", {"Forwarded": "for=load.example.com;by=load.example.com"}),
+    ],
+)
+def test_a_page_of_another_origin_is_refused_with_the_headers_and_a_remedy(
+    origin: str, host: str, headers: dict[str, str]
+) -> None:
+    reason = cross_site_reason(host, origin, frozenset(), headers)
+
+    assert "other origins" in reason
+    assert origin in reason
+    assert f"Host of the request is {host}" in reason
+    assert all(value in reason for value in headers.values())
+    assert reason.endswith("proxy_set_header X-Forwarded-Host $http_host;")
+
+
+def test_forwarded_headers_do_not_permit_a_host_name_that_points_at_loopback() -> None:
+    """A page that uses DNS rebinding is of the same origin, so it can send any of these headers."""
+    headers = {"X-Forwarded-Host": "localhost", "Forwarded": "host=localhost"}
+    reason = cross_site_reason("evil.example:8089", "http://evil.example:8089", LOOPBACK_NAMES, headers)
+    assert "only the host name localhost" in reason
+    assert "evil.example:8089" in reason
+
+
+@pytest.mark.parametrize("host", ["localhost.:8089", "LOCALHOST:8089", "[::1]:8089", "127.0.0.1"])
+def test_a_name_of_loopback_is_accepted_in_any_spelling(host: str) -> None:
+    assert cross_site_reason(host, None, LOOPBACK_NAMES) == ""
+
+
 @pytest.mark.parametrize("measured_from", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"])
 def test_an_invalid_origin_is_treated_as_another_origin(measured_from: str) -> None:
     assert "other origins" in cross_site_reason("localhost:8089", measured_from, LOOPBACK_NAMES)
