@@ -100,7 +100,7 @@ OF_OUTCOMES = {
     "timeout:upgrade": "the server accepts the connection and does not answer: a proxy on the way may not support "
     "WebSockets",
     "timeout:session": "the upgrade was accepted, but no session.created was received: the path may be that of "
-    "another service, or the model may still be loading",
+    "another service, or of an agent (set --dialect twilio, acs or pcm), or the model may still be loading",
     "timeout:end_of_turn": "the VAD takes noise above its threshold for speech: use a quieter recording, or set a "
     "higher threshold",
     "timeout:response": "if replies are long, raise `response` among the script's `timeouts`, or lower "

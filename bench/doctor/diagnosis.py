@@ -37,7 +37,16 @@ from bench.remedies import (
     remedy_of,
 )
 from bench.run.replay import ReplayedSession
-from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud, known_path
+from bench.target.address import (
+    AZURE_GA,
+    AZURE_PREVIEW,
+    OF_PATHS,
+    VERSIONS,
+    VOICE_LIVE_PATH,
+    agent_dialects,
+    azure_cloud,
+    known_path,
+)
 from bench.target.credentials import Credential
 from bench.target.options import AgentName
 from bench.target.target import EntraSignIn, Target
@@ -231,6 +240,8 @@ def explain(refusal: Refusal, target: Target) -> str:
         return remedy
     if target.dialect.is_telephone:
         return remedy_of(refusal.outcome, refusal.message)
+    if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
+        return remedy
     if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
@@ -248,6 +259,19 @@ def explain(refusal: Refusal, target: Target) -> str:
     if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
         return _status(int(cause), refusal, target)
     return remedy_of(refusal.outcome, refusal.message)
+
+
+def _agent_remedy(outcome: str, target: Target) -> str:
+    """Return the remedy if the server may be an agent that is called like a realtime service; otherwise ""."""
+    path = known_path(target.resource.partition("?")[0].rstrip("/"))
+    if target.dialect.provider is not None or target.service != "other" or path in OF_PATHS:
+        return ""
+    if outcome != "timeout:session" and not outcome.startswith("protocol_error:"):
+        return ""
+    return (
+        f"the server does not speak the {target.dialect.name} dialect: if it is an agent, use --dialect "
+        f"{either(agent_dialects(path))}; otherwise check the path"
+    )
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:

@@ -166,8 +166,14 @@ class OpenAIDialect(EventReader):
         if setting is None:
             return None
         owner = setting.owners[0]
-        problem = f"{setting.called} needs the {TITLES[owner]} dialect; {TITLES[self.family]} does not support it"
-        return UnsupportedSetting(setting.keys, f"{problem}: remove it, or use --dialect {owner}")
+        if setting.called == FULL_DUPLEX:
+            problem = f"{setting.called} needs the {TITLES[owner]} dialect, or that of an agent"
+            remedy = "remove it, or use --dialect twilio, acs or pcm for the URL of an agent, gpt-live for GPT-Live's"
+        else:
+            problem = f"{setting.called} needs the {TITLES[owner]} dialect"
+            remedy = f"remove it, or use --dialect {owner}"
+        problem = f"{problem}; {TITLES[self.family]} does not support it"
+        return UnsupportedSetting(setting.keys, f"{problem}: {remedy}")
 
     def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
         return {**self.missing_features, **UNANSWERABLE} if settings.only_transcribes else self.missing_features

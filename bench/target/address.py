@@ -20,11 +20,13 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.telephone import TELEPHONE
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
+from bench.target.options import AgentName
 from bench.target.services import SERVICES, service_at
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
 from bench.target.target import Service, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.interface import is_loopback
+from bench.validation import either
 
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
@@ -56,6 +58,12 @@ AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: 
 """The path at an Azure resource that each dialect uses."""
 OF_GATEWAYS = (*AZURE_PATHS.values(), AZURE_GPT_LIVE)
 """Azure's paths, which a gateway such as Azure API Management has after a prefix of its own."""
+OF_AGENTS: Mapping[str, AgentName] = {
+    "twilio|media-?stream": "twilio",
+    r"\bacs\b|call-?automation|communication-?services": "acs",
+    r"\bpcm\b|vonage": "pcm",
+}
+"""The dialect of an agent, by words in its path."""
 NOT_OF_VOICE_LIVE = ".openai.azure.com"
 # the version of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
 MODEL_VERSION = "2024-12-17"
@@ -110,6 +118,12 @@ def azure_cloud(host: str) -> str | None:
 def known_path(path: str) -> str:
     """Return a path without the prefix of a gateway, if it ends in a path of Azure's."""
     return next((known for known in OF_GATEWAYS if path.endswith(known)), path)
+
+
+def agent_dialects(path: str) -> tuple[AgentName, ...]:
+    """Return the dialects of the agents that may have this path, which no realtime service has."""
+    named = next((dialect for pattern, dialect in OF_AGENTS.items() if re.search(pattern, path, re.IGNORECASE)), None)
+    return ("twilio", "acs", "pcm") if named is None else (named,)
 
 
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -188,8 +202,9 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     is_behind_gateway = path != url_path(parts)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway)
     if settings.dialect is None and known is None and path not in OF_PATHS:
-        other = f"{names['dialect']} preview"
-        notices += (f"the path {parts.path} does not determine the dialect, so ga is used (for preview set {other})",)
+        key = names["dialect"]
+        others = f"for an agent set {key} {either(agent_dialects(path))}, for preview set {key} preview"
+        notices += (f"the path {parts.path} does not determine the dialect, so ga is used: {others}",)
     if not path and dialect.provider is None:
         raise refuse(f"needs the path of a realtime service, e.g. {EXAMPLE_URL}")
     # here `path` starts with a path of Azure's, even if a gateway has a prefix before it

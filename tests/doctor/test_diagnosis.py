@@ -26,6 +26,7 @@ from bench.doctor.diagnosis import (
 from bench.metrics import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
+from bench.protocol.agents import TWILIO
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -104,6 +105,25 @@ def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> No
     assert "the variable that --api-key-env names" in output
     assert "Networking" not in output
     assert "Key 1" not in output
+
+
+@pytest.mark.parametrize("outcome", ["timeout:session", "protocol_error:json"])
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        ("/ws", "use --dialect twilio, acs or pcm"),
+        ("/agent/acs?x=1", "use --dialect acs"),
+        ("/v1/realtime?model=x", ""),
+        ("/my-api/openai/v1/realtime?model=x", ""),
+    ],
+)
+def test_a_server_that_may_be_an_agent_gets_the_dialects_of_agents(resource: str, expected: str, outcome: str) -> None:
+    target = replace(build_target(None, resource), host="localhost", service="other")
+    output = explain(Refusal(outcome, "nothing"), target)
+    assert expected in output
+    assert ("if it is an agent" in output) == bool(expected)
+    assert "if it is an agent" not in explain(Refusal(outcome, "nothing", greeting={"id": "s"}), target)
+    assert "if it is an agent" not in explain(Refusal(outcome, "nothing"), replace(target, dialect=TWILIO))
 
 
 APIM = 'AzureApiManagementKey realm="https://contoso.azure-api.net/my-api",name="api-key",type="header"'

@@ -253,6 +253,8 @@ def test_other_dialects_refuse_settings_specific_to_gpt_live() -> None:
                 refused = dialect.unsupported_setting(settings_of(settings))
                 assert refused is not None
                 assert "needs the GPT-Live dialect" in refused.reason
+                offers_agents = "--dialect twilio, acs or pcm for the URL of an agent" in refused.reason
+                assert offers_agents == ("turn_detection" in settings)
 
 
 @given(name=st.sampled_from([*event_names(), "x"]), fields=st.dictionaries(

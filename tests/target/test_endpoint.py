@@ -600,6 +600,26 @@ def test_any_configuration_gives_a_valid_target_or_a_one_line_error(
         assert str(result).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("path", "dialects"),
+    [
+        ("/agent/twilio", "twilio"),
+        ("/media-stream", "twilio"),
+        ("/Twilio/ws", "twilio"),
+        ("/agent/acs", "acs"),
+        ("/callautomation/ws", "acs"),
+        ("/vonage", "pcm"),
+        ("/ws", "twilio, acs or pcm"),
+        ("/agent", "twilio, acs or pcm"),
+        ("/spaces", "twilio, acs or pcm"),
+    ],
+)
+def test_a_path_that_determines_no_dialect_may_be_that_of_an_agent(path: str, dialects: str) -> None:
+    (notice,) = resolve_target({}, url=f"ws://localhost:5050{path}").notices
+    assert notice.endswith(f"for an agent set --dialect {dialects}, for preview set --dialect preview")
+    assert resolve_target({}, url=f"ws://localhost:5050{path}", dialect="twilio").notices == ()
+
+
 # --- gateways with a prefix
 
 GATEWAY = "https://contoso.azure-api.net"
