@@ -19,7 +19,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.metrics import CHALLENGE, NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED
+from bench.doctor.sign_in import NO_KEY, signed_by, unauthorized
+from bench.metrics import NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED
 from bench.observe.observation import detail_text
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -47,11 +48,9 @@ from bench.target.address import (
     azure_cloud,
     known_path,
 )
-from bench.target.credentials import Credential
 from bench.target.options import AgentName
-from bench.target.target import EntraSignIn, Target
-from bench.transport.challenges import challenges
-from bench.untrusted.sanitize import escape_control, excerpt
+from bench.target.target import Target
+from bench.untrusted.sanitize import escape_control
 from bench.validation import either
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
@@ -152,16 +151,6 @@ REMEDIES: dict[Dialect, str] = {
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
 """For each dialect, the dialect with which it is easily confused, because both have the same addresses."""
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
-Signed = Literal["key", "entra", "nothing"]
-ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
-NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
-OF_SCHEMES = {
-    "basic": "the server requires a user and a password: set --auth basic, with USER:PASSWORD in the variable of "
-    "--api-key-env",
-    "bearer": "the server requires a bearer token: set --api-key-env, and --api-key-header Authorization if the key is "
-    "sent in another header, or sign in with --auth entra",
-}
-"""The remedies if a server accepts only one scheme of `WWW-Authenticate`, by its name in lower case."""
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
 
@@ -290,7 +279,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
         case 401:
-            return _unauthorized(refusal, target)
+            return unauthorized(refusal.message, refusal.claims, target)
         case 403 if _NO_KEYS.search(message):
             return "the resource does not accept keys: unset the key and sign in (`az login`), or use --auth entra"
         case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
@@ -322,74 +311,6 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     return CLASSES["connect_failed"]
 
 
-def _unauthorized(refusal: Refusal, target: Target) -> str:
-    signed, path = signed_by(target), known_path(target.resource.partition("?")[0].rstrip("/"))
-    if path == AZURE_GA and "api-version=" in target.resource:
-        return f"remove api-version from the URL: {AZURE_GA} has none, and Azure answers 401 if there is one"
-    if "PermissionDenied" in refusal.message or (signed == "entra" and "lack" in refusal.message.lower()):
-        role, other = ROLES[::-1] if path == VOICE_LIVE_PATH else ROLES
-        identity = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
-        return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
-                f'az role assignment create --assignee {identity} --role "{role}" --scope RESOURCE_ID; '
-                "it takes effect within five minutes")  # fmt: skip
-    if remedy := _other_sign_in(refusal.message, target):
-        return remedy
-    if signed == "nothing":
-        return f"{NO_KEY}, or sign in with --auth entra" if target.service == "azure" else NO_KEY
-    if signed == "entra":
-        aud = refusal.claims.get("aud")
-        sent = f" (the token is for {aud})" if aud else ""
-        return (
-            f"the token is refused{sent}: check that it is for this cloud and tenant, and that this machine's clock "
-            "is right"
-        )
-    if target.service != "azure" or (azure_cloud(target.host) is None and not target.loopback):
-        return (
-            f"the key in the header {sent_header(target)[0]} is refused: check the variable that --api-key-env names, "
-            "and that the server reads the key from this header (--api-key-header)"
-        )
-    return f"the key is wrong, or that of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
-
-
-def sent_header(target: Target) -> tuple[str, str]:
-    """Return (header, scheme) with which the client signs in; ("", "") if it does not sign in."""
-    match target.auth:
-        case Credential(name=name, scheme=scheme):
-            return name, scheme
-        case EntraSignIn():
-            return "Authorization", "Bearer"
-    return "", ""
-
-
-def _other_sign_in(message: str, target: Target) -> str:
-    """Return the remedy if the server's challenges name other ways to sign in than that of the client; otherwise "".
-
-    Gateways name the header of their key, as Azure API Management does. The scheme says nothing at an Azure resource,
-    which accepts both keys and tokens.
-    """
-    remedies = []
-    header, scheme = sent_header(target)
-    for name, parameters in challenges(message.partition(CHALLENGE)[2]):
-        key = excerpt(parameters.get("name", ""))
-        if key and parameters.get("type", "").lower() == "query":
-            if f"{key}=" in target.resource:
-                return ""
-            remedies.append(f"the server reads the key from the query: add {key}=${{VARIABLE}} to the URL")
-        elif key:
-            if key.lower() == header.lower():
-                return ""
-            remedies.append(
-                f"the server reads the key from the header {key}: set --api-key-header {key}, with the key in the "
-                "variable of --api-key-env"
-            )
-        elif name.lower() == scheme.lower() or azure_cloud(target.host) is not None:
-            return ""
-        else:
-            other = f"the server does not accept the header {header}, see its WWW-Authenticate"
-            remedies.append(OF_SCHEMES.get(name.lower(), f"{other}: name the header of the key with --api-key-header"))
-    return remedies[0] if remedies else ""
-
-
 def _throttled(refusal: Refusal, target: Target) -> str:
     if "insufficient_quota" in refusal.message:
         return NO_CREDIT
@@ -402,13 +323,6 @@ def _throttled(refusal: Refusal, target: Target) -> str:
 
 def _later(advice: str, wait_s: float | None) -> str:
     return advice if wait_s is None else f"{advice}; the service requests a delay of {wait_s:.3g} s"
-
-
-def signed_by(target: Target) -> Signed:
-    """Return the kind of credentials with which the client signs in to a target."""
-    if target.auth is None:
-        return "nothing"
-    return "entra" if isinstance(target.auth, EntraSignIn) else "key"
 
 
 def hint(replayed: ReplayedSession, target: Target | None = None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.clock import utc_ns
 from bench.dial import Dialer, connect
-from bench.doctor.diagnosis import CheckFinding, printable_finding, signed_by, without_repeated_remedies
+from bench.doctor.diagnosis import CheckFinding, printable_finding, without_repeated_remedies
 from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
@@ -37,6 +37,7 @@ from bench.doctor.service_findings import (
     settings_in,
     steps_of,
 )
+from bench.doctor.sign_in import signed_by
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
 from bench.errors import UsageError
 from bench.observe.observation import SessionObservation, TurnObservation

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from bench.clock import Arrival
 from bench.doctor.diagnosis import (
-    NO_KEY,
     REMEDIES,
     CheckFinding,
     FindingState,
@@ -23,6 +22,7 @@ from bench.doctor.diagnosis import (
     lines,
     printable_finding,
 )
+from bench.doctor.sign_in import NO_KEY
 from bench.metrics import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart

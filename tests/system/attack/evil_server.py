@@ -232,7 +232,7 @@ HANDSHAKES: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "a_refusal_that_commands_the_terminal": ("connect_failed:401", answer(
         "401 \x1b[2J\x00", "X-Request-Id: \x1b]0;x\x07", body=b"\x1b[2J\x00\n::set-output name=a::b\n"
     )),
-    "go_on_and_on": ("connect_failed:100", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
+    "go_on_and_on": ("connect_failed:upgrade", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
     "deflate_that_nobody_asked_for": ("connect_failed:upgrade", accepted(DEFLATE)),
     "a_subprotocol_that_nobody_asked_for": ("connect_failed:upgrade", accepted("Sec-WebSocket-Protocol: soap")),
     "garbage_after_the_upgrade": ("protocol_error:frame", Wire.accept, b"\xff" * 10_000),
