@@ -205,7 +205,8 @@ def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> N
     if response.status // 100 == 2:
         proxy_socket.beyond = response.body
         return
-    response = receive_body(proxy_socket.stream, response, proxy_socket.until_ns)
+    until_ns = min(proxy_socket.until_ns, monotonic_ns() + BODY_NS)
+    response = receive_body(proxy_socket.stream, response, until_ns)
     page = service_message(response.content, MAX_REFUSAL_BYTES)
     text = _shown(proxy, ": ".join(filter(None, (f"{response.status} {response.reason}".strip(), page))))
     schemes = [challenge.scheme for challenge in challenges(response.headers.get("proxy-authenticate", ""))]
@@ -272,8 +273,7 @@ class ProxySocket:
 
 
 def receive_body(stream: ByteStream, response: HttpResponse, until_ns: int) -> HttpResponse:
-    """Wait for the body of a refusal. Return the refusal with the part of the body that arrived in time."""
-    until_ns = min(until_ns, monotonic_ns() + BODY_NS)
+    """Wait for the body of a refusal. Return the refusal with the part of the body that arrived before `until_ns`."""
     while not response.is_complete and len(response.body) < MAX_REFUSAL_BYTES:
         read = stream.read(until_ns)
         if read is None or not read.data:

@@ -28,7 +28,7 @@ from bench.metrics import ACCEPT_HEADER, NOT_OFFERED
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
-from bench.transport.connect import connect, receive_body
+from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.fast.frames import MASK_BYTES, MAX_LENGTH, masked_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
@@ -164,7 +164,7 @@ class WebSocket:
         until_ns = monotonic_ns() + (0 if send_error else int(limits.upgrade * NS_PER_S))
         response = self._wait_for_response(until_ns)
         if response is not None and response.status != SWITCHING:
-            raise refusal(receive_body(self._stream, response, until_ns))
+            raise refusal(receive_body(self._stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
         if send_error is not None:
             raise ConnectError("connect_failed:upgrade", f"the connection broke: {send_error.strerror or send_error}")
         if response is None and self._stream.error_text:
