@@ -50,6 +50,8 @@ class AgentDialect(FullDuplexDialect):
     """
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
+    usual_path: ClassVar[str]
+    """A regular expression for words in the paths of such agents."""
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
     only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
     also_missing = (Feature.HISTORY,)
@@ -146,6 +148,7 @@ class Acs(AgentDialect):
 
     name = "acs"
     title = "an agent behind Azure Communication Services"
+    usual_path = r"\bacs\b|call-?automation|communication-?services"
     settings = AgentDialect.settings - {"extra"}
     provider = TelephonyProvider(AcsCallCodec, FRAME_MS, HEADERS)
     input_formats = output_formats = by_name(PCM16_16K, PCM16)
@@ -277,6 +280,7 @@ class Twilio(AgentDialect):
 
     name = "twilio"
     title = "an agent behind Twilio"
+    usual_path = "twilio|media-?stream"
     provider = TelephonyProvider(TwilioCallCodec, FRAME_MS)
     input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({MEDIA: MessageKind.APPEND})
@@ -361,6 +365,7 @@ class PcmAgent(AgentDialect):
 
     name = "pcm"
     title = "an agent on a plain WebSocket"
+    usual_path = r"\bpcm\b|vonage"
     one_format = False
     provider = TelephonyProvider(CallCodec)
     input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
@@ -397,3 +402,4 @@ class PcmAgent(AgentDialect):
 
 
 PCM = PcmAgent()
+AGENTS: tuple[AgentDialect, ...] = (TWILIO, ACS, PCM)

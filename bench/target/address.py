@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
+from bench.protocol.agents import AGENTS
 from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.dialects import API_VERSIONS, DIALECTS, VOICE_LIVE
 from bench.protocol.gpt_live import GPT_LIVE
@@ -20,7 +21,6 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.telephone import TELEPHONE
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
-from bench.target.options import AgentName
 from bench.target.services import SERVICES, service_at
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
 from bench.target.target import Service, requests_transcription
@@ -58,12 +58,6 @@ AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: 
 """The path at an Azure resource that each dialect uses."""
 OF_GATEWAYS = (*AZURE_PATHS.values(), AZURE_GPT_LIVE)
 """Azure's paths, which a gateway such as Azure API Management has after a prefix of its own."""
-OF_AGENTS: Mapping[str, AgentName] = {
-    "twilio|media-?stream": "twilio",
-    r"\bacs\b|call-?automation|communication-?services": "acs",
-    r"\bpcm\b|vonage": "pcm",
-}
-"""The dialect of an agent, by words in its path."""
 NOT_OF_VOICE_LIVE = ".openai.azure.com"
 # the version of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
 MODEL_VERSION = "2024-12-17"
@@ -120,10 +114,11 @@ def known_path(path: str) -> str:
     return next((known for known in OF_GATEWAYS if path.endswith(known)), path)
 
 
-def agent_dialects(path: str) -> tuple[AgentName, ...]:
+def agent_dialects(path: str) -> list[str]:
     """Return the dialects of the agents that may have this path, which no realtime service has."""
-    named = next((dialect for pattern, dialect in OF_AGENTS.items() if re.search(pattern, path, re.IGNORECASE)), None)
-    return ("twilio", "acs", "pcm") if named is None else (named,)
+    return [agent.name for agent in AGENTS if re.search(agent.usual_path, path, re.IGNORECASE)][:1] or [
+        agent.name for agent in AGENTS
+    ]
 
 
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -321,8 +316,20 @@ OF_SIP = frozenset(
     {
         *("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route"),
         *("max-forwards", "content-type", "c", "content-length", "l", "content-encoding", "e", "content-disposition"),
-        *("allow", "supported", "k", "require", "proxy-require", "unsupported", "session-expires", "x", "min-se"),
-        *("rseq", "rack", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "user-agent"),
+        *(
+            "allow",
+            "supported",
+            "k",
+            "require",
+            "proxy-require",
+            "unsupported",
+            "session-expires",
+            "x",
+            "min-se",
+            "rseq",
+        ),
+        *("rack", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate"),
+        "user-agent",
     }
 )
 """The headers of a telephone call that only SIP itself may set, with their short forms (RFC 3261 §7.3.3)."""

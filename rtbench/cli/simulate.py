@@ -132,7 +132,7 @@ def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
 
     `address` is the address that the socket is bound to, so that each spelling of a host is recognized.
     """
-    from bench.target.target import is_loopback
+    from bench.transport.interface import is_loopback
 
     services = [] if authenticator.requires_credentials else ["sessions"]
     services += ["telephone calls"] if authenticator.key is None and workers == 1 else []

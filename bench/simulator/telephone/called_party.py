@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
-from bench.target.target import is_loopback
+from bench.transport.interface import is_loopback
 from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import BUSY_NS, CallLeg, LegContext
