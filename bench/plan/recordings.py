@@ -1,7 +1,7 @@
 """The caller's audio. A file becomes 24 kHz, one channel, 16 bits little-endian, and then chunks for the connection.
 
-This is the only module that imports `soundfile`. It accepts all audio that `soundfile` reads (any rate, channels and
-sample type), except audio that would make a turn meaningless: see `load_pcm`.
+All files are accepted that `bench.plan.audio_files` reads (any rate, channels and sample type), except audio that would
+make a turn meaningless: see `load_pcm`.
 
 Noise is mixed with speech at a given signal-to-noise ratio. The ratio is computed from two RMS values. One is the RMS
 of the speech alone, from its first sample to its last. The other is the RMS of the complete noise. If the noise is
@@ -15,14 +15,12 @@ level are speech. In the first and the last of these windows, the exact samples 
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
-from typing import TypeVar
+from typing import Protocol
 
 import numpy as np
 import soundfile
@@ -30,6 +28,7 @@ import soxr
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
+from bench.plan.audio_files import BLOCK_SAMPLES, file_digest, open_audio
 from bench.protocol.audio import AudioFormat
 
 WINDOW_MS = 20
@@ -46,12 +45,19 @@ PAUSE_DEPTH = 10 ** (20 / 10)
 A VAD may take such a pause for silence.
 """
 
-Sample = TypeVar("Sample", np.float32, np.int16)
 Windows = NDArray[np.intp]
 """Indexes of windows, in ascending order.
 
 Window n ends with millisecond n of the recording. So the first windows begin before the recording.
 """
+
+
+class SampleSequence(Protocol):
+    """The samples of one channel, in memory or in a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.int16]: ...
 
 
 @dataclass(frozen=True)
@@ -72,30 +78,36 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int, min_energy: float = 0.
     If the recording is silent, all of it counts as speech. Windows with less than `min_energy` are noise.
     """
     per_ms = rate_hz // 1_000
-    power = samples.astype(np.float64) ** 2
-    energies = window_energies(power, per_ms)
+    energies = window_energies(samples, per_ms)
     if not energies.any():
         return SpeechSpan(0, len(samples))
     floor = max(_speech_level(energies) / DEPTH, min(min_energy, energies.max()))
     windows = _audible_windows(energies, floor)
-    loud = np.flatnonzero(power >= floor)  # every window with sound contains at least one
-    start = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
-    end = loud[np.searchsorted(loud, (windows[-1] + 1) * per_ms) - 1] + 1
+    first, last = (_loud_samples(samples, int(window), per_ms, floor) for window in windows[[0, -1]])
+    start, end = int(first[0]), int(last[-1]) + 1
     return SpeechSpan(
-        begin=0 if start < per_ms else int(start),
-        end=len(samples) if end > len(samples) - per_ms else int(end),
+        begin=0 if start < per_ms else start,
+        end=len(samples) if end > len(samples) - per_ms else end,
     )
 
 
-def speech_level(samples: NDArray[np.int16], rate_hz: int) -> float:
+def _loud_samples(samples: NDArray[np.int16], window: int, per_ms: int, floor: float) -> Windows:
+    """Return the positions of the loud samples in a window with sound, which are one or more."""
+    begin = max(0, (window + 1 - WINDOW_MS) * per_ms)
+    power = samples[begin : (window + 1) * per_ms].astype(np.float64) ** 2
+    # a mean may exceed all of its values by a rounding error
+    return begin + np.flatnonzero(power >= min(floor, power.max()))
+
+
+def speech_level(samples: SampleSequence, rate_hz: int) -> float:
     """Return the level of the speech in a recording: the mean energy of the loudest windows with sound."""
-    return _speech_level(window_energies(samples.astype(np.float64) ** 2, rate_hz // 1_000))
+    return _speech_level(window_energies(samples, rate_hz // 1_000))
 
 
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
     """Return the part of the speech after its last pause of at least 100 ms. If it has no pause, return all of it."""
     per_ms = rate_hz // 1_000
-    energies = window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
+    energies = window_energies(samples[speech.begin : speech.end], per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
     pauses = np.flatnonzero(np.diff(loud) > PAUSE_MS - WINDOW_MS)
     if not pauses.size:
@@ -103,11 +115,24 @@ def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) ->
     return SpeechSpan(min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end)
 
 
-def window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:
+def window_energies(samples: SampleSequence, per_ms: int) -> NDArray[np.float64]:
     """Return the mean square of the samples in each window. Outside of the recording, the samples are 0."""
-    padded = np.append(power, np.zeros(-len(power) % per_ms))
-    energies = padded.reshape(-1, per_ms).mean(axis=1)
-    return np.convolve(energies, np.full(WINDOW_MS, 1 / WINDOW_MS))
+    means = mean_squares(samples, per_ms)
+    if rest := len(samples) % per_ms:
+        last = samples[len(samples) - rest :].astype(np.float64)
+        means = np.append(means, (last**2).sum() / per_ms)
+    return np.convolve(means, np.full(WINDOW_MS, 1 / WINDOW_MS))
+
+
+def mean_squares(samples: SampleSequence, size: int) -> NDArray[np.float64]:
+    """Return the mean square of each complete block of `size` samples."""
+    count, at_once = len(samples) // size, max(1, BLOCK_SAMPLES // size)
+    means = np.empty(count)
+    for first in range(0, count, at_once):
+        last = min(count, first + at_once)
+        blocks = samples[first * size : last * size].astype(np.float64).reshape(-1, size)
+        means[first:last] = (blocks**2).mean(axis=1)
+    return means
 
 
 def _speech_level(energies: NDArray[np.float64]) -> float:
@@ -137,19 +162,12 @@ SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
-FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
-"""The formats of libsndfile in which programs write speech.
-
-libsndfile reads other formats, too, but may not report a position in them.
-"""
-ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
 SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
+CANCELLED = 10 ** (20 / 10)
+"""The minimum loss of energy by mixing from which channels cancel each other: 20 dB, as a ratio of energies.
 
-# Lines of libsndfile about a header that states more bytes than the file has: `data : 125640 (should be 19956)`.
-_PROMISED = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_OGG_CUT = "Last page lacks an end-of-stream bit"
-# written by programs that write to a pipe, because they do not know the length in advance
-_PLACEHOLDER_BYTES = 0x7FFF_0000
+Channels with different sounds lose none, and those with the same sound gain energy.
+"""
 
 
 @dataclass(frozen=True)
@@ -188,34 +206,66 @@ def load_pcm(path: Path) -> Pcm:
     Raise UsageError, with the reason, for a file that is missing, empty, truncated, not audio, silent, shorter than 100
     ms or longer than 15 minutes.
     """
-    with _opened(path) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        mono, rate_hz = _decode(path, file, MAX_MINUTES, _mixed)
-    if rate_hz != RATE_HZ:
-        mono = soxr.resample(mono, rate_hz, RATE_HZ)
-    pcm = to_pcm16(mono)
+    with open_audio(path, MAX_MINUTES) as audio:
+        energies = _MixedEnergies()
+        mixed = map(energies.mix, audio.blocks())
+        pcm = np.concatenate([to_pcm16(block) for block in resampled_blocks(mixed, audio.rate_hz, RATE_HZ)])
+    if energies.are_cancelled:
+        raise UsageError(
+            f"{path}: its channels cancel each other: one is the inverse of another; use one of them: "
+            f"ffmpeg -i {quote(path.name)} -af 'pan=mono|c0=c0' {quote(f'{path.stem}-pcm.wav')}"
+        )
     _check_usable(path, pcm)
-    return Pcm(path, digest, pcm.tobytes(), find_speech(pcm, RATE_HZ))
+    return Pcm(path, file_digest(path), pcm.tobytes(), find_speech(pcm, RATE_HZ))
+
+
+@dataclass
+class _MixedEnergies:
+    """The energies of audio before and after its channels are mixed, summed over all blocks."""
+
+    apart: float = 0.0
+    mixed: float = 0.0
+    channels: int = 1
+
+    def mix(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mean of the channels of a block, whose shape is frames × channels."""
+        mono: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
+        self.channels = block.shape[1]
+        self.apart += float(np.vdot(block, block)) / self.channels
+        self.mixed += float(mono @ mono)
+        return mono
+
+    @property
+    def are_cancelled(self) -> bool:
+        return self.channels > 1 and self.mixed * self.channels * CANCELLED < self.apart
 
 
 @dataclass(frozen=True)
 class Channels:
-    """All channels of a file, as PCM16. The shape of `samples` is frames × channels."""
+    """All channels of a call, as PCM16. The shape of `samples` is frames × channels."""
 
     samples: NDArray[np.int16] = field(repr=False)
     rate_hz: int
 
 
-def read_channels(path: Path, max_minutes: int) -> Channels:
-    """Read the audio of a file without mixing its channels. Samples beyond full scale are clipped.
+def resampled_blocks(
+    blocks: Iterable[NDArray[np.float32]], rate_hz: int, new_rate_hz: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield samples at another rate. A block has the shape frames or frames × channels.
 
-    Raise UsageError, with the reason, for a file that is missing, empty, truncated, not audio, or longer than
-    `max_minutes`.
+    The result is that of resampling all samples at once, and the position of a sound in time does not change.
     """
-    with _opened(path) as file:
-        samples, rate_hz = _decode(path, file, max_minutes, lambda path, block: to_pcm16(_checked(path, block)))
-    return Channels(samples, rate_hz)
+    if rate_hz == new_rate_hz:
+        yield from blocks
+        return
+    stream = None
+    for block in blocks:
+        if stream is None:
+            channels = block.shape[1] if block.ndim == 2 else 1
+            stream = soxr.ResampleStream(rate_hz, new_rate_hz, channels, dtype="float32")
+        yield stream.resample_chunk(block)
+    if stream is not None:
+        yield stream.resample_chunk(block[:0], last=True)
 
 
 def resampled(samples: NDArray[np.int16], rate_hz: int, new_rate_hz: int) -> NDArray[np.int16]:
@@ -271,87 +321,6 @@ def write_channels(path: Path, channels: Channels) -> None:
         path.write_bytes(wav.getbuffer())
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
-
-
-def _opened(path: Path) -> io.FileIO:
-    """Open the file without a buffer, because libsndfile reads from its descriptor."""
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path}: is not a file")
-        if path.stat().st_size == 0:
-            raise UsageError(f"{path}: is empty")
-        return path.open("rb", buffering=0)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-
-
-def _decode(
-    path: Path, opened: io.FileIO, max_minutes: int, convert: Callable[[Path, NDArray[np.float32]], NDArray[Sample]]
-) -> tuple[NDArray[Sample], int]:
-    """Decode a file without a copy of the file in memory. Return (samples, their rate in Hz).
-
-    `convert` converts each block of samples, whose shape is frames × channels.
-    """
-    _refuse_mp3(path, opened)
-    try:
-        with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
-            if file.format not in FORMATS:
-                raise UsageError(f"{path}: is {file.format_info}; convert it to WAV: {_converted(path)}")
-            seconds = file.frames / file.samplerate
-            if seconds > max_minutes * 60:
-                raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, the maximum is {max_minutes}")
-            for stated, actual in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
-                if actual < stated < _PLACEHOLDER_BYTES:
-                    raise UsageError(f"{path}: is truncated: its header states {stated} bytes, but it has {actual}")
-            if _OGG_CUT in file.extra_info:
-                raise UsageError(f"{path}: is truncated: its last page is missing")
-            # in blocks: a file may have hundreds of channels, which need not be in memory at once
-            blocks = [convert(path, np.zeros((0, file.channels), np.float32))]
-            blocks += (convert(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True))
-            frames, rate_hz = int(file.frames), int(file.samplerate)
-    except (soundfile.SoundFileError, ValueError) as error:  # ValueError: an inconsistent header
-        reason = getattr(error, "error_string", error)
-        raise UsageError(
-            f"{path}: is not readable audio, or is damaged ({reason}); convert it to WAV: {_converted(path)}"
-        ) from None
-    samples = np.concatenate(blocks)
-    if len(samples) < frames:
-        raise UsageError(f"{path}: is truncated: {len(samples)} of {frames} frames")
-    return samples, rate_hz
-
-
-def _checked(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a block of samples. Raise UsageError if it has impossible samples."""
-    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # written so that it is False for NaN, too
-        raise UsageError(f"{path}: is damaged: some of its samples are not numbers, or are far beyond full scale")
-    return block
-
-
-def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average the channels of a block. Its shape is frames × channels; the shape of the result is frames."""
-    mono: NDArray[np.float32] = _checked(path, block).mean(axis=1, dtype=np.float32)
-    return mono
-
-
-def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
-    """Raise UsageError for an MP3, which its first bytes identify.
-
-    The decoder of MP3 hides damage and adds silence.
-    """
-    first = opened.read(3)
-    opened.seek(0)
-    if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
-        raise UsageError(f"{path}: is an MP3, even if its name differs; convert it to WAV: {_converted(path)}")
-
-
-def _converted(path: Path) -> str:
-    """Return the command that converts the file to a WAV in the same folder.
-
-    The new file has another name, because the file itself may be a WAV.
-    """
-    return f"ffmpeg -i {quote(path.name)} {quote(f'{path.stem}-pcm.wav')}"
 
 
 def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,10 +16,20 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.observe.onsets import PAUSE_NS
-from bench.plan.recordings import FULL_SCALE, RATE_HZ, read_channels, resampled, speech_level
-from bench.protocol.audio import ALL_FORMATS, AudioFormat, Samples
-from bench.recorded_calls.echo import EchoPath, echo_path, without_echo
+from bench.plan.audio_files import BLOCK_SAMPLES, AudioFile, open_audio
+from bench.plan.recordings import (
+    FULL_SCALE,
+    RATE_HZ,
+    SampleSequence,
+    mean_squares,
+    resampled_blocks,
+    speech_level,
+    to_pcm16,
+)
+from bench.protocol.audio import ALL_FORMATS, AudioFormat
+from bench.recorded_calls.echo import EchoPath, echo_paths, without_echo
 from bench.recorded_calls.sounds import ChannelSound, sounds
+from bench.recorded_calls.stored_samples import StoredSamples
 from bench.units import NS_PER_S
 
 MAX_CALL_MINUTES = 120
@@ -57,8 +68,8 @@ class RecordedCall:
 
     path: Path
     audio: AudioFormat
-    caller: Samples = field(repr=False)
-    agent: Samples = field(repr=False)
+    caller: SampleSequence = field(repr=False)
+    agent: SampleSequence = field(repr=False)
     caller_sounds: tuple[ChannelSound, ...] = field(repr=False)
     agent_sounds: tuple[ChannelSound, ...] = field(repr=False)
     remarks: tuple[Remark, ...]
@@ -76,26 +87,18 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
     """
     if os.path.isdir(path):
         raise UsageError(f"{path}: is a folder in which no recording was found; name the files, as in {path}/*/*.wav")
-    both = read_channels(path, MAX_CALL_MINUTES)
-    frames, count = both.samples.shape
-    if count != 2:
-        was = "is mono" if count == 1 else f"has {count} channels"
-        raise UsageError(f"{path}: {was}; {TWO_CHANNELS}")
-    if both.rate_hz < MIN_RATE_HZ:
-        raise UsageError(
-            f"{path}: has {both.rate_hz} samples per second, the minimum is {MIN_RATE_HZ}; is its header wrong?"
-        )
-    if frames < MIN_CALL_S * both.rate_hz:
-        raise UsageError(f"{path}: lasts {frames / both.rate_hz:.2f} s, the minimum is {MIN_CALL_S:g} s")
-    audio = next((known for known in FORMATS if known.rate_hz >= both.rate_hz), ALL_FORMATS["pcm16"])
-    assert audio.rate_hz <= RATE_HZ, "a script's audio keeps all frequencies of the call"
-    channels = [
-        resampled(np.ascontiguousarray(both.samples[:, index]), both.rate_hz, audio.rate_hz) for index in (0, 1)
-    ]
+    with open_audio(path, MAX_CALL_MINUTES) as file:
+        _refuse_header(file)
+        audio = next((known for known in FORMATS if known.rate_hz >= file.rate_hz), ALL_FORMATS["pcm16"])
+        assert audio.rate_hz <= RATE_HZ, "a script's audio keeps all frequencies of the call"
+        channels = _stored(file, audio.rate_hz)
+    if (seconds := len(channels[0]) / audio.rate_hz) < MIN_CALL_S:
+        raise UsageError(f"{path}: lasts {seconds:.2f} s, the minimum is {MIN_CALL_S:g} s")
     number = 2 if caller == "2" else 1
+    near: SampleSequence
     near, far = channels if number == 1 else channels[::-1]
     _refuse_unmeasurable(path, near, far, number)
-    path_to_caller, path_to_agent = _echo_paths(near, far, audio.rate_hz)
+    path_to_caller, path_to_agent = echo_paths(near, far, audio.rate_hz)
     if path_to_agent is not None:
         level = f"{round(path_to_agent.level_db)} dB"
         if path_to_caller is None and caller == "auto":
@@ -108,7 +111,7 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
             "export the channels before they are mixed"
         )
     if path_to_caller is not None:
-        near = without_echo(near, far, audio.rate_hz, path_to_caller)
+        near = StoredSamples(without_echo(near, far, audio.rate_hz, path_to_caller))
     heard, spoken = sounds(near, audio.rate_hz), sounds(far, audio.rate_hz)
     for whose, samples, found, channel in (("caller's", near, heard, number), ("agent's", far, spoken, 3 - number)):
         if not found:
@@ -121,28 +124,47 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
     return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks)
 
 
-def _refuse_unmeasurable(path: Path, near: Samples, far: Samples, number: int) -> None:
-    for whose, samples, channel in (("caller's", near, number), ("agent's", far, 3 - number)):
-        if not samples.any():
+def _refuse_header(file: AudioFile) -> None:
+    if file.channels != 2:
+        was = "is mono" if file.channels == 1 else f"has {file.channels} channels"
+        raise UsageError(f"{file.path}: {was}; {TWO_CHANNELS}")
+    if file.rate_hz < MIN_RATE_HZ:
+        raise UsageError(
+            f"{file.path}: has {file.rate_hz} samples per second, the minimum is {MIN_RATE_HZ}; is its header wrong?"
+        )
+
+
+def _stored(file: AudioFile, rate_hz: int) -> tuple[StoredSamples, StoredSamples]:
+    """Return both channels at another rate."""
+    channels = StoredSamples(), StoredSamples()
+    rounded = (to_pcm16(block).astype(np.float32) / np.float32(FULL_SCALE) for block in file.blocks())
+    for block in resampled_blocks(rounded, file.rate_hz, rate_hz):
+        for index, channel in enumerate(channels):
+            channel.append(to_pcm16(block[:, index]))
+    return channels
+
+
+def _refuse_unmeasurable(path: Path, near: SampleSequence, far: SampleSequence, number: int) -> None:
+    near_energy, far_energy, product = 0.0, 0.0, 0.0
+    for start in range(0, len(near), BLOCK_SAMPLES):
+        part = slice(start, start + BLOCK_SAMPLES)
+        near_part, far_part = near[part].astype(np.float64), far[part].astype(np.float64)
+        near_energy += float(near_part @ near_part)
+        far_energy += float(far_part @ far_part)
+        product += float(near_part @ far_part)
+    for whose, energy, channel in (("caller's", near_energy, number), ("agent's", far_energy, 3 - number)):
+        if not energy:
             raise UsageError(
                 f"{path}: channel {channel}, the {whose}, is silent: record both channels, or name the caller's with "
                 "--caller 1 or --caller 2"
             )
-    norms = float(np.linalg.norm(near.astype(np.float64))) * float(np.linalg.norm(far.astype(np.float64)))
-    if abs(float(near.astype(np.float64) @ far.astype(np.float64))) > SAME * norms:
-        raise UsageError(f"{path}: both channels are the same, a mono recording; {TWO_CHANNELS}")
-
-
-def _echo_paths(near: Samples, far: Samples, rate_hz: int) -> tuple[EchoPath | None, EchoPath | None]:
-    """Return (path to the caller's channel, path to the agent's channel). Two echoes of each other count as one."""
-    to_near, to_far = echo_path(near, far, rate_hz), echo_path(far, near, rate_hz)
-    if to_near is not None and to_far is not None:
-        return (to_near, None) if to_near.level_db >= to_far.level_db else (None, to_far)
-    return to_near, to_far
+    if abs(product) > SAME * sqrt(near_energy * far_energy):
+        inverted = " (one of them inverted)" if product < 0 else ""
+        raise UsageError(f"{path}: both channels are the same{inverted}, a mono recording; {TWO_CHANNELS}")
 
 
 def _refuse_music(
-    path: Path, samples: Samples, found: Sequence[ChannelSound], whose: str, channel: int, rate_hz: int
+    path: Path, samples: SampleSequence, found: Sequence[ChannelSound], whose: str, channel: int, rate_hz: int
 ) -> None:
     """Raise UsageError if a channel has sound for a long time without a pause."""
     stretches = [(sound.end - sound.start, sound.start) for sound in found]
@@ -155,26 +177,26 @@ def _refuse_music(
         )
 
 
-def _longest_stretch(samples: Samples, rate_hz: int) -> tuple[int, int]:
+def _longest_stretch(samples: SampleSequence, rate_hz: int) -> tuple[int, int]:
     """Return (length, start) of the longest stretch without a pause. Loud noise, which has no pause at all, has none.
 
     The detector of sounds takes music for background after a few seconds. In constructed speech without any silence
     between sentences, the longest stretch was 8 s.
     """
     size = round(rate_hz * PAUSE_NS / NS_PER_S)
-    count = len(samples) // size
-    energies = (samples[: count * size].astype(np.float64).reshape(count, size) ** 2).mean(axis=1)
+    energies = mean_squares(samples, size)
     level = speech_level(samples, rate_hz)
     if energies.min() >= level / QUIET_DEPTH:
         return 0, 0
-    edges = np.concatenate(([-1], np.flatnonzero(energies < level / PAUSE_DEPTH), [count]))
+    edges = np.concatenate(([-1], np.flatnonzero(energies < level / PAUSE_DEPTH), [len(energies)]))
     longest = int(np.diff(edges).argmax())
     return int(edges[longest + 1] - edges[longest] - 1) * size, int(edges[longest] + 1) * size
 
 
-def _clipped(near: Samples, far: Samples, number: int) -> Iterator[Remark]:
+def _clipped(near: SampleSequence, far: SampleSequence, number: int) -> Iterator[Remark]:
     for whose, samples, channel in (("caller's", near, number), ("agent's", far, 3 - number)):
-        share = float((np.abs(samples.astype(np.int32)) >= FULL_SCALE - 2).mean())
+        parts = (samples[start : start + BLOCK_SAMPLES] for start in range(0, len(samples), BLOCK_SAMPLES))
+        share = sum(int((np.abs(part.astype(np.int32)) >= FULL_SCALE - 2).sum()) for part in parts) / len(samples)
         if share > CLIPPED_SHARE:
             text = f"channel {channel}, the {whose}, is clipped in {100 * share:.1f} % of its samples"
             yield Remark(f"the {whose} channel is clipped", f"{text}: lower the level of the recording")

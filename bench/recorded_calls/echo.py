@@ -9,6 +9,7 @@ replaces it, because silence would look like a change of the background.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 from scipy.signal import oaconvolve
 
 from bench.observe.onsets import BLOCK_MS
+from bench.plan.recordings import SampleSequence
 from bench.protocol.audio import Samples
 
 WINDOW_S = 2.048
+PART_S = 20
+"""The duration of the parts in which a call is processed."""
 MAX_DELAY_S = 0.6
 """The maximum delay of an echo. The recording of a telephony provider has the round trip to the telephone."""
 REACH_S = 0.064
@@ -55,19 +59,43 @@ class EchoPath(NamedTuple):
         return float(10 * np.log10((self.response**2).sum()))
 
 
-def echo_path(near: Samples, far: Samples, rate_hz: int) -> EchoPath | None:
-    """Return the path by which the far channel is audible in the near channel; None if it is not audible."""
+def echo_paths(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple[EchoPath | None, EchoPath | None]:
+    """Return (path to the near channel, path to the far channel). A path is None if its echo is not audible.
+
+    Both channels have the same length. Two echoes of each other count as one.
+    """
     size = round(WINDOW_S * rate_hz)
     taper = np.hanning(size)
-    cross, power = np.zeros(size // 2 + 1, np.complex128), np.zeros(size // 2 + 1)
+    cross = np.zeros(size // 2 + 1, np.complex128)
+    near_power, far_power = np.zeros(size // 2 + 1), np.zeros(size // 2 + 1)
     for start in range(0, len(far) - size + 1, size // 2):
         far_spectrum = np.fft.rfft(far[start : start + size] * taper)
         near_spectrum = np.fft.rfft(near[start : start + size] * taper)
         cross += near_spectrum * far_spectrum.conj()
-        power += np.abs(far_spectrum) ** 2
+        near_power += np.abs(near_spectrum) ** 2
+        far_power += np.abs(far_spectrum) ** 2
+    to_near = _echo_path(near, far, rate_hz, cross, far_power)
+    to_far = _echo_path(far, near, rate_hz, cross.conj(), near_power)
+    if to_near is not None and to_far is not None:
+        return (to_near, None) if to_near.level_db >= to_far.level_db else (None, to_far)
+    return to_near, to_far
+
+
+def _echo_path(
+    near: SampleSequence,
+    far: SampleSequence,
+    rate_hz: int,
+    cross: NDArray[np.complex128],
+    power: NDArray[np.float64],
+) -> EchoPath | None:
+    """Return the path by which the far channel is audible in the near channel; None if it is not audible.
+
+    `cross` is the sum of the cross-spectra of both channels. `power` is the sum of the far channel's power spectra.
+    """
     if not power.any():
         return None
-    response = np.fft.irfft(cross / (power + power.mean() * 1e-3), size)[: round(MAX_DELAY_S * rate_hz)]
+    response = np.fft.irfft(cross / (power + power.mean() * 1e-3), round(WINDOW_S * rate_hz))
+    response = response[: round(MAX_DELAY_S * rate_hz)]
     magnitudes = np.abs(response)
     peak = int(magnitudes.argmax())
     if magnitudes[peak] <= SIGNIFICANT * np.median(magnitudes):
@@ -78,46 +106,66 @@ def echo_path(near: Samples, far: Samples, rate_hz: int) -> EchoPath | None:
     kept[np.abs(kept) < 4 * np.median(magnitudes)] = 0.0
     path = EchoPath(kept, first)
     is_audible = path.level_db >= MIN_LEVEL_DB
-    return path if is_audible and _explains(near, _expected(near, far, path), rate_hz) else None
+    return path if is_audible and _explains(_energies(near, far, rate_hz, path)) else None
 
 
-def _explains(near: Samples, expected: NDArray[np.float64], rate_hz: int) -> bool:
-    """Return whether the near channel becomes quieter without the expected echo, when this echo is loud."""
+class _Energies(NamedTuple):
+    """The mean energies of the blocks of the near channel, of the expected echo, and of the channel without it."""
+
+    near: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    cleaned: NDArray[np.float64]
+
+
+def _energies(near: SampleSequence, far: SampleSequence, rate_hz: int, path: EchoPath) -> _Energies:
     size = rate_hz * BLOCK_MS // 1_000
-    count = len(near) // size
-    energies, left = _energies(near.astype(np.float64), size, count), _energies(near - expected, size, count)
-    echo_energies = _energies(expected, size, count)
-    if not echo_energies.any():  # the echo of the last sound would be after the end
+    parts = list[_Energies]()
+    for start in range(0, len(near) - size + 1, PART_S * rate_hz):
+        stop = min(start + PART_S * rate_hz, len(near) // size * size)
+        samples, expected = near[start:stop].astype(np.float64), _expected(far, path, start, stop)
+        signals = (samples, expected, samples - expected)
+        parts.append(_Energies(*((signal.reshape(-1, size) ** 2).mean(axis=1) for signal in signals)))
+    return _Energies(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _explains(energies: _Energies) -> bool:
+    """Return whether the near channel becomes quieter without the expected echo, when this echo is loud."""
+    expected = energies.expected
+    if not expected.any():  # the echo of the last sound would be after the end
         return False
-    loud = echo_energies > np.quantile(echo_energies[echo_energies > 0], LOUD_QUANTILE)
-    return bool(np.median(left[loud] - EXPLAINED * energies[loud]) < 0)
+    loud = expected > np.quantile(expected[expected > 0], LOUD_QUANTILE)
+    return bool(np.median(energies.cleaned[loud] - EXPLAINED * energies.near[loud]) < 0)
 
 
-def _expected(near: Samples, far: Samples, path: EchoPath) -> NDArray[np.float64]:
-    expected = np.zeros(len(near))
-    echo = oaconvolve(far.astype(np.float64), path.response)[: max(0, len(near) - path.delay)]
-    expected[path.delay : path.delay + len(echo)] = echo
+def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDArray[np.float64]:
+    """Return the expected echo in a part of the near channel."""
+    needed = stop - start + len(path.response) - 1
+    source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(np.float64)
+    expected: NDArray[np.float64] = oaconvolve(np.pad(source, (needed - len(source), 0)), path.response, mode="valid")
     return expected
 
 
-def without_echo(near: Samples, far: Samples, rate_hz: int, path: EchoPath) -> Samples:
-    """Return the near channel without the echo of the far channel."""
-    expected, size = _expected(near, far, path), rate_hz * BLOCK_MS // 1_000
-    count = len(near) // size
-    cleaned = near - expected
-    expected_energies = _widest(_energies(expected, size, count))
-    is_echo = _energies(cleaned, size, count) < REMAINS * expected_energies
-    background = _quietest(cleaned, size, expected_energies <= INAUDIBLE * _energies(cleaned, size, count))
-    result = _pcm16(cleaned)
-    for block in np.flatnonzero(is_echo):
-        position = block % QUIET_BLOCKS * size
-        result[block * size : (block + 1) * size] = background[position : position + size]
-    return result
+def without_echo(near: SampleSequence, far: SampleSequence, rate_hz: int, path: EchoPath) -> Iterator[Samples]:
+    """Yield the near channel without the echo of the far channel, in parts."""
 
+    def cleaned(start: int, stop: int) -> Samples:
+        samples = near[start:stop] - _expected(far, path, start, stop)
+        return np.clip(np.rint(samples), -32_768, 32_767).astype(np.int16)
 
-def _energies(samples: NDArray[np.float64], size: int, count: int) -> NDArray[np.float64]:
-    energies: NDArray[np.float64] = (samples[: count * size].reshape(count, size) ** 2).mean(axis=1)
-    return energies
+    energies, size = _energies(near, far, rate_hz, path), rate_hz * BLOCK_MS // 1_000
+    expected = _widest(energies.expected)
+    is_echo = energies.cleaned < REMAINS * expected
+    quietest = _quietest(energies.cleaned, expected <= INAUDIBLE * energies.cleaned)
+    background = np.zeros(QUIET_BLOCKS * size, np.int16)
+    if quietest is not None:
+        background = cleaned(quietest * size, (quietest + QUIET_BLOCKS) * size)
+    for start in range(0, len(near), PART_S * rate_hz):
+        part = cleaned(start, min(start + PART_S * rate_hz, len(near)))
+        first = start // size
+        for block in np.flatnonzero(is_echo[first : first + len(part) // size]):
+            position = (first + block) % QUIET_BLOCKS * size
+            part[block * size : (block + 1) * size] = background[position : position + size]
+        yield part
 
 
 def _widest(energies: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,19 +176,11 @@ def _widest(energies: NDArray[np.float64]) -> NDArray[np.float64]:
     return widest
 
 
-def _quietest(samples: NDArray[np.float64], size: int, usable: NDArray[np.bool_]) -> Samples:
-    """Return the quietest piece of `QUIET_BLOCKS` blocks in which no echo is expected; silence if there is none."""
-    length = QUIET_BLOCKS * size
+def _quietest(energies: NDArray[np.float64], usable: NDArray[np.bool_]) -> int | None:
+    """Return the first block of the quietest `QUIET_BLOCKS` in which no echo is expected; None if there are none."""
     starts = [
-        start * size
+        start
         for start in range(0, len(usable) - QUIET_BLOCKS, QUIET_BLOCKS // 2)
         if usable[start : start + QUIET_BLOCKS].all()
     ]
-    if not starts:
-        return np.zeros(length, np.int16)
-    quietest = min(starts, key=lambda start: float((samples[start : start + length] ** 2).sum()))
-    return _pcm16(samples[quietest : quietest + length])
-
-
-def _pcm16(samples: NDArray[np.float64]) -> Samples:
-    return np.clip(np.rint(samples), -32_768, 32_767).astype(np.int16)
+    return min(starts, key=lambda start: float(energies[start : start + QUIET_BLOCKS].sum()), default=None)

@@ -14,8 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.observe.onsets import OnsetDetector
-from bench.plan.recordings import DEPTH, WINDOW_MS, SpeechSpan, find_speech, speech_level, window_energies
-from bench.protocol.audio import Samples
+from bench.plan.recordings import (
+    DEPTH,
+    WINDOW_MS,
+    SampleSequence,
+    SpeechSpan,
+    find_speech,
+    speech_level,
+    window_energies,
+)
 from bench.units import NS_PER_MS
 
 FLUSH_S = 1
@@ -55,16 +62,17 @@ class Speech(NamedTuple):
     uncertainty_ns: int
 
 
-def sounds(samples: Samples, rate_hz: int) -> list[ChannelSound]:
+def sounds(samples: SampleSequence, rate_hz: int) -> list[ChannelSound]:
     """Return all sounds in one channel, in order."""
     return list(_sounds(samples, rate_hz))
 
 
-def _sounds(samples: Samples, rate_hz: int) -> Iterator[ChannelSound]:
+def _sounds(samples: SampleSequence, rate_hz: int) -> Iterator[ChannelSound]:
     detector, start, until, uncertainty_ns = OnsetDetector(rate_hz), None, 0, 0
-    padded = np.concatenate((samples, np.zeros(FLUSH_S * rate_hz, np.int16)))
-    for position in range(0, len(padded), rate_hz):
-        piece = padded[position : position + rate_hz]
+    padded = len(samples) + FLUSH_S * rate_hz
+    for position in range(0, padded, rate_hz):
+        piece = samples[position : position + rate_hz]
+        piece = np.pad(piece, (0, min(rate_hz, padded - position) - len(piece)))
         for what, back, error_ns in detector.add(piece):
             at = position + len(piece) - back
             if what == "begins":
@@ -78,11 +86,11 @@ def _sounds(samples: Samples, rate_hz: int) -> Iterator[ChannelSound]:
         yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)
 
 
-def speech(samples: Samples, rate_hz: int, found: SpeechSpan, until: int) -> Speech:
+def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int) -> Speech:
     """Return the speech in the sounds `found`, which is followed by no other sound before the position `until`."""
     margin = round(AROUND_S * rate_hz)
     first, last = max(0, found.begin - margin), min(len(samples), found.end + margin)
-    around = window_energies(samples[first:last].astype(np.float64) ** 2, rate_hz // 1_000)
+    around = window_energies(samples[first:last], rate_hz // 1_000)
     noise = float(np.quantile(around, NOISE_QUANTILE))
     segment = samples[found.begin : until]
     level = speech_level(segment, rate_hz)

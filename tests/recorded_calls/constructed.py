@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 import bench.simulator
 from bench.metrics import AUDIBLE
-from bench.plan.recordings import FULL_SCALE, find_speech, read_channels, resampled, to_pcm16
+from bench.plan.recordings import FULL_SCALE, find_speech, resampled, to_pcm16
 from bench.protocol.audio import G711_ULAW, Samples
 from tests.simulator_process import AUDIO
 
@@ -61,8 +62,8 @@ class ConstructedCall:
 @cache
 def voice(name: str, rate_hz: int) -> Samples:
     folder, suffix = (VOICES, "flac") if name in AGENTS or name == "hello" else (AUDIO, "wav")
-    both = read_channels(folder / f"{name}.{suffix}", 1)
-    return resampled(np.ascontiguousarray(both.samples[:, 0]), both.rate_hz, rate_hz)
+    samples, recorded_hz = soundfile.read(folder / f"{name}.{suffix}", dtype="int16")
+    return resampled(samples, recorded_hz, rate_hz)
 
 
 def audible(samples: Samples) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.recorded_calls.echo import echo_path, without_echo
+from bench.recorded_calls.echo import echo_paths, without_echo
 from bench.recorded_calls.sounds import sounds
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
 from tests.recorded_calls.imports import found_utterances, recording
@@ -26,8 +26,7 @@ CONDITIONS = Conditions(rate_hz=8_000)
 def test_a_call_without_an_echo_has_none(conditions: Conditions, seed: int) -> None:
     call = constructed_call(seed, conditions, turns=3)
 
-    assert echo_path(call.caller, call.agent, call.rate_hz) is None
-    assert echo_path(call.agent, call.caller, call.rate_hz) is None
+    assert echo_paths(call.caller, call.agent, call.rate_hz) == (None, None)
 
 
 @pytest.mark.parametrize("echo_db", [-15.0, -30.0])
@@ -37,7 +36,7 @@ def test_an_echo_is_removed_and_its_level_is_reported(echo_db: float, snr_db: fl
     call = constructed_call(4, conditions, turns=3)
     clean = constructed_call(4, replace(conditions, echo_db=None), turns=3)
 
-    path = echo_path(call.caller, call.agent, call.rate_hz)
+    path, _ = echo_paths(call.caller, call.agent, call.rate_hz)
     assert path is not None
     assert path.level_db == pytest.approx(echo_db, abs=1.5)
     read = recording(call, tmp_path)
@@ -54,10 +53,10 @@ def test_speech_over_an_echo_remains() -> None:
     conditions = Conditions(rate_hz=8_000, overlaps=True)
     clean = constructed_call(1, conditions, turns=3)
     call = constructed_call(1, replace(conditions, echo_db=-20), turns=3)
-    path = echo_path(call.caller, call.agent, call.rate_hz)
+    path, _ = echo_paths(call.caller, call.agent, call.rate_hz)
     assert path is not None
 
-    left = without_echo(call.caller, call.agent, call.rate_hz, path)
+    left = np.concatenate(list(without_echo(call.caller, call.agent, call.rate_hz, path)))
 
     before, after = (sounds(samples, call.rate_hz) for samples in (clean.caller, left))
     assert [sound.start for sound in after] == pytest.approx([sound.start for sound in before], abs=400)
@@ -82,9 +81,9 @@ def test_a_channel_that_is_too_short_or_silent_has_no_echo() -> None:
     call = constructed_call(4, replace(CONDITIONS, echo_db=-20), turns=1)
     silent = np.zeros(len(call.agent), np.int16)
 
-    assert echo_path(call.caller[:8_000], call.agent[:8_000], 8_000) is None
-    assert echo_path(call.caller, silent, 8_000) is None
-    assert echo_path(silent, call.agent, 8_000) is None
+    assert echo_paths(call.caller[:8_000], call.agent[:8_000], 8_000) == (None, None)
+    assert echo_paths(call.caller, silent, 8_000) == (None, None)
+    assert echo_paths(silent, call.agent, 8_000) == (None, None)
 
 
 def test_an_echo_without_a_quiet_background_is_replaced_by_silence() -> None:
@@ -93,9 +92,9 @@ def test_an_echo_without_a_quiet_background_is_replaced_by_silence() -> None:
     words = call.agent[np.abs(call.agent) > 0]
     agent = np.tile(words, 4)
     caller = np.roll(agent, 800) // 4
-    path = echo_path(caller, agent, 8_000)
+    path, _ = echo_paths(caller, agent, 8_000)
     assert path is not None
 
-    left = without_echo(caller, agent, 8_000, path)
+    left = np.concatenate(list(without_echo(caller, agent, 8_000, path)))
 
     assert np.abs(left[8_000:]).max() < np.abs(caller).max() / 8

@@ -1,0 +1,241 @@
+"""Audio files, in blocks of samples: any file that libsndfile reads, within limits that its header must meet.
+
+This is the only module of the plan that imports `soundfile`. Files come from recorders, downloads and services: a file
+of 1 MB may contain 10 GB of samples, and a header may state anything. So the header is checked first, the samples are
+read one block after another, and their number is limited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from bench.errors import UsageError
+from bench.plan.file_kinds import FIRST_BYTES, RAW, kind_of, tag_bytes
+from bench.plan.wav_container import CONVERT, WavAudio, WavError, cut_or_placeholder, is_placeholder, wav_audio
+
+FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
+"""The formats of libsndfile in which programs write speech.
+
+libsndfile reads other formats, too, but may not report a position in them.
+"""
+MAX_RATE_HZ = 768_000
+MAX_SAMPLES = 1_000_000_000
+"""The maximum number of samples of all channels. Two hours in two channels at 48 kHz have 691,200,000."""
+BLOCK_SAMPLES = 1 << 18
+"""The number of samples of all channels in a block. A file may have hundreds of channels."""
+ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
+UNKNOWN_FRAMES = 1 << 62
+"""The number from which libsndfile does not know the number of frames, as of a FLAC that was written to a pipe."""
+UNRECOGNISED = 1
+"""The error code of libsndfile for a file whose format it does not know."""
+MAX_TAGS = 8
+
+# Lines of libsndfile about a header that states more bytes than the file has: `data : 125640 (should be 19956)`.
+_PROMISED = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_OGG_CUT = "Last page lacks an end-of-stream bit"
+
+
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file that is read from its start to its end.
+
+    Otherwise `soundfile` seeks after each block: some codecs cannot seek, and others decode the block again.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _WavFile:
+    """The audio of a WAV after a header with its true size. `error` is an error of reading.
+
+    libsndfile prints the traceback of each error of a Python file, so no method raises an error.
+    """
+
+    def __init__(self, file: io.FileIO, audio: WavAudio) -> None:
+        self._file, self._audio, self._position = file.fileno(), audio, 0
+        self._bytes = len(audio.header) + audio.end - audio.start
+        self.error: OSError | None = None
+
+    def read(self, count: int) -> bytes:
+        data = self._audio.header[self._position :][:count]
+        if not data and (wanted := min(count, self._bytes - self._position)) > 0:
+            try:
+                data = os.pread(self._file, wanted, self._audio.start + self._position - len(self._audio.header))
+            except OSError as error:
+                self.error = error
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, origin: int = os.SEEK_SET) -> int:
+        self._position = max(0, offset + {os.SEEK_CUR: self._position, os.SEEK_END: self._bytes}.get(origin, 0))
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+@dataclass
+class AudioFile:
+    """An open audio file. `frames` is the number of frames that its header states; None if it states none."""
+
+    path: Path
+    channels: int
+    rate_hz: int
+    frames: int | None
+    _sound: _Sequential = field(repr=False)
+    _source: _WavFile | int = field(repr=False)
+    _max_minutes: int = field(repr=False)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield all samples in blocks. The shape of a block is frames × channels. The last block may be empty.
+
+        Raise UsageError if the file is damaged, truncated, or longer than the limits.
+        """
+        _check_length(self, self.frames or 0)
+        count, size = 0, max(1, BLOCK_SAMPLES // self.channels)
+        block = np.zeros((1, self.channels), np.float32)
+        while len(block):
+            with _errors(self.path):
+                block = self._sound.read(size, dtype="float32", always_2d=True)
+            if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # written so that it is False for NaN, too
+                raise UsageError(
+                    f"{self.path}: is damaged: some of its samples are not numbers, or are far beyond full scale"
+                )
+            count += len(block)
+            _check_length(self, count)
+            yield block
+        if isinstance(self._source, _WavFile) and (error := self._source.error):
+            raise UsageError(f"{self.path}: cannot be read ({error.strerror or error})")
+        if self.frames is not None and count < self.frames:
+            raise UsageError(f"{self.path}: is truncated: {count} of {self.frames} frames")
+
+
+@contextmanager
+def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
+    """Open an audio file of up to `max_minutes`.
+
+    Raise UsageError, with the reason and a remedy, for a file that is missing, empty, truncated, or not audio.
+    """
+    with _opened(path) as opened:
+        source = _source(path, opened)
+        with _errors(path):
+            sound = _Sequential(source, closefd=False)
+        with sound:
+            _check_format(path, sound)
+            frames = int(sound.frames)
+            audio = AudioFile(
+                path,
+                int(sound.channels),
+                int(sound.samplerate),
+                frames if 0 <= frames < UNKNOWN_FRAMES else None,
+                sound,
+                source,
+                max_minutes,
+            )
+            if audio.rate_hz > MAX_RATE_HZ:
+                rate = f"has {audio.rate_hz} samples per second, the maximum is {MAX_RATE_HZ}"
+                raise UsageError(f"{path}: {rate}; is its header wrong?")
+            yield audio
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex. Raise UsageError if it cannot be read."""
+    with _opened(path) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _opened(path: Path) -> io.FileIO:
+    """Open the file without a buffer, because libsndfile reads from its descriptor."""
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path}: is not a file")
+        if path.stat().st_size == 0:
+            raise UsageError(f"{path}: is empty")
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _source(path: Path, opened: io.FileIO) -> _WavFile | int:
+    """Return what libsndfile reads: the audio of a WAV, or the descriptor of a file in another format.
+
+    Raise UsageError for a file that is not audio, and for an MP3, whose decoder hides damage and adds silence.
+    """
+    descriptor, offset = opened.fileno(), 0
+    try:
+        first = os.pread(descriptor, FIRST_BYTES, 0)
+        for _ in range(MAX_TAGS):
+            if not (tag := tag_bytes(first)):
+                break
+            offset += tag
+            first = os.pread(descriptor, FIRST_BYTES, offset)
+        if kind := kind_of(first, is_tagged=offset > 0):
+            raise UsageError(f"{path}: {kind.text}{_to_wav(path, kind.converter)}")
+        size = os.fstat(descriptor).st_size
+        wav = wav_audio(lambda position, count: os.pread(descriptor, count, position), offset, size)
+    except WavError as error:
+        raise UsageError(f"{path}: {error}: {_command(path)}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return descriptor if wav is None else _WavFile(opened, wav)
+
+
+def _check_format(path: Path, sound: soundfile.SoundFile) -> None:
+    """Raise UsageError for a format that is not read, and for a file that is cut."""
+    if sound.format not in FORMATS:
+        raise UsageError(f"{path}: is {sound.format_info}{_to_wav(path)}")
+    for stated, actual in (map(int, match.groups()) for match in _PROMISED.finditer(sound.extra_info)):
+        if actual < stated and not is_placeholder(stated):
+            raise UsageError(f"{path}: {cut_or_placeholder(stated, actual)}: {_command(path)}")
+    if _OGG_CUT in sound.extra_info:
+        raise UsageError(f"{path}: is truncated: its last page is missing")
+
+
+def _check_length(audio: AudioFile, frames: int) -> None:
+    seconds = frames / audio.rate_hz
+    if seconds > audio._max_minutes * 60:
+        raise UsageError(f"{audio.path}: lasts {seconds / 60:.1f} minutes, the maximum is {audio._max_minutes}")
+    if frames * audio.channels > MAX_SAMPLES:
+        raise UsageError(
+            f"{audio.path}: has {frames * audio.channels:,} samples ({audio.channels} channels at {audio.rate_hz} Hz), "
+            f"the maximum is {MAX_SAMPLES:,}; convert it: "
+            f"{_command(audio.path, options='-ar 48000 ' if audio.rate_hz > 48_000 else '-ac 1 ')}"
+        )
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Raise UsageError in place of the errors of `soundfile`. ValueError: an inconsistent header."""
+    try:
+        yield
+    except (soundfile.SoundFileError, ValueError) as error:
+        reason = getattr(error, "error_string", error)
+        if getattr(error, "code", None) == UNRECOGNISED:
+            raise UsageError(f"{path}: {RAW.text}{_to_wav(path, RAW.converter)}") from None
+        raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}){_to_wav(path)}") from None
+
+
+def _to_wav(path: Path, converter: str | None = "ffmpeg") -> str:
+    return f"; {CONVERT}: {_command(path, converter)}" if converter else ""
+
+
+def _command(path: Path, converter: str = "ffmpeg", options: str = "") -> str:
+    """Return the command that converts a file to a WAV in the same folder.
+
+    The new file has another name, because the file itself may be a WAV.
+    """
+    return f"{converter} -i {quote(path.name)} {options}{quote(f'{path.stem}-pcm.wav')}"
