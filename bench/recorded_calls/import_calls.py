@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,8 +77,8 @@ def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
                 raise UsageError(f"{path}: is the same file as {named[file]}, and counts once")
             named[file] = path
             call, remarks = _imported(path, options, at_ns)
-        except UsageError as error:
-            result.refused.append(str(error))
+        except Exception as error:  # no file ends the import of the others
+            result.refused.append(_refusal(path, error))
             continue
         calls.append(call)
         at_ns += round(call.seconds * NS_PER_S)
@@ -92,6 +93,21 @@ def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
         transcripts = options.transcript is not None
         result.folder = write_run(options.runs_dir, options.name, calls, start_ns, notices, transcripts=transcripts)
     return result
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Return the line about a call that is left out."""
+    match error:
+        case UsageError():
+            return str(error)
+        case MemoryError():
+            return f"{path}: needs more memory than this machine has free: cut the file into parts"
+        case OSError():
+            reason = error.strerror or str(error) or type(error).__name__
+            return f"{path}: cannot be imported: {reason} (temporary files are in {tempfile.gettempdir()})"
+    return (
+        f"{path}: cannot be imported, because of an error of rtbench: {type(error).__name__}: {error}; please report it"
+    )
 
 
 def _prepare_folder(folder: Path) -> None:
@@ -118,11 +134,13 @@ def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[Import
     script_path = write_script(call, talk, utterances, options.scripts_dir, options.session, caller_words)
     try:
         compiled = compiled_for_call(load_script(script_path), call)
-    except UsageError as error:
+        measured = measure(call, utterances, compiled.prepare_session(0, 0), start_ns)
+        facts = facts_of_script(TARGET, options.name, compiled)
+    except BaseException as error:
         remove_script(script_path)
-        raise UsageError(f"{path}: rtbench cannot play this caller: {error}") from None
-    measured = measure(call, utterances, compiled.prepare_session(0, 0), start_ns)
-    facts = facts_of_script(TARGET, options.name, compiled)
+        if isinstance(error, UsageError):
+            raise UsageError(f"{path}: rtbench cannot play this caller: {error}") from None
+        raise
     imported = ImportedCall(script_path.stem, path.name, call.seconds, facts, _with_words(measured, words))
     return imported, [*call.remarks, *_remarks(talk)]
 

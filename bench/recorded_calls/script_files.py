@@ -89,11 +89,12 @@ def write_script(
             f"# The caller of the recorded call {slug(call.path.name)}, as rtbench import found it.\n"
         )
         path.write_text(head + yaml_text(script), encoding="utf-8")
-    except (OSError, UsageError) as error:
+    except BaseException as error:
         remove_script(path)
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path} cannot be written: {error.strerror}; name another folder with --out") from None
+        if isinstance(error, OSError):
+            problem = f"{path} cannot be written: {error.strerror}"
+            raise UsageError(f"{problem}; name another folder with --out") from None
+        raise
     return path
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from bench.errors import UsageError
 from bench.plan.script import load_script
 from bench.plan.turns import AudioTurn
 from bench.protocol.audio import Samples
+from bench.recorded_calls import import_calls as import_of_calls
 from bench.untrusted.sanitize import escape_control
 from rtbench.cli import import_calls
 from tests.command_line import call_or_raise
@@ -137,6 +140,39 @@ def test_a_call_that_is_left_out_gives_status_1(tmp_path: Path) -> None:
     assert found.err == [f"rtbench: {tmp_path / 'bad.wav'}: is empty"]
     assert "Imported 1 of 2 calls, with 1\N{NO-BREAK SPACE}turn, RECORDED:" in found.out
     assert "1 of 2 recordings could not be imported." in found.document["notices"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "needs more memory than this machine has free: cut the file into parts"),
+        (OSError(28, "No space left on device"), "cannot be imported: No space left on device (temporary files are in"),
+        (IndexError("list\nindex"), r"because of an error of rtbench: IndexError: list\nindex; please report it"),
+        (RecursionError("too deep"), "because of an error of rtbench: RecursionError: too deep; please report it"),
+    ],
+)
+@pytest.mark.parametrize("place", ["read_call", "measure"])
+def test_any_error_of_one_call_leaves_out_only_this_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, place: str
+) -> None:
+    paths = [a_call(tmp_path, f"{name}.wav") for name in ("one", "two", "three")]
+    real, number = getattr(import_of_calls, place), count(1)
+
+    def fail_second(*arguments: Any) -> Any:
+        if next(number) == 2:
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(import_of_calls, place, fail_second)
+    found = run_import(tmp_path, *paths)
+
+    assert found.status == 1
+    (line,) = found.err
+    assert line.startswith(f"rtbench: {paths[1]}: ")
+    assert reason in line
+    assert [script.stem for script in found.scripts] == ["one", "three"]
+    assert not (tmp_path / "out" / "two").exists()
+    assert [row["session_id"] for row in found.rows("sessions")] == ["one", "three"]
 
 
 def test_an_import_of_no_call_is_an_error(tmp_path: Path) -> None:
