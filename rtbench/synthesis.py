@@ -144,7 +144,7 @@ def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float =
             try:
                 seconds = load_pcm(file).seconds
             except UsageError as error:
-                problem = str(error).removeprefix(f"{file}: ")
+                problem, *_ = str(error).removeprefix(f"{file}: ").split("; ")  # the remedy needs the file
                 raise UsageError(f"the WAV that {maker} made {problem}") from None
             os.replace(file, speech.path)
             return seconds
@@ -300,7 +300,7 @@ def _request_wav(
 
 
 def _save_body(response: HTTPResponse, file: Path, until_ns: int, host: str) -> None:
-    """Write the body of a response to a file. Raise TimeoutError after `until_ns`."""
+    """Write the body of a response to a file. Raise TimeoutError after `until_ns`, and UsageError if it is cut."""
     size = 0
     with file.open("wb") as wav:
         while block := response.read1(BLOCK_BYTES):
@@ -310,6 +310,8 @@ def _save_body(response: HTTPResponse, file: Path, until_ns: int, host: str) -> 
             if monotonic_ns() > until_ns:
                 raise TimeoutError
             wav.write(block)
+    if response.length:  # the header of the WAV may have a placeholder, which hides the cut
+        raise UsageError(f"{host} closed the connection {response.length} bytes before the end of the WAV")
 
 
 def _message(error: HTTPError) -> str:

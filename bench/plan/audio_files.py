@@ -96,6 +96,7 @@ class AudioFile:
     frames: int | None
     _sound: _Sequential = field(repr=False)
     _source: _WavFile | int = field(repr=False)
+    _opened: io.FileIO = field(repr=False)
     _max_minutes: int = field(repr=False)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -121,6 +122,11 @@ class AudioFile:
         if self.frames is not None and count < self.frames:
             raise UsageError(f"{self.path}: is truncated: {count} of {self.frames} frames")
 
+    def digest(self) -> str:
+        """Return the SHA-256 of the file, in hex. No more blocks can be read then."""
+        self._opened.seek(0)
+        return hashlib.file_digest(self._opened, "sha256").hexdigest()
+
 
 @contextmanager
 def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
@@ -142,18 +148,13 @@ def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
                 frames if 0 <= frames < UNKNOWN_FRAMES else None,
                 sound,
                 source,
+                opened,
                 max_minutes,
             )
             if audio.rate_hz > MAX_RATE_HZ:
                 rate = f"has {audio.rate_hz} samples per second, the maximum is {MAX_RATE_HZ}"
                 raise UsageError(f"{path}: {rate}; is its header wrong?")
             yield audio
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex. Raise UsageError if it cannot be read."""
-    with _opened(path) as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _opened(path: Path) -> io.FileIO:

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Generic, TypeVar, get_args
 
 from bench.errors import UsageError
 from bench.protocol.settings import Image, Message, MessageRole
@@ -58,29 +58,34 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
     return Converted(String(), load_path)
 
 
-def read_once(load: Callable[[Path], T], max_files: int) -> Callable[[Path], T]:
-    """Return `load` with a cache. A file is read again only if its size or modification time has changed.
+class ReadOnce(Generic[T]):
+    """A function that reads a file, with a cache.
 
-    The cache has one version of each file. It has the `max_files` files that were used last. If `load` raises an error,
-    nothing is cached.
+    A file is read again only if its size or modification time has changed. The cache has one version of each file. It
+    has the `max_files` files that were used last. If `load` raises an error, nothing is cached.
     """
-    cache: dict[Path, tuple[tuple[int, int], T]] = {}
 
-    def load_cached(path: Path) -> T:
-        entry = cache.pop(path, None)
+    def __init__(self, load: Callable[[Path], T], max_files: int) -> None:
+        self._load, self._max_files = load, max_files
+        self._cache: dict[Path, tuple[tuple[int, int], T]] = {}
+
+    def __call__(self, path: Path) -> T:
+        entry = self._cache.pop(path, None)
         try:
             status = path.stat()
         except (OSError, ValueError):  # `load` raises a better error
-            return load(path)
+            return self._load(path)
         version = status.st_mtime_ns, status.st_size
         if entry is None or entry[0] != version:
-            entry = version, load(path)
-        cache[path] = entry
-        if len(cache) > max_files:
-            del cache[next(iter(cache))]
+            entry = version, self._load(path)
+        self._cache[path] = entry
+        if len(self._cache) > self._max_files:
+            del self._cache[next(iter(self._cache))]
         return entry[1]
 
-    return load_cached
+    def clear(self) -> None:
+        """Forget all files, to free their memory."""
+        self._cache.clear()
 
 
 def load_image(path: Path) -> Image:
@@ -156,7 +161,7 @@ def _message(role: MessageRole, text: str, image: Image | None = None) -> Messag
     return Message(role=role, text=text, image=image)
 
 
-IMAGE = file_of(read_once(load_image, max_files=32))
+IMAGE = file_of(ReadOnce(load_image, max_files=32))
 MESSAGE = StructOf(
     {
         "role": Field(Choice(get_args(MessageRole)), "The author of the message.", required=True),

@@ -23,7 +23,7 @@ class FileKind(NamedTuple):
 
 
 RAW = FileKind(
-    "is not readable audio: it has no header of a known format. If it is raw audio, state its rate and its encoding "
+    "is not readable audio: it has no header of a known format; if it is raw audio, state its rate and its encoding "
     "(mulaw, alaw or s16le)",
     "ffmpeg -f mulaw -ar 8000 -ac 1",
 )
@@ -91,7 +91,7 @@ def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
         return FileKind("is an MPEG transport stream")
     if not any(first):
         return FileKind(
-            "is not readable audio: it begins with zeros only, as after a failed download: get it again", converter=None
+            "is not readable audio: it begins with zeros only, as after a failed download; get it again", converter=None
         )
     if text := _text_kind(first):
         return text
@@ -121,7 +121,7 @@ def _text_kind(first: bytes) -> FileKind | None:
         name = "a playlist"
     else:
         name = "a text"
-    return FileKind(f"is not readable audio: it is {name}. Read it in an editor, and {_LATER}", converter=None)
+    return FileKind(f"is not readable audio: it is {name}; read it in an editor, and {_LATER}", converter=None)
 
 
 def _has_frames(first: bytes, frame_bytes: Callable[[bytes], int]) -> bool:

@@ -28,7 +28,7 @@ import soxr
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.plan.audio_files import BLOCK_SAMPLES, file_digest, open_audio
+from bench.plan.audio_files import BLOCK_SAMPLES, open_audio
 from bench.protocol.audio import AudioFormat
 
 WINDOW_MS = 20
@@ -210,13 +210,14 @@ def load_pcm(path: Path) -> Pcm:
         energies = _MixedEnergies()
         mixed = map(energies.mix, audio.blocks())
         pcm = np.concatenate([to_pcm16(block) for block in resampled_blocks(mixed, audio.rate_hz, RATE_HZ)])
+        digest = audio.digest()
     if energies.are_cancelled:
         raise UsageError(
             f"{path}: its channels cancel each other: one is the inverse of another; use one of them: "
             f"ffmpeg -i {quote(path.name)} -af 'pan=mono|c0=c0' {quote(f'{path.stem}-pcm.wav')}"
         )
     _check_usable(path, pcm)
-    return Pcm(path, file_digest(path), pcm.tobytes(), find_speech(pcm, RATE_HZ))
+    return Pcm(path, digest, pcm.tobytes(), find_speech(pcm, RATE_HZ))
 
 
 @dataclass
@@ -286,6 +287,8 @@ def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
 
 def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
     """Return the bytes of a complete recording on the wire, resampled to the rate of `format`."""
+    if format.is_pcm and format.rate_hz == RATE_HZ:
+        return pcm.data  # a copy would double the memory of a script
     return format.encode(resampled(np.frombuffer(pcm.data, "<i2"), RATE_HZ, format.rate_hz))
 
 

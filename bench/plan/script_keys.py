@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from bench.plan.conversation import file_of, load_history, read_once
+from bench.plan.conversation import ReadOnce, file_of, load_history
 from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
 from bench.plan.recordings import BackgroundNoise, load_pcm
@@ -76,7 +76,7 @@ MAX_WAVS = 1_000
 
 Without a limit, a task that writes a new WAV for each turn would fill the memory.
 """
-load_wav = read_once(load_pcm, MAX_WAVS)
+load_wav = ReadOnce(load_pcm, MAX_WAVS)
 WAV = file_of(load_wav)
 ROWS = file_of(load_rows)
 THINK_TIMES = file_of(load_think_times)

@@ -149,9 +149,9 @@ def _refuse_unmeasurable(path: Path, near: SampleSequence, far: SampleSequence, 
     for start in range(0, len(near), BLOCK_SAMPLES):
         part = slice(start, start + BLOCK_SAMPLES)
         near_part, far_part = near[part].astype(np.float64), far[part].astype(np.float64)
-        near_energy += float(near_part @ near_part)
-        far_energy += float(far_part @ far_part)
-        product += float(near_part @ far_part)
+        near_energy += float((near_part * near_part).sum())
+        far_energy += float((far_part * far_part).sum())
+        product += float((near_part * far_part).sum())
     for whose, energy, channel in (("caller's", near_energy, number), ("agent's", far_energy, 3 - number)):
         if not energy:
             raise UsageError(

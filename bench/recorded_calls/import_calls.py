@@ -17,13 +17,14 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.planning.workload import facts_of_script
 from bench.plan.script import load_script
+from bench.plan.script_keys import load_wav
 from bench.protocol.settings import FULL_DUPLEX
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, read_call
 from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
 from bench.recorded_calls.run_writer import TARGET, ImportedCall, write_run
 from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, remove_script, write_script
-from bench.recorded_calls.transcripts import KNOWN_FORMS, Phrase, UnknownFormError, aligned, phrases, text_in
+from bench.recorded_calls.transcripts import KNOWN_FORMS, Phrase, SideWords, UnknownFormError, aligned, phrases
 from bench.run.folder import make_parent
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_file, read_json
@@ -141,6 +142,8 @@ def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[Import
         if isinstance(error, UsageError):
             raise UsageError(f"{path}: rtbench cannot play this caller: {error}") from None
         raise
+    finally:
+        load_wav.clear()
     imported = ImportedCall(script_path.stem, path.name, call.seconds, facts, _with_words(measured, words))
     return imported, [*call.remarks, *_remarks(talk)]
 
@@ -165,13 +168,14 @@ def _words(
         path = path / f"{call.path.stem}.json"
     caller_channel = 2 if options.caller == "2" else 1
     found = aligned(_phrases(path), call.caller_sounds[0].start / call.audio.rate_hz, caller_channel)
+    caller, agent = SideWords(found, "caller", caller_channel), SideWords(found, "agent", caller_channel)
     rate_hz, listed, words = call.audio.rate_hz, list(utterances), {}
     for number, recorded in enumerate(listed):
         until = listed[number + 1].utterance.start if number + 1 < len(listed) else len(call.agent)
         reply = replace(recorded.utterance.span, begin=recorded.utterance.end, end=max(recorded.utterance.end, until))
         words[recorded.name] = (
-            text_in(found, recorded.utterance.span, rate_hz, "caller", caller_channel),
-            text_in(found, reply, rate_hz, "agent", caller_channel),
+            caller.text_in(recorded.utterance.span, rate_hz),
+            agent.text_in(reply, rate_hz),
         )
     return words
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import UsageError
-from bench.plan.recordings import RATE_HZ, resampled, write_wav
+from bench.plan.recordings import MAX_MINUTES, RATE_HZ, resampled, write_wav
 from bench.protocol.audio import PCM16, Samples
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation
@@ -54,6 +54,11 @@ def recorded_utterances(call: RecordedCall, talk: RecordedConversation) -> list[
         limit = utterance.reply_end if utterance.kind == "turn" else utterance.reply_start
         earliest = max(earliest, limit or 0)
         start = max(utterance.start - lead, min(utterance.start, earliest))
+        if (minutes := (until - start) / rate_hz / 60) > MAX_MINUTES:
+            raise UsageError(
+                f"{call.path}: the caller speaks for {minutes:.1f} minutes without an answer, the maximum is "
+                f"{MAX_MINUTES}: cut the call before or after it"
+            )
         recorded.append(RecordedUtterance(f"{utterance.kind}-{number}", utterance, found, start, until))
     return recorded
 

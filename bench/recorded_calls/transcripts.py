@@ -15,9 +15,11 @@ Times of day count from the first message of the caller, which is then the calle
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from bench.plan.recordings import SpeechSpan
@@ -62,17 +64,21 @@ def phrases(document: Any) -> list[Phrase]:
     return sorted(found, key=lambda phrase: phrase[:3])
 
 
-def text_in(
-    found: Sequence[Phrase], span: SpeechSpan, rate_hz: int, whose: Literal["caller", "agent"], caller_channel: int
-) -> str:
-    """Return the words of one side that were spoken in a part of the call; "" if there are none."""
-    start_s, end_s = span.begin / rate_hz - AROUND_S, span.end / rate_hz + AROUND_S
-    texts = (
-        phrase.text.strip()
-        for phrase in found
-        if _side(phrase, caller_channel) == whose and start_s <= (phrase.start_s + phrase.end_s) / 2 <= end_s
-    )
-    return " ".join(texts)
+class SideWords:
+    """The words of one side of a call."""
+
+    def __init__(self, found: Sequence[Phrase], whose: Literal["caller", "agent"], caller_channel: int) -> None:
+        spoken = (phrase for phrase in found if _side(phrase, caller_channel) == whose)
+        self._texts = sorted(
+            ((phrase.start_s + phrase.end_s) / 2, number, phrase.text.strip()) for number, phrase in enumerate(spoken)
+        )
+        """The middle of each phrase in seconds, its number in the order of the transcript, and its text."""
+
+    def text_in(self, span: SpeechSpan, rate_hz: int) -> str:
+        """Return the words that were spoken in a part of the call; "" if there are none."""
+        first = bisect_left(self._texts, span.begin / rate_hz - AROUND_S, key=itemgetter(0))
+        last = bisect_right(self._texts, span.end / rate_hz + AROUND_S, key=itemgetter(0))
+        return " ".join(text for _, _, text in sorted(self._texts[first:last], key=itemgetter(1)))
 
 
 def aligned(found: Sequence[Phrase], first_s: float, caller_channel: int) -> list[Phrase]:

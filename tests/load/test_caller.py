@@ -22,7 +22,7 @@ from bench.load.execution.call import StepRunner
 from bench.load.planning.tasks import MAX_RECORDED_STEPS, TaskRecorder, Turn, run_task
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
-from bench.plan import recordings
+from bench.plan import audio_files
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.random_choices import SessionChoices
 from bench.plan.script import build_script, load_script
@@ -165,7 +165,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         opened.append(path)
         return path.open("rb", buffering=0)
 
-    monkeypatch.setattr(recordings, "_opened", noted)
+    monkeypatch.setattr(audio_files, "_opened", noted)
     return opened
 
 

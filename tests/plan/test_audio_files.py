@@ -209,7 +209,7 @@ def in_wav(tag: int) -> bytes:
 
 MP3 = encoded("MPEG_LAYER_III", "MP3")
 AAC = b"\xff\xf1\x50\x80\x10\x1f\xfc" + bytes(121)
-RAW = r"has no header of a known format\. If it is raw audio, .*: ffmpeg -f mulaw -ar 8000 -ac 1 -i a.wav a-pcm.wav$"
+RAW = r"has no header of a known format; if it is raw audio, .*: ffmpeg -f mulaw -ar 8000 -ac 1 -i a.wav a-pcm.wav$"
 TO_WAV = "; convert it to WAV: ffmpeg -i a.wav a-pcm.wav$"
 OTHER: dict[str, tuple[bytes, str]] = {
     "MP3": (MP3, "is an MP3, even if its name differs" + TO_WAV),
@@ -227,7 +227,7 @@ OTHER: dict[str, tuple[bytes, str]] = {
     "HTML": (b"\n<!DOCTYPE html><html><title>502</title>", "is an HTML page, such as the error page of a server"),
     "JSON": (b'{"error": {"message": "Inval\xc3\xafd voice"}}', "is JSON, such as the error message of a server"),
     "XML": (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "is XML, such as the error message"),
-    "text": (b"hello, this is no audio\r\n", "is a text. Read it in an editor, and download it again$"),
+    "text": (b"hello, this is no audio\r\n", "is a text; read it in an editor, and download it again$"),
     "UTF-16": ("not audio".encode("utf-16"), "is a text"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "is a pointer of Git LFS: run git lfs pull$"),
     "gzip": (b"\x1f\x8b\x08\0" + RNG.bytes(90), "is compressed with gzip: unpack it$"),

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.plan.conversation import JPEG, MAX_BYTES, PNG, jpeg_size, load_history, load_image, png_size, read_once
+from bench.plan.conversation import JPEG, MAX_BYTES, PNG, ReadOnce, jpeg_size, load_history, load_image, png_size
 from bench.protocol.settings import Message
 from tests.helpers import build_message, png
 
@@ -100,7 +100,7 @@ def test_an_image_that_services_do_not_accept_is_refused(data: bytes, words: str
 
 def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", png(1, 2))
-    load = read_once(load_image, max_files=2)
+    load = ReadOnce(load_image, max_files=2)
     first = load(path)
     assert load(path) is first
 
@@ -112,7 +112,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
 
 def test_a_deleted_file_is_not_served_from_the_cache(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", png(1, 2))
-    load = read_once(load_image, max_files=2)
+    load = ReadOnce(load_image, max_files=2)
     load(path)
     path.unlink()
 
@@ -128,7 +128,7 @@ def test_the_cache_keeps_the_most_recently_used_files(tmp_path: Path) -> None:
         reads.append(path)
         return path
 
-    load = read_once(noted, max_files=2)
+    load = ReadOnce(noted, max_files=2)
     for path in (a, b, a, c, a, b):
         assert load(path) == path
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from bench.plan import audio_files, recordings
+from bench.recorded_calls import channels, echo
 from bench.recorded_calls.echo import echo_paths, without_echo
 from bench.recorded_calls.sounds import sounds
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
@@ -98,3 +100,22 @@ def test_an_echo_without_a_quiet_background_is_replaced_by_silence() -> None:
     left = np.concatenate(list(without_echo(caller, agent, 8_000, path)))
 
     assert np.abs(left[8_000:]).max() < np.abs(caller).max() / 8
+
+
+@pytest.mark.parametrize(("samples", "seconds"), [(1_999, 1), (77_777, 3), (1 << 22, 60)])
+def test_a_call_does_not_depend_on_the_parts_in_which_it_is_processed(
+    tmp_path: Path, samples: int, seconds: int
+) -> None:
+    """The samples of the cleaned channel may differ by the rounding of 1 in 32,768; the sounds are equal."""
+    call = constructed_call(4, replace(CONDITIONS, echo_db=-20), turns=1)
+    whole = recording(call, tmp_path)
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (audio_files, channels, recordings):
+            patched.setattr(module, "BLOCK_SAMPLES", samples)
+        patched.setattr(echo, "PART_S", seconds)
+        parts = recording(call, tmp_path)
+
+    assert np.array_equal(whole.agent[:], parts.agent[:])
+    assert np.abs(whole.caller[:].astype(int) - parts.caller[:]).max() <= 1
+    assert (whole.caller_sounds, whole.agent_sounds) == (parts.caller_sounds, parts.agent_sounds)
+    assert whole.remarks == parts.remarks

@@ -18,6 +18,7 @@ from bench.plan.script import load_script
 from bench.plan.steps import InterruptStep
 from bench.plan.turns import AudioTurn
 from bench.protocol.audio import ALL_FORMATS
+from bench.recorded_calls import script_files
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import without_greeting
 from bench.recorded_calls.playback import compiled_for_call, measure
@@ -107,6 +108,14 @@ def test_a_wav_has_the_sound_of_its_utterance_and_its_quiet_edges(tmp_path: Path
         assert (rate_hz, samples.shape[1]) == (24_000, 1)
         assert len(samples) == pytest.approx(3 * (length + 0.4 * RATE_HZ), abs=3)
     assert len(list(path.with_suffix("").iterdir())) == len(utterances) == 4
+
+
+def test_a_caller_who_speaks_too_long_for_a_turn_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = a_call(tmp_path)
+    monkeypatch.setattr(script_files, "MAX_MINUTES", 0.01)
+
+    with pytest.raises(UsageError, match=r"speaks for 0\.0 minutes without an answer, the maximum is 0.01"):
+        found_utterances(call)
 
 
 def test_the_pause_before_a_turn_does_not_contain_the_silence_that_ends_the_reply(tmp_path: Path) -> None:

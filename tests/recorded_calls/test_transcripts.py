@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.plan.recordings import SpeechSpan
-from bench.recorded_calls.transcripts import Phrase, UnknownFormError, aligned, phrases, text_in
+from bench.recorded_calls.transcripts import AROUND_S, Phrase, SideWords, UnknownFormError, aligned, phrases
 from bench.untrusted.safe_io import JsonError, read_json
 
 SAID = [("caller", 1.5, 2.25, "Hello there."), ("agent", 3.0, 4.5, "How can I help?")]
@@ -133,15 +133,31 @@ def test_the_words_of_an_utterance_are_those_near_it_of_the_same_side() -> None:
     found = phrases(twilio(float))
     near, far = SpeechSpan(1_000, 2_300), SpeechSpan(9_000, 9_900)
 
-    assert text_in(found, near, 1_000, "caller", 1) == "Hello there."
-    assert text_in(found, near, 1_000, "agent", 1) == ""
-    assert text_in(found, near, 1_000, "agent", 2) == "Hello there."
-    assert text_in(found, far, 1_000, "caller", 1) == ""
+    assert SideWords(found, "caller", 1).text_in(near, 1_000) == "Hello there."
+    assert SideWords(found, "agent", 1).text_in(near, 1_000) == ""
+    assert SideWords(found, "agent", 2).text_in(near, 1_000) == "Hello there."
+    assert SideWords(found, "caller", 1).text_in(far, 1_000) == ""
 
 
 def test_several_phrases_of_an_utterance_are_joined() -> None:
     found = [Phrase(1, 2, " one ", 1), Phrase(2, 3, "two", 1), Phrase(2, 3, "three", None, None)]
-    assert text_in(found, SpeechSpan(1, 3), 1, "caller", 1) == "one two"
+    assert SideWords(found, "caller", 1).text_in(SpeechSpan(1, 3), 1) == "one two"
+
+
+TIMES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12)
+
+
+@given(times=TIMES, begin=st.integers(0, 12), length=st.integers(0, 5))
+def test_the_words_of_an_utterance_are_the_phrases_around_it(
+    times: list[tuple[int, int]], begin: int, length: int
+) -> None:
+    found = sorted(Phrase(start, start + size, f"{number}", 1) for number, (start, size) in enumerate(times))
+    around = begin - AROUND_S, begin + length + AROUND_S
+    expected = [phrase.text for phrase in found if around[0] <= (phrase.start_s + phrase.end_s) / 2 <= around[1]]
+
+    words = SideWords(found, "caller", 1).text_in(SpeechSpan(begin * 100, (begin + length) * 100), 100)
+
+    assert words == " ".join(expected)
 
 
 GARBAGE: dict[str, Any] = {
@@ -195,7 +211,7 @@ def test_any_document_gives_phrases_or_is_refused(document: Any) -> None:
     except UnknownFormError:
         return
     assert all(phrase.text.strip() and isfinite(phrase.start_s + phrase.end_s) for phrase in found)
-    text_in(aligned(found, 1.0, 1), SpeechSpan(0, 1_000), 1_000, "caller", 1)
+    SideWords(aligned(found, 1.0, 1), "caller", 1).text_in(SpeechSpan(0, 1_000), 1_000)
 
 
 @given(st.binary(max_size=60))

@@ -177,7 +177,7 @@ FAILING = {
     "Path(file).touch()": "the WAV that PYTHON made is empty",
     "Path(file).mkdir()": "the WAV that PYTHON made is not a file",
     "os.mkfifo(file)": "the WAV that PYTHON made is not a file",
-    "Path(file).write_text('x' * 999)": "the WAV that PYTHON made is not readable audio, or is damaged",
+    "Path(file).write_text('x' * 999)": "the WAV that PYTHON made is not readable audio: it is a text",
     "write(file); print('a\\n\\x1b[31mbad\\n\\n', file=sys.stderr); sys.exit(3)": r"failed (status 3): \x1b[31mbad",
     "write(file); os.kill(os.getpid(), 9)": "failed (signal 9): it printed no message",
     "[print('x' * 9999, file=f) for f in (sys.stdout, sys.stderr) for _ in range(999)]; sys.exit(1)":
@@ -314,10 +314,11 @@ def test_a_service_makes_the_wav(tmp_path: Path) -> None:
     assert KEY not in result.output
 
 
+STREAMED = wav_bytes()[:4] + b"\xff" * 4 + wav_bytes()[8:40] + b"\xff" * 4 + wav_bytes()[44:]
+
+
 def test_a_wav_that_was_streamed_without_its_length_is_accepted(tmp_path: Path) -> None:
-    body = wav_bytes()
-    streamed = body[:4] + b"\xff" * 4 + body[8:40] + b"\xff" * 4 + body[44:]
-    with served(SpeechService(body=streamed)) as service:
+    with served(SpeechService(body=STREAMED)) as service:
         path = spoken(tmp_path, service.url, "Hello", key=None)
         assert call("synthesize", path).exit_code == 0
 
@@ -341,9 +342,16 @@ REFUSED = {
     "no body": (SpeechService(503), " returned HTTP 503"),
     "another host": (SpeechService(302, headers={"Location": "http://127.0.0.1:9/"}), " returned HTTP 302"),
     "a truncated body": (
-        SpeechService(200, wav_bytes()[:999], {"Content-Length": "9999"}), " made is truncated: ",
+        SpeechService(200, wav_bytes()[:999], {"Content-Length": "9999"}),
+        " closed the connection 9000 bytes before the end of the WAV",
     ),
-    "not audio": (SpeechService(200, b"<html>" * 99), " made is not readable audio, or is damaged"),
+    "a truncated body with a placeholder in its header": (
+        SpeechService(200, STREAMED, {"Content-Length": "99999"}), " closed the connection ",
+    ),
+    "a header that states too much": (
+        SpeechService(200, wav_bytes()[:999]), "is truncated, or its header has a placeholder: it states 24000 bytes",
+    ),
+    "not audio": (SpeechService(200, b"<html>" * 99), " made is not readable audio: it is an HTML page"),
     "silence": (SpeechService(200, wav_bytes(0)), " made is silent: "),
     "nothing": (SpeechService(200), " made is empty"),
 }  # fmt: skip
