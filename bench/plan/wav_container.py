@@ -21,6 +21,10 @@ ORDERS: dict[bytes, Literal["<", ">"]] = {b"RIFF": "<", b"RF64": "<", b"BW64": "
 CONVERT = "convert it to WAV"
 MAX_CHUNKS = 10_000
 MAX_FORMAT_BYTES = 4_096
+ADPCM, MIN_BLOCK_BYTES = (0x02, 0x11), 32
+"""The format tags of Microsoft's and of IMA's ADPCM, and the minimum size of their blocks. libsndfile reads each block
+alone, so smaller blocks would take minutes.
+"""
 MAX_AUDIO_BYTES = 0xFFFF_0000
 ALL_ONES = 0xFFFF_FFFF
 NO_AUDIO_S, NO_AUDIO_BYTES = 0.1, 65
@@ -72,9 +76,10 @@ class WavAudio:
 
 
 def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
-    """Return the audio of the WAV that begins at `offset` of a file; None if no WAV begins there.
+    """Return the audio of the WAV that begins at `offset` of a file.
 
-    Raise WavError if the audio is truncated, has a codec that is not read, or is not the only audio of the file.
+    Return None if no WAV begins there, or if its header states the true sizes. Raise WavError if the audio is
+    truncated, has a codec that is not read, or is not the only audio of the file.
     """
     head = read(offset, 12)
     if head[:4] not in ORDERS or head[8:] != b"WAVE":
@@ -100,9 +105,13 @@ def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
         raise WavError(f"is damaged: its header does not state the format of its audio; {CONVERT}")
     if codec := UNREADABLE_CODECS.get(_tag(format, order)):
         raise WavError(f"contains {codec} (format 0x{_tag(format, order):04X}); {CONVERT}")
+    if _tag(format, order) in ADPCM and (block := _u16(format, 12, order)) < MIN_BLOCK_BYTES:
+        raise WavError(f"is damaged: its header states blocks of {block} bytes; {CONVERT}")
     stated = wide_bytes if size == ALL_ONES and wide_bytes is not None else size
     is_whole = abs(offset + 8 + riff_bytes - file_bytes) <= 1
     end = _audio_end(read, start, file_bytes, stated, _u32(format, 8, order), order, is_whole=is_whole)
+    if offset == 0 and 8 + riff_bytes == file_bytes and end == start + size:
+        return None
     if end - start > MAX_AUDIO_BYTES:
         raise WavError(f"has more than 4 GiB of audio; {CONVERT}")
     form = b"RIFF" if order == "<" else b"RIFX"
@@ -219,9 +228,13 @@ def _after(read: Reader, start: int, size: int) -> int:
 
 def _tag(format: bytes, order: str) -> int:
     """Return the format tag. An extensible format has the tag at the start of its subformat."""
-    tag: int = struct.unpack_from(f"{order}H", format)[0]
-    return int(struct.unpack_from(f"{order}H", format, 24)[0]) if tag == 0xFFFE and len(format) >= 26 else tag
+    tag = _u16(format, 0, order)
+    return _u16(format, 24, order) if tag == 0xFFFE and len(format) >= 26 else tag
 
 
 def _u32(data: bytes, at: int, order: str) -> int:
     return int(struct.unpack_from(f"{order}I", data, at)[0])
+
+
+def _u16(data: bytes, at: int, order: str) -> int:
+    return int(struct.unpack_from(f"{order}H", data, at)[0])

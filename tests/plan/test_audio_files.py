@@ -257,6 +257,7 @@ def test_a_file_that_is_not_read_is_named_by_what_it_is(
 BOMBS: dict[str, tuple[bytes, str]] = {
     "a long recording": (wav(-1, 3_000_010_000, data=b""), "is truncated"),
     "a rate of 2 GHz": (encoded()[:24] + u32(2 * 10**9) + encoded()[28:], "2000000000 samples per second, the maximum"),
+    "blocks of 8 bytes": (in_wav(0x11)[:32] + b"\x08\0" + in_wav(0x11)[34:], "its header states blocks of 8 bytes"),
     "many chunks": (wav(-1, -1, before=b"JUNK\0\0\0\0" * 20_000), "has more than 10,000 chunks before its audio"),
     "a format chunk of 2 GB": (wav(-1, -1)[:16] + u32(2**31) + wav(-1, -1)[20:], "ends before its audio begins"),
 }  # fmt: skip
