@@ -403,6 +403,11 @@ TURNS = (
         "quality",
     ),
     _flag("task_success", "whether the turn did what the script calls [success](metrics.md#quality)", "quality"),
+    _whole(
+        "input_characters reply_characters",
+        "of `input_words` and `reply_words`: how many are [characters](metrics.md#quality) of scripts without spaces",
+        "quality",
+    ),
 )
 
 SESSION_INSTANT_GROUPS = (

@@ -18,7 +18,7 @@ from typing import Final, Literal
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
-DEFINITIONS_VERSION = 1
+DEFINITIONS_VERSION = 2
 """The version of the definitions. If the meaning of a value changes, the version is raised.
 
 Runs of different versions are not compared.

@@ -224,7 +224,7 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
         values=values,
         unit=spec.shown_unit if difference else "",
         change=verdicts.difference(published),
-        interval=f"needs {count(shortfall.needs)}{NBSP}{shortfall.of}"
+        interval=f"needs {count(shortfall.needs)}{NBSP}{shortfall.unit}"
         if shortfall
         else "uncertain in this run"
         if finding.uncertainty_text

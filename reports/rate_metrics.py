@@ -10,13 +10,17 @@ from typing import Literal
 
 from bench.metrics import Better
 
+RateUnit = Literal["turns", "words", "characters", "words and characters"]
+"""The unit of a rate's denominator."""
+
 
 @dataclass(frozen=True)
 class RateMetric:
     """A share of turns, or of words.
 
     `column` is the column of turns with the counted events. A turn with null in this column does not count. For a share
-    of words, `column` contains the number of word errors, and `words_column` the number of words.
+    of words, `column` contains the number of word errors, `words_column` the number of words, and `characters_column`
+    the number of these words that are characters of scripts without spaces.
     """
 
     name: str
@@ -24,11 +28,18 @@ class RateMetric:
     better: Better = "lower"
     column: str = ""
     words_column: str = ""
+    characters_column: str = ""
 
     @property
     def units(self) -> Literal["turns", "words"]:
         """The unit of the denominator: turns, or words."""
         return "words" if self.words_column else "turns"
+
+    def unit(self, words: float, characters: float) -> RateUnit:
+        """Return the unit of a denominator of `words` words, of which `characters` are characters."""
+        if not characters:
+            return self.units
+        return "characters" if characters == words else "words and characters"
 
 
 RATES = {rate.name: rate for rate in (
@@ -63,10 +74,10 @@ RATES = {rate.name: rate for rate in (
         "higher", "task_success"),
     RateMetric("input_wer",
         "Word errors in the service's transcription of the caller's speech ÷ words of that speech.",
-        "lower", "input_word_errors", "input_words"),
+        "lower", "input_word_errors", "input_words", "input_characters"),
     RateMetric("reply_wer",
         "Word errors in the transcripts or texts of replies ÷ words of the expected replies.",
-        "lower", "reply_word_errors", "reply_words"),
+        "lower", "reply_word_errors", "reply_words", "reply_characters"),
 )}  # fmt: skip
 """All rates by name. If a rate has no column, `bench.metrics` defines its name."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)

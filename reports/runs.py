@@ -52,7 +52,7 @@ REPORTED = (
     *(f"{name}_at_ns" for name in ("speech_start", *VAD_SEGMENTS)),
     *("unplayed_audio_ns", "received_audio_ns", "uncertain_gaps", "rtt_scope", "retry_after_ns"),
     *("context_tokens", "context_cached_tokens", "input_audio_ns", "input_transcript_deltas", "mcp_error"),
-    *(name for rate in OF_COLUMNS for name in (rate.column, rate.words_column) if name),
+    *(name for rate in OF_COLUMNS for name in (rate.column, rate.words_column, rate.characters_column) if name),
     *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
     *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
     *("input_cache_write_tokens", "delegations"),

@@ -24,7 +24,7 @@ import pandas as pd
 
 from bench.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric, is_throttled
 from reports.frames import by_label
-from reports.rate_metrics import RATES
+from reports.rate_metrics import RATES, RateUnit
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
@@ -319,3 +319,12 @@ def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
     else:
         counts, events, units = turns.kind != UNFINISHED, turns.kind == FAILED, ones
     return np.where(counts, events if rate.words_column else events > 0, np.nan), np.where(counts, units, np.nan)
+
+
+def rate_unit(turns: TurnArrays, name: str, chosen: Integers) -> RateUnit:
+    """Return the unit of a rate's denominator over these turns."""
+    rate = RATES[name]
+    if not rate.words_column:
+        return rate.units
+    words, characters = (turns.column(column)[chosen] for column in (rate.words_column, rate.characters_column))
+    return rate.unit(np.nansum(words), np.nansum(characters))

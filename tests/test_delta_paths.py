@@ -332,8 +332,8 @@ class DeltaPaths(RuleBasedStateMachine):
     @rule(
         cue=st.sampled_from(
             [
-                InterruptTrigger(word="parcel"),
-                InterruptTrigger(word="word"),
+                InterruptTrigger(text="parcel"),
+                InterruptTrigger(text="word"),
                 InterruptTrigger(after_ns=150 * MS),
                 InterruptTrigger(share=0.5),
             ]

@@ -33,7 +33,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
         "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts", "reference_workload",
-        "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line", "yaml_file", "validation",
+        "words", "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line", "yaml_file",
+        "validation",
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "session_io", "session", "load", "probe", "recorded_calls", "doctor",
     ),

@@ -86,13 +86,13 @@ WORDS = ["yes", "there", "is", "one", "parcel", "for", "you"]
 @EACH_TRANSPORT
 def test_a_cue_word_that_arrives_with_the_expected_delta_interrupts_at_once(kind: type[MemoryTransport]) -> None:
     service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
-    script = build_script(say(), ExpectStep(ExpectSettings("transcript_delta", 2)), interrupt(word="yes"))
+    script = build_script(say(), ExpectStep(ExpectSettings("transcript_delta", 2)), interrupt(text="yes"))
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 140)
 
 
 @EACH_TRANSPORT
-@pytest.mark.parametrize("cue", [{"after_ns": 1_000 * MS}, {"word": "parcel"}], ids=["after", "word"])
+@pytest.mark.parametrize("cue", [{"after_ns": 1_000 * MS}, {"text": "parcel"}], ids=["after", "text"])
 def test_a_reply_generated_at_the_speed_of_speech_is_interrupted_at_the_cue(
     kind: type[MemoryTransport], cue: dict[str, object]
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_cue_word_interrupts_a_reply_that_began_before_all_trailing_silence_wa
     answer = [(200 * MS + at_ns, data) for at_ns, data in in_words("resp_1", [*WORDS, *["and"] * 200, "goodbye"])]
     service = Cancellable(after={"turn-1-append-5": noticed + answer})
     script = build_script(
-        AudioTurn((recording,), chunk_ms=100, paced=True), interrupt(word="parcel"), turn_detection=TurnDetection()
+        AudioTurn((recording,), chunk_ms=100, paced=True), interrupt(text="parcel"), turn_detection=TurnDetection()
     )
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 3_140)

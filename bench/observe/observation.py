@@ -35,10 +35,11 @@ from bench.metrics import (
     outcome_class,
     uncertainty_ns,
 )
-from bench.plan.turn_plan import TurnReference, normalized_words
+from bench.plan.turn_plan import TurnReference
 from bench.protocol.events import FunctionCall, TokenUsage
 from bench.protocol.rate_limits import wait_in, wait_of
 from bench.protocol.settings import backend_model
+from bench.words import character_count, contains, normalised_words
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +69,8 @@ class TurnScore(NamedTuple):
     score.
 
     `input_words` and `reply_words` are the numbers of words in the reference. The word error rate is the number of word
-    errors divided by the number of words in the reference.
+    errors divided by the number of words in the reference. Of these words, `input_characters` and `reply_characters`
+    are characters of scripts without spaces.
     """
 
     input_words: int | None = None
@@ -76,6 +78,8 @@ class TurnScore(NamedTuple):
     reply_words: int | None = None
     reply_word_errors: int | None = None
     task_success: bool | None = None
+    input_characters: int | None = None
+    reply_characters: int | None = None
 
 
 UNJUDGED = TurnScore()
@@ -88,32 +92,35 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
     `reply` is the text of the reply. If `reply` is empty and the turn succeeded, the task success of the turn is
     unknown. Word errors of a reply are counted only if the outcome is ok.
     """
-    input_errors = _errors(reference.words, transcript)
-    reply_errors = _errors(reference.reply, reply if reply and outcome == "ok" else None)
+    input_words, input_errors, input_characters = _errors(reference.words, transcript)
+    spoken = reply if reply and outcome == "ok" else None
+    reply_words, reply_errors, reply_characters = _errors(reference.reply, spoken)
     known = reference.has_task and (reply or outcome not in SUCCESSFUL)
 
     def does_task() -> bool:
-        spaced = f" {' '.join(normalized_words(reply))} "
-        contains = all(f" {' '.join(normalized_words(text))} " in spaced for text in reference.contains)
-        return contains and re.search(reference.matches, reply) is not None
+        has_words = all(contains(reply, text) for text in reference.contains)
+        return has_words and re.search(reference.matches, reply) is not None
 
-    return TurnScore(*input_errors, *reply_errors, is_done(outcome, does_task) if known else None)
+    success = is_done(outcome, does_task) if known else None
+    return TurnScore(input_words, input_errors, reply_words, reply_errors, success, input_characters, reply_characters)
 
 
-def word_errors(reference: str, words: str) -> tuple[int, int]:
-    """Return (number of words in `reference`, number of word errors in `words`). `reference` must have at least one
-    word.
+def word_errors(reference: str, words: str) -> tuple[int, int, int]:
+    """Return the number of words in `reference`, of word errors in `words`, and of characters among the former words.
+
+    `reference` must have at least one word.
     """
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
-    expected = normalized_words(reference)
-    alignment = jiwer.process_words(" ".join(expected), " ".join(normalized_words(words)))
-    return len(expected), alignment.substitutions + alignment.deletions + alignment.insertions
+    expected = normalised_words(reference)
+    alignment = jiwer.process_words(" ".join(expected), " ".join(normalised_words(words)))
+    errors = alignment.substitutions + alignment.deletions + alignment.insertions
+    return len(expected), errors, character_count(expected)
 
 
 def load_scorer() -> None:
-    """Load the scorer now, so that the first turn to be scored is not delayed."""
-    word_errors("word", "word")
+    """Load the scorer of all scripts now, so that the first turn to be scored is not delayed."""
+    word_errors("wörd", "wörd")
 
 
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
@@ -125,8 +132,8 @@ def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
     return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
 
 
-def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
-    return (None, None) if words is None or not normalized_words(reference) else word_errors(reference, words)
+def _errors(reference: str, words: str | None) -> tuple[int | None, int | None, int | None]:
+    return (None, None, None) if words is None or not normalised_words(reference) else word_errors(reference, words)
 
 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}

@@ -35,6 +35,7 @@ from bench.protocol.events import (
 from bench.transport.received import MatchedDelta
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.values import MAX_TEXT_CHARACTERS
+from bench.words import HeardText
 
 
 class ItemPlayer:
@@ -134,6 +135,9 @@ REPLY_INSTANTS = {
     EventKind.TRANSCRIPT_DONE: "transcript_done",
     EventKind.RESPONSE_DONE: "response_done",
 }
+ENDS_TEXT = frozenset({EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
+"""The events after which no delta continues the last word of the transcript."""
+WORD_END = msgspec.Raw(b'" "')
 CLOSING = frozenset({EventKind.AUDIO_DONE, EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
 
 
@@ -163,8 +167,8 @@ class Reply(Instants):
     answer_text: str = ""
     """The text of the last item that is not commentary. Its id is `answer_id`."""
     answer_id: str = ""
-    text_end: str = ""
-    """The end of the decoded transcript, casefolded."""
+    _heard: HeardText = field(default_factory=lambda: HeardText(MAX_TEXT_CHARACTERS))
+    """The decoded part of the transcript."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
     """The transcript deltas that are not decoded yet.
 
@@ -278,22 +282,25 @@ class Reply(Instants):
             self.arrived(instant, arrival)
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
+        if kind in ENDS_TEXT:
+            self.unread.append(WORD_END)
 
     def _add_transcript(self, event: ServerEvent) -> None:
         self.unread.append(event.payload)
         self.unread_bytes += event.payload_bytes
         if self.unread_bytes > MAX_TEXT_CHARACTERS:
-            self.full_text()
+            self.heard()
 
-    def full_text(self) -> str:
-        """Return the received transcript, casefolded. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
-        new = "".join(map(delta_text, self.unread)).casefold()
-        self.text_end = (self.text_end + new)[-MAX_TEXT_CHARACTERS:]
+    def heard(self) -> HeardText:
+        """Return the transcript that was received. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
+        self._heard.add("".join(map(delta_text, self.unread)))
         self.unread.clear()
         self.unread_bytes = 0
-        return self.text_end
+        return self._heard
 
     def add_text(self, text: str, item_id: str) -> None:
+        if TRANSCRIPT_DELTA not in self.deltas:  # the service sends no deltas of its transcripts
+            self.heard().add(f"{text} ")
         if words := text[: MAX_TEXT_CHARACTERS - len(self.text)]:
             self.parts.append(words)
         self.text = _joined(self.text, text)

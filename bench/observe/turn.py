@@ -659,8 +659,8 @@ class PendingTurn(Instants):
     def trigger_ns(self, trigger: InterruptTrigger) -> int | None:
         """Return the instant at which to interrupt the reply; None while it is unknown."""
         reply = self.reply
-        if trigger.word:
-            return self.progress_ns if trigger.word.casefold() in reply.full_text() else None
+        if trigger.text:
+            return self.progress_ns if reply.heard().contains(trigger.text) else None
         if trigger.share is None:
             return reply.played_at_ns(trigger.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:

@@ -38,7 +38,9 @@ from bench.plan.script_keys import (
 )
 from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, StepsValidator, is_turn
 from bench.plan.synthesizer import SYNTHESIZER, SpeechSource, Synthesizer
+from bench.plan.turn_plan import NO_REFERENCE
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
+from bench.protocol.base import Feature
 from bench.protocol.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, McpServer, SessionSettings, merged
 from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
@@ -137,9 +139,10 @@ class Script:
         return len(self.turns) if self.is_complete else None
 
     @property
-    def counts_words(self) -> bool:
-        """True if the word errors of at least one turn are counted."""
-        return any(turn.reference.reply or turn.expected_words for turn in self.turns)
+    def compares_words(self) -> bool:
+        """True if words are compared with those of a reference or of a cue."""
+        has_reference = any(turn.reference != NO_REFERENCE or turn.expected_words for turn in self.turns)
+        return has_reference or any(Feature.CUE in step.features() for step in self.steps)
 
     @property
     def think_s(self) -> float:

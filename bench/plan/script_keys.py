@@ -16,7 +16,6 @@ from bench.plan.conversation import ReadOnce, file_of, load_history
 from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
 from bench.plan.recordings import BackgroundNoise, load_pcm
-from bench.plan.turn_plan import normalized_words
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -55,6 +54,7 @@ from bench.validation import (
     either,
     one_of_tables,
 )
+from bench.words import normalised_words
 from bench.yaml_file import LocatedValue
 
 SECONDS = Number(0.001, MAX_PAUSE_S, "of seconds")
@@ -62,7 +62,7 @@ FORMAT = Choice(get_args(AudioFormatName))
 
 
 def _with_word(value: LocatedValue, text: str) -> str:
-    if not normalized_words(text):
+    if not normalised_words(text):
         raise value.refuse("has no word in it")
     return text
 

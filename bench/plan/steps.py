@@ -23,7 +23,7 @@ from bench.plan.prepared import (
 )
 from bench.plan.random_choices import MAX_PAUSE_S, SessionChoices, ThinkTime
 from bench.plan.recordings import Pcm, SpeechSpan
-from bench.plan.script_keys import DRAWN, SECONDS
+from bench.plan.script_keys import DRAWN, SECONDS, WORDS
 from bench.plan.synthesizer import AUDIO, SpeechSource
 from bench.plan.turn_plan import WATCH_NS, InterruptTrigger, SoundKind
 from bench.plan.turns import (
@@ -57,7 +57,6 @@ from bench.validation import (
     OneOrMore,
     OrStruct,
     Schema,
-    String,
     StructOf,
     Validator,
     either,
@@ -107,7 +106,7 @@ CUE = StructOf(
     {
         "after": Field(Number(0, MAX_PAUSE_S, "of seconds"), "After this many seconds of the reply were played."),
         "after_share": Field(Number(0, 1), "After this share of the reply was played: 0.5 is half of it."),
-        "after_text": Field(String(), "After the reply's transcript contains this text."),
+        "after_text": Field(WORDS, "After the reply's transcript contains these words."),
     },
     _cue,
 )
@@ -115,7 +114,7 @@ AT_ONCE = InterruptTrigger()
 
 
 def _cue_features(cue: InterruptTrigger | None) -> Iterator[Feature]:
-    if cue is not None and (cue.word or cue.share is not None):
+    if cue is not None and (cue.text or cue.share is not None):
         yield Feature.CUE
 
 
@@ -213,7 +212,7 @@ class SoundSettings:
 
     def __post_init__(self) -> None:
         if self.during == "silence" and self.cue is not None:
-            key = "after_share" if self.cue.share is not None else "after_text" if self.cue.word else "after"
+            key = "after_share" if self.cue.share is not None else "after_text" if self.cue.text else "after"
             raise InvalidCombinationError(key, "needs a reply, but there is none during silence: remove one of the two")
 
 

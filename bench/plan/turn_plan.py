@@ -6,14 +6,11 @@ The reference has the words that are expected in the turn.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from bench.protocol.audio import AudioFormatName
-
-_WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +98,6 @@ class TurnPlan:
     delegates: bool = False
 
 
-def normalized_words(text: str) -> list[str]:
-    """Return the words of a text, in a form in which texts can be compared.
-
-    Case and punctuation are removed. Numbers stay as they are written. Unicode's compatibility forms (NFKC) are
-    replaced by their equivalents. A hyphen separates words; an apostrophe does not.
-    """
-    return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
-
-
 SoundKind = Literal["backchannel", "noise", "talking_to_others"]
 """The kinds of sounds that should not interrupt: a word of assent, a noise, and words to another person."""
 InterruptionKind = Literal["speech", "client", "backchannel", "noise", "talking_to_others"]
@@ -126,9 +114,9 @@ class InterruptTrigger:
     """The cue for an interruption.
 
     `after_ns` is the duration of the reply that must have been played. `share` is the share of the reply that must have
-    been played. `word` is a text that the reply's transcript must contain.
+    been played. The reply's transcript must contain the words of `text`.
     """
 
     after_ns: int = 0
     share: float | None = None
-    word: str = ""
+    text: str = ""

@@ -37,6 +37,7 @@ from bench.simulator.server_events import (
 from bench.simulator.session.effective import EffectiveTurnDetection
 from bench.simulator.streamed_words import DELAY_FACTORS, SpokenWord, StreamedWords
 from bench.units import NS_PER_MS
+from bench.words import character_count, word_pattern
 
 MISHEARD = "mumble"
 SPEAKER = "speaker_1"
@@ -66,12 +67,13 @@ class SimulatedAsr:
             return f"(simulated transcript of {audio_ms / 1000:.1f} s of audio)"
         text = self._known.texts[self._pieces % len(self._known.texts)]
         self._pieces += 1
-        understood, word_error_rate = [], self._known.word_error_rate
-        for word in text.split():
-            before, self._words = self._words, self._words + 1
-            misheard = _misheard(self._words, word_error_rate) > _misheard(before, word_error_rate)
-            understood.append(MISHEARD if misheard else word)
-        return " ".join(understood)
+        return word_pattern().sub(lambda word: self._understood(word[0]), text) if self._known.word_error_rate else text
+
+    def _understood(self, word: str) -> str:
+        before, self._words, word_error_rate = self._words, self._words + 1, self._known.word_error_rate
+        if _misheard(self._words, word_error_rate) == _misheard(before, word_error_rate):
+            return word
+        return f" {MISHEARD} " if character_count([word]) else MISHEARD
 
 
 def _misheard(words: int, share: float) -> int:

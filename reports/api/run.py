@@ -27,7 +27,7 @@ from reports.frames import concat, frame_of
 from reports.notebook import frame_html
 from reports.rate_metrics import RATES
 from reports.render.blocks import source_marks, with_marker
-from reports.samples import OF_SAMPLE, MetricSamples, rate_counts, samples_of, session_sample
+from reports.samples import OF_SAMPLE, MetricSamples, rate_counts, rate_unit, samples_of, session_sample
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
 from reports.strata import NO_STRATUM, Stratum
@@ -125,7 +125,8 @@ class Run(runs.RunFrames):
             selected_rows = np.flatnonzero(~np.isnan(totals) & (group >= 0))
             for _, same in split((target * len(chosen.keys) + group)[selected_rows]):
                 at = selected_rows[same]
-                row = tables.rate_row(self, name, turns.targets[target[at[0]]], events[at], totals[at], session[at])
+                unit, label = rate_unit(turns, name, at), turns.targets[target[at[0]]]
+                row = tables.rate_row(self, name, label, events[at], totals[at], session[at], unit)
                 rows.append(_keys(chosen, group[at[0]]) | row)
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 

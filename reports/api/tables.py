@@ -14,7 +14,7 @@ from bench.remedies import remedy_of
 from bench.run.histograms import MEASURED, HistogramKey
 from bench.run.metric_values import CARRIED
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
-from reports.rate_metrics import MIN_RATE_UNITS, RATES
+from reports.rate_metrics import MIN_RATE_UNITS, RATES, RateUnit
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
@@ -95,19 +95,19 @@ def quantile_row(
 
 
 def rate_row(
-    run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers
+    run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers, unit: RateUnit
 ) -> dict[str, Any]:
     """Return a row of a frame of rates, with its run and target.
 
-    `events` is the numerator of the rate for each turn, `totals` is the denominator.
+    `events` is the numerator of the rate for each turn, `totals` is the denominator, which counts `unit`.
     """
     rate = RATES[name]
-    turn_rate_entry = turn_rate(rate, target, events, totals, sessions)
+    turn_rate_entry = turn_rate(rate, target, events, totals, sessions, unit)
     too_few = bool(rate.column) and not turn_rate_entry.published
     return {
         "run_id": run_id_of(run),
         **asdict(turn_rate_entry),
-        **_use(run, target, name, f"needs {MIN_RATE_UNITS:,} {rate.units}" if too_few else ""),
+        **_use(run, target, name, f"needs {MIN_RATE_UNITS:,} {unit}" if too_few else ""),
         "status": f"too_few_{rate.units}" if too_few else "reported",
         "required": MIN_RATE_UNITS if too_few else None,
     }

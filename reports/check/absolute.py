@@ -105,7 +105,7 @@ def _result(
         return replace(threshold_result, reason=replace(reason, text=beyond_limit(reason, side)))
     if shortfall and spec.p is None:
         events = round(estimate.value * estimate.counts.turns)
-        units = shortfall.of
+        units = shortfall.unit
         text = f"too few {units} to decide: {events} of {shortfall.there}; a rate needs {shortfall.needs} {units}"
         return replace(threshold_result, reason=InconclusiveReason("too_few", text=text))
     return threshold_result

@@ -33,7 +33,7 @@ def value_text(result: ThresholdResult) -> str:
         finding_row = row(result.finding, 1)
         return with_unit(finding_row.values[1], finding_row.unit) if result.finding.difference else NO_RESULT
     if shortfall := result.shortfall:
-        return f"n/a ({shortfall_text(shortfall.there, shortfall.of.removesuffix('s'), shortfall.needs)})"
+        return f"n/a ({shortfall_text(shortfall.there, shortfall.unit.removesuffix('s'), shortfall.needs)})"
     return (
         in_unit(result.question, result.estimate.value)
         if result.estimate and result.estimate.counts.turns

@@ -89,7 +89,7 @@ def _rates(summary: Summary) -> Iterable[FailureShare]:
         yield FailureShare(unit="turns", target=target, outcome="failure_rate", share=share)
     for index, target in enumerate(summary.targets):
         rows = np.flatnonzero(~np.isnan(units) & (turns.target == index))
-        rate = turn_rate(throttled, target, events[rows], units[rows], turns.session[rows])
+        rate = turn_rate(throttled, target, events[rows], units[rows], turns.session[rows], "turns")
         share = ShareEstimate(rate.count, rate.total, rate.value, rate.low, rate.high)
         yield FailureShare(unit="turns", target=target, outcome=throttled.name, share=share)
 

@@ -229,7 +229,9 @@ def rates(summary: Summary) -> b.Section | None:
     few_note = "" if all_published else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
     population = "all turns"
     if any(RATES[rate.rate].words_column for rate in summary.rates):
-        population += "; a word error rate is per word and can exceed 100 %"
+        population += (
+            "; a word error rate is per word, or per character of scripts without spaces, and can exceed 100 %"
+        )
     blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {population}.{few_note}")]
     brief = b.fact("rates", cells.rate_lines(summary))
     return b.Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)

@@ -427,6 +427,11 @@ class Shortfall(NamedTuple):
     there: int
     needs: int
 
+    @property
+    def unit(self) -> str:
+        """The unit as a text. Words of scripts without spaces are characters."""
+        return "words or characters" if self.of == "words" else self.of
+
 
 def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
     """Return which unit a target lacks to print the quantile, sessions or turns; None if it has enough of both.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,9 @@ from bench.run.histograms import MEASURED, HistogramKey
 from bench.run.metric_values import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
-from reports.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric
+from reports.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
 from reports.runs import RunFrames
-from reports.samples import MetricSample, MetricSamples, rate_counts, session_sample
+from reports.samples import MetricSample, MetricSamples, rate_counts, rate_unit, session_sample
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
 from reports.statistics.rates import ratio_of
@@ -195,7 +195,7 @@ class TurnRate(JsonEntry, frozen=True):
     target: str
     count: Count
     total: Count
-    unit: Literal["turns", "words"]
+    unit: RateUnit
     sessions: Count
     value: Rounded
     low: Rounded
@@ -218,19 +218,22 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
         for index, target in enumerate(turns.targets):
             rows = np.flatnonzero(counted & (turns.target == index))
             if rows.size:
-                yield turn_rate(rate, target, events[rows], units[rows], turns.session[rows])
+                unit = rate_unit(turns, rate.name, rows)
+                yield turn_rate(rate, target, events[rows], units[rows], turns.session[rows], unit)
 
 
-def turn_rate(rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers) -> TurnRate:
+def turn_rate(
+    rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers, unit: RateUnit
+) -> TurnRate:
     """Return a rate of turns, or of words.
 
     For each turn, `events` is the number of events, `units` is the number of turns or words, and `sessions` is the
-    session.
+    session. `unit` is the unit of all `units`.
     """
     estimate = ratio_in(events, units, sessions, CONFIDENCE)
     has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
     reported = (math.nan,) * 3 if has_too_few else (estimate.share, estimate.low, estimate.high)
-    return TurnRate(rate.name, target, estimate.count, estimate.total, rate.units, distinct(sessions).size, *reported)
+    return TurnRate(rate.name, target, estimate.count, estimate.total, unit, distinct(sessions).size, *reported)
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:

@@ -377,9 +377,9 @@ def stalled_cell(stalled: int, replies: int) -> str:
 
 
 def rate_events(rate: TurnRate | DeadlineShare) -> str:
-    """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words."""
-    words = f"{NBSP}words" if rate.unit == "words" else ""
-    return f"{count(rate.count)} of {count(rate.total)}{words}"
+    """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words, or `1 of 8 characters`."""
+    units = "" if rate.unit == "turns" else f"{NBSP}{rate.unit}"
+    return f"{count(rate.count)} of {count(rate.total)}{units}"
 
 
 def rate_cell(rate: TurnRate | DeadlineShare) -> Cell:

@@ -275,7 +275,7 @@ def test_a_late_detection_of_the_turn_s_own_speech_interrupts_nothing() -> None:
         (InterruptTrigger(after_ns=1_500 * MS), 1_650),
         (InterruptTrigger(after_ns=9 * S), None),
         (InterruptTrigger(share=0.5), 2_150),
-        (InterruptTrigger(word="parcel"), None),
+        (InterruptTrigger(text="parcel"), None),
     ],
 )
 def test_a_reply_is_interrupted_when_the_cue_s_share_or_duration_was_played(
@@ -303,14 +303,59 @@ def test_a_cue_word_is_found_after_any_length_and_the_stored_text_is_limited() -
     talk = playing()
     for place in range(5):
         transcribes(talk, 200 + place, "blah " * (MAX_TEXT_CHARACTERS // 8))
-        assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
+        assert cue_ns(talk, InterruptTrigger(text="parcel")) is None
     transcribes(talk, 299, "Your Par")
-    assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
+    assert cue_ns(talk, InterruptTrigger(text="parcel")) is None
     transcribes(talk, 300, "cel")
+    assert cue_ns(talk, InterruptTrigger(text="parcel")) is None
+    transcribes(talk, 301, ", ")
     (turn,) = talk.timeline.turns.all
 
-    assert cue_ns(talk, InterruptTrigger(word="parcel")) == at(300)
-    assert len(turn.reply.full_text()) == MAX_TEXT_CHARACTERS
+    assert cue_ns(talk, InterruptTrigger(text="parcel")) == at(301)
+    assert not turn.reply.heard().contains("blah " * (MAX_TEXT_CHARACTERS // 5))
+
+
+@pytest.mark.parametrize(
+    ("text", "deltas", "found"),
+    [
+        ("We're", ["We", "\u2019", "re at"], "re at"),
+        ("cafe\u0301", ["at the ", "caf\u00e9", " until"], " until"),
+        ("caf\u00e9", ["at the ", "cafe", "\u0301", " until"], " until"),
+        ("cafe", ["at the ", "cafe", "\u0301", " until"], None),
+        ("parcel", ["two ", "parcel", "s", " are"], None),
+        ("1,000", ["for ", "1", ",", "000", " euros"], " euros"),
+        ("1", ["for ", "1", ",", "000", " euros"], None),
+        ("\u0915\u0940", ["\u0915", "\u093f\u0924\u093e\u092c", " "], None),
+        ("\u4e24\u5929", ["\u665a\u4e86\u4e24", "\u5929", "\u3002"], "\u3002"),
+    ],
+)
+def test_a_cue_text_is_found_by_whole_words_in_any_typography_and_any_deltas(
+    text: str, deltas: list[str], found: str | None
+) -> None:
+    talk = playing()
+    cues = []
+    for place, words in enumerate(deltas):
+        transcribes(talk, 200 + place, words)
+        cues.append(cue_ns(talk, InterruptTrigger(text=text)))
+
+    assert cues.index(at(200 + deltas.index(found))) == deltas.index(found) if found else not any(cues)
+
+
+def test_a_cue_text_at_the_end_of_the_transcript_is_found_when_the_transcript_is_complete() -> None:
+    talk = playing()
+    transcribes(talk, 200, "until six")
+    assert cue_ns(talk, InterruptTrigger(text="six")) is None
+    talk.hear(201, message("response.output_audio_transcript.done", response_id="r1", item_id="item_of_r1"))
+
+    assert cue_ns(talk, InterruptTrigger(text="six")) == at(201)
+
+
+def test_a_cue_text_is_found_in_a_transcript_that_has_no_deltas() -> None:
+    talk = playing()
+    fields = {"response_id": "r1", "item_id": "item_of_r1", "transcript": "until six"}
+    talk.hear(201, message("response.output_audio_transcript.done", **fields))
+
+    assert cue_ns(talk, InterruptTrigger(text="six")) == at(201)
 
 
 def test_a_cue_word_in_the_reply_to_a_pause_does_not_interrupt_the_later_reply() -> None:
@@ -319,17 +364,17 @@ def test_a_cue_word_in_the_reply_to_a_pause_does_not_interrupt_the_later_reply()
     talk.hear(60, speech_started("item_1"))
     hears(talk, 300)
     talk.hear(400, created("r1"), delta(GA, "audio", "r1", LOUD))
-    transcribes(talk, 401, "parcel")
+    transcribes(talk, 401, "parcel ")
     talk.hear(500, done("r1"))
     talk.hear(700, speech_started("item_2"))
     talk.end_speech(1_000)
     talk.timeline.apply(inputs.InterruptionAwaited("client"))
-    assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
+    assert cue_ns(talk, InterruptTrigger(text="parcel")) is None
 
     hears(talk, 1_500, "item_2")
     talk.hear(1_600, created("r2"), delta(GA, "audio", "r2", LOUD))
-    transcribes(talk, 1_700, "parcel", "r2")
-    assert cue_ns(talk, InterruptTrigger(word="parcel")) == at(1_700)
+    transcribes(talk, 1_700, "parcel ", "r2")
+    assert cue_ns(talk, InterruptTrigger(text="parcel")) == at(1_700)
 
 
 def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.observe.observation import UNJUDGED, TurnScore, is_done, score_turn, word_errors
-from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference, normalized_words
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
 from bench.plan.turns import AudioTurn
 from bench.protocol.openai_ga import GA
+from bench.words import normalised_words
 from tests.helpers import (
     MS,
     Played,
@@ -64,20 +65,20 @@ def edits(one: list[str], other: list[str]) -> int:
 def test_words_are_compared_without_case_and_punctuation_but_numbers_verbatim(
     reference: str, transcript: str, errors: int
 ) -> None:
-    assert word_errors(reference, transcript) == (len(normalized_words(reference)), errors)
+    assert word_errors(reference, transcript) == (len(normalised_words(reference)), errors, 0)
 
 
 @given(WORDS, WORDS)
 def test_word_errors_are_the_minimum_number_of_edits(reference: list[str], transcript: list[str]) -> None:
-    assert word_errors(" ".join(reference), " ".join(transcript)) == (len(reference), edits(reference, transcript))
+    assert word_errors(" ".join(reference), " ".join(transcript)) == (len(reference), edits(reference, transcript), 0)
 
 
 @given(st.text(), st.text())
 def test_any_two_texts_have_a_number_of_word_errors(reference: str, transcript: str) -> None:
-    words, errors = word_errors(f"a {reference}", transcript)
+    words, errors, _ = word_errors(f"a {reference}", transcript)
 
-    assert words == len(normalized_words(f"a {reference}"))
-    assert 0 <= errors <= max(words, len(normalized_words(transcript)))
+    assert words == len(normalised_words(f"a {reference}"))
+    assert 0 <= errors <= max(words, len(normalised_words(transcript)))
 
 
 def test_a_reference_without_words_is_not_scored() -> None:
@@ -92,18 +93,18 @@ REFERENCE = TurnReference("where is my parcel", "it is on its way", contains=("o
 
 
 def test_the_caller_s_words_and_the_reply_are_scored_separately() -> None:
-    assert score_turn(REFERENCE, "ok", "where is my parsley", "It is on its long way") == (4, 1, 5, 1, False)
+    assert score_turn(REFERENCE, "ok", "where is my parsley", "It is on its long way") == (4, 1, 5, 1, False, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("outcome", "transcript", "reply", "judged"),
     [
-        ("ok", None, "It is on its way.", (None, None, 5, 0, True)),
-        ("ok", "where is my parcel", "", (4, 0, None, None, None)),
-        ("interrupted", "where is my parcel", "It is", (4, 0, None, None, False)),
-        ("timeout:next_delta", "where is my parcel", "It is on its way", (4, 0, None, None, False)),
-        ("timeout:first_delta", None, "", (None, None, None, None, False)),
-        ("unfinished", "where is my parcel", "It is on its way", (4, 0, None, None, None)),
+        ("ok", None, "It is on its way.", (None, None, 5, 0, True, None, 0)),
+        ("ok", "where is my parcel", "", (4, 0, None, None, None, 0, None)),
+        ("interrupted", "where is my parcel", "It is", (4, 0, None, None, False, 0, None)),
+        ("timeout:next_delta", "where is my parcel", "It is on its way", (4, 0, None, None, False, 0, None)),
+        ("timeout:first_delta", None, "", (None, None, None, None, False, None, None)),
+        ("unfinished", "where is my parcel", "It is on its way", (4, 0, None, None, None, 0, None)),
     ],
 )
 def test_missing_transcripts_are_not_scored_and_a_failed_turn_fails_its_task(
@@ -156,7 +157,7 @@ def test_each_turn_is_scored_with_its_own_reference() -> None:
     service = Service(turns=[answering("Good", "evening."), answering("Bye.")], transcript_ns=50 * MS)
     played = Played(script, service)
 
-    assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False), UNJUDGED]
+    assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False, 0, 0), UNJUDGED]
 
 
 def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[bytes]:
@@ -187,7 +188,7 @@ def test_a_reply_in_parts_is_scored_by_its_answer(first: tuple[str, str], second
     asked = replace(say(), reference=TurnReference(reply="good morning", contains=("morning",)))
     turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
 
-    assert turn.quality == TurnScore(reply_words=2, reply_word_errors=errors, task_success=not errors)
+    assert turn.quality == TurnScore(None, None, 2, errors, not errors, None, 0)
     assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
 
 
@@ -196,7 +197,7 @@ def test_a_late_transcription_is_scored_and_a_missing_one_is_not() -> None:
     late = Played(script, Service(transcript_ns=2_000 * MS))
     never = Played(script, Service(acknowledges=True))
 
-    assert late.turns[0].quality == TurnScore(1, 0)
+    assert late.turns[0].quality == TurnScore(1, 0, input_characters=0)
     assert never.turns[0].quality == UNJUDGED
 
 
@@ -232,7 +233,7 @@ def test_rows_contain_scores_but_no_words() -> None:
     script = build_script(spoken_turn("Hello secret", reply="wrong"), input_transcription="whisper-1")
     row = row_of(Played(script, Service(turns=[answering("Bye.")], transcript_ns=50 * MS)).turns[0])
 
-    assert {name: row[name] for name in TurnScore._fields} == TurnScore(2, 1, 1, 1)._asdict()
+    assert {name: row[name] for name in TurnScore._fields} == TurnScore(2, 1, 1, 1, None, 0, 0)._asdict()
     assert not any("secret" in str(value).lower() or "Bye" in str(value) for value in row.values())
 
 

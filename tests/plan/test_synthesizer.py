@@ -185,7 +185,7 @@ def test_the_text_is_the_transcript_unless_the_script_states_another(tmp_path: P
     assert [turn.expected_words for turn in script.turns] == [
         ("Hello there",), ("Hallo",), ("", "Two"), (), ("Stop",),
     ]  # fmt: skip
-    assert script.counts_words
+    assert script.compares_words
 
 
 def test_a_text_causes_no_notice_in_a_script_that_transcribes_nothing(tmp_path: Path) -> None:

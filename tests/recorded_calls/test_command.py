@@ -294,6 +294,15 @@ def test_a_transcript_gives_the_words_of_both_sides(tmp_path: Path) -> None:
     assert (row["input_text"], row["reply_text"]) == ("Not today.", "Sure, of course.")
 
 
+def test_an_utterance_without_words_has_no_transcript_in_the_script(tmp_path: Path) -> None:
+    said = {"sentences": [SAID["sentences"][0] | {"transcript": "…"}, SAID["sentences"][1]]}
+    (tmp_path / "words.json").write_text(json.dumps(said))
+    found = run_import(tmp_path, a_call(tmp_path), "--transcript", tmp_path / "words.json")
+
+    assert found.status == 0
+    assert said_in(found) == [()]
+
+
 def test_a_folder_of_transcripts_has_one_for_each_call(tmp_path: Path) -> None:
     transcripts = tmp_path / "words"
     transcripts.mkdir()

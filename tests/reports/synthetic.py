@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.metrics import DEFINITIONS_VERSION
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.document import SCHEMA_VERSION
@@ -423,7 +424,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
     late = 1.6 if plan.valid else 14.2
     return {
         "schema": SCHEMA_VERSION,
-        "definitions_version": 1,
+        "definitions_version": DEFINITIONS_VERSION,
         "tool": {"name": "rtbench", "version": "0.1.0"},
         "run_id": "20261120T091400Z-" + plan.scenario,
         "scenario": plan.scenario,

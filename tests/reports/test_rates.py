@@ -225,6 +225,17 @@ def test_a_word_error_rate_is_all_errors_divided_by_all_words(name: str) -> None
     assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # not the mean of 1/2 and 1/16
 
 
+def test_a_word_error_rate_of_characters_is_named_so(tmp_path: Path) -> None:
+    run(tmp_path, Plan(sessions=8, turns=2))
+    counts = {"reply_words": 4, "reply_word_errors": 1, "reply_characters": 3}
+    edit(tmp_path, "turns", lambda index, row: row | counts)
+    summary = summarise(load_for_report(tmp_path))
+
+    assert [RATES["input_wer"].unit(8, characters) for characters in (0, 8)] == ["words", "characters"]
+    assert [rate.unit for rate in summary.rates] == ["words and characters"]
+    assert "16 of 64 words and characters" in run_text(summary).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_more_errors_than_words_have_an_interval() -> None:
     rng = np.random.default_rng(4)
     words = rng.integers(5, 40, 60).astype(float)

@@ -286,9 +286,9 @@ def test_transcripts_of_the_profile_are_used_in_order() -> None:
     assert transcripts == ["Where is my parcel?", "It is 4711.", "Where is my parcel?"]
 
 
-@given(st.integers(1, 12), st.integers(0, 100))
-def test_the_word_error_rate_is_that_of_the_profile(words: int, percent: int) -> None:
-    text = " ".join(["word"] * words)
+@given(st.integers(1, 12), st.integers(0, 100), st.sampled_from(["word ", "किताब ", "字"]))
+def test_the_word_error_rate_is_that_of_the_profile(words: int, percent: int, word: str) -> None:
+    text = word * words
     asr = SimulatedAsr(TranscriptSettings((text,), percent / 100))
     transcripts = [asr.transcribe(1_000) for _ in range(100)]
 

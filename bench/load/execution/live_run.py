@@ -111,7 +111,7 @@ class LiveRun:
             ending=lambda: self.sessions.ending or self._left == 0,
         )
         _warm_up()
-        if any(script.counts_words for script in plan.scripts):
+        if any(script.compares_words for script in plan.scripts):
             load_scorer()
         self.flusher = Flusher(self.recorder, callbacks.apply)
         if self._left == 0:

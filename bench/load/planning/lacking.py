@@ -61,7 +61,8 @@ OF_BARGE_IN = (
 OF_REPLIES = (
     *("response_created", "first_text", *SAID, "last_audible", "last_audio", "audio_done", "response_done"),
     *("audio_speed", "stall_duration_ns", "stall_count", "preamble", "cut_off", "context_tokens", "false_reply"),
-    *("context_cached_tokens", "dead_air_ns", "reply_word_errors", "reply_words", "task_success", *OF_CALLS),
+    *("context_cached_tokens", "dead_air_ns", "reply_word_errors", "reply_words", "reply_characters"),
+    *("task_success", *OF_CALLS),
     *(*OF_BARGE_IN, "yielded", "truncation_correct", "false_yield", "turn_type:after_interruption"),
     *("turn_type:filler", "late_audio_ns", "unplayed_audio_ns"),
 )
@@ -96,18 +97,18 @@ MISSING_FEATURES = (
     MissingFeature(
         (
             *("first_input_transcript", "input_transcribed", "input_transcript_deltas", "input_word_errors"),
-            *("input_words", "transcript_lag_ns", "transcript_lag_max_ns"),
+            *("input_words", "input_characters", "transcript_lag_ns", "transcript_lag_max_ns"),
         ),
         lambda _, turn: not turn.plan.transcription_due,
         "the caller's speech is not transcribed (`input_transcription`)",
     ),
     MissingFeature(
-        ("input_word_errors", "input_words"),
+        ("input_word_errors", "input_words", "input_characters"),
         lambda _, turn: not turn.plan.reference.words,
         "the script has no `transcript` of the caller's speech",
     ),
     MissingFeature(
-        ("reply_word_errors", "reply_words"),
+        ("reply_word_errors", "reply_words", "reply_characters"),
         lambda _, turn: not turn.plan.reference.reply,
         "the script has no `expected_reply`",
     ),

@@ -91,9 +91,9 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "killed": ({"state": "killed"}, "not_ended", "the run was killed"),
     "running": ({"state": "running"}, "not_ended", "the run has not ended"),
     "other definitions": (
-        {"definitions_version": 2},
+        {"definitions_version": 1},
         "other_definitions",
-        "its metrics have version 2 of the definitions, but this tool has 1",
+        "its metrics have version 1 of the definitions, but this tool has 2",
     ),
 }  # fmt: skip
 
