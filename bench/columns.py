@@ -368,6 +368,10 @@ TURNS = (
         "how the reply was interrupted: by `speech` or by the `client`; or the sound in it that is not an "
         "interruption: `backchannel`, `noise`, `talking_to_others`",
     ),
+    _flag(
+        "interruption_missed",
+        "of turns whose reply the script interrupts, or in which it plays a sound: whether the reply was over before",
+    ),
     _whole(
         "function_calls function_execution_ns",
         "calls of functions; how long our own functions took. Null if the session declares none",
@@ -457,6 +461,12 @@ SESSIONS = (
     _whole(
         "turns_planned turns_started turns_ended turns_succeeded turns_not_started",
         "in the script; started; with a row; succeeded; planned and not started",
+    ),
+    _whole(
+        "interruptions_planned interruptions_missed sounds_planned sounds_missed expectations_planned "
+        "expectations_missed",
+        "[interruptions, sounds and expectations](metrics.md#interruptions) of the script, and how many of them did "
+        "not take place. Null for recorded calls",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events", "events received"),

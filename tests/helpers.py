@@ -677,6 +677,8 @@ def build_session(**changes: Any) -> SessionObservation:
     values: dict[str, Any] = {
         "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants, "service_session_id": "sess_1",
         "turns_planned": 1, "turns_started": 1, "turns_ended": 1, "turns_succeeded": 1, "audio_bytes_sent": 12_000,
+        "interruptions_planned": 3, "interruptions_missed": 2, "sounds_planned": 2, "sounds_missed": 1,
+        "expectations_planned": 4, "expectations_missed": 0,
         "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
         "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "timestamp_fallbacks": 2, "close_code": 1000,
         "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,

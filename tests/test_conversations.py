@@ -543,7 +543,8 @@ def test_the_words_of_a_moot_interruption_are_spoken_after_the_reply() -> None:
     talk = converse(speak(*SPEECH), late, turn_detection=VAD)
 
     first, second = talk.turns
-    assert (first.outcome, first.interruption, first.yielded) == ("ok", "speech", None)
+    assert (first.outcome, first.interruption, first.interruption_missed, first.yielded) == ("ok", None, True, None)
+    assert (talk.session.interruptions_planned, talk.session.interruptions_missed) == (1, 1)
     assert (second.outcome, second.turn_type) == ("ok", "regular")
     assert second.start_ns >= first.instants["ended"]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
-from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
+from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD, outcome_class
 from bench.observe import inputs
 from bench.observe.delegation import NOT_DONE, NOT_SPOKEN
 from bench.observe.mcp_calls import NOT_ENDED
+from bench.observe.planned_events import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_observation import all_instants
 from bench.protocol.events import EventKind, ServiceFailure
@@ -112,9 +113,10 @@ STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
 class PendingTurns:
     """The turns of one session that have started and are not yet delivered."""
 
-    __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "interrupted", "last")
+    __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "events", "interrupted", "last")
 
-    def __init__(self) -> None:
+    def __init__(self, events: PlannedEvents) -> None:
+        self.events = events
         self.all: list[PendingTurn] = []
         self.last: PendingTurn | None = None
         """The turn that started last, also after its delivery."""
@@ -223,6 +225,11 @@ class PendingTurns:
         failures.
         """
         self.all.remove(turn)
+        self.events.occur("expectations", turn.met_expectations)
+        if outcome_class(turn.outcome) == "unfinished":
+            self.events.withdraw("expectations", len(turn.expected))
+            if turn is self.interrupted:
+                self.events.withdraw_awaited()
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
             turn.check.failed |= turn.check.is_pending  # missing events count as failures
 
@@ -231,11 +238,13 @@ class PendingTurns:
     def await_interruption(self, awaited: inputs.InterruptionAwaited) -> None:
         """Prepare the current turn's reply for an interruption, or for a sound during the reply."""
         self.interrupted = self.current
+        self.events.await_cue(awaited.kind)
         if self.interrupted is not None:
             self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
 
     def interrupt(self, interrupted: inputs.ClientInterrupted) -> None:
-        if self.interrupted is not None:
+        if self.interrupted is not None and self.is_interruptible:
+            self.events.begin_awaited()
             self.interrupted.interrupt(interrupted.at_ns)
 
     def answer_call(self, answered: inputs.FunctionOutputSent) -> None:
@@ -247,11 +256,15 @@ class PendingTurns:
             turn.transmitted(timestamp)
 
     def expect(self, expected: inputs.EventExpected) -> None:
-        """Record that the script requires an event of the current turn by an instant. Do nothing if the event has
-        arrived.
+        """Record that the script requires an event of the last turn by an instant, if it has not arrived.
+
+        If the turn is already over, the event is missed.
         """
-        kind, turn = EventKind[expected.kind.upper()], self.current
-        if turn is not None and ARRIVALS[kind] not in all_instants(turn):
+        kind, turn = EventKind[expected.kind.upper()], self.last
+        self.events.reach("expectations")
+        if turn is not None and ARRIVALS[kind] in all_instants(turn):
+            self.events.occur("expectations")
+        elif turn is not None and turn.state is not State.OVER:
             turn.expected[kind] = expected.until_ns
 
     def measured(self, network: inputs.NetworkMeasured) -> None:
@@ -270,7 +283,8 @@ class PendingTurns:
         """
         input_speech = turn.input_speech
         if turn.interrupts is not None:
-            if "speech_start" in instants:
+            if "speech_start" in instants and self.is_interruptible:
+                self.events.begin_awaited()
                 turn.interrupts.sent(
                     "barge_in", input_speech.instants["speech_start"], input_speech.widths_ns["speech_start"]
                 )
@@ -278,6 +292,7 @@ class PendingTurns:
                 turn.interrupts.spoken_ns = input_speech.instants["speech_end"]
         if turn.interruption is not None:
             if "barge_in" in instants:
+                self.events.begin_awaited()
                 turn.interruption.sent("barge_in", *input_speech.clear_instants("barge_in"))
             if "sound_end" in instants:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")

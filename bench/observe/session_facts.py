@@ -17,6 +17,7 @@ from bench.clock import Arrival
 from bench.metrics import EXPECTED, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
+from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
 from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
 from bench.protocol.settings import backend_model
@@ -337,10 +338,12 @@ class SessionFacts(Instants):
         # a pipelined turn may be requested before the session is ready
         self.caller_time_ns = max(0, turn.instants[turn.measured_from] - ready_ns)
 
-    def observation(self, unattributed_commits: int) -> SessionObservation:
+    def observation(self, unattributed_commits: int, events: PlannedEvents) -> SessionObservation:
         """Return the session's observation. It is complete once the session has ended."""
+        counts = events.counts(self.outcome)
         return SessionObservation(
-            **{name: getattr(self, name) for name in OBSERVED},
+            **{name: getattr(self, name) for name in OBSERVED - counts.keys()},
+            **counts,
             turns_planned=max(self.turns_planned, self.turns_started),
             unknown_events=dict(self.unknown_events),
             unattributed_commits=unattributed_commits,

@@ -40,6 +40,7 @@ from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
 from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
+from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import ReplyDetector, SplitSamples
 from bench.observe.session_facts import AWAITED, ConversationLength, FalseReplyWatch, SessionFacts
@@ -148,7 +149,7 @@ class Timeline:
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
         self.limits, self._dialect, self._renewable = start.timeouts, dialect, start.renewable
         self.facts = SessionFacts(start)
-        self.turns = PendingTurns()
+        self.turns = PendingTurns(PlannedEvents(start.planned_events))
         self.owners = Attributor(service_responds=start.service_responds)
         self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector = (
@@ -198,6 +199,8 @@ class Timeline:
         self._responses_left = MAX_RESPONSES
 
     def _start_sound(self, started: inputs.SoundStarted) -> None:
+        self.turns.events.reach("sounds")
+        self.turns.events.occur("sounds")
         self._watch = FalseReplyWatch(
             Reply(self._dialect.output_formats[started.reply_format], started.jitter_buffer_ns)
         )
@@ -668,7 +671,7 @@ class Timeline:
 
     def session(self) -> SessionObservation:
         """Return the observation of the session. Call it after `pop_turns`, when the session has ended."""
-        return self.facts.observation(self.owners.unattributed_commits)
+        return self.facts.observation(self.owners.unattributed_commits, self.turns.events)
 
     # Actions of the session.
 

@@ -128,6 +128,8 @@ class PendingTurn(Instants):
     """
     expected: dict[EventKind, int] = field(default_factory=dict)
     """The events that the script requires, each with the latest instant of its arrival."""
+    met_expectations: int = 0
+    """The number of required events that have arrived in time, after the script required them."""
     progress_ns: int = 0
     max_uncertainty_ns: int = 0
     kernel_stamps: int = 0
@@ -399,8 +401,8 @@ class PendingTurn(Instants):
 
     def _advance(self, kind: EventKind) -> None:
         """Change to the state after an event. Remove the event from the events that the script requires."""
-        if self.expected:
-            self.expected.pop(kind, None)
+        if self.expected and self.expected.pop(kind, None) is not None:
+            self.met_expectations += 1
         if self.state in NEXT_STATE:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
 
@@ -610,7 +612,7 @@ class PendingTurn(Instants):
 
     @property
     def _is_interrupted(self) -> bool:
-        return self.interruption is not None and "barge_in" in self.interruption.instants
+        return self.interruption is not None and self.interruption.has_begun
 
     @property
     def _is_early(self) -> bool:
@@ -651,7 +653,7 @@ class PendingTurn(Instants):
         interruption = self.interruption
         if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
             return
-        if "barge_in" not in interruption.instants:  # the service has detected the end of the previous speech
+        if not interruption.has_begun:  # the service has detected the end of the previous speech
             return
         interruption.on_detected(arrival)
         self._stop(arrival.at_ns)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bench.metrics import MEASURED_FROM, SUCCESSFUL, turn_type_of
+from bench.metrics import MEASURED_FROM, SUCCESSFUL, outcome_class, turn_type_of
 from bench.observe.input_transcript import TranscriptLag
 from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn
@@ -133,9 +133,19 @@ def cut_off(turn: PendingTurn) -> bool | None:
     return any(at_ns is not None and at_ns < speech_end_ns for at_ns in starts_ns)
 
 
+def _is_missed(turn: PendingTurn) -> bool | None:
+    """Return whether the reply ended before the interruption or sound that the script planned.
+
+    None if the script planned none, or if the run ended before.
+    """
+    if turn.interruption is None or outcome_class(turn.outcome) == "unfinished":
+        return None
+    return not turn.interruption.has_begun
+
+
 def _overlap_ns(turn: PendingTurn) -> int | None:
     interruption = turn.interruption
-    if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
+    if interruption is None or interruption.kind == "client" or not interruption.has_begun:
         return None
     ends_ns = turn.reply.silent_from_ns
     if interruption.spoken_ns is not None:
@@ -257,7 +267,8 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         mcp_error=mcp.error_text,
         delegations=_delegations(turn),
         dead_air_ns=_dead_air_ns(turn),
-        interruption=interruption.kind if interruption else None,
+        interruption=interruption.kind if interruption and interruption.has_begun else None,
+        interruption_missed=_is_missed(turn),
         yielded=interruption.has_yielded if interruption else None,
         false_yield=turn.passed_sound if false_yield is None else false_yield,
         truncation_correct=turn.check.verdict if turn.check else None,

@@ -243,6 +243,11 @@ class Interruption(Instants):
         """True if the reply must stop."""
         return self.kind not in SOUNDS
 
+    @property
+    def has_begun(self) -> bool:
+        """True if the speech, the sound or the client's interruption began while the reply was played."""
+        return "barge_in" in self.instants
+
     def on_detected(self, arrival: Arrival) -> None:
         """Record the service's report that its caller speaks. The report stops the player."""
         for instant in ("barge_in_detected", "barge_in_silent"):
@@ -302,7 +307,7 @@ class Interruption(Instants):
 
         None if this interruption is not a sound, or if the sound came after the reply.
         """
-        if self.is_wanted or "barge_in" not in self.instants:
+        if self.is_wanted or not self.has_begun:
             return None
         return self._latency_ns is not None and self._latency_ns <= FALSE_YIELD_NS
 

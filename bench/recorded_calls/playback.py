@@ -20,6 +20,7 @@ from bench.clock import Arrival
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.planned_events import PLANNED_EVENTS
 from bench.observe.reply_detector import KNOWN_NS
 from bench.observe.timeline import Timeline
 from bench.plan.compiled_script import CompiledScript
@@ -48,6 +49,8 @@ NOT_MEASURED = NO_TRAFFIC | dict.fromkeys(
 """The values that only the arrivals and sends of messages give. A recording has neither."""
 NOT_CONNECTED = NO_TRAFFIC | {"auth_wait_ns": None}
 """The values that only a connection gives."""
+NOT_PLANNED = {f"{event}_{count}": None for event in PLANNED_EVENTS for count in ("planned", "missed")}
+"""The values that only a script gives that was planned before the call."""
 UNKNOWN_INSTANTS = frozenset({"connect_start"})
 
 
@@ -94,7 +97,7 @@ def measure(
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
         tuple(_observed(turn, uncertainties_ns.get(turn.step, 0)) for turn in turns),
-        msgspec.structs.replace(session, instants=known, **NOT_CONNECTED),
+        msgspec.structs.replace(session, instants=known, **NOT_CONNECTED, **NOT_PLANNED),
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -197,6 +197,27 @@ FILLER = "filler"
 """A word in the name of a turn type. It shows that a filler may come before the answer."""
 
 
+Event = Literal["interruptions", "sounds", "expectations"]
+
+
+class PlannedEvents(JsonEntry, frozen=True):
+    """The interruptions, sounds or expectations that the scripts of a target planned."""
+
+    target: str
+    event: Event
+    planned: Annotated[Count, about("without those that the end of the run prevented")]
+    missed: Annotated[Count, about("those that did not take place")]
+
+
+def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
+    """Yield the counts of each target and kind of event that its scripts planned. `sessions` are the measured ones."""
+    for target, rows in sessions.groupby("target", observed=True, sort=False):
+        for event in get_args(Event):
+            planned, missed = (int(rows[f"{event}_{name}"].sum()) for name in ("planned", "missed"))
+            if planned:
+                yield PlannedEvents(str(target), event, planned, missed)
+
+
 @dataclass(frozen=True)
 class DataNotes:
     """Facts about the data of a run that are not metrics."""
@@ -209,6 +230,7 @@ class DataNotes:
     """The number of measured turns in which a filler may have come before the answer."""
     unattributed_commits: int
     """The number of commits that belong to no turn of the script."""
+    planned_events: tuple[PlannedEvents, ...]
     models: tuple[tuple[str, str], ...]
     """The models of each target, as (target, model): those that responded, their backends, and those that transcribed
     the caller's speech."""
@@ -226,6 +248,7 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled_in=int(filled[turns.rows].sum()),
         unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
+        planned_events=tuple(planned_events(sessions)),
         models=tuple(dict.fromkeys(models)),
     )
 

@@ -23,7 +23,7 @@ from reports.summary.groups import GroupEntry
 from reports.summary.load import ArrivalSummary, RateLimits
 from reports.summary.metrics import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
 from reports.summary.outcomes import OutcomesEntry
-from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, PlaybackSetup
+from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, PlannedEvents, PlaybackSetup
 from reports.summary.segments import Breakdown, PercentileBand
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.targets import Interleaving, TargetFacts, TargetsQuantile
@@ -113,6 +113,9 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     tools: Annotated[
         tuple[ToolTurns, ...], about("turns with function calls or delegated tasks, by target and by step")
     ] = ()
+    planned_events: Annotated[
+        tuple[PlannedEvents, ...], about("interruptions, sounds and expectations of scripts; empty if none was planned")
+    ] = ()
     calls: Annotated[
         tuple[TelephoneCalls, ...], about("calls of the targets that are called by telephone; empty if none is")
     ] = ()
@@ -190,6 +193,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             rates=summary.rates,
             within=summary.within,
             tools=summary.tools,
+            planned_events=summary.data_notes.planned_events,
             calls=summary.calls,
             session_metrics=[*summary.connect_phases, *summary.slopes],
             event_metrics=list(summary.events),

@@ -13,10 +13,10 @@ from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_file, read_json
 from bench.untrusted.sanitize import top_counts
-from reports.formatting import NBSP, format_duration, join_words, percent, plural
+from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import Outcomes
-from reports.summary.run_validity import DataNotes
+from reports.summary.run_validity import DataNotes, PlannedEvents
 from reports.summary.summary import Summary
 from reports.summary.targets import FAIR
 from reports.wording import cells
@@ -116,9 +116,33 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
             f"{are} from sessions with fillers (interim_response): the first sound, and so ttfa and "
             "voice_to_voice, may belong to a filler; events do not distinguish them."
         )
+    yield from _missed(known.planned_events)
     if known.unattributed_commits:
         made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+
+
+MISSED = {
+    "interruptions": "did not take place: the reply was over before the cue, or the session failed. Check `after`, "
+    "`after_share` or `after_text`",
+    "sounds": "did not take place: the reply was over before the cue, or the session failed. Check `after`, "
+    "`after_share` or `after_text`",
+    "expectations": "were not met: the event did not arrive in time, or the session failed",
+}
+"""What became of the planned events that did not take place, for each kind."""
+
+
+def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
+    """Yield a notice for each kind of planned event of which some did not take place."""
+    several = len({event.target for event in planned_events}) > 1
+    for kind, text in MISSED.items():
+        counts = [event for event in planned_events if event.event == kind]
+        if any(event.missed for event in counts):
+            shares = [
+                f"{count(event.missed)} of {count(event.planned)}{f' on {event.target}' if several else ''}"
+                for event in counts
+            ]
+            yield f"Of the planned {kind}, {join_words(shares)} {text}."
 
 
 def _audio_only(run: RunFrames) -> Iterable[str]:

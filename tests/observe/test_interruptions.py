@@ -211,7 +211,8 @@ def test_a_reply_that_ends_before_its_interruption_is_ok_and_has_not_yielded() -
     talk.timeline.expire(at(1_150))
     turn = talk.only(1_150)
 
-    assert (turn.outcome, turn.interruption, turn.yielded, after_ms(turn, "ended")) == ("ok", "speech", None, 1_150)
+    assert (turn.outcome, turn.interruption, turn.yielded, after_ms(turn, "ended")) == ("ok", None, None, 1_150)
+    assert turn.interruption_missed is True
     assert turn.unplayed_audio_ns is None
 
 

@@ -80,11 +80,13 @@ class SessionRegistry:
         script: PreparedScript,
         labels: RowContext,
         turns_planned: int,
+        planned_events: Mapping[str, int],
         **planned: int | None,
     ) -> RunListener:
         """Start the record of a session, with an event log if `labels` require one.
 
-        `planned` are the instants of the planned start.
+        `planned_events` are the numbers of the script's interruptions, sounds and expectations. `planned` are the
+        instants of the planned start.
         """
         log = None
         if self.has_log_failed:
@@ -101,6 +103,7 @@ class SessionRegistry:
             renewable=script.renewable,
             reply_silence_ns=script.reply_silence_ns,
             mcp_servers=len(script.settings.mcp_servers),
+            planned_events=planned_events,
             **planned,
         )
         if log is None:

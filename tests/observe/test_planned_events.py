@@ -1,0 +1,96 @@
+"""How many of a script's interruptions, sounds and expectations took place."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.observe.planned_events import PlannedEvents
+from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, SoundSettings, SoundStep
+from bench.plan.turn_plan import InterruptTrigger
+from bench.plan.turns import Step
+from bench.protocol.openai_ga import GA
+from tests.helpers import MS, Played, Service, build_script, delta, done, play, reply, say, spoken
+from tests.test_talking import VAD, converse, recording, sound, speak
+
+LATE = InterruptTrigger(after_ns=60_000 * MS)
+UNSPOKEN = InterruptTrigger(text="nowhere")
+MURMUR = recording(sound(20, 300, 20))
+
+
+def murmur(cue: InterruptTrigger | None = None) -> SoundStep:
+    return SoundStep(SoundSettings(audio=MURMUR, kind="noise", cue=cue))
+
+
+def counts(steps: tuple[Step, ...]) -> dict[str, tuple[int | None, int | None]]:
+    """Return (planned, missed) of each kind of planned event in a conversation with the simulator."""
+    session = converse(speak(30, 1_500), *steps, turn_detection=VAD).session
+    return {
+        "interruptions": (session.interruptions_planned, session.interruptions_missed),
+        "sounds": (session.sounds_planned, session.sounds_missed),
+        "expectations": (session.expectations_planned, session.expectations_missed),
+    }
+
+
+@pytest.mark.parametrize(
+    ("steps", "interruptions", "sounds"),
+    [
+        ((InterruptStep(InterruptSettings(cue=LATE)),), (1, 1), (0, 0)),
+        ((InterruptStep(InterruptSettings(cue=UNSPOKEN)),), (1, 1), (0, 0)),
+        ((InterruptStep(InterruptSettings()),), (1, 0), (0, 0)),
+        ((InterruptStep(InterruptSettings(audio=(MURMUR,), cue=LATE)),), (1, 1), (0, 0)),
+        ((InterruptStep(InterruptSettings(audio=(MURMUR,))),), (1, 0), (0, 0)),
+        ((InterruptStep(InterruptSettings()), InterruptStep(InterruptSettings(cue=LATE))), (2, 1), (0, 0)),
+        ((murmur(LATE),), (0, 0), (1, 1)),
+        ((murmur(), murmur(LATE), InterruptStep(InterruptSettings(cue=LATE))), (1, 1), (2, 1)),
+        ((SoundStep(SoundSettings(audio=MURMUR, kind="noise", during="silence")), say()), (0, 0), (1, 0)),
+    ],
+)
+def test_an_interruption_or_a_sound_whose_cue_never_comes_is_counted_as_missed(
+    steps: tuple[Step, ...], interruptions: tuple[int, int], sounds: tuple[int, int]
+) -> None:
+    assert counts(steps) == {"interruptions": interruptions, "sounds": sounds, "expectations": (0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("event", "within_s", "missed"),
+    [("audio_delta", 0.5, 0), ("transcript_done", 0.31, 1), ("committed", 60, 1)],
+)
+def test_an_expectation_whose_event_does_not_come_in_time_is_counted_as_missed(
+    event: str, within_s: float, missed: int
+) -> None:
+    session = Played(build_script(say(), ExpectStep(ExpectSettings(event, within_s)), say())).observation
+
+    assert (session.expectations_planned, session.expectations_missed) == (1, missed)
+
+
+@pytest.mark.parametrize(("event", "missed"), [("response_created", 0), ("audio_done", 1)])
+def test_an_expectation_of_a_turn_that_is_over_is_met_if_its_event_had_come(event: str, missed: int) -> None:
+    cut = InterruptStep(InterruptSettings(cue=InterruptTrigger(after_ns=10 * MS)))
+    service = Service(turns=[lambda r: spoken([*reply(GA, r)[:3], *[delta(GA, "audio", r)] * 9, done(r)])])
+    session = Played(build_script(say(), cut, ExpectStep(ExpectSettings(event, 5)), say()), service).observation
+
+    assert (session.expectations_planned, session.expectations_missed) == (1, missed)
+
+
+def test_a_failed_session_also_misses_the_events_that_it_did_not_come_to() -> None:
+    events = PlannedEvents({"interruptions": 3})
+    events.await_cue("client")
+    events.begin_awaited()
+
+    assert [events.counts(outcome)["interruptions_missed"] for outcome in ("closed:1006", "ok")] == [2, 0]
+
+
+def test_the_end_of_the_run_is_no_missed_cue() -> None:
+    events = PlannedEvents({"interruptions": 3})
+    events.await_cue("speech")
+    events.withdraw_awaited()
+
+    assert events.counts("unfinished")["interruptions_planned"] == 0
+
+
+def test_a_script_has_the_numbers_of_its_planned_events() -> None:
+    cut, barge_in = InterruptStep(InterruptSettings(cue=LATE)), InterruptStep(InterruptSettings(audio=(MURMUR,)))
+    expect = ExpectStep(ExpectSettings("committed", 1))
+    script = build_script(play(), cut, barge_in, murmur(), expect, turn_detection=VAD)
+
+    assert script.planned_events == {"interruptions": 2, "sounds": 1, "expectations": 1}
