@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -299,7 +300,7 @@ def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
 @contextmanager
 def pinned_to(cores: frozenset[int]) -> Iterator[None]:
     """Run the processes that the block starts on these cores. They remain on these cores when the block has ended."""
-    if not cores:
+    if sys.platform != "linux" or not cores:
         yield
         return
     before = os.sched_getaffinity(0)

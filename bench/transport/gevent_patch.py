@@ -28,7 +28,9 @@ def patch() -> None:
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     # Between the loop's check of signals and its poll, a signal is only recorded, and what the main greenlet then
     # requests of the loop is too late for this poll. A byte in the pipe ends the poll at once.
-    signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signals, wake = os.pipe()  # macOS has no `pipe2`
+    for end in (signals, wake):
+        os.set_blocking(end, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     hub.loop.io(signals, READABLE, ref=False).start(os.read, signals, SIGNALS_BYTES)
 

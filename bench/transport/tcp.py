@@ -24,7 +24,6 @@ from bench.units import NEVER_NS, NS_PER_S, NS_PER_US
 SHARE_NS = 10_000_000
 """The time of work in the event loop after which a connection yields, although it could read more."""
 WRITABLE = 2
-LINUX = sys.platform.startswith("linux")
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 MAX_HELD_BYTES = 1 << 22
@@ -138,7 +137,7 @@ class TcpStream:
         # The watcher exists as long as the connection, because starting a new one for each read is slow. It has the
         # highest priority in the loop, so that sockets are emptied before their data is processed.
         self._read_watcher = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)
-        self._poller = Poller.of_hub() if LINUX else None  # Linux has epoll
+        self._poller = Poller.of_hub() if sys.platform == "linux" else None  # Linux has epoll
         self._polled_from_ns: int | None = None
         """The instant at which the poller started to poll the socket; None if the poller does not poll it."""
         self._take: TakeRead | None = None
@@ -425,7 +424,7 @@ class TcpStream:
         return self._raw.getsockname(), self._raw.getpeername()
 
     def network(self) -> TcpInfo | None:
-        if not LINUX:
+        if sys.platform != "linux":
             return None
         try:
             info = self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)

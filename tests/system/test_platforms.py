@@ -4,6 +4,8 @@ it.
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,13 @@ from bench.run import folder as files
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 
+ROOT = Path(__file__).parents[2]
+OF_THE_PLATFORM = re.compile(
+    r"^ *(import|from) (asyncio|ctypes|errno|fcntl|mmap|multiprocessing|os|resource|select|selectors|signal|socket|ssl|"
+    r"stat|subprocess|sys|termios|threading|time)\b",
+    re.MULTILINE,
+)
+"""The import of a module of which some names exist only on some platforms."""
 WINDOWS = """
 import sys
 sys.platform = "win32"
@@ -44,6 +53,26 @@ def test_a_locust_file_on_windows_is_refused_in_the_same_line(tmp_path: Path) ->
 
     assert ended.returncode == 2
     assert [line for line in ended.stderr.splitlines() if "WSL" in line] == ended.stderr.splitlines()
+
+
+def test_the_product_uses_no_name_of_the_standard_library_that_macos_lacks() -> None:
+    """The stubs of the standard library in mypy have conditions on `sys.platform`.
+
+    mypy accepts a name after a check of `sys.platform` or `hasattr`.
+    """
+    product = [
+        str(path)
+        for package in ("bench", "reports", "rtbench", "scenarios")
+        for path in (ROOT / package).rglob("*.py")
+        if OF_THE_PLATFORM.search(path.read_text(encoding="utf-8"))
+    ]
+    options = ("--platform", "darwin", "--follow-imports", "skip", "--ignore-missing-imports", "--config-file=")
+    command = [sys.executable, "-m", "mypy", *options, "--cache-dir", os.devnull, *product]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+
+    assert len(product) > 50
+    assert [line for line in found if "has no attribute" in line] == []
+    assert "checked" in found[-1] or "no issues" in found[-1]
 
 
 def test_a_run_on_macos_uses_user_space_timestamps_and_reports_it(tmp_path: Path) -> None:
