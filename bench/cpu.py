@@ -246,7 +246,10 @@ def available_priority() -> Priority:
     set_niceness(before)
     # the process may be in the group of its terminal session, and the niceness of that group is not raised
     with suppress(OSError, ValueError):
-        if AUTOGROUP.read_text().strip() == "1" and int(OWN_GROUP.read_text().rpartition(" ")[2]) > RAISED:
+        if (
+            AUTOGROUP.read_text(encoding="utf-8").strip() == "1"
+            and int(OWN_GROUP.read_text(encoding="utf-8").rpartition(" ")[2]) > RAISED
+        ):
             everywhere = (
                 f"run `echo {RAISED} > /proc/$$/autogroup` in this shell, so that the priority takes effect "
                 "against all programs"

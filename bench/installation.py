@@ -51,10 +51,14 @@ def python_command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *words]
 
 
-def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ`, but with our packages first in PYTHONPATH, if PYTHONPATH is set."""
+def child_environment(environ: Mapping[str, str], *, captured: bool = True) -> dict[str, str]:
+    """Return `environ`, but with our packages first in PYTHONPATH, if PYTHONPATH is set.
+
+    If `captured` is True, this process reads what the child prints, which is in UTF-8 whatever the locale.
+    """
     path = environ.get("PYTHONPATH")
-    return dict(environ) | ({"PYTHONPATH": os.pathsep.join((PACKAGE_ROOT, path))} if path else {})
+    packages = {"PYTHONPATH": os.pathsep.join((PACKAGE_ROOT, path))} if path else {}
+    return dict(environ) | packages | ({"PYTHONIOENCODING": "utf-8"} if captured else {})
 
 
 def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
@@ -83,7 +87,9 @@ def is_alive(pid: object) -> bool:
         return False
     try:
         os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+        )
     except (ProcessLookupError, OverflowError):  # OverflowError: a number that no process can have
         return False
     except OSError:  # a process of another user, or a system without /proc

@@ -139,7 +139,7 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
 
 
 def resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 

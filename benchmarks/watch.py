@@ -81,7 +81,7 @@ def looked_at(process: int, simulator: int, where: CpuAssignment) -> list[Sample
 
 
 def rss_bytes(process: int) -> int:
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE_BYTES
+    return int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1]) * PAGE_BYTES
 
 
 def cores() -> CpuAssignment:

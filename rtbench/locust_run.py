@@ -94,7 +94,7 @@ def locust_run(
         process = subprocess.Popen(
             python_command("locust", *arguments),
             cwd=folder,
-            env=child_environment(environ),
+            env=child_environment(environ, captured=log is not None),
             stdin=None if log is None else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -138,7 +138,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
             )
         try:
             _wait_until(ready.exists, process, "the simulator", log)
-            yield json.loads(ready.read_text())
+            yield json.loads(ready.read_bytes())
         finally:
             process.send_signal(signal.SIGTERM)
             terminate(process, SIMULATOR_ENDS_S)
@@ -162,5 +162,5 @@ def last_lines(printed: str | Path | None) -> str:
 
     `printed` is the output of the process, or the path of its log.
     """
-    text = printed.read_text(errors="replace") if isinstance(printed, Path) else printed
+    text = printed.read_text(encoding="utf-8", errors="replace") if isinstance(printed, Path) else printed
     return last_line(text or "")[-LOG_LINES:]

@@ -32,9 +32,9 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
-        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts", "reference_workload",
-        "words", "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line", "yaml_file",
-        "validation",
+        "units", "errors", "installation", "standard_streams", "manual", "clock", "columns", "metrics", "timeouts",
+        "reference_workload", "words", "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line",
+        "yaml_file", "validation",
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "session_io", "session", "load", "probe", "recorded_calls", "doctor",
     ),
@@ -384,6 +384,28 @@ def test_sockets_are_created_only_in_the_permitted_modules() -> None:
     }
 
     assert made == set()
+
+
+def test_no_text_is_read_or_written_in_the_encoding_of_the_locale() -> None:
+    """A call decides by its name, because a parser does not know the type of the object."""
+    offences = []
+    for name in MODULES:
+        for call in (node for node in nodes(name) if isinstance(node, ast.Call)):
+            options = {keyword.arg for keyword in call.keywords}
+            match call.func:
+                case ast.Attribute(attr="read_text"):
+                    is_text = not call.args
+                case ast.Attribute(attr="write_text"):
+                    is_text = True
+                case ast.Name(id="open"):
+                    modes = [word.value for word in call.args[1:2] if isinstance(word, ast.Constant)]
+                    is_text = not any("b" in str(mode) for mode in modes)
+                case _:
+                    is_text = not options.isdisjoint({"text", "universal_newlines"}) and "capture_output" in options
+            if is_text and "encoding" not in options:
+                offences.append(f"{name}, line {call.lineno}")
+
+    assert offences == []
 
 
 def test_clocks_are_read_only_in_bench_clock() -> None:

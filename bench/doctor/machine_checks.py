@@ -157,14 +157,14 @@ def _port_range() -> tuple[int, int, int]:
     In the kernel's tables of connections, the second column is ADDRESS:PORT in hexadecimal.
     """
     try:
-        first, last = map(int, PORT_RANGE.read_text().split())
+        first, last = map(int, PORT_RANGE.read_text(encoding="utf-8").split())
     except (OSError, ValueError):
         return 0, 0, 0
     ports_in_use: set[int] = set()
     for table in TCP_TABLES:
         with suppress(OSError):
             ports_in_use.update(
-                int(row.split()[1].rpartition(":")[2], 16) for row in table.read_text().splitlines()[1:]
+                int(row.split()[1].rpartition(":")[2], 16) for row in table.read_text(encoding="ascii").splitlines()[1:]
             )
     return first, last, sum(first <= port <= last for port in ports_in_use)
 

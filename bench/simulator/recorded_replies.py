@@ -70,7 +70,7 @@ def load_replies() -> tuple[RecordedReply, ...]:
     return tuple(
         build_reply(
             name,
-            (folder / f"{name}.txt").read_text().strip(),
+            (folder / f"{name}.txt").read_text(encoding="utf-8").strip(),
             opening_with_silence(_decoded((folder / f"{name}.flac").read_bytes()), silence_ms),
         )
         for name, silence_ms in zip(names, cycle(OPENING_SILENCE_MS), strict=False)

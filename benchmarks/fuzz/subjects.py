@@ -295,7 +295,7 @@ def _damage_file(path: Path, random: Random) -> None:
     if kind == "bytes" or (kind == "content" and path.suffix not in (".json", ".parquet")):
         path.write_bytes(damaged_bytes(random, content))
     elif kind == "content" and path.suffix == ".json":
-        path.write_text(dumped(damaged_document(random, json.loads(content)), random.choice(LEVELS)))
+        path.write_text(dumped(damaged_document(random, json.loads(content)), random.choice(LEVELS)), encoding="utf-8")
     elif kind == "content":
         pq.write_table(_damaged_rows(pq.read_table(path), random), path)
     else:

@@ -108,12 +108,12 @@ def write_records(path: str, sessions: Sequence[SessionRecord]) -> None:
         for s in sessions
     ]
     partial = Path(path + ".part")
-    partial.write_text(json.dumps(rows))
+    partial.write_text(json.dumps(rows), encoding="utf-8")
     partial.replace(path)
 
 
 def read_records(path: Path) -> list[SessionRecord]:
     return [
         SessionRecord(row["session_id"], array("q", row["stamps"]), row["wire_bytes"], array("q", row["request_sent"]))
-        for row in json.loads(path.read_text())
+        for row in json.loads(path.read_text(encoding="utf-8"))
     ]

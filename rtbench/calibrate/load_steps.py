@@ -373,9 +373,11 @@ def run_load(
 
 def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
     session, steps = SCRIPTS[kind]
-    (scratch / "script.yaml").write_text(f"session: {session}\nsteps:\n" + "".join(f"  - {step}\n" for step in steps))
-    (scratch / "scenario.py").write_text(SCENARIO)
-    (scratch / "profile.yaml").write_text(PROFILE)
+    (scratch / "script.yaml").write_text(
+        f"session: {session}\nsteps:\n" + "".join(f"  - {step}\n" for step in steps), encoding="utf-8"
+    )
+    (scratch / "scenario.py").write_text(SCENARIO, encoding="utf-8")
+    (scratch / "profile.yaml").write_text(PROFILE, encoding="utf-8")
     return scratch / "scenario.py"
 
 

@@ -293,7 +293,15 @@ def _dry_run(file: str, arguments: Sequence[str]) -> dict[str, Any]:
     command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *arguments)
     environ = child_environment(_environ(file))
     try:
-        process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=DRY_RUN_S)
+        process = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environ,
+            check=False,
+            timeout=DRY_RUN_S,
+        )
     except subprocess.TimeoutExpired:
         raise UsageError(f"{file} cannot be run: it was not planned within {DRY_RUN_S:.0f} s") from None
     lines = process.stdout.strip().splitlines()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import io
-import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from bench import standard_streams
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.untrusted.sanitize import one_line
 from rtbench.cli.docs import docs
@@ -28,9 +28,6 @@ from rtbench.cli.start import init, options, quickstart
 from rtbench.cli.synthesize import synthesize
 from rtbench.cli.validate import validate
 from rtbench.cli.verdicts import baseline, check, compare, sample_size, trend
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
 """Click's error for an invalid command line.
@@ -138,44 +135,20 @@ def commands() -> Any:
     return typer.main.get_command(app)
 
 
-class BrokenPipeSafeStream(io.FileIO):
-    """Standard output or standard error, which discards what is written after its reader closed the pipe.
-
-    `rtbench check RUN | head -1` closes the pipe after one line. The exit status is still that of the verdict.
-    """
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Write in the same way as FileIO, but without raising BrokenPipeError."""
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
-
-
-def forgiving(stream: TextIO | None) -> TextIO:
-    """Return standard output or standard error in a form that tolerates a closed reader or a missing stream (`>&-`).
-
-    Other streams are returned unchanged.
-    """
-    if stream is None:
-        return open(os.devnull, "w", encoding="utf-8")
-    if not isinstance(stream, io.TextIOWrapper) or stream not in (sys.__stdout__, sys.__stderr__):
-        return stream
-    stream.flush()
-    return io.TextIOWrapper(
-        io.BufferedWriter(BrokenPipeSafeStream(stream.fileno(), "wb", closefd=False)),
-        encoding=stream.encoding,
-        errors=stream.errors,
-        line_buffering=stream.line_buffering or stream.isatty(),
-        write_through=stream.write_through,
-    )
+PRINTING_COMMANDS = {"baseline", "docs", "options", "replay", "runs", "sample-size"}
+"""The commands whose only result is the text that they print. They fail if it cannot be printed."""
 
 
 def main() -> None:
-    """Run a command. If the user can fix an error, print it as one line on stderr, and exit with status 2."""
-    sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
+    """Run a command. If the user can fix an error, print it as one line on stderr, and exit with status 2.
+
+    The status is 2 after any other error as well, because 1 is the status of a failed threshold.
+    """
+    standard_streams.prepare()
     try:
-        sys.exit(commands()(standalone_mode=False))
+        status = commands()(standalone_mode=False)
+        is_lost = standard_streams.lost_output() and not PRINTING_COMMANDS.isdisjoint(sys.argv[1:2])
+        sys.exit(status or (USAGE_STATUS if is_lost else 0))
     except RtbenchError as error:
         for problem in each_error(error):
             print(f"rtbench: {one_line(str(problem))}", file=sys.stderr)
@@ -189,6 +162,9 @@ def main() -> None:
         sys.exit(USAGE_STATUS)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED_STATUS)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(USAGE_STATUS)
 
 
 if __name__ == "__main__":

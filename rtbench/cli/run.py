@@ -112,4 +112,4 @@ def run(ctx: typer.Context) -> None:
         raise UsageError(NO_FILE)
     sys.stdout.flush()
     command = python_command("bench.load.run_files", *ctx.args)
-    os.execve(command[0], command, child_environment(os.environ))
+    os.execve(command[0], command, child_environment(os.environ, captured=False))

@@ -261,7 +261,7 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
     # so that a program that waits for the file never reads a part of it
     partial = ready_file.with_name(ready_file.name + ".part")
     try:
-        partial.write_text(f"{ready}\n")
+        partial.write_text(f"{ready}\n", encoding="utf-8")
         partial.replace(ready_file)
     except OSError as error:
         raise UsageError(f"{ready_file}: the ready file cannot be written: {error.strerror}") from error

@@ -16,7 +16,13 @@ import tempfile
 import bench.load.runners.children
 import bench.load.runners.interim_analyses  # noqa: F401  # imports early what reads scripts
 
-PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+
+def python_variables(environ):
+    """Return the variables of Python, without the encoding of the streams, which are files in UTF-8 here."""
+    return {name: value for name, value in environ.items() if name.startswith("PYTHON") and name != "PYTHONIOENCODING"}
+
+
+PYTHONS = python_variables(os.environ)
 
 
 class Forking:
@@ -29,7 +35,7 @@ class Forking:
     CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired
 
     def run(self, command, *, env, timeout=None, start_new_session=False, **how):
-        same = {name: value for name, value in env.items() if name.startswith("PYTHON")} == PYTHONS
+        same = python_variables(env) == PYTHONS
         if not same or command[:3] != [sys.executable, "-P", "-m"]:
             return subprocess.run(command, env=env, timeout=timeout, start_new_session=start_new_session, **how)
         wanted = {"command": command, "option": "-m", "what": command[3], "words": command[4:], "cwd": os.getcwd()}

@@ -74,7 +74,8 @@ def run_child(
         return subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,  # Ctrl-C does not reach it
             env=child_environment(os.environ) | terminal | variables,
             check=False,

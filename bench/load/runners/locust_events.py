@@ -24,6 +24,7 @@ from locust import events
 from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
+from bench import standard_streams
 from bench.errors import USAGE_STATUS, RtbenchError, each_error
 from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
 from bench.load.runners import messages, worker_link
@@ -61,6 +62,11 @@ def _on_init(environment: Any, **_: Any) -> None:
         getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 
 
+def _on_parser(**_: Any) -> None:
+    """Prepare the standard streams before Locust prints or logs."""
+    standard_streams.prepare()
+
+
 def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print one line if the error means that a port is in use. Print any other exception as Python does."""
     if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
@@ -79,6 +85,6 @@ def register() -> None:
     sys.excepthook = report_error
     messages.accept_workers_only()  # before a master exists
     worker_link.tie_forks()  # otherwise a worker searches for a dead master for minutes
-    for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
+    for listener in (_on_parser, add_options, stay_on_loopback, fork_for_allowed_cores):
         events.init_command_line_parser.add_listener(listener)
     events.init.add_listener(_on_init)
