@@ -49,10 +49,10 @@ def github_command(kind: str, message: str, title: str = "rtbench check") -> str
     return f"::{kind} title={title}::{_escaped(message, '%25')}"
 
 
-def azure_commands(checked: CheckResult, comment: Path) -> Iterable[str]:
+def azure_commands(checked: CheckResult, comment: Path | None) -> Iterable[str]:
     """Yield the logging commands of Azure for a check. They are lines of the step's output.
 
-    `comment` is the path of check.md, which Azure shows below the run.
+    `comment` is the path of check.md, which Azure shows below the run; None if it was not written.
     """
     if checked.exit_status == INVALID:
         issues = [("error", check_headline(checked))]
@@ -60,7 +60,8 @@ def azure_commands(checked: CheckResult, comment: Path) -> Iterable[str]:
         issues = [(kind, result_sentence(item)) for kind, items in _annotations(checked) for item in items]
     issues += [("warning", warning) for warning in checked.warnings]
     yield from (azure_command("task.logissue", {"type": kind}, text) for kind, text in issues)
-    yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
+    if comment:
+        yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
     if checked.warns:
         yield azure_command("task.complete", {"result": "SucceededWithIssues"}, check_headline(checked))
 

@@ -11,7 +11,6 @@ from msgspec import Meta
 from bench.errors import UsageError
 from bench.run.presence import is_run
 from bench.untrusted.safe_io import save_text
-from reports.check.ci import junit_refusal, junit_xml
 from reports.check.report import BY_SEVERITY, check_page
 from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.check.results import make_row as flat_row
@@ -138,8 +137,8 @@ class CheckPaths(NamedTuple):
     markdown: Path
 
 
-def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -> CheckPaths:
-    """Write check.json, check.md, and the JUnit file, each atomically.
+def write_check(checked: CheckResult, folder: Path) -> CheckPaths:
+    """Write check.json and check.md, each atomically.
 
     If the run has a decision, write decision.json again.
 
@@ -148,29 +147,25 @@ def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -
     paths = paths_in(folder)
     if checked.decision:
         write_decision(checked.decision, folder)
-    texts = [(paths.json, text_of(check_data(checked))), (paths.markdown, render_markdown(check_page(checked)))]
-    for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
-        save_text(path, text)
+    save_text(paths.json, text_of(check_data(checked)))
+    save_text(paths.markdown, render_markdown(check_page(checked)))
     return paths
 
 
-def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
-    """Write the error to the JUnit file, and remove the files of an earlier check in the folder.
+def remove_earlier(folder: Path) -> None:
+    """Remove the files of an earlier check in the folder, which could be mistaken for the results of a refused one.
 
-    Those files could be mistaken for the results of this check. Raise UsageError if a file cannot be removed or
-    written.
+    Raise UsageError if a file cannot be removed.
     """
     try:
         earlier = paths_in(folder) if is_run(folder) else ()
     except UsageError:
-        earlier = ()  # `error` is about the same folder
+        earlier = ()  # the check was refused because of the same folder
     for path in earlier:
         try:
             path.unlink(missing_ok=True)
         except OSError as cause:
             raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
-    if junit:
-        save_text(junit, junit_refusal(error))
 
 
 def paths_in(folder: Path) -> CheckPaths:
@@ -181,7 +176,7 @@ def paths_in(folder: Path) -> CheckPaths:
 def append_summary(checked: CheckResult, path: Path) -> None:
     """Append the comment (check.md) to the summary of a GitHub step, after the text that other steps wrote."""
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(render_markdown(check_page(checked)) + "\n")
     except OSError as error:
         raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None

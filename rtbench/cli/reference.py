@@ -63,8 +63,7 @@ def reference(
 
     page_folder = out or folders[-1]
     table = reference_table(chosen, page_folder, link)
-    paths = write_table(table, page_folder)
     sys.stdout.write(render_page(table.page, text_width(), colour=wants_colour()))
-    sys.stdout.write(f"{escape_control(str(paths.html))}\n")
+    sys.stdout.write(f"{escape_control(str(write_table(table, page_folder).html))}\n")
     if not table.document.listed:
         raise typer.Exit(INVALID_STATUS)

@@ -102,10 +102,9 @@ def report(
 
     summary = summarise(runs[0])
     page = run_page(summary)
-    paths = write_report(summary, page)
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
-    essentials = run_essentials(summary).replace(NBSP, " ")
-    sys.stdout.write(f"{essentials}\n{escape_control(str(paths.html))}\n")
+    sys.stdout.write(f"{run_essentials(summary)}\n".replace(NBSP, " "))
+    sys.stdout.write(f"{escape_control(str(write_report(summary, page).html))}\n")
 
 
 def _evidence(run: Path) -> None:
@@ -116,8 +115,8 @@ def _evidence(run: Path) -> None:
 
     made = evidence_of(summarise(run))
     page = evidence_page(made)
-    paths = write_evidence(made, page)
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+    paths = write_evidence(made, page)
     sys.stdout.writelines(f"{escape_control(str(path))}\n" for path in (paths.json, paths.markdown, paths.html))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +18,7 @@ import typer
 
 from bench.errors import INVALID_STATUS, RtbenchError, UsageError
 from bench.status_line import text_width
-from bench.untrusted.sanitize import escape_control, to_safe_json
+from bench.untrusted.sanitize import escape_control, one_line, to_safe_json
 from rtbench.cli.report import (
     FOLDER,
     RunName,
@@ -104,9 +106,11 @@ def compare(
         close_if_left(folder)
     targets = parse_targets(target_names)
     comparison = compare_targets(targets, confidence=confidence)
-    page, paths = comparison_page(comparison), write_comparison(comparison, out or targets[-1].run.folder)
-    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
-    sys.stdout.write(f"{essentials(page)}\n{escape_control(str(paths.html))}\n")
+    page = comparison_page(comparison)
+    sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour())}{essentials(page)}\n")
+    with nullcontext() if out else _optional():
+        paths = write_comparison(comparison, out or targets[-1].run.folder)
+        sys.stdout.write(f"{escape_control(str(paths.html))}\n")
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
@@ -220,8 +224,8 @@ def trend(
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         path = out or first / "trend.html"
         page = trend_page(result, path.parent)
-        write_trend(page, path)
-        sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour())}{escape_control(str(path))}\n")
+        sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+        sys.stdout.write(f"{escape_control(str(write_trend(page, path)))}\n")
     if all(point.excluded_because for point in result.points):
         raise typer.Exit(INVALID_STATUS)
 
@@ -260,8 +264,10 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
     """
+    from bench.untrusted.safe_io import save_text
     from reports.check.check import check_of
-    from reports.check.document import refuse, write_check
+    from reports.check.ci import junit_refusal, junit_xml
+    from reports.check.document import remove_earlier, write_check
     from reports.check.report import check_page
     from reports.render.terminal import render_page
     from reports.targets.conditions import allowed
@@ -275,14 +281,32 @@ def check(
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
         report_refusal_to_ci(str(error))
-        refuse(str(error), run, junit)
+        with _optional():
+            remove_earlier(run)
+        if junit:
+            with _optional():
+                save_text(junit, junit_refusal(str(error)))
         raise
-    paths = write_check(result, run, junit)
+    comment = None
+    with _optional():
+        comment = write_check(result, run).markdown
     sys.stdout.write(render_page(check_page(result), text_width(), colour=wants_colour()))
-    report_to_ci(result, paths.markdown)
-    sys.stdout.write(f"{escape_control(str(paths.markdown))}\n")
+    report_to_ci(result, comment)
+    if junit:
+        save_text(junit, junit_xml(result))
+    if comment:
+        sys.stdout.write(f"{escape_control(str(comment))}\n")
     if result.exit_status:
         raise typer.Exit(result.exit_status)
+
+
+@contextmanager
+def _optional() -> Iterator[None]:
+    """Write files on which the exit status does not depend. If one cannot be written, print a warning."""
+    try:
+        yield
+    except UsageError as error:
+        print(f"rtbench: warning: {one_line(str(error))}", file=sys.stderr)
 
 
 def _whole_run(name: str) -> Path:
@@ -309,15 +333,19 @@ def report_refusal_to_ci(error: str) -> None:
         sys.stdout.write(f"{ci.azure_command('task.logissue', {'type': 'error'}, error)}\n")
 
 
-def report_to_ci(result: CheckResult, comment: Path) -> None:
-    """Print annotations for the CI system, and pass the file `comment` to it, if this process runs in a CI system."""
+def report_to_ci(result: CheckResult, comment: Path | None) -> None:
+    """Print annotations for the CI system, and pass the file `comment` to it, if this process runs in a CI system.
+
+    `comment` is None if it could not be written.
+    """
     from reports.check import ci
     from reports.check.document import append_summary
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(result))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        append_summary(result, Path(summary))
+        with _optional():
+            append_summary(result, Path(summary))
     if os.environ.get("TF_BUILD") == "True":
         sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(result, comment))
 

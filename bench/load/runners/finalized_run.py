@@ -122,10 +122,10 @@ def finalize_run(
         late = children.too_long(f"rtbench check {folder}", longest_s)
         decided = children.run_child(command, longest_s, late, **permission)
     reported = children.run_command("report", folder, longest_s, **permission)
-    if reported.returncode != 0:
-        return _failed("", reported, "the report could not be made")
-    status = run_status(files.read_document(folder))
     summary = reported.stdout.rstrip("\n")
+    if reported.returncode != 0:
+        return _failed(summary, reported, "the report could not be made")
+    status = run_status(files.read_document(folder))
     if decided is not None:
         if decided.returncode not in DECIDED:
             return _failed(summary, decided, "the run could not be decided")

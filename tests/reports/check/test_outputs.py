@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +17,14 @@ from hypothesis import strategies as st
 from junitparser import JUnitXml
 
 from bench.errors import UsageError
+from bench.untrusted import safe_io
 from bench.untrusted.sanitize import escape_control
 from reports.check import ci
 from reports.check.ci import junit_xml
 from reports.check.document import append_summary, check_data, write_check
 from reports.check.report import check_page
 from reports.check.results import CheckResult, ThresholdResult, compared_result
+from reports.render import files as render_files
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.statistics.differences import Difference, Margin
@@ -180,10 +184,71 @@ def test_a_ci_command_is_one_line_and_decodes_to_the_escaped_text(title: str, me
 def test_a_file_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
 
-    with pytest.raises(UsageError, match=r"junit\.xml cannot be written"):
-        write_check(check(PASSED), tmp_path, tmp_path / "file" / "junit.xml")
+    with pytest.raises(UsageError, match=r"check\.json cannot be written"):
+        write_check(check(PASSED), tmp_path / "file")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
         append_summary(check(PASSED), tmp_path)
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the folder of a run in which no file can be written. The superuser ignores the permissions of a folder."""
+    folder = run(tmp_path / "run", ENOUGH)
+    write = safe_io.replace_text
+
+    def refuse(path: Path, text: str) -> None:
+        if path.is_relative_to(folder):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        write(path, text)
+
+    monkeypatch.setattr(safe_io, "replace_text", refuse)
+    monkeypatch.setattr(render_files, "replace_text", refuse)
+    return folder
+
+
+@pytest.mark.parametrize(("limit", "status"), [("5s", 0), ("5ms", 1)])
+def test_a_read_only_run_is_checked(read_only: Path, tmp_path: Path, limit: str, status: int) -> None:
+    (tmp_path / "ci.yaml").write_text(f"ttfa: med<{limit}", encoding="utf-8")
+    found = call("check", read_only, "--thresholds", tmp_path / "ci.yaml", "--junit", tmp_path / "junit.xml")
+
+    assert found.exit_code == status
+    assert f"exit status {status}" in found.stdout
+    assert "check.md" not in found.stdout
+    assert found.stderr == f"rtbench: warning: {read_only}/check.json cannot be written: Read-only file system\n"
+    assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).tests == 1
+
+
+def test_a_read_only_run_is_compared_and_reported(read_only: Path, tmp_path: Path) -> None:
+    other = run(tmp_path / "other", ENOUGH)
+    compared = call("compare", other, read_only)
+    reported = call("report", read_only)
+
+    assert compared.exit_code == 0
+    assert "cannot be written" in compared.stderr
+    assert isinstance(reported.exception, UsageError)
+    assert "VALID" in reported.stdout
+
+
+@pytest.mark.parametrize("summary", ["a-folder", "missing/summary.md", "/dev/full"])
+def test_a_step_summary_that_cannot_be_written_changes_no_exit_status(tmp_path: Path, summary: str) -> None:
+    (tmp_path / "a-folder").mkdir()
+    (tmp_path / "ci.yaml").write_text("ttfa: med<5ms", encoding="utf-8")
+    environment = {"GITHUB_STEP_SUMMARY": str(tmp_path / summary), "TF_BUILD": "True"}
+    found = call("check", run(tmp_path / "run", ENOUGH), "--thresholds", tmp_path / "ci.yaml", env=environment)
+
+    assert found.exit_code == 1
+    assert found.stderr.startswith("rtbench: warning: GITHUB_STEP_SUMMARY")
+    assert found.stderr.count("\n") == 1
+    assert found.stdout.endswith("check.md\n")
+
+
+def test_a_refused_check_of_a_read_only_run_writes_its_junit_file(read_only: Path, tmp_path: Path) -> None:
+    (read_only / "check.md").mkdir()  # which cannot be removed as a file
+    found = call("check", read_only, "--thresholds", tmp_path / "missing.yaml", "--junit", tmp_path / "junit.xml")
+
+    assert "missing.yaml" in str(found.exception)
+    assert "check.md, written by an earlier check, cannot be removed" in found.stderr
+    assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).errors == 1
 
 
 def test_an_equivalent_result_with_a_large_difference_states_the_margin() -> None:
