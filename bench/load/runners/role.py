@@ -184,8 +184,13 @@ class ProcessRole(ABC):
         self._end_run()
 
     def on_quit(self, **_: Any) -> None:
-        if self._run.summary and self._ends_itself:
-            print(self._run.summary, flush=True)
+        if self._ends_itself:
+            self._print_summary()
+
+    def _print_summary(self) -> None:
+        """Print the summary of the run, if there is one. With `--json`, stdout contains only the JSON of Locust."""
+        if self._run.summary:
+            print(self._run.summary, file=sys.stderr if self._parsed.json else sys.stdout, flush=True)
 
     def _on_signal(self) -> None:
         self.apply(lifecycle.SignalReceived())
@@ -314,8 +319,8 @@ class ProcessRole(ABC):
         finally:
             self._view.clear()
             self.apply(lifecycle.RunClosed(failed))
-        if self._run.summary and not self._ends_itself:
-            print(self._run.summary, flush=True)
+        if not self._ends_itself:
+            self._print_summary()
 
     def _close_run(self) -> None:
         live = self._run.live

@@ -61,7 +61,7 @@ leader.finalized_run.finalize_run = finalize_run
 alone = leader.Standalone.__new__(leader.Standalone)
 alone._check_options = None
 alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
-alone._parsed = SimpleNamespace(headless=how != "web", autostart=False, autoquit=-1)
+alone._parsed = SimpleNamespace(headless=how != "web", autostart=False, autoquit=-1, json=False)
 alone._runner = SimpleNamespace(quit=int, stop=int)
 alone._run = CurrentRun(folder=Path("run"), document={"workers": 0})
 alone._view, alone._upload = SimpleNamespace(say=print, clear=int), None
@@ -129,6 +129,25 @@ def test_a_run_started_during_the_report_of_the_last_one_waits() -> None:
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (ended.returncode, ended.stdout) == (0, "the summary\n"), ended.stderr
+
+
+WITH_JSON = (
+    STANDALONE
+    + """
+alone._parsed.json = True
+goes_on.set()
+alone.on_quitting()
+alone.on_quit()
+"""
+)
+
+
+@pytest.mark.parametrize("how", ["headless", "web"])
+def test_with_json_only_locust_prints_to_standard_output(how: str) -> None:
+    command = [sys.executable, "-c", WITH_JSON, how]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "the summary\n")
 
 
 ENDED_DURING_SIGN_IN = (
