@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +71,7 @@ def run_files() -> None:
     except Exception:
         if environments:
             raise
-        traceback.print_exc()  # an error in the user's file
+        locust_events.report_error(*sys.exc_info())  # usually an error in the user's file
         sys.exit(USAGE_STATUS)
 
 

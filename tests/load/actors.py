@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ class Actor(Caller):
     """A stand-in for a realtime user. Its tasks and settings are class attributes."""
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
+    tasks: ClassVar[Sequence[Any]] = ()
     given: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, environment: object = None) -> None:
@@ -35,7 +36,8 @@ class Actor(Caller):
 
 def actor(name: str, *tasks: Any, **given: Any) -> type[Actor]:
     """Return a class of stand-ins that has these tasks and settings."""
-    return type(name, (Actor,), {"declared_tasks": tuple(as_sessions(tasks)), "given": given})
+    sessions = as_sessions(tasks)
+    return type(name, (Actor,), {"declared_tasks": tuple(sessions), "tasks": sessions, "given": given})
 
 
 def tone(path: Path, seconds: float = 0.3, hertz: float = 440.0) -> Path:

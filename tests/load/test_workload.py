@@ -6,6 +6,7 @@ import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.lacking import MISSING_FEATURES, _of_session, _of_turn, missing_features
 from bench.load.planning.run_plan import Concurrency, check_cost, check_descriptors, check_shares
-from bench.load.planning.tasks import MAX_RECORDED_STEPS, as_sessions, script
+from bench.load.planning.tasks import MAX_RECORDED_STEPS, as_sessions, script, tasks_of
 from bench.load.planning.workload import (
+    drop_classes_without_tasks,
     encode_workload,
     load_scripts,
     longest_turn_s,
@@ -61,7 +63,7 @@ def pay(actor: Actor) -> None:
 
 
 class MisspelledSettings(Actor):
-    declared_tasks = tuple(as_sessions([pay]))
+    declared_tasks = tasks = tuple(as_sessions([pay]))
     given: ClassVar[Mapping[str, Any]] = {"session": {"voic": "alloy"}}
 
 
@@ -446,3 +448,48 @@ def test_the_auth_of_a_target_has_the_name_of_its_option() -> None:
         "entra",
         "managed_identity",
     ]
+
+
+def tagged(task: Any, *tags: str) -> Any:
+    task.locust_tag_set = set(tags)
+    return task
+
+
+def environment_of(*classes: Any, **options: list[str]) -> Any:
+    """Return an environment whose filter has the effect of Locust's filter."""
+    parsed = SimpleNamespace(**{"tags": None, "exclude_tags": None} | options)
+    tags, without = set(parsed.tags or ()), set(parsed.exclude_tags or ())
+
+    def filter_tasks() -> None:
+        for user in classes:
+            own = [(task, getattr(task, "locust_tag_set", set())) for task in user.tasks]
+            user.tasks = [task for task, names in own if (not tags or names & tags) and not names & without]
+
+    made = SimpleNamespace(user_classes=list(classes), available_user_tasks=None, parsed_options=parsed)
+    made._filter_tasks_by_tags = filter_tasks
+    return made
+
+
+def test_a_class_without_a_task_for_the_tags_gets_no_users_and_a_task_without_the_tag_is_not_planned() -> None:
+    typed, paying = actor("Typed", tagged(lambda user: order(user), "a"), pay), actor("Paying", pay)
+    environment = environment_of(typed, paying, tags=["a"])
+
+    assert drop_classes_without_tasks(environment) == ["Paying gets no users, because --tags a leaves it no task"]
+    assert environment.user_classes == [typed]
+    assert len(tasks_of(typed)) == 1
+    assert drop_classes_without_tasks(environment) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"tags": ["nope"]}, "--tags nope"), ({"exclude_tags": ["a", "b"]}, "--exclude-tags a b")],
+)
+def test_tags_that_leave_no_task_are_refused_in_one_line(options: dict[str, list[str]], named: str) -> None:
+    classes = [actor(name, tagged(lambda user: pay(user), tag)) for name, tag in (("A", "a"), ("B", "b"))]
+
+    with pytest.raises(UsageError, match=f"{named} leaves no task in A, B"):
+        drop_classes_without_tasks(environment_of(*classes, **options))
+
+
+def test_a_class_that_declares_no_task_is_not_blamed_on_the_tags() -> None:
+    assert drop_classes_without_tasks(environment_of(actor("Own"), tags=["a"])) == []

@@ -71,9 +71,12 @@ def as_sessions(tasks: Iterable[Any]) -> list[Any]:
 
 
 def tasks_of(user_class: Any) -> list[SessionTask]:
-    """Return the tasks of a realtime user's class, each once. Raise UsageError if it has no task, or has a TaskSet."""
+    """Return the tasks of a realtime user's class, each once, without those that `--tags` excludes.
+
+    Raise UsageError if the class has no task, or has a TaskSet.
+    """
     where = f"{user_class.__name__} in {inspect.getfile(user_class)}"
-    tasks = list(dict.fromkeys(user_class.declared_tasks))
+    tasks = [task for task in dict.fromkeys(user_class.declared_tasks) if task in user_class.tasks]
     if any(isinstance(task, type) for task in tasks):
         raise UsageError(f"{where} has a TaskSet: each task of a RealtimeUser is one session, so make it a method")
     if not tasks:

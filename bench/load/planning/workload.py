@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,6 +33,33 @@ Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
 
 A key is a user class and one of its tasks.
 """
+
+
+def drop_classes_without_tasks(environment: Any) -> list[str]:
+    """Apply `--tags` and `--exclude-tags`. Remove the classes that have no task left, so that they get no users.
+
+    Return a notice for each of them. Raise UsageError if no class is left. A user of such a class would fail without
+    end.
+    """
+    logging.disable(logging.WARNING)  # Locust would warn that such a user fails
+    try:
+        environment._filter_tasks_by_tags()
+    finally:
+        logging.disable(logging.NOTSET)
+    declared = environment.available_user_tasks or {}
+    idle = [
+        user
+        for user in environment.user_classes
+        if not user.tasks and (getattr(user, "declared_tasks", ()) or declared.get(user.__name__))
+    ]
+    if not idle:
+        return []
+    chosen = {"--tags": environment.parsed_options.tags, "--exclude-tags": environment.parsed_options.exclude_tags}
+    options = " and ".join(f"{flag} {' '.join(tags)}" for flag, tags in chosen.items() if tags)
+    environment.user_classes = [user for user in environment.user_classes if user not in idle]
+    if not environment.user_classes:
+        raise UsageError(f"{options} leaves no task in {', '.join(user.__name__ for user in idle)}: no call can start")
+    return [f"{user.__name__} gets no users, because {options} leaves it no task" for user in idle]
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:

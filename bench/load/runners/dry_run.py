@@ -30,6 +30,7 @@ from locust.main import get_locustfiles_locally, merge_locustfiles_content
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load.planning.cost_estimate import LOW, estimate, estimate_text, session_minutes
 from bench.load.planning.run_plan import RunPlan, plan_run, session_s
+from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners import locust_events
 from bench.units import S_PER_MINUTE
 from bench.untrusted.sanitize import one_line
@@ -66,6 +67,7 @@ def main() -> None:
     chosen = [classes[name] for name in options.user_classes if name in classes] or list(classes.values())
     environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
     try:
+        drop_classes_without_tasks(environment)
         print(json.dumps(dry_run(plan_run(environment))))
     except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)

@@ -35,6 +35,8 @@ from bench.load.runners.worker import Worker
 
 BIND_FAILURE = "Socket bind failure:"
 """The text with which Locust's error begins if a master's port is in use."""
+NO_WEIGHT = "There are no users with weight > 0"
+"""The text with which Locust's error begins if each user class has the weight 0."""
 REGISTERED = "_rtbench_registered"
 """An attribute that is set on Locust's events when this process is bound to them.
 
@@ -68,12 +70,18 @@ def _on_parser(**_: Any) -> None:
 
 
 def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print one line if the error means that a port is in use. Print any other exception as Python does."""
-    if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
+    """Print one line if the error means that a port is in use, or that no class gets users. Print any other exception
+    as Python does.
+    """
+    if isinstance(error, RPCError) and BIND_FAILURE in str(error):
+        reason = str(error).partition(BIND_FAILURE)[2].strip()
+        problem = f"the master cannot listen: {reason}; set another port with --master-bind-port"
+    elif isinstance(error, ValueError) and str(error).startswith(NO_WEIGHT):
+        problem = "no class of the Locust file gets users: set `weight` of one of them to more than 0, or a fixed_count"
+    else:
         sys.__excepthook__(kind, error, trace)
         return
-    reason = str(error).partition(BIND_FAILURE)[2].strip()
-    print(f"rtbench: the master cannot listen: {reason}; set another port with --master-bind-port", file=sys.stderr)
+    print(f"rtbench: {problem}", file=sys.stderr)
     raise SystemExit(USAGE_STATUS)
 
 

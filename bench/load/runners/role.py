@@ -30,6 +30,7 @@ from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import RunAction, RunEvent, RunLifecycle, RunState
 from bench.load.planning.run_options import Environment
 from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports, check_shares, plan_run
+from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
 from bench.run import folder as files
@@ -107,6 +108,9 @@ class ProcessRole(ABC):
 
     def prepare(self) -> None:
         """Plan a run, and check that this process can execute it. Raise RtbenchError if it cannot."""
+        for notice in drop_classes_without_tasks(self._environment):
+            if self._leads:
+                self.say(notice)
         self._planned = plan = self._plan()
         if self._parsed.headless:
             limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
