@@ -546,6 +546,17 @@ def either(words: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+OPTION_SIMILARITY = 0.75
+"""The similarity of options, without their dashes, from which one may be a misspelling of the other."""
+
+
+def near_options(unknown: str, flags: Iterable[str]) -> list[str]:
+    """Return the options of which an unknown option may be a misspelling, the most similar first."""
+    names = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
+    near = difflib.get_close_matches(unknown.lstrip("-"), list(names), cutoff=OPTION_SIMILARITY)
+    return [names[name] for name in near]
+
+
 def similar_name_hint(name: str, allowed: Collection[str]) -> str:
     """Return a hint at the allowed name that the user probably meant; "" if no allowed name is similar."""
     near = difflib.get_close_matches(name, list(allowed), n=1)

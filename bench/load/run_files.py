@@ -6,6 +6,7 @@ an option here. Words that are neither options nor values of options are the nam
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -60,12 +61,24 @@ def run_files() -> None:
         environment.parsed_options.locustfile = ",".join(map(str, arguments.files))
 
     events.init.add_listener(note)
+    unknown_classes: list[str] = []
+
+    def is_no_unknown_class(record: logging.LogRecord) -> bool:
+        """Take Locust's message about names that are no user classes out of its log."""
+        message, _, names = record.getMessage().partition(": ")
+        if message == "Unknown User(s)":
+            unknown_classes.append(names)
+        return message != "Unknown User(s)"
+
+    logging.getLogger("locust.main").addFilter(is_no_unknown_class)
     files, variables = locust_files(*arguments.files)
     os.environ |= variables
     sys.argv[1:] = ["-f", files, *arguments.others]
     try:
         locust()
     except SystemExit as end:
+        for names in unknown_classes:
+            print(f"rtbench: {names}: no such file, and no such user class in the Locust files", file=sys.stderr)
         # If the user must fix something, Locust ends with 1, which here is the status of a run that failed.
         sys.exit(USAGE_STATUS if end.code and not environments else end.code)
     except Exception:

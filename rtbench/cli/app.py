@@ -154,6 +154,10 @@ def main() -> None:
             print(f"rtbench: {one_line(str(problem))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
+        if similar := getattr(error, "possibilities", None):
+            from bench.validation import near_options
+
+            error.possibilities = near_options(error.option_name, similar)
         message = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
         if error.ctx is None or not message:  # no command was given: the message is the help
             error.show()

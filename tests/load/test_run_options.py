@@ -15,6 +15,7 @@ from bench.installation import EXAMPLES
 from bench.load.planning import command_line, run_options
 from bench.load.planning.command_line import (
     COMMAND,
+    OF_OTHER_TOOLS,
     RunArguments,
     locust_files,
     repeating_command,
@@ -33,6 +34,7 @@ from bench.load.planning.run_options import (
 from bench.load.runners.finalized_run import check_options
 from bench.reference_workload import SESSIONS, USERS, WORKLOADS, ReferenceWorkload
 from bench.target.options import ServiceOptions
+from rtbench.cli.run import OF_LOCUST
 from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed
 
@@ -208,6 +210,14 @@ def test_a_value_that_is_no_number_is_refused_without_names_of_types(
         (("--sesions", "1"), "--sesions 1; did you mean --sessions? see rtbench run --help"),
         (("--sesions=1",), "--sesions=1; did you mean --sessions? see rtbench run --help"),
         (("--qqq",), "--qqq; see rtbench run --help"),
+        (("--latency",), "--latency; see rtbench run --help"),
+        (("--duration", "5m"), "--duration 5m; did you mean --run-time? see rtbench run --help"),
+        (("--iterations=9",), "--iterations=9; did you mean --sessions? see rtbench run --help"),
+        (("--concurrency", "4"), "--concurrency 4; did you mean --users? see rtbench run --help"),
+        (("--rate", "5"), "--rate 5; did you mean --arrival-rate? see rtbench run --help"),
+        (("--out", "x.json"), "--out x.json; did you mean --runs-dir? see rtbench run --help"),
+        (("--vus=5", "-n", "9"), "--vus=5 -n 9; did you mean --users, --sessions? see rtbench run --help"),
+        (("-c100",), "-c100; did you mean --users? see rtbench run --help"),
     ],
 )
 def test_an_unknown_option_gets_the_nearest_option_as_a_hint(
@@ -266,6 +276,34 @@ def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None
 
     assert parsed_words.files == [Path("callers.py"), Path("mine.yaml"), Path("other.yml")]
     assert parsed_words.others == ["-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m"]
+
+
+@pytest.mark.parametrize("word", sorted(OF_OTHER_TOOLS))
+def test_each_option_of_another_tool_is_none_of_ours_and_names_one_of_ours(word: str) -> None:
+    ours = {flag for action in help_parser()._actions for flag in action.option_strings} | {"--thresholds"}
+    flags = ours | {name for name, *_ in OF_LOCUST} | {short for _, short, *_ in OF_LOCUST}
+
+    assert OF_OTHER_TOOLS[word] in flags
+    assert not {f"--{word}", f"-{word}"} & flags
+
+
+@pytest.mark.parametrize(
+    ("line", "free", "expected"),
+    [
+        ("mine.yaml -t 5 min", "mine.yaml min", "-t 5 min: write the time without a blank, as in -t 5m"),
+        ("callers.py --run-time 2 Hours", "callers.py Hours", "--run-time 2 Hours: .*, as in --run-time 2h"),
+        ("mine.yaml --name my run", "mine.yaml run", "run: no such file; if it .*, write --name 'my run'"),
+        ("mine.yaml typo", "mine.yaml typo", "typo: no such file"),
+        ("mine.yaml -rate=50", "mine.yaml", "unrecognized arguments: -rate=50; did you mean --arrival-rate?"),
+    ],
+)
+def test_a_part_of_a_value_after_a_blank_is_refused_with_the_correct_form(line: str, free: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        read(line, free)
+
+
+def test_a_class_may_follow_the_value_of_an_option() -> None:
+    assert read("callers.py -u 2 Caller", "callers.py Caller").others == ["-u", "2", "Caller"]
 
 
 def test_a_file_that_is_an_option_value_is_not_a_script() -> None:

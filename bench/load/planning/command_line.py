@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from argparse import Action
@@ -26,6 +28,23 @@ NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
 MAX_NAMED = 3
 BUILT_IN = {workload.word: EXAMPLES / workload.file for workload in reference_workload.WORKLOADS}
 """The files that come with the tool and are run by a word, by this word."""
+OF_OTHER_TOOLS = {
+    **dict.fromkeys(("duration", "time-limit", "timelimit", "test-time", "d", "z"), "--run-time"),
+    **dict.fromkeys(
+        ("iterations", "iteration", "requests", "num-requests", "num", "amount", "calls", "n", "i"), "--sessions"
+    ),
+    **dict.fromkeys(
+        ("vus", "concurrency", "concurrent", "connections", "clients", "threads", "workers", "c"), "--users"
+    ),
+    **dict.fromkeys(("count", "virtual-users", "vusers", "num-threads"), "--users"),
+    **dict.fromkeys(("rate", "rps", "qps", "requests-per-second", "overallRate", "q", "R"), "--arrival-rate"),
+    **dict.fromkeys(("max-vus", "max-workers", "max-connections", "maxVusers"), "--max-concurrent"),
+    **dict.fromkeys(("hatch-rate", "ramp-up", "rampup", "ramp"), "--spawn-rate"),
+    **dict.fromkeys(("out", "output", "results-folder", "o", "rf"), "--runs-dir"),
+    **dict.fromkeys(("threshold", "ensure", "slo"), "--thresholds"),
+}
+"""Our options by those of k6, Artillery, wrk, vegeta, ab, hey, JMeter, Gatling, and old versions of Locust."""
+TIME_UNIT = re.compile("s(ec(ond)?s?)?|m(in(ute)?s?)?|h(rs?|ours?)?", re.IGNORECASE)
 SETS_LOAD = ("--arrival-rate", "--arrival-pattern", "--max-concurrent", "--stages")
 """The options after which a built-in file has no default number of users."""
 NO_DEFAULTS: Mapping[str, int] = {}
@@ -53,6 +72,8 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     for word in words:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
             raise UsageError(f"rtbench run takes files without -f: {EXAMPLE}")
+        if re.match("-[A-Za-z]{2}", word) and (meant := option_of_other_tool(word)):  # Locust reads it as -r ate
+            raise UsageError(f"unrecognized arguments: {word}; did you mean {meant}? see rtbench run --help")
     suffixes = (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
     built_in = [position for position in free if words[position] in BUILT_IN]
     paths = {
@@ -71,6 +92,10 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
             raise UsageError(f"{path} is a folder: name scripts, such as {path / 'mine.yaml'}")
         if path.suffix not in suffixes:
             raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
+    has_classes = any(path.suffix == LOCUST_SUFFIX for path in files.values())
+    is_known = not any(words[position].startswith("-") for position in free)  # otherwise a word may be a value
+    if is_known and (problem := _stray_word(words, [place for place in paths if place not in files], has_classes)):
+        raise UsageError(problem)
     ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
     others = [word for position, word in enumerate(words) if position not in files]
     if not built_in:
@@ -81,6 +106,29 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     if any(word.startswith(SETS_LOAD) for word in others):
         del load["num_users"]
     return RunArguments(ordered, others, load)
+
+
+def option_of_other_tool(word: str) -> str | None:
+    """Return our option for an option of another tool, such as `--vus=5` or `-c5`; None if there is none."""
+    name = re.sub(r"^(-[A-Za-z])\d.*", r"\1", word).lstrip("-").partition("=")[0]
+    return OF_OTHER_TOOLS.get(name)
+
+
+def _stray_word(words: Sequence[str], stray: Sequence[int], has_classes: bool) -> str:
+    """Return the problem with the first free word that is no file; "" if there is none.
+
+    The word may be a part of a value that contains a blank. If there is a Locust file, other words may name a class.
+    """
+    for position in stray:
+        word, value, option = words[position], words[position - 1], words[position - 2]
+        follows = position > 1 and option.startswith("-") and "=" not in option and not value.startswith("-")
+        if follows and TIME_UNIT.fullmatch(word) and value.isdecimal():
+            return f"{option} {value} {word}: write the time without a blank, as in {option} {value}{word[0].lower()}"
+        if not has_classes:
+            rest = [words[place] for place in stray if place >= position]
+            quoted = f"; if it belongs to {option}, write {option} {shlex.quote(' '.join((value, *rest)))}"
+            return f"{word}: no such file{quoted if follows else ''}"
+    return ""
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:

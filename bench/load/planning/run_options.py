@@ -17,9 +17,10 @@ from typing import Any, NoReturn, Protocol
 
 from bench.cpu import core_count
 from bench.errors import USAGE_STATUS, UsageError
+from bench.load.planning.command_line import option_of_other_tool
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTION, OPTIONS, ServiceOptions
-from bench.validation import similar_name_hint
+from bench.validation import near_options
 
 INTERIM_EVERY = 50
 MAX_PAIRS = 500
@@ -431,8 +432,8 @@ OF_CHECK = (
 )
 """Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"
-UNKNOWN_OPTION = re.compile(r"unrecognized arguments: ([^\s=]+)")
-"""A pattern for an error of Locust's parser. It finds the first unknown option."""
+UNRECOGNIZED = "unrecognized arguments: "
+"""The beginning of an error of Locust's parser about unknown options."""
 NUMBERS = {"int": "a whole number", "float": "a number"}
 NOT_A_NUMBER = re.compile(rf"\binvalid ({'|'.join(NUMBERS)}) value: ")
 """A pattern for an error of Locust's parser. It finds the type that a value does not have."""
@@ -453,10 +454,12 @@ def add_command(parser: Any) -> None:
 
 
 def _option_hint(problem: str, parser: Any) -> str:
-    """Return a hint at the option that the user probably meant; "" if no option is unknown or similar."""
-    unknown = UNKNOWN_OPTION.match(problem)
+    """Return a hint at the options that the user probably meant; "" if no option is unknown, or similar enough."""
+    _, unrecognized, words = problem.partition(UNRECOGNIZED)
     flags = [flag for action in parser._actions for flag in action.option_strings]
-    return similar_name_hint(unknown[1], flags) if unknown else ""
+    unknown = [word.partition("=")[0] for word in words.split() if unrecognized and word.startswith("-")]
+    meant = [option_of_other_tool(word) or next(iter(near_options(word, flags)), "") for word in unknown]
+    return f"; did you mean {', '.join(dict.fromkeys(filter(None, meant)))}?" if any(meant) else ""
 
 
 def is_command(parsed: Any) -> bool:
