@@ -34,6 +34,7 @@ from bench.columns import TURN_KEYS, UNCERTAINTY_COLUMNS, ColumnKind
 from bench.errors import UsageError
 from bench.run import spool
 from bench.run.document import SCHEMA_VERSION
+from bench.run.presence import not_a_run
 from bench.run.worker_part import parts
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_file, read_json, replace_text
@@ -216,7 +217,7 @@ def read_document(folder: Path) -> dict[str, Any]:
     try:
         document = read_json(read_file(folder / "run.json"))
     except FileNotFoundError:
-        raise UsageError(f"{folder} is not a run folder: it has no run.json") from None
+        raise UsageError(not_a_run(folder)) from None
     except (OSError, JsonError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{folder / 'run.json'} cannot be read: {reason}") from None

@@ -42,6 +42,36 @@ def is_run(folder: Path) -> bool:
     return file_status(folder / "run.json") is not None
 
 
+WRITTEN_BY = {
+    "capacity.html": "capacity",
+    "levels": "capacity",  # the runs of a search; a search that was killed has no page
+    "compare.html": "compare",
+    "reference.html": "reference",
+    "trend.html": "trend",
+    "calibration*.html": "calibrate",
+}
+"""The commands that write folders or pages that are no runs, by the names of their files."""
+
+
+def page_of(folder: Path) -> Path | None:
+    """Return the page of a folder that is no run; None if there is none."""
+    if not is_folder(folder) or is_run(folder):
+        return None
+    pages = (page for name in WRITTEN_BY for page in sorted(folder.glob(name)) if page.suffix == ".html")
+    return next(pages, None)
+
+
+def not_a_run(folder: Path) -> str:
+    """Return the text that a folder is not a run, with the command that wrote it and the command that shows it."""
+    text = f"{folder} is not a run folder: it has no run.json"
+    written = (command for name, command in WRITTEN_BY.items() if is_folder(folder) and any(folder.glob(name)))
+    if (writer := next(written, None)) is None:
+        return text
+    page = page_of(folder)
+    shown = f"{page.name}, which `rtbench open {folder}` opens" if page else "levels; name one of its runs"
+    return f"{text}; `rtbench {writer}` wrote its {shown}"
+
+
 def run_folders(folder: Path) -> list[Path]:
     """Return the folders in `folder` that are runs, or may be runs.
 

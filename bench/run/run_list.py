@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.document import Count, ValidityStatus, is_recorded
 from bench.run.finalize import CLOSED, is_under_way, writer_is_gone
-from bench.run.presence import is_run, run_folders
+from bench.run.presence import WRITTEN_BY, is_folder, is_run, not_a_run, run_folders
 from bench.untrusted.sanitize import excerpt
 
 SCHEMA: Literal[2] = 2
@@ -82,6 +82,8 @@ def list_runs(folder: Path) -> RunList:
     """Return the runs in this folder. Raise UsageError if `folder` is not a folder."""
     notices: list[str] = []
     runs = [_listed_run(path, document, read) for path, document, read in _readable(folder, notices)]
+    written = {path.parent for name in WRITTEN_BY for path in folder.glob(f"*/{name}")}
+    notices += [not_a_run(path) for path in sorted(written) if not is_run(path)]
     return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
 
 
@@ -107,6 +109,9 @@ def resolve_run(name: str, folder: Path) -> Path:
     for path in (Path(name), folder / name):
         if is_run(path):
             return path
+    for path in (Path(name), folder / name):
+        if is_folder(path):
+            raise UsageError(not_a_run(path))
     raise UsageError(f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list")
 
 

@@ -39,16 +39,18 @@ def open_run(
         Path, typer.Option("--runs-dir", metavar="FOLDER", help="folder of the runs", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
 ) -> None:
-    """Open a run's report.html in the browser; without a browser, print its path.
+    """Open a run's report.html in the browser, or the page of a capacity search; without a browser, print its path.
 
     A killed run gets its report first. The last line is the path.
     """
     from bench.run.finalize import is_under_way
     from bench.run.folder import read_document
+    from bench.run.presence import page_of
     from bench.run.run_list import resolve_run
 
-    path = resolve_run(run, runs_dir)
-    page = path / "report.html"
+    page = next((page for folder in (Path(run), runs_dir / run) if run and (page := page_of(folder))), None)
+    path = page.parent if page else resolve_run(run, runs_dir)
+    page = page or path / "report.html"
     if not page.exists():
         if is_under_way(path, read_document(path)):
             raise UsageError(

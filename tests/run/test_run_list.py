@@ -15,6 +15,7 @@ from bench.run.run_list import list_runs, newest_run, resolve_run
 from rtbench.cli.app import main
 from rtbench.cli.report import report
 from rtbench.cli.runs_table import runs_text
+from tests.command_line import call
 from tests.reports.synthetic import BEGAN_NS
 from tests.run.builders import DAY_NS, rtbench, run, under_way
 
@@ -68,6 +69,50 @@ def test_control_characters_of_a_document_are_not_printed(tmp_path: Path) -> Non
 
     assert "\x1b" not in runs_text(list_runs(tmp_path))
     assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Path:
+    """Return a folder with the folders of two capacity searches and of a comparison. One search was killed."""
+    for name, file in (("a-capacity", "capacity.html"), ("killed", "levels"), ("compared", "compare.html")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    (tmp_path / "scripts").mkdir()
+    return tmp_path
+
+
+def test_folders_that_other_commands_wrote_are_named_in_the_list(searched: Path) -> None:
+    a, b, c = list_runs(searched).notices
+
+    assert a.endswith(f"`rtbench capacity` wrote its capacity.html, which `rtbench open {searched}/a-capacity` opens")
+    assert b.endswith(f"`rtbench compare` wrote its compare.html, which `rtbench open {searched}/compared` opens")
+    assert c.endswith("`rtbench capacity` wrote its levels; name one of its runs")
+
+
+@pytest.mark.parametrize(("name", "page"), [("a-capacity", "capacity.html"), ("compared", "compare.html")])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_page_that_another_command_wrote_is_opened(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, name: str, page: str, by_name: bool
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    found = call("open", *((name, "--runs-dir", searched) if by_name else (searched / name,)))
+
+    assert found.stdout == f"{searched / name / page}\n"
+    assert opened == [(searched / name / page).as_uri()]
+
+
+@pytest.mark.parametrize("command", ["report", "check", "open"])
+def test_a_folder_that_is_no_run_is_named_by_its_writer(searched: Path, command: str) -> None:
+    found = call(command, searched / "killed")
+
+    assert isinstance(found.exception, UsageError)
+    assert "is not a run folder: it has no run.json; `rtbench capacity` wrote its levels" in str(found.exception)
+
+
+def test_an_existing_folder_is_not_called_missing(searched: Path) -> None:
+    with pytest.raises(UsageError, match=r"scripts is not a run folder: it has no run\.json$"):
+        resolve_run("scripts", searched)
 
 
 def test_a_folder_without_runs_is_reported_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
