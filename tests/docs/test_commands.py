@@ -10,6 +10,9 @@ import typer
 from rtbench.cli.app import app
 from tests.docs.commands import ROOT, commands
 
+FIRST_SCREEN = 40
+"""The number of lines that a reader sees without scrolling."""
+
 
 def of(program: str) -> list[tuple[str, list[str]]]:
     """Return (page, arguments) for each command of the pages that calls this program."""
@@ -31,3 +34,16 @@ def test_every_make_command_is_a_target() -> None:
     named = {words[0] for _, words in of("make") if words}
 
     assert named <= targets
+
+
+@pytest.mark.parametrize(("target", "environment"), [("bench", ".venv/run"), ("test", ".venv/dev")])
+def test_the_first_screen_of_the_readme_has_both_commands_and_each_works_alone(target: str, environment: str) -> None:
+    """Each target needs the environment that its recipe uses, so it works in a fresh clone."""
+    first_screen = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:FIRST_SCREEN]
+    rules = re.findall(r"^([./a-z-]+): ?([^#\n=]*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    needs = {name: {word for other, words in rules if other == name for word in words.split()} for name, _ in rules}
+
+    assert [line for line in first_screen if line.split("#")[0].strip() == f"make {target}"]
+    assert environment in needs[target]
+    assert needs[".venv/dev"] >= {".venv/run", "requirements-dev.lock"}
+    assert needs[".venv/run"] >= {".venv/pip", "requirements.lock"}

@@ -460,10 +460,13 @@ def environment_of(*classes: Any, **options: list[str]) -> Any:
     parsed = SimpleNamespace(**{"tags": None, "exclude_tags": None} | options)
     tags, without = set(parsed.tags or ()), set(parsed.exclude_tags or ())
 
+    def stays(task: Any) -> bool:
+        own: set[str] = getattr(task, "locust_tag_set", set())
+        return bool((not tags or own & tags) and not own & without)
+
     def filter_tasks() -> None:
         for user in classes:
-            own = [(task, getattr(task, "locust_tag_set", set())) for task in user.tasks]
-            user.tasks = [task for task, names in own if (not tags or names & tags) and not names & without]
+            user.tasks = [task for task in user.tasks if stays(task)]
 
     made = SimpleNamespace(user_classes=list(classes), available_user_tasks=None, parsed_options=parsed)
     made._filter_tasks_by_tags = filter_tasks

@@ -50,7 +50,7 @@ def drop_classes_without_tasks(environment: Any) -> list[str]:
     idle = [
         user
         for user in environment.user_classes
-        if not user.tasks and (getattr(user, "declared_tasks", ()) or declared.get(user.__name__))
+        if not user.tasks and (getattr(user, "declared_tasks", None) or declared.get(user.__name__))
     ]
     if not idle:
         return []
