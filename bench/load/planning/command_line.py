@@ -44,7 +44,7 @@ OF_OTHER_TOOLS = {
     **dict.fromkeys(("threshold", "ensure", "slo"), "--thresholds"),
 }
 """Our options by those of k6, Artillery, wrk, vegeta, ab, hey, JMeter, Gatling, and old versions of Locust."""
-TIME_UNIT = re.compile("s(ec(ond)?s?)?|m(in(ute)?s?)?|h(rs?|ours?)?", re.IGNORECASE)
+TIME_UNIT = re.compile("s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?", re.IGNORECASE)
 SETS_LOAD = ("--arrival-rate", "--arrival-pattern", "--max-concurrent", "--stages")
 """The options after which a built-in file has no default number of users."""
 NO_DEFAULTS: Mapping[str, int] = {}

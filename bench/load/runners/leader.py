@@ -27,7 +27,7 @@ from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan,
 from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
-from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers
+from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.document import GIVEN_UP, INTERRUPTED
@@ -81,6 +81,7 @@ class Leader(ProcessRole):
         parsed = self._parsed
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
+        self._refuse_host()
         self.prepare()
         plan = self._planned
         ends = (
@@ -93,10 +94,35 @@ class Leader(ProcessRole):
         if not parsed.headless:  # the web UI starts after this
             check_port(parsed.web_host, parsed.web_port)
         if web_ui is not None:
+            if self._all_realtime:
+                show_targets(web_ui, self._targets_text)
             restrict_handlers(web_ui, vars(parsed), self._check)
             add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
             if opened := open_text(web_ui):
                 self.say(opened)
+
+    @property
+    def _all_realtime(self) -> bool:
+        """True if no class is a plain Locust user, which uses Locust's host."""
+        return all(hasattr(user, "run_session") for user in self._environment.user_classes)
+
+    def _refuse_host(self) -> None:
+        """Raise UsageError if Locust's host is set: the service would be another one than the user expects."""
+        named = [user for user in self._environment.user_classes if hasattr(user, "run_session") and user.host]
+        what = f"`host` of {named[0].__name__}" if named else "--host (or LOCUST_HOST)"
+        if named or (self._parsed.host and self._all_realtime):
+            raise UsageError(
+                f"{what} names no service here: use --url URL, or --targets with the names in targets.yaml"
+            )
+
+    def _targets_text(self) -> str:
+        """Return the targets with their URLs, as the web UI shows them."""
+        simulated = {target.target for target in self._targets() if target.simulated}
+        texts = (
+            f"{target.public_url}{' (SIMULATED)' if target.label in simulated else ''}"
+            for target in self._planned.targets
+        )
+        return ", ".join(texts)
 
     def _set_users(self) -> None:
         """Make Locust start the number of users that the load model requires, or follow its schedule."""

@@ -69,6 +69,28 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
     web_ui.app.before_request(admit)
 
 
+def show_targets(web_ui: Any, text: Callable[[], str]) -> None:
+    """Show the targets of this process in the field and the header for Locust's host. A visitor cannot change them.
+
+    `text` is a function that returns the targets as text. Call this before `restrict_handlers`.
+    """
+    shown: set[str] = set()
+
+    def admit() -> Response | None:
+        web_ui.environment.host = text()
+        shown.add(web_ui.environment.host)
+        if request.endpoint != "locust.swarm":
+            return None
+        if request.form.get("host", "") not in {"", *shown}:
+            problem = "the field host shows the targets: set them on the command line, with --url or --targets"
+            return jsonify({"success": False, "message": problem})
+        fields = request.form.items(multi=True)
+        request.form = ImmutableMultiDict([(name, value) for name, value in fields if name != "host"])
+        return None
+
+    web_ui.app.before_request(admit)
+
+
 def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
     """Return why a form is refused, if it changes an option that visitors may not change; otherwise "".
 

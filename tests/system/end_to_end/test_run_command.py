@@ -119,6 +119,11 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
     [
         ("", "name a script to run"),
         ("mine.yaml -u 4", "this run has no end: add --sessions 40 (total calls) or -t 2m"),
+        (
+            "mine.yaml --sessions 4 --host ws://127.0.0.1:9",
+            "--host (or LOCUST_HOST) names no service here: use --url URL",
+        ),
+        ("hosted.py --sessions 4", "`host` of Hosted names no service here: use --url URL"),
         ("mine.yaml --sessions 4 -u many", "argument -u/--users: must be a whole number, not 'many'"),
         ("mine.yaml --sessions 4 --thresholds bad.yaml", "bad.yaml:1:1: there is no m"),
         ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
@@ -126,6 +131,9 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
 )
 def test_each_usage_error_is_one_line(words: str, expected: str, folder: Path, service: Ready) -> None:
     (folder / "bad.yaml").write_text("ttfaa: p(50)<1s\n")
+    (folder / "hosted.py").write_text(
+        "from rtbench import RealtimeUser\n\n\nclass Hosted(RealtimeUser):\n    script, host = 'mine.yaml', 'ws://127.0.0.1:9'\n"
+    )
     named = ("--url", service.urls["ga"]) if words else ()
     with started(folder, *words.split(), *named) as process:
         output, errors = process.communicate(timeout=GUARD_S)

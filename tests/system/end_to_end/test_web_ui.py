@@ -130,13 +130,18 @@ def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simula
 def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(tmp_path: Path, simulator: Ready) -> None:
     """The test sends the form as Locust's page sends it: the fixed fields are present with their old values."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        _, page = ui.ask("GET", "/")
+        assert f'"host": "{simulator.urls["ga"]}"' in page
+        assert '"missing_host_warning": false' in page
         assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
         reply = ui.swarm(
-            user_count="1", spawn_rate="1", run_time="", host="", profile="", sessions="1", session_pause="0",
-            until_decided="false",
+            user_count="1", spawn_rate="1", run_time="", host=simulator.urls["ga"], profile="", sessions="1",
+            session_pause="0", until_decided="false",
         )  # fmt: skip
         assert reply["success"] is True, reply
+        assert reply["host"] == simulator.urls["ga"]
         until(lambda: ui.state == "stopped", ui)
+        assert f'"host": "{simulator.urls["ga"]} (SIMULATED)"' in ui.ask("GET", "/")[1]
         output = ui.end()
     document = files.read_document(only_run(tmp_path / "runs"))
 
