@@ -281,7 +281,9 @@ def _split(command: list[str]) -> tuple[tuple[str, ...], list[str]]:
 
 
 def _of_python(environ: Any) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name.startswith("PYTHON")}
+    """Return the variables of Python, without the encoding that the streams of a forked process have."""
+    variables = {name: value for name, value in environ.items() if name.startswith("PYTHON")}
+    return {name: value for name, value in variables.items() if (name, value) != ("PYTHONIOENCODING", "utf-8")}
 
 
 def run(

@@ -42,8 +42,8 @@ class Forking:
         wanted |= {"env": dict(env), "new_session": start_new_session, "namespaces": []}
         with (
             open(os.devnull) as nothing,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as output,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+            tempfile.TemporaryFile() as output,
+            tempfile.TemporaryFile() as errors,
         ):
             status = self._status(wanted, timeout, nothing, output, errors)
             output.seek(0)

@@ -71,11 +71,9 @@ def run_child(
     """
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
-        return subprocess.run(
+        ended = subprocess.run(
             command,
             capture_output=True,
-            encoding="utf-8",
-            errors="replace",
             start_new_session=True,  # Ctrl-C does not reach it
             env=child_environment(os.environ) | terminal | variables,
             check=False,
@@ -83,6 +81,9 @@ def run_child(
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, TIMED_OUT, "", late)
+    # gevent's `subprocess` ignores `encoding`, and decodes in that of the locale
+    printed, errors = (data.decode(errors="replace") for data in (ended.stdout, ended.stderr))
+    return subprocess.CompletedProcess(command, ended.returncode, printed, errors)
 
 
 def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:

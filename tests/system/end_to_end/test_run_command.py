@@ -153,22 +153,28 @@ def test_a_locust_file_that_cannot_be_loaded_ends_with_2(folder: Path, service: 
     assert played(folder, service, "empty.py", "--sessions", "1").returncode == 2
 
 
-@pytest.mark.parametrize(("redirection", "encoding"), [("<&-", "euc_jp"), ("<&- >&- 2>&-", "utf-8")])
+ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Python replaces the locale C by UTF-8, unless these variables forbid it."""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "locale"), [("<&-", ASCII_LOCALE), ("<&- >&- 2>&-", {})], ids=["no UTF-8", "closed"]
+)
 def test_rtbench_run_starts_a_run_with_any_standard_streams(
-    folder: Path, service: Ready, redirection: str, encoding: str
+    folder: Path, service: Ready, redirection: str, locale: dict[str, str]
 ) -> None:
     command = f'"{sys.executable}" -m rtbench.cli.app run mine.yaml -u 2 --sessions 2 --url "$URL" {redirection}'
     ended = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,
-        env=os.environ | {"URL": service.urls["ga"], "PYTHONIOENCODING": encoding},
+        env=os.environ | {"URL": service.urls["ga"]} | locale,
         capture_output=True,
         timeout=GUARD_S,
         check=False,
     )
 
     assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
-    assert ended.stdout.decode(encoding).rstrip().endswith("" if ">&-" in redirection else "report.html")
+    assert ended.stdout.decode("ascii").rstrip().endswith("" if ">&-" in redirection else "report.html")
 
 
 def test_a_worker_without_a_file_prints_the_correct_command(folder: Path) -> None:
