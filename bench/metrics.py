@@ -425,7 +425,7 @@ def refusal_status(outcome: str) -> int | None:
     if outcome == f"{THROTTLED}handshake":
         return 429
     status = outcome.removeprefix(REFUSED)
-    return int(status) if status.isdecimal() else None
+    return int(status) if len(status) == 3 and status.isascii() and status.isdecimal() else None
 
 
 def is_throttled(outcome: str) -> bool:

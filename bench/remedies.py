@@ -7,6 +7,9 @@ outcomes.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
 
 from bench.metrics import (
     ACCEPT_HEADER,
@@ -43,7 +46,10 @@ from bench.metrics import (
     WITHOUT_ANSWER,
     WITHOUT_SRTP,
     outcome_class,
+    refusal_status,
 )
+
+Inputs = ParamSpec("Inputs")
 
 REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
@@ -233,6 +239,27 @@ REPORTED = {
         "service reads the settings of this dialect (--dialect)",
     },
     "failed:load_generator": {LOOKUPS_FULL: NO_RESOLVER},
+    "connect_failed:upgrade": {
+        ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does "
+        "not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
+        "the connection broke": "the server closed the connection at the upgrade: a proxy may not support WebSockets",
+    },
+    "connect_failed:proxy": {OTHER_LOGIN: OTHER_PROXY_LOGIN},
+    "connect_failed:dns": {"emporary failure": NO_RESOLVER},
+    "connect_failed:tcp": {
+        "Network is unreachable": NO_WAY,
+        "No route to host": NO_WAY,
+        "Cannot assign requested address": "this machine has no local port left for that address: run fewer sessions "
+        "at a time, or use more machines",
+        "Too many open files": "this process has reached its limit of open files: raise `ulimit -n`",
+    },
+    "throttled": {"insufficient_quota": NO_CREDIT},
+}
+"""The remedies for outcomes whose detail contains a known text.
+
+The first key is the outcome, or its part before the colon. The second key is the text in the detail.
+"""
+REPORTED_BY_TELEPHONES = {
     "timeout:upgrade": {
         WITHOUT_ANSWER: "the host to which the agent redirects calls does not answer: check its redirection, and that "
         "the host runs and passes UDP",
@@ -244,7 +271,9 @@ REPORTED = {
         "the call; if it answers late, raise `upgrade` among the script's `timeouts`",
         IGNORED: "what answers on this port does not send valid SIP: check host and port, and trace the messages (for "
         "example with tshark)",
+        "": "the call was not answered in time: see the message, and the log of the SIP server",
     },
+    "timeout:tcp": {"": "no response: check host and port, and that no firewall drops the packets"},
     "connect_failed:media": {
         REQUIRES_SRTP: "set `srtp: required` (--srtp required), or permit audio without encryption at the agent",
         WITHOUT_SRTP: "permit SRTP with keys by SDES at the agent, or set `srtp: none` (--srtp none)",
@@ -261,32 +290,14 @@ REPORTED = {
         NO_KEYS: "let the agent offer telephone events (RFC 4733; in Asterisk `dtmf_mode=rfc4733`), or remove the keys "
         "from the script",
     },
-    "connect_failed:upgrade": {
-        ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does "
-        "not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
-        "the connection broke": "the server closed the connection at the upgrade: a proxy may not support WebSockets",
-    },
     "connect_failed": {
         UNNAMED: "the agent redirects calls to another host: call that host (--url), or permit it in `call_hosts` of "
         "the target (--call-hosts); it gets no headers and no credentials of the target",
     },
-    "connect_failed:proxy": {OTHER_LOGIN: OTHER_PROXY_LOGIN},
-    "connect_failed:dns": {"emporary failure": NO_RESOLVER},
-    "connect_failed:tcp": {
-        "Network is unreachable": NO_WAY,
-        "No route to host": NO_WAY,
-        "Cannot assign requested address": "this machine has no local port left for that address: run fewer sessions "
-        "at a time, or use more machines",
-        "Too many open files": "this process has reached its limit of open files: raise `ulimit -n`",
-    },
     "connect_failed:401": OF_LOGINS,
     "connect_failed:407": OF_LOGINS,
-    "throttled": {"insufficient_quota": NO_CREDIT},
 }
-"""The remedies for outcomes whose detail contains a known text.
-
-The first key is the outcome, or its part before the colon. The second key is the text in the detail.
-"""
+"""The same for telephone calls. The key "" is contained in each detail."""
 
 
 LOOK_AT_AGENT = "see the reason in its message, and the log of the agent or of its SIP server"
@@ -359,34 +370,58 @@ OF_SIP_CLASSES = {
     "6": f"the agent refuses the call everywhere: {LOOK_AT_AGENT}",
 }
 """The remedies by the first digit of other statuses."""
+_NOT_OFFERED = re.compile(rf"(subprotocol|extension) (\S+){NOT_OFFERED}")
 _SIP_STATUS = re.compile(rf"{SIP_STATUS} (([3-6])\d\d)\b")
 
 
-def remedy_of(outcome: str, detail: str = "") -> str:
+NOT_COMPUTED = "the remedy could not be determined, because of a bug of this tool: report it, with the message above"
+"""The remedy if its computation fails. The other parts of a report do not depend on it."""
+
+
+def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
+    """Return a function that returns NOT_COMPUTED if `remedy` raises an error.
+
+    Remedies search texts of a peer, who may send anything. An error must not prevent a report.
+    """
+
+    @wraps(remedy)
+    def remedy_or_note(*args: Inputs.args, **kwargs: Inputs.kwargs) -> str:
+        try:
+            return remedy(*args, **kwargs)
+        except Exception:
+            return NOT_COMPUTED
+
+    return remedy_or_note
+
+
+@computed
+def remedy_of(outcome: str, detail: str = "", *, by_telephone: bool = False) -> str:
     """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
 
-    `detail` is the detail of the outcome.
+    `detail` is the detail of the outcome. `by_telephone` is True if the session was a telephone call. Then the detail
+    of a refusal begins with its SIP status.
     """
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""
     if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
         return own_remedy
-    if outcome == "connect_failed:upgrade" and NOT_OFFERED in detail:
-        *_, kind, name = detail.removesuffix(NOT_OFFERED).split()
-        return f"set `subprotocols: {name}` in targets.yaml" if kind == "subprotocol" else "set --compression deflate"
-    remedies = REPORTED.get(outcome, REPORTED.get(kind, {}))
+    if outcome == "connect_failed:upgrade" and (found := _NOT_OFFERED.search(detail)):
+        is_subprotocol = found[1] == "subprotocol"
+        return f"set `subprotocols: {found[2]}` in targets.yaml" if is_subprotocol else "set --compression deflate"
+    tables = (REPORTED_BY_TELEPHONES, REPORTED) if by_telephone else (REPORTED,)
+    remedies = next((table[key] for key in (outcome, kind) for table in tables if key in table), {})
     if remedy := next((remedy for pattern, remedy in remedies.items() if pattern in detail), ""):
         return remedy
-    if status := _SIP_STATUS.match(detail):
+    if by_telephone and (status := _SIP_STATUS.match(detail)):
         return OF_SIP.get(status[1]) or OF_SIP_CLASSES[status[2]]
     if SERVICE_REPORTED in detail:
         return OF_CODES.get(detail.partition(SERVICE_REPORTED)[2].partition(":")[0], CLASSES["failed"])
     if outcome.startswith(EXPECTED):
         return UNEXPECTED
-    if outcome == "connect_failed:404" and NO_DEPLOYMENT not in detail:
+    if outcome == "connect_failed:404" and not by_telephone and NO_DEPLOYMENT not in detail:
         return NO_PATH
-    if kind == "connect_failed" and cause.isdigit():
-        return OUT_OF_ORDER if int(cause) >= 500 else DOCTOR
+    if kind == "connect_failed" and (refused_with := refusal_status(outcome)) is not None:
+        return OUT_OF_ORDER if refused_with >= 500 else DOCTOR
     of_code = OF_CODES.get(cause, "") if kind in ("failed", "connect_failed") else ""
     return OF_OUTCOMES.get(outcome) or of_code or CLASSES.get(cause if cause == "session_expired" else kind, "")

@@ -10,19 +10,31 @@ from hypothesis import strategies as st
 
 from bench.metrics import (
     ACCEPT_HEADER,
+    HUNG_UP,
     LOGIN_REFUSED,
     NO_DIGEST,
     SERVICE_REPORTED,
     TEXT_SESSION,
     UNHEARD,
     outcome_class,
+    refusal_status,
 )
 from bench.model_retirements import RETIREMENTS, Retirement, retirement_of
 from bench.observe.pending_turns import UNDETECTED
 from bench.pricing import undated
 from bench.protocol.openai import WITHOUT_DETECTION
-from bench.remedies import REALTIME_MODELS, remedy_of
+from bench.remedies import (
+    NO_PATH,
+    NOT_COMPUTED,
+    OF_OUTCOMES,
+    OF_SIP,
+    REALTIME_MODELS,
+    REPORTED,
+    REPORTED_BY_TELEPHONES,
+    remedy_of,
+)
 from bench.target.target_settings import load_price_table
+from reports.wording.validity import meaning
 from tests.faults.cells import cells
 
 OUTCOMES = sorted({outcome for cell in cells() for outcome in cell.outcomes})
@@ -88,9 +100,6 @@ SILENT = "nothing came within the limit"
             "the certificate has expired: x", "--ca-file"),
         ("connect_failed:tls", "voice.test: wrong version number", "a TLS server listens", "its message"),
         ("connect_failed:404", "HTTP 404: Not Found", "set the path at which it accepts calls", "rtbench doctor"),
-        ("connect_failed:401", "SIP 401 Unauthorized", "--auth basic", "check user:password"),
-        ("connect_failed:407", f"SIP 407 x ({LOGIN_REFUSED})", "check user:password in the variable", "--auth basic"),
-        ("connect_failed:401", f"SIP 401 x ({NO_DIGEST})", "digest authentication", "--auth basic"),
         ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", "rtbench doctor", "no such path"),
         ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "sends only text", "deployment's model"),
@@ -172,6 +181,8 @@ def test_the_wrong_address_for_a_session_that_only_transcribes_has_a_remedy(one:
     ("outcome", "detail", "words"),
     [
         ("connect_failed:401", "SIP 401 Unauthorized", "auth: basic"),
+        ("connect_failed:407", f"SIP 407 x ({LOGIN_REFUSED})", "check user:password in the variable"),
+        ("connect_failed:401", f"SIP 401 x ({NO_DIGEST})", "digest authentication"),
         ("connect_failed:403", "SIP 403 Forbidden", "trunk"),
         ("connect_failed:404", "SIP 404 Not Found", "before @"),
         ("connect_failed:407", "SIP 407 Proxy Authentication Required", "auth: basic"),
@@ -189,79 +200,75 @@ def test_the_wrong_address_for_a_session_that_only_transcribes_has_a_remedy(one:
 def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
     outcome: str, detail: str, words: str
 ) -> None:
-    remedy = remedy_of(outcome, detail)
+    remedy = remedy_of(outcome, detail, by_telephone=True)
 
     assert words in remedy
     assert "WebSocket" not in remedy
 
 
-STATUSES = (
-    *(
-        400,
-        401,
-        402,
-        403,
-        404,
-        405,
-        406,
-        407,
-        408,
-        410,
-        412,
-        413,
-        414,
-        415,
-        416,
-        417,
-        420,
-        421,
-        422,
-        423,
-        424,
-        425,
-        428,
-        429,
-    ),
-    *(
-        430,
-        433,
-        436,
-        437,
-        438,
-        439,
-        440,
-        469,
-        470,
-        480,
-        481,
-        482,
-        483,
-        484,
-        485,
-        486,
-        487,
-        488,
-        489,
-        491,
-        493,
-        494,
-        499,
-    ),
-    *(500, 501, 502, 503, 504, 505, 513, 555, 580, 599, 600, 603, 604, 606, 607, 608, 699, 300, 302, 305, 380, 399),
-)
-
-
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", range(300, 700))
 def test_each_status_of_sip_has_a_remedy_that_is_about_telephones(status: int) -> None:
     outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
-    remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)")
+    remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", by_telephone=True)
 
     assert remedy
     assert "rtbench doctor" not in remedy
     assert "status page" not in remedy
-    assert remedy_of(outcome, f"SIP {status}") == remedy
+    assert remedy_of(outcome, f"SIP {status}", by_telephone=True) == remedy
 
 
-@pytest.mark.parametrize("detail", ["SIP ", "SIP", "SIP  ", "SIP 7", "SIP x", "SIP 999 y", "SIP 48600"])
-def test_a_detail_that_is_no_status_of_sip_raises_nothing(detail: str) -> None:
-    assert remedy_of("closed:1006", detail)
+OWN_TEXTS = [text for texts in (*REPORTED.values(), *REPORTED_BY_TELEPHONES.values()) for text in texts]
+BEGINNINGS = [*OWN_TEXTS, SERVICE_REPORTED, f"{SERVICE_REPORTED}:", "SIP ", "SIP", "SIP 486 ", "HTTP 404: ", "; ", ":"]
+PEER_TEXTS = st.builds("{}{}".format, st.sampled_from(BEGINNINGS), st.text(max_size=8) | st.sampled_from(OWN_TEXTS))
+"""Texts that a peer may send. They contain the texts by which remedies are found."""
+ENDINGS = st.sampled_from([*OUTCOMES, *OTHERS]) | st.builds(
+    "{}:{}".format,
+    st.sampled_from(["closed", "connect_failed", "failed", "timeout", "throttled", "protocol_error", ""]),
+    st.sampled_from(["1000", "1006", "404", "503", "upgrade", "²", "٤٠٤", "9" * 5_000]) | st.text(max_size=8),
+)
+"""Outcomes: those that are known, and those with a code that a service decides."""
+
+
+@given(ENDINGS, PEER_TEXTS | st.text(), st.booleans())
+def test_no_text_of_a_peer_prevents_a_remedy(outcome: str, detail: str, by_telephone: bool) -> None:
+    assert remedy_of(outcome, detail, by_telephone=by_telephone) != NOT_COMPUTED
+    assert isinstance(meaning(outcome), str)
+    assert refusal_status(outcome) is None or 100 <= (refusal_status(outcome) or 0) <= 999
+
+
+@pytest.mark.parametrize("reason", ["SIP ", "SIP \u00a0", "SIP \u3000", "SIP", "SIP 486 Busy Here", HUNG_UP])
+def test_the_close_reason_of_a_websocket_never_has_a_remedy_of_telephones(reason: str) -> None:
+    assert remedy_of("closed:1000", reason) == remedy_of("closed:1000", "bye")
+
+
+OF_TELEPHONES = {*OF_SIP.values(), *(remedy for texts in REPORTED_BY_TELEPHONES.values() for remedy in texts.values())}
+OF_WEBSOCKETS = {
+    *(NO_PATH, OF_OUTCOMES["timeout:upgrade"], OF_OUTCOMES["timeout:tcp"], OF_OUTCOMES["connect_failed:upgrade"]),
+    *REPORTED["connect_failed:upgrade"].values(),
+}
+CALLS = (
+    "connect_failed:404",
+    "connect_failed:503",
+    "timeout:upgrade",
+    "timeout:tcp",
+    "throttled:handshake",
+    "closed:1000",
+)
+
+
+@given(ENDINGS | st.sampled_from(CALLS), PEER_TEXTS | st.text())
+def test_the_transport_decides_whether_a_remedy_is_one_of_telephones(outcome: str, detail: str) -> None:
+    assert remedy_of(outcome, detail) not in OF_TELEPHONES
+    if outcome != "connect_failed:upgrade":  # no telephone call ends like this
+        assert remedy_of(outcome, detail, by_telephone=True) not in OF_WEBSOCKETS
+
+
+class Unreadable(dict[str, str]):
+    def get(self, key: str, default: str | None = None) -> str:  # type: ignore[override]
+        raise IndexError(key)
+
+
+def test_a_remedy_that_fails_states_that_it_could_not_be_determined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.remedies.CLASSES", Unreadable())
+
+    assert remedy_of("closed:4000", "x") == NOT_COMPUTED

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from bench.doctor.sign_in import NO_KEY, signed_by, unauthorized
-from bench.metrics import NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED
+from bench.metrics import NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED, refusal_status
 from bench.observe.observation import detail_text
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -35,6 +35,7 @@ from bench.remedies import (
     NO_PATH,
     OUT_OF_ORDER,
     REALTIME_MODELS,
+    computed,
     remedy_of,
 )
 from bench.run.replay import ReplayedSession
@@ -222,13 +223,14 @@ class Refusal:
     greeting: Mapping[str, Any] = field(default_factory=dict)
 
 
+@computed
 def explain(refusal: Refusal, target: Target) -> str:
     """Return the remedy for a refusal; "" if none is known."""
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.message, target.dialect, refusal.greeting):
         return remedy
     if target.dialect.is_telephone:
-        return remedy_of(refusal.outcome, refusal.message)
+        return remedy_of(refusal.outcome, refusal.message, by_telephone=True)
     if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
         return remedy
     if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
@@ -245,8 +247,8 @@ def explain(refusal: Refusal, target: Target) -> str:
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):
         return "the service ends sessions before a turn can be complete: check the deployment's limits"
-    if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
-        return _status(int(cause), refusal, target)
+    if (status := refusal_status(refusal.outcome)) is not None:
+        return _status(status, refusal, target)
     return remedy_of(refusal.outcome, refusal.message)
 
 

@@ -264,9 +264,13 @@ class ServiceProbe:
         Session(self._script, transport, timeline, self._listener, lambda: False).run()
         turn = self._listener.turns[-1] if self._listener.turns else None
         yield from (media := list(self._media(transport)))
-        answer = check_answer(turn, timeline.session(), self._listener.pace, self._reply_format)
+        answer = self._answer(turn, timeline.session())
         yield from without_repeated_remedies(answer, media)
         yield from check_unread_messages(timeline.session())
+
+    def _answer(self, turn: TurnObservation | None, observed: SessionObservation) -> Iterator[CheckFinding]:
+        pace, by_telephone = self._listener.pace, self._target.dialect.is_telephone
+        return check_answer(turn, observed, pace, self._reply_format, by_telephone=by_telephone)
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
@@ -325,10 +329,11 @@ class ServiceProbe:
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings about a call in which the agent was expected to speak first."""
         greeting, *others = *self._listener.turns[:2], None
-        yield (first := check_spoken_greeting(greeting, observed))
+        by_telephone = self._target.dialect.is_telephone
+        yield (first := check_spoken_greeting(greeting, observed, by_telephone=by_telephone))
         self.is_unanswered = first.result == "warning"
         if first.result == "pass":
-            yield from check_answer(others[0], observed, self._listener.pace, self._reply_format)
+            yield from self._answer(others[0], observed)
         yield from check_unread_messages(observed)
 
     def _turn(self, timeline: Timeline, *, with_turn: bool) -> CheckFinding:

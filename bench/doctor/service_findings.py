@@ -36,7 +36,7 @@ from bench.protocol.base import Dialect, is_simulated
 from bench.protocol.events import TokenUsage
 from bench.protocol.rate_limits import RateLimit, wait_of
 from bench.protocol.settings import backend_model
-from bench.remedies import REALTIME_MODELS
+from bench.remedies import REALTIME_MODELS, remedy_of
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES
 from bench.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
@@ -389,7 +389,9 @@ SPLIT = (
 )
 
 
-def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservation) -> CheckFinding:
+def check_spoken_greeting(
+    turn: TurnObservation | None, session: SessionObservation, *, by_telephone: bool = False
+) -> CheckFinding:
     """Check whether the agent spoke first. Silence is only a warning, because a script can allow for it."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
         return CheckFinding(
@@ -400,24 +402,30 @@ def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservat
         message = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", received_text)))
         sends_nothing = turn is not None and turn.outcome == NO_MEDIA
         return CheckFinding("greeting", "warning", message, UNSENT if sends_nothing else SILENT)
-    return _failed_call("greeting", turn)
+    return _failed_call("greeting", turn, by_telephone=by_telephone)
 
 
-def _failed_call(name: str, observed: SessionObservation | TurnObservation) -> CheckFinding:
+def _failed_call(name: str, observed: SessionObservation | TurnObservation, *, by_telephone: bool) -> CheckFinding:
     """Return the finding about a call that failed. Its timeouts are those of the doctor, not those of a script."""
-    finding = _failed(name, observed, partial(remedy_of_agents, observed.outcome))
+    remedy = partial(remedy_of, by_telephone=True) if by_telephone else remedy_of_agents
+    finding = _failed(name, observed, partial(remedy, observed.outcome))
     return replace(finding, message=_OWN_TIMEOUT.sub("(the limit of the doctor)", finding.message))
 
 
 def check_answer(
-    turn: TurnObservation | None, session: SessionObservation, pace: AudioPace, format: AudioFormat | None
+    turn: TurnObservation | None,
+    session: SessionObservation,
+    pace: AudioPace,
+    format: AudioFormat | None,
+    *,
+    by_telephone: bool = False,
 ) -> Iterator[CheckFinding]:
     """Yield findings about an agent's answer: its latency, and whether its audio arrives at the speed of playback.
 
     `pace` is the measured pace of the audio. `format` is the playback format; None if the format cannot be changed.
     """
     if turn is None or turn.outcome != "ok":
-        yield _failed_call("turn", turn or session)
+        yield _failed_call("turn", turn or session, by_telephone=by_telephone)
         return
     waited_ns = turn.metrics_ns().get("voice_to_voice")
     if waited_ns is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -127,10 +128,11 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
     outcomes, rows = summary.outcomes, list[dict[str, Any]]()
     for index, target in enumerate(summary.targets):
         labels = {"run_id": run_id_of(summary.run), "target": target}
+        remedy = partial(remedy_of, by_telephone=index in outcomes.telephones)
         rows += [
             labels
             | {"unit": unit, "outcome": ending.outcome, "outcome_class": ending.kind, "count": ending.counts[index]}
-            | {"service_message": ending.message, "remedy": remedy_of(ending.outcome, ending.message)}
+            | {"service_message": ending.message, "remedy": remedy(ending.outcome, ending.message)}
             for unit, endings in (("turns", outcomes.turns), ("sessions", outcomes.sessions))
             for ending in endings
             if ending.counts[index]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from markupsafe import Markup
 
+from bench.errors import UsageError
 from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.untrusted.sanitize import escape_control
 from reports.formatting import NBSP, count, format_number, format_utc, plural
@@ -56,6 +57,8 @@ READING = (
     "enough turns lie beyond it. These are service times: they are measured from an instant of the turn, "
     "not from a schedule."
 )
+SECTION_MISSING = "This section could not be made, because of a bug of this tool: report it"
+SectionMaker = Callable[[Summary], b.Section | Iterable[b.Section] | None]
 SUSTAINED = "the load generator kept up"
 """The meaning of VALID. It is not a statement about the service."""
 
@@ -204,38 +207,56 @@ def _facts(summary: Summary) -> list[b.Block]:
 
 
 def sections_of(summary: Summary) -> Iterable[b.Section]:
-    """Return the sections below the results, without empty ones, in the order in which a reader asks questions."""
+    """Yield the sections below the results, without empty ones, in the order in which a reader asks questions."""
     sections = (
-        metric_sections.distributions(summary),
-        metric_sections.percentile_curves(summary),
-        metric_sections.arriving(summary),
-        metric_sections.time(summary),
-        caller_sections.by_load(summary),
-        caller_sections.segments(summary),
-        caller_sections.playback(summary),
-        caller_sections.interruptions(summary),
-        caller_sections.tools(summary),
-        metric_sections.rates(summary),
-        metric_sections.steps(summary),
-        caller_sections.along_session(summary),
-        caller_sections.context(summary),
-        caller_sections.context_failures(summary),
-        telephone_sections.telephone_calls(summary),
-        metric_sections.outcomes(summary),
-        context_sections.rate_limits(summary),
-        context_sections.costs(summary),
-        metric_sections.connect(summary),
-        caller_sections.network(summary),
-        metric_sections.flow(summary),
-        metric_sections.other_metrics(summary),
-        *caller_sections.by_others(summary),
-        context_sections.hosts(summary),
-        context_sections.health(summary),
-        context_sections.incidents(summary),
-        caller_sections.slowest(summary),
-        context_sections.targets(summary),
+        metric_sections.distributions,
+        metric_sections.percentile_curves,
+        metric_sections.arriving,
+        metric_sections.time,
+        caller_sections.by_load,
+        caller_sections.segments,
+        caller_sections.playback,
+        caller_sections.interruptions,
+        caller_sections.tools,
+        metric_sections.rates,
+        metric_sections.steps,
+        caller_sections.along_session,
+        caller_sections.context,
+        caller_sections.context_failures,
+        telephone_sections.telephone_calls,
+        metric_sections.outcomes,
+        context_sections.rate_limits,
+        context_sections.costs,
+        metric_sections.connect,
+        caller_sections.network,
+        metric_sections.flow,
+        metric_sections.other_metrics,
+        caller_sections.by_others,
+        context_sections.hosts,
+        context_sections.health,
+        context_sections.incidents,
+        caller_sections.slowest,
+        context_sections.targets,
     )
-    return filter(None, sections)
+    for make in sections:
+        yield from _made(make, summary)
+
+
+def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
+    """Return the sections that `make` returns. If it raises an error, return a section that states this.
+
+    A section shows texts of a service, which may be anything. An error in one section must not prevent the others.
+    """
+    try:
+        made = make(summary)
+        return [made] if isinstance(made, b.Section) else list(made or ())
+    except UsageError:
+        raise
+    except Exception as error:
+        name = make.__name__.replace("_", " ")
+        text = f"{SECTION_MISSING} ({type(error).__name__})."
+        heading = f"{name.capitalize()}: not shown"
+        return [b.Section(make.__name__, heading, "", [b.Paragraph(text)], brief=b.fact(name, [text]))]
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:

@@ -13,7 +13,7 @@ from bench.metrics import NO_MEDIA, NO_SOUND, refusal_status
 from reports.json_entries import Count, JsonEntry, about
 from reports.statistics.quantiles import CONFIDENCE
 from reports.summary.metrics import ShareEstimate, rate_of
-from reports.summary.targets import TELEPHONE
+from reports.summary.targets import called_by_telephone
 from reports.turns import FAILED
 
 RINGS_OUT, HUNG_UP = "timeout:upgrade", "closed:1000"
@@ -78,7 +78,7 @@ def telephone_calls(
     document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
 ) -> Iterable[TelephoneCalls]:
     """Yield the calls of each target that is called by telephone. `sessions` are the measured sessions."""
-    called = {entry.get("name") for entry in document.get("targets") or [] if entry.get("dialect") == TELEPHONE}
+    called = called_by_telephone(document)
     for target in targets:
         if target in called:
             yield _calls_of(target, sessions.loc[(sessions["target"] == target).to_numpy(), OF_CALLS])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from bench.remedies import remedy_of
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.summary.metrics import failure_rates
+from reports.summary.targets import called_by_telephone
 from reports.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
 
 WITH_MESSAGE = ["outcome", "outcome_class", "detail"]
@@ -90,6 +91,8 @@ class Outcomes:
     If the end of the run interrupted a session, it has no outcome.
     """
     targets: tuple[OutcomesEntry, ...]
+    telephones: frozenset[int] = frozenset()
+    """The indexes of the targets that are called by telephone."""
 
     @property
     def started(self) -> int:
@@ -129,15 +132,20 @@ class Outcomes:
     def remedies(self) -> list[Remedy]:
         """Return the remedies of all outcomes. The remedy of the most frequent outcome is the first.
 
-        Each remedy is returned once. It depends on the outcome and on its most frequent message.
+        Each remedy is returned once. It depends on the outcome, on its most frequent message, and on whether it ended
+        telephone calls.
         """
-        counted, messages = Counter[str](), dict[str, str]()
+        counted, messages = Counter[tuple[str, bool]](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
-            counted[ending.outcome] = max(counted[ending.outcome], sum(ending.counts))
+            numbers = Counter[tuple[str, bool]]()
+            for index, n in enumerate(ending.counts):
+                numbers[ending.outcome, index in self.telephones] += n
+            counted |= numbers  # the maximum of each count
             messages[ending.outcome] = ending.message or messages.get(ending.outcome, "")
-        by_remedy: dict[str, list[str]] = {}
-        for outcome, _ in counted.most_common():
-            by_remedy.setdefault(remedy_of(outcome, messages[outcome]), []).append(outcome)
+        by_remedy: dict[str, dict[str, None]] = {}
+        for (outcome, by_telephone), _ in counted.most_common():
+            remedy = remedy_of(outcome, messages[outcome], by_telephone=by_telephone)
+            by_remedy.setdefault(remedy, {})[outcome] = None
         return [Remedy(tuple(outcomes), text) for text, outcomes in by_remedy.items() if text]
 
 
@@ -155,8 +163,11 @@ def limited(endings: Mapping[str, int]) -> tuple[int, int]:
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
 
-def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
-    """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION."""
+def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str, Any]) -> Outcomes:
+    """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION.
+
+    `document` is the content of run.json.
+    """
     size, of_session = len(turns.targets), position_of(sessions["target"], turns.targets)
     outcome, names, not_started = turns.frame["outcome"].cat, sessions["outcome"].cat, not_started_of(sessions)
     codes, ends_as = outcome.codes.to_numpy()[turns.rows], names.codes.to_numpy()
@@ -186,7 +197,9 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
             sessions_with_failure=with_failure[index],
         )
         targets.append(entry)
-    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets))
+    called = called_by_telephone(document)
+    telephones = frozenset(index for index, target in enumerate(turns.targets) if target in called)
+    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), telephones)
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:

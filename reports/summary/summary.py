@@ -221,7 +221,7 @@ def summarise(run: RunFrames) -> Summary:
     """Compute all results of a run. Raise UsageError if its rows name no target."""
     samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
     turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
-    window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
+    window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions, metadata)
     caller = _MainResults(run, samples, sessions, outcomes, {})
     turn_metrics = tuple(summary for metric in TURN_METRICS for summary in caller.metric(metric.name).figures)
     answers, voice_to_voice = (

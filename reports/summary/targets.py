@@ -81,6 +81,11 @@ class TargetsQuantile(JsonEntry, frozen=True):
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
+def called_by_telephone(document: Mapping[str, Any]) -> set[str]:
+    """Return the names of the targets of a run that are called by telephone. `document` is the content of run.json."""
+    return {str(entry.get("name")) for entry in document.get("targets") or [] if entry.get("dialect") == TELEPHONE}
+
+
 def facts_of_targets(
     document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
 ) -> tuple[TargetFacts, ...]:

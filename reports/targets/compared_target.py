@@ -111,7 +111,7 @@ class ComparedTarget:
 
         Those of this target are at the index `target`.
         """
-        return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION))
+        return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION), self.run.metadata)
 
     @property
     def simulated(self) -> bool:

@@ -22,7 +22,7 @@ from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 from reports.strata import MEASURED_FROM_TEXTS, Stratum
-from reports.summary.targets import TELEPHONE
+from reports.summary.targets import called_by_telephone
 from reports.summary.tools import DEADLINE_MS, thresholds_of
 from reports.targets.compared_target import ComparedTarget
 from reports.thresholds import Threshold
@@ -284,19 +284,13 @@ def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
     return next(common, max(named, key=named.count))
 
 
-def _is_called(target: ComparedTarget) -> bool:
-    """Return whether the target is called by telephone."""
-    entries = target.run.metadata.get("targets") or []
-    return any(entry.get("dialect") == TELEPHONE for entry in entries if entry.get("name") == target.name)
-
-
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
     """Return whether the baseline and at least one other target have a value of the metric.
 
     For a throttle rate or a packet loss, return whether there was any on any target. In telephone calls, session_ready
     repeats connect_total.
     """
-    if spec.metric == "session_ready" and all(map(_is_called, targets)):
+    if spec.metric == "session_ready" and all(t.name in called_by_telephone(t.run.metadata) for t in targets):
         return False
     if spec.metric == "throttle_rate":
         return any(target.counts(spec)[0].any() for target in targets)

@@ -33,6 +33,7 @@ from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.cost import money_of
 from reports.summary.load import LIMITS, rate_limits_of
+from reports.summary.targets import called_by_telephone
 from reports.targets.clusters import Clusters
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.named import targets_of
@@ -242,7 +243,8 @@ def check_opened(run: RunFrames) -> None:
     ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
     ((outcome, detail), _), *_ = ends.most_common(1)
     ended = f"{outcome}: {detail.rstrip('.')}" if detail else outcome
-    text = "; ".join(filter(None, [ended, remedy_of(outcome, detail)]))
+    remedy = remedy_of(outcome, detail, by_telephone=bool(called_by_telephone(run.metadata)))
+    text = "; ".join(filter(None, [ended, remedy]))
     raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}")
 
 
