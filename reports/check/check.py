@@ -125,9 +125,7 @@ def check_of(
         notices=(
             *answers.notices,
             *instant_notices,
-            *dependence_notice(limits),
-            *unequal_lengths(items),
-            *failed_by_chance(limits),
+            *((*dependence_notice(limits), *unequal_lengths(items), *failed_by_chance(limits)) if not causes else ()),
             *notices,
             *filter(None, [uncertain_line(run, {item.metric for item in items if not item.relative})]),
         ),
@@ -152,15 +150,14 @@ def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
     """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual number."""
     texts: dict[str, None] = {}
     for result in results:
-        all_counts = result.finding.targets if result.finding else (result.counts,)
+        of_targets = result.finding.targets if result.finding else (result.counts,)
         counts = min(
-            (target_counts for target_counts in all_counts if target_counts),
-            key=lambda target_counts: target_counts.effective_sessions,
+            (counts for counts in of_targets if counts and counts.sessions),
+            key=lambda counts: counts.effective_sessions / counts.sessions,
             default=None,
         )
-        sessions = result.counts.sessions if result.counts else 0
-        if counts and result.result != "not_evaluated" and counts.effective_sessions < SIMILAR * sessions:
-            texts[f"{unequal_reason(sessions, counts.effective_sessions)} for {result.title}"] = None
+        if counts and result.result != "not_evaluated" and counts.effective_sessions < SIMILAR * counts.sessions:
+            texts[f"{unequal_reason(counts.sessions, counts.effective_sessions)} for {result.title}"] = None
     if texts:
         yield UNEQUAL.format("; ".join(texts))
 

@@ -34,9 +34,8 @@ def check_page(checked: CheckResult) -> b.Page:
     decided = list(analyses(checked.decision)) if checked.decision else []
     intervals = [INTERVALS] if any(not result.relative for result in results) else []
     intervals += [DIFFERENCES] if any(result.relative for result in results) else []
-    reasons = [
-        f"{result.target}: {result.title}: {reason}" for result in results if (reason := _reason(result, checked))
-    ]
+    reasons = _reasons(results, checked, headline)
+    listed = [f"{of.target}: {of.title}: {text}" for of, text in zip(results, reasons, strict=True) if text]
     sizes = [
         [result.title, result.target, *map(count, (of.turns, of.sessions, of.failed)), sentences.completed_text(result)]
         for result, of in ((result, result.counts or NO_TURNS) for result in results)
@@ -47,17 +46,17 @@ def check_page(checked: CheckResult) -> b.Page:
         notes=" · ".join(filter(None, head)),
         headline=headline,
         lead=[b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
-        answer=[_table(results, checked), b.Paragraph(" ".join(intervals), "soft")] if results else [],
+        answer=[_table(results, reasons, checked), b.Paragraph(" ".join(intervals), "soft")] if results else [],
         sections=[
             b.Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
-            b.Section("why", "Why, and what to do", "", [b.Bullets([*notes, *reasons])], brief=[b.Bullets(notes)]),
+            b.Section("why", "Why, and what to do", "", [b.Bullets([*notes, *listed])], brief=[b.Bullets(notes)]),
             b.Section("sizes", "Turns, sessions and failures", "", [b.table(SIZES, sizes, left=(0, 1))]),
         ],
         next=[b.Paragraph(sentences.ending(checked))],
     )
 
 
-def _table(results: Sequence[ThresholdResult], checked: CheckResult) -> b.Table:
+def _table(results: Sequence[ThresholdResult], reasons: Sequence[str], checked: CheckResult) -> b.Table:
     several, relative = len({result.target for result in results}) > 1, any(result.relative for result in results)
     heads: list[b.Head] = [
         b.Column("metric", left=True),
@@ -67,14 +66,14 @@ def _table(results: Sequence[ThresholdResult], checked: CheckResult) -> b.Table:
         b.Column("verdict", left=True),
     ]
     rows = []
-    for result in results:
+    for result, reason in zip(results, reasons, strict=True):
         texts = [
             result.title,
             *([result.target] if several else []),
             *([sentences.baseline_text(result)] if relative else []),
         ]
         texts += [sentences.value_text(result), sentences.interval_text(result), sentences.limit_text(result)]
-        rows.append(b.make_row([*map(b.Cell, texts), _verdict(result, checked)], more=b.note(_reason(result, checked))))
+        rows.append(b.make_row([*map(b.Cell, texts), _verdict(result, checked)], more=b.note(reason)))
     return b.table(heads, rows, shown=ROWS_SHOWN)
 
 
@@ -89,5 +88,11 @@ def _verdict(result: ThresholdResult, checked: CheckResult) -> b.Cell:
     )
 
 
-def _reason(result: ThresholdResult, checked: CheckResult) -> str:
-    return sentences.reason(result) if sentences.has_verdict(result, checked) else ""
+def _reasons(results: Sequence[ThresholdResult], checked: CheckResult, headline: str) -> list[str]:
+    """Return the reason of each result that counts. That no run is stored is stated once, or only in the headline."""
+    reasons = list[str]()
+    for result in results:
+        reason = sentences.reason(result) if sentences.has_verdict(result, checked) else ""
+        is_repeated = sentences.is_not_stored(result) and (result.reason_text in headline or reason in reasons)
+        reasons.append("" if is_repeated else reason)
+    return reasons

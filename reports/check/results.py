@@ -171,7 +171,7 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
             "corrected": as_share(finding.corrected, finding.question.scale),
             "sentence": finding_sentences.sentence(finding) if finding.difference else None,
             "more_sessions": finding.verdict.more_sessions,
-            "effective_sessions": min(counts.effective_sessions for counts in finding.targets),
+            "effective_sessions": min((of.effective_sessions for of in finding.targets if of.sessions), default=None),
         }
         difference, (base_shortfall, candidate_shortfall) = finding.difference, finding.shortfalls
         if difference and not base_shortfall:

@@ -101,7 +101,8 @@ def check_headline(checked: CheckResult) -> str:
     if failed := checked.of("fail"):
         return _first([result_sentence(result) for result in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):
-        return f"inconclusive: {_first([inconclusive_text(result) for result in inconclusive], 'threshold')}"
+        first, *others = map(inconclusive_text, inconclusive)
+        return f"inconclusive: {_first([first, *(text for text in others if text != first)], 'threshold')}"
     number = len(checked.thresholds)
     return f"pass: all {plural(number, 'threshold')}" if number > 1 else "pass: 1 of 1 threshold"
 
@@ -134,9 +135,16 @@ def values_text(result: ThresholdResult) -> str:
 def inconclusive_text(result: ThresholdResult) -> str:
     """Return why a result is inconclusive.
 
-    Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`.
+    Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`. That no run is stored is a
+    reason for all metrics of a target.
     """
+    if is_not_stored(result):
+        return result.reason_text
     return f"{result.title} of {result.target}: {result.reason_text or values_text(result)}{more(result)}"
+
+
+def is_not_stored(result: ThresholdResult) -> bool:
+    return result.reason is not None and result.reason.kind == "not_stored"
 
 
 def more(result: ThresholdResult) -> str:

@@ -62,15 +62,15 @@ def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], store
     stored = [
         file for file in files if (file.baseline.run_id, file.baseline.started_utc_ns) != identity_of_run(target.run)
     ]
-    itself = f"The checked run is itself stored in {folder_text}: it is excluded from the baseline of {target.name}."
-    notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
         subfolder = escape_control(str(baseline_folder(folder, scenario_of(target), stored_target)))
         none, what = f"no run is stored in {subfolder} yet", "one"
         if files:
             none, what = f"the only run stored in {subfolder} is the checked run", "another"
         unstored = f"{none}: save {what} with `rtbench baseline save RUN --baselines-dir {folder_text}`"
-        return ComparableRuns(notices=tuple(notices), not_stored=unstored)
+        return ComparableRuns(notices=tuple(left_out), not_stored=unstored)
+    itself = f"The checked run is itself stored in {folder_text}: it is excluded from the baseline of {target.name}."
+    notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     runs, differs, unlike = _matching(target, stored, allowed)
     return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
 

@@ -45,7 +45,7 @@ PLAN = Plan(sessions=40, turns=4, targets=("line", "socket"), paired=True, faile
 
 
 def hostile(folder: Path) -> Summary:
-    """Return the summary of a run of a telephone and a WebSocket. A third of the turns and sessions failed, with TEXTS."""
+    """Return the summary of a run of a telephone and a WebSocket. A third of them failed, with TEXTS."""
 
     def change(index: int, row: Row) -> Row:
         ending = {"outcome": ENDINGS[index % len(ENDINGS)], "detail": TEXTS[index % len(TEXTS)]}

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from reports.check.baselines import baseline_of, describe_baselines, list_baselines, read_baselines, safe, save
 from reports.check.check import check_of
+from reports.check.report import check_page
 from reports.check.results import CheckResult
 from reports.check.sentences import interval_text
-from reports.render.terminal import render_lines
+from reports.render.markdown import render_markdown
+from reports.render.terminal import render_lines, render_page
 from reports.runs import load_for_report
 from reports.stored import PS
 from reports.targets.conditions import allowed, conditions_of, differing_conditions
@@ -281,3 +283,31 @@ def test_a_run_ended_by_interim_analyses_is_provisional_against_stored_runs(tmp_
 
     assert all(item.provisional for item in found.thresholds)
     assert "now was ended by interim analyses" in notices(found)
+
+
+@pytest.mark.parametrize("itself", [False, True])
+def test_that_no_run_is_stored_is_stated_once_and_nothing_is_stated_about_lengths(tmp_path: Path, itself: bool) -> None:
+    tmp_path.joinpath("baselines").mkdir()
+    if itself:
+        stored(tmp_path / "baselines", "now")
+    found = check_of(read(), baseline=str(tmp_path / "baselines"))
+    page = check_page(found)
+
+    words = "the checked run" if itself else "no run is stored in"
+    for text in (render_page(page), render_markdown(page)):
+        assert " ".join(text.split()).count(words) == 1
+    assert found.notices == ()
+    assert {result.result for result in found.thresholds} == {"inconclusive"}
+    assert set(found.to_frame()["effective_sessions"]) == {60.0}
+
+
+def test_a_shorter_stored_run_is_no_sign_of_sessions_of_unequal_length(tmp_path: Path) -> None:
+    stored(tmp_path / "baselines", "r1", replace(ENOUGH, sessions=30, seed=8))
+
+    assert "unequal" not in notices(check_of(read(), baseline=str(tmp_path / "baselines")))
+
+
+def test_an_invalid_run_has_no_notices_about_the_statistics_of_its_thresholds() -> None:
+    found = check_of(read(replace(ENOUGH, valid=False)), thresholds("ttfa: p(50)<1ms", "failure_rate: rate<0.1%"))
+
+    assert "Each of the" not in notices(found)

@@ -17,7 +17,7 @@ from reports.check.results import CheckResult, ThresholdResult
 from reports.runs import RunFrames
 from reports.sequential.decide import decision_of
 from reports.sequential.decision import decision_data
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import NO_TURNS, TargetCounts
 from reports.targets.compared_target import ComparedTarget
 from tests.reports.check import examples
 from tests.reports.check.examples import PASSED, flat, limited, targets_of_plan, thresholds
@@ -159,6 +159,14 @@ def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -
     )
     assert list(unequal_lengths([counted(58.0)])) == []
     assert list(unequal_lengths([replace(counted(26.2), result="not_evaluated")])) == []
+
+
+@pytest.mark.parametrize("stored", [NO_TURNS, TargetCounts(1, 1, 0), TargetCounts(200, 20, 0)])
+def test_a_baseline_of_fewer_sessions_is_no_sign_of_unequal_lengths(stored: TargetCounts) -> None:
+    assert examples.REGRESSED.finding is not None
+    finding = replace(examples.REGRESSED.finding, targets=(stored, TargetCounts(600, 60, 0)))
+
+    assert list(unequal_lengths([replace(examples.REGRESSED, finding=finding)])) == []
 
 
 def test_one_failure_among_several_thresholds_has_a_notice_about_chance() -> None:
