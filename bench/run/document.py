@@ -339,6 +339,13 @@ class MissingWorkerEntry(TypedDict):
     why: NotRequired[str]
 
 
+class InterimAnalysesEntry(TypedDict):
+    """The interim analyses during a run. `made` is their number. `stopped` is true if one of them ended the run."""
+
+    made: Count
+    stopped: bool
+
+
 class RunDocument(TypedDict):
     """run.json of a run folder of Realtime Bench."""
 
@@ -381,6 +388,7 @@ class RunDocument(TypedDict):
     start_delays_s: NotRequired[dict[str, float]]
     warmup_s: NotRequired[float | None]
     sequential_plan: NotRequired[SequentialPlanEntry]
+    interim_analyses: NotRequired[InterimAnalysesEntry]
     thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="the thresholds of the run, by metric")]]
     niceness: NotRequired[Annotated[int, Meta(description="the niceness of the load processes, as in setpriority(2)")]]
     stop_reason: NotRequired[str]

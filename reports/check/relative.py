@@ -29,7 +29,7 @@ from reports.metric_comparison import MeasuredDifference, add_verdicts, provisio
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames
 from reports.sequential.decide import decision_of
-from reports.sequential.decision import Decision, analysis_place, decision_headline
+from reports.sequential.decision import Decision, analysis_place, decision_headline, made_text
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT_INTERIM, InconclusiveReason, Verdict
 from reports.summary.drift import PoolDrift, drifts
@@ -342,11 +342,15 @@ def by_analyses(
     if base.declared:
         decision = replace(decision, findings=tuple(replace(finding, peers=False) for finding in decision.findings))
     _refuse_others(decision, base, thresholds, str(run.folder))
-    stopped = f"stopped at {analysis_place(decision)}" if decision.result.analyses else "none was made"
+    stopped = made_text(decision).removeprefix("; ") or "their number is unknown"
+    if not decision.result.analyses:
+        stopped = "none was made"
+    elif decision.is_decided_by_analysis or not decision.ended:
+        stopped = f"{'stopped at' if decision.stopped_by_analysis else 'the last one is'} {analysis_place(decision)}"
     rulings = zip(decision.primary_metrics, decision.result.decisions, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
     notices = [DRIFTED_INTERIM.format(join_words(drifting))] if drifting else []
-    if decision.result.analyses and decision.after:
+    if decision.is_decided_by_analysis and decision.after:
         notices.append(
             f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
         )

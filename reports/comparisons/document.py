@@ -51,7 +51,7 @@ class SequentialEntry(ClosedJsonEntry, frozen=True):
 
     sentence: str
     exit_status: ExitStatus
-    analysis: Annotated[int, about("interim analyses made so far")]
+    analysis: Annotated[int | None, about("interim analyses made so far; null if unknown")]
     analyses: Annotated[int, about("interim analyses planned")]
     pairs: Annotated[int, about("pairs in the verdict")]
 
@@ -96,7 +96,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Return the document compare.json as lists, dictionaries, strings and numbers."""
     planned = None
     if (decision := comparison.decision) is not None:
-        finished, analyses = len(decision.result.analyses), len(decision.plan.analyses)
+        finished, analyses = decision.analyses_made, len(decision.plan.analyses)
         planned = SequentialEntry(decision_sentence(decision), decision.exit_status, finished, analyses, decision.used)
     return to_json_data(
         CompareDocument(

@@ -14,7 +14,7 @@ from reports.formatting import NBSP, NONE, count
 from reports.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
 from reports.sequential.analysis import End, InterimAnalysis
-from reports.sequential.decision import Decision
+from reports.sequential.decision import FOR_INFORMATION, Decision, end_sentence
 from reports.statistics.group_sequential import bound_distance
 from reports.statistics.interim import InterimStatistic
 from reports.wording.verdicts import as_share, difference_interval, margin, metric_text, signed, verdict_text
@@ -22,7 +22,7 @@ from reports.wording.verdicts import as_share, difference_interval, margin, metr
 REASONS: dict[End, str] = {
     "regressed": "A primary metric is worse than its margin allows.",
     "not_regressed": "No primary metric is worse than its margin allows.",
-    "futility": "Stopped for futility: further analyses were unlikely to decide.",
+    "futility": "Further analyses were unlikely to decide.",
     "final_analysis": "The final analysis was inconclusive.",
     "invalid": "The targets could not be compared at that time, so nothing was decided.",
     "stopped_by_user": "The run was interrupted; only bounds that were crossed before that count.",
@@ -75,8 +75,11 @@ def _value_text(gate: MetricSpec, value: float) -> str:
 def verdict_lines(decision: Decision) -> list[str]:
     """Return a sentence for each primary metric: its verdict, its estimate, and the corrected estimate.
 
-    The estimate is corrected for the bias that an early stop causes.
+    The estimate is corrected for the bias that an early stop causes. Return [] if the run is invalid for another reason
+    than an analysis.
     """
+    if decision.invalid and not decision.is_decided_by_analysis:
+        return []
     lines = []
     for index, ruling in enumerate(decision.result.decisions):
         gate, analysis = decision.primary_metrics[index], decision.result.analyses[ruling.analysis]
@@ -93,16 +96,12 @@ def verdict_lines(decision: Decision) -> list[str]:
 
 def end_reason(decision: Decision) -> str:
     """Return a text that explains why the analyses ended, and how many pairs the verdict does not include."""
-    finished, planned = decision.result.analyses, decision.plan.analyses
-    at = (
-        f"Stopped at analysis {len(finished)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. "
-        if finished
-        else ""
-    )
-    at = "" if decision.result.reason == "pending" else at
+    if decision.invalid and not decision.is_decided_by_analysis:
+        return f"{end_sentence(decision)} {FOR_INFORMATION}"
+    ended = end_sentence(decision) if decision.is_decided_by_analysis else ""
     beyond = (
-        f" {count(decision.after)} complete pairs after that analysis are not part of the verdict."
+        f"{count(decision.after)} complete pairs after that analysis are not part of the verdict."
         if decision.after
         else ""
     )
-    return f"{at}{REASONS[decision.result.reason]}{beyond}"
+    return " ".join(filter(None, (ended, REASONS[decision.result.reason], beyond)))

@@ -13,7 +13,17 @@ from reports.comparisons.measurements import BEYOND, Shift
 from reports.comparisons.sentences import verdict_title
 from reports.finding_rows import FindingRow, definition, displayed_verdict, with_unit
 from reports.finding_sentences import WORST, overall
-from reports.formatting import NBSP, count, format_duration, format_number, format_utc, join_words, percent, plural
+from reports.formatting import (
+    NBSP,
+    NONE,
+    count,
+    format_duration,
+    format_number,
+    format_utc,
+    join_words,
+    percent,
+    plural,
+)
 from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
@@ -190,7 +200,8 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
     If there were none, it has that of the primary metrics.
     """
     if (decision := comparison.decision) is not None:
-        note = f"analysis {len(decision.result.analyses)} of {len(decision.plan.analyses)}"
+        made = NONE if decision.analyses_made is None else count(decision.analyses_made)
+        note = f"analysis {made} of {len(decision.plan.analyses)}"
         if decision.invalid:
             return _badge(sentences.unusable_status(comparison), note)
         if decision.result.reason == "pending":
@@ -319,8 +330,9 @@ def _analyses(decision: Decision | None) -> b.Section | None:
     table = interim.interim_analyses(decision) if decision else None
     if not decision or table is None:
         return None
-    lines = b.Bullets(tuple(interim.verdict_lines(decision)))
-    blocks: list[b.Block] = [b.Paragraph(interim.end_reason(decision)), lines, b.ReadingGuide(BOUNDS), table]
+    lines = interim.verdict_lines(decision)
+    guide: list[b.Block] = [b.Bullets(tuple(lines)), b.ReadingGuide(BOUNDS)] if lines else []
+    blocks: list[b.Block] = [b.Paragraph(interim.end_reason(decision)), *guide, table]
     return b.Section("analyses", "Interim analyses", "When was it decided?", blocks)
 
 

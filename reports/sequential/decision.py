@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
+from bench.run.document import GIVEN_UP, INTERRUPTED
 from bench.untrusted.safe_io import replace_text
 from reports.finding_sentences import answer, answer_details
 from reports.formatting import NBSP, NONE, count, plural
@@ -58,10 +59,44 @@ class Decision:
         return self.result.stopped or bool(self.invalid)
 
     @property
-    def stopped_by_analysis(self) -> bool:
-        """True if an interim analysis, or the end of the run after one, gave the result."""
+    def is_decided_by_analysis(self) -> bool:
+        """True if an interim analysis gave the result. Something else may have ended the run."""
         reason = self.result.reason
         return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
+
+    @property
+    def stopped_by_analysis(self) -> bool:
+        """True if an interim analysis gave the result and ended the run, or was the final one of all planned pairs."""
+        if not self.is_decided_by_analysis:
+            return False
+        document = self.run.metadata
+        if not self.ended or self.used == self.plan.analyses[-1]:
+            return True
+        if (during := document.get("interim_analyses")) is not None:
+            return bool(during["stopped"])
+        ended_otherwise = document.get("aborted_because") or document.get("stop_reason") == INTERRUPTED
+        return self.result.reason not in ("final_analysis", "stopped_by_user") and not ended_otherwise
+
+    @property
+    def analyses_made(self) -> int | None:
+        """The number of analyses that took place; None if it is unknown.
+
+        After an early end, the data may be enough for analyses that were not made during the run. In a run that is
+        invalid for another reason, they do not count.
+        """
+        computed = len(self.result.analyses)
+        if not self.ended or self.is_decided_by_analysis or not self.invalid:
+            return computed
+        during = self.run.metadata.get("interim_analyses")
+        return None if during is None else min(computed, during["made"])
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended, in words; "" if it continues, or if that is unknown."""
+        during = self.run.metadata.get("interim_analyses")
+        if during is not None and during["stopped"]:
+            return "an interim analysis stopped it"
+        return str(self.run.metadata.get("stop_reason") or "").removeprefix(GIVEN_UP).rstrip(".")
 
     @property
     def verdict(self) -> VerdictName:
@@ -90,7 +125,7 @@ class Decision:
 
 WITHOUT_RUN_SD = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
 
-FOR_INFORMATION = "For information only, not a verdict: the interim analyses of these pairs."
+FOR_INFORMATION = "For information only, not a verdict: interim analyses of these pairs, computed after the run."
 DRIFTED = "Provisional: one target drifted or had bursts during the run."
 
 
@@ -111,19 +146,19 @@ def decision_headline(decision: Decision) -> str:
         return f"{status}: {ended}, the next analysis is at {count(planned[analysis_count])}."
     if reason == "no_analysis":
         pairs = f"{count(decision.pairs)} of {count(planned[0])} pairs"
-        return f"Inconclusive: the run ended before its first interim analysis, with {pairs}."
+        return f"Inconclusive: the run ended before its first interim analysis, with {pairs}{_because(decision)}."
     return answer(decision.findings)
 
 
 def decision_details(decision: Decision) -> str:
-    """Return the text after the headline: the confidence, the other metrics, and the analysis that stopped the run.
+    """Return the text after the headline: the confidence, the other metrics, and what ended the run.
 
-    Return "" if no analysis gave the result.
+    Return "" if the run has not ended, or ended before its first analysis.
     """
-    if not decision.stopped_by_analysis:
-        return ""
+    if not decision.is_decided_by_analysis:
+        return end_sentence(decision) if decision.ended and decision.invalid else ""
     drifted = not decision.invalid and any(metric_decision.provisional for metric_decision in decision.result.decisions)
-    return " ".join(filter(None, (_details(decision), DRIFTED if drifted else "", _stop(decision))))
+    return " ".join(filter(None, (_details(decision), DRIFTED if drifted else "", end_sentence(decision))))
 
 
 def _details(decision: Decision) -> str:
@@ -132,25 +167,38 @@ def _details(decision: Decision) -> str:
     Return "" if no analysis gave the result, or if the run is invalid.
 
     """
-    decided = decision.stopped_by_analysis and not decision.invalid
+    decided = decision.is_decided_by_analysis and not decision.invalid
     return answer_details(decision.findings, settle=False) if decided else ""
 
 
 def outcome(decision: Decision) -> str:
-    """Return the answer and its confidence, without the sentence about the analysis that stopped the run."""
+    """Return the answer and its confidence, without the sentence about the end of the run."""
     return " ".join(filter(None, (decision_headline(decision), _details(decision))))
 
 
-def _stop(decision: Decision) -> str:
-    """Return a sentence with the reason for the end of the run, and with the last analysis."""
-    reason, plan, last = decision.result.reason, decision.plan, analysis_place(decision)
-    if reason == "futility":
+def end_sentence(decision: Decision) -> str:
+    """Return a sentence that states what ended the run, and the last analysis or the number of analyses."""
+    plan, last = decision.plan, analysis_place(decision)
+    if decision.stopped_by_analysis and decision.result.reason == "futility":
         return f"Stopped for futility at {last}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
-    if reason == "stopped_by_user":
-        return f"The run was interrupted after {last}."
-    if reason == "final_analysis" and decision.used < plan.analyses[-1]:
-        return f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs; its last analysis was {last}."
-    return f"Stopped at {last}."
+    if decision.stopped_by_analysis:
+        return f"Stopped at {last}."
+    ended = f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs{_because(decision)}"
+    if decision.is_decided_by_analysis:
+        return f"{ended}; its last analysis was {last}."
+    return f"{ended}{made}." if (made := made_text(decision)) else f"{ended}."
+
+
+def made_text(decision: Decision) -> str:
+    """Return the number of analyses, such as `; 0 of 5 interim analyses took place`; "" if it is unknown."""
+    planned = plural(len(decision.plan.analyses), "interim analysis", "interim analyses")
+    return "" if decision.analyses_made is None else f"; {count(decision.analyses_made)} of {planned} took place"
+
+
+def _because(decision: Decision) -> str:
+    """Return why the run ended, in parentheses; "" if it is unknown, or if the headline states it."""
+    reason, causes = decision.stop_reason, texts(decision.invalid)
+    return f" ({reason})" if reason and reason not in causes else ""
 
 
 def analysis_place(decision: Decision) -> str:
@@ -164,7 +212,7 @@ def analyses(decision: Decision) -> Iterable[Block]:
     """Yield a table of the interim analyses: the critical values, and the z-score of each primary metric."""
     if not decision.result.analyses:
         return
-    if decision.invalid and not decision.stopped_by_analysis:
+    if decision.invalid and not decision.is_decided_by_analysis:
         yield Paragraph(FOR_INFORMATION)
     rows = []
     for k, analysis in enumerate(decision.result.analyses):
@@ -255,8 +303,10 @@ class DecisionDocument(ClosedJsonEntry, frozen=True):
     reason: End
     invalid_because: Known
     sentence: str
-    outcome: Annotated[str, about("the same, without the analysis that stopped the run")]
+    outcome: Annotated[str, about("the same, without the end of the run")]
+    stop_reason: Annotated[Known, about("why the run ended; null if it continues, or if that is unknown")]
     stopped_by_analysis: Annotated[bool, about("true if an interim analysis stopped the run")]
+    analyses_made: Annotated[int | None, about("those that took place; `analyses` may have more; null if unknown")]
     pairs: Annotated[int, about("in the verdict")]
     pairs_after: Annotated[int, about("complete pairs that are not in the verdict")]
     plan: SequentialPlan
@@ -292,7 +342,9 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             invalid_because="; ".join(texts(decision.invalid)),
             sentence=decision_sentence(decision),
             outcome=outcome(decision),
+            stop_reason=decision.stop_reason,
             stopped_by_analysis=decision.stopped_by_analysis,
+            analyses_made=decision.analyses_made,
             pairs=decision.used,
             pairs_after=decision.after,
             plan=decision.plan,

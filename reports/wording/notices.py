@@ -207,14 +207,18 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
 
 
 def decision_notice(run: RunFrames) -> str:
-    """Return a notice with the interim analysis that ended the run, read from decision.json; "" if none did."""
+    """Return a notice with the decision of the interim analyses and what ended the run, read from decision.json.
+
+    Return "" if no analysis decided.
+    """
     try:
         decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
         if not decision.get("stopped_by_analysis"):
-            return ""
+            is_open = decision["reason"] in ("pending", "no_analysis") or decision["invalid_because"]
+            return "" if is_open else str(decision["sentence"])
         completed, planned = len(decision["analyses"]), len(decision["plan"]["analyses"])
         kind = "final" if completed == planned else "interim"
-        how = "Decided" if decision["reason"] in DECIDED and not decision["invalid"] else "Ended"
+        how = "Decided" if decision["reason"] in DECIDED and not decision["invalid_because"] else "Ended"
         pairs = plural(decision["pairs"], "pair")
         return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['outcome']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

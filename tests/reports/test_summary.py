@@ -223,15 +223,19 @@ def test_the_retirement_of_the_transcription_model_causes_a_notice(settings: Any
     assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in printed) == 1
 
 
-ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."}
+ANSWER = {
+    "reason": "regressed",
+    "invalid_because": None,
+    "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%.",
+}
 FUTILE = {
     "reason": "futility",
-    "invalid": "",
+    "invalid_because": None,
     "outcome": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50.",
 }
 INVALID = {
     "reason": "invalid",
-    "invalid": "b: 3 % was throttled",
+    "invalid_because": "b: 3 % was throttled",
     "outcome": "Do not use these results: b: 3 % was throttled.",
 }
 LOOKED = {
@@ -261,7 +265,9 @@ def test_a_run_decided_by_interim_analysis_did_not_end_early(
     assert not any("ended early" in notice for notice in notices(summary))
 
 
-@pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"stopped_by_analysis": False})])
+@pytest.mark.parametrize(
+    "written", ["{", "[]", "{}", json.dumps(FUTILE | LOOKED | {"reason": "no_analysis", "stopped_by_analysis": False})]
+)
 def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(tmp_path: Path, written: str) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
     summary = summary_in(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})

@@ -177,6 +177,8 @@ class InterimAnalyses:
         self._overload = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
         self._late, self._ended, self._error = False, False, ""
         self._running: gevent.Greenlet | None = None
+        self.answer = ""
+        """The sentence of the analysis that requested the end of the run; "" if none did."""
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -211,7 +213,8 @@ class InterimAnalyses:
                 self._say(trouble)
             return
         if result["stopped"] and not self._late:  # else the next analysis comes to the same result
-            self._stop(str(result["sentence"]))
+            self.answer = str(result["sentence"])
+            self._stop(self.answer)
 
     def end(self) -> None:
         self._ended = True

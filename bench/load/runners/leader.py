@@ -279,6 +279,8 @@ class Leader(ProcessRole):
         if run.monitor is not None:
             run.monitor.close()
             self._record_delays(run.monitor)
+            if (analyses := run.monitor.analyses_made(reason)) is not None:
+                run.document["interim_analyses"] = analyses
         self._record_absent_workers(folder)
         if run.lifecycle.problem:
             run.document["refused"] = run.lifecycle.problem

@@ -27,6 +27,7 @@ from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
 from bench.load.runners.live_totals import LiveTotals, TargetProgress
 from bench.load.runners.terminal import ENDINGS, RunPhase, TerminalView, left_s, phase
+from bench.run.document import InterimAnalysesEntry
 from bench.target.target import Target
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import one_line
@@ -201,6 +202,13 @@ class RunMonitor:
             self._analyses.end()
         if self._telemetry is not None:
             self._telemetry.close()
+
+    def analyses_made(self, stop_reason: str) -> InterimAnalysesEntry | None:
+        """Return the interim analyses that were made; None if the run has no plan. `stop_reason` is why it ended."""
+        if self._analyses is None:
+            return None
+        made, _ = self._analyses.progress
+        return {"made": made, "stopped": bool(stop_reason) and stop_reason == self._analyses.answer}
 
     @property
     def is_early(self) -> bool:

@@ -21,9 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
+from bench.run.document import GIVEN_UP, INTERRUPTED, KILLED
 from bench.run.folder import SCHEMAS
 from bench.run.spool import path_of
 from bench.run.worker_part import rows_of
+from reports.check.check import check_of
+from reports.runs import load_for_report
 from reports.sequential.__main__ import analyse
 from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
 from reports.sequential.decide import analyse_pairs, decision_of, end_of
@@ -32,10 +35,13 @@ from reports.statistics.group_sequential import bound_distance, critical_values,
 from reports.statistics.interim import InterimStatistic, by_se, untestable
 from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, too_few
 from reports.strata import Stratum
+from reports.wording.notices import decision_notice
 from rtbench.cli.verdicts import OnInconclusive, check
 from tests.docs.schemas import schemas
 from tests.reports import synthetic
+from tests.reports.comparisons.invented import comparison
 from tests.reports.edited import Row, edit
+from tests.reports.forms import comparison_html
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
@@ -171,6 +177,60 @@ def test_a_run_without_usable_results_is_invalid(
 
     assert (found.stopped, found.exit_status) == (True, 4)
     assert decision_sentence(found) == sentence if sentence.endswith("row") else sentence in decision_sentence(found)
+
+
+ENDS: dict[str, tuple[dict[str, Any], bool, str, str]] = {
+    # (changes to run.json, whether an analysis ended the run, part of the sentence, part of the baseline of the check)
+    "an analysis": ({"stop_reason": "west is slower", "interim_analyses": {"made": 2, "stopped": True}}, True,
+                    "Stopped at interim analysis 2 of 3, 80 pairs.", "stopped at interim analysis 2 of 3"),
+    "an overload": ({"stop_reason": GIVEN_UP + LATE, "aborted_because": LATE,
+                     "interim_analyses": {"made": 0, "stopped": False}}, False,
+                    "The run ended at 120 of 120 pairs; 0 of 3 interim analyses took place.",
+                    "0 of 3 interim analyses took place"),
+    "an overload that an old version recorded": (
+        {"stop_reason": GIVEN_UP + LATE, "aborted_because": LATE}, False, "The run ended at 120 of 120 pairs.",
+        "their number is unknown"),
+    "an invalid run after an analysis": (
+        {"validity": {"status": "invalid"}, "stop_reason": "west is slower",
+         "interim_analyses": {"made": 2, "stopped": True}}, False,
+        "The run ended at 120 of 120 pairs (an interim analysis stopped it); 2 of 3 interim analyses took place.",
+        "2 of 3 interim analyses took place"),
+    **{reason: ({"stop_reason": reason, "interim_analyses": {"made": 1, "stopped": False}} | more, False,
+                f"The run ended at 120 of 120 pairs ({reason}); its last analysis was interim analysis 2 of 3",
+                "the last one is interim analysis 2 of 3, 80 pairs")
+       for reason, more in (("the budget of 1 USD is spent", {}), (INTERRUPTED, {}), ("the services are down", {}),
+                            ("its time was over, or its users were stopped", {}), ("all sessions are done", {}),
+                            (KILLED, {"state": "killed"}), ("no worker is left", {}))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "by_analysis", "words", "baseline"), ENDS.values(), ids=ENDS)
+def test_all_outputs_state_what_ended_a_run_and_how_many_analyses_took_place(
+    tmp_path: Path, document: dict[str, Any], by_analysis: bool, words: str, baseline: str
+) -> None:
+    found = analyse_pairs(planned_run(tmp_path, TIGHT, **document))
+    written = json.loads((tmp_path / "decision.json").read_text())
+    compared = comparison_html(replace(comparison(), decision=found)).replace("\u00a0", " ")
+    checked = check_of(tmp_path)
+
+    jsonschema.validate(written, SCHEMA)
+    assert written["stopped_by_analysis"] is by_analysis
+    assert words in written["sentence"].replace("\u00a0", " ")
+    assert baseline in checked.baseline.replace("\u00a0", " ")
+    assert words in compared
+    for text in (written["sentence"], checked.baseline, compared):
+        assert ("topped at interim" in text) is by_analysis
+    if found.invalid:
+        assert "worse than its margin" not in compared
+    if document.get("aborted_because"):
+        assert (written["stop_reason"], LATE in written["sentence"]) == (LATE, True)
+
+
+def test_a_report_has_the_decision_of_a_real_run(tmp_path: Path) -> None:
+    analyse_pairs(planned_run(tmp_path, TIGHT, interim_analyses={"made": 2, "stopped": True}))
+    notice = decision_notice(load_for_report(tmp_path)).replace("\u00a0", " ")
+
+    assert notice.startswith("Decided by interim analysis 2 of 3, 80 pairs. west is slower than east")
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
