@@ -95,8 +95,8 @@ def value_text(value: float, spec: MetricSpec) -> str:
 
 def in_unit(spec: MetricSpec, value: float) -> str:
     """Return a value in its unit for a table, such as `640 ms`, `1.20 %`, or `1.31 ×`."""
-    if math.isinf(value):
-        return INFINITE
+    if not math.isfinite(value):
+        return NONE if math.isnan(value) else INFINITE
     if spec.scale == "points":
         return f"{share(value)}{NBSP}%"
     return format_number(value) if spec.unit == "n" else f"{format_number(value)}{NBSP}{spec.unit}"
@@ -124,6 +124,7 @@ class FindingRow:
 
     `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
 
+    - `values` is the value of the baseline and of the candidate, with its unit
     - `d` is the difference; NaN if there is none
     - `reason` is the reason why the verdict is inconclusive
     - `is_doubted` is True if the verdict is provisional because one target drifted
@@ -187,8 +188,9 @@ class FindingRow:
     @property
     def measured(self) -> str:
         """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if neither is displayed."""
-        base, candidate = self.values
-        return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {with_unit(candidate, self.unit)}"
+        (base, candidate), unit = self.values, f"{NBSP}{self.unit}"
+        base = base.removesuffix(unit) if candidate.endswith(unit) else base  # once, if both have it
+        return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
 
 
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
@@ -264,14 +266,14 @@ def definition(metric: str) -> str:
 
 
 def _value(value: float, shortfall: Shortfall | None, spec: MetricSpec) -> str:
-    if spec.scale == "points":  # if there are too few turns, this is the two counts, such as 3 of 4
-        return f"{round(value * shortfall.there)} of {shortfall.there}" if shortfall else share(value)
-    return NOT_SHOWN if shortfall else INFINITE if value == math.inf else format_number(value)
-
-
-def with_unit(value: str, unit: str) -> str:
-    """Return a value followed by its unit. The texts `∞` and `n/a` get no unit."""
-    return value if value in (INFINITE, NOT_SHOWN) else f"{value}{NBSP}{unit}".rstrip()
+    """Return a value with its unit. If there are too few turns for a rate, return the two counts, such as `3 of 4`."""
+    if math.isnan(value):
+        return NOT_SHOWN
+    if spec.scale == "points":
+        return f"{round(value * shortfall.there)} of {shortfall.there}" if shortfall else f"{share(value)}{NBSP}%"
+    if shortfall or value == math.inf:
+        return NOT_SHOWN if shortfall else INFINITE
+    return f"{format_number(value)}{NBSP}{spec.shown_unit}".rstrip()
 
 
 def _margin_position(spec: MetricSpec, difference: Difference | None) -> float:

@@ -10,7 +10,7 @@ from functools import partial
 
 from reports import finding_sentences
 from reports.check.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckResult, ThresholdResult
-from reports.finding_rows import in_unit, row, with_unit
+from reports.finding_rows import in_unit, row
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metric_comparison import RESULT_OF_STATUS
 from reports.render.blocks import MARKS, Badge, source_badges
@@ -30,8 +30,7 @@ def value_text(result: ThresholdResult) -> str:
     If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
     """
     if result.finding is not None:
-        finding_row = row(result.finding, 1)
-        return with_unit(finding_row.values[1], finding_row.unit) if result.finding.difference else NO_RESULT
+        return row(result.finding, 1).values[1] if result.finding.difference else NO_RESULT
     if shortfall := result.shortfall:
         return f"n/a ({shortfall_text(shortfall.there, shortfall.unit.removesuffix('s'), shortfall.needs)})"
     return (
@@ -43,8 +42,7 @@ def value_text(result: ThresholdResult) -> str:
 
 def baseline_text(result: ThresholdResult) -> str:
     """Return the baseline's value as text; "" if the threshold is absolute or has no difference."""
-    finding_row = row(result.finding, 1) if result.finding and result.finding.difference else None
-    return with_unit(finding_row.values[0], finding_row.unit) if finding_row else ""
+    return row(result.finding, 1).values[0] if result.finding and result.finding.difference else ""
 
 
 def interval_text(result: ThresholdResult) -> str:

@@ -11,7 +11,7 @@ from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
 from reports.comparisons.measurements import BEYOND, Shift
 from reports.comparisons.sentences import verdict_title
-from reports.finding_rows import FindingRow, definition, displayed_verdict, with_unit
+from reports.finding_rows import FindingRow, definition, displayed_verdict
 from reports.finding_sentences import WORST, overall
 from reports.formatting import (
     NBSP,
@@ -310,7 +310,7 @@ def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
     """Return a row of the table of numbers. `style` is the style of its values."""
     finding, metric = row.finding, row.finding.question.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
-    values = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
+    values = [*row.values, row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
     counts.append(" / ".join(percent(share, 1) for share in finding.completed_shares))
     return b.make_row(

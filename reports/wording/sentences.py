@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import STARVED
@@ -26,13 +26,26 @@ AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 def main_answers(summary: Summary) -> Sequence[MainResult]:
     """Return the results that the first sentences of a report use.
 
-    They are those of voice_to_voice if any target has its median. Otherwise they are those of the main metrics.
+    They are those of voice_to_voice if any target has its median, or if no metric has a median and a reply was heard.
+    Otherwise they are those of the main metrics.
     """
-    return (
-        summary.voice_to_voice
-        if any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
-        else summary.answers
-    )
+    heard = _heard(summary)
+    return heard if any(map(_has_median, heard)) or not any(map(_has_median, summary.answers)) else summary.answers
+
+
+def _heard(summary: Summary) -> Sequence[MainResult]:
+    """Return the results of voice_to_voice. If no successful turn has it, return those of the main metrics."""
+    is_heard = any(answer.n > answer.failed for answer in summary.voice_to_voice)
+    return summary.voice_to_voice if is_heard else summary.answers
+
+
+def _has_several(summary: Summary) -> bool:
+    """Return whether the first sentences are about several strata."""
+    return len({answer.stratum for answer in main_answers(summary) if answer.turns}) > 1
+
+
+def _has_median(answer: MainResult) -> bool:
+    return answer.turns > 0 and answer.at(0.5).has_interval
 
 
 def run_headline(summary: Summary) -> str:
@@ -51,20 +64,19 @@ def run_headline(summary: Summary) -> str:
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
         return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
-    several = len({answer.stratum for answer in main_answers(summary) if answer.turns}) > 1
-    sentences = [_sentence(answers, named=len(summary.targets) > 1, several=several) for answers in medians]
+    several, named = _has_several(summary), len(summary.targets) > 1
+    sentences = [_sentence(answers, named=named, several=several) for answers in medians]
     failed_targets = too_few_text(summary)
-    without_median = [
-        answer for answer in main_answers(summary) if answer.turns and answer.target not in failed_targets
-    ]
-    sentences += [_no_median(without_median)] if without_median and not medians else []
+    if not any(map(_has_median, _heard(summary))):  # the headline is the latency that callers hear, if there is any
+        answers = [answer for answer in _heard(summary) if answer.turns and answer.target not in failed_targets]
+        sentences = [*_no_medians(answers), *sentences]
     sentences += [f"{join_words(failed_targets)}: no turn succeeded."] if failed_targets else []
     return " ".join([*sentences, *(f"{reply}." for reply in early_replies(summary))])
 
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
     """Return the results that have a median, in one list for each stratum."""
-    answers = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).has_interval]
+    answers = list(filter(_has_median, main_answers(summary)))
     strata = dict.fromkeys(answer.stratum for answer in answers)
     return [[answer for answer in answers if answer.stratum == stratum] for stratum in strata]
 
@@ -110,21 +122,37 @@ def _ends(answers: Sequence[MainResult], p: float) -> list[MainResult]:
     return [ordered[0], ordered[-1]]
 
 
-def _no_median(answers: Sequence[MainResult]) -> str:
-    """Return a sentence with the reason why there is no median, and with the values that are known."""
+def _no_medians(answers: Sequence[MainResult]) -> Iterable[str]:
+    """Yield a sentence for each stratum. If all turns failed, yield one for all strata."""
+    strata = dict.fromkeys(answer.stratum for answer in answers)
+    if len(strata) > 1 and any(answer.n > answer.failed for answer in answers):
+        for stratum in strata:
+            yield _no_median(
+                [answer for answer in answers if answer.stratum == stratum], f" {stratum.turns_text(strata)}"
+            )
+    elif answers:
+        yield _no_median(answers)
+
+
+def _no_median(answers: Sequence[MainResult], which: str = " turns") -> str:
+    """Return a sentence with the reason why there is no median, and with the values that are known.
+
+    `which` is the name of the turns.
+    """
     turns, failed = sum(a.n for a in answers), sum(a.failed for a in answers)
     if failed and failed == turns:
-        return f"All turns failed: {count(failed)} of {count(turns)}."
+        return f"All{which} failed: {count(failed)} of {count(turns)}."
     if any(a.at(0.5).status == "in_failures" for a in answers):
-        return f"At least half of the turns failed: {count(failed)} of {count(turns)}."
+        return f"At least half of the{which} failed: {count(failed)} of {count(turns)}."
     values = [end for a in answers for end in (a.low, a.high) if math.isfinite(end)]
     if not values and any(answer.turns_planned > answer.failed_or_not_started for answer in answers):
-        return "There is no latency: no event marks the first output of the successful turns."
+        return f"There is no latency: no event marks the first output of the successful{which}."
     if not values:
         started = count(sum(a.turns for a in answers))
-        return f"No turn ended: {started} were cut by the end of the run."
+        return f"No turn ended: {started}{which if which != ' turns' else ''} were cut by the end of the run."
     latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
-    return f"Too few sessions for a median: {answers[0].metric} of {plural(turns, 'turn')} was {latency}."
+    of = plural(turns, which.strip().replace("turns", "turn", 1), which.strip())
+    return f"Too few sessions for a median: {answers[0].metric} of {of} was {latency}."
 
 
 def largest_part_of(summary: Summary) -> str:
@@ -147,7 +175,7 @@ def run_essentials(summary: Summary) -> str:
         medians, texts = _with_medians(summary), []
         for answers in medians:
             quantiles = zip(("p50", "p95"), _quantiles(answers, named=len(summary.targets) > 1), strict=False)
-            which = f" of {answers[0].stratum.turns}" if len(medians) > 1 else ""
+            which = f" of {answers[0].stratum.turns}" if _has_several(summary) else ""
             texts.append(f"{answers[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
     return " · ".join([*cells.run_badges(summary), *texts, *_counted(summary), *spent])
 

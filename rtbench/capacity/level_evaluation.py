@@ -36,8 +36,9 @@ from reports.summary.load import LIMITS, rate_limits_of
 from reports.summary.targets import called_by_telephone
 from reports.targets.clusters import Clusters
 from reports.targets.compared_target import ComparedTarget
+from reports.targets.metric_specs import by_stratum, specs_of_thresholds
 from reports.targets.named import targets_of
-from reports.thresholds import Sign
+from reports.thresholds import Sign, Threshold
 from reports.turns import Flags, not_started_of
 from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count
 from rtbench.capacity.search import (
@@ -393,13 +394,26 @@ def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerClust
 
     Before the values are judged, each is made worse by `worse`, which is in the unit of the metric.
     """
+    events, turns = np.zeros(target.clusters.count), np.zeros(target.clusters.count)
+    for spec in specs_of(target, slo.threshold):
+        of_spec = _violations(target, slo, spec, worse)
+        events, turns = events + of_spec[0], turns + of_spec[1]
+    return events, turns
+
+
+def specs_of(target: ComparedTarget, threshold: Threshold) -> list[MetricSpec]:
+    """Return the specs of the turns of an objective: those of each stratum, if it names an instant of measurement."""
+    return specs_of_thresholds(threshold, threshold.about, [target]) if threshold.measured_from else [threshold.about]
+
+
+def _violations(target: ComparedTarget, slo: Slo, spec: MetricSpec, worse: float) -> PerCluster:
     threshold = slo.threshold
     if threshold.statistic.deadline_ms is not None:
-        return complement(target.in_time(threshold.about, threshold.statistic.deadline_ms - worse))
+        return complement(target.in_time(spec, threshold.statistic.deadline_ms - worse))
     if threshold.p is None:
-        counts = target.counts(threshold.about)
+        counts = target.counts(spec)
         return complement(counts) if threshold.sign in (">", ">=") else counts
-    sample = target.sample(threshold.about)
+    sample = target.sample(spec)
     values, limit = sample.values, threshold.limit
     assert limit is not None, f"{slo.source_text} is relative"
     limit += worse if threshold.sign in (">", ">=") else -worse
@@ -438,7 +452,7 @@ def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: i
     missing, threshold = int(violations(target, slo)[0].sum()), slo.threshold
     failed = 0
     if threshold.statistic.kind != "rate":
-        failed = min(missing, int(np.isinf(target.sample(threshold.about).values).sum()))
+        failed = min(missing, sum(int(np.isinf(target.sample(of).values).sum()) for of in specs_of(target, threshold)))
     elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing
     causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
@@ -447,11 +461,12 @@ def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: i
 
 
 def latencies_of(target: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
-    """Return p50 and p95 of a metric, with 95 % intervals.
+    """Return p50 and p95 of a metric, with 95 % intervals, of the stratum with most turns.
 
     If a report would not publish a percentile, its values are null.
     """
-    sample = target.sample(MetricSpec(metric, Quantile(0.5)))
+    samples = [target.sample(spec) for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])]
+    sample = max(samples, key=lambda sample: sample.n)
     p50, p95 = (
         interval(estimate.value, estimate.low, estimate.high) if estimate.has_interval else Interval(None, None, None)
         for estimate in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)

@@ -119,8 +119,9 @@ LEVELS = ("level", "result", "concurrency", "sessions", "turns", "p50, ms", "p95
           "rate limits left", "cost", "duration", "run")  # fmt: skip
 SHARES = ("SLO", "level", "SLO violations", "allowed", "turns", "slow", "failed", "throttled")
 LATENCIES = (
-    "with 95 % intervals by session. Horizontal lines are the limits of the SLOs. Hollow marks: levels that did not "
-    "pass. The breaking point is in the band between the highest level that passes and the lowest that fails."
+    "with 95 % intervals by session, of the most frequent kind of turns. Horizontal lines are the limits of the SLOs. "
+    "Hollow marks: levels that did not pass. The breaking point is in the band between the highest level that passes "
+    "and the lowest that fails."
 )
 
 

@@ -16,7 +16,11 @@ import pytest
 from bench.errors import UsageError
 from bench.metrics import outcome_class
 from bench.remedies import remedy_of
+from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_frames
+from reports.statistic_types.quantile import Quantile
+from reports.statistics.quantiles import quantiles
+from reports.strata import Stratum
 from reports.targets.clusters import Clusters
 from reports.targets.compared_target import ComparedTarget
 from rtbench.capacity.level_evaluation import (
@@ -242,6 +246,20 @@ def test_the_metrics_of_a_level_have_intervals(tmp_path: Path) -> None:
     assert set(rate_limits_remaining(whole.run, whole.name)) == {"tokens", "requests"}
     assert (usd_of(whole.run, whole.name) or 0) > 0
     assert (in_progress(whole.run) or 0) > 0
+
+
+def test_a_level_never_pools_latencies_that_are_measured_from_different_instants(tmp_path: Path) -> None:
+    mixed = target_of(write(tmp_path / "run", Plan(sessions=60, turns=5, kinds=("typed", "vad", "vad"))))
+    most, turns = latencies_of(mixed, "ttfa")[0], 60 * 5
+    spec = MetricSpec("ttfa", Quantile(0.5), stratum=Stratum("speech_end"))
+    spoken, typed = (slo_of(f"ttfa{{measured_from:{instant}}} p(95)<700") for instant in ("speech_end", "request_sent"))
+
+    assert most.value == pytest.approx(quantiles(mixed.sample(spec), [0.5], 0.95)[0].value)
+    assert violations(mixed, spoken)[1].sum() == mixed.sample(spec).n < turns
+    assert violations(mixed, spoken)[1].sum() + violations(mixed, typed)[1].sum() == turns
+    np.testing.assert_array_equal(
+        violations(mixed, spoken)[0] + violations(mixed, typed)[0], violations(mixed, slo_of("ttfa p(95)<700"))[0]
+    )
 
 
 def test_a_level_of_few_sessions_has_no_p95(tmp_path: Path) -> None:

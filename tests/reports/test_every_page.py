@@ -243,7 +243,18 @@ FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
     ("plan", "sentence"),
     [
         (Plan(kinds=("typed",)), "The first audio of the reply arrives "),
-        (Plan(sessions=8, turns=2, kinds=("vad", "typed")), "Too few sessions for a median: ttfa of 16 turns was "),
+        (Plan(sessions=8, turns=2, kinds=("vad", "typed")),
+         "Too few sessions for a median: voice_to_voice of 8 turns was 0.26 s to 2.45 s."),
+        (Plan(sessions=2, turns=6, kinds=("typed", "vad", "manual")),
+         "Too few sessions for a median: voice_to_voice of 2 turns with response.create was 779 ms to 859 ms. "
+         "Too few sessions for a median: voice_to_voice of 4 VAD turns was "),
+        (Plan(sessions=2, turns=6, kinds=("typed", "vad"), failed=0.7),
+         "Too few sessions for a median: ttfa of 8 turns with response.create was 380 ms to 663 ms. "
+         "All VAD turns failed: 4 of 4."),
+        (Plan(sessions=8, turns=5, kinds=("typed", "typed", "typed", "typed", "vad")),
+         "Too few sessions for a median: voice_to_voice of 8 turns was 315 ms to 835 ms. "
+         "The first audio of the reply arrives 589 ms after the request (median ttfa) in turns with response.create."),
+        (Plan(sessions=2, turns=4, failed=1.0, kinds=("typed", "vad")), "All turns failed: 8 of 8."),
     ],
 )  # fmt: skip
 def test_the_headline_is_a_sentence(plan: Plan, sentence: str) -> None:

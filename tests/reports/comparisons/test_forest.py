@@ -94,6 +94,11 @@ def within(baseline: float, candidate: float, low: float, high: float, margin: M
     return finding("ttfa", 0.5, "equivalent", ratio(baseline, candidate, low, high, margin.ratio), margin=margin)
 
 
+def few_turns(base: int, candidate: int) -> MetricComparison:
+    counts = TargetCounts(base, base, 0), TargetCounts(candidate, candidate, 0)
+    return replace(finding("cut_off_rate", None, "inconclusive", points(0, 0, -0.1, 0.1)), targets=counts)
+
+
 ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     # (a finding, the texts and positions in its row)
     "an informational metric of one instant has a note":
@@ -111,7 +116,11 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
         (finding("audio_sent", 0.5, "inconclusive", replace(ratio(1, 47_500, 0.91, math.inf), baseline=0, d=math.inf)),
          {"change_text": "n/a (baseline is 0)", "interval": ""}),
     "a quantile of too few turns is not shown":
-        (FEW, {"change_text": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
+        (FEW, {"change_text": "n/a (needs 198 sessions)", "measured": "1,180 ms → n/a", "d": math.nan}),
+    "a rate of few turns is shown by its counts, without a percent sign":
+        (few_turns(6, 600), {"values": ("0 of 6", "0 %"), "measured": "0 of 6 → 0 %"}),
+    "a candidate of few turns has no percent sign": (few_turns(600, 6), {"measured": "0 % → 0 of 6"}),
+    "two targets of few turns have no percent sign": (few_turns(4, 6), {"values": ("0 of 4", "0 of 6")}),
     "an equivalent result far from zero shows its margin":
         (within(500, 645, 1.2, 1.35, Margin(0.4)), {"verdict_text": "≈ equivalent (slower, within 40 %)"}),
     "an equivalent result near zero does not show its margin":
@@ -128,6 +137,8 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
 def test_a_row_has_its_texts_and_positions(one: MetricComparison, expected: dict[str, Any]) -> None:
     (found,) = rows(one)
     shown = {name: getattr(found, name) for name in expected}
+    if "values" in expected:
+        assert tuple(text.replace(NBSP, " ") for text in found.values) == expected["values"]
 
     assert {name: text.replace(NBSP, " ") for name, text in shown.items() if isinstance(text, str)} == {
         name: text for name, text in expected.items() if isinstance(text, str)
