@@ -10,8 +10,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, HEADLINE, REGULAR
+from reports import step_names
 from reports.rate_metrics import RATES
-from reports.thresholds import THRESHOLD_METRICS, Threshold, near, quoted
+from reports.thresholds import THRESHOLD_METRICS, Threshold
 
 
 def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any] | None], named: str = "") -> None:
@@ -20,14 +21,11 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     if len(known) < len(scripts) or not known:
         return
     written = named or threshold.source_text
-    several = len({script["name"] for script in known}) > 1
-    rows = [  # steps have the names that reports use: with several scripts, these include the name of the script
-        (f"{script['name']}: {turn['step']}" if several else str(turn["step"]), turn["lacks"])
-        for script in known
-        for turn in script["turns"]
-    ]
-    refuse_unknown_step(threshold, list(dict.fromkeys(step for step, _ in rows)), written)
-    of_turns = [lacks for step, lacks in rows if threshold.step in ("", step)]
+    turns = [(str(script["name"]), turn) for script in known for turn in script["turns"]]
+    steps = [(script, str(turn["step"])) for script, turn in turns]
+    refuse_unknown_step(threshold, steps, written)
+    is_meant = step_names.matching(threshold.step, steps) if threshold.step else [True] * len(turns)
+    of_turns = [turn["lacks"] for (_, turn), meant in zip(turns, is_meant, strict=True) if meant]
     judged = [script["session"] for script in known] if THRESHOLD_METRICS[threshold.metric].of_sessions else of_turns
     turn_types = [] if threshold.turn_type in ("", REGULAR) else threshold.turn_type.split("+")
     reasons = [
@@ -37,7 +35,9 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     ]
     if not reasons or not all(reasons):
         return
-    instead = next((f", such as {name}" for name in HEADLINE if any(not _no_value(name, row) for _, row in rows)), "")
+    instead = next(
+        (f", such as {name}" for name in HEADLINE if any(not _no_value(name, turn["lacks"]) for _, turn in turns)), ""
+    )
     step_text = f" of step {threshold.step}" if threshold.step else ""
     names = ", ".join(dict.fromkeys(str(script["name"]) for script in known))
     raise UsageError(
@@ -46,11 +46,10 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     )
 
 
-def refuse_unknown_step(threshold: Threshold, steps: Sequence[str], written: str) -> None:
-    """Raise UsageError if the threshold names a step that is not in `steps`."""
-    if threshold.step and threshold.step not in steps:
-        named = f"{quoted(threshold.step)}{near(threshold.step, steps)}"
-        raise UsageError(f"{written}: there is no step {named} these are: {', '.join(steps)}")
+def refuse_unknown_step(threshold: Threshold, steps: step_names.Steps, written: str) -> None:
+    """Raise UsageError if the threshold names a step that is not in `steps`, or that several scripts have."""
+    if threshold.step and not step_names.matching(threshold.step, steps).any():
+        raise UsageError(f"{written}: {step_names.refusal(threshold.step, steps)}")
 
 
 def _no_value(metric: str, lacks: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from bench.metrics import CATALOGUE, REGULAR
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.metric_values import floats, measured_from_ns, values_ns
 from bench.units import NS_PER_MS
+from reports import step_names
 from reports.frames import by_label
 from reports.planned_turns import TurnOfScript, planned_turns
 from reports.runs import RunFrames, sequence
@@ -297,6 +298,24 @@ class TurnArrays:
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
         size = len(self.targets) * len(self.steps)
         return np.bincount(groups, minlength=size).reshape(len(self.targets), len(self.steps))
+
+    @cached_property
+    def own_names(self) -> tuple[tuple[str, str], ...]:
+        """The script of each step, and the name that the step has in this script."""
+        scripts, codes = _codes(self.frame["script"])
+        if np.unique(codes).size < 2:
+            only = scripts[codes[0]] if codes.size else ""
+            return tuple((only, label) for label in self.labels)
+        by_length = sorted(scripts, key=len, reverse=True)
+        of_labels = (next((name for name in by_length if label.startswith(f"{name}: ")), "") for label in self.labels)
+        return tuple(
+            (script, label.removeprefix(f"{script}: ")) for script, label in zip(of_labels, self.labels, strict=True)
+        )
+
+    def steps_named(self, name: str) -> Flags:
+        """Return a mask of the steps that have this name in reports, or that a user calls so (`step_names`)."""
+        named = np.array([name in names for names in zip(self.steps, self.labels, strict=True)], dtype=bool)
+        return named if named.any() else step_names.matching(name, self.own_names)
 
     def steps_in(self, stratum: Stratum) -> Flags:
         """Return a mask of the steps whose turns belong to the stratum."""

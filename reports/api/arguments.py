@@ -59,6 +59,8 @@ def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:
     Raise UsageError for a level that is not between 0 and 1.
     """
     levels = (value,) if isinstance(value, Real) else _listed(value, "quantiles")
+    if not levels:
+        raise UsageError("name at least one quantile, such as 0.95")
     for level in levels:
         if not isinstance(level, Real) or not 0 < float(level) < 1:
             raise UsageError(f"a quantile must be between 0 and 1, such as 0.95, not {_shown(level)}")

@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.run.presence import is_folder, is_run, run_folders
 from reports.api.arguments import given_run
 from reports.api.run import Run, load
-from reports.api.selection import Where
+from reports.api.selection import UnknownValueError, Where
 from reports.formatting import NBSP, plural
 from reports.frames import concat
 from reports.runs import run_id_of
@@ -82,7 +82,15 @@ class Runs(tuple[Run, ...]):
     def _frame(self, frame_of_run: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
         if not self:
             raise UsageError("there is no run, so there is no frame")
-        return concat([frame_of_run(run) for run in self])
+        frames, unknown = [], list[UnknownValueError]()
+        for run in self:
+            try:
+                frames.append(frame_of_run(run))
+            except UnknownValueError as error:  # another run may have the value
+                unknown.append(error)
+        if not frames:
+            raise unknown[0]
+        return concat(frames)
 
 
 def _refuse_mask(where: Where | None) -> None:

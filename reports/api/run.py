@@ -251,7 +251,8 @@ class Run(runs.RunFrames):
 
     def _of_sessions(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         sessions = measured_sessions(self)
-        chosen = selected(sessions, sessions.iloc[:0], by, where)
+        targets = [str(entry.get("name")) for entry in self.metadata.get("targets") or []]
+        chosen = selected(sessions, sessions.iloc[:0], by, where, targets=[*target_labels(self), *targets])
         for target in target_labels(self):
             at_target = (sessions["target"] == target).to_numpy()
             of_target, groups = sessions.loc[at_target, [column_of(name), *OF_SAMPLE]], chosen.of_row[at_target]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from tokenize import TokenError
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
 from bench.manual import see
+from bench.metrics import MEASURED_FROM, REGULAR, SUCCESSFUL, TURN_TYPES, UNFINISHED, OutcomeClass, turn_type_of
+from reports import step_names
 from reports.api.arguments import given_texts
 from reports.runs import RunFrames
 from reports.statistics.counting import Integers
@@ -56,6 +59,10 @@ class Selection:
     """True if all rows are selected and form one group. This group exists even if there are no rows."""
 
 
+class UnknownValueError(UsageError):
+    """The error for a value that no row of the run has. Another run may have it."""
+
+
 @dataclass(frozen=True)
 class RowFilter:
     """A filter of rows. A row passes if it meets `where` and has an allowed value in each column of `values`.
@@ -66,6 +73,14 @@ class RowFilter:
     where: Where | None = None
     values: Mapping[str, object] = field(default_factory=dict)
 
+    @cached_property
+    def options(self) -> dict[str, list[Any]]:
+        """The allowed values of each column of `values`."""
+        return {
+            name: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+            for name, value in self.values.items()
+        }
+
     def __bool__(self) -> bool:
         return self.where is not None or bool(self.values)
 
@@ -74,18 +89,42 @@ class RowFilter:
         """The columns that the filter reads; None if it may read any column."""
         return tuple(self.values) if self.where is None or isinstance(self.where, pd.Series) else None
 
-    def rows_of(self, frame: pd.DataFrame) -> Flags:
+    def having_values(self, frame: pd.DataFrame) -> Flags:
+        """Return the mask of the rows that have an allowed value in each column of `values`."""
         flags = np.ones(len(frame), dtype=bool)
-        if not len(frame):
-            return flags
-        if self.where is not None:
-            flags &= _matching(frame, self.where)
-        for name, value in self.values.items():
-            options: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        for name, options in self.options.items():
             present = [item for item in options if not pd.isna(item)]
             missing = len(present) < len(options)
             flags &= (frame[name].isin(present) | (frame[name].isna() & missing)).to_numpy(dtype=bool)
         return flags
+
+    def meeting(self, frames: Sequence[pd.DataFrame]) -> list[Flags]:
+        """Return the mask of the rows of each frame that meet `where`."""
+        where = self.where
+        return [
+            np.ones(len(frame), dtype=bool) if where is None or not len(frame) else _matching(frame, where)
+            for frame in frames
+        ]
+
+    def refuse_unknown(self, frames: Sequence[pd.DataFrame], known: Mapping[str, Collection[object]]) -> None:
+        """Raise UnknownValueError for a text that no row has, and for numbers of which no row has any.
+
+        `known` is the texts that a column may have.
+        """
+        for name, options in self.options.items():
+            there = {value for frame in frames for value in frame[name].dropna().unique()}
+            if not there and name not in known:
+                continue  # there are no rows, or the column is empty in this run
+            allowed = {*there, *known.get(name, ())}
+            values = [item for item in options if not pd.isna(item) and not isinstance(item, bool | np.bool_)]
+            unknown = [item for item in values if item not in allowed]
+            if len(unknown) < len(values):
+                unknown = [item for item in unknown if isinstance(item, str)]
+            if unknown:
+                texts = sorted(map(str, allowed), key=lambda text: (text.isdecimal() * len(text), text))
+                more = f", … ({len(texts)} in all)" if len(texts) > LISTED else ""
+                listed, item = f"{', '.join(texts[:LISTED])}{more}", unknown[0]
+                raise UnknownValueError(f"there is no {name} {item!r}{near(str(item), texts)} allowed: {listed}")
 
 
 def _matching(frame: pd.DataFrame, where: Where) -> Flags:
@@ -127,14 +166,33 @@ def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(given_texts(by, "columns")) if name != "target")
 
 
+LISTED = 20
+"""The maximum number of values that an error lists."""
+VOCABULARY: dict[str, Collection[object]] = {
+    "measured_from": MEASURED_FROM,
+    "turn_type": TURN_TYPES,
+    "outcome_class": get_args(OutcomeClass),
+    "outcome": SUCCESSFUL | UNFINISHED,
+}
+"""The values that a column may have in other runs. To select them is no mistake, even if no row has them."""
 STEP_KEYS = ("label", "name")
 """The names that scripts use for what the column `step` contains."""
 
 
-def selected(rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
+def selected(
+    rows: pd.DataFrame,
+    not_started: pd.DataFrame,
+    by: Sequence[str],
+    where: RowFilter,
+    *,
+    targets: Sequence[str],
+    own: Sequence[pd.DataFrame] = (),
+) -> Selection:
     """Select and group the rows, and the turns that did not start.
 
-    Raise UsageError if a column or `where` is invalid.
+    `targets` is the targets of the run. `own` is both frames with the names that the user's frames have instead of
+    those of reports. `where` is evaluated on `own`. If it selects none of these rows, it is evaluated on the rows.
+    Raise UsageError if a column or `where` is invalid, or if no row has a value.
     """
     for name in (*by, *where.values):
         if name not in rows.columns:
@@ -147,7 +205,11 @@ def selected(rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], w
             'as where="turn > 1", or select turns that started by where="outcome.notna()"'
         )
     frames = (rows, not_started)
-    chosen = [where.rows_of(frame) for frame in frames]
+    where.refuse_unknown(frames, VOCABULARY | {"target": targets})
+    meeting = where.meeting(own or frames)
+    if own and not any(mask.any() for mask in meeting):
+        meeting = where.meeting(frames)
+    chosen = [mask & where.having_values(frame) for mask, frame in zip(meeting, frames, strict=True)]
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
     keys = ONE_GROUP
     if by:
@@ -165,7 +227,10 @@ def selected(rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], w
 
 
 def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select and group the measured turns of a run, and the turns that did not start."""
+    """Select and group the measured turns of a run, and the turns that did not start.
+
+    Values of `step` and `turn_type` may be those of reports, or those of the user's frames.
+    """
     if not where and not by:
         not_started = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
         return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, dtype=np.int64), every=True)
@@ -173,8 +238,44 @@ def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: 
     frame = _with_columns(turns, columns)
     # all columns of a million turns take 1 GB: copy them only if some turns are warm-up
     rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
-    rows = _with_steps(turns, rows, turns.target, turns.step)
-    return selected(rows, rows_not_started(run, turns, columns), by, where)
+    labelled = _with_steps(turns, rows, turns.target, turns.step)
+    absent = rows_not_started(run, turns, columns)
+    own: tuple[pd.DataFrame, ...] = ()
+    if where.where is not None and not isinstance(where.where, pd.Series):
+        steps = [own_name for _, own_name in turns.own_names]
+        types = [turns.strata[stratum_index].turn_type or REGULAR for stratum_index in turns.stratum]
+        types_of = [_labels(types, turns.step), _labels(types, turns.not_started.step)]
+        own = (
+            labelled.assign(step=rows["step"], turn_type=types_of[0]),
+            absent.assign(step=_labels(steps, turns.not_started.step), turn_type=types_of[1])
+            if turns.not_started.step.size
+            else absent,
+        )
+    reported = RowFilter(where.where, _as_reported(turns, where.options))
+    targets = [str(entry.get("name")) for entry in run.metadata.get("targets") or []]
+    return selected(labelled, absent, by, reported, targets=[*turns.targets, *targets], own=own)
+
+
+def _as_reported(turns: TurnArrays, options: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return the values of columns with the names of reports. Raise UsageError for a step that is unknown or ambiguous.
+
+    A turn type of several names may have them in any order.
+    """
+    reported = {name: list(values) for name, values in options.items()}
+    steps = []
+    for name in reported.get("step", ()) if turns.steps else ():
+        if isinstance(name, str) and not turns.steps_named(name).any():
+            is_ambiguous = any(own == name for _, own in turns.own_names)
+            raise (UsageError if is_ambiguous else UnknownValueError)(step_names.refusal(name, turns.own_names))
+        steps += (
+            [turns.steps[at] for at in np.flatnonzero(turns.steps_named(name))] if isinstance(name, str) else [name]
+        )
+    types = [
+        turn_type_of(value.split("+")) if isinstance(value, str) and set(value.split("+")) <= set(TURN_TYPES) else value
+        for value in reported.get("turn_type", ())
+    ]
+    reported |= {"step": steps} if turns.steps and "step" in reported else {}
+    return reported | ({"turn_type": [None if t == REGULAR else t for t in types]} if "turn_type" in reported else {})
 
 
 def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:

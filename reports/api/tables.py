@@ -148,7 +148,7 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
     """Return `cost.targets` of summary.json as a frame with a row for each target."""
     rows = [
         {"run_id": run_id_of(summary.run), "target": cost.target}
-        | {"models": ", ".join(charge.model for charge in cost.models)}
+        | {"models": ", ".join(charge.model for charge in cost.models) or None}
         | {name: getattr(cost, name) for name in (*PRICED, *PAID)}
         | {column: cost.tokens(kind) for column, kind in TOKENS.items()}
         | {"unplayed_audio_s": cost.unplayed_audio.seconds, "unplayed_audio_usd": cost.unplayed_audio.usd}

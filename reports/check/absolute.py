@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from operator import ge, gt, le, lt
 
+from reports import step_names
 from reports.check.results import Limit, ThresholdResult
 from reports.finding_rows import in_unit
 from reports.formatting import NBSP, format_number
@@ -21,7 +22,7 @@ from reports.statistics.threshold_estimate import ThresholdEstimate
 from reports.statistics.verdicts import InconclusiveReason
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.metric_specs import specs_of_thresholds
-from reports.thresholds import Sign, Threshold, near
+from reports.thresholds import Sign, Threshold
 from reports.wording.cells import interval
 from reports.wording.verdicts import beyond_limit, verdict_text
 
@@ -55,10 +56,10 @@ def limit_results(threshold: Threshold, target: ComparedTarget) -> list[Threshol
     estimates = [(spec, spec.statistic.estimate(target, spec)) for spec in specs]
     measured = [(spec, estimate) for spec, estimate in estimates if estimate.counts.turns] or estimates[:1]
     results = [_result(threshold, target, spec, estimate) for spec, estimate in measured]
-    steps = target.turns.steps
-    if threshold.step and threshold.step not in steps:
-        there = ", ".join(steps) or "none"
-        text = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} the steps are: {there}"
+    turns = target.turns
+    if threshold.step and not turns.steps_named(threshold.step).any():
+        absent = f"no turn of a step {threshold.step} was measured"
+        text = step_names.refusal(threshold.step, turns.own_names, absent)
         return [replace(result, reason=InconclusiveReason("no_step", text=text)) for result in results]
     return results
 

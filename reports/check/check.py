@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
+from reports import step_names
 from reports.check import relative
 from reports.check.absolute import limit_results
 from reports.check.relative import BaselineResults
@@ -208,17 +209,15 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targe
     The steps of a run are known from its turns. So no error is raised before every script has been played to its end
     once.
     """
-    steps, sessions = targets[0].turns.steps if targets else (), measured_sessions(run)
+    turns, sessions = targets[0].turns if targets else None, measured_sessions(run)
     scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or []}
     played = sessions["script"][(sessions["outcome"] == "ok").to_numpy() & ~sessions["renewed"].to_numpy(dtype=bool)]
-    if not steps or scripts - set(played.astype(str)):
+    if turns is None or not turns.steps or scripts - set(played.astype(str)):
         return
     for threshold in thresholds:
-        if threshold.step and threshold.step not in steps:
-            raise UsageError(
-                f"{threshold.source_text}: no script of the run has a step {threshold.step}"
-                f"{near(threshold.step, steps)} the steps are: {', '.join(steps)}"
-            )
+        if threshold.step and not turns.steps_named(threshold.step).any():
+            absent = f"no script of the run has a step {threshold.step}"
+            raise UsageError(f"{threshold.source_text}: {step_names.refusal(threshold.step, turns.own_names, absent)}")
 
 
 def _results(

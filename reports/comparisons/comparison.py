@@ -211,7 +211,8 @@ class Comparison:
         rows = []
         for finding in (*self.findings, *self.steps):
             spec, verdict, difference = finding.question, finding.verdict, finding.published
-            spec_values = spec.name, spec.metric, *(spec.stratum or NO_STRATUM), spec.step
+            labels = (label or None for label in (*(spec.stratum or NO_STRATUM), spec.step))
+            spec_values = spec.name, spec.metric, *labels
             verdict_name, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
             values = (
                 *(run_ids[finding.candidate], finding.candidate, *spec_values, spec.p, spec.unit),

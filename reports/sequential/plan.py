@@ -26,6 +26,7 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
+from reports import step_names
 from reports.formatting import NBSP, count
 from reports.json_entries import ClosedJsonEntry
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
@@ -131,14 +132,10 @@ def plan_analyses(request: dict[str, Any]) -> dict[str, Any]:
     """
     gates = _primary_metrics(request["thresholds"], request.get("of_scripts", {}), request["metric"])
     refuse_other_targets(gates, request["targets"])
-    steps = [_steps(script, len(request["scripts"])) for script in request["scripts"]]
+    known = all(script["steps"] is not None for script in request["scripts"])
     for gate in gates:
-        if None not in steps:
-            refuse_unknown_step(
-                gate,
-                list(dict.fromkeys(step for script_steps in steps for step in script_steps or ())),
-                gate.source_text,
-            )
+        if known:
+            refuse_unknown_step(gate, _steps(request["scripts"]), gate.source_text)
         refuse_unmeasurable(gate, request.get("lacking", ()))
     needed = [pairs_needed(gate.p, _values(gate, request["scripts"])) for gate in gates]
     max_needed, gate = max(zip(needed, gates, strict=True), key=lambda pair: pair[0])
@@ -208,13 +205,9 @@ def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], 
     return gates
 
 
-def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
-    """Return the names that reports use for the steps of a script; None if the steps are unknown before the run.
-
-    `scripts` is the number of scripts. If it is more than one, the name of a step contains the script's name.
-    """
-    steps: list[str] | None = script["steps"]
-    return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
+def _steps(scripts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the planned steps: the name of the script and of the step. Steps that are unknown before the run lack."""
+    return [(str(script["name"]), label) for script in scripts for label in script["steps"] or ()]
 
 
 def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
@@ -226,4 +219,4 @@ def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
         return 1
     if not gate.step:
         return min((script["turns"] for script in scripts if script["turns"]), default=1)
-    return sum((_steps(script, len(scripts)) or []).count(gate.step) for script in scripts) / len(scripts) or 1
+    return int(step_names.matching(gate.step, _steps(scripts)).sum()) / len(scripts) or 1

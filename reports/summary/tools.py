@@ -197,10 +197,10 @@ def deadline_shares(run: RunFrames, samples: MetricSamples, sessions: pd.DataFra
         if CATALOGUE[metric].scope == "session":
             yield from _of_sessions(turns.targets, sessions, metric, deadline_ms)
             continue
-        named = [step in ("", *names) for names in zip(turns.steps, turns.labels, strict=True)]
+        named = turns.steps_named(step) if step else np.ones(len(turns.steps), dtype=bool)
         of_metric = sampled(turns, metric, samples.mains)
         for pool in of_metric.pools():
-            pool = replace(pool, steps=pool.steps & np.array(named, dtype=bool))
+            pool = replace(pool, steps=pool.steps & named)
             if (share := deadline_share(of_metric, pool, step or ALL, deadline_ms)).total:
                 yield share
 

@@ -124,10 +124,7 @@ class ComparedTarget:
 
     def steps(self, spec: MetricSpec) -> Flags:
         """Return a mask of the steps of the run. It is True for the steps that the metric spec includes."""
-        mask = np.ones(len(self.turns.steps), dtype=bool)
-        if spec.step:
-            names = zip(self.turns.steps, self.turns.labels, strict=True)
-            mask &= np.array([spec.step in named for named in names], dtype=bool)
+        mask = self.turns.steps_named(spec.step) if spec.step else np.ones(len(self.turns.steps), dtype=bool)
         return mask & self.turns.steps_in(spec.stratum) if spec.stratum is not None else mask
 
     def sample(self, spec: MetricSpec) -> Sample:

@@ -167,7 +167,9 @@ class Trend:
                 values = (
                     *(series.scenario, series.name, point.target, point.run_id, point.validity),
                     pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
-                    *(spec.name, spec.metric, spec.p, *(spec.stratum or NO_STRATUM), spec.unit),
+                    *(spec.name, spec.metric, spec.p),
+                    *(label or None for label in spec.stratum or NO_STRATUM),
+                    spec.unit,
                     *(run.value, run.low, run.high, run.n),
                     *use(run.missing_because, published=published, invalid=excluded).values(),
                     *((change.change, change.low, change.high) if change else (None, None, None)),

@@ -78,7 +78,8 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
             for value, threshold in placed_thresholds(judged):
                 with mistakes.gather():
                     try:
-                        refuse_unknown_step(threshold, [turn.name for turn in script.turns], threshold.source_text)
+                        steps = [(script.name, turn.name) for turn in script.turns]
+                        refuse_unknown_step(threshold, steps, threshold.source_text)
                     except UsageError as error:
                         raise value.error(str(error)) from None
     mistakes.refuse()

@@ -14,6 +14,7 @@ import pytest
 import rtbench
 from bench.errors import UsageError
 from tests.reports import synthetic
+from tests.reports.edited import Row, edit
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
@@ -139,3 +140,84 @@ def test_invalid_arguments_are_refused_in_one_line_in_python_s_terms(
 
     assert "\n" not in str(refused.value)
     assert not re.search(r"--(thresholds|baseline|allow|on-inconclusive|measure)", str(refused.value))
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> rtbench.Run:
+    """Return a run of two scripts. Both have a step greeting; only the first one has order_status."""
+    folder = synthetic.write(tmp_path_factory.mktemp("scripted"), Plan(sessions=40, turns=4, failed=0.1), run_id="two")
+
+    def change(_: int, row: Row) -> Row:
+        script = "second" if int(str(row["session_id"])[-1], 36) % 2 else "first"
+        return row | {"script": script}
+
+    def moved(index: int, row: Row) -> Row:
+        row = change(index, row)
+        return row | {"step": "closing"} if (row["script"], row["step"]) == ("second", "order_status") else row
+
+    return rtbench.load(edit(edit(folder, "sessions", change), "turns", moved))
+
+
+def test_a_step_is_selected_by_its_own_name_or_with_that_of_its_script(scripted: rtbench.Run) -> None:
+    names = ["order_status", "first: order_status"]
+    mine = scripted.turns[(scripted.turns["step"] == "order_status").to_numpy()]
+    whole = [scripted.quantiles("ttfa", p=0.5, step=name) for name in names]
+    whole += [scripted.quantiles("ttfa", p=0.5, where=f"step == '{name}'") for name in names]
+    whole += [scripted.quantiles("ttfa", p=0.5, where=lambda turns: turns["step"] == "order_status")]
+
+    for frame in whole:
+        assert frame["n"].tolist() == [len(mine)]
+    both = scripted.quantiles("ttfa", p=0.5, where="step == 'greeting'")
+    assert both["n"].tolist() == [int((scripted.turns["step"] == "greeting").sum())]
+    with pytest.raises(UsageError, match=r"several scripts have a step \"greeting\": .* first: greeting"):
+        scripted.quantiles("ttfa", step="greeting")
+    found = rtbench.check(scripted, {"ttfa{step:order_status}": "p(50)<9s", "ttfa{step:second: closing}": "p(50)<9s"})
+    assert [result.counts.turns for result in found.thresholds if result.counts] == [
+        len(mine),
+        int((scripted.turns["step"] == "closing").sum()),
+    ]
+
+
+def test_regular_turns_are_selected_by_the_name_that_frames_and_thresholds_have(scripted: rtbench.Run) -> None:
+    everything = scripted.quantiles("ttfa", p=0.5)
+
+    for selection in ({"turn_type": "regular"}, {"turn_type": None}, {"where": "turn_type == 'regular'"}):
+        pd.testing.assert_frame_equal(scripted.quantiles("ttfa", p=0.5, **selection), everything)
+    assert scripted.quantiles("ttfa", turn_type="function_calls").empty
+
+
+UNKNOWN: dict[str, tuple[Callable[[Any], object], str]] = {
+    # (function call, error)
+    "a target": (lambda run: run.quantiles("ttfa", target="nope"), "there is no target 'nope'; allowed: sim"),
+    "a target of sessions": (lambda run: run.quantiles("connect_total", target="simm"), "did you mean sim"),
+    "a target among others": (lambda run: run.quantiles("ttfa", target=["sim", "x"]), "no target 'x'"),
+    "a step": (lambda run: run.quantiles("ttfa", step="gretings"), "did you mean greeting"),
+    "a step of rates": (lambda run: run.rates(step="nope"), 'there is no step "nope"; these are: first: greeting'),
+    "a turn type": (lambda run: run.quantiles("ttfa", turn_type="regulr"), "there is no turn_type 'regulr'"),
+    "an instant": (lambda run: run.sample("ttfa", measured_from="speech"), "allowed: request_sent, speech_end"),
+    "an outcome": (lambda run: run.rates(outcome="okay"), "did you mean ok"),
+    "a number": (lambda run: run.quantiles("ttfa", turn=99), "there is no turn 99; allowed: 1, 2, 3, 4"),
+    "a script": (lambda run: run.quantiles("ttfa", script="frist"), "did you mean first"),
+    "no quantile": (lambda run: run.quantiles("ttfa", p=[]), "at least one quantile"),
+    "a quantile of events": (lambda run: run.distributions(p=1.0), "between 0 and 1"),
+    "a target of a threshold": (lambda run: rtbench.check(run, {"ttfa{target:x}": "med<5"}), "no target x"),
+    "a turn type of a threshold": (lambda run: rtbench.check(run, {"ttfa{turn_type:x}": "med<5"}), "not a turn type"),
+    "a target to compare": (lambda run: rtbench.compare(f"{run.folder}:x", f"{run.folder}:sim"), "x"),
+    "an aggregate of a trend": (lambda run: rtbench.trend(run, metrics="ttfa:p101"), "between 0 and 100"),
+}
+
+
+@pytest.mark.parametrize(("asked", "message"), UNKNOWN.values(), ids=UNKNOWN)
+def test_a_selection_of_unknown_values_is_refused_with_the_allowed_ones(
+    scripted: rtbench.Run, asked: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        asked(scripted)
+
+
+def test_a_value_of_one_of_several_runs_selects_the_rows_of_this_run(runs: Path, scripted: rtbench.Run) -> None:
+    several = rtbench.Runs([rtbench.load(runs / "one"), scripted])
+
+    assert set(several.quantiles("ttfa", p=0.5, script="second")["run_id"]) == {scripted.metadata["run_id"]}
+    with pytest.raises(UsageError, match="there is no script 'third'"):
+        several.quantiles("ttfa", script="third")

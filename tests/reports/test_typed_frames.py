@@ -110,3 +110,14 @@ def test_by_label_maps_each_label_and_missing_labels() -> None:
     for labels in (column.cat, pd.Categorical(column)):
         assert by_label(labels, str.upper, "none", object).tolist() == ["B", "none", "A", "B"]
     assert by_label(pd.Categorical([None, None]), str.upper, "none", object).tolist() == ["none", "none"]
+
+
+LABELS = {"run_id", "target", "candidate", "measured_from", "turn_type", "step", "series", "models", "p"}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_missing_label_is_missing_in_every_frame(name: str, made: Made) -> None:
+    for plan in PLANS:
+        frame = made(plan, name)
+        for column in LABELS & set(frame):
+            assert not (frame[column].astype(object) == "").any(), column

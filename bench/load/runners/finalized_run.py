@@ -59,9 +59,11 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
     request = {
         "file": None if file is None else str(file),
         "scripts": [
-            {"path": str(script.path), "thresholds": None if script.task is None else script.thresholds}
+            {"name": script.name, "path": str(script.path)}
+            | {"thresholds": None if script.task is None else script.thresholds}
             for script in scripts.values()
         ],
+        "script_names": [script.name for script in plan.scripts],
         "baseline": baseline,
         "targets": [target.label for target in plan.targets],
         "lacking": plan.missing_features,

@@ -262,6 +262,31 @@ def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
     assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failure_rate": ["rate<1%", "rate<2%"]}
 
 
+def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -> None:
+    scripts = []
+    for name in ("first", "second"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            'thresholds: {"ttfa{step:greeting}": p(50)<1s, "ttfa{step:second: bye}": p(50)<2s}\nsteps: []\n'
+        )
+        scripts.append({"name": name, "path": str(path), "thresholds": None})
+    turns = [{"step": step, "lacks": {}} for step in ("greeting", "bye")]
+    lacking = [{"name": name, "turns": turns, "session": {}} for name in ("first", "second")]
+    request = asked(tmp_path, "") | {"file": None, "scripts": scripts[:1], "lacking": lacking}
+
+    both = request | {"scripts": scripts, "script_names": ["first", "second"]}
+    assert planned_thresholds(both) == {
+        "ttfa{step:first: greeting}": ["p(50)<1s"],
+        "ttfa{step:second: bye}": ["p(50)<2s"],
+        "ttfa{step:second: greeting}": ["p(50)<1s"],
+    }
+    of_file = asked(tmp_path, '"ttfa{step:greeting}": p(50)<1s\n') | {"lacking": lacking}
+    with pytest.raises(UsageError, match='several scripts have a step "greeting"'):
+        planned_thresholds(of_file)
+    lacking[1]["turns"] = turns[1:]
+    assert planned_thresholds(of_file) == {"ttfa{step:greeting}": ["p(50)<1s"]}
+
+
 def test_a_mistake_in_a_script_s_thresholds_has_its_position(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mine.yaml:4:7: \"1 day\" is not a limit of ttfa"):
         planned_thresholds(of_script(tmp_path, "steps: []\nthresholds:\n  ttfa:\n    - p(50)<1 day\n"))
