@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
+from bench.metrics import Better as Direction
 from bench.pricing import Prices, cost_usd
 from bench.run.document import ValidityStatus
 from bench.units import NS_PER_S, S_PER_MINUTE
@@ -67,7 +68,7 @@ class PowerSpec:
     """The planned test of one metric.
 
     `effect` is the true effect that the test detects with the probability `power`. It is in points for a rate, and
-    otherwise a share of the value.
+    otherwise a ratio, as the margin is: for a decrease by a share s, it is 1 / (1 − s) − 1.
     """
 
     question: MetricSpec
@@ -84,6 +85,13 @@ class PowerSpec:
     def margin(self) -> float:
         margin = self.question.margin
         return margin.points if self.question.scale == "points" else margin.ratio
+
+    @property
+    def written(self) -> tuple[float, float]:
+        """The effect and the margin as users write them: in points, or as the share of an increase or a decrease."""
+        is_decrease = self.question.scale != "points" and self.question.better == "higher"
+        effect, margin = (_decrease(x) if is_decrease else x for x in (self.effect, self.margin))
+        return effect, margin
 
     @property
     def distance(self) -> float:
@@ -105,9 +113,16 @@ def power_spec(
         raise UsageError(f"{threshold_metric.name} is a slope, which has no sample size to plan for: plan for ttfa")
     rate = statistic.scale(threshold_metric.name) == "points"
     # for a statistic that cannot be planned, this raises even if a margin is given
-    default = statistic.default_margin("")
-    accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
+    default = statistic.default_margin(threshold_metric.name)
+    is_decrease = not rate and MetricSpec(threshold_metric.name, statistic).better == "higher"
+    default_share = default.points if rate else _decrease(default.ratio) if is_decrease else default.ratio
+    accepted = _share(margin, "--margin") if margin else default_share
     effect = _share(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
+    if is_decrease and effect >= 1:
+        raise UsageError(
+            f"{threshold_metric.name} is better if it is higher, so an effect is a decrease, which is below 100 %, not "
+            f"{100 * effect:g} %: lower --detect or --margin"
+        )
     if not effect > accepted:
         unit = "points" if rate else "%"
         raise UsageError(
@@ -118,10 +133,17 @@ def power_spec(
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
         raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
+    if is_decrease:
+        accepted, effect = (1 / (1 - share) - 1 for share in (accepted, effect))
     metric_spec = MetricSpec(
         threshold_metric.name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted)
     )
     return PowerSpec(metric_spec, effect, power, primary_metrics)
+
+
+def _decrease(ratio: float) -> float:
+    """Return the share by which a value decreases, for its ratio: 0.1 for 1/0.9 − 1."""
+    return round(1 - 1 / (1 + ratio), 12)
 
 
 def _share(text: str, option: str) -> float:
@@ -153,6 +175,7 @@ class SampleSize(ClosedJsonEntry, frozen=True):
     kind: Annotated[str, about("quantile, rate or within")]
     p: float | None
     deadline_ms: Annotated[float | None, about("of within, the share of turns that have the metric by a deadline")]
+    better: Annotated[Direction, about("of the metric: if higher, the effect and the margin are decreases")]
     detect: float
     margin: float
     power: float
@@ -221,7 +244,7 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = sessions / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
     session_s, session_usd = S_PER_MINUTE / per_min if per_min else math.nan, usd_per_session(run, targets)
-    variability = variability_of(sample, *quantiles(sample, (0.5, 0.95)))
+    variability, (detect, margin) = variability_of(sample, *quantiles(sample, (0.5, 0.95))), spec.written
     parts = components_at(sample, metric_spec.p or 0.5)
     return SampleSize(
         schema=2,
@@ -234,8 +257,9 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         kind=metric_spec.kind,
         p=metric_spec.p,
         deadline_ms=metric_spec.statistic.deadline_ms,
-        detect=spec.effect,
-        margin=spec.margin,
+        better=metric_spec.better,
+        detect=detect,
+        margin=margin,
         power=spec.power,
         alpha=LEVEL,
         primary_metrics=spec.primary_metrics,
@@ -284,7 +308,7 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
         for share in (size.detect, size.margin)
     )
     shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
-    sign = "−" if size.deadline_ms else "+"
+    sign = "−" if size.better == "higher" else "+"
     to_find = f"to detect {sign}{effect} with a margin of {margin}, power {power}, type I error {error}{shared}"
     bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
     low, likely, high = map(count, size.sessions)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from bench.errors import Mistakes, UsageError
 from bench.manual import see
@@ -327,6 +327,28 @@ def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
     Raise UsageError if a threshold cannot be parsed.
     """
     return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
+
+
+def recorded(document: Mapping[str, Any]) -> tuple[list[Threshold], list[str]]:
+    """Return the thresholds that are recorded with a run, and the texts of those that this version cannot read.
+
+    `document` is the content of run.json. Another version of the tool may have written it.
+    """
+    thresholds, unread = list[Threshold](), list[str]()
+    for metric, texts in (document.get("thresholds") or {}).items():
+        for text in texts:
+            try:
+                thresholds.append(parse(metric, text))
+            except UsageError:
+                unread.append(excerpt(f"{metric}: {text}", 60))
+    return thresholds, unread
+
+
+def unread_notice(document: Mapping[str, Any]) -> str:
+    """Return a notice on recorded thresholds that this version cannot read; "" if it can read all."""
+    if not (unread := recorded(document)[1]):
+        return ""
+    return f"This version cannot read, and ignores, thresholds that are recorded with the run: {', '.join(unread)}."
 
 
 def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:

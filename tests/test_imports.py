@@ -49,7 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reports": (
         "formatting", "render", "json_entries", "statistics",
         "strata", "rate_metrics", "stored", "metric_spec", "statistic_types",
-        "thresholds", "measurable", "uncertainty", "frames",
+        "thresholds", "step_names", "measurable", "uncertainty", "frames",
         "runs", "planned_turns", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",

@@ -227,12 +227,13 @@ class TotalsEntry(TypedDict):
 
 
 class IncidentEntry(TypedDict):
-    """An event outside the measurements that may explain them."""
+    """An event outside the measurements that may explain them. `late_ms` is how late a simulator was."""
 
     at_utc_ns: int
     worker: Count
     kind: str
     text: str
+    late_ms: NotRequired[float]
 
 
 CheckName = Literal["timestamp_uncertainty", "event_loop_delay", "send_delay", "start_delay", "missing_data"]

@@ -27,7 +27,7 @@ from bench.protocol.base import is_simulated, simulator_late_ms
 from bench.protocol.events import EventKind, ServerEvent
 from bench.protocol.rate_limits import limits_in
 from bench.run import folder as files
-from bench.run.document import HostEntry
+from bench.run.document import HostEntry, IncidentEntry
 from bench.run.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
 from bench.run.provenance import named_host
 from bench.run.rows import IDENTITY, SecondCounts, TextSanitizer, session_row, transcript_line, turn_columns, turn_row
@@ -179,16 +179,18 @@ class Recorder:
 
     # Methods that are called rarely.
 
-    def incident(self, kind: str, text: str) -> None:
+    def incident(self, kind: str, text: str, late_ms: float | None = None) -> None:
         """Record an incident that may explain results. `kind` is the name of its kind, such as `value_dropped`.
 
+        `late_ms` is how late a simulator was; None for other incidents.
         All incidents are counted. The first 100 are stored.
         """
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:
             clean_text = self._words.clean("detail", text)
-            facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": clean_text})
+            incident: IncidentEntry = {"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": clean_text}
+            facts.incidents.append(incident if late_ms is None else {**incident, "late_ms": late_ms})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str) -> None:
         """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits.
@@ -329,7 +331,8 @@ class SessionRecorder:
         # much later than at the last incident that was recorded
         if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:
             self.target.simulator_late_ms = late_ms
-            self._recorder.incident("simulator_late", SIMULATOR_OVERLOADED.format(self.labels.target, late_ms))
+            text = SIMULATOR_OVERLOADED.format(self.labels.target, late_ms)
+            self._recorder.incident("simulator_late", text, late_ms)
         self.target.second.add(limits_in(headers))
 
     def _set_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import own_causes, throttled_cause, throttled_share
 from reports.targets.metric_specs import instants_of
 from reports.targets.named import targets_of
-from reports.thresholds import Threshold, near, parse_all
+from reports.thresholds import Threshold, near, recorded, unread_notice
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices, uncertain_line
 from reports.wording.validity import InvalidReason, of_run
@@ -85,7 +85,8 @@ def check_of(
     """
     run = load_for_report(run) if isinstance(run, Path) else run
     targets = targets_of(run)
-    thresholds = thresholds or parse_all(run.metadata.get("thresholds") or {})
+    unread = "" if thresholds else unread_notice(run.metadata)
+    thresholds = thresholds or recorded(run.metadata)[0]
     refuse_unknown_targets(thresholds, [target.name for target in targets])
     _refuse_unknown_steps(thresholds, run, targets)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
@@ -104,7 +105,7 @@ def check_of(
     stored = findings and not any(result.not_stored for result in answers.results)
     unguarded = _targets_without_failure_threshold(targets, items)
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
-    warnings = (INTERRUPTED_RUN,) if interrupted else ()
+    warnings = (*((INTERRUPTED_RUN,) if interrupted else ()), *filter(None, [unread]))
     notices: Iterable[str] = ()
     if targets and run.folder not in answers.compared_runs:  # the comparison already contains the notices of this run
         notices = run_notices(run, data_notes(run, targets[0].turns, measured_sessions(run)))
@@ -127,7 +128,7 @@ def check_of(
             *answers.notices,
             *instant_notices,
             *((*dependence_notice(limits), *unequal_lengths(items), *failed_by_chance(limits)) if not causes else ()),
-            *notices,
+            *(notice for notice in notices if notice != unread_notice(run.metadata)),
             *filter(None, [uncertain_line(run, {item.metric for item in items if not item.relative})]),
         ),
         baseline=answers.baseline_text,
@@ -239,7 +240,8 @@ def _results(
     if base is None:
         refuse_without_baseline(relative_thresholds)
         if not thresholds:
-            raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}")
+            unread = f" ({notice.rstrip('.')})" if (notice := unread_notice(run.metadata)) else ""
+            raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}{unread}")
     if thresholds and not relative_thresholds:
         return BaselineResults(notices=(UNUSED,) if baseline else ())
     match base:

@@ -63,7 +63,9 @@ class CompareDocument(ClosedJsonEntry, frozen=True):
     result: Annotated[
         Result, about("fail: a primary metric regressed; pass: each passes; not_evaluated: the comparison is not fair")
     ]
-    validity: Annotated[ValidityEntry, about("true if the targets may be compared; if not, do not use any value")]
+    validity: Annotated[
+        ValidityEntry, about("whether and why not the targets may be compared; if invalid, use no value")
+    ]
     simulated: bool
     recorded: bool
     headline: str

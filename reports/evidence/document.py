@@ -30,9 +30,9 @@ from reports.runs import run_id_of
 from reports.summary.example_turns import SlowTurn, SlowTurnEntry
 from reports.summary.groups import GroupEntry
 from reports.summary.summary import MainResult, Summary
+from reports.summary.tools import thresholds_of
 from reports.targets.named import targets_of
 from reports.text.document import RunValidityEntry, run_validity_entry
-from reports.thresholds import parse_all
 from reports.wording import cells
 from reports.wording.sentences import load_line
 
@@ -150,8 +150,7 @@ def evidence_of(summary: Summary) -> Evidence:
 
 def threshold_results(summary: Summary) -> tuple[ThresholdResult, ...]:
     """Return the results of the absolute thresholds that the run was started with, on each target."""
-    thresholds = parse_all(summary.run.metadata.get("thresholds") or {})
-    absolute = [threshold for threshold in thresholds if threshold.limit is not None]
+    absolute = [threshold for threshold in thresholds_of(summary.run) if threshold.limit is not None]
     targets = targets_of(summary.run) if absolute else ()
     return tuple(result for threshold in absolute for target in targets for result in limit_results(threshold, target))
 

@@ -30,6 +30,7 @@ from reports.run_report.metric_tables import target_cell
 from reports.run_report.report import METHOD, badges_of, main_results
 from reports.summary.outcomes import by_outcome
 from reports.summary.summary import Summary
+from reports.thresholds import unread_notice
 from reports.wording import cells, validity
 from reports.wording.cells import interval
 
@@ -122,6 +123,7 @@ def _warning(evidence: Evidence) -> list[b.Block]:
         lines.append(
             f"{what} failed because of our client. They count in the shares, but are not the service’s failures."
         )
+    lines += filter(None, [unread_notice(evidence.summary.run.metadata)])
     return [b.Banner(lines)] if lines else []
 
 

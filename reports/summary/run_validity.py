@@ -15,7 +15,7 @@ import pandas as pd
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.frames import by_label
-from reports.json_entries import Count, JsonEntry, Known, Rounded, about
+from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, about
 from reports.render.blocks import MARKS
 from reports.runs import RunFrames, hosts_of, stated_validity
 from reports.statistics.counting import Floats
@@ -260,6 +260,7 @@ class Incident(JsonEntry, frozen=True):
     worker: Count
     kind: str
     text: str
+    late_ms: Annotated[Number, about("how late a simulator was; null for other incidents")] = math.nan
 
 
 @dataclass(frozen=True)
@@ -278,23 +279,22 @@ class Incidents:
         return sum(self.counts.values())
 
 
-SIMULATOR_LATE, LATE_MS = "simulator_late", re.compile(r"([\d.]+) ms")
-"""The type of incidents in which a simulator was late, and a pattern for their texts. The pattern finds the p99 of the
-lateness."""
+SIMULATOR_LATE, LATE_MS = "simulator_late", re.compile(r".*(?<![\d.])(\d+(?:\.\d+)?) ms", re.DOTALL)
+"""The type of incidents in which a simulator was late, and a pattern for their texts in runs of earlier versions."""
 
 
-def late_ms(incident: Incident) -> float | None:
-    """Return how much later than its profile requires a simulator responded, in ms.
-
-    Return None for other types of incidents.
-    """
-    match = LATE_MS.search(incident.text) if incident.kind == SIMULATOR_LATE else None
-    return float(match[1]) if match else None
+def _late_ms(entry: Mapping[str, Any]) -> float:
+    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents."""
+    if isinstance(number := entry.get("late_ms"), int | float):
+        return float(number)
+    match = LATE_MS.search(str(entry.get("text"))) if entry.get("kind") == SIMULATOR_LATE else None
+    return float(match[1]) if match else math.nan
 
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
     """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was late."""
-    return max((late_ms(incident) or 0.0 for incident in incidents_of(document, 0).listed), default=0.0)
+    delays_ms = [incident.late_ms for incident in incidents_of(document, 0).listed if not math.isnan(incident.late_ms)]
+    return max(delays_ms, default=0.0)
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
@@ -305,7 +305,8 @@ def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
     unsorted: list[Incident] = []
     for entry in document.get("incidents") or []:
         at_s = (entry.get("at_utc_ns", started_utc_ns) - started_utc_ns) / NS_PER_S
-        unsorted.append(Incident(at_s, entry.get("worker", 0), entry.get("kind", ""), entry.get("text", "")))
+        incident = at_s, entry.get("worker", 0), entry.get("kind", ""), entry.get("text", "")
+        unsorted.append(Incident(*incident, _late_ms(entry)))
     incidents = tuple(sorted(unsorted, key=lambda incident: incident.at_s))
     counts = (document.get("totals") or {}).get("incident_counts") or {}
     counted = Counter(incident.kind for incident in incidents) | Counter(counts)

@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
 from bench.metrics import CATALOGUE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.rate_metrics import MIN_RATE_UNITS
@@ -31,7 +30,7 @@ from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, quantiles
 from reports.strata import NO_STRATUM, STARTED_BY, Stratum
 from reports.summary.metrics import ALL, ShareEstimate, rate_of
-from reports.thresholds import Threshold, parse_all
+from reports.thresholds import Threshold, recorded
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, pool_label
 from reports.uncertainty import reason_text
 
@@ -108,11 +107,8 @@ class ToolTurns(JsonEntry, frozen=True, kw_only=True):
 
 
 def thresholds_of(run: RunFrames) -> list[Threshold]:
-    """Return the thresholds that are recorded with a run; [] if another version of the tool wrote them."""
-    try:
-        return parse_all(run.metadata.get("thresholds") or {})
-    except UsageError:
-        return []
+    """Return the thresholds that are recorded with a run, without those that this version cannot read."""
+    return recorded(run.metadata)[0]
 
 
 def tool_turns(run: RunFrames, samples: MetricSamples) -> tuple[ToolTurns, ...]:

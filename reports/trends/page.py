@@ -13,7 +13,6 @@ from reports.formatting import NBSP, NONE, excerpt, plural
 from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
-from reports.render.html import render_html
 from reports.render.svg import plot_figure
 from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, YEAR
 from reports.trends import sentences
@@ -100,14 +99,6 @@ METHOD = {
     "series": "Comparable runs of a target: with the same scenario, scripts, load, warm-up and settings.",
 }
 """The terms that the page defines, and their definitions."""
-
-
-def trend_html(trend: Trend, folder: Path) -> str:
-    """Return the page as one self-contained HTML file.
-
-    `folder` is the folder of this file. Links to the reports of runs are relative to it.
-    """
-    return render_html(trend_page(trend, folder))
 
 
 def trend_page(trend: Trend, folder: Path) -> b.Page:

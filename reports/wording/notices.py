@@ -19,6 +19,7 @@ from reports.summary.outcomes import Outcomes
 from reports.summary.run_validity import DataNotes, PlannedEvents
 from reports.summary.summary import Summary
 from reports.summary.targets import FAIR
+from reports.thresholds import unread_notice
 from reports.wording import cells
 from reports.wording.groups import difference_text, key_text
 
@@ -83,6 +84,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     The notice on uncertain metrics is not included; `uncertain_line` returns it.
     """
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
+    yield from filter(None, [unread_notice(run.metadata)])
     totals = run.metadata.get("totals") or {}
     started = totals.get("turns_started")
     if isinstance(started, int) and started > len(run.turns):

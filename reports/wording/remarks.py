@@ -32,7 +32,7 @@ from reports.statistics.quantiles import quantile
 from reports.summary.cost import RunCost, TargetCost, UnplayedAudio
 from reports.summary.drift import PoolDrift
 from reports.summary.load import ArrivalSummary, OfferedLoad, RateLimitSeries
-from reports.summary.run_validity import HostCpu, Incident, Incidents, late_ms
+from reports.summary.run_validity import HostCpu, Incident, Incidents
 from reports.summary.summary import Summary
 from reports.summary.targets import Interleaving
 from reports.wording.cells import as_sentence, interval, open_end_sign
@@ -252,8 +252,8 @@ def incidents_that_matter(summary: Summary) -> Incidents:
     medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).has_interval]
     shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for incident in summary.incidents.listed:
-        late = late_ms(incident) if math.isfinite(shortest) else None
-        if late is None:
+        late = incident.late_ms
+        if math.isnan(late) or not math.isfinite(shortest):
             incidents.append(incident)
         elif late < LATE_SHARE * shortest:
             counts[incident.kind] -= 1

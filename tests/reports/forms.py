@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.page import comparison_page
 from reports.render.blocks import Page, Section
@@ -10,6 +12,8 @@ from reports.render.markdown import markdown_blocks, render_markdown
 from reports.render.terminal import render_page
 from reports.run_report.report import run_page
 from reports.summary.summary import Summary
+from reports.trends.page import trend_page
+from reports.trends.trend import Trend
 
 
 def run_html(summary: Summary) -> str:
@@ -39,6 +43,10 @@ def section_html(section: Section | None) -> str:
 
 def section_markdown(section: Section | None) -> str:
     return markdown_blocks(section.blocks) if section else ""
+
+
+def trend_html(trend: Trend, folder: Path) -> str:
+    return render_html(trend_page(trend, folder))
 
 
 def comparison_html(comparison: Comparison) -> str:

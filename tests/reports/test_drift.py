@@ -18,6 +18,7 @@ from reports.run_report import metric_sections
 from reports.runs import load_for_report
 from reports.samples import samples_of
 from reports.summary.drift import PoolDrift, drifts, is_suspected
+from reports.summary.run_validity import simulator_late_ms
 from reports.summary.summary import Summary, summarise
 from reports.wording.remarks import drift_text
 from tests.examples import trials
@@ -144,3 +145,17 @@ def test_drift_needs_more_than_five_percent_and_an_interval_that_excludes_one(
     ratio: float, low: float, high: float, suspected: bool
 ) -> None:
     assert is_suspected(ratio, low, high) == suspected
+
+
+@pytest.mark.parametrize(
+    ("incident", "late_ms"),
+    [
+        ({"text": "in other words", "late_ms": 7.5}, 7.5),
+        ({"text": "the 900 ms target: events were at most 7.6 ms late", "late_ms": 7.6}, 7.6),
+        ({"text": "the 900 ms target: 99 % of the simulator's events were at most 7.6 ms late"}, 7.6),
+        ({"text": "in other words"}, 0.0),
+        ({"text": "x 9 ms late", "kind": "token_refresh"}, 0.0),
+    ],
+)
+def test_the_delay_of_a_simulator_is_a_number_of_its_incident(incident: dict[str, Any], late_ms: float) -> None:
+    assert simulator_late_ms({"incidents": [{"kind": "simulator_late"} | incident]}) == late_ms

@@ -33,7 +33,6 @@ from reports.run_report.report import run_page
 from reports.summary.summary import summarise
 from reports.targets.named import parse_targets
 from reports.text.document import write_report
-from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import trend_of_points
 from reports.trends.trend_point import TrendPoint
 from reports.wording import cells
@@ -46,7 +45,7 @@ from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import CHECKS, comparison, invented_targets
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, run_text, section_html
+from tests.reports.forms import comparison_html, run_text, section_html, trend_html
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.trends.examples import entry, invalid, stepped

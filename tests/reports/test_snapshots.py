@@ -38,7 +38,7 @@ from reports.sequential.decide import decision_of
 from reports.sequential.decision import Decision, analyses, decision_sentence
 from reports.statistics.verdicts import VerdictName
 from reports.summary.summary import Summary, summarise
-from reports.trends.page import trend_html, trend_page
+from reports.trends.page import trend_page
 from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
 from reports.wording.validity import InvalidReason
@@ -47,7 +47,7 @@ from tests.reports.check import examples
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, run_text
+from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, run_text, trend_html
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, target_keys

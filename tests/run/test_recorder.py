@@ -513,6 +513,7 @@ def test_a_late_simulator_is_an_incident_once_and_again_if_it_is_much_later(fold
     reported = [incident["text"] for incident in counters(folder)["incidents"]]
     since = f"{LABELS.target}: since its start (restart it to reset this value), 99 % of the simulator's events were"
     assert reported == [f"{since} at most 6.1 ms late", f"{since} at most 29.4 ms late"]
+    assert [incident["late_ms"] for incident in counters(folder)["incidents"]] == [6.1, 29.4]
     assert counters(folder)["incident_counts"] == {"simulator_late": 2}
 
 

@@ -270,8 +270,8 @@ def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -
             'thresholds: {"ttfa{step:greeting}": p(50)<1s, "ttfa{step:second: bye}": p(50)<2s}\nsteps: []\n'
         )
         scripts.append({"name": name, "path": str(path), "thresholds": None})
-    turns = [{"step": step, "lacks": {}} for step in ("greeting", "bye")]
-    lacking = [{"name": name, "turns": turns, "session": {}} for name in ("first", "second")]
+    turns: list[dict[str, Any]] = [{"step": step, "lacks": {}} for step in ("greeting", "bye")]
+    lacking: list[dict[str, Any]] = [{"name": name, "turns": turns, "session": {}} for name in ("first", "second")]
     request = asked(tmp_path, "") | {"file": None, "scripts": scripts[:1], "lacking": lacking}
 
     both = request | {"scripts": scripts, "script_names": ["first", "second"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,19 @@ from bench.errors import UsageError
 from bench.run import folder as run_folder
 from reports.check.check import check_of
 from reports.check.relative import ASSUMED, BaselineResult, results_of
+from reports.check.report import check_page
 from reports.check.sentences import interval_text, reason, value_text
+from reports.evidence.document import evidence_of
+from reports.evidence.page import evidence_page
 from reports.metric_comparison import MeasuredDifference
 from reports.metric_spec import MetricSpec
+from reports.render.terminal import render_page
+from reports.run_report.report import run_page
+from reports.runs import load_for_report
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.target_counts import TargetCounts
+from reports.summary.summary import summarise
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
@@ -386,3 +394,33 @@ def test_an_unused_baseline_causes_a_notice(tmp_path: Path) -> None:
 
     assert "the baseline was not used" in found.notices[0]
     assert found.exit_status == 0
+
+
+OTHER_VERSION: dict[str, list[str]] = {
+    "ttfa": ["p(50)<5s", "mode<9"],
+    "warp_factor": ["p(50)<1"],
+    "failure_rate": ["rate<9%"],
+}
+
+
+def test_recorded_thresholds_of_another_version_are_ignored_with_a_warning(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", thresholds=OTHER_VERSION)
+    found = check_of(folder)
+    summary = summarise(load_for_report(folder))
+    evidence = evidence_of(summary)
+
+    assert [result.threshold for result in found.thresholds] == ["ttfa: p(50)<5s", "failure_rate: rate<9%"]
+    assert [result.threshold for result in evidence.thresholds] == [result.threshold for result in found.thresholds]
+    unread = "thresholds that are recorded with the run: ttfa: mode<9, warp_factor: p(50)<1."
+    for text in (render_page(check_page(found)), render_page(run_page(summary)), render_page(evidence_page(evidence))):
+        assert " ".join(text.split()).count(unread) == 1
+    assert not any("recorded" in warning for warning in check_of(folder, thresholds("ttfa: p(50)<5s")).warnings)
+
+
+@pytest.mark.parametrize("recorded", [{"warp_factor": ["p(50)<1"]}, {"ttfa": ["5", ""]}, {"": [""]}])
+def test_a_run_with_only_unreadable_thresholds_has_nothing_to_check(tmp_path: Path, recorded: Any) -> None:
+    folder = run(tmp_path / "run", thresholds=recorded)
+
+    with pytest.raises(UsageError, match=r"nothing to check: .* cannot read"):
+        check_of(folder)
+    assert evidence_of(summarise(load_for_report(folder))).thresholds == ()

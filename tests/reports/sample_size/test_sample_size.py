@@ -11,8 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 import typer
+from msgspec import structs
 
 from bench.errors import UsageError
+from reports.formatting import NBSP
 from reports.json_entries import to_json_data
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
@@ -246,3 +248,36 @@ def test_a_sample_size_reports_the_validity_of_its_pilot(tmp_path: Path) -> None
     assert [(one["validity"], one["simulated"]) for one in (plain, invalid)] == [("valid", True), ("invalid", False)]
     assert plain["sessions_per_min"] == pytest.approx(12)
     assert plain["title"] == "failure_rate"
+
+
+@pytest.mark.parametrize(
+    ("metric", "sign", "effect", "margin"),
+    [
+        ("audio_speed:p50", "−", "20 %", "10 %"),
+        ("audio_speed:p5", "−", "20 %", "10 %"),
+        ("ttfa:p50", "+", "20 %", "10 %"),
+        ("failure_rate", "+", "3 points", "1 point"),
+        ("yield_rate", "−", "3 points", "1 point"),
+        ("task_success_rate", "−", "3 points", "1 point"),
+        ("ttfa:within800", "−", "3 points", "1 point"),
+    ],
+)
+def test_the_effect_of_a_plan_has_the_direction_that_is_worse(metric: str, sign: str, effect: str, margin: str) -> None:
+    asked = power_spec(metric, None, None, 0.9)
+    detect, accepted = asked.written
+    size = structs.replace(
+        size_of(pilot()), better=asked.question.better, detect=detect, margin=accepted, p=asked.question.p
+    )
+
+    assert f"to detect {sign}{effect} with a margin of {margin}" in text(size).replace(NBSP, " ")
+    default = asked.question.statistic.default_margin(asked.question.metric)
+    assert (asked.question.margin.ratio, asked.question.margin.points) == pytest.approx((default.ratio, default.points))
+
+
+def test_a_decrease_is_planned_on_the_scale_of_the_comparison() -> None:
+    asked = power_spec("audio_speed:p50", "20%", "10%", 0.9)
+
+    assert asked.distance == pytest.approx(math.log(0.9 / 0.8))
+    assert size_of(pilot(), "audio_speed:p50").better == "higher"
+    with pytest.raises(UsageError, match="below 100 %, not 100 %"):
+        power_spec("audio_speed:p50", "100%", "10%", 0.9)

@@ -20,7 +20,7 @@ from reports.render.terminal import render_page
 from reports.statistics.change_points import number_of_comparisons
 from reports.strata import NO_STRATUM, Stratum
 from reports.trends.metric_trend import MetricTrend, days_of, series_of
-from reports.trends.page import OTHERS, VALUES_MAX, filters_of, trend_html, trend_page
+from reports.trends.page import OTHERS, VALUES_MAX, filters_of, trend_page
 from reports.trends.plot import ticks
 from reports.trends.sentences import (
     change_sentence,
@@ -36,6 +36,7 @@ from reports.trends.trend import (
     trend_spec,
 )
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
+from tests.reports.forms import trend_html
 from tests.reports.synthetic import BEGAN_NS
 from tests.reports.trends.examples import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped
 
