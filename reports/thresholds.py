@@ -329,18 +329,20 @@ def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
     return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
 
 
-def recorded(document: Mapping[str, Any]) -> tuple[list[Threshold], list[str]]:
+def recorded(document: Mapping[str, Any]) -> tuple[list[Threshold], dict[str, str]]:
     """Return the thresholds that are recorded with a run, and the texts of those that this version cannot read.
+
+    Each of these texts has the reason.
 
     `document` is the content of run.json. Another version of the tool may have written it.
     """
-    thresholds, unread = list[Threshold](), list[str]()
+    thresholds, unread = list[Threshold](), dict[str, str]()
     for metric, texts in (document.get("thresholds") or {}).items():
         for text in texts:
             try:
                 thresholds.append(parse(metric, text))
-            except UsageError:
-                unread.append(excerpt(f"{metric}: {text}", 60))
+            except UsageError as error:
+                unread[excerpt(f"{metric}: {text}", 60)] = str(error)
     return thresholds, unread
 
 

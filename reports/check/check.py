@@ -240,8 +240,9 @@ def _results(
     if base is None:
         refuse_without_baseline(relative_thresholds)
         if not thresholds:
-            unread = f" ({notice.rstrip('.')})" if (notice := unread_notice(run.metadata)) else ""
-            raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}{unread}")
+            unread = "; ".join(recorded(run.metadata)[1].values())
+            reason = f" (this version cannot read the recorded thresholds: {unread})" if unread else ""
+            raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}{reason}")
     if thresholds and not relative_thresholds:
         return BaselineResults(notices=(UNUSED,) if baseline else ())
     match base:

@@ -28,7 +28,7 @@ from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import titles_of
-from reports.sequential.decision import Decision
+from reports.sequential.decision import Decision, end_sentence
 from reports.wording import cells, validity
 from reports.wording.cells import measured_from_text
 
@@ -176,7 +176,10 @@ def design(comparison: Comparison) -> str:
 def _lead(comparison: Comparison) -> list[b.Block]:
     """Return the blocks after the headline: the remedies of an invalid comparison, a text, the runs, the notices."""
     remedies = validity.remedies(comparison.invalid_reasons)
-    second = "" if comparison.failed_checks else sentences.comparison_second(comparison)
+    second, decision = sentences.comparison_second(comparison), comparison.decision
+    if comparison.failed_checks:  # the banner has the remedies
+        is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis
+        second = end_sentence(decision) if decision and is_ended else ""
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
     documents = [target.run.metadata for target in comparison.targets]
     began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))

@@ -39,7 +39,7 @@ from reports.wording.notices import decision_notice
 from rtbench.cli.verdicts import OnInconclusive, check
 from tests.docs.schemas import schemas
 from tests.reports import synthetic
-from tests.reports.comparisons.invented import comparison
+from tests.reports.comparisons.invented import CHECKS, UNFAIR, comparison
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
@@ -222,6 +222,8 @@ def test_all_outputs_state_what_ended_a_run_and_how_many_analyses_took_place(
         assert ("topped at interim" in text) is by_analysis
     if found.invalid:
         assert "worse than its margin" not in compared
+        unfair = comparison_html(replace(comparison(checks=(UNFAIR, *CHECKS[1:])), decision=found))
+        assert words in unfair.replace("\u00a0", " ")
     if document.get("aborted_because"):
         assert (written["stop_reason"], LATE in written["sentence"]) == (LATE, True)
 
