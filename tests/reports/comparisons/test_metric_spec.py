@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
+from bench.metrics import DEFINITIONS_VERSION
 from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
 from reports.statistic_types.quantile import Quantile, margin_of
@@ -275,8 +276,9 @@ def test_a_comparison_of_a_simulator_with_a_service_is_invalid() -> None:
 
 
 def test_metrics_of_different_definitions_versions_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"metrics are defined differently \(sim \(one\): version 1 and sim"):
-        refuse_other_definitions(two(definitions_version=2))
+    ours = rf"metrics are defined differently \(sim \(one\): version {DEFINITIONS_VERSION} and sim"
+    with pytest.raises(UsageError, match=ours):
+        refuse_other_definitions(two(definitions_version=DEFINITIONS_VERSION + 1))
 
 
 def document(script: dict[str, Any] | None = None, label: str = "a", **settings: Any) -> dict[str, Any]:
