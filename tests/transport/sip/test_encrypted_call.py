@@ -54,7 +54,7 @@ def test_an_agent_without_srtp_refuses_an_encrypted_call_and_the_remedy_names_th
         error = refused(called, path=SECURE)
 
         assert error.outcome == "connect_failed:488"
-        assert "`srtp: none`" in remedy_of(error.outcome, error.detail)
+        assert "`srtp: none`" in remedy_of(error.outcome, error.detail, by_telephone=True)
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_an_answer_with_another_encryption_ends_the_call_and_the_remedy_names_th
 
         assert error.outcome == "connect_failed:media"
         assert error.detail.endswith(detail)
-        assert remedy in remedy_of(error.outcome, error.detail)
+        assert remedy in remedy_of(error.outcome, error.detail, by_telephone=True)
         called.wait_for_request(b"BYE")

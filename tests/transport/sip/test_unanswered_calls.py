@@ -63,7 +63,7 @@ def test_a_call_that_no_one_answers_names_what_was_received(behave: Behaviour, d
 
     assert error.outcome == "timeout:upgrade"
     assert error.detail.endswith(f"s: {detail}")
-    assert remedy in remedy_of(error.outcome, error.detail)
+    assert remedy in remedy_of(error.outcome, error.detail, by_telephone=True)
 
 
 def test_a_redirection_that_does_not_answer_is_named() -> None:
@@ -73,12 +73,12 @@ def test_a_redirection_that_does_not_answer_is_named() -> None:
     error = failure(redirect, path=NetworkPath(call_hosts=((LOOPBACK, 9),)))
     assert error.outcome == "timeout:upgrade"
     assert f"the call was redirected to {LOOPBACK}:9, which did not answer" in error.detail
-    assert "the host to which the agent redirects calls" in remedy_of(error.outcome, error.detail)
+    assert "the host to which the agent redirects calls" in remedy_of(error.outcome, error.detail, by_telephone=True)
 
     refused = failure(redirect)
     assert refused.outcome == "connect_failed:302"
     assert f"the call was redirected to {LOOPBACK}:9, which the target does not name" in refused.detail
-    assert "call_hosts" in remedy_of(refused.outcome, refused.detail)
+    assert "call_hosts" in remedy_of(refused.outcome, refused.detail, by_telephone=True)
 
 
 @pytest.mark.parametrize("address", [BROADCAST, "192.0.2.7"])
@@ -90,7 +90,7 @@ def test_a_call_to_this_machine_whose_answer_names_another_host_is_refused(addre
         error.detail
         == f"the peer names {address} for its audio, but the called host is on this machine, and this one is not"
     )
-    assert "--call-hosts" in remedy_of(error.outcome, error.detail)
+    assert "--call-hosts" in remedy_of(error.outcome, error.detail, by_telephone=True)
 
 
 def opened(line_url: str, *hosts: str) -> TelephoneCall:
