@@ -104,9 +104,13 @@ class Target:
 
     @property
     def far_host(self) -> str:
-        """The first host outside of this machine to which something may be sent; "" if there is none."""
+        """The first host outside of this machine to which something may be sent; "" if there is none.
+
+        A SIP proxy on this machine passes the calls to the host of the URL.
+        """
         path = self.network_path
-        hosts = [path.address or (call_address(path.sip_proxy).host if path.sip_proxy else self.host)]
+        first = path.address or (call_address(path.sip_proxy).host if path.sip_proxy else self.host)
+        hosts = [first, *([self.host] if path.sip_proxy else [])]
         hosts += [path.proxy.host] if path.proxy is not None else []
         hosts += (host.strip("[]") for host, _ in path.call_hosts)
         return next((host for host in hosts if not is_loopback(host)), "")

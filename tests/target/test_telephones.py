@@ -56,7 +56,8 @@ def test_an_outbound_proxy_is_a_sip_uri_and_shown() -> None:
 
     assert found.network_path.sip_proxy == found.network_path.proxy_name == "sip:proxy.example:5060;transport=tcp"
     assert not target("sip:a@localhost", proxy="sip:proxy.example").loopback
-    assert target("sip:a@b.example", proxy="sip:localhost").loopback
+    assert target("sip:a@b.example", proxy="sip:localhost").far_host == "b.example"
+    assert target("sip:a@localhost", proxy="sip:127.0.0.1").loopback
     assert target("sip:a@localhost", call_hosts="127.0.0.2:5070,[::1]").loopback
     assert target("sip:a@localhost", call_hosts="127.0.0.2,c.example").far_host == "c.example"
 

@@ -124,7 +124,9 @@ class TelephoneCall:
             headers=further,
             address=signalling.peer,
             call_hosts=tuple(HostPort(*named) for named in path.call_hosts),
-            is_local=is_loopback(signalling.peer) and not path.may_leave,
+            is_local=is_loopback(signalling.peer)
+            and not path.may_leave
+            and (not path.sip_proxy or is_loopback(call_address(url).host)),
         )
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._media: CallMedia | None = None

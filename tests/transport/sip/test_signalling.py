@@ -158,6 +158,18 @@ def test_an_outbound_proxy_gets_the_messages_of_an_agent_elsewhere() -> None:
     assert called.requests[0] == "INVITE"
 
 
+def test_an_agent_elsewhere_may_name_its_hosts_through_a_proxy_on_this_machine() -> None:
+    with line(contact_host="agent.invalid") as called:
+        proxy = f"sip:{LOOPBACK}:{called.port}"
+        with pytest.raises(ConnectError) as caught:
+            dial("sip:agent@localhost:5060", sip_proxy=proxy)
+        call, _ = dial("sip:agent@agent.invalid:5060", sip_proxy=proxy)
+        assert call.closed is None
+        call.close()
+
+    assert caught.value.outcome == "connect_failed:host"
+
+
 def test_a_bye_of_the_peer_over_tcp_ends_the_call() -> None:
     bye = PlannedRequest(0, "BYE", reason="Q.850;cause=16")
     with stream_line(requests=(bye,)) as called:
