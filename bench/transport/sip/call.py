@@ -47,7 +47,7 @@ from bench.transport.sip.messages import (
 from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
 from bench.transport.sip.reach import Reach
 from bench.transport.sip.redirection import Redirection
-from bench.transport.sip.sdes import SrtpKey
+from bench.transport.sip.sdes import SrtpKey, without_keys
 from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.session_timer import interval_of
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
@@ -310,7 +310,7 @@ class SipCall:
             if response.body or leg.media is None:
                 leg.media = leg.admit(accepted_answer(self._media, parse_description(response.body)))
         except ValueError as error:
-            self.media_problem = str(error)
+            self.media_problem = without_keys(str(error), self.keys)
             leg.bye(self.media_problem, now_ns)
 
     def _refused(self, response: SipResponse, now_ns: int) -> None:

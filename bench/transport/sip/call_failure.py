@@ -57,7 +57,7 @@ def received_of(call: SipCall) -> str:
         if kind in dropped
     ]
     if call.redirected_to:
-        texts.insert(0, f"{REDIRECTED} {call.redirected_to}, {WITHOUT_ANSWER}")
+        texts.insert(0, f"{REDIRECTED} {without_keys(call.redirected_to, call.keys)}, {WITHOUT_ANSWER}")
     elif call.instants.ringing_ns:
         texts.insert(0, ONLY_RANG)
     elif response is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -124,12 +124,13 @@ class CallEnding:
 
 
 def ending_of(
-    by: EndedBy, was_answered: bool, message: SipMessage | None, cause: str = "", keys: Iterable[SrtpKey] = ()
+    by: EndedBy, was_answered: bool, message: SipMessage | None, cause: str = "", keys: Collection[SrtpKey] = ()
 ) -> CallEnding:
     """Return the ending that a message tells. Without one, nothing is known but who ended the call.
 
     The texts contain nothing of `keys`, those of the call.
     """
+    cause = without_keys(cause, keys)  # it may name a host that the peer named
     if message is None:
         return CallEnding(by, was_answered, cause=cause)
 

@@ -55,7 +55,7 @@ from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.reach import UNSPECIFIED, canonical_host
 from bench.transport.sip.rtp import StreamNumbers
-from bench.transport.sip.sdes import new_keys
+from bench.transport.sip.sdes import new_keys, without_keys
 from bench.transport.sip.signalling import Signalling, open_signalling
 from bench.units import NEVER_NS, NS_PER_S
 
@@ -406,7 +406,7 @@ class TelephoneCall:
             peer.min_round_trip_ns,
             self._media.buffer.start_uncertainty_ns,
             self._rtp.unsent,
-            ", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts),
+            without_keys(", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts), self._call.keys),
         )
 
     def _send_report(self, report: bytes) -> None:

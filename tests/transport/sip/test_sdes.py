@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.sip.call import SipCall
+from bench.transport.sip.call_failure import failure_of, received_of
+from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
 from bench.transport.sip.sdes import (
     SECRET_BYTES,
@@ -237,6 +239,21 @@ def test_a_key_of_the_call_is_hidden_in_every_form_and_in_every_text(form: str) 
     letters = "".join(filter(str.isalnum, quoted))
     shown = "".join(filter(str.isalnum, ending.text))
     assert not any(letters[start : start + 8] in shown for start in range(len(letters) - 7))
+
+
+def test_a_key_in_the_name_of_a_host_is_hidden() -> None:
+    key = SrtpKey(SUITE_80, bytes(range(201, 231)))
+    host = f"{key.secret.hex()}.example"
+    refused = ScriptedPeer(media=replace(LOCAL, keys=(key,)))
+    refused.respond(302, ("Contact", f"<sip:x@{host}>"))
+    silent = ScriptedPeer(media=replace(LOCAL, keys=(key,)), call_hosts=(HostPort(host),))
+    silent.respond(302, ("Contact", f"<sip:x@{host}>"))
+    answered = ScriptedPeer(media=replace(LOCAL, keys=(key,)), is_local=True)
+    answered.respond(200, ("Contact", f"<sip:x@{host}>"))
+
+    texts = [str(failure_of(refused.call)), received_of(silent.call), str(failure_of(answered.call))]
+    assert ["***.example" in text for text in texts] == [True] * 3
+    assert not any(key.secret.hex()[:8] in text for text in texts)
 
 
 def test_a_text_without_a_key_is_not_changed() -> None:
