@@ -138,8 +138,8 @@ def parse_description(data: bytes) -> SessionDescription:
             current.address = _address(value)
         elif key == "a":
             name, _, text = value.partition(":")
-            if value in DIRECTIONS:
-                current.direction = value
+            if (direction := value.strip()) in DIRECTIONS:
+                current.direction = direction
             current.attributes.append((name, text))
         elif key not in _ORDER:
             raise ValueError("a line of the session description is not valid")

@@ -37,6 +37,10 @@ def test_the_audio_of_a_description_is_read() -> None:
     assert (audio.rtcp, audio.rtcp_mux) == (HostPort("192.0.2.5", 5009), True)
 
 
+def test_a_direction_may_have_spaces_at_its_end() -> None:
+    assert parse_description(described(HEAD, AUDIO, "a=sendonly \r\n")).media[0].direction == "sendonly"
+
+
 def test_an_address_and_a_direction_of_the_session_hold_for_its_media() -> None:
     description = parse_description(
         described(HEAD, "a=inactive\r\n", AUDIO, AUDIO, "c=IN IP6 2001:DB8::1\r\na=recvonly\r\n")
