@@ -268,6 +268,8 @@ class CalledParty:
         invite.unacknowledged = lambda at_ns: leg.end("no ACK", None, at_ns)  # without BYE, as to a forged source
         headers = [("Contact", f"<{self._party.contact}>"), *CAPABILITIES, *timer, *self._plan.headers]
         self._respond(invite, self._plan.code, now_ns, headers, self._answer, self._plan.phrase)
+        if not (invite.request.body or self.is_reachable):
+            invite.resend_ns = NEVER_NS  # the offer is many times as long as an INVITE without one
         end_ns = now_ns + self._plan.max_duration_ns
         self._steps.append(_Step(end_ns, lambda at_ns: leg.bye("maximum duration", at_ns)))
 

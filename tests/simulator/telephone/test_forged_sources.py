@@ -77,6 +77,18 @@ def test_a_forged_invite_gets_a_few_times_its_bytes_and_nothing_goes_to_another_
     assert exchange.calls == {}
 
 
+def test_the_shortest_forged_invite_which_has_no_offer_gets_a_few_times_its_bytes() -> None:
+    lines = ("INVITE sip:a SIP/2.0", f"v:SIP/2.0/UDP {OTHER};branch=z9hG4bKs", "f:<sip:a>;tag=1", "t:<sip:b>", "i:s")
+    data = "\r\n".join((*lines, "CSeq:1 INVITE", "m:<sip:a>", "", "")).encode()
+    exchange = exchange_of(plan(trying_ns=None, ringing_ns=0))
+    exchange.received(data, 0, CALLER)
+    sent = run(exchange, 200 * NS_PER_S)
+
+    assert [message.data[8:11] for message in sent] == [b"180", b"200"]
+    assert sum(len(message.data) for message in sent) < MAX_FACTOR * len(data)
+    assert exchange.calls == {}
+
+
 def test_requests_of_the_simulator_go_to_the_address_that_invite_came_from() -> None:
     requests = (PlannedRequest(0, "INVITE", "sendonly"), PlannedRequest(NS_PER_S, "BYE"))
     exchange = exchange_of(plan(trying_ns=None, requests=requests))
