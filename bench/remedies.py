@@ -14,6 +14,7 @@ from typing import ParamSpec
 from bench.metrics import (
     ACCEPT_HEADER,
     EXPECTED,
+    HELD,
     HOLD,
     HUNG_UP,
     IGNORED,
@@ -287,6 +288,7 @@ REPORTED_BY_TELEPHONES = {
         "(of Q.850, cause 16 is a normal end, and 38 and 41 are failures of the network)",
     },
     "closed:1006": {
+        HELD: OF_OUTCOMES[HOLD],
         NO_KEYS: "let the agent offer telephone events (RFC 4733; in Asterisk `dtmf_mode=rfc4733`), or remove the keys "
         "from the script",
     },

@@ -210,12 +210,13 @@ class TelephoneCall:
     def _press(self, message: bytes) -> SendReceipt | None:
         assert self._media is not None, "the call is open"
         key = str(json.loads(message).get("digit", ""))
-        if self._media.press(key, AUDIO.rate_hz // 50):
+        is_held = not self._media.agreed.sends
+        if not is_held and self._media.press(key, AUDIO.rate_hz // 50):
             return SendReceipt(SendTime(monotonic_ns()), 0)
         # Without the key, the agent would answer to another call than the script describes.
         self._call.hang_up(monotonic_ns())
         self._send_signals()
-        detail = f"{NO_KEYS}, so the key {key} was not sent"
+        detail = f"{HELD if is_held else NO_KEYS}, so the key {key} was not sent"
         self._closed = CloseInfo(ABNORMAL, detail, monotonic_ns())
         return None
 

@@ -19,6 +19,7 @@ import pytest
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.protocol.base import BinaryMessage
+from bench.remedies import remedy_of
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.timeouts import Timeouts
@@ -315,16 +316,24 @@ def test_a_pressed_key_replaces_the_audio_of_its_frames() -> None:
         assert packets[8].payload == FRAME
 
 
-def test_a_key_that_the_peer_does_not_accept_ends_the_call() -> None:
+@pytest.mark.parametrize(
+    ("change", "reason", "remedy"),
+    [
+        ({"send_event_payload_type": None}, "the peer accepts no telephone events", "rfc4733"),
+        ({"direction": "recvonly"}, "the agent held the call", "a=sendonly"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_ends_the_call(change: dict[str, Any], reason: str, remedy: str) -> None:
     with line() as called:
         call, _ = dial(called)
         assert call._media is not None
-        call._media.agreed = replace(call._media.agreed, send_event_payload_type=None)
+        call._media.agreed = replace(call._media.agreed, **change)
 
         assert call.send(json.dumps({"type": "dtmf", "digit": "5"}).encode()) is None
         closed = call.closed
         assert closed is not None
-        assert "telephone events" in closed.reason
+        assert closed.reason == f"{reason}, so the key 5 was not sent"
+        assert remedy in remedy_of(f"closed:{closed.code}", closed.reason, by_telephone=True)
         called.wait_for_request(b"BYE")
         call.close()
 
