@@ -329,7 +329,6 @@ class SipCall:
         elif response.code < 400:
             target, cause = self._redirection.next(response)
             if target is not None:
-                self.counts.redirects = self._redirection.count
                 self._outside.target, may_repeat = target, True
                 self._digest.forget(None if self._redirection.is_elsewhere else self.settings.login)
         elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):

@@ -185,7 +185,6 @@ class CallCounts:
 
     invites: int = 0
     """The number of INVITE that began the call. Retransmissions do not count."""
-    redirects: int = 0
     forks: int = 0
     """The number of further answers, which were ended at once."""
     media_changes: int = 0

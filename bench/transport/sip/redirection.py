@@ -18,7 +18,7 @@ class Redirection:
         self._called, self._transport, self._reach = hop_of(uri, transport), transport, reach
         self._visited = {self._key(uri)}
         self._is_secure = uri.lower().startswith("sips:")
-        self.count = 0
+        self._count = 0
         self.last = ""
         """The hop of the last redirection that was followed."""
         self.is_elsewhere = False
@@ -26,7 +26,7 @@ class Redirection:
 
     def next(self, response: SipResponse) -> tuple[str | None, str]:
         """Return (URI to call next, why there is none). Of several, the one with the highest `q` is next."""
-        if self.count >= MAX_REDIRECTS:
+        if self._count >= MAX_REDIRECTS:
             return None, f"the call was redirected more than {MAX_REDIRECTS} times"
         found = sorted(_contacts(response), key=lambda contact: -contact[0])
         fresh = [uri for _, uri in found if self._key(uri) not in self._visited]
@@ -42,7 +42,7 @@ class Redirection:
         if not permitted:
             return None, f"{REDIRECTED} {self._hop_text(allowed[0])}, {UNNAMED}"
         uri = permitted[0]
-        self.count += 1
+        self._count += 1
         self._visited.add(self._key(uri))
         self.last = self._hop_text(uri)
         hop, transport = hop_of(uri, self._transport)

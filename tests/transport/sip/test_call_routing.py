@@ -37,7 +37,7 @@ def test_more_than_five_redirections_end_the_call() -> None:
     for number in range(6):
         peer.respond(302, ("Contact", f"<sip:bob{number}@biloxi.example>"))
 
-    assert peer.call.counts.redirects == 5
+    assert peer.call.counts.invites == 6
     assert peer.call.ending is not None
     assert peer.call.ending.cause == "the call was redirected more than 5 times"
 
