@@ -26,6 +26,7 @@ from bench.pricing import Prices, cost_usd
 from bench.protocol.events import TokenUsage
 from bench.target.options import AUTHS, OPTIONS, SignInName
 from bench.target.services import SERVICES
+from bench.transport.challenges import TOKEN_CHARACTER
 from bench.validation import (
     Choice,
     Date,
@@ -53,7 +54,7 @@ PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD_PATTERN = "[!-~]{1,1000}"
 SHORT_WORD_PATTERN = "[A-Za-z0-9._-]{1,64}"
-HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
+HEADER_NAME = TOKEN_CHARACTER + "{1,64}"
 ENDPOINT = String("a string such as https://RESOURCE.openai.azure.com", blank=True)
 URL = String("a string such as wss://HOST/PATH", blank=True)
 PROXY = String("a string such as http://HOST:PORT, or none", blank=True)

@@ -26,18 +26,15 @@ from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
     azure_cloud,
-    check_header_names,
     check_transcription,
     endpoint_address,
     fill_variables,
-    further_headers,
-    is_of_upgrade,
-    subprotocols,
     url_address,
     with_model,
     without_variables,
 )
 from bench.target.credentials import Credential, clean, unquoted
+from bench.target.headers import check_header_names, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 MAX_CHARACTERS = 2_000
-_TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_ITEM = re.compile(rf'(^|,)?\s*({_TOKEN})(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"=][^\s,"]*)))?')
+TOKEN_CHARACTER = "[A-Za-z0-9!#$%&'*+.^_`|~-]"
+"""The pattern of a character of a token, such as the name of a header (RFC 9110 §5.6.2)."""
+_ITEM = re.compile(rf'(^|,)?\s*({TOKEN_CHARACTER}+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"=][^\s,"]*)))?')
 
 
 class Challenge(NamedTuple):

@@ -28,6 +28,7 @@ from bench.metrics import ACCEPT_HEADER, NOT_OFFERED
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
+from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.fast.frames import MASK_BYTES, MAX_LENGTH, masked_frame
 from bench.transport.fast.reader import MessageReader
@@ -69,8 +70,8 @@ In this time, data that was half sent must be completed, our close frame sent, a
 """
 CHOICES = {"subprotocol": "sec-websocket-protocol", "extensions": "sec-websocket-extensions"}
 """The headers in which a server chooses one of the client's offers, by a word of websockets' error."""
-TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-"""The pattern of the names that errors quote (RFC 9110 §5.6.2)."""
+TOKEN = re.compile(TOKEN_CHARACTER + "{1,64}")
+"""The pattern of the names that errors quote."""
 HANDFUL = 64
 """The maximum number of messages that are passed on at once. After them, the listener can act."""
 _SILENT = logging.getLogger("bench.transport.websocket")
