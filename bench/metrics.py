@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
@@ -363,6 +363,9 @@ THROTTLED = "throttled:"
 REFUSED = "connect_failed:"
 """The prefix of outcomes of sessions that the service refused, so that they never opened."""
 OutcomeClass = Literal["success", "failed", "unfinished"]
+PlannedEvent = Literal["interruptions", "sounds", "expectations"]
+PLANNED_EVENTS: tuple[PlannedEvent, ...] = get_args(PlannedEvent)
+"""The events that a script plans besides turns. Sessions have the numbers of each (`interruptions_planned`)."""
 
 EXPECTED = "failed:missing_"
 """The prefix of the outcome if an expected event was not received. The name of the event follows."""

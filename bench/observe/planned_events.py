@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
+from bench.metrics import PLANNED_EVENTS, PlannedEvent
 from bench.observe.observation import NO_TURNS_MISSING
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
-
-PlannedEvent = Literal["interruptions", "sounds", "expectations"]
-PLANNED_EVENTS: tuple[PlannedEvent, ...] = get_args(PlannedEvent)
 
 
 class PlannedEvents:

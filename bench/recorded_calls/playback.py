@@ -17,10 +17,10 @@ from operator import itemgetter
 import msgspec
 
 from bench.clock import Arrival
+from bench.metrics import PLANNED_EVENTS
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.planned_events import PLANNED_EVENTS
 from bench.observe.reply_detector import KNOWN_NS
 from bench.observe.timeline import Timeline
 from bench.plan.compiled_script import CompiledScript

@@ -7,11 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from bench.metrics import PLANNED_EVENTS, PlannedEvent
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.frames import by_label
@@ -197,14 +198,11 @@ FILLER = "filler"
 """A word in the name of a turn type. It shows that a filler may come before the answer."""
 
 
-Event = Literal["interruptions", "sounds", "expectations"]
-
-
 class PlannedEvents(JsonEntry, frozen=True):
     """The interruptions, sounds or expectations that the scripts of a target planned."""
 
     target: str
-    event: Event
+    event: PlannedEvent
     planned: Annotated[Count, about("without those that the end of the run prevented")]
     missed: Annotated[Count, about("those that did not take place")]
 
@@ -212,7 +210,7 @@ class PlannedEvents(JsonEntry, frozen=True):
 def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
     """Yield the counts of each target and kind of event that its scripts planned. `sessions` are the measured ones."""
     for target, rows in sessions.groupby("target", observed=True, sort=False):
-        for event in get_args(Event):
+        for event in PLANNED_EVENTS:
             planned, missed = (int(rows[f"{event}_{name}"].sum()) for name in ("planned", "missed"))
             if planned:
                 yield PlannedEvents(str(target), event, planned, missed)

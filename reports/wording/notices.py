@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
+from bench.metrics import PlannedEvent
 from bench.model_retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
@@ -124,14 +125,16 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
 
 
-MISSED = {
-    "interruptions": "did not take place: the reply was over before the cue, or the session failed. Check `after`, "
-    "`after_share` or `after_text`",
-    "sounds": "did not take place: the reply was over before the cue, or the session failed. Check `after`, "
-    "`after_share` or `after_text`",
+NO_CUE = (
+    "did not take place: the reply was over before the cue, or the session failed. Check `after`, `after_share` or "
+    "`after_text`"
+)
+MISSED: dict[PlannedEvent, str] = {
+    "interruptions": NO_CUE,
+    "sounds": NO_CUE,
     "expectations": "were not met: the event did not arrive in time, or the session failed",
 }
-"""What became of the planned events that did not take place, for each kind."""
+"""Why planned events did not take place, for each kind."""
 
 
 def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
