@@ -301,9 +301,8 @@ REPORTED_BY_TELEPHONES = {
 }
 """The same for telephone calls. The key "" is contained in each detail."""
 
-
-LOOK_AT_AGENT = "see the reason in its message, and the log of the agent or of its SIP server"
-REFUSES_REQUEST = f"the agent or its SIP server refuses the request of this tool: {LOOK_AT_AGENT}"
+READ_LOGS = "see the reason in its message, and the log of the agent or of its SIP server"
+REFUSES_REQUEST = f"the agent or its SIP server refuses the request of this tool: {READ_LOGS}"
 BUSY_NOW = "raise its limit of calls, or start fewer calls at a time (-u, --connect-rate)"
 OTHER_NUMBER = "check the part of the URL before @"
 OF_SIP = {
@@ -318,7 +317,7 @@ OF_SIP = {
     "407": LOGIN,
     "408": "the server got no response from the agent: check that the agent is registered and running",
     "410": f"the user or number no longer exists: {OTHER_NUMBER}",
-    "413": f"the agent or its SIP server takes no request of this size: {LOOK_AT_AGENT}",
+    "413": f"the agent or its SIP server takes no request of this size: {READ_LOGS}",
     "414": "the URL of the target is too long for the agent: shorten it",
     "415": NO_COMMON_AUDIO,
     "416": "the agent does not accept the scheme of the URL: use sip: in place of sips:, or the reverse",
@@ -366,16 +365,14 @@ OF_SIP = {
 }
 """The remedies by the status with which a telephone call is refused (RFC 3261 §21, IANA's registry of SIP)."""
 OF_SIP_CLASSES = {
-    "3": f"the agent redirects the call, and the redirection cannot be followed: {LOOK_AT_AGENT}",
+    "3": f"the agent redirects the call, and the redirection cannot be followed: {READ_LOGS}",
     "4": REFUSES_REQUEST,
     "5": "the agent or its SIP server has an internal error: see its log",
-    "6": f"the agent refuses the call everywhere: {LOOK_AT_AGENT}",
+    "6": f"the agent refuses the call everywhere: {READ_LOGS}",
 }
 """The remedies by the first digit of other statuses."""
 _NOT_OFFERED = re.compile(rf"(subprotocol|extension) (\S+){NOT_OFFERED}")
 _SIP_STATUS = re.compile(rf"{SIP_STATUS} (([3-6])\d\d)\b")
-
-
 NOT_COMPUTED = "the remedy could not be determined, because of a bug of this tool: report it, with the message above"
 """The remedy if its computation fails. The other parts of a report do not depend on it."""
 

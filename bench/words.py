@@ -77,7 +77,7 @@ def word_pattern() -> re.Pattern[str]:
     return re.compile(f"{letters}(?:(?:{joint}){letters})*|(?:(?=\\w)[{SPACELESS}]|[{IDEOGRAPHS}]){mark}*")
 
 
-def _normalised(text: str) -> str:
+def _normalized(text: str) -> str:
     if text.isascii():
         return text.lower().replace("`", "'")
     text = _CHILLU.sub(lambda found: _CHILLUS[found[1]], text)
@@ -93,16 +93,16 @@ def _compatible(text: str) -> str:
     return unicodedata.normalize("NFKC", _NO_WORD.sub(r"\1", text))
 
 
-def normalised_words(text: str) -> list[str]:
+def normalized_words(text: str) -> list[str]:
     """Return the words of a text, and the characters of scripts without spaces, in a form that can be compared.
 
     Numbers stay as they are written. A hyphen separates words; an apostrophe does not.
     """
-    return _words(_normalised(text))
+    return _words(_normalized(text))
 
 
-def _words(normalised: str) -> list[str]:
-    return (_ASCII_WORD if normalised.isascii() else word_pattern()).findall(normalised)
+def _words(normalized: str) -> list[str]:
+    return (_ASCII_WORD if normalized.isascii() else word_pattern()).findall(normalized)
 
 
 def character_count(words: list[str]) -> int:
@@ -112,17 +112,17 @@ def character_count(words: list[str]) -> int:
 
 def contains(text: str, phrase: str) -> bool:
     """Return whether a text contains the words of a phrase, in their order. No text contains a phrase without words."""
-    return _contains(f" {' '.join(normalised_words(text))} ", phrase)
+    return _contains(f" {' '.join(normalized_words(text))} ", phrase)
 
 
 def _contains(spaced: str, phrase: str) -> bool:
-    words = normalised_words(phrase)
+    words = normalized_words(phrase)
     return bool(words) and f" {' '.join(words)} " in spaced
 
 
-def _is_unended(normalised: str) -> bool:
+def _is_unended(normalized: str) -> bool:
     """Return whether a text after this one may continue its last word, or add a mark to the word's last letter."""
-    before, last = normalised[-2:-1], normalised[-1:]
+    before, last = normalized[-2:-1], normalized[-1:]
     if last in ("'", "\u00b7", '"') or (last in (".", ",") and before.isdecimal()):
         last = before
     return last.isalnum() or (last != "" and unicodedata.category(last) in ("Mn", "Mc", "Cn", "Pc"))
@@ -142,11 +142,11 @@ class HeardText:
             self._rest = self._rest[-self._max :]
         if ended := _END.match(self._rest):
             self._rest = self._rest[ended.end() :]
-            words = "".join(f"{word} " for word in normalised_words(ended[0]))
+            words = "".join(f"{word} " for word in normalized_words(ended[0]))
             self._ended = (self._ended + words)[-self._max :]
 
     def contains(self, phrase: str) -> bool:
         """Return whether the text contains the words of a phrase, and no later part can change these words."""
-        text = _normalised(self._rest)
+        text = _normalized(self._rest)
         words = _words(text)[: -1 if _is_unended(text) else None]
         return _contains(f"{self._ended}{' '.join(words)} ", phrase)

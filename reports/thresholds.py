@@ -330,9 +330,7 @@ def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
 
 
 def recorded(document: Mapping[str, Any]) -> tuple[list[Threshold], dict[str, str]]:
-    """Return the thresholds that are recorded with a run, and the texts of those that this version cannot read.
-
-    Each of these texts has the reason.
+    """Return the thresholds that are recorded with a run, and why this version cannot read others, by their texts.
 
     `document` is the content of run.json. Another version of the tool may have written it.
     """

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.words import HeardText, character_count, contains, normalised_words
+from bench.words import HeardText, character_count, contains, normalized_words
 
 TEXTS = st.text(max_size=20) | st.text(
     st.sampled_from("aIiıİßΣσςé\u0301\u0307\u0323कि्\u200dน้ำ字が한\u1112\u1161ぁ's’1,.٣ \u00ad\u0651ا\u0654-。\n"),
@@ -45,7 +45,7 @@ TEXTS = st.text(max_size=20) | st.text(
     ],
 )
 def test_typography_is_no_difference_between_words(one: str, other: str) -> None:
-    assert normalised_words(one) == normalised_words(other) != []
+    assert normalized_words(one) == normalized_words(other) != []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_typography_is_no_difference_between_words(one: str, other: str) -> None
     ],
 )
 def test_marks_that_belong_to_the_spelling_make_a_difference(one: str, other: str) -> None:
-    assert normalised_words(one) != normalised_words(other)
+    assert normalized_words(one) != normalized_words(other)
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_marks_that_belong_to_the_spelling_make_a_difference(one: str, other: st
 def test_spaceless_scripts_are_divided_into_characters_and_other_scripts_into_words(
     text: str, words: str, characters: int
 ) -> None:
-    assert normalised_words(text) == words.split("|")
-    assert character_count(normalised_words(text)) == characters
+    assert normalized_words(text) == words.split("|")
+    assert character_count(normalized_words(text)) == characters
 
 
 @given(TEXTS)
 def test_words_do_not_depend_on_case_or_on_the_normal_form(text: str) -> None:
-    words = normalised_words(text)
-    assert normalised_words(" ".join(words)) == words
+    words = normalized_words(text)
+    assert normalized_words(" ".join(words)) == words
     composed = unicodedata.normalize("NFC", text)
     for same in (unicodedata.normalize("NFD", text), composed, composed.upper(), composed.lower(), composed.casefold()):
-        assert normalised_words(same) == words
+        assert normalized_words(same) == words
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_text_in_parts_contains_a_phrase_if_and_only_if_the_whole_text_does(
 def test_a_text_of_marks_does_not_delay_its_process() -> None:
     def cost(text: str) -> float:
         started = time.process_time()
-        normalised_words(text)
+        normalized_words(text)
         return time.process_time() - started
 
     assert cost("a" + "\u0301\u0323" * 20_000) < 10 * cost("á ọ" * 13_333)  # without a limit, 100 times

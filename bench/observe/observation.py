@@ -39,7 +39,7 @@ from bench.plan.turn_plan import TurnReference
 from bench.protocol.events import FunctionCall, TokenUsage
 from bench.protocol.rate_limits import wait_in, wait_of
 from bench.protocol.settings import backend_model
-from bench.words import character_count, contains, normalised_words
+from bench.words import character_count, contains, normalized_words
 
 
 @dataclass(slots=True, eq=False)
@@ -112,8 +112,8 @@ def word_errors(reference: str, words: str) -> tuple[int, int, int]:
     """
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
-    expected = normalised_words(reference)
-    alignment = jiwer.process_words(" ".join(expected), " ".join(normalised_words(words)))
+    expected = normalized_words(reference)
+    alignment = jiwer.process_words(" ".join(expected), " ".join(normalized_words(words)))
     errors = alignment.substitutions + alignment.deletions + alignment.insertions
     return len(expected), errors, character_count(expected)
 
@@ -133,7 +133,7 @@ def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
 
 
 def _errors(reference: str, words: str | None) -> tuple[int | None, int | None, int | None]:
-    return (None, None, None) if words is None or not normalised_words(reference) else word_errors(reference, words)
+    return (None, None, None) if words is None or not normalized_words(reference) else word_errors(reference, words)
 
 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}

@@ -38,7 +38,7 @@ BLOCK_SAMPLES = 1 << 18
 ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
 UNKNOWN_FRAMES = 1 << 62
 """The number from which libsndfile does not know the number of frames, as of a FLAC that was written to a pipe."""
-UNRECOGNISED = 1
+UNRECOGNIZED = 1
 """The error code of libsndfile for a file whose format it does not know."""
 MAX_TAGS = 8
 
@@ -225,7 +225,7 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except (soundfile.SoundFileError, ValueError) as error:
         reason = getattr(error, "error_string", error)
-        if getattr(error, "code", None) == UNRECOGNISED:
+        if getattr(error, "code", None) == UNRECOGNIZED:
             raise UsageError(f"{path}: {RAW.text}{_to_wav(path, RAW.converter)}") from None
         raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}){_to_wav(path)}") from None
 

@@ -224,7 +224,7 @@ def load_pcm(path: Path) -> Pcm:
 class _MixedEnergies:
     """The energies of audio before and after its channels are mixed, summed over all blocks."""
 
-    apart: float = 0.0
+    unmixed: float = 0.0
     mixed: float = 0.0
     channels: int = 1
 
@@ -232,13 +232,13 @@ class _MixedEnergies:
         """Return the mean of the channels of a block, whose shape is frames × channels."""
         mono: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
         self.channels = block.shape[1]
-        self.apart += float(np.vdot(block, block)) / self.channels
+        self.unmixed += float(np.vdot(block, block)) / self.channels
         self.mixed += float(mono @ mono)
         return mono
 
     @property
     def are_cancelled(self) -> bool:
-        return self.channels > 1 and self.mixed * self.channels * CANCELLED < self.apart
+        return self.channels > 1 and self.mixed * self.channels * CANCELLED < self.unmixed
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ from bench.validation import (
     either,
     one_of_tables,
 )
-from bench.words import normalised_words
+from bench.words import normalized_words
 from bench.yaml_file import LocatedValue
 
 SECONDS = Number(0.001, MAX_PAUSE_S, "of seconds")
@@ -62,7 +62,7 @@ FORMAT = Choice(get_args(AudioFormatName))
 
 
 def _with_word(value: LocatedValue, text: str) -> str:
-    if not normalised_words(text):
+    if not normalized_words(text):
         raise value.refuse("has no word in it")
     return text
 

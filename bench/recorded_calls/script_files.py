@@ -19,7 +19,7 @@ from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation
 from bench.recorded_calls.sounds import Speech, speech
 from bench.untrusted.sanitize import slug
-from bench.words import normalised_words
+from bench.words import normalized_words
 from bench.yaml_file import yaml_text
 
 LEAD_S = 0.2
@@ -143,7 +143,7 @@ def _steps(
             "end": (recorded.speech.end - recorded.start) * 1_000_000 // rate_hz / 1_000_000,
         }
         text = words.get(recorded.name, "")
-        spoken = {"transcript": text} if normalised_words(text) else {}
+        spoken = {"transcript": text} if normalized_words(text) else {}
         if utterance.kind == "turn":
             if (pause_s := _pause_s(recorded, talk, rate_hz)) >= 0.05:
                 yield {"pause": round(pause_s, 2)}

@@ -15,7 +15,7 @@ from bench.observe.observation import UNJUDGED, TurnScore, is_done, score_turn, 
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
 from bench.plan.turns import AudioTurn
 from bench.protocol.openai_ga import GA
-from bench.words import normalised_words
+from bench.words import normalized_words
 from tests.helpers import (
     MS,
     Played,
@@ -65,7 +65,7 @@ def edits(one: list[str], other: list[str]) -> int:
 def test_words_are_compared_without_case_and_punctuation_but_numbers_verbatim(
     reference: str, transcript: str, errors: int
 ) -> None:
-    assert word_errors(reference, transcript) == (len(normalised_words(reference)), errors, 0)
+    assert word_errors(reference, transcript) == (len(normalized_words(reference)), errors, 0)
 
 
 @given(WORDS, WORDS)
@@ -77,8 +77,8 @@ def test_word_errors_are_the_minimum_number_of_edits(reference: list[str], trans
 def test_any_two_texts_have_a_number_of_word_errors(reference: str, transcript: str) -> None:
     words, errors, _ = word_errors(f"a {reference}", transcript)
 
-    assert words == len(normalised_words(f"a {reference}"))
-    assert 0 <= errors <= max(words, len(normalised_words(transcript)))
+    assert words == len(normalized_words(f"a {reference}"))
+    assert 0 <= errors <= max(words, len(normalized_words(transcript)))
 
 
 def test_a_reference_without_words_is_not_scored() -> None:

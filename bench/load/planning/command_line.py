@@ -33,10 +33,8 @@ OF_OTHER_TOOLS = {
     **dict.fromkeys(
         ("iterations", "iteration", "requests", "num-requests", "num", "amount", "calls", "n", "i"), "--sessions"
     ),
-    **dict.fromkeys(
-        ("vus", "concurrency", "concurrent", "connections", "clients", "threads", "workers", "c"), "--users"
-    ),
-    **dict.fromkeys(("count", "virtual-users", "vusers", "num-threads"), "--users"),
+    **dict.fromkeys(("vus", "virtual-users", "vusers", "clients", "threads", "num-threads", "workers"), "--users"),
+    **dict.fromkeys(("concurrency", "concurrent", "connections", "count", "c"), "--users"),
     **dict.fromkeys(("rate", "rps", "qps", "requests-per-second", "overallRate", "q", "R"), "--arrival-rate"),
     **dict.fromkeys(("max-vus", "max-workers", "max-connections", "maxVusers"), "--max-concurrent"),
     **dict.fromkeys(("hatch-rate", "ramp-up", "rampup", "ramp"), "--spawn-rate"),

@@ -18,11 +18,7 @@ from random import SystemRandom
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.errors import ConnectError
 from bench.installation import tool_version
-from bench.metrics import (
-    CANNOT_SEND,
-    HELD,
-    NO_KEYS,
-)
+from bench.metrics import CANNOT_SEND, HELD, NO_KEYS
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
