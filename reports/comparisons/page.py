@@ -188,7 +188,7 @@ def _lead(comparison: Comparison) -> list[b.Block]:
         *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([b.Paragraph(second, "lead")] if second else []),
         b.Paragraph(" · ".join(filter(None, about)), "meta"),
-        *([b.Bullets(notices)] if notices else []),
+        *([b.Bullets([*map(b.coded, notices)])] if notices else []),
     ]
 
 

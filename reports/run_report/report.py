@@ -202,7 +202,7 @@ def _facts(summary: Summary) -> list[b.Block]:
         *b.fact("throughput", remarks.throughput(summary)),
         *b.fact("cost", remarks.cost(summary.cost, simulated=summary.simulated)),
         *(context_sections.uncertain_metrics(summary) if context_sections.affects_answers(summary) else []),
-        *([b.Bullets(remaining_notices, shown=NOTED)] if remaining_notices else []),
+        *([b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)] if remaining_notices else []),
     ]
 
 

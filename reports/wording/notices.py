@@ -126,8 +126,8 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 NO_CUE = (
-    "did not take place: the reply was over before the cue, or the session failed. Check `after`, `after_share` or "
-    "`after_text`"
+    "did not take place: the reply was over before the cue, or the session failed. Check the script's `after`, "
+    "`after_share` or `after_text`"
 )
 MISSED: dict[PlannedEvent, str] = {
     "interruptions": NO_CUE,
