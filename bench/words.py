@@ -46,7 +46,7 @@ _IGNORED = re.compile(
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _OTHER_FORMS = (
-    ("\u05f4", '"'),
+    *((form, '"') for form in ("\u05f4", "\u201c", "\u201d", "\u201e", "\u201f", "''")),  # gershayim of Hebrew
     ("\u066b", "."),
     ("\u066c", ","),
     ("\u0e4d\u0e32", "\u0e33"),  # the vowel am of Thai and of Lao, which NFKC splits
@@ -58,8 +58,8 @@ _JOINT = rf"{_APOSTROPHE.pattern}|(?<=\d)[.,](?=\d)"
 _ASCII_WORD = re.compile(rf"\w++(?:(?:{_JOINT})\w++)*")
 _NO_WORD = re.compile(f"([^\\w\\s]{{{MAX_MARKS}}})[^\\w\\s]+")
 _NATIVE_DIGIT = re.compile(r"[^\D0-9]")
-_END = re.compile(r".*[\s\u3001\u3002\uff0c\uff01\uff1f]", re.DOTALL)
-"""The part of a text up to the last character that certainly ends a word."""
+_END = re.compile(r".*[\s\u3001\u3002\uff01\uff1f]", re.DOTALL)
+"""The part of a text up to the last character that certainly ends a word. A comma may be within a number."""
 
 
 @cache

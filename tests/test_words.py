@@ -31,6 +31,7 @@ TEXTS = st.text(max_size=20) | st.text(
         ("می‌خواهم", "میخواهم"),
         ("مُحَمَّدٌ مـــحمد", "محمد محمد"),
         ("שָׁלוֹם צה״ל", 'שלום צה"ל'),
+        ("צה”ל צה„ל צה″ל צה''ל", 'צה"ל צה“ל צה״ל צה״ל'),
         ("അവന\u0d4d\u200d ত\u09cd\u200d", "അവ\u0d7b ৎ"),
         ("क\u093cलम", "\u0958लम"),
         ("ﬁne ４７１１ Ａ", "fine 4711 a"),
@@ -121,6 +122,15 @@ def test_words_do_not_depend_on_case_or_on_the_normal_form(text: str) -> None:
 )
 def test_a_phrase_is_contained_by_whole_words_or_by_characters(text: str, phrase: str, found: bool) -> None:
     assert contains(text, phrase) is found
+
+
+def test_a_number_with_a_comma_may_continue_in_the_next_part() -> None:
+    heard = HeardText(1_000)
+    heard.add("共1，")
+
+    assert not heard.contains("1")
+    heard.add("000个")
+    assert heard.contains("1,000")
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=6), st.data())

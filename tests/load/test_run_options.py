@@ -292,6 +292,11 @@ def test_each_option_of_another_tool_is_none_of_ours_and_names_one_of_ours(word:
     [
         ("mine.yaml -t 5 min", "mine.yaml min", "-t 5 min: write the time without a blank, as in -t 5m"),
         ("callers.py --run-time 2 Hours", "callers.py Hours", "--run-time 2 Hours: .*, as in --run-time 2h"),
+        ("mine.yaml --run-time=5 min", "mine.yaml min", "--run-time=5 min: .*, as in --run-time=5m"),
+        ("mine.yaml -t5 min -u 2", "mine.yaml min", "-t5 min: .*, as in -t5m"),
+        ("mine.yaml -t 1 h 30 Min -u 2", "mine.yaml h 30 Min", "-t 1 h 30 Min: .*, as in -t 1h30m$"),
+        ("callers.py -t 1h 30m Caller", "callers.py 30m Caller", "-t 1h 30m: .*, as in -t 1h30m$"),
+        ("mine.yaml --name=my run", "mine.yaml run", "run: no such file; if it .*, write --name='my run'"),
         ("mine.yaml --name my run", "mine.yaml run", "run: no such file; if it .*, write --name 'my run'"),
         ("mine.yaml typo", "mine.yaml typo", "typo: no such file"),
         ("mine.yaml -rate=50", "mine.yaml", "unrecognized arguments: -rate=50; did you mean --arrival-rate?"),
