@@ -299,6 +299,7 @@ def test_each_option_of_another_tool_is_none_of_ours_and_names_one_of_ours(word:
         ("mine.yaml --name=my run", "mine.yaml run", "run: no such file; if it .*, write --name='my run'"),
         ("mine.yaml --name my run", "mine.yaml run", "run: no such file; if it .*, write --name 'my run'"),
         ("mine.yaml typo", "mine.yaml typo", "typo: no such file"),
+        ("typo mine.yaml --name=x", "typo mine.yaml", "^typo: no such file$"),
         ("mine.yaml -rate=50", "mine.yaml", "unrecognized arguments: -rate=50; did you mean --arrival-rate?"),
     ],
 )

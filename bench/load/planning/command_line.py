@@ -42,7 +42,10 @@ OF_OTHER_TOOLS = {
     **dict.fromkeys(("threshold", "ensure", "slo"), "--thresholds"),
 }
 """Our options by those of k6, Artillery, wrk, vegeta, ab, hey, JMeter, Gatling, and old versions of Locust."""
-TIME_UNIT = re.compile("s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?", re.IGNORECASE)
+TIME = re.compile(r"(\d+ ?h(?:rs?|ours?)? ?)?(\d+ ?m(?:ins?|inutes?)? ?)?(\d+ ?s(?:ecs?|econds?)?)?", re.IGNORECASE)
+"""A time, also with the blanks and the units that Locust does not accept."""
+_WITH_VALUE = re.compile("(--[^=]+=|-[A-Za-z])(.+)")
+"""An option in the same word as its value."""
 SETS_LOAD = ("--arrival-rate", "--arrival-pattern", "--max-concurrent", "--stages")
 """The options after which a built-in file has no default number of users."""
 NO_DEFAULTS: Mapping[str, int] = {}
@@ -118,13 +121,18 @@ def _stray_word(words: Sequence[str], stray: Sequence[int], has_classes: bool) -
     The word may be a part of a value that contains a blank. If there is a Locust file, other words may name a class.
     """
     for position in stray:
-        word, value, option = words[position], words[position - 1], words[position - 2]
+        word, value, option = words[position], words[position - 1], f"{words[position - 2]} "
         follows = position > 1 and option.startswith("-") and "=" not in option and not value.startswith("-")
-        if follows and TIME_UNIT.fullmatch(word) and value.isdecimal():
-            return f"{option} {value} {word}: write the time without a blank, as in {option} {value}{word[0].lower()}"
+        if position and (joined := _WITH_VALUE.fullmatch(value)):
+            (option, value), follows = joined.groups(), True
+        rest = [words[place] for place in stray if place >= position]
+        for count in range(len(rest) * follows, 0, -1):
+            written = " ".join((value, *rest[:count]))
+            if TIME.fullmatch(written):
+                time = re.sub(r"(\d+) ?([hms])[a-z]* ?", r"\1\2", written.lower())
+                return f"{option}{written}: write the time without a blank, as in {option}{time}"
         if not has_classes:
-            rest = [words[place] for place in stray if place >= position]
-            quoted = f"; if it belongs to {option}, write {option} {shlex.quote(' '.join((value, *rest)))}"
+            quoted = f"; if it belongs to {option.strip('= ')}, write {option}{shlex.quote(' '.join((value, *rest)))}"
             return f"{word}: no such file{quoted if follows else ''}"
     return ""
 
