@@ -113,6 +113,8 @@ LOAD = "https://load.example.com"
         (LOAD, "127.0.0.1:8089", {"X-Forwarded-Host": "outer.example, load.example.com"}),
         (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com:8443"}),
         (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com", "X-Forwarded-Port": "8443"}),
+        (f"{LOAD}:8443", "load.example.com", {"X-Forwarded-Port": "8443"}),
+        (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com", "X-Forwarded-Port": "8443, 80"}),
         (LOAD, "127.0.0.1:8089", {"Forwarded": "for=192.0.2.1;host=load.example.com;proto=https"}),
         (LOAD, "127.0.0.1:8089", {"Forwarded": 'for="[::1]", for=x; Host="load.example.com:443"'}),
         (None, "127.0.0.1:8089", {}),
@@ -130,6 +132,7 @@ def test_the_same_origin_in_another_spelling_may_use_the_web_ui(
     ("origin", "host", "headers"),
     [
         ("https://evil.example", "load.example.com", {}),
+        (f"{LOAD}:8443", "load.example.com", {"X-Forwarded-Port": "443"}),
         ("https://evil.example", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com"}),
         ("https://load.example.com.evil.example", "load.example.com", {}),
         ("http://load.example.com", "load.example.com:443", {}),

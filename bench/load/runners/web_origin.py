@@ -41,7 +41,7 @@ def cross_site_reason(
             "others set --web-host and --web-login, or let the proxy send localhost as Host, and the browser's Host as "
             f"{FORWARDED}"
         )
-    if origin is None or _is_same(origin, [host, *_forwarded_hosts(headers)]):
+    if origin is None or _is_same(origin, _requested_hosts(host, headers)):
         return ""
     forwarded = "".join(f", {name} is {excerpt(headers[name])}" for name in OF_PROXIES if headers.get(name))
     return (
@@ -69,9 +69,13 @@ def _address(host: str, default_port: int | None = None) -> tuple[str, int | Non
     return (name, default_port if port is None else port) if name and parts.netloc == host and "@" not in host else None
 
 
-def _forwarded_hosts(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield the hosts that proxies forward: in X-Forwarded-Host, also with X-Forwarded-Port, and in Forwarded."""
-    for host in headers.get(FORWARDED, "").split(","):
-        yield host.strip()
-        yield f"{host.strip()}:{headers.get(FORWARDED_PORT, '').strip()}"
+def _requested_hosts(host: str, headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield the hosts that the browser may have requested: `Host`, X-Forwarded-Host, and Forwarded.
+
+    A proxy that forwards a host without its port may add X-Forwarded-Port.
+    """
+    ports = [port.strip() for port in headers.get(FORWARDED_PORT, "").split(",")]
+    for name in (host, *(other.strip() for other in headers.get(FORWARDED, "").split(","))):
+        yield name
+        yield from (f"{name}:{port}" for port in ports)
     yield from (quoted or plain for quoted, plain in _FORWARDED_HOST.findall(headers.get("Forwarded", "")))
