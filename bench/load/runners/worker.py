@@ -73,6 +73,7 @@ class Worker(ProcessRole):
 
     def on_quitting(self, **arguments: Any) -> None:
         self._watching.kill(block=False)
+        self._parsed.json = False  # its master prints the JSON, perhaps to the same stdout
         super().on_quitting(**arguments)
 
     def _start(self) -> None:

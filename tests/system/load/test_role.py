@@ -258,6 +258,27 @@ assert (quits, worker._run.lifecycle.is_hurried) == (([1, 1], False) if waits el
 """
 
 
+QUITTING_WORKER = """
+from types import SimpleNamespace
+from bench.load.runners import worker as module
+from bench.load.runners.role import CurrentRun
+from bench.load.lifecycle import RunLifecycle
+
+worker = module.Worker.__new__(module.Worker)
+worker._watching = SimpleNamespace(kill=lambda block: None)
+worker._parsed, worker._run = SimpleNamespace(json=True), CurrentRun(RunLifecycle(leads=False))
+worker._end_run = lambda: None
+worker.on_quitting()
+assert worker._parsed.json is False
+"""
+
+
+def test_a_worker_leaves_the_json_of_a_run_to_its_master() -> None:
+    ended = forked.run([sys.executable, "-c", QUITTING_WORKER], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("when", ["plays", "waits"])
 def test_a_signal_ends_a_running_or_a_waiting_worker(when: str) -> None:
     ended = forked.run([sys.executable, "-c", SIGNALLED, when], cwd=ROOT, capture_output=True, text=True, check=False)
