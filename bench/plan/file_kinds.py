@@ -91,8 +91,8 @@ def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
         return FileKind("is an MPEG transport stream")
     if not any(first):
         return FileKind(
-            "is not readable audio: it begins with zeros only; if its download failed, get it again; if it is raw audio "
-            "that begins with silence, state its rate and its encoding (s16le)",
+            "is not readable audio: it begins with zeros only; if its download failed, get it again; if it is raw "
+            "audio that begins with silence, state its rate and its encoding (s16le)",
             "ffmpeg -f s16le -ar 8000 -ac 1",
         )
     if text := _text_kind(first):
