@@ -94,7 +94,7 @@ class Spender:
     ending = spent = False
 
     def __init__(self, progress: ProgressCounter, hide: Callable[[str], str]) -> None:
-        self.progress, self.hide = progress, hide
+        self.progress, self.redact = progress, hide
         self.callbacks = LocustCallbacks(RunLifecycle(), apply=lambda _: None, fire=lambda **_: None)
 
     def enforce_budget(self) -> None:
