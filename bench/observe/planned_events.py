@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from bench.metrics import PLANNED_EVENTS, PlannedEvent
+from bench.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.observe.observation import NO_TURNS_MISSING
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 
@@ -60,8 +60,10 @@ class PlannedEvents:
         If the session failed, this includes the events that it did not come to.
         """
         columns: dict[str, Any] = {}
-        for event in PLANNED_EVENTS:
-            reached = self._reached[event]
-            planned = reached if outcome in NO_TURNS_MISSING else max(self._planned.get(event, 0), reached)
-            columns |= {f"{event}_planned": planned, f"{event}_missed": planned - self._occurred[event]}
+        is_complete = outcome in NO_TURNS_MISSING
+        for event, (planned_column, missed_column) in PLANNED_COLUMNS.items():
+            planned = self._reached[event]
+            if not is_complete:
+                planned = max(planned, self._planned.get(event, 0))
+            columns[planned_column], columns[missed_column] = planned, planned - self._occurred[event]
         return columns

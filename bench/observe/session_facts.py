@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from bench.clock import Arrival
-from bench.metrics import EXPECTED, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
+from bench.metrics import EXPECTED, PLANNED_COLUMNS, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
 from bench.observe.planned_events import PlannedEvents
@@ -340,14 +341,16 @@ class SessionFacts(Instants):
 
     def observation(self, unattributed_commits: int, events: PlannedEvents) -> SessionObservation:
         """Return the session's observation. It is complete once the session has ended."""
-        counts = events.counts(self.outcome)
         return SessionObservation(
-            **{name: getattr(self, name) for name in OBSERVED - counts.keys()},
-            **counts,
+            **{name: getattr(self, name) for name in OBSERVED},
+            **events.counts(self.outcome),
             turns_planned=max(self.turns_planned, self.turns_started),
             unknown_events=dict(self.unknown_events),
             unattributed_commits=unattributed_commits,
         )
 
 
-OBSERVED = set(SessionObservation.__struct_fields__) - {"turns_planned", "unknown_events", "unattributed_commits"}
+OBSERVED = set(SessionObservation.__struct_fields__) - {
+    *("turns_planned", "unknown_events", "unattributed_commits"),
+    *chain.from_iterable(PLANNED_COLUMNS.values()),
+}

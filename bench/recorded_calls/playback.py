@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
+from itertools import chain
 from operator import itemgetter
 
 import msgspec
 
 from bench.clock import Arrival
-from bench.metrics import PLANNED_EVENTS
+from bench.metrics import PLANNED_COLUMNS
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -49,7 +50,7 @@ NOT_MEASURED = NO_TRAFFIC | dict.fromkeys(
 """The values that only the arrivals and sends of messages give. A recording has neither."""
 NOT_CONNECTED = NO_TRAFFIC | {"auth_wait_ns": None}
 """The values that only a connection gives."""
-NOT_PLANNED = {f"{event}_{count}": None for event in PLANNED_EVENTS for count in ("planned", "missed")}
+NOT_PLANNED = dict.fromkeys(chain.from_iterable(PLANNED_COLUMNS.values()))
 """The values that only a script gives that was planned before the call."""
 UNKNOWN_INSTANTS = frozenset({"connect_start"})
 

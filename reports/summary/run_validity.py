@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bench.metrics import PLANNED_EVENTS, PlannedEvent
+from bench.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.frames import by_label
@@ -210,8 +210,8 @@ class PlannedEvents(JsonEntry, frozen=True):
 def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
     """Yield the counts of each target and kind of event that its scripts planned. `sessions` are the measured ones."""
     for target, rows in sessions.groupby("target", observed=True, sort=False):
-        for event in PLANNED_EVENTS:
-            planned, missed = (int(rows[f"{event}_{name}"].sum()) for name in ("planned", "missed"))
+        for event, columns in PLANNED_COLUMNS.items():
+            planned, missed = (int(rows[column].sum()) for column in columns)
             if planned:
                 yield PlannedEvents(str(target), event, planned, missed)
 
