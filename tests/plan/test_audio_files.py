@@ -229,6 +229,10 @@ OTHER: dict[str, tuple[bytes, str]] = {
     "XML": (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "is XML, such as the error message"),
     "text": (b"hello, this is no audio\r\n", "is a text; read it in an editor, and download it again$"),
     "UTF-16": ("not audio".encode("utf-16"), "is a text"),
+    "a text that is cut within a character": (b"hello, this is no audio \xc3", "is a text"),
+    "a playlist": (b"#EXTM3U\nhttps://example.com/a.mp3\n", "is a playlist"),
+    "MPEG-TS": ((b"G" + RNG.bytes(187)) * 6, "is an MPEG transport stream" + TO_WAV),
+    "an MP3 of layer I": ((b"\xff\xff\x44\0" + bytes(124)) * 9, "is an MP3, even if its name differs" + TO_WAV),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "is a pointer of Git LFS: run git lfs pull$"),
     "gzip": (b"\x1f\x8b\x08\0" + RNG.bytes(90), "is compressed with gzip: unpack it$"),
     "ZIP": (b"PK\x03\x04" + RNG.bytes(90), "is a ZIP archive: unpack it$"),
@@ -259,6 +263,7 @@ BOMBS: dict[str, tuple[bytes, str]] = {
     "a long recording": (wav(-1, 3_000_010_000, data=b""), "is truncated"),
     "a rate of 2 GHz": (encoded()[:24] + u32(2 * 10**9) + encoded()[28:], "2000000000 samples per second, the maximum"),
     "blocks of 8 bytes": (in_wav(0x11)[:32] + b"\x08\0" + in_wav(0x11)[34:], "its header states blocks of 8 bytes"),
+    "no format": (b"RIFF" + u32(48) + b"WAVEdata" + u32(40) + bytes(40), "does not state the format of its audio"),
     "many chunks": (wav(-1, -1, before=b"JUNK\0\0\0\0" * 20_000), "has more than 10,000 chunks before its audio"),
     "a format chunk of 2 GB": (wav(-1, -1)[:16] + u32(2**31) + wav(-1, -1)[20:], "ends before its audio begins"),
 }  # fmt: skip
