@@ -364,10 +364,11 @@ REFUSED = "connect_failed:"
 """The prefix of outcomes of sessions that the service refused, so that they never opened."""
 OutcomeClass = Literal["success", "failed", "unfinished"]
 PlannedEvent = Literal["interruptions", "sounds", "expectations"]
-PLANNED_EVENTS: tuple[PlannedEvent, ...] = get_args(PlannedEvent)
-"""The events that a script plans besides turns."""
-PLANNED_COLUMNS = {event: (f"{event}_planned", f"{event}_missed") for event in PLANNED_EVENTS}
-"""The columns of sessions with the numbers of events that were planned, and that did not take place."""
+PLANNED_COLUMNS: dict[PlannedEvent, tuple[str, str]] = {
+    event: (f"{event}_planned", f"{event}_missed") for event in get_args(PlannedEvent)
+}
+"""The columns of sessions with the numbers of the events that a script plans besides turns, and that did not take place.
+"""
 
 EXPECTED = "failed:missing_"
 """The prefix of the outcome if an expected event was not received. The name of the event follows."""

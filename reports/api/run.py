@@ -22,7 +22,16 @@ from bench.metrics import CATALOGUE
 from reports import runs
 from reports.api import tables
 from reports.api.arguments import given_run, metric_with_name, quantile_levels
-from reports.api.selection import RowFilter, Selection, Where, columns_of, rows_not_started, selected, selected_turns
+from reports.api.selection import (
+    RowFilter,
+    Selection,
+    Where,
+    columns_of,
+    rows_not_started,
+    selected,
+    selected_turns,
+    target_names,
+)
 from reports.frames import concat, frame_of
 from reports.notebook import frame_html
 from reports.rate_metrics import RATES
@@ -251,8 +260,8 @@ class Run(runs.RunFrames):
 
     def _of_sessions(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         sessions = measured_sessions(self)
-        targets = [str(entry.get("name")) for entry in self.metadata.get("targets") or []]
-        chosen = selected(sessions, sessions.iloc[:0], by, where, targets=[*target_labels(self), *targets])
+        targets = [*target_labels(self), *target_names(self)]
+        chosen = selected(sessions, sessions.iloc[:0], by, where, targets=targets)
         for target in target_labels(self):
             at_target = (sessions["target"] == target).to_numpy()
             of_target, groups = sessions.loc[at_target, [column_of(name), *OF_SAMPLE]], chosen.of_row[at_target]

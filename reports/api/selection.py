@@ -252,8 +252,12 @@ def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: 
             else absent,
         )
     reported = RowFilter(where.where, _as_reported(turns, where.options))
-    targets = [str(entry.get("name")) for entry in run.metadata.get("targets") or []]
-    return selected(labelled, absent, by, reported, targets=[*turns.targets, *targets], own=own)
+    return selected(labelled, absent, by, reported, targets=[*turns.targets, *target_names(run)], own=own)
+
+
+def target_names(run: RunFrames) -> list[str]:
+    """Return the targets that are recorded with a run, also those without turns."""
+    return [str(entry.get("name")) for entry in run.metadata.get("targets") or []]
 
 
 def _as_reported(turns: TurnArrays, options: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
