@@ -1,6 +1,7 @@
 """Session descriptions (SDP, RFC 8866) of telephone calls: text ↔ audio lines, within limits. Pure.
 
-The parser is strict about what a call uses, and skips everything else. `offer_answer` decides what both sides use.
+The parser is strict about what a call uses, and skips everything else: other lines, and spaces. `offer_answer` decides
+what both sides use.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ MAX_TEXT = 64
 """The maximum length of a text from the peer that is kept."""
 STATIC_FORMATS = {0: ("PCMU", 8_000), 8: ("PCMA", 8_000), 9: ("G722", 8_000), 18: ("G729", 8_000)}
 """The payload types that need no rtpmap (RFC 3551 §6)."""
-_LINE = re.compile(r"([a-z])=(.*)")
-_ORDER = "vosiuepcbtrzka"
-_RTPMAP = re.compile(r"(\d{1,3}) ([A-Za-z0-9._-]{1,64})/(\d{1,6})(?:/(\d{1,2}))?")
-_MEDIA = re.compile(r"([a-z]{1,16}) (\d{1,5})(?:/(\d{1,3}))? ([A-Za-z0-9/]{1,64}) (\S.*)")
-_CONNECTION = re.compile(r"IN IP([46]) (\S{1,255})")
+_LINE_END = re.compile(r"[\r\n]+")
+_SPACES = " \t\x00"
+"""The characters that are skipped at both ends of a line and of its value."""
+_LINE = re.compile(r"([a-z])[ \t]*=(.*)")
+_RTPMAP = re.compile(r"(\d{1,3})[ \t]+([A-Za-z0-9._-]{1,64})/(\d{1,6})(?:/(\d{1,2}))?", re.ASCII)
+_MEDIA = re.compile(
+    r"([a-z-]{1,16})[ \t]+(\d{1,5})(?:/\d{1,3})?[ \t]+([A-Za-z0-9/._-]{1,64})[ \t]+(\S.*)", re.ASCII | re.IGNORECASE
+)
+_CONNECTION = re.compile(r"IN[ \t]+IP([46])[ \t]+(\S{1,255})", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +68,22 @@ class MediaLine:
 
     @property
     def is_plain_audio(self) -> bool:
-        return self.kind == "audio" and self.protocol in ("RTP/AVP", "RTP/AVPF") and self.port != 0
+        return self.kind == "audio" and self.protocol.upper() in ("RTP/AVP", "RTP/AVPF") and self.port != 0
 
     @property
     def is_encrypted_audio(self) -> bool:
         """Whether the audio is encrypted: with SDES (a=crypto) or with DTLS."""
-        return self.kind == "audio" and "SAVP" in self.protocol and self.port != 0
+        return self.kind == "audio" and "SAVP" in self.protocol.upper() and self.port != 0
 
     @property
     def is_sdes_audio(self) -> bool:
-        return self.is_encrypted_audio and self.protocol in ("RTP/SAVP", "RTP/SAVPF")
+        return self.is_encrypted_audio and self.protocol.upper() in ("RTP/SAVP", "RTP/SAVPF")
 
 
 @dataclass(frozen=True, slots=True)
 class SessionDescription:
     """A parsed description."""
 
-    session_id: str
-    version: str
     media: tuple[MediaLine, ...]
 
     @property
@@ -99,7 +102,7 @@ class _Section:
     """The lines of a session, or of one m=, while they are read."""
 
     media: str = ""
-    address: str = ""
+    connection: str = ""
     direction: Direction | None = None
     attributes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -108,51 +111,36 @@ def parse_description(data: bytes) -> SessionDescription:
     """Return the description. Raise ValueError if it is malformed or exceeds a limit."""
     if len(data) > MAX_DESCRIPTION_BYTES:
         raise ValueError("the session description is too long")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:  # its text would be the stated reason of the end of the call
-        raise ValueError("the session description is not UTF-8") from None
-    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
+    text = data.decode("utf-8", "replace")  # names and titles may have any encoding; nothing uses them
+    lines = [stripped for line in _LINE_END.split(text) if (stripped := line.strip(_SPACES))]
     if len(lines) > MAX_LINES or any(len(line) > MAX_LINE_CHARACTERS for line in lines):
         raise ValueError("the session description is too long")
-    if any(CONTROL.search(line) for line in lines):
-        raise ValueError("the session description contains a control character")
-    if lines[:1] != ["v=0"]:
+    if not any(line[0] in "vm" for line in lines):  # some peers leave out the version
         raise ValueError("the session description has no version 0")
-    origin: tuple[str, str] | None = None
     session = current = _Section()
     sections: list[_Section] = []
-    for line in lines[1:]:
+    for line in lines:
         match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError("a line of the session description is not valid")
-        key, value = match[1], match[2]
+        key, value = match[1], match[2].strip(_SPACES)
+        if key in "mca" and CONTROL.search(value):
+            raise ValueError("the session description contains a control character")
+        if key == "v" and value != "0":
+            raise ValueError("the session description has no version 0")
         if key == "m":
             if len(sections) == MAX_MEDIA:
                 raise ValueError("the session description has too many media")
             current = _Section(value)
             sections.append(current)
-        elif key == "o":
-            origin = _origin(value)
         elif key == "c":
-            current.address = _address(value)
+            current.connection = value
         elif key == "a":
             name, _, text = value.partition(":")
-            if (direction := value.strip()) in DIRECTIONS:
+            if (direction := value.lower()) in DIRECTIONS:
                 current.direction = direction
-            current.attributes.append((name, text))
-        elif key not in _ORDER:
-            raise ValueError("a line of the session description is not valid")
-    if origin is None:
-        raise ValueError("the session description has no origin")
-    return SessionDescription(*origin, tuple(_media_line(section, session) for section in sections))
-
-
-def _origin(value: str) -> tuple[str, str]:
-    fields = value.split(" ")
-    if len(fields) != 6 or not all(fields):
-        raise ValueError("the origin of the session description is not valid")
-    return fields[1][:MAX_TEXT], fields[2][:MAX_TEXT]
+            current.attributes.append((name.strip(_SPACES).lower(), text.strip(_SPACES)))
+    return SessionDescription(tuple(_media_line(section, session) for section in sections))
 
 
 def _address(value: str) -> str:
@@ -160,7 +148,7 @@ def _address(value: str) -> str:
 
     A host name is not valid: each packet to it would wait for a lookup, and all calls of the process with it.
     """
-    match = _CONNECTION.fullmatch(value.strip())
+    match = _CONNECTION.fullmatch(value)
     try:
         address = ipaddress.ip_address(match[2].partition("/")[0]) if match else None
     except ValueError:
@@ -174,12 +162,12 @@ def _media_line(section: _Section, session: _Section) -> MediaLine:
     match = _MEDIA.fullmatch(section.media)
     if match is None or int(match[2]) > 65_535:
         raise ValueError("a medium of the session description is not valid")
-    kind, port, protocol, format_text = match[1], int(match[2]), match[4], match[5]
-    if kind != "audio":
+    kind, port, protocol, format_text = match[1].lower(), int(match[2]), match[3], match[4]
+    if kind != "audio" or not port:
         return MediaLine(kind, port, protocol, format_text)
-    address = section.address or session.address
-    if port and not address:
+    if not (connection := section.connection or session.connection):
         raise ValueError("the session description has no address of the audio")
+    address = _address(connection)
     values = dict((*session.attributes, *section.attributes))
     crypto = [text for name, text in section.attributes if name == "crypto"]  # of a session it is not valid
     return MediaLine(
@@ -195,9 +183,10 @@ def _formats(text: str, attributes: Sequence[tuple[str, str]]) -> tuple[RtpForma
         raise ValueError("the audio has too many formats")
     if not all(number.isascii() and number.isdigit() and int(number) < 128 for number in numbers if len(number) < 9):
         return ()  # the protocol of the line is not RTP
-    maps = [match for name, value in attributes if name == "rtpmap" and (match := _RTPMAP.fullmatch(value.strip()))]
+    maps = [match for name, value in attributes if name == "rtpmap" and (match := _RTPMAP.fullmatch(value))]
     mapped = {int(match[1]): match for match in maps}
-    parameters = dict(value.partition(" ")[::2] for name, value in attributes if name == "fmtp")
+    fields = (value.split(None, 1) for name, value in attributes if name == "fmtp")
+    parameters = {found[0]: found[1] for found in fields if len(found) == 2}
     found: dict[int, RtpFormat] = {}
     for number in numbers:
         if len(number) > 3:
@@ -213,16 +202,16 @@ def _formats(text: str, attributes: Sequence[tuple[str, str]]) -> tuple[RtpForma
 
 def _positive(text: str | None) -> int | None:
     """Return the whole number of a text such as `20`. Return None if it is none, or not positive."""
-    text = (text or "").strip().partition(".")[0]
+    text = (text or "").partition(".")[0]
     return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and int(text) else None
 
 
 def _rtcp(text: str | None, address: str) -> HostPort | None:
     """Return the address of RTCP (RFC 3605), or None if the attribute is missing."""
-    port, _, connection = (text or "").strip().partition(" ")
+    port, *connection = (text or "").split(None, 1) or [""]
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
         return None
-    return HostPort(_address(connection) if connection else address, int(port))
+    return HostPort(_address(connection[0]) if connection else address, int(port))
 
 
 def write_description(session_id: int, version: int, address: str, media: Sequence[MediaLine]) -> bytes:

@@ -27,15 +27,17 @@ def describes(audio: str = "", address: str = LOOPBACK, more: str = "") -> Behav
 
 CASES: dict[str, tuple[Behaviour, Expected]] = {
     "a server with direction marks in its name is escaped": (answers(("Server", BIDI), ("User-Agent", BIDI)), GOES),
-    "an answer without a description ends the call": (answers(sdp=lambda peer: b""), Refused("connect_failed:media")),
+    "an answer without a description ends the call": (
+        answers(sdp=lambda peer: b""), Refused("connect_failed:media", "no session description"),
+    ),
     "a description of 9,000 bytes ends the call": (
         describes(more="a=x\r\n" * 1_800), Refused("connect_failed:media", "too long"),
     ),
     "a description of 300 lines ends the call": (
         describes(more="a=x\r\n" * 300), Refused("connect_failed:media", "too long"),
     ),
-    "a description that is not UTF-8 ends the call": (
-        answers(sdp=lambda peer: b"v=0\r\n\xff\xfe"), Refused("connect_failed:media", "not UTF-8"),
+    "a description with a line that is none ends the call": (
+        answers(sdp=lambda peer: b"v=0\r\n\xff\xfe"), Refused("connect_failed:media", "a line of the session"),
     ),
     "a description that is no description ends the call": (
         answers(sdp=lambda peer: b"{}"), Refused("connect_failed:media", "no version"),

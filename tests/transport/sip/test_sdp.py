@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,6 @@ def test_the_audio_of_a_description_is_read() -> None:
     audio = description.audio
 
     assert audio is not None
-    assert (description.session_id, description.version) == ("1", "2")
     assert (audio.address, audio.port, audio.ptime_ms, audio.direction) == ("192.0.2.4", 5000, 30, "sendonly")
     assert [(each.payload_type, each.encoding) for each in audio.formats] == [
         (8, "PCMA"), (0, "PCMU"), (96, "TELEPHONE-EVENT"), (13, ""),
@@ -37,8 +37,58 @@ def test_the_audio_of_a_description_is_read() -> None:
     assert (audio.rtcp, audio.rtcp_mux) == (HostPort("192.0.2.5", 5009), True)
 
 
-def test_a_direction_may_have_spaces_at_its_end() -> None:
-    assert parse_description(described(HEAD, AUDIO, "a=sendonly \r\n")).media[0].direction == "sendonly"
+PLAIN = described(HEAD, AUDIO, "a=rtcp:5009 IN IP4 192.0.2.5\r\na=sendonly\r\n")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN.replace(b"\r\n", b" \r\n"),
+        PLAIN.replace(b"\r\n", b"\t \r\n"),
+        PLAIN.replace(b"\r\n", b"\r\n "),
+        PLAIN.replace(b"\r\n", b"\r\n\r\n \r\n"),
+        PLAIN.replace(b"\r\n", b"\n"),
+        PLAIN.replace(b"\r\n", b"\r"),
+        PLAIN.replace(b"\r\n", b"\r\r\n"),
+        PLAIN.replace(b"=", b" = ").replace(b"fmtp:96 0 = 16", b"fmtp:96 0-16"),
+        re.sub(rb"(?<=\S) (?=\S)", b"  ", PLAIN),
+        re.sub(rb"(?<=\S) (?=\S)", b"\t", PLAIN),
+        PLAIN + b" ",
+        PLAIN + b" \r\n",
+        PLAIN + b"\x00",
+        PLAIN.replace(b"sendonly", b"SendOnly"),
+        PLAIN.replace(b"sendonly", b" sendonly\x00"),
+        PLAIN.replace(b"m=audio 5000 RTP/AVP", b"m=AUDIO 5000 rtp/avp"),
+        PLAIN.replace(b"c=IN IP4", b"c=in ip4"),
+        PLAIN.replace(b"rtpmap:96 ", b"rtpmap: 96  "),
+        PLAIN.replace(b"ptime:30", b"ptime: 30 "),
+        PLAIN.replace(b"s=-", b"s="),
+        PLAIN.replace(b"s=-\r\n", b""),
+        PLAIN.replace(b"s=-", b"s=B\xfcro \xff"),
+        PLAIN.replace(b"s=-", b"s=\x1b[2J\x00x"),
+        PLAIN.replace(b"s=-", b"s=-\r\nq=unknown\r\nb=AS:64"),
+        PLAIN.replace(b"o=- 1 2 IN IP4 h", b"o=- 1 2 IN IP4 192.0.2.4 "),
+        PLAIN.replace(b"o=- 1 2 IN IP4 h", b"o=B\xfcro"),
+        PLAIN.replace(b"o=- 1 2 IN IP4 h\r\n", b""),
+        PLAIN.replace(b"v=0\r\n", b""),
+        PLAIN.replace(b"v=0", b"v=0 "),
+        PLAIN + b"a=x-name:\xff\r\n",
+        PLAIN + b"m=video 5004 RTP/AVP 97\r\nc=IN IP4 video.example\r\n",
+        PLAIN.replace(b"192.0.2.4", b"session.example").replace(
+            b"RTP/AVP 8 0 96 13", b"RTP/AVP 8 0 96 13\r\nc=IN IP4 192.0.2.4"
+        ),
+    ],
+)
+def test_what_a_call_does_not_use_changes_nothing(data: bytes) -> None:
+    assert data != PLAIN
+    plain, changed = (accepted_answer(LOCAL, parse_description(each)) for each in (PLAIN, data))
+    assert changed == plain
+
+
+@pytest.mark.parametrize("direction", ["sendonly ", "inactive\t", " SENDONLY", "Inactive \x00"])
+def test_a_direction_may_have_spaces_and_any_case(direction: str) -> None:
+    audio = parse_description(described(HEAD, AUDIO, f"a={direction}\r\n")).media[0]
+    assert audio.direction == direction.strip(" \t\0").lower()
 
 
 def test_an_address_and_a_direction_of_the_session_hold_for_its_media() -> None:
@@ -56,8 +106,6 @@ def test_an_address_and_a_direction_of_the_session_hold_for_its_media() -> None:
     [
         b"",
         b"v=1\r\n",
-        described(HEAD.replace("o=- 1 2 IN IP4 h\r\n", ""), AUDIO),
-        described(HEAD.replace("o=- 1 2 IN", "o=- 1 IN"), AUDIO),
         described(HEAD.replace("c=IN IP4 192.0.2.4\r\n", ""), AUDIO),
         described(HEAD.replace("192.0.2.4", "224.0.0.1"), AUDIO),
         described(HEAD.replace("192.0.2.4", "2001:db8::1"), AUDIO),
@@ -67,9 +115,7 @@ def test_an_address_and_a_direction_of_the_session_hold_for_its_media() -> None:
         described(HEAD, AUDIO.replace("5000", "-1")),
         described(HEAD, "m=audio\r\n"),
         described(HEAD, "x\r\n"),
-        described(HEAD, "q=1\r\n"),
         described(HEAD, "A=1\r\n"),
-        described(HEAD, AUDIO) + b"a=\xff\r\n",
         described(HEAD, AUDIO * 9),
         described(HEAD, AUDIO, "a=x\r\n" * 300),
         described(HEAD, AUDIO, "a=" + "x" * 2_000 + "\r\n"),
@@ -196,7 +242,7 @@ def test_audio_of_the_other_version_of_ip_is_refused() -> None:
 
 
 def test_a_control_character_is_refused() -> None:
-    for character in ("\r", "\x00", "\x1b"):
+    for character in ("\x0b", "\x00", "\x1b"):
         data = described(HEAD, AUDIO.replace("0-16", f"0-16{character}a=x"))
         with pytest.raises(ValueError, match="control character"):
             parse_description(data)
