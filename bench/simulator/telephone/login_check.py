@@ -46,7 +46,7 @@ class LoginCheck:
             values.get("nc", ""), values.get("cnonce", ""), demand.has_qop,
         )  # fmt: skip
         given = values.get("response", "").lower()
-        is_same = hmac.compare_digest(expected.encode(), given.encode())
+        is_same = hmac.compare_digest(expected.encode(), given.encode(errors="surrogateescape"))
         # `uri` may differ from the Request-URI: a proxy may have changed that one, and SIPp leaves out its user.
         return is_same and demand.has_qop == (values.get("qop") == "auth")
 

@@ -32,7 +32,7 @@ class DigestLogin:
 
     def secret_digest(self, algorithm: str, realm: str) -> str:
         """Return A1 of RFC 7616 §3.4.2, hashed."""
-        return ALGORITHMS[algorithm](f"{self.username}:{realm}:{self._password}".encode())
+        return ALGORITHMS[algorithm](f"{self.username}:{realm}:{self._password}".encode(errors="surrogateescape"))
 
     def __repr__(self) -> str:
         return "DigestLogin(hidden)"
@@ -93,9 +93,9 @@ def digest_response(
 ) -> str:
     """Return the value of `response` (RFC 7616 §3.4.1). Without qop, the value is that of RFC 2069."""
     hashed = ALGORITHMS[algorithm]
-    request = hashed(f"{method}:{uri}".encode())
+    request = hashed(f"{method}:{uri}".encode(errors="surrogateescape"))
     parts = (secret_digest, nonce, count, cnonce, "auth", request) if has_qop else (secret_digest, nonce, request)
-    return hashed(":".join(parts).encode())
+    return hashed(":".join(parts).encode(errors="surrogateescape"))
 
 
 @dataclass(slots=True)

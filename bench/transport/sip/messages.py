@@ -1,7 +1,8 @@
 """SIP messages: bytes ↔ requests and responses (RFC 3261 §7), within limits. Pure.
 
-sipmessage reads the start line and the headers. This module reads the values of the headers that a call needs, and
-keeps their text. A header that is returned to the peer (Via, From, To, Record-Route) must return unchanged.
+This module reads the values of the headers that a call needs, and keeps their text. A header that is returned to the
+peer (Via, From, To, Record-Route) must return unchanged. Therefore bytes that are not UTF-8 become surrogates, which
+`write_message` converts back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sipmessage import URI, Headers, Message, Request
+from sipmessage import URI, Headers
+from sipmessage.message import COMPACT_FORMS
 
 MAX_MESSAGE_BYTES = 16_384
 MAX_HEADERS = 128
@@ -27,8 +29,10 @@ MAX_TOKEN_CHARACTERS = 256
 
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _FOLD = re.compile(r"\r\n[ \t]+")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_STATUS_LINE = re.compile(r"SIP/2\.0 [1-6][0-9][0-9](?: .*)?")
+_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?")
+"""A status line. Some programs leave out the space before an empty phrase."""
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 PHRASES = {
@@ -46,6 +50,12 @@ ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
 KNOWN_METHODS = {*ALLOWED, "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"}
 SINGLE_HEADERS = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Content-Type")
 """The headers that a message may contain only once. Two programs could otherwise read different values."""
+
+RETURNED_HEADERS = (
+    *("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Record-Route", "Require", "Timestamp"),
+    *("WWW-Authenticate", "Proxy-Authenticate"),
+)
+"""The headers whose values this side sends to others. They must not contain control characters. Other headers may."""
 
 LIST_HEADERS = ("Allow", "Contact", "Record-Route", "Require", "Supported")
 """The lists that a call reads later. They are checked first, because an error would leave the call half changed."""
@@ -168,59 +178,52 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
     head, separator, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
     if not separator:
         raise ValueError("the headers have no end")
-    text = _FOLD.sub(" ", head.decode("utf-8"))
-    lines = text.split("\r\n")
+    lines = _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\r\n")
     if len(lines) > MAX_HEADERS or any(len(line) > MAX_HEADER_CHARACTERS for line in lines):
         raise ValueError("the headers are too long")
-    if any(CONTROL.search(line) for line in lines):
-        raise ValueError("a header contains a control character")
-    if lines[0].startswith("SIP/"):
-        lines[0] = _status_line(lines[0])
-    else:
-        _check_length(lines[0].split(" ", 2)[1:2])
-    lines[1:] = [_without_space_before_colon(line) for line in lines[1:]]
-    try:
-        parsed = Message.parse("\r\n".join(lines).encode() + separator)
-    except TypeError:  # sipmessage passes the names of parameters as names of arguments: `self` is a second one
-        raise ValueError("the URI is not valid") from None
-    headers = parsed.headers
+    if any("\n" in line or "\r" in line for line in lines):
+        raise ValueError("a header contains a line end")
+    method, uri, code, phrase = _start_line(lines[0])
+    headers = Headers()
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon or not _TOKEN.fullmatch(name := name.rstrip(" \t")):
+            raise ValueError("a header has no name")
+        headers.add(COMPACT_FORMS.get(name.lower(), name), value.strip())
     if any(len(headers.getlist(name)) > 1 for name in SINGLE_HEADERS):
         raise ValueError("a header occurs twice")
+    if any(CONTROL.search(value) for name in RETURNED_HEADERS for value in headers.getlist(name)):
+        raise ValueError("a header contains a control character")
     for name in LIST_HEADERS:
         list(_entries(headers, name))
     vias = tuple(_entries(headers, "Via"))
-    cseq, method = _cseq(headers.get("CSeq") or "")
+    cseq, cseq_method = _cseq(headers.get("CSeq") or "")
     call_id = headers.get("Call-ID") or ""
     if not vias or not call_id or len(call_id) > MAX_TOKEN_CHARACTERS:
         raise ValueError("a header is missing or too long")
-    common = (headers, _body_of(headers, body), vias, parse_via(vias[0]), call_id, cseq, method)
+    if _NOT_UTF8.search(call_id):  # logs name calls by it
+        raise ValueError("Call-ID is not UTF-8")
+    common = (headers, _body_of(headers, body), vias, parse_via(vias[0]), call_id, cseq, cseq_method)
     caller, callee = (parse_address(headers.get(name) or "") for name in ("From", "To"))
-    if not isinstance(parsed, Request):
-        return SipResponse(*common, caller, callee, parsed.code, parsed.phrase)
-    if parsed.method != method:
+    if code:
+        return SipResponse(*common, caller, callee, code, phrase)
+    if method != cseq_method:
         raise ValueError("CSeq has another method")
-    return SipRequest(*common, caller, callee, parsed.method, lines[0].split(" ")[1])
+    return SipRequest(*common, caller, callee, method, uri)
 
 
-def _status_line(line: str) -> str:
-    """Return the first line of a response. Some programs leave out the space before an empty phrase."""
-    if not _STATUS_LINE.fullmatch(line):
-        raise ValueError("the status code is not valid")
-    return line if len(line) > len("SIP/2.0 200") else f"{line} "
-
-
-def _check_length(uris: Iterable[str]) -> None:
-    for uri in uris:
-        longest = MAX_TEL_CHARACTERS if uri[:4].lower() == "tel:" else MAX_URI_CHARACTERS
-        if len(uri) > longest:
-            raise ValueError("the URI is too long")
-
-
-def _without_space_before_colon(line: str) -> str:
-    name, colon, value = line.partition(":")
-    if not colon or not _TOKEN.fullmatch(name := name.rstrip(" \t")):
-        raise ValueError("a header has no name")
-    return f"{name}:{value}"
+def _start_line(line: str) -> tuple[str, str, int, str]:
+    """Return (method, URI, 0, "") of a request, and ("", "", code, phrase) of a response."""
+    if line.startswith("SIP/"):
+        if not (match := _STATUS_LINE.fullmatch(line)):
+            raise ValueError("the status code is not valid")
+        return "", "", int(match[1]), match[2] or ""
+    method, _, rest = line.partition(" ")
+    uri, _, version = rest.partition(" ")
+    if version != "SIP/2.0":
+        raise ValueError("the message is neither a request nor a response")
+    _parsed_uri(uri)
+    return method, uri, 0, ""
 
 
 def _cseq(text: str) -> tuple[int, str]:
@@ -303,6 +306,11 @@ def unquoted_string(text: str) -> str:
     return text
 
 
+def readable(text: str) -> str:
+    """Return a text of a header as it is shown. Bytes that are not UTF-8 are taken for Latin-1."""
+    return _NOT_UTF8.sub(lambda match: chr(ord(match[0]) - 0xDC00), text)
+
+
 def quoted_string(text: str) -> str:
     return '"' + re.sub(r'([\\"])', r"\\\1", text) + '"'
 
@@ -351,14 +359,19 @@ def parse_host_port(text: str) -> HostPort:
 
 def parse_uri(text: str) -> URI:
     """Return a SIP URI. Raise ValueError if it is not one."""
-    _check_length([text])
-    try:
-        uri = URI.parse(text)
-    except TypeError:  # as in `parse_message`
-        raise ValueError("the URI is not valid") from None
+    uri = _parsed_uri(text)
     if uri.scheme == "tel" or (uri.port is not None and not 0 < uri.port < 65_536):
         raise ValueError("the URI is not valid")
     return uri
+
+
+def _parsed_uri(text: str) -> URI:
+    if len(text) > (MAX_TEL_CHARACTERS if text[:4].lower() == "tel:" else MAX_URI_CHARACTERS):
+        raise ValueError("the URI is too long")
+    try:
+        return URI.parse(text)
+    except TypeError:  # sipmessage passes the names of parameters as names of arguments: `self` is a second one
+        raise ValueError("the URI is not valid") from None
 
 
 def without_uri_headers(uri: str) -> str:
@@ -382,7 +395,7 @@ def write_message(start_line: str, headers: Iterable[tuple[str, str]], body: byt
     for name, value in headers:
         written.add(name, value)
     written.set("Content-Length", str(len(body)))
-    return f"{start_line}\r\n{written}".encode() + body
+    return f"{start_line}\r\n{written}".encode(errors="surrogateescape") + body
 
 
 def write_response(

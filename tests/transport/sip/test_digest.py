@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 
 import pytest
@@ -19,7 +20,7 @@ def challenged(*challenges: str) -> SipResponse:
     lines = "".join(f"WWW-Authenticate: {text}\r\n" for text in challenges)
     message = parse_message(
         f"SIP/2.0 401 x\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n"
-        f"Call-ID: c\r\nCSeq: 1 INVITE\r\n{lines}\r\n".encode()
+        f"Call-ID: c\r\nCSeq: 1 INVITE\r\n{lines}\r\n".encode(errors="surrogateescape")
     )
     assert isinstance(message, SipResponse)
     return message
@@ -92,6 +93,16 @@ def test_quotes_in_a_realm_are_escaped_in_the_answer() -> None:
 
     assert r'realm="a \"b\" \\"' in answer
     assert "qop" not in answer
+
+
+def test_a_realm_that_is_not_utf_8_is_hashed_and_returned_as_received() -> None:
+    client = DigestClient(MUFASA)
+    assert client.challenged(challenged('Digest realm="B\udcfcro", nonce="1"'))
+    ((_, answer),) = client.headers("INVITE", "sip:a@b", "c")
+    secret = hashlib.md5(b"Mufasa:B\xfcro:Circle of Life").hexdigest()
+
+    assert 'realm="B\udcfcro"' in answer
+    assert digest_response(secret, "MD5", "INVITE", "sip:a@b", "1", "", "", False) in answer
 
 
 def test_a_login_shows_and_stores_no_secret() -> None:

@@ -50,6 +50,19 @@ def with_headers(*lines: str) -> Behaviour:
     return changed("\r\nFrom: ", "".join(f"\r\n{line}" for line in lines) + "\r\nFrom: ")
 
 
+def answers_with(*lines: str) -> Behaviour:
+    """Return the behaviour that answers with further headers."""
+
+    def behave(peer: HostilePeer) -> None:
+        added = "".join(f"\r\n{line}" for line in lines).encode("latin-1")
+        data = peer.ok().replace(b"\r\nFrom: ", added + b"\r\nFrom: ", 1)
+        peer.tag = "bad"
+        peer.send(data)
+        peer.wait_for("ACK", lambda: peer.send(data))
+
+    return behave
+
+
 def refuses(code: int, *headers: tuple[str, str], phrase: str = "") -> Behaviour:
     return lambda peer: peer.refuse(code, *headers, phrase=phrase)
 
@@ -202,11 +215,10 @@ MALFORMED: dict[str, Behaviour] = {
     "a Content-Length that is too large": changed("Content-Length: ", "Content-Length: 9"),
     "a negative Content-Length": changed("Content-Length: ", "Content-Length: -"),
     "two Content-Lengths": with_headers("Content-Length: 0"),
-    "a header with a zero byte": with_headers("X: \x00"),
-    "a header with an escape sequence": with_headers("Server: \x1b[31mred"),
-    "a phrase with an escape sequence": changed("200 OK", "200 \x1b[2J"),
+    "a route with a zero byte": with_headers("Record-Route: <sip:x;lr>;y=\x00"),
+    "a name of the called party with an escape sequence": changed("To: ", 'To: "\x1b[31mred" '),
     "a phrase with a line feed": changed("200 OK", "200 OK\nX: y"),
-    "a header that is not UTF-8": with_headers("X: \xff\xfe"),
+    "a Call-ID that is not UTF-8": changed("Call-ID: ", "Call-ID: \xff"),
     "a line without a header name": with_headers(": y"),
     "a line without a colon": with_headers("xyz"),
     "65 routes": with_headers(*["Record-Route: <sip:x;lr>"] * 65),
@@ -227,6 +239,14 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
     "an answer after CANCEL is hung up": (an_answer_after_cancel, SILENT),
     "early media that is no description changes nothing": (
         ignored(lambda peer: peer.response(183, body=b"\xff\x00")), BUSY,
+    ),
+    "a header with a zero byte is read": (answers_with("Server: \x00"), GOES),
+    "a header with an escape sequence is read, and shown without it": (answers_with("Server: \x1b[31mred"), GOES),
+    "a phrase with an escape sequence is read, and shown without it": (
+        refuses(486, phrase="\x1b[2J"), Refused("connect_failed:486", "\\x1b[2J"),
+    ),
+    "headers that are not UTF-8 are read": (
+        answers_with("Server: B\xfcro\xff\xfe\x80", 'P-Asserted-Identity: "M\xfcller" <sip:100@pbx.example>'), GOES,
     ),
     # Redirections
     "a redirection to itself is a loop": (

@@ -194,8 +194,8 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
         after_answer(lambda peer: peer.request("BYE", ("Reason", BIDI), ("Warning", BIDI)), ends=True),
         Ends(1000, "\\u202e"),
     ),
-    "BYE with an escape sequence is ignored": (
-        after_answer(lambda peer: peer.request("BYE", ("Reason", "\x1b[2J"))), GOES,
+    "BYE with an escape sequence in its reason is escaped": (
+        after_answer(lambda peer: peer.request("BYE", ("Reason", "\x1b[2J")), ends=True), Ends(1000, "\\x1b[2J"),
     ),
     "BYE with the tag of another peer is refused": (
         after_answer(lambda peer: peer.request("BYE", tag="other")), GOES,

@@ -15,6 +15,7 @@ from bench.transport.sip.messages import (
     parse_address,
     parse_message,
     parse_via,
+    readable,
     split_outside_quotes,
     write_response,
 )
@@ -95,7 +96,7 @@ def test_compact_folded_and_spaced_headers_are_read() -> None:
         (b";branch=", b";rport h;branch="),
         (b"192.0.2.9:5070", b"192.0.2.9:70000"),
         (b"\r\n\r\n", b"\r\n"),
-        (b"alice", b"\xff"),
+        (b"c1@h", b"\xff"),
     ],
 )
 def test_a_malformed_message_is_refused(old: bytes, new: bytes) -> None:
@@ -181,6 +182,31 @@ def test_parameters_outside_the_brackets_belong_to_the_header(text: str, uri: st
     address = parse_address(text)
 
     assert (address.uri, address.tag) == (uri, tag)
+
+
+LATIN_1 = (
+    OPTIONS.replace(b'"A, <b>"', b'"M\xfcller"').replace(b";rport,", b';rport;x="\xfc\x80",')
+    .replace(b"Call-ID", b"Server: B\xfcro\xff\x85\xe2\x80\r\nSubject: \xc3\xbc\r\nCall-ID")
+)  # fmt: skip
+
+
+def test_bytes_that_are_not_utf_8_are_read_shown_as_latin_1_and_returned_unchanged() -> None:
+    request = parse_message(LATIN_1)
+    assert isinstance(request, SipRequest)
+    sent = write_response(request, 200, "mine", None)
+
+    assert readable(request.first("Server")) == "Büro\xff\x85â\x80"
+    assert readable(request.first("Subject")) == "ü"
+    assert b'From: "M\xfcller" <sip:alice@a.example>;tag=a+1~\r\n' in sent.data
+    assert b';x="\xfc\x80"' in sent.data
+    assert parse_message(sent.data).caller.tag == "a+1~"
+
+
+def test_a_control_character_is_read_unless_it_would_be_returned() -> None:
+    for character in (b"\x00", b"\x1b", b"\x7f"):
+        assert is_read(OPTIONS.replace(b"Call-ID", b"Server: a" + character + b"b\r\nCall-ID"))
+        assert not is_read(OPTIONS.replace(b'"A, <b>"', b'"A' + character + b'"'))
+        assert not is_read(OPTIONS.replace(b"Call-ID", b"Require: a" + character + b"b\r\nCall-ID"))
 
 
 def test_a_comma_in_quotes_or_brackets_does_not_divide_a_list() -> None:
