@@ -14,6 +14,9 @@ from typing import ParamSpec
 from bench.metrics import (
     ACCEPT_HEADER,
     EXPECTED,
+    FOREIGN_HOST,
+    FORGOTTEN,
+    HANG_UP,
     HELD,
     HOLD,
     HUNG_UP,
@@ -22,6 +25,8 @@ from bench.metrics import (
     LAST_RESPONSE,
     LOGIN_REFUSED,
     LOOKUPS_FULL,
+    MALFORMED,
+    NO_ACK,
     NO_AUDIO,
     NO_DIGEST,
     NO_KEYS,
@@ -29,11 +34,14 @@ from bench.metrics import (
     NO_MESSAGE,
     NO_PACKET,
     NO_PAUSE,
+    NO_READ,
     NO_RESPONSE_TO_INVITE,
     NO_SOUND,
     NO_SRTP_KEY,
     NOT_OFFERED,
+    NOT_REFRESHED,
     ONLY_RANG,
+    OTHER_CODEC,
     OTHER_LOGIN,
     REDIRECTED,
     REQUIRES_DTLS_SRTP,
@@ -41,6 +49,7 @@ from bench.metrics import (
     SERVICE_REPORTED,
     SIP_STATUS,
     TEXT_SESSION,
+    UNANSWERED,
     UNHEARD,
     UNNAMED,
     UNSENT,
@@ -97,6 +106,10 @@ NO_COMMON_AUDIO = (
     "`output_format` to g711_alaw; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has "
     "none, `srtp: none`"
 )
+FORGOT_CALL = (
+    "the server forgot the call {}: it may have restarted, or a load balancer sends the messages of one call to "
+    "several servers"
+)
 OF_OUTCOMES = {
     "timeout:dns": NO_RESOLVER,
     "timeout:tcp": "no response: a firewall may drop the packets; open port 443 to this host, or set a proxy: --proxy "
@@ -134,6 +147,7 @@ OF_OUTCOMES = {
     "silent: check in its log why; if it is right, let the caller speak later (`pause`)",
     UNSENT: "this machine has no way to the address in the agent's SDP, or a firewall on it refuses the packets: see "
     "the reason, and let the agent name an address that this machine reaches (Asterisk: `external_media_address`)",
+    HANG_UP: "the agent broke a rule or a limit of the call: see the reason in the message, and the log of the agent",
     "connect_failed:sip": "the signalling of the call failed: see its message, and the log of the SIP server",
     "connect_failed:upgrade": "the server that answers is not a WebSocket server: check that host and path are "
     "those of a realtime service",
@@ -245,6 +259,10 @@ REPORTED = {
         "not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
         "the connection broke": "the server closed the connection at the upgrade: a proxy may not support WebSockets",
     },
+    "closed:1006": {
+        NO_READ: "the peer stopped reading for 10 s, so this tool ended the connection: check whether it is "
+        "overloaded, and whether a proxy on the way buffers",
+    },
     "connect_failed:proxy": {OTHER_LOGIN: OTHER_PROXY_LOGIN},
     "connect_failed:dns": {"emporary failure": NO_RESOLVER},
     "connect_failed:tcp": {
@@ -264,6 +282,8 @@ REPORTED_BY_TELEPHONES = {
     "timeout:upgrade": {
         WITHOUT_ANSWER: "the host to which the agent redirects calls does not answer: check its redirection, and that "
         "the host runs and passes UDP",
+        MALFORMED: "what responds does not send valid SIP, or not always, so its answer may have been ignored: "
+        "check host and port, and trace the messages (for example with tshark)",
         NO_RESPONSE_TO_INVITE: "no SIP server responds on this UDP port: check host and port, and that firewalls pass "
         "UDP in both directions",
         ONLY_RANG: "the telephone rings, and no one answers: check that the agent is running; if it answers late, "
@@ -287,10 +307,19 @@ REPORTED_BY_TELEPHONES = {
         HUNG_UP: "the agent ended the call before the end of the script: see its log, and the Reason in the message "
         "(of Q.850, cause 16 is a normal end, and 38 and 41 are failures of the network)",
     },
-    "closed:1006": {
+    HANG_UP: {
         HELD: OF_OUTCOMES[HOLD],
         NO_KEYS: "let the agent offer telephone events (RFC 4733; in Asterisk `dtmf_mode=rfc4733`), or remove the keys "
         "from the script",
+        NOT_REFRESHED: "the agent agreed to a session timer (RFC 4028), and then did not refresh the session, or "
+        "refused the refresh of this tool: let it refresh in time, or disable its timer (Asterisk: `timers=no`)",
+        NO_ACK: "the agent changed the call, and did not acknowledge the response: check in its log whether it "
+        "arrives, and that firewalls and proxies pass its messages in both directions",
+        UNANSWERED: "the agent, or a server on the way, no longer answers SIP during the call: check that it runs, and "
+        "that no firewall or NAT on the way forgets the call",
+        FORGOTTEN: FORGOT_CALL.format("during the call"),
+        OTHER_CODEC: NO_COMMON_AUDIO,
+        FOREIGN_HOST: OF_OUTCOMES["connect_failed:host"],
     },
     "connect_failed": {
         UNNAMED: "the agent redirects calls to another host: call that host (--url), or permit it in `call_hosts` of "
@@ -331,8 +360,7 @@ OF_SIP = {
     "436": "the agent requires a signed caller identity (STIR, RFC 8224), which this tool does not send",
     "480": "the agent is not available: check that it is registered and running; if only some calls fail, start fewer "
     "calls at a time (-u, --connect-rate)",
-    "481": "the server forgot the call while it was set up: it may have restarted, or a load balancer sends the "
-    "messages of one call to several servers",
+    "481": FORGOT_CALL.format("while it was set up"),
     "482": "a SIP server sends the call to itself: check its routing of the called number",
     "483": "SIP servers pass the call on in a circle: check their routing of the called number",
     "484": f"the number is incomplete: {OTHER_NUMBER}",

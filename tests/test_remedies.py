@@ -10,11 +10,20 @@ from hypothesis import strategies as st
 
 from bench.metrics import (
     ACCEPT_HEADER,
+    FOREIGN_HOST,
+    FORGOTTEN,
+    HANG_UP,
+    HELD,
     HUNG_UP,
     LOGIN_REFUSED,
+    NO_ACK,
     NO_DIGEST,
+    NO_READ,
+    NOT_REFRESHED,
+    OTHER_CODEC,
     SERVICE_REPORTED,
     TEXT_SESSION,
+    UNANSWERED,
     UNHEARD,
     outcome_class,
     refusal_status,
@@ -85,6 +94,7 @@ SILENT = "nothing came within the limit"
         ("timeout:response", SILENT, "raise `response`", "status page"),
         ("closed:1006", f"; {SERVICE_REPORTED}server_error: no", "internal error", "firewall"),
         ("closed:1006", "", "firewall", "see its close code"),
+        ("closed:1006", f"the connection broke while sending: {NO_READ} for 10 s", "this tool ended", "cut the"),
         ("closed:reset", "", "reset the connection", "see its close code"),
         ("connect_failed:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "the answer to another request",
             "host and path"),
@@ -234,6 +244,23 @@ def test_no_text_of_a_peer_prevents_a_remedy(outcome: str, detail: str, by_telep
     assert remedy_of(outcome, detail, by_telephone=by_telephone) != NOT_COMPUTED
     assert isinstance(meaning(outcome), str)
     assert refusal_status(outcome) is None or 100 <= (refusal_status(outcome) or 0) <= 999
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (NOT_REFRESHED, "session timer"), (NO_ACK, "did not acknowledge"), (UNANSWERED, "no longer answers"),
+        (FORGOTTEN, "load balancer"), (OTHER_CODEC, "PCMU"), (f"the peer names h, {FOREIGN_HOST}", "call_hosts"),
+        ("the peer names more than 16 addresses", "see the reason"), (f"{HELD}, so the key 5", "a=sendonly"),
+    ],
+)  # fmt: skip
+def test_a_call_that_this_tool_hung_up_has_a_remedy_that_does_not_blame_the_agents_hang_up(
+    cause: str, words: str
+) -> None:
+    remedy = remedy_of(HANG_UP, f"this tool hung up: {cause}", by_telephone=True)
+
+    assert words in remedy
+    assert not {"the agent ended", "closed the connection", "cut the connection"} & {remedy}
 
 
 @pytest.mark.parametrize("reason", ["SIP ", "SIP \u00a0", "SIP \u3000", "SIP", "SIP 486 Busy Here", HUNG_UP])

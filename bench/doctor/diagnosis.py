@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from bench.doctor.sign_in import NO_KEY, signed_by, unauthorized
-from bench.metrics import NO_MEDIA, NO_SOUND, OTHER_LOGIN, UNFINISHED, refusal_status
+from bench.metrics import NO_MEDIA, NO_READ, NO_SOUND, OTHER_LOGIN, UNFINISHED, refusal_status
 from bench.observe.observation import detail_text
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -350,4 +350,6 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
 
 def remedy_of_agents(outcome: str, detail: str) -> str:
     """Return the remedy for an outcome of a call with an agent; "" if there is no remedy that is specific to agents."""
-    return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, detail) if outcome in RECEIVED else "")
+    if outcome in RECEIVED or NO_READ in detail:
+        return remedy_of(outcome, detail)
+    return OF_AGENTS.get(SAME.get(outcome, outcome), "")

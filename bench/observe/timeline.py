@@ -23,6 +23,7 @@ import msgspec
 from bench.clock import Arrival, SendTime
 from bench.metrics import (
     EXPECTED,
+    HANG_UP,
     INAUDIBLE,
     NO_AUDIO,
     NO_MEDIA,
@@ -639,7 +640,10 @@ class Timeline:
         # a limit that certainly expired before the close is the earlier cause
         self._expire(at_ns - 1, at_ns - closed.uncertainty_ns)
         error = self.facts.last_error
-        self.facts.close_code, self.facts.close_reason, self.facts.is_closed = code, reason, True
+        is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
+        self.facts.is_closed = True
+        if not is_hang_up:  # these columns have the words of a service that closes
+            self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
             self._expire_session(at_ns, reason)
         # a service that refuses a session reports an error and then closes the connection
@@ -651,6 +655,8 @@ class Timeline:
             self._fail("protocol_error:frame", at_ns, reason)
         elif code == TOO_LARGE and closed.ours:
             self._fail("protocol_error:too_large", at_ns, reason)
+        elif is_hang_up:
+            self._fail(HANG_UP, at_ns, reason)
         else:
             self._fail(f"closed:{closed.cause or code}", at_ns, reason)
 

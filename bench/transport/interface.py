@@ -65,10 +65,10 @@ class CloseInfo(NamedTuple):
     """The end of a connection.
 
     `code` is the close code, or 1006 if there was no close frame. `at_ns` is the instant of the end. The end may have
-    happened earlier than that, by up to `uncertainty_ns`. `ours` is True if the client ended the connection, because a
-    message broke a rule of the protocol or exceeded a limit. `cause` is the kernel's reason if the connection ended
-    without a close frame: the peer or a device on the path reset it, the peer acknowledged no more data, or there was
-    no longer a route to the peer.
+    happened earlier than that, by up to `uncertainty_ns`. `ours` is True if the client ended the connection, because
+    the peer broke a rule of the protocol or exceeded a limit, or the script could not continue. `cause` is the kernel's
+    reason if the connection ended without a close frame: the peer or a device on the path reset it, the peer
+    acknowledged no more data, or there was no longer a route to the peer.
     """
 
     code: int

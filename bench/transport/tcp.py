@@ -14,6 +14,7 @@ import gevent
 from gevent.hub import Waiter
 
 from bench.clock import SendTime, enable_timestamps, monotonic_ns
+from bench.metrics import NO_READ
 from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
@@ -330,7 +331,7 @@ class TcpStream:
             if (send_time := self._send_unsent(unsent)) is not None:
                 break
             if len(unsent.data) == bytes_left:
-                raise TimeoutError("the peer accepted no data for 10 s")
+                raise TimeoutError(f"{NO_READ} for 10 s")
             limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         self._unsent = None
         return send_time

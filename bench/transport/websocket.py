@@ -378,7 +378,7 @@ class WebSocket:
         self._reader.take_begun()
         self._came = []
         self._parser.close()
-        self._set_end(ABNORMAL, "closed by this tool", monotonic_ns())
+        self._set_end(ABNORMAL, "closed by this tool", monotonic_ns(), ours=True)
         self._stream.close()
 
 

@@ -44,6 +44,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         ("not set up", [of.failed for of in called], "other failures before the answer"),
         ("answered, no RTP", [of.without_packets for of in called], "no packet with audio ever (timeout:media)"),
         ("answered, no sound", [of.without_sound for of in called], "packets, but nothing audible (timeout:sound)"),
+        ("hung up by this tool", [of.hung_up for of in called], "before the end of the script (failed:hung_up)"),
         ("ended by the agent", [of.ended_by_agent for of in called], "before the end of the script (closed:1000)"),
     )
     rows: list[b.Line] = [
@@ -70,6 +71,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
     for title, reasons in (
         ("Calls that were not set up", [(of, reason) for of in called for reason in of.not_set_up]),
         ("Calls that the agent ended", [(of, reason) for of in called for reason in of.endings]),
+        ("Calls that this tool hung up", [(of, reason) for of in called for reason in of.hang_ups]),
     ):
         listed = [_reason_row(of, reason) for of, reason in reasons]
         if listed:
@@ -150,6 +152,8 @@ def _counts_text(calls: TelephoneCalls) -> str:
         parts.append(f"hosts that only the agent named: {hosts}")
     if calls.ended_by_agent:
         parts.append(f"{count(calls.ended_by_agent)} ended by the agent: {_reasons_text(calls.endings)}")
+    if calls.hung_up:
+        parts.append(_reasons_text(calls.hang_ups))
     return "; ".join(parts)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
-from bench.metrics import NO_MEDIA, NO_SOUND, refusal_status
+from bench.metrics import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
 from reports.json_entries import Count, JsonEntry, about
 from reports.statistics.quantiles import CONFIDENCE
 from reports.summary.metrics import ShareEstimate, rate_of
@@ -27,7 +27,7 @@ OF_CALLS = [
 
 
 class ReasonCount(JsonEntry, frozen=True):
-    """A reason why calls were not set up, or why the agent ended them, in the words of the peer."""
+    """A reason why calls were not set up, or why the agent or this tool ended them."""
 
     outcome: str
     text: str
@@ -61,6 +61,8 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     without_sound: Annotated[Count, about("answered calls that ended as timeout:sound")]
     ended_by_agent: Annotated[Count, about("answered calls that the agent ended before the end of the script")]
     endings: Annotated[tuple[ReasonCount, ...], about("why the agent ended calls: the most frequent reasons")]
+    hung_up: Annotated[Count, about("answered calls that this tool ended before the end of the script")]
+    hang_ups: Annotated[tuple[ReasonCount, ...], about("why this tool ended calls: the most frequent reasons")]
     packets: Annotated[PacketCount, about("the agent's RTP packets that did not arrive, or arrived too late")]
     peer_packets: Annotated[PacketCount, about("the caller's RTP packets that did not reach the agent, by RTCP")]
     unsent_packets: Annotated[Count, about("the caller's RTP packets that the kernel of this machine refused to send")]
@@ -91,6 +93,7 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
     refused = not_set_up & outcome.map(lambda name: refusal_status(str(name)) is not None).to_numpy(dtype=bool)
     unanswered = not_set_up & (outcome == RINGS_OUT).to_numpy()
     ended_by_agent = is_open & (outcome == HUNG_UP).to_numpy()
+    hung_up = is_open & (outcome == HANG_UP).to_numpy()
     tried = np.flatnonzero(is_open | not_set_up)
     return TelephoneCalls(
         target=target,
@@ -103,6 +106,8 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         without_sound=int((outcome == NO_SOUND).sum()),
         ended_by_agent=int(ended_by_agent.sum()),
         endings=_reasons(calls[ended_by_agent], "close_reason"),
+        hung_up=int(hung_up.sum()),
+        hang_ups=_reasons(calls[hung_up], "detail"),
         packets=_packets(calls, ("rtp_lost", "rtp_late"), "rtp_expected"),
         peer_packets=_packets(calls, ("peer_rtp_lost",), "peer_rtp_expected"),
         unsent_packets=int(calls["rtp_unsent"].sum()),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics import EXPECTED, HOLD, NO_MEDIA, NO_SOUND, UNSENT
+from bench.metrics import EXPECTED, HANG_UP, HOLD, NO_MEDIA, NO_SOUND, UNSENT
 from bench.run.document import ValidityStatus
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.json_entries import JsonEntry
@@ -262,6 +262,7 @@ MEANINGS = {
     "limit",
     "incomplete:content_filter": "the service's content filter cut the reply",
     "incomplete:max_output_tokens": "the reply reached its token limit",
+    HANG_UP: "this tool ended the telephone call, for the reason in the message",
     "closed:1000": "the service closed normally, during a turn",
     "closed:1001": "the service closed because it restarted or removed the host from service",
     "closed:1008": "the service closed because a message violated its policy",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
-from bench.metrics import CATALOGUE, STARVED, outcome_class
+from bench.metrics import CATALOGUE, HANG_UP, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.reply import ItemPlayer
@@ -333,6 +333,16 @@ CLOSED: list[tuple[int, dict[str, Any], str]] = [
     (1009, {"reason": "too big", "ours": True}, "protocol_error:too_large"),
     (1009, {"reason": "too big"}, "closed:1009"),
 ]
+
+
+def test_a_call_that_this_tool_hung_up_has_no_close_code_of_the_agent() -> None:
+    talk = Talk(wanted=5)
+    talk.ask(0)
+    talk.timeline.apply(inputs.ConnectionClosed(1000, at(20), "this tool hung up: no ACK", ours=True))
+
+    turn, session = talk.only(), talk.timeline.session()
+    assert (turn.outcome, turn.detail, session.outcome) == (HANG_UP, "this tool hung up: no ACK", HANG_UP)
+    assert (session.close_code, session.close_reason) == (None, "")
 
 
 @pytest.mark.parametrize(("code", "closing", "outcome"), CLOSED)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.metrics import HUNG_UP, NO_MEDIA, NO_SOUND
+from bench.metrics import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
 from bench.protocol.telephone import TELEPHONE
 from bench.units import NS_PER_MS
 from reports.check.check import check_of
@@ -59,6 +59,10 @@ def hung_up(reason: str = "") -> dict[str, Any]:
     return {"outcome": "closed:1000", "detail": text, "close_reason": text, "close_code": 1000}
 
 
+def hung_up_by_tool(cause: str) -> dict[str, Any]:
+    return {"outcome": HANG_UP, "detail": f"{OWN_HANG_UP}: {cause}", "close_reason": None, "close_code": None}
+
+
 def test_the_dialect_of_telephone_calls_has_its_name() -> None:
     assert TELEPHONE.name == targets.TELEPHONE
 
@@ -95,6 +99,20 @@ def test_the_reasons_with_which_the_agent_ended_calls_are_grouped(tmp_path: Path
         HUNG_UP: 1,
         f"{HUNG_UP} (Q.850;cause=41)": 1,
     }
+
+
+def test_calls_that_this_tool_hung_up_are_not_said_to_be_ended_by_the_agent(tmp_path: Path) -> None:
+    changes = [hung_up_by_tool(NOT_REFRESHED)] * 2 + [hung_up_by_tool(OTHER_CODEC)]
+    summary = summary_of_calls(tmp_path / "run", *changes)
+    (calls,) = summary.calls
+    text = plain(run_text(summary))
+
+    assert (calls.ended_by_agent, calls.hung_up) == (0, 3)
+    assert calls.hang_ups[0] == ReasonCount(HANG_UP, f"{OWN_HANG_UP}: {NOT_REFRESHED}", 2)
+    assert f"2 × {OWN_HANG_UP}: {NOT_REFRESHED}, 1 × {OWN_HANG_UP}: {OTHER_CODEC}" in text
+    for form in run_forms(summary):
+        assert "ended by the agent" not in form
+        assert "closed the connection" not in form
 
 
 def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unknown(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bench.metrics import REDIRECTED
+from bench.transport.sip.bodies import described_in, description_of
 from bench.transport.sip.call_record import (
     CallCounts,
     CallEnding,
@@ -48,7 +49,6 @@ from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write
 from bench.transport.sip.reach import Reach
 from bench.transport.sip.redirection import Redirection
 from bench.transport.sip.sdes import SrtpKey, without_keys
-from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.session_timer import interval_of
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
 from bench.units import NEVER_NS
@@ -57,7 +57,6 @@ MAX_LEGS = 10
 """The maximum number of peers (tags of To) that may answer one INVITE."""
 MAX_INVITES = 12
 """The maximum number of INVITE to begin a call: after credentials, redirections and other session intervals."""
-TIMEOUT_CAUSES = ("timeout", "expired", "no ACK", "unknown dialog")
 
 
 class SipCall:
@@ -262,7 +261,7 @@ class SipCall:
             return
         if response.body:
             with suppress(ValueError):  # the 2xx decides
-                leg.media = self.early_media = accepted_answer(self._media, parse_description(response.body))
+                leg.media = self.early_media = accepted_answer(self._media, described_in(response))
 
     def _dialog_of(self, response: SipResponse) -> Dialog:
         """Return the dialog that a response to INVITE makes. Its route set is reversed (RFC 3261 §12.1.2)."""
@@ -307,8 +306,8 @@ class SipCall:
         self.state = CallState.ANSWERED
         try:
             self.reach.check(leg.dialog.peer_hop(self._context.party)[0].host, "its requests")
-            if response.body or leg.media is None:
-                leg.media = leg.admit(accepted_answer(self._media, parse_description(response.body)))
+            if leg.media is None or description_of(response):
+                leg.media = leg.admit(accepted_answer(self._media, described_in(response)))
         except ValueError as error:
             self.media_problem = without_keys(str(error), self.keys)
             leg.bye(self.media_problem, now_ns)
@@ -332,8 +331,7 @@ class SipCall:
                 self._outside.target, may_repeat = target, True
                 self._digest.forget(None if self._redirection.is_elsewhere else self.settings.login)
         elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):
-            wanted = self._context.session_interval_s
-            may_repeat = wanted is not None and minimum[0] > wanted
+            may_repeat = minimum[0] > (self._context.session_interval_s or 0)
             self._context.session_interval_s = minimum[0]
         if may_repeat and self.counts.invites < MAX_INVITES:
             self.state = CallState.CALLING
@@ -370,8 +368,6 @@ class SipCall:
             return
         if cause == "peer":
             self._end("peer", message, now_ns)
-        elif cause in TIMEOUT_CAUSES:
-            self._end("timeout", None, now_ns, cause)
         else:
             self._end(self._ended_by, None, now_ns, cause)
 

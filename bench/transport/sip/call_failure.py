@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bench.errors import ConnectError
 from bench.metrics import (
     FOREIGN_HOST,
     IGNORED,
     LAST_RESPONSE,
+    MALFORMED,
     NO_RESPONSE_TO_INVITE,
     ONLY_RANG,
     REDIRECTED,
@@ -15,15 +18,14 @@ from bench.metrics import (
 )
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS
+from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS, shown
 from bench.transport.sip.sdes import without_keys
-from bench.untrusted.sanitize import excerpt
 
 STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
 """The headers of the response to INVITE that are stored."""
 MAX_HEADER_CHARACTERS = 200
 MESSAGES = {
-    "malformed": ("malformed message", "malformed messages"),
+    "malformed": (MALFORMED, f"{MALFORMED}s"),
     "unmatched responses": ("response to no request", "responses to no request"),
     "other calls": ("message of no call", "messages of no call"),
 }
@@ -38,30 +40,39 @@ def failure_of(call: SipCall) -> ConnectError:
     if FOREIGN_HOST in call.media_problem:
         return ConnectError("connect_failed:host", call.media_problem, headers)
     if call.media_problem or ending is None:
-        detail = f"the call was answered without audio that this tool can use: {call.media_problem}"
+        detail = with_malformed(
+            f"the call was answered without audio that this tool can use: {call.media_problem}", call
+        )
         return ConnectError("connect_failed:media", detail, headers)
     if ending.retry_after_s is not None:
         headers["retry-after"] = str(ending.retry_after_s)
     if ending.code is None and ending.by == "timeout":
         return ConnectError("timeout:upgrade", f"{ending.text}: {received_of(call)}", headers)
+    detail = with_malformed(ending.text, call)
     refused = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
-    return ConnectError("connect_failed:sip" if ending.code is None else refused, ending.text, headers)
+    return ConnectError("connect_failed:sip" if ending.code is None else refused, detail, headers)
+
+
+def _ignored(call: SipCall, kinds: Iterable[str]) -> list[str]:
+    """Return the numbers of messages that were ignored, by their kind, as texts."""
+    counts = [(call.counts.dropped[kind], *MESSAGES[kind]) for kind in kinds if kind in call.counts.dropped]
+    return [f"1 {one} was {IGNORED}" if n == 1 else f"{n:,} {several} were {IGNORED}" for n, one, several in counts]
+
+
+def with_malformed(text: str, call: SipCall) -> str:
+    """Return why a call ended, with the number of malformed messages. One of them may have prevented the end."""
+    return ", and ".join((text, *_ignored(call, ["malformed"])))
 
 
 def received_of(call: SipCall) -> str:
     """Return what was received of a call that was not answered."""
-    response, dropped = call.response, call.counts.dropped
-    texts = [
-        f"1 {one} was {IGNORED}" if dropped[kind] == 1 else f"{dropped[kind]:,} {several} were {IGNORED}"
-        for kind, (one, several) in MESSAGES.items()
-        if kind in dropped
-    ]
+    response, texts = call.response, _ignored(call, MESSAGES)
     if call.redirected_to:
         texts.insert(0, f"{REDIRECTED} {without_keys(call.redirected_to, call.keys)}, {WITHOUT_ANSWER}")
     elif call.instants.ringing_ns:
         texts.insert(0, ONLY_RANG)
     elif response is not None:
-        phrase = excerpt(without_keys(response.phrase, call.keys), MAX_PHRASE_CHARACTERS)
+        phrase = shown(response.phrase, call.keys, MAX_PHRASE_CHARACTERS)
         texts.insert(0, f"{LAST_RESPONSE} {SIP_STATUS} {response.code} {phrase}".rstrip())
     return ", and ".join(texts) or NO_RESPONSE_TO_INVITE
 
@@ -70,7 +81,6 @@ def headers_of(call: SipCall) -> dict[str, str]:
     """Return the headers that identify the call and its agent, from the last response to INVITE."""
     headers = {"x-request-id": call.call_id}
     if (response := call.response) is not None:
-        shown = {name: without_keys(response.first(name), call.keys) for name in STORED_HEADERS}
-        named = {name: excerpt(text, MAX_HEADER_CHARACTERS) for name, text in shown.items()}
+        named = {name: shown(response.first(name), call.keys, MAX_HEADER_CHARACTERS) for name in STORED_HEADERS}
         headers |= {name: value for name, value in named.items() if value}
     return headers

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from bench.metrics import HUNG_UP, SIP_STATUS
+from bench.metrics import HUNG_UP, OWN_HANG_UP, SIP_STATUS
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse
+from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse, readable
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.sdes import SrtpKey, without_keys
 from bench.units import NS_PER_S
@@ -88,11 +88,16 @@ class CallInstants:
 
 EndedBy = Literal["caller", "peer", "timeout", "transport"]
 WHO_ENDED: dict[EndedBy, str] = {
-    "caller": "this tool hung up",
+    "caller": OWN_HANG_UP,
     "peer": HUNG_UP,
     "timeout": "the peer did not answer",
     "transport": "the connection broke",
 }
+
+
+def own_hang_up(cause: str) -> str:
+    """Return the text about a call that this side ended. Without a cause, its user did."""
+    return f"{OWN_HANG_UP}: {cause}" if cause else OWN_HANG_UP
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,14 @@ class CallEnding:
     def text(self) -> str:
         """The ending in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
         status = f"{SIP_STATUS} {self.code} {self.phrase}".strip() if self.code is not None else ""
-        first = status or self.cause or WHO_ENDED[self.by]
-        causes = ("" if first == self.cause else self.cause, self.extensions, self.reason, self.warning)
+        first = status or (own_hang_up(self.cause) if self.by == "caller" else self.cause) or WHO_ENDED[self.by]
+        causes = (self.cause if status else "", self.extensions, self.reason, self.warning)
         return " ".join([first, *(f"({text})" for text in causes if text)])
+
+
+def shown(text: str, keys: Iterable[SrtpKey], limit: int = MAX_REASON_CHARACTERS) -> str:
+    """Return a text of the peer as it is shown: on one line, short, and without the keys of the call."""
+    return excerpt(without_keys(readable(text), keys), limit)
 
 
 def ending_of(
@@ -133,22 +143,18 @@ def ending_of(
     cause = without_keys(cause, keys)  # it may name a host that the peer named
     if message is None:
         return CallEnding(by, was_answered, cause=cause)
-
-    def shown(text: str, limit: int = MAX_REASON_CHARACTERS) -> str:
-        return excerpt(without_keys(text, keys), limit)
-
     code, phrase, named = None, "", ""
     if isinstance(message, SipResponse):
         code, phrase = message.code, message.phrase
         if extensions := ", ".join(message.entries(NAMING_EXTENSIONS.get(code, ""))):
-            named = f"{NAMING_EXTENSIONS[code]}: {shown(extensions)}"
+            named = f"{NAMING_EXTENSIONS[code]}: {shown(extensions, keys)}"
     return CallEnding(
         by,
         was_answered,
         code,
-        shown(phrase, MAX_PHRASE_CHARACTERS),
-        shown(message.first("Reason")),
-        "" if isinstance(message, SipRequest) else shown(message.first("Warning")),
+        shown(phrase, keys, MAX_PHRASE_CHARACTERS),
+        shown(message.first("Reason"), keys),
+        "" if isinstance(message, SipRequest) else shown(message.first("Warning"), keys),
         retry_after_of(message),
         cause,
         named,

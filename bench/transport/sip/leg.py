@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from bench.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.transport.sip.bodies import described_in, description_of
 from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch, routed
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipResponse
 from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
-from bench.transport.sip.sdp import Direction, parse_description
-from bench.transport.sip.session_timer import MIN_INTERVAL_S, SessionTimer, interval_of
+from bench.transport.sip.sdp import Direction
+from bench.transport.sip.session_timer import SessionTimer, interval_of
 from bench.transport.sip.transactions import OutgoingRequest, Transactions
 from bench.units import NEVER_NS, NS_PER_MS
 
@@ -38,7 +40,7 @@ class LegListener(Protocol):
     """The call that a leg belongs to."""
 
     def leg_ended(self, leg: CallLeg, cause: str, message: SipMessage | None, now_ns: int) -> None:
-        """Receive the end of a leg. `cause` is peer, timeout, expired, or the reason why this side ended it."""
+        """Receive the end of a leg. `cause` is peer, or the reason why this side ended it; "" if the user did."""
 
     def leg_ending(self, leg: CallLeg) -> None:
         """Receive that this side has sent BYE."""
@@ -114,7 +116,7 @@ class CallLeg:
         if self.state != "confirmed":
             return
         if self.timer.expiry_ns <= now_ns:
-            self.bye("expired", now_ns)
+            self.bye(NOT_REFRESHED, now_ns)
             return
         if self.timer.refresh_ns <= now_ns:
             is_sent = self.send_update(now_ns) if self.peer_allows_update else self.send_invite(now_ns)
@@ -269,7 +271,7 @@ class CallLeg:
         if self.state != "confirmed" or pending is None:
             return
         if response is None or response.code in (408, 481):
-            self.bye("timeout" if response is None else "unknown dialog", now_ns)
+            self.bye(UNANSWERED if response is None else FORGOTTEN, now_ns)
         elif response.code == 491 and pending.glares < MAX_GLARES:
             pending.glares += 1
             self._retry, self._retry_ns = pending, now_ns + self._glare_ns()
@@ -288,11 +290,10 @@ class CallLeg:
         self.dialog.refresh_target(response)
         self.note_peer(response)
         self.timer.accept(response, now_ns)
-        if pending.direction is None:
-            return
+        if pending.direction is None or not description_of(response):
+            return  # without an answer to an offer, the audio remains as it was
         try:
-            answer = parse_description(response.body)
-            media = self.admit(accepted_answer(self.context.media, answer, pending.direction))
+            media = self.admit(accepted_answer(self.context.media, described_in(response), pending.direction))
         except ValueError as error:
             self.bye(str(error), now_ns)
             return
@@ -313,5 +314,5 @@ class CallLeg:
 
 
 def timer_headers(interval_s: int) -> list[tuple[str, str]]:
-    """Return the headers by which INVITE or UPDATE asks for a session interval."""
-    return [("Session-Expires", str(interval_s)), ("Min-SE", str(MIN_INTERVAL_S))]
+    """Return the headers by which INVITE or UPDATE asks for a session interval, which may be that of a 422."""
+    return [("Session-Expires", str(interval_s)), ("Min-SE", str(interval_s))]

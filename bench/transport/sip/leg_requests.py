@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.metrics import NO_ACK
+from bench.transport.sip.bodies import SDP, described_in, description_of, has_unknown_body
 from bench.transport.sip.dialog import CAPABILITIES, EXTENSIONS, LocalParty
 from bench.transport.sip.leg import CallLeg
 from bench.transport.sip.messages import KNOWN_METHODS, SipRequest, write_response
 from bench.transport.sip.offer_answer import accepted_answer, answer_to
-from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.session_timer import MIN_INTERVAL_S, is_too_small
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 
 MAX_REQUESTS = 1_000
 """The maximum number of requests that a call answers. It answers BYE even then."""
-SDP = "application/sdp"
+ACCEPTED = f"{SDP}, multipart/mixed"
 
 
 def respond(
@@ -51,16 +52,12 @@ def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
         return 420, [("Unsupported", ", ".join(required))]
     if request.method == "INFO" and request.headers.get("Info-Package") is not None:
         return 469, [("Recv-Info", "")]
-    if request.method in ("INVITE", "UPDATE", "INFO") and request.body and not is_description(request):
-        return 415, [("Accept", SDP), ("Accept-Encoding", "identity")]
+    is_unknown = has_unknown_body(request) if request.method in ("INVITE", "UPDATE") else request.method == "INFO"
+    if request.body and is_unknown:
+        return 415, [("Accept", ACCEPTED), ("Accept-Encoding", "identity")]
     if request.method in ("INVITE", "UPDATE") and is_too_small(request):
         return 422, [("Min-SE", str(MIN_INTERVAL_S))]
     return None
-
-
-def is_description(request: SipRequest) -> bool:
-    kind = request.first("Content-Type").partition(";")[0].strip().lower()
-    return kind == SDP and request.first("Content-Encoding").lower() in ("", "identity") and request.method != "INFO"
 
 
 class LegRequests:
@@ -119,14 +116,15 @@ class LegRequests:
         leg, request = self._leg, transaction.request
         is_unsettled = leg.state == "early" and not (leg.has_agreed_early and request.method == "UPDATE")
         is_open = leg.pending is not None or leg.offered_in_2xx is not None or is_unsettled
-        if is_open and (request.method == "INVITE" or request.body):
+        has_offer = bool(description_of(request))
+        if is_open and (request.method == "INVITE" or has_offer):
             self._respond(transaction, 491, now_ns)
             return
         body = b""
         media = leg.media
         try:
-            if request.body:
-                offer = parse_description(request.body)
+            if has_offer:
+                offer = described_in(request)
                 media = leg.admit(answer_to(leg.context.media, offer, 0, leg.direction)[1])
                 body = leg.describe(lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0])
             elif request.method == "INVITE":
@@ -148,7 +146,7 @@ class LegRequests:
 
     def not_acknowledged(self, now_ns: int) -> None:
         """End the call, because no ACK of a 2xx was received (RFC 3261 §13.3.1.4)."""
-        self._leg.bye("no ACK", now_ns)
+        self._leg.bye(NO_ACK, now_ns)
 
     def _acknowledged(self, request: SipRequest, now_ns: int) -> None:
         leg = self._leg
@@ -158,10 +156,10 @@ class LegRequests:
         if not waiting or leg.offered_in_2xx != request.cseq:
             return
         leg.offered_in_2xx = None
-        if leg.state != "confirmed":
-            return
+        if leg.state != "confirmed" or (leg.media is not None and not description_of(request)):
+            return  # without an answer to the offer, the audio remains as it was
         try:
-            media = leg.admit(accepted_answer(leg.context.media, parse_description(request.body), leg.direction))
+            media = leg.admit(accepted_answer(leg.context.media, described_in(request), leg.direction))
         except ValueError as error:
             leg.bye(str(error), now_ns)
             return
@@ -180,6 +178,6 @@ def answer_outside(
     elif refusal := refusal_of(request):
         respond(transactions, party, transaction, refusal[0], tag, now_ns, refusal[1])
     elif request.method == "OPTIONS":
-        respond(transactions, party, transaction, 200, tag, now_ns, [*CAPABILITIES, ("Accept", SDP)])
+        respond(transactions, party, transaction, 200, tag, now_ns, [*CAPABILITIES, ("Accept", ACCEPTED)])
     else:
         respond(transactions, party, transaction, 482 if request.method == "INVITE" else 481, tag, now_ns)

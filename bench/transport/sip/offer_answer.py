@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bench.metrics import NO_SRTP_KEY, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
+from bench.metrics import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.reach import ANYWHERE, UNSPECIFIED, Reach
 from bench.transport.sip.sdes import CryptoAttribute, SrtpKey
@@ -158,7 +158,7 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     _check_address(local, audio)
     codec = _narrowband(audio, local.codecs)
     if codec is None:
-        raise ValueError("the peer answers with a codec that was not offered")
+        raise ValueError(OTHER_CODEC)
     event = _narrowband(audio, (TELEPHONE_EVENT,))
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key = _answered_keys(local, audio)

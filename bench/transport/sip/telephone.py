@@ -39,8 +39,8 @@ from bench.transport.interface import (
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_failure import failure_of, headers_of, received_of
-from bench.transport.sip.call_record import CallFacts, CallSettings, CallState
+from bench.transport.sip.call_failure import failure_of, headers_of, received_of, with_malformed
+from bench.transport.sip.call_record import CallFacts, CallSettings, CallState, own_hang_up
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.jitter import Frame
@@ -213,7 +213,7 @@ class TelephoneCall:
         self._call.hang_up(monotonic_ns())
         self._send_signals()
         detail = f"{HELD if is_held else NO_KEYS}, so the key {key} was not sent"
-        self._closed = CloseInfo(ABNORMAL, detail, monotonic_ns())
+        self._closed = CloseInfo(NORMAL, own_hang_up(detail), monotonic_ns(), ours=True)
         return None
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
@@ -361,8 +361,9 @@ class TelephoneCall:
             return False
         if self._closed is None and self._media is not None:
             at_ns = self._call.instants.ended_ns or monotonic_ns()
+            reason = with_malformed(ending.text, self._call) if ending.by == "caller" else ending.text
             code = NORMAL if ending.by in ("peer", "caller") else ABNORMAL
-            self._closed = CloseInfo(code, ending.text, at_ns, ours=ending.by == "caller")
+            self._closed = CloseInfo(code, reason, at_ns, ours=ending.by == "caller")
         return True
 
     @property
@@ -429,7 +430,7 @@ class TelephoneCall:
 
     def abort(self) -> None:
         if self._closed is None:
-            self._closed = CloseInfo(ABNORMAL, "closed by this tool", monotonic_ns())
+            self._closed = CloseInfo(ABNORMAL, "closed by this tool", monotonic_ns(), ours=True)
             if self._call.ending is None:
                 self._call.hang_up(monotonic_ns())
                 self._send_signals()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.metrics import NO_ACK, OTHER_CODEC
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
@@ -51,7 +52,7 @@ def test_without_the_ack_of_a_2xx_the_call_is_hung_up() -> None:
     assert peer.take()[-1] == "BYE"
     peer.respond(200, to=peer.last("BYE"))
     assert peer.call.ending is not None
-    assert (peer.call.ending.by, peer.call.ending.cause) == ("timeout", "no ACK")
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", NO_ACK)
 
 
 def test_an_invite_without_an_offer_gets_an_offer_and_its_answer_is_in_the_ack() -> None:
@@ -189,12 +190,27 @@ def test_a_repeated_2xx_to_a_new_invite_gets_the_same_ack() -> None:
     assert peer.outgoing[-1] == peer.outgoing[-2]
 
 
-def test_an_ack_without_the_answer_to_an_offer_ends_the_call() -> None:
+def test_after_an_ack_without_the_answer_to_an_offer_the_call_goes_on_with_its_audio() -> None:
     peer = ScriptedPeer().answered()
+    media = peer.call.media
     peer.request("INVITE", cseq=200)
     peer.request("ACK", cseq=200)
 
+    assert peer.take() == ["200"]
+    assert (peer.call.state, peer.call.media) == (CallState.ANSWERED, media)
+    peer.request("INVITE", body=HOLD, cseq=201)
+    assert peer.take() == ["200"]
+
+
+def test_an_ack_with_an_answer_that_cannot_be_used_ends_the_call() -> None:
+    peer = ScriptedPeer().answered()
+    peer.request("INVITE", cseq=200)
+    peer.request("ACK", cseq=200, body=ANSWER.replace(b"AVP 0 101", b"AVP 18"))
+
     assert peer.take() == ["200", "BYE"]
+    peer.respond(200, to=peer.last("BYE"))
+    assert peer.call.ending is not None
+    assert peer.call.ending.text == f"this tool hung up: {OTHER_CODEC}"
 
 
 def test_an_ack_that_comes_after_bye_changes_nothing() -> None:

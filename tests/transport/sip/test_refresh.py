@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from bench.units import NS_PER_MS, NS_PER_S
@@ -65,7 +66,7 @@ def test_a_session_that_the_peer_does_not_refresh_is_hung_up() -> None:
     assert peer.take() == ["BYE"]
     peer.respond(200, to=peer.last("BYE"))
     assert peer.call.ending is not None
-    assert (peer.call.ending.by, peer.call.ending.cause) == ("timeout", "expired")
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", NOT_REFRESHED)
 
 
 def test_a_refresh_of_the_peer_extends_the_session() -> None:
@@ -82,7 +83,7 @@ def test_a_refresh_of_the_peer_extends_the_session() -> None:
     assert peer.take() == ["BYE"]
 
 
-@pytest.mark.parametrize(("code", "cause"), [(481, "unknown dialog"), (408, "unknown dialog"), (None, "timeout")])
+@pytest.mark.parametrize(("code", "cause"), [(481, FORGOTTEN), (408, FORGOTTEN), (None, UNANSWERED)])
 def test_a_refresh_that_the_peer_does_not_know_ends_the_call(code: int | None, cause: str) -> None:
     peer = ScriptedPeer().answered(("Session-Expires", "1000;refresher=uac"))
     peer.wait_s(501)
@@ -94,7 +95,7 @@ def test_a_refresh_that_the_peer_does_not_know_ends_the_call(code: int | None, c
     assert peer.take()[-1] == "BYE"
     peer.respond(481, to=peer.last("BYE"))
     assert peer.call.ending is not None
-    assert (peer.call.ending.by, peer.call.ending.cause) == ("timeout", cause)
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", cause)
 
 
 # Glare (RFC 3261 §14.1)
@@ -137,6 +138,16 @@ def test_a_refresh_that_is_answered_without_audio_ends_the_call() -> None:
     peer.respond(200, to=peer.last("BYE"))
     assert peer.call.ending is not None
     assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", "the peer refuses the audio")
+
+
+def test_a_refresh_that_is_answered_without_a_description_changes_nothing() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
+    media = peer.call.media
+    peer.wait_s(50.2)
+    peer.answer(body=b"")
+
+    assert peer.take() == ["INVITE", "ACK"]
+    assert (peer.call.state, peer.call.media) == (CallState.ANSWERED, media)
 
 
 def test_a_refresh_with_an_interval_that_is_too_small_is_repeated_with_a_larger_one() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.metrics import HANG_UP
 from bench.protocol.base import BinaryMessage
 from bench.remedies import remedy_of
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
@@ -332,8 +333,8 @@ def test_a_key_that_cannot_be_sent_ends_the_call(change: dict[str, Any], reason:
         assert call.send(json.dumps({"type": "dtmf", "digit": "5"}).encode()) is None
         closed = call.closed
         assert closed is not None
-        assert closed.reason == f"{reason}, so the key 5 was not sent"
-        assert remedy in remedy_of(f"closed:{closed.code}", closed.reason, by_telephone=True)
+        assert (closed.ours, closed.reason) == (True, f"this tool hung up: {reason}, so the key 5 was not sent")
+        assert remedy in remedy_of(HANG_UP, closed.reason, by_telephone=True)
         called.wait_for_request(b"BYE")
         call.close()
 

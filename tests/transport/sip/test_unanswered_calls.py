@@ -40,7 +40,7 @@ MALFORMED = b"SIP/2.0 2OO OK\r\n\r\n"
     ("behave", "detail", "remedy"),
     [
         (sends(), "there was no response to INVITE", "no SIP server responds"),
-        (sends(lambda _: MALFORMED), "1 malformed message was ignored", "does not send valid SIP"),
+        (sends(lambda _: MALFORMED), "1 malformed message was ignored", "what responds does not send valid SIP"),
         (sends(*[lambda _: MALFORMED] * 3), "3 malformed messages were ignored", "does not send valid SIP"),
         (
             sends(lambda peer: peer.ok().replace(b"branch=z9hG4bK", b"branch=z9hG4bKx")),
@@ -52,8 +52,12 @@ MALFORMED = b"SIP/2.0 2OO OK\r\n\r\n"
         ),
         (sends(lambda peer: peer.response(100)), "the last response was SIP 100 Trying", "the SIP server answers"),
         (
-            sends(lambda peer: peer.response(183, phrase="\x7fx"), lambda peer: peer.response(182, phrase="Queued")),
-            "the last response was SIP 182 Queued, and 1 malformed message was ignored", "the SIP server answers",
+            sends(lambda peer: peer.response(182, phrase="Queued"), lambda _: MALFORMED),
+            "the last response was SIP 182 Queued, and 1 malformed message was ignored", "does not send valid SIP",
+        ),
+        (
+            sends(lambda peer: peer.response(180), *[lambda peer: peer.ok().replace(b"To: ", b'To: "')] * 2),
+            "it only rang, and 2 malformed messages were ignored", "its answer may have been ignored",
         ),
         (sends(lambda peer: peer.response(180)), "it only rang", "the telephone rings"),
     ],
