@@ -376,8 +376,8 @@ def _parsed_uri(text: str) -> URI:
 
 def without_uri_headers(uri: str) -> str:
     """Return a URI without the headers that a request to it would have (RFC 3261 §19.1.5). They are left out."""
-    user, at, rest = uri.rpartition("@")
-    return f"{user}{at}{rest.partition('?')[0]}"
+    start = uri.find("?", uri.find("@") + 1)  # the user, too, may contain a question mark
+    return uri if start < 0 else uri[:start]
 
 
 def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:

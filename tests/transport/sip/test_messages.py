@@ -17,6 +17,7 @@ from bench.transport.sip.messages import (
     parse_via,
     readable,
     split_outside_quotes,
+    without_uri_headers,
     write_response,
 )
 
@@ -232,6 +233,13 @@ def test_a_via_may_have_an_ipv6_address_without_brackets_as_received() -> None:
 )
 def test_a_uri_determines_the_next_hop(uri: str, hop: tuple[HostPort, str]) -> None:
     assert hop_of(uri, "UDP") == hop
+
+
+@pytest.mark.parametrize("uri", ["sip:h", "sip:a@h", "sip:a?b@h:5070;lr", "sips:a:p@h"])
+def test_the_headers_of_a_uri_are_left_out(uri: str) -> None:
+    for headers in ("", "?", "?Diversion=%3Csip%3A100%40e%3E&body=x", "?Diversion=a%40b"):
+        assert without_uri_headers(uri + headers) == uri
+    assert without_uri_headers("sip:a@h?Diversion=a@b") == "sip:a@h"
 
 
 @pytest.mark.parametrize("uri", ["sip:a@" + "b" * 600, "tel:" + "1" * 70])
