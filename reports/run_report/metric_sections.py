@@ -238,7 +238,7 @@ def rates(summary: Summary) -> b.Section | None:
 
 
 ENDINGS, QUOTED, REMEDIES = 5, 3, 2
-"""The maximum numbers of outcomes, of messages from services, and of remedies that a terminal shows."""
+"""The maximum numbers of outcomes, of messages, and of remedies that a terminal shows."""
 
 
 def outcomes(summary: Summary) -> b.Section | None:
@@ -279,7 +279,7 @@ def outcomes(summary: Summary) -> b.Section | None:
     advice = map(remedy_line, remedies[bool(remedy(summary)) : REMEDIES])  # the first may already be in the lead
     brief = [
         *b.fact("outcomes", [*listed, *not_started]),
-        *(block for text in messages for block in b.fact("service message", [text])),
+        *(block for text in messages for block in b.fact("message", [text])),
         *(block for text in advice for block in b.fact("what to do", [b.coded(text)])),
     ]
     return b.Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
