@@ -352,8 +352,8 @@ OF_SIP = {
     "416": "the agent does not accept the scheme of the URL: use sip: in place of sips:, or the reverse",
     "420": "the agent does not support an extension of SIP that the call requires: see its message, and remove the "
     "header that requires it from the target's `headers`",
-    "421": "the agent requires an extension of SIP that this tool does not support: see its message, and make the "
-    "extension optional at the agent or its trunk",
+    "421": "the agent requires an extension of SIP: see its message, and make the extension optional at the agent or "
+    "its trunk (this tool supports `timer` and `100rel`)",
     "422": "the agent requires a longer session interval (RFC 4028): lower its minimum (Min-SE)",
     "423": REFUSES_REQUEST,
     "433": "the agent takes no anonymous calls: permit the caller `rtbench` at its trunk",

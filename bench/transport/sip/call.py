@@ -130,6 +130,12 @@ class SipCall:
         return self._answered.media if self._answered is not None else None
 
     @property
+    def hang_up_cause(self) -> str:
+        """Why this side ends the answered call; "" if it does not, or if its user does."""
+        cause = self._answered.end_cause if self._answered is not None else ""
+        return without_keys(cause, self.keys) if cause else ""
+
+    @property
     def has_signed_in(self) -> bool:
         """Whether this side has answered a challenge of the server that it calls."""
         return self._digest.has_answered
@@ -202,7 +208,8 @@ class SipCall:
     def transport_failed(self, now_ns: int, reason: str) -> None:
         """End the call, because its messages can no longer be sent or received."""
         if self.state is not CallState.ENDED:
-            self._end("transport", None, now_ns, reason)
+            cause = self.hang_up_cause
+            self._end("caller" if cause else "transport", None, now_ns, cause or reason)
         self._transactions.stop()
 
     # INVITE and its responses

@@ -100,7 +100,8 @@ class CallLeg:
     """The number of the last reliable provisional response; 0 if there is none."""
     _retry: _PendingOffer | None = None
     _retry_ns: int = NEVER_NS
-    _end_cause: str = ""
+    end_cause: str = ""
+    """Why this side sent BYE; "" if it did not, or if its user ended the call."""
 
     @property
     def is_acknowledged(self) -> bool:
@@ -205,12 +206,12 @@ class CallLeg:
         if self.state in ("ending", "ended"):
             return
         self.state = "ending"
-        self._end_cause = cause
+        self.end_cause = cause
         self.context.listener.leg_ending(self)
 
         def heard(response: SipResponse | None, request: OutgoingRequest, now_ns: int) -> None:
             if response is None or response.code >= 200:
-                self.end(self._end_cause, response, now_ns)
+                self.end(self.end_cause, response, now_ns)
 
         self.request("BYE", heard, now_ns, headers)
 

@@ -356,14 +356,19 @@ class TelephoneCall:
 
     def _has_ended(self) -> bool:
         """Note the end of the call. Return True if the call has ended."""
-        ending = self._call.ending
-        if ending is None:
+        if self._call.state is CallState.ANSWERED:
+            return False
+        ending, cause = self._call.ending, self._call.hang_up_cause
+        if ending is None and not cause:
             return False
         if self._closed is None and self._media is not None:
             at_ns = self._call.instants.ended_ns or monotonic_ns()
-            reason = with_malformed(ending.text, self._call) if ending.by == "caller" else ending.text
+            if ending is None or cause:  # the peer may never answer BYE
+                reason = with_malformed(own_hang_up(cause), self._call)
+                self._closed = CloseInfo(NORMAL, reason, at_ns, ours=True)
+                return True
             code = NORMAL if ending.by in ("peer", "caller") else ABNORMAL
-            self._closed = CloseInfo(code, reason, at_ns, ours=ending.by == "caller")
+            self._closed = CloseInfo(code, ending.text, at_ns, ours=ending.by == "caller")
         return True
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.metrics import NOT_REFRESHED
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
@@ -188,6 +189,17 @@ def test_a_failed_transport_ends_the_call() -> None:
 
     assert peer.call.ending is not None
     assert peer.call.ending.by == "transport"
+
+
+def test_a_transport_that_fails_after_this_side_hung_up_is_not_the_cause_of_the_end() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "90;refresher=uas"))
+    peer.wait_s(60.2)
+    assert peer.take() == ["BYE"]
+    assert peer.call.hang_up_cause == NOT_REFRESHED
+    peer.call.transport_failed(peer.now_ns, "the peer closed the SIP connection")
+
+    assert peer.call.ending is not None
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", NOT_REFRESHED)
 
 
 @pytest.mark.parametrize("code", [408, 481])

@@ -81,6 +81,16 @@ def an_invite_without_an_offer_and_a_bad_answer(peer: HostilePeer) -> None:
     peer.send(peer.request("ACK", cseq=peer.cseq, branch="z9hG4bKx", body=b"v=0"))
 
 
+def an_answer_of_another_codec_and_then_silence(peer: HostilePeer) -> None:
+    """Answer an offer with a codec that was not offered, and never answer the BYE after it."""
+    peer.answer()
+    data = peer.request("INVITE")
+    peer.send(data)
+    peer.wait_for(200, lambda: peer.send(data))
+    ack = peer.request("ACK", cseq=peer.cseq, branch="z9hG4bKx", body=peer.sdp("audio 4000 RTP/AVP 18"))
+    peer.wait_for("BYE", lambda: peer.send(ack))
+
+
 def a_flood_of_byes(peer: HostilePeer) -> None:
     peer.answer()
     for _ in range(FLOOD):
@@ -189,6 +199,9 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
         offers(200, lambda peer: peer.sdp("audio 9 RTP/AVP 0")), GOES,
     ),
     "a bad answer in ACK ends the call": (an_invite_without_an_offer_and_a_bad_answer, Ends(1000)),
+    "a call that this side ends is over before the peer answers BYE": (
+        an_answer_of_another_codec_and_then_silence, Ends(1000, "this tool hung up: the peer answers with a codec"),
+    ),
     "a flood of BYE ends the call once": (a_flood_of_byes, ENDS),
     "BYE with direction marks in its reason is escaped": (
         after_answer(lambda peer: peer.request("BYE", ("Reason", BIDI), ("Warning", BIDI)), ends=True),
