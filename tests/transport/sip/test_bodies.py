@@ -21,7 +21,7 @@ from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, tokens
 
 ISUP = b"\x01\x11\x48\x00\r\n\x03\x02\x09\x07\xff\x1b"
-XML = b'<?xml version="1.0"?><presence entity="pres:a@example.com"/>'
+XML = b'<?xml version="1.0"?><presence entity="sip:a@example.com"/>'
 SDP = ANSWER.replace(b"\n", b"\r\n")
 CALL = [
     *[("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"), ("From", "<sip:a@b>;tag=1"), ("To", "<sip:c@d>;tag=2")],
