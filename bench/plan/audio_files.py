@@ -23,7 +23,18 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.plan.file_kinds import FIRST_BYTES, RAW, kind_of, tag_bytes
-from bench.plan.wav_container import CONVERT, WavAudio, WavError, cut_or_placeholder, is_placeholder, wav_audio
+from bench.plan.wav_container import (
+    CONVERT,
+    LAST_BYTES,
+    Reader,
+    WavAudio,
+    WavError,
+    are_chunks,
+    cut_or_placeholder,
+    is_padding,
+    is_placeholder,
+    wav_audio,
+)
 
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
 """The formats of libsndfile in which programs write speech.
@@ -44,6 +55,9 @@ MAX_TAGS = 8
 
 # Lines of libsndfile about a header that states more bytes than the file has: `data : 125640 (should be 19956)`.
 _PROMISED = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+OGG_START, MAX_OGG_STARTS_BYTES = b"OggS\0\x02", 4_096
+"""The first bytes of an Ogg page that starts a stream, and the size of the pages that start all streams of a recording.
+"""
 _OGG_CUT = "Last page lacks an end-of-stream bit"
 
 
@@ -105,11 +119,12 @@ class AudioFile:
         Raise UsageError if the file is damaged, truncated, or longer than the limits.
         """
         _check_length(self, self.frames or 0)
-        count, size = 0, max(1, BLOCK_SAMPLES // self.channels)
+        count, size, stated = 0, max(1, BLOCK_SAMPLES // self.channels), self.frames
         block = np.zeros((1, self.channels), np.float32)
         while len(block):
             with _errors(self.path):
-                block = self._sound.read(size, dtype="float32", always_2d=True)
+                left = size if stated is None else min(size, stated - count)  # codecs would read beyond the stated end
+                block = self._sound.read(left, dtype="float32", always_2d=True)
             if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # written so that it is False for NaN, too
                 raise UsageError(
                     f"{self.path}: is damaged: some of its samples are not numbers, or are far beyond full scale"
@@ -121,6 +136,28 @@ class AudioFile:
             raise UsageError(f"{self.path}: cannot be read ({error.strerror or error})")
         if self.frames is not None and count < self.frames:
             raise UsageError(f"{self.path}: is truncated: {count} of {self.frames} frames")
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        """Raise UsageError if audio follows the stated end. The audio of a WAV was checked before."""
+        form, descriptor = self._sound.format, self._opened.fileno()
+        size, end = os.fstat(descriptor).st_size, os.lseek(descriptor, 0, os.SEEK_CUR)
+
+        def read(position: int, count: int) -> bytes:
+            return os.pread(descriptor, count, position)
+
+        if form == "OGG":
+            end = next((at for at in _positions(read, OGG_START, size) if at > MAX_OGG_STARTS_BYTES), size)
+        elif form not in ("AIFF", "AU", "CAF", "FLAC"):
+            return
+        if is_padding(read, end, size) or (form in ("AIFF", "CAF") and are_chunks(read, end, size, ">")):
+            return
+        command = _command(self.path, "sox --ignore-length" if form in ("AIFF", "AU") else "ffmpeg -i")
+        raise UsageError(
+            f"{self.path}: states {(self.frames or 0) / self.rate_hz:.1f} s of audio, but {size - end} more bytes "
+            "follow: its header was not finished, or another recording follows; "
+            + ("export it again" if form == "CAF" else f"{CONVERT}: {command}")
+        )
 
     def digest(self) -> str:
         """Return the SHA-256 of the file, in hex. No more blocks can be read then."""
@@ -155,6 +192,13 @@ def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
                 rate = f"has {audio.rate_hz} samples per second, the maximum is {MAX_RATE_HZ}"
                 raise UsageError(f"{path}: {rate}; is its header wrong?")
             yield audio
+
+
+def _positions(read: Reader, searched: bytes, size: int) -> Iterator[int]:
+    """Yield the position of `searched` in each block of a file that contains it."""
+    for start in range(0, size, LAST_BYTES):
+        if (found := read(start, LAST_BYTES + len(searched) - 1).rfind(searched)) >= 0:
+            yield start + found
 
 
 def _opened(path: Path) -> io.FileIO:
@@ -231,12 +275,12 @@ def _errors(path: Path) -> Iterator[None]:
 
 
 def _to_wav(path: Path, converter: str | None = "ffmpeg") -> str:
-    return f"; {CONVERT}: {_command(path, converter)}" if converter else ""
+    return f"; {CONVERT}: {_command(path, f'{converter} -i')}" if converter else ""
 
 
-def _command(path: Path, converter: str = "ffmpeg", options: str = "") -> str:
+def _command(path: Path, converter: str = "ffmpeg -i", options: str = "") -> str:
     """Return the command that converts a file to a WAV in the same folder.
 
     The new file has another name, because the file itself may be a WAV.
     """
-    return f"{converter} -i {quote(path.name)} {options}{quote(f'{path.stem}-pcm.wav')}"
+    return f"{converter} {quote(path.name)} {options}{quote(f'{path.stem}-pcm.wav')}"

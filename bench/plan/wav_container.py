@@ -34,6 +34,8 @@ SEVERAL = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"data")
 _SEVERAL = f"contains several recordings, one after another: separate them, and {CONVERT}"
 MAX_SEARCHED_BYTES = 256 << 20
 MAX_LAST_CHUNKS = 16
+MIN_REST_BYTES = 8
+"""The minimum number of bytes after the stated audio that may be audio. Fewer are no more than 1 ms."""
 LAST_BYTES = 1 << 20
 """The size of the end of a file in which the chunks after the audio are searched."""
 _LAST_CHUNK = re.compile(
@@ -129,7 +131,7 @@ def is_placeholder(stated: int) -> bool:
     size of a header, or round to its buffer.
     """
     power = 1 << stated.bit_length()
-    if power <= 1 << 24:
+    if stated < (1 << 24) - 64:
         return False
     rounding = 0x1_0000 if power in (1 << 31, 1 << 32, 1 << 63, 1 << 64) else 64
     beyond = stated % 100_000_000
@@ -159,12 +161,11 @@ def _audio_end(
             return _before_last_chunks(read, start, file_bytes, order)
         raise WavError(cut_or_placeholder(stated, available))
     end = start + stated
-    if any(_are_chunks(read, at, file_bytes, order) for at in (end, end + stated % 2)):
+    if any(are_chunks(read, at, file_bytes, order) for at in (end, end + stated % 2)):
         return end
     if stated < max(NO_AUDIO_BYTES, NO_AUDIO_S * bytes_per_s) or is_placeholder(stated):
         return _before_last_chunks(read, start, file_bytes, order)
-    after = read(end, 1 << 16)
-    if after.startswith(_TAGS) or not any(after):
+    if is_padding(read, end, file_bytes):
         return end
     raise WavError(
         f"states {stated} bytes of audio in its header, but {available} follow: the size is a placeholder, or the file "
@@ -172,7 +173,14 @@ def _audio_end(
     )
 
 
-def _are_chunks(read: Reader, position: int, end: int, order: str) -> bool:
+def is_padding(read: Reader, start: int, end: int) -> bool:
+    """Return whether the bytes of a file after its audio are zeros, or tags, or too few for audio."""
+    if end - start < MIN_REST_BYTES or read(start, MIN_REST_BYTES).startswith(_TAGS):
+        return True
+    return not any(any(read(position, LAST_BYTES)) for position in range(start, end, LAST_BYTES))
+
+
+def are_chunks(read: Reader, position: int, end: int, order: str) -> bool:
     """Return whether there are chunks from a position on, or nothing. The last chunk may be cut.
 
     Raise WavError if they contain audio.

@@ -108,7 +108,7 @@ def test_an_odd_size_may_have_a_padding_byte(tmp_path: Path, padding: bytes, rif
     assert len(loaded(tmp_path, content)) == 2_401
 
 
-@pytest.mark.parametrize("after", [bytes(4_096), b"TAG" + b"title".ljust(125), b"\0"])
+@pytest.mark.parametrize("after", [bytes(4_096), bytes(300_000), b"\r\n", b"TAG" + b"title".ljust(125), b"\0"])
 def test_padding_and_tags_after_the_audio_are_not_played(tmp_path: Path, after: bytes) -> None:
     assert loaded(tmp_path, wav(36 + len(DATA), len(DATA), after=after)).tobytes() == DATA
 
@@ -141,6 +141,13 @@ def test_audio_beyond_the_stated_size_is_refused(tmp_path: Path) -> None:
     assert "but 57600 follow: the size is a placeholder, or the file was not closed; convert it" in refusal(
         tmp_path, wav(36 + 24_000, 24_000)
     )
+
+
+@pytest.mark.parametrize("silence", [0, 65_536, 2_000_000])
+def test_audio_after_a_long_silence_beyond_the_stated_size_is_refused(tmp_path: Path, silence: int) -> None:
+    """A header that was written before the end of a call may end in a pause of the call."""
+    content = wav(36 + len(DATA), len(DATA), data=DATA + bytes(silence) + DATA)
+    assert f"but {2 * len(DATA) + silence} follow: the size is a placeholder" in refusal(tmp_path, content)
 
 
 @pytest.mark.parametrize("stated", [len(DATA), -1, 0])
@@ -189,6 +196,68 @@ def test_a_flac_that_was_written_to_a_pipe_states_no_length(tmp_path: Path) -> N
     content[22:26] = bytes(4)
 
     assert len(loaded(tmp_path, bytes(content))) == len(AUDIO)
+
+
+FRAMES, STATED = len(AUDIO), len(AUDIO) // 2
+
+
+def stated_in(form: str, size: str, value: int) -> bytes:
+    """Return a file of a form in which one size is replaced. `size` is the format of its number."""
+    content = bytearray(encoded(form=form))
+    at = {"AU": 8, "CAF": content.find(b"data") + 4, "AIFF": content.find(b"SSND") + 4}[form]
+    struct.pack_into(size, content, at, value)
+    return bytes(content)
+
+
+def noisy_flac(stated: int) -> bytes:
+    """Return a FLAC that is too large to be read at once."""
+    written = io.BytesIO()
+    soundfile.write(written, RNG.uniform(-0.5, 0.5, FRAMES), RATE_HZ, format="FLAC")
+    content = bytearray(written.getvalue())
+    struct.pack_into(">I", content, 22, stated)
+    return bytes(content)
+
+
+UNFINISHED: dict[str, tuple[bytes, str, str]] = {
+    "AU, 0": (stated_in("AU", ">I", 0), "states 0.0 s of audio, but 57600 more", "sox --ignore-length a.wav a-pcm.wav"),
+    "AU, 31 bits": (stated_in("AU", ">I", 0x7FFF_FFFF), "states 0.0 s of audio, but 57600 more", "sox"),
+    "AU, half": (stated_in("AU", ">I", 2 * STATED), "states 0.6 s of audio, but 28800 more", "sox"),
+    "AIFF, only the head": (stated_in("AIFF", ">I", 8), "states 0.0 s of audio, but 57600 more", "sox"),
+    "AIFF, half": (stated_in("AIFF", ">I", 8 + 2 * STATED), "states 0.6 s of audio, but 28800 more", "sox"),
+    "CAF, only the head": (stated_in("CAF", ">q", 4), "states 0.0 s of audio, but 57600 more", "export it again"),
+    "CAF, half": (stated_in("CAF", ">q", 4 + 2 * STATED), "states 0.6 s of audio, but 28800 more", "export it again"),
+    "FLAC, half": (
+        noisy_flac(STATED),
+        "states 0.6 s of audio, but",
+        "ffmpeg -i a.wav a-pcm.wav",
+    ),
+    "Ogg, twice": (2 * encoded("VORBIS", "OGG"), "states 1.2 s of audio, but", "ffmpeg -i a.wav a-pcm.wav"),
+    "Opus, twice": (2 * encoded("OPUS", "OGG"), "states 1.2 s of audio, but", "ffmpeg -i a.wav a-pcm.wav"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason", "remedy"), UNFINISHED.values(), ids=UNFINISHED)
+def test_audio_beyond_the_stated_size_is_refused_in_each_format(
+    tmp_path: Path, content: bytes, reason: str, remedy: str
+) -> None:
+    line = refusal(tmp_path, content)
+    assert reason in line
+    assert "follow: its header was not finished, or another recording follows; " in line
+    assert remedy in line
+
+
+@pytest.mark.parametrize("form", ["AU", "AIFF", "CAF"])
+@pytest.mark.parametrize("after", [b"", b"\0", bytes(100_000), b"TAG" + bytes(125)])
+def test_padding_and_tags_after_the_audio_are_not_played_in_each_format(
+    tmp_path: Path, form: str, after: bytes
+) -> None:
+    assert len(loaded(tmp_path, encoded(form=form) + after)) == FRAMES
+
+
+@pytest.mark.parametrize("form", ["AIFF", "CAF"])
+def test_chunks_after_the_audio_are_not_played_in_each_format(tmp_path: Path, form: str) -> None:
+    size = struct.pack(">I" if form == "AIFF" else ">q", 2_000)
+    assert len(loaded(tmp_path, encoded(form=form) + b"midi" + size + RNG.bytes(2_000))) == FRAMES
 
 
 TAG = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
