@@ -49,6 +49,7 @@ QUIET_DEPTH = 10 ** (25 / 10)
 SAME = 0.98
 """The correlation of two channels from which they count as one."""
 TWO_CHANNELS = "record the caller and the agent in two channels (Twilio: RecordingChannels=dual)"
+JOIN = "if both have a file of their own, which start together, join them: sox -M caller.wav agent.wav call.wav"
 CallerChannel = Literal["auto", "1", "2"]
 
 
@@ -126,8 +127,9 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
 
 def _refuse_header(file: AudioFile) -> None:
     if file.channels != 2:
-        was = "is mono" if file.channels == 1 else f"has {file.channels} channels"
-        raise UsageError(f"{file.path}: {was}; {TWO_CHANNELS}")
+        if file.channels == 1:
+            raise UsageError(f"{file.path}: is mono; {TWO_CHANNELS}; {JOIN}")
+        raise UsageError(f"{file.path}: has {file.channels} channels; {TWO_CHANNELS}")
     if file.rate_hz < MIN_RATE_HZ:
         raise UsageError(
             f"{file.path}: has {file.rate_hz} samples per second, the minimum is {MIN_RATE_HZ}; is its header wrong?"
@@ -160,7 +162,7 @@ def _refuse_unmeasurable(path: Path, near: SampleSequence, far: SampleSequence, 
             )
     if abs(product) > SAME * sqrt(near_energy * far_energy):
         inverted = " (one of them inverted)" if product < 0 else ""
-        raise UsageError(f"{path}: both channels are the same{inverted}, a mono recording; {TWO_CHANNELS}")
+        raise UsageError(f"{path}: both channels are the same{inverted}, a mono recording; {TWO_CHANNELS}; {JOIN}")
 
 
 def _refuse_music(

@@ -19,6 +19,7 @@ from bench.load.planning.workload import facts_of_script
 from bench.plan.script import load_script
 from bench.plan.script_keys import load_wav
 from bench.protocol.settings import FULL_DUPLEX
+from bench.recorded_calls.channel_order import are_swapped
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, read_call
 from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
@@ -124,13 +125,15 @@ def _prepare_folder(folder: Path) -> None:
 
 def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[ImportedCall, list[Remark]]:
     call = read_call(path, options.caller)
+    found = _phrases(options.transcript, path)
+    order = list(_order_remark(call, found, options.caller))
     talk = conversation(call.caller_sounds, call.agent_sounds, call.audio.rate_hz, len(call.agent))
     if options.session.get("turn_detection") != FULL_DUPLEX:
         talk = without_greeting(talk)
     utterances = recorded_utterances(call, talk)
     if not utterances:
         raise UsageError(f"{path}: the agent answers nothing that the caller says: leave it out, or check --caller")
-    words = _words(call, utterances, options)
+    words = _words(call, utterances, found, options.caller)
     caller_words = {name: caller for name, (caller, _) in words.items()}
     script_path = write_script(call, talk, utterances, options.scripts_dir, options.session, caller_words)
     try:
@@ -145,7 +148,22 @@ def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[Import
     finally:
         load_wav.clear()
     imported = ImportedCall(script_path.stem, path.name, call.seconds, facts, _with_words(measured, words))
-    return imported, [*call.remarks, *_remarks(talk)]
+    return imported, [*order, *call.remarks, *_remarks(talk)]
+
+
+def _order_remark(call: RecordedCall, found: Sequence[Phrase], caller: CallerChannel) -> Iterator[Remark]:
+    """Yield a remark if the transcript shows that the channels are swapped.
+
+    Raise UsageError if the user has not named the caller's channel.
+    """
+    if not are_swapped(found, call.caller_sounds, call.agent_sounds, call.audio.rate_hz):
+        return
+    number = 2 if caller == "2" else 1
+    text = "the transcript shows that the channels are swapped"
+    where = f"the agent's words are in channel {number}, the caller's"
+    if caller == "auto":
+        raise UsageError(f"{call.path}: {text} ({where}): add --caller 2, or --caller 1 if they are not")
+    yield Remark(f"{text} (--caller {3 - number} swaps them)", f"{text} ({where}): --caller {3 - number} swaps them")
 
 
 def _remarks(talk: RecordedConversation) -> Iterator[Remark]:
@@ -158,16 +176,13 @@ def _remarks(talk: RecordedConversation) -> Iterator[Remark]:
 
 
 def _words(
-    call: RecordedCall, utterances: Iterable[RecordedUtterance], options: ImportOptions
+    call: RecordedCall, utterances: Iterable[RecordedUtterance], spoken: Sequence[Phrase], channel: CallerChannel
 ) -> dict[str, tuple[str, str]]:
     """Return (words of the caller, words of the agent) for each step, from the transcript of the call."""
-    if options.transcript is None:
+    if not spoken:
         return {}
-    path = options.transcript
-    if os.path.isdir(path):
-        path = path / f"{call.path.stem}.json"
-    caller_channel = 2 if options.caller == "2" else 1
-    found = aligned(_phrases(path), call.caller_sounds[0].start / call.audio.rate_hz, caller_channel)
+    caller_channel = 2 if channel == "2" else 1
+    found = aligned(spoken, call.caller_sounds[0].start / call.audio.rate_hz, caller_channel)
     caller, agent = SideWords(found, "caller", caller_channel), SideWords(found, "agent", caller_channel)
     rate_hz, listed, words = call.audio.rate_hz, list(utterances), {}
     for number, recorded in enumerate(listed):
@@ -180,7 +195,11 @@ def _words(
     return words
 
 
-def _phrases(path: Path) -> list[Phrase]:
+def _phrases(transcript: Path | None, recording: Path) -> list[Phrase]:
+    """Return the phrases of a call's transcript; none without a transcript. Raise UsageError if it cannot be read."""
+    if transcript is None:
+        return []
+    path = transcript / f"{recording.stem}.json" if os.path.isdir(transcript) else transcript
     try:
         return phrases(read_json(read_file(path)))
     except FileNotFoundError:

@@ -109,6 +109,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "caf cut.caf": (audio(form="CAF")[:9_000], ""),
     "au cut.au": (audio(form="AU")[:9_000], "is truncated"),
     "one channel.wav": (audio(CALLER), "is mono; record the caller and the agent in two channels"),
+    "one side.wav": (audio(AGENT), "join them: sox -M caller.wav agent.wav call.wav"),
     "three channels.wav": (audio(np.column_stack([CALL, CALLER])), "has 3 channels"),
     "eight channels.wav": (audio(np.column_stack([CALL] * 4)), "has 8 channels"),
     "no frames.wav": (audio(CALL[:0]), "lasts 0.00 s, the minimum is 1 s"),
@@ -132,6 +133,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "the agent never answers.wav":
         (audio(both(np.concatenate([SILENT, CALLER]), np.concatenate([AGENT, SILENT]))), "answers nothing"),
     "same channels.wav": (audio(both(CALLER, CALLER)), "both channels are the same, a mono recording"),
+    "same channels, both sides.wav": (audio(both(CALLER, CALLER)), "join them: sox -M caller.wav agent.wav call.wav"),
     "same channels, one quieter.wav": (audio(both(CALLER, CALLER / 8)), "both channels are the same"),
     "same channels, one inverted.wav": (audio(both(CALLER, -CALLER)), "are the same (one of them inverted)"),
     "same channels, one delayed.wav": (audio(both(CALLER, np.roll(CALLER, 40))), ""),
