@@ -113,6 +113,11 @@ class AudioFile:
     _opened: io.FileIO = field(repr=False)
     _max_minutes: int = field(repr=False)
 
+    @property
+    def subtype(self) -> str:
+        """The name of libsndfile for the encoding of the samples."""
+        return str(self._sound.subtype)
+
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield all samples in blocks. The shape of a block is frames × channels. The last block may be empty.
 
@@ -229,11 +234,11 @@ def _source(path: Path, opened: io.FileIO) -> _WavFile | int:
             offset += tag
             first = os.pread(descriptor, FIRST_BYTES, offset)
         if kind := kind_of(first, is_tagged=offset > 0):
-            raise UsageError(f"{path}: {kind.text}{_to_wav(path, kind.converter)}")
+            raise UsageError(f"{path}: {kind.text}{_to_wav(path, kind.converter, kind.codec)}")
         size = os.fstat(descriptor).st_size
         wav = wav_audio(lambda position, count: os.pread(descriptor, count, position), offset, size)
     except WavError as error:
-        raise UsageError(f"{path}: {error}: {_command(path)}") from None
+        raise UsageError(f"{path}: {error}: {_command(path, codec=error.codec)}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
     return descriptor if wav is None else _WavFile(opened, wav)
@@ -274,13 +279,15 @@ def _errors(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}){_to_wav(path)}") from None
 
 
-def _to_wav(path: Path, converter: str | None = "ffmpeg") -> str:
-    return f"; {CONVERT}: {_command(path, f'{converter} -i')}" if converter else ""
+def _to_wav(path: Path, converter: str | None = "ffmpeg", codec: str = "") -> str:
+    return f"; {CONVERT}: {_command(path, f'{converter} -i', codec=codec)}" if converter else ""
 
 
-def _command(path: Path, converter: str = "ffmpeg -i", options: str = "") -> str:
+def _command(path: Path, converter: str = "ffmpeg -i", options: str = "", codec: str = "") -> str:
     """Return the command that converts a file to a WAV in the same folder.
 
-    The new file has another name, because the file itself may be a WAV.
+    The new file has another name, because the file itself may be a WAV. The name states the lossy codec of the file,
+    because the import of recorded calls uses it.
     """
-    return f"{converter} {quote(path.name)} {options}{quote(f'{path.stem}-pcm.wav')}"
+    suffix = f".{codec}.wav" if codec else "-pcm.wav"
+    return f"{converter} {quote(path.name)} {options}{quote(path.stem + suffix)}"

@@ -16,10 +16,12 @@ class FileKind(NamedTuple):
     """What a file is, as the rest of a sentence.
 
     `converter` is the start of the command that converts it to a WAV, before `-i`; None if `text` has the remedy.
+    `codec` is its lossy codec; "" if it has none.
     """
 
     text: str
     converter: str | None = "ffmpeg"
+    codec: str = ""
 
 
 RAW = FileKind(
@@ -31,17 +33,17 @@ _LATER = "download it again"
 AUDIO = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b".snd", b"dns.", b"fLaC", b"OggS", b"caff")
 """The first bytes of the formats that are read."""
 _MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
-    (0, b"#!AMR", FileKind("is AMR")),
-    (0, b"#!SILK", FileKind("is SILK")),
-    (0, b"\x02#!SILK", FileKind("is SILK")),
-    (0, b"\x1a\x45\xdf\xa3", FileKind("is WebM or Matroska")),
-    (0, b"\x30\x26\xb2\x75", FileKind("is WMA")),
-    (0, b"ADIF", FileKind("is AAC")),
+    (0, b"#!AMR", FileKind("is AMR", codec="amr")),
+    (0, b"#!SILK", FileKind("is SILK", codec="silk")),
+    (0, b"\x02#!SILK", FileKind("is SILK", codec="silk")),
+    (0, b"\x1a\x45\xdf\xa3", FileKind("is WebM or Matroska", codec="opus")),
+    (0, b"\x30\x26\xb2\x75", FileKind("is WMA", codec="wma")),
+    (0, b"ADIF", FileKind("is AAC", codec="aac")),
     (0, b"wvpk", FileKind("is WavPack")),
     (0, b"MAC ", FileKind("is Monkey's Audio")),
-    (0, b"FLV", FileKind("is Flash video")),
-    (0, b"\x0b\x77", FileKind("is AC-3")),
-    (4, b"ftyp", FileKind("is MP4 or M4A (such as AAC)")),
+    (0, b"FLV", FileKind("is Flash video", codec="aac")),
+    (0, b"\x0b\x77", FileKind("is AC-3", codec="ac3")),
+    (4, b"ftyp", FileKind("is MP4 or M4A (such as AAC)", codec="aac")),
     (0, b"\x1f\x8b", FileKind("is compressed with gzip: unpack it", converter=None)),
     (0, b"PK\x03\x04", FileKind("is a ZIP archive: unpack it", converter=None)),
     (0, b"BZh", FileKind("is compressed with bzip2: unpack it", converter=None)),
@@ -84,11 +86,11 @@ def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
         if first.startswith(magic, at):
             return kind
     if is_tagged or first[:3] == b"ID3" or _has_frames(first, _mpeg_frame_bytes):
-        return FileKind("is an MP3, even if its name differs")
+        return FileKind("is an MP3, even if its name differs", codec="mp3")
     if _has_frames(first, _adts_frame_bytes):
-        return FileKind("is AAC")
+        return FileKind("is AAC", codec="aac")
     if len(first) > 188 and first[0] == first[188] == 0x47:
-        return FileKind("is an MPEG transport stream")
+        return FileKind("is an MPEG transport stream", codec="aac")
     if not any(first):
         return FileKind(
             "is not readable audio: it begins with zeros only; if its download failed, get it again; if it is raw "

@@ -65,7 +65,14 @@ UNREADABLE_CODECS = {
 
 
 class WavError(ValueError):
-    """A WAV that cannot be read. The text continues a sentence whose subject is the file, and ends with `CONVERT`."""
+    """A WAV that cannot be read. The text continues a sentence whose subject is the file, and ends with `CONVERT`.
+
+    `codec` is its lossy codec; "" if it has none, or if it is unknown.
+    """
+
+    def __init__(self, text: str, codec: str = "") -> None:
+        super().__init__(text)
+        self.codec = codec
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,8 @@ def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
     if len(format) < 16:
         raise WavError(f"is damaged: its header does not state the format of its audio; {CONVERT}")
     if codec := UNREADABLE_CODECS.get(_tag(format, order)):
-        raise WavError(f"contains {codec} (format 0x{_tag(format, order):04X}); {CONVERT}")
+        codec_name = re.sub(r".*\(|[.)-]", "", codec.lower()) if codec != "FLAC" else ""
+        raise WavError(f"contains {codec} (format 0x{_tag(format, order):04X}); {CONVERT}", codec_name)
     if _tag(format, order) in ADPCM and (block := _u16(format, 12, order)) < MIN_BLOCK_BYTES:
         raise WavError(f"is damaged: its header states blocks of {block} bytes; {CONVERT}")
     stated = wide_bytes if size == ALL_ONES and wide_bytes is not None else size

@@ -27,6 +27,7 @@ from bench.plan.recordings import (
     to_pcm16,
 )
 from bench.protocol.audio import ALL_FORMATS, AudioFormat
+from bench.recorded_calls.codecs import CODECS, LOSSLESS, CodecErrors, lossy_codec
 from bench.recorded_calls.echo import EchoPath, echo_paths, without_echo
 from bench.recorded_calls.sounds import ChannelSound, sounds
 from bench.recorded_calls.stored_samples import StoredSamples
@@ -64,7 +65,8 @@ class Remark(NamedTuple):
 class RecordedCall:
     """A recorded call that can be measured.
 
-    The samples of both channels have the rate of `audio`. The caller's channel has no echo of the agent.
+    The samples of both channels have the rate of `audio`. The caller's channel has no echo of the agent. `codec_errors`
+    are those of the lossy codec of the recording.
     """
 
     path: Path
@@ -74,17 +76,18 @@ class RecordedCall:
     caller_sounds: tuple[ChannelSound, ...] = field(repr=False)
     agent_sounds: tuple[ChannelSound, ...] = field(repr=False)
     remarks: tuple[Remark, ...]
+    codec_errors: CodecErrors = LOSSLESS
 
     @property
     def seconds(self) -> float:
         return len(self.agent) / self.audio.rate_hz
 
 
-def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
+def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> RecordedCall:
     """Read a recorded call. Raise UsageError, with a remedy, if it cannot be measured.
 
     `caller` is the channel of the caller. With `auto` it is the first one, and the call is refused if an echo shows
-    that it is the second one.
+    that it is the second one. `source` is the lossy codec of the recording, if the file does not state it.
     """
     if os.path.isdir(path):
         raise UsageError(f"{path}: is a folder in which no recording was found; name the files, as in {path}/*/*.wav")
@@ -93,6 +96,7 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
         audio = next((known for known in FORMATS if known.rate_hz >= file.rate_hz), ALL_FORMATS["pcm16"])
         assert audio.rate_hz <= RATE_HZ, "a script's audio keeps all frequencies of the call"
         channels = _stored(file, audio.rate_hz)
+        codec = source or lossy_codec(path, file.subtype)
     if (seconds := len(channels[0]) / audio.rate_hz) < MIN_CALL_S:
         raise UsageError(f"{path}: lasts {seconds:.2f} s, the minimum is {MIN_CALL_S:g} s")
     number = 2 if caller == "2" else 1
@@ -121,8 +125,9 @@ def read_call(path: Path, caller: CallerChannel) -> RecordedCall:
                 "leave it out"
             )
         _refuse_music(path, samples, found, whose, channel, audio.rate_hz)
-    remarks = (*_clipped(near, far, number), *_echo_remark(path_to_caller))
-    return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks)
+    remarks = (*_clipped(near, far, number), *_echo_remark(path_to_caller), *_codec_remark(codec))
+    errors = CODECS[codec] if codec else LOSSLESS
+    return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks, errors)
 
 
 def _refuse_header(file: AudioFile) -> None:
@@ -208,3 +213,9 @@ def _echo_remark(echo: EchoPath | None) -> Iterator[Remark]:
     if echo is not None:
         text = "the caller's channel contained the agent's voice, which was removed"
         yield Remark(text, f"{text} ({round(echo.level_db)} dB)")
+
+
+def _codec_remark(codec: str | None) -> Iterator[Remark]:
+    if codec:
+        text = f"the recording is lossy ({codec}), which moves starts and ends of speech; the bounds include it"
+        yield Remark(text, text)

@@ -36,7 +36,7 @@ class ImportOptions:
     """The options of an import.
 
     `scripts_dir` is the folder of the scripts. `session` are the settings of their sessions. `transcript` is a JSON
-    file, or a folder with a JSON file for each call.
+    file, or a folder with a JSON file for each call. `source` is the lossy codec of the recordings before a conversion.
     """
 
     runs_dir: Path
@@ -45,6 +45,7 @@ class ImportOptions:
     caller: CallerChannel
     session: Mapping[str, Any]
     transcript: Path | None = None
+    source: str | None = None
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[ImportedCall, list[Remark]]:
-    call = read_call(path, options.caller)
+    call = read_call(path, options.caller, options.source)
     found = _phrases(options.transcript, path)
     order = list(_order_remark(call, found, options.caller))
     talk = conversation(call.caller_sounds, call.agent_sounds, call.audio.rate_hz, len(call.agent))

@@ -97,7 +97,7 @@ def measure(
     session = timeline.session()
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
-        tuple(_observed(turn, uncertainties_ns.get(turn.step, 0)) for turn in turns),
+        tuple(_observed(turn, uncertainties_ns.get(turn.step, 0), call.codec_errors.start_ns) for turn in turns),
         msgspec.structs.replace(session, instants=known, **NOT_CONNECTED, **NOT_PLANNED),
     )
 
@@ -108,16 +108,20 @@ def _ended_turns(timeline: Timeline, now_ns: int) -> Iterator[TurnObservation]:
             yield action.turn
 
 
-def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int) -> TurnObservation:
+def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int, codec_ns: int) -> TurnObservation:
     """Return a turn without the values that a recording does not have.
 
-    The uncertainty of the caller's end of speech is a part of the uncertainty that comes from the audio.
+    The uncertainty of the caller's end of speech is a part of the uncertainty that comes from the audio. `codec_ns` is
+    the uncertainty of the start of the agent's speech that comes from the codec of the recording.
     """
-    onset_ns = turn.onset_uncertainty_ns
+    onset_ns, errors_ns = turn.onset_uncertainty_ns, dict(turn.uncertainties_ns)
+    if "first_audible" in errors_ns:
+        errors_ns["first_audible"] += codec_ns
     return msgspec.structs.replace(
         turn,
         kernel_stamps=0,
-        onset_uncertainty_ns=None if onset_ns is None else onset_ns + speech_end_uncertainty_ns,
+        onset_uncertainty_ns=None if onset_ns is None else onset_ns + codec_ns + speech_end_uncertainty_ns,
+        uncertainties_ns=errors_ns,
         **NOT_MEASURED,
     )
 

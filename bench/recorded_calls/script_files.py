@@ -50,6 +50,7 @@ def recorded_utterances(call: RecordedCall, talk: RecordedConversation) -> list[
     for number, utterance in enumerate(talk.utterances, 1):
         until = min(utterance.end + lead, utterance.until)
         found = speech(call.caller, rate_hz, utterance.span, until)
+        found = found._replace(uncertainty_ns=found.uncertainty_ns + call.codec_errors.end_ns)
         earliest = recorded[-1].end if recorded else 0
         # A turn that started before the end of the reply would seem to interrupt it. An interruption needs a reply.
         limit = utterance.reply_end if utterance.kind == "turn" else utterance.reply_start

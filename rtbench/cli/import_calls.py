@@ -26,6 +26,10 @@ def import_calls(
         Path | None,
         typer.Option("--transcript", help="A JSON file with words and times, or a folder with CALL.json files."),
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="The lossy codec before a conversion to WAV, such as mp3; it widens the bounds."),
+    ] = None,
     turn_detection: Annotated[
         Literal["full_duplex", "server_vad", "semantic_vad"],
         typer.Option("--turn-detection", help="Of the scripts. full_duplex: for agents; others: for the Realtime API."),
@@ -46,6 +50,7 @@ def import_calls(
 
     Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
     """
+    from bench.recorded_calls.codecs import CODECS
     from bench.recorded_calls.import_calls import ImportOptions, import_calls
     from reports.formatting import plural
 
@@ -56,8 +61,10 @@ def import_calls(
         session["input_transcription"] = input_transcription
     if slug(name) != name or not name.strip("."):
         raise UsageError(f"--name {name!r} must be 1 to 64 letters, digits, and the characters . _ -")
+    if source is not None and source not in CODECS:
+        raise UsageError(f"--source {source!r} is no lossy codec; known are {', '.join(CODECS)}")
     found, left_out = _recordings(files)
-    result = import_calls(found, ImportOptions(runs_dir, out, name, caller, session, transcript))
+    result = import_calls(found, ImportOptions(runs_dir, out, name, caller, session, transcript, source))
     _print_lines([*left_out, *result.remarks])
     for line in result.refused[:-1] if result.folder is None else result.refused:
         print(f"rtbench: {one_line(line)}", file=sys.stderr)

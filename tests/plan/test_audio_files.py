@@ -279,20 +279,21 @@ def in_wav(tag: int) -> bytes:
 MP3 = encoded("MPEG_LAYER_III", "MP3")
 AAC = b"\xff\xf1\x50\x80\x10\x1f\xfc" + bytes(121)
 RAW = r"has no header of a known format; if it is raw audio, .*: ffmpeg -f mulaw -ar 8000 -ac 1 -i a.wav a-pcm.wav$"
-TO_WAV = "; convert it to WAV: ffmpeg -i a.wav a-pcm.wav$"
+TO_WAV = "; convert it to WAV: ffmpeg -i a.wav a.%s.wav$"
+"""The remedy for a file with a lossy codec, which is part of the new name."""
 OTHER: dict[str, tuple[bytes, str]] = {
-    "MP3": (MP3, "is an MP3, even if its name differs" + TO_WAV),
-    "an MP3 that is cut": (MP3[:700], "is an MP3, even if its name differs" + TO_WAV),
-    "an MP3 with a tag": (TAG + MP3, "is an MP3, even if its name differs" + TO_WAV),
-    "MP3 in a WAV": (in_wav(0x55), r"contains MPEG audio \(MP3\) \(format 0x0055\)" + TO_WAV),
-    "AAC in a WAV": (in_wav(0xFF), "contains AAC .format 0x00FF." + TO_WAV),
-    "G.729 in a WAV": (in_wav(0x83), r"contains G\.729 .format 0x0083." + TO_WAV),
-    "AAC": (AAC * 3, "is AAC" + TO_WAV),
-    "MP4": (b"\0\0\0\x20ftypisom" + bytes(900), r"is MP4 or M4A \(such as AAC\)" + TO_WAV),
-    "AMR": (b"#!AMR\n" + RNG.bytes(900), "is AMR" + TO_WAV),
-    "AMR-WB": (b"#!AMR-WB\n" + RNG.bytes(900), "is AMR" + TO_WAV),
-    "WebM": (b"\x1a\x45\xdf\xa3" + RNG.bytes(900), "is WebM or Matroska" + TO_WAV),
-    "WMA": (b"\x30\x26\xb2\x75" + RNG.bytes(900), "is WMA" + TO_WAV),
+    "MP3": (MP3, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
+    "an MP3 that is cut": (MP3[:700], "is an MP3, even if its name differs" + TO_WAV % "mp3"),
+    "an MP3 with a tag": (TAG + MP3, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
+    "MP3 in a WAV": (in_wav(0x55), r"contains MPEG audio \(MP3\) \(format 0x0055\)" + TO_WAV % "mp3"),
+    "AAC in a WAV": (in_wav(0xFF), "contains AAC .format 0x00FF." + TO_WAV % "aac"),
+    "G.729 in a WAV": (in_wav(0x83), r"contains G\.729 .format 0x0083." + TO_WAV % "g729"),
+    "AAC": (AAC * 3, "is AAC" + TO_WAV % "aac"),
+    "MP4": (b"\0\0\0\x20ftypisom" + bytes(900), r"is MP4 or M4A \(such as AAC\)" + TO_WAV % "aac"),
+    "AMR": (b"#!AMR\n" + RNG.bytes(900), "is AMR" + TO_WAV % "amr"),
+    "AMR-WB": (b"#!AMR-WB\n" + RNG.bytes(900), "is AMR" + TO_WAV % "amr"),
+    "WebM": (b"\x1a\x45\xdf\xa3" + RNG.bytes(900), "is WebM or Matroska" + TO_WAV % "opus"),
+    "WMA": (b"\x30\x26\xb2\x75" + RNG.bytes(900), "is WMA" + TO_WAV % "wma"),
     "HTML": (b"\n<!DOCTYPE html><html><title>502</title>", "is an HTML page, such as the error page of a server"),
     "JSON": (b'{"error": {"message": "Inval\xc3\xafd voice"}}', "is JSON, such as the error message of a server"),
     "XML": (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "is XML, such as the error message"),
@@ -300,8 +301,8 @@ OTHER: dict[str, tuple[bytes, str]] = {
     "UTF-16": ("not audio".encode("utf-16"), "is a text"),
     "a text that is cut within a character": (b"hello, this is no audio \xc3", "is a text"),
     "a playlist": (b"#EXTM3U\nhttps://example.com/a.mp3\n", "is a playlist"),
-    "MPEG-TS": ((b"G" + RNG.bytes(187)) * 6, "is an MPEG transport stream" + TO_WAV),
-    "an MP3 of layer I": ((b"\xff\xff\x44\0" + bytes(124)) * 9, "is an MP3, even if its name differs" + TO_WAV),
+    "MPEG-TS": ((b"G" + RNG.bytes(187)) * 6, "is an MPEG transport stream" + TO_WAV % "aac"),
+    "an MP3 of layer I": ((b"\xff\xff\x44\0" + bytes(124)) * 9, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "is a pointer of Git LFS: run git lfs pull$"),
     "gzip": (b"\x1f\x8b\x08\0" + RNG.bytes(90), "is compressed with gzip: unpack it$"),
     "ZIP": (b"PK\x03\x04" + RNG.bytes(90), "is a ZIP archive: unpack it$"),
