@@ -1,8 +1,8 @@
-"""Errors of imported calls, by condition: 200 constructed calls with known instants, in one table.
+"""Errors of imported calls, by condition: 250 constructed calls with known instants, in one table.
 
 Each call has five turns. Noise is the given number of dB below the caller's voice, in both channels. The echo is the
-agent's voice in the caller's channel, through a small room. `make benchmark PARTS=recorded_calls` prints the table that
-docs/recorded-calls.md quotes.
+agent's voice in the caller's channel, through a small room. Lossy calls are decoded to a WAV. `make benchmark
+PARTS=recorded_calls` prints the table that docs/recorded-calls.md quotes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ CONDITIONS: Mapping[str, Conditions] = {
     "interruptions": Conditions(overlaps=True),
     "all: G.711, noise 25 dB, echo −15 dB, interruptions": Conditions(overlaps=True, echo_db=-15, snr_db=25, g711=True),
 }
+LOSSY: Mapping[str, tuple[str, str, str]] = {
+    "MP3, 16 kbit/s, as a WAV": ("MP3", "MPEG_LAYER_III", "mp3"),
+    "Ogg Vorbis, as a WAV": ("OGG", "VORBIS", "vorbis"),
+}
+"""The lossy conditions: the format and the subtype of libsndfile, and the codec."""
 NEAR_S = 0.5
 """The maximum distance of a turn that is found from the turn of the truth."""
 SAMPLE_MS = 0.2
@@ -54,10 +59,10 @@ class Errors:
 
 def main() -> None:
     rows = []
-    for name, conditions in CONDITIONS.items():
+    for name, conditions in [*CONDITIONS.items(), *((name, Conditions(rate_hz=8_000)) for name in LOSSY)]:
         errors = Errors()
         for seed in range(CALLS):
-            _import(constructed_call(seed, conditions), errors, g711=conditions.g711)
+            _import(constructed_call(seed, conditions), errors, LOSSY.get(name), g711=conditions.g711)
         absolute = np.abs(errors.errors_ms)
         rows.append(
             [
@@ -74,12 +79,18 @@ def main() -> None:
     print(table(heads, rows))
 
 
-def _import(call: ConstructedCall, errors: Errors, *, g711: bool) -> None:
+def _import(call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] | None, *, g711: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "call.wav"
         channels = np.stack([call.caller, call.agent], axis=1)
         soundfile.write(path, channels, call.rate_hz, subtype="ULAW" if g711 else "PCM_16")
-        recorded = read_call(path, "auto")
+        if lossy is not None:
+            encoded = Path(folder) / "encoded"
+            level = 0.99 if lossy[0] == "MP3" else 0.5
+            soundfile.write(encoded, channels, call.rate_hz, format=lossy[0], subtype=lossy[1], compression_level=level)
+            decoded, rate_hz = soundfile.read(encoded, dtype="int16")
+            soundfile.write(path, decoded, rate_hz, subtype="PCM_16")
+        recorded = read_call(path, "auto", None if lossy is None else lossy[2])
         rate_hz = recorded.audio.rate_hz
         talk = conversation(recorded.caller_sounds, recorded.agent_sounds, rate_hz, len(recorded.agent))
         utterances = recorded_utterances(recorded, talk)
