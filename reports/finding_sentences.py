@@ -117,7 +117,10 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
 
 
 def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
-    """Return a sentence that lists the primary verdicts that would change if runs varied twice as much as assumed."""
+    """Return a sentence that lists the primary verdicts that would change if runs varied twice as much as assumed.
+
+    If none would change, but a target drifted or had bursts, return "": the verdicts may change for this reason.
+    """
     primary = [
         (measurement, measurement.difference)
         for measurement in differences
@@ -133,11 +136,10 @@ def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float =
         for was, now in zip(*both, strict=True)
         if now.verdict.name != was.verdict.name
     ]
-    return (
-        f"With twice that standard deviation, {join_words(others)}."
-        if others
-        else "With twice that standard deviation, no verdict would change."
-    )
+    if others:
+        return f"With twice that standard deviation, {join_words(others)}."
+    ordered = any(difference.order for _, difference in primary)
+    return "" if ordered else "With twice that standard deviation, no verdict would change."
 
 
 def sentence(finding: MetricComparison) -> str:

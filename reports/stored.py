@@ -8,7 +8,9 @@ import msgspec
 
 from reports.strata import Stratum
 
-SCHEMA = 2
+SCHEMA = 3
+BY_PARTS = 3
+"""The first schema whose files have the variances by parts of the run."""
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -18,6 +20,8 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     - `values` is null for a quantile that is among failed turns
     - `variances` is the variance of the log of each quantile, between sessions
     - `infinite` is the share of resamples in which the quantile is among failed turns
+    - `by_quarters` and `by_sixths` are the variances if the clusters are quarters or sixths of the run, not sessions;
+    null if the quantile is among failed turns. Files before BY_PARTS do not have these keys.
     """
 
     metric: str
@@ -30,6 +34,8 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     infinite: tuple[float, ...]
     turn_type: str = ""
     """The turn type; "" in older files, which do not have this key."""
+    by_quarters: tuple[float | None, ...] = ()
+    by_sixths: tuple[float | None, ...] = ()
 
     @property
     def stratum(self) -> Stratum:
@@ -37,14 +43,19 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         return Stratum(self.measured_from, self.turn_type)
 
 
-class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A share of turns. `variance` is its variance between sessions; null with fewer than two sessions."""
+class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A share of turns.
+
+    - `variance` is its variance between sessions; null with fewer than two sessions
+    - `by_sixths` is its variance if the clusters are sixths of the run. Files before BY_PARTS do not have this key.
+    """
 
     name: str
     share: float
     variance: float | None
     n: int
     sessions: int
+    by_sixths: float | None = None
 
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,9 +1,9 @@
 """Stored baselines, in files `<folder>/<scenario>/<target>/<run_id>.json` that are small enough for git.
 
-A baseline contains the quantiles of each metric and stratum, with the variance of their logs between sessions. The
-variance is from a bootstrap whose seed is made from the run. A baseline also contains the share of each rate with its
-variance, and the conditions of the measurement. This module also lists baselines as text, or describes one with its
-run-to-run variation.
+A baseline contains the quantiles of each metric and stratum, with the variance of their logs between sessions, and
+between parts of the run. The variances are from a bootstrap whose seed is made from the run. A baseline also contains
+the share of each rate with its variances, and the conditions of the measurement. This module also lists baselines as
+text, or describes one with its run-to-run variation.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from reports.render.blocks import Block, Column, Fact, Line, Paragraph, make_row
 from reports.runs import labels_of, run_id_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
+from reports.statistics.autocorrelation import BATCHES, QUARTERS, log_variances_by_parts, with_sixths
 from reports.statistics.baselines import MIN_STORED_RUNS
 from reports.statistics.bootstrap import resampled_quantiles, seed_of, variance
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import ratio_of
 from reports.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.run_validity import validity_of
@@ -86,10 +86,11 @@ def baseline_of(target: ComparedTarget) -> Baseline:
     rates: list[StoredRate] = []
     for name in RATES:
         spec = MetricSpec(name, Rate())
-        rate = ratio_of(target.counts(spec), words=bool(RATES[name].words_column))
+        rate = with_sixths(target.counts(spec), words=bool(RATES[name].words_column))
         if rate.turns and not target.uncertainty_text(spec):
+            variances = _rounded(rate.variance), _rounded(rate.by_sixths)
             rates.append(
-                StoredRate(name, _five_digits(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
+                StoredRate(name, _five_digits(rate.value), variances[0], int(rate.turns), rate.clusters, variances[1])
             )
     quantiles: list[StoredQuantiles] = []
     rng = np.random.default_rng(seed_of(run_id_of(target.run), target.name))
@@ -114,6 +115,7 @@ def scenario_of(target: ComparedTarget) -> str:
 def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> StoredQuantiles:
     values = [quantile(sample.values, p) for p in PS]
     resampled = resampled_quantiles(sample, PS, clusters=clusters, draws=RESAMPLES, rng=rng)
+    by_parts = [log_variances_by_parts(sample, PS, clusters, parts, RESAMPLES, rng) for parts in (QUARTERS, BATCHES)]
     return StoredQuantiles(
         metric,
         stratum.measured_from,
@@ -124,6 +126,7 @@ def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: n
         tuple(_rounded(variance(np.log(column[column > 0]))) for column in resampled.T),
         tuple(round(float(np.isinf(column).mean()), 4) for column in resampled.T),
         stratum.turn_type,
+        *(tuple(map(_rounded, variances)) for variances in by_parts),
     )
 
 

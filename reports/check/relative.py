@@ -45,8 +45,9 @@ from reports.wording.verdicts import metric_text as figure_name
 
 ASSUMED = (
     "Provisional: fewer than five stored runs are too few to estimate run-to-run variation; a standard deviation of "
-    f"{RUN_TO_RUN} was assumed. {{}} Store five runs to estimate it."
+    f"{RUN_TO_RUN} was assumed."
 )
+STORE_FIVE = "Store five runs to estimate it."
 DRIFTED_INTERIM = (
     "{}: provisional: one target drifted or had bursts, so parts of the run were counted, not pairs. If the true value "
     f"is exactly on the margin, {OWN_DRIFT_INTERIM}."
@@ -159,7 +160,7 @@ def mark_provisional(
     assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
     notices = [
         *answers.notices,
-        *([ASSUMED.format(run_sd_sensitivity(assumed))] if assumed else []),
+        *([" ".join(filter(None, (ASSUMED, run_sd_sensitivity(assumed), STORE_FIVE)))] if assumed else []),
         *_drifted(drifted, ""),
         *(_drifted(_drifts(before), f"{before[0].run.folder_name}: ") if before else []),
         *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),

@@ -12,6 +12,7 @@ from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
 from reports.check.baselines import MAX_STORED_RUNS, StoredBaseline, baseline_folder, read_baselines, scenario_of
 from reports.check.relative import BaselineResult, BaselineResults, StoredRunsBaseline, mark_provisional, specs_of
+from reports.comparisons.comparison import drift_notices
 from reports.formatting import NBSP, join_words, plural
 from reports.metric_comparison import MeasuredDifference
 from reports.metric_spec import MetricSpec
@@ -19,6 +20,7 @@ from reports.runs import run_id_of
 from reports.statistics.baselines import MIN_STORED_RUNS, RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import Inference
+from reports.stored import BY_PARTS
 from reports.summary.targets import FAIR
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.conditions import conditions_of, differing_conditions
@@ -28,6 +30,10 @@ from reports.thresholds import Threshold, near
 from reports.wording.validity import InvalidReason
 
 ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
+OLD = (
+    "{} of an older version cannot show bursts or drift during a run: save the run again with `rtbench baseline save "
+    "RUN --baselines-dir {}`"
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,10 @@ def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], store
     itself = f"The checked run is itself stored in {folder_text}: it is excluded from the baseline of {target.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     runs, differs, unlike = _matching(target, stored, allowed)
+    if runs and not any(file.baseline.schema >= BY_PARTS for file in runs):
+        return ComparableRuns(
+            notices=(*notices, *unlike), not_stored=OLD.format(plural(len(runs), "stored run"), folder_text)
+        )
     return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
 
 
@@ -106,12 +116,15 @@ def _matching(
         any(rate.name == "throttle_rate" and rate.share > FAIR for rate in file.baseline.rates) for file in stored
     ]
     same = [file for file, lines, bad in zip(stored, differences, limited, strict=True) if not lines and not bad]
+    old = [file for file in same if file.baseline.schema < BY_PARTS]
+    same = [file for file in same if file not in old] or same
     if not same:
         throttled = f"more than 1{NBSP}% of the turns of {stored[0].baseline.run_id} were throttled"
         return [], list(differences[0].values()) or [throttled], []
     out = len(stored) - len(same)
     seen = sorted({name for lines in differences for name in lines})
     seen += ["throttle_rate"] if any(limited) else []
+    seen += ["an older file format"] if old and out else []
     left_out = [f"{plural(out, 'stored run')} of {target.name} excluded because of: {join_words(seen)}."] if out else []
     return same[:MAX_STORED_RUNS], [], left_out
 
@@ -148,6 +161,7 @@ def against_stored_runs(
         answers += [
             _result(source_text, target, spec, stored) for source_text, spec, _ in specs_of(mine, [target], names)
         ]
+    notices += drift_notices([answer.measured for answer in answers])
     answered = BaselineResults(tuple(answers), tuple(causes), tuple(differs), tuple(notices), join_words(against))
     return mark_provisional(answered, targets)
 

@@ -18,9 +18,9 @@ BY_ANALYSES = (
     "evaluated as one test of a fixed size."
 )
 PROVISIONAL = (
-    f"Provisional: runs of an unchanged service differ by chance; a standard deviation of {RUN_TO_RUN} was assumed. "
-    "{} To avoid the assumption, run both targets in one run (--targets A,B), or store five baselines."
+    f"Provisional: runs of an unchanged service differ by chance; a standard deviation of {RUN_TO_RUN} was assumed."
 )
+AVOID = "To avoid the assumption, run both targets in one run (--targets A,B), or store five baselines."
 
 
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
@@ -85,7 +85,9 @@ def assumption(comparison: Comparison) -> str:
     Return "" if none was assumed, or if the comparison has no verdict.
     """
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
-    return PROVISIONAL.format(comparison.at_twice_the_run_sd) if assumed and not comparison.failed_checks else ""
+    if not assumed or comparison.failed_checks:
+        return ""
+    return " ".join(filter(None, (PROVISIONAL, comparison.at_twice_the_run_sd, AVOID)))
 
 
 def worst_steps(comparison: Comparison) -> list[str]:

@@ -40,7 +40,7 @@ from reports.statistics.autocorrelation import (
     latencies_by_order,
     part_variance,
 )
-from reports.statistics.baselines import StoredValue, against_stored, stored_quantile
+from reports.statistics.baselines import StoredValue, against_stored, stored_quantile, vary_by_parts
 from reports.statistics.bootstrap import variance
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats
@@ -62,7 +62,7 @@ from reports.statistics.target_counts import TargetCounts, of_sample
 from reports.statistics.threshold_estimate import BOUNDS, ThresholdEstimate, few_sessions
 from reports.statistics.typical_change import slope_differences
 from reports.statistics.verdicts import BECAUSE_OF, InconclusiveReason, floor_reason, turns_to_decide
-from reports.stored import PS, Baseline
+from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
@@ -169,20 +169,32 @@ class Quantile(Statistic):
             known = ", ".join(f"p({p * 100:g})" for p in PS)
             raise UsageError(f"{spec.name}: stored baselines contain only {known}; use a run as the baseline")
         sample, index = source.sample(spec), PS.index(self.p)
-        candidate = stored_quantile(sample, self.p, source.sessions, rng) if sample.n else None
         counts = of_sample(sample)
         stratum = spec.stratum or NO_STRATUM
         rows = [row for run in runs for row in run.quantiles if (row.metric, row.stratum) == (spec.metric, stratum)]
         # leave out a run that is too small for the quantile, unless all are
         rows = [row for row in rows if not floor_reason(self.p, (row.n,), (row.sessions,))] or rows
+        kind: Order = "drift" if self.p == 0.5 else "bursts"
+        order = dependence_test(sample, source.sessions, self.p) if sample.n else None
+        if not order and vary_by_parts(
+            [(row.variances[index] or 0.0, _by_parts_of(row, kind, index)) for row in rows], kind
+        ):
+            order = kind
+        candidate = stored_quantile(sample, self.p, source.sessions, rng, order=order) if sample.n else None
         stored_values = [
-            StoredValue(_log(row.values[index]), row.variances[index] or 0.0, row.infinite[index]) for row in rows
+            StoredValue(
+                _log(row.values[index]),
+                row.variances[index] or 0.0,
+                row.infinite[index],
+                by_parts=_by_parts_of(row, order, index),
+            )
+            for row in rows
         ]
         difference = None
         if candidate and stored_values:
             clusters = counts.effective_sessions, sum(row.sessions for row in rows)
             difference = against_stored(
-                candidate, stored_values, clusters, spec.margin, better_direction(spec), inference
+                candidate, stored_values, clusters, spec.margin, better_direction(spec), inference, order
             )
         smallest = TargetCounts(
             min((row.n for row in rows), default=0),
@@ -213,6 +225,12 @@ def _log(value: float | None) -> float:
     If the value is None, the quantile lies among failed turns, and the log is +inf.
     """
     return math.inf if value is None else math.log(value) if value > 0 else -math.inf
+
+
+def _by_parts_of(row: StoredQuantiles, order: Order | None, index: int) -> float:
+    """Return a stored variance by parts of the run; NaN if it is unknown."""
+    stored = (row.by_quarters if order == "drift" else row.by_sixths)[index : index + 1]
+    return next((value for value in stored if value is not None), math.nan)
 
 
 def estimate_quantile(

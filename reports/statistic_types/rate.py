@@ -27,8 +27,8 @@ from reports.metric_spec import (
     better_direction,
 )
 from reports.rate_metrics import MIN_RATE_UNITS, RATES
-from reports.statistics.autocorrelation import BATCHES, FOUND, by_part, rate_by_order, shares_burst
-from reports.statistics.baselines import rate_against_stored
+from reports.statistics.autocorrelation import BATCHES, FOUND, by_part, rate_by_order, shares_burst, with_sixths
+from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
@@ -160,17 +160,28 @@ class Rate(Statistic):
     ) -> StoredComparison:
         words = self.of_words(spec.metric)
         rows = [rate for run in runs for rate in run.rates if rate.name == spec.metric]
-        candidate = ratio_of(source.counts(spec), words=words)
+        totals = source.counts(spec)
+        candidate = with_sixths(totals, words=words)
         stored_rates = [
             RatioEstimate(
-                row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words
+                *(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions),
+                words=words,
+                by_sixths=math.nan if row.by_sixths is None else row.by_sixths,
             )
             for row in rows
         ]
+        bursts = shares_burst(totals) or vary_by_parts(
+            [(rate.variance, rate.by_sixths) for rate in stored_rates], "bursts"
+        )
         difference = None
         if rows and candidate.turns:
             difference = rate_against_stored(
-                candidate, stored_rates, spec.margin, better=better_direction(spec), inference=inference
+                candidate,
+                stored_rates,
+                spec.margin,
+                better=better_direction(spec),
+                inference=inference,
+                bursts=bursts,
             )
         smallest = TargetCounts(
             min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0), 0

@@ -44,11 +44,19 @@ from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ign
 
 from reports.statistics import differences, rates
 from reports.statistics.arms import TwoSamples, target_resamples
-from reports.statistics.bootstrap import variance
+from reports.statistics.bootstrap import resampled_quantiles, variance
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, Order, StandardError
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import ClusterTotals, PerCluster, mean_difference, rate_difference, with_runs
+from reports.statistics.rates import (
+    ClusterTotals,
+    PerCluster,
+    RatioEstimate,
+    mean_difference,
+    rate_difference,
+    ratio_of,
+    with_runs,
+)
 
 QUARTERS, BATCHES = 4, 6
 """The number of parts of a run that become its clusters: QUARTERS if a target drifts, BATCHES if its events come in
@@ -108,9 +116,13 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
 
 
 def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
-    """Return the share of turns above `value` in each cluster; NaN for a cluster without turns."""
+    """Return the share of turns above `value` in each cluster; NaN for a cluster without turns.
+
+    If `value` is infinite, it is the share of infinite turns.
+    """
     turns = np.bincount(sample.sessions, minlength=clusters)
-    beyond = np.bincount(sample.sessions[sample.values > value], minlength=clusters)
+    first = np.searchsorted(sample.values, value, side="right" if math.isfinite(value) else "left")
+    beyond = np.bincount(sample.sessions[first:], minlength=clusters)
     cluster_shares: Floats = np.divide(beyond, turns, out=np.full(clusters, np.nan), where=turns > 0)
     return cluster_shares
 
@@ -187,7 +199,7 @@ def latencies_by_order(
                 df = differences.welch([differences.log_variance(values) for values in (low, high)], [PARTS[order]] * 2)
             error = StandardError(se, df, samples.clusters[0], assumed=inference.run_variance)
             by_parts_alone = rates.log_difference(samples.values(p), error, margin, better, inference.level)
-            comparisons[index] = _wider(comparisons[index], by_parts_alone, order)
+            comparisons[index] = wider(comparisons[index], by_parts_alone, order)
     return comparisons
 
 
@@ -229,7 +241,7 @@ def mean_by_order(
         )
     if not _is_one_target_ordered(first, second, error, paired=totals.paired):
         return usual
-    return _wider(usual, mean_difference(_sums_by_parts(totals, QUARTERS), margin, better, inference), "drift")
+    return wider(usual, mean_difference(_sums_by_parts(totals, QUARTERS), margin, better, inference), "drift")
 
 
 def rate_by_order(
@@ -251,10 +263,10 @@ def rate_by_order(
     ):
         return usual
     batched = with_runs(rates.se_of_rates(_sums_by_parts(totals, BATCHES)), between)
-    return _wider(usual, rate_difference(totals, margin, level=inference.level, error=batched), "bursts")
+    return wider(usual, rate_difference(totals, margin, level=inference.level, error=batched), "bursts")
 
 
-def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
+def wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     """Return the difference `usual` with the wider bounds of `usual` and `parts`.
 
     `parts` is the difference computed from parts of the run.
@@ -283,6 +295,20 @@ def part_variance(values: Floats, parts: int) -> float:
     Return NaN if too few of the values are finite.
     """
     return variance(values, FINITE) * parts / (parts - 1)
+
+
+def log_variances_by_parts(
+    sample: Sample, ps: Sequence[float], clusters: int, parts: int, draws: int, rng: np.random.Generator
+) -> list[float]:
+    """Return the variance of the log of each quantile, with parts of the run as clusters."""
+    resamples = resampled_quantiles(in_parts(sample, clusters, parts), ps, clusters=parts, draws=draws, rng=rng)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [part_variance(column, parts) for column in np.log(resamples).T]
+
+
+def with_sixths(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
+    """Return the rate of one target, as `rates.ratio_of` does, also with its variance between sixths of the run."""
+    return replace(ratio_of(totals, words=words), by_sixths=ratio_of(by_part(totals, BATCHES)).variance)
 
 
 def _sums_by_parts(totals: ClusterTotals, parts: int) -> ClusterTotals:

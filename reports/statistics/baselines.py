@@ -12,6 +12,16 @@ The bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates are compared in the s
 than five stored runs, a run-to-run sd of the log odds is assumed; for a rate r, the run-to-run sd is then this sd times
 r(1 − r).
 
+Drift and bursts make V too small. They are found in the candidate by the tests of `reports.statistics.autocorrelation`.
+A stored run has U_r, which is V_r with the k parts of the run as clusters. If sessions are independent, (k − 1)·ΣU_r /
+mean(V_r) has a χ² distribution with R(k − 1) degrees of freedom, which is tested too. If one of these tests is
+significant, a second interval is computed with parts as clusters, and the wider bounds are used. In an unchanged
+service U is the same in all runs, but some runs have no burst by chance. So no run has a U below that of the others:
+
+    U = mean(U_r)     V_c := max(U_c, U)     mean(V_r) := max(U, (U_c + R·U)/(R + 1))     Welch's df, k − 1 for each run
+
+U is scaled to the number of sessions.
+
 A quantile may be 0, which has no log. If the candidate is 0, it is not above any stored run. If also no stored run is
 0, it is below all of them. A candidate above 0 has no ratio to a stored 0, and the comparison is inconclusive.
 """
@@ -23,11 +33,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import chdtrc  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import differences
+from reports.statistics.autocorrelation import BURST_ALPHA_FACTOR, FOUND, PARTS, log_variances_by_parts, wider
 from reports.statistics.bootstrap import RESAMPLES, resampled_quantiles
 from reports.statistics.counting import Floats
-from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, StandardError
+from reports.statistics.differences import (
+    Better,
+    Difference,
+    Inference,
+    Margin,
+    OneSidedBounds,
+    Order,
+    StandardError,
+)
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import RatioEstimate, between_runs, log_difference, mirrored, points_difference
 
@@ -49,18 +69,30 @@ class StoredValue:
     out.
     - `infinite_share` is the share of resamples whose quantile is infinite, because it lies among failed turns.
     - `above` is the share of resamples whose quantile is above 0. It is set only if the quantile is 0.
+    - `by_parts` is the variance of the log with parts of the run as clusters; NaN if it is unknown, or if too many
+    resamples are infinite.
     """
 
     log_q: float
     variance: float
     infinite_share: float = 0.0
     above: float = 0.0
+    by_parts: float = math.nan
 
 
 def stored_quantile(
-    sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = RESAMPLES
+    sample: Sample,
+    p: float,
+    clusters: int,
+    rng: np.random.Generator,
+    draws: int = RESAMPLES,
+    *,
+    order: Order | None = None,
 ) -> StoredValue | None:
-    """Return a quantile with the data that later comparisons need; None if the quantile is unknown or below 0."""
+    """Return a quantile with the data that comparisons need; None if the quantile is unknown or below 0.
+
+    `order` is the type of autocorrelation for which `by_parts` is computed.
+    """
     value = quantile(sample.values, p)
     if not value >= 0:
         return None
@@ -68,7 +100,8 @@ def stored_quantile(
     infinite_share = float(np.isinf(resamples).mean())
     if not value:
         return StoredValue(-math.inf, 0.0, infinite_share, float((resamples > 0).mean()))
-    return StoredValue(math.log(value), differences.log_variance(resamples), infinite_share)
+    by_parts = log_variances_by_parts(sample, [p], clusters, PARTS[order], draws, rng)[0] if order else math.nan
+    return StoredValue(math.log(value), differences.log_variance(resamples), infinite_share, by_parts=by_parts)
 
 
 def against_stored(
@@ -78,8 +111,11 @@ def against_stored(
     margin: Margin,
     better: Better,
     inference: Inference,
+    order: Order | None = None,
 ) -> Difference:
     """Compare a quantile with the same quantile of stored runs.
+
+    `order` is the type of autocorrelation that was found in a run, for which each value has `by_parts`.
 
     `clusters` is the effective number of sessions of the candidate, and of all stored runs together. An infinite
     estimate of the candidate decides nothing alone: its resamples decide. If at least 1 − α of them are infinite, the
@@ -90,11 +126,18 @@ def against_stored(
     if -math.inf in (candidate.log_q, *logs):
         return _with_zero(candidate, logs, margin, better, inference.level)
     mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
+    values = math.exp(mean), math.exp(candidate.log_q)
+    between = inference.run_sd**2 * (1 + 1 / runs)
     inside = candidate.variance, float(np.mean([run.variance for run in stored])) / runs
-    error = _standard_error(logs, inside, clusters, inference.run_sd**2 * (1 + 1 / runs))
-    difference = log_difference((math.exp(mean), math.exp(candidate.log_q)), error, margin, better, inference.level)
+    error = _standard_error(logs, inside, clusters, between)
+    difference = log_difference(values, error, margin, better, inference.level)
     open_low = math.isinf(mean) or max(run.infinite_share for run in stored) > inference.level
-    return _with_infinite(difference, candidate.infinite_share, open_low, better, inference.level)
+    usual = _with_infinite(difference, candidate.infinite_share, open_low, better, inference.level)
+    if not order:
+        return usual
+    inside = _inside_by_parts([run.by_parts for run in (candidate, *stored)], runs * clusters[0] / clusters[1])
+    error = _standard_error(logs, inside, _parts_of(order, runs), between)
+    return wider(usual, log_difference(values, error, margin, better, inference.level), order)
 
 
 def no_ratio(difference: Difference) -> bool:
@@ -134,14 +177,18 @@ def rate_against_stored(
     *,
     better: Better = "lower",
     inference: Inference,
+    bursts: bool = False,
 ) -> Difference:
     """Compare a rate of one run with the same rate of stored runs.
 
-    `rates.ratio_of` computes each of these estimates.
+    `autocorrelation.with_sixths` computes each of these estimates. `bursts` is True if the events of a run come in
+    bursts.
     """
     if better == "higher":
         complements = [rate.left() for rate in (candidate, *stored)]
-        return mirrored(rate_against_stored(complements[0], complements[1:], margin, inference=inference))
+        return mirrored(
+            rate_against_stored(complements[0], complements[1:], margin, inference=inference, bursts=bursts)
+        )
     runs, shares = len(stored), np.array([run.value for run in stored])
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)
@@ -150,7 +197,40 @@ def rate_against_stored(
         between_runs([candidate.value], inference.rate_run_sd) + between_runs(shares, inference.rate_run_sd) / runs**2
     )
     error = _standard_error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), assumed)
-    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, inference.level)
+    error = replace(error, clusters=candidate.clusters)
+    usual = points_difference(pooled, candidate, error, margin, inference.level)
+    if not bursts:
+        return usual
+    inside = _inside_by_parts([rate.by_sixths for rate in (candidate, *stored)], runs * candidate.clusters / clusters)
+    error = _standard_error(shares, inside, _parts_of("bursts", runs), assumed)
+    return wider(usual, points_difference(pooled, candidate, error, margin, inference.level), "bursts")
+
+
+def vary_by_parts(variances: Sequence[tuple[float, float]], order: Order) -> bool:
+    """Return whether stored runs vary more between their parts than independent sessions explain.
+
+    `variances` has for each run the variance between sessions, and that between parts.
+    """
+    known = np.array([pair for pair in variances if all(map(math.isfinite, pair))]).reshape(-1, 2)
+    df = len(known) * (PARTS[order] - 1)
+    between_sessions, between_parts = known.sum(axis=0)
+    return bool(between_sessions > 0 and chdtrc(df, df * between_parts / between_sessions) < BURST_ALPHA_FACTOR * FOUND)
+
+
+def _parts_of(order: Order, runs: int) -> tuple[float, float]:
+    """Return the number of clusters of the candidate, and of all stored runs, if parts of the runs are the clusters."""
+    return PARTS[order], runs * (PARTS[order] - 1) + 1
+
+
+def _inside_by_parts(by_parts: Sequence[float], sessions: float) -> tuple[float, float]:
+    """Return the variance inside the candidate, and that of the mean of the stored runs, with parts as clusters.
+
+    - `by_parts` is the variance of each run with parts as clusters, the candidate first.
+    - `sessions` is the number of the candidate's sessions divided by that of a stored run.
+    """
+    own, mean, runs = by_parts[0], float(np.mean(by_parts[1:])), len(by_parts) - 1
+    pooled = (own * sessions + runs * mean) / (runs + 1)
+    return float(np.maximum(own, mean / sessions)), float(np.maximum(mean, pooled)) / runs
 
 
 def _standard_error(

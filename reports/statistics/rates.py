@@ -49,6 +49,7 @@ class RatioEstimate:
     - `effective_sessions` is Kish's effective number of sessions.
     - `sessions_if_all_longest` is the number of turns divided by that of the longest session.
     - `words` is True for a rate over words. It is assumed that no session fails in all its words.
+    - `by_sixths` is the variance if the clusters are sixths of the run; NaN if it is unknown.
 
     If `effective_sessions` is not given, sessions are assumed to be equally long.
     """
@@ -61,6 +62,7 @@ class RatioEstimate:
     effective_sessions: float = math.nan
     sessions_if_all_longest: float = math.nan
     words: bool = False
+    by_sixths: float = math.nan
 
     def __post_init__(self) -> None:
         if math.isnan(self.effective_sessions):

@@ -11,7 +11,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from reports.check.check import check_of
-from reports.check.relative import ASSUMED, BaselineResult, results_of
+from reports.check.relative import ASSUMED, STORE_FIVE, BaselineResult, results_of
 from reports.check.report import check_page
 from reports.check.sentences import interval_text, reason, value_text
 from reports.evidence.document import evidence_of
@@ -258,7 +258,7 @@ def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> 
     assert found.baseline == "2\u00a0stored runs of sim"
     assert found.notices == (
         "1\u00a0stored run of sim excluded because of: client version.",
-        ASSUMED.format("With twice that standard deviation, ttfa p50 would be inconclusive."),
+        f"{ASSUMED} With twice that standard deviation, ttfa p50 would be inconclusive. {STORE_FIVE}",
     )
 
 
