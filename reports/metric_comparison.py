@@ -169,6 +169,8 @@ def add_verdicts(
             unseen = measurement.question.statistic.nothing_seen(
                 measurement.question, measurement.difference, measurement.targets[1]
             )
+            if needed := measurement.difference.baseline_sessions:
+                unseen = InconclusiveReason("few_baseline", needed=needed, there=(measurement.targets[0].sessions,))
             verdict = replace(verdict, reason=unseen)
         findings.append(MetricComparison(**vars(measurement), verdict=verdict, baseline=baseline))
     return findings

@@ -278,7 +278,7 @@ def wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
     return replace(
         usual, low=interval.low, high=interval.high, worse=worse, better=better,
-        se=se, df=parts.df, more_sessions=None, order=order,
+        se=se, df=parts.df, more_sessions=None, order=order, baseline_sessions=None,
     )  # fmt: skip
 
 

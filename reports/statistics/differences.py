@@ -111,6 +111,9 @@ class Difference:
     order: Order | None = None
     """The type of autocorrelation that was found in a target; None if none was found. If it is set, the clusters are
     parts of the run, not sessions or pairs."""
+    baseline_sessions: int | None = None
+    """The approximate number of sessions of the baseline with which the candidate would be worse. It is set if only the
+    number of the baseline's sessions prevents this verdict."""
 
     def wider_of(self, other: Difference) -> Difference:
         """Return this difference with the wider of both bounds. More sessions make them no narrower."""

@@ -16,6 +16,13 @@ that both targets have in common prove nothing:
 
     d + √((upper_cand − r_cand)² + (r_base − lower_base)²)      d + upper_cand of no failure
 
+If the baseline has far fewer sessions than the candidate, its SE is too small too. So "worse" uses the smaller of two
+lower bounds, d − t·SE and the one that mirrors the second bound above. In the same way, "better" uses it if the
+candidate has far fewer sessions. With sessions of 1:2 or more it counts fully, with equal numbers not at all, and
+between them in proportion to the log of the ratio:
+
+    d − √((upper_base − r_base)² + (r_cand − lower_cand)²)
+
 The bounds of each target are those of `reports.statistics.unseen`.
 """
 
@@ -294,21 +301,67 @@ def points_difference(
 ) -> Difference:
     """Compare two rates by the candidate's rate minus the baseline's, given the standard error.
 
-    The bounds d ∓ t · SE decide "worse" and "better". The largest of three upper bounds decides "not worse".
+    The lower bounds of `_worse` decide "worse" and "better". The largest of three upper bounds decides "not worse".
     """
     d, se, df = cand.value - base.value, error.se, error.df
-    simple = differences.student(d, se, df, level)
     high, low = upper_of_points(base, cand, se, df, level), -upper_of_points(cand, base, se, df, level)
-    bad = replace(differences.student(d - margin.points, se, df, level), high=high - margin.points)
-    good = replace(differences.student(-d - margin.points, se, df, level), high=-low - margin.points)
+    bad = replace(_worse(base, cand, error, margin.points, level), high=high - margin.points)
+    good = replace(_worse(cand, base, error, margin.points, level), high=-low - margin.points)
+    needed = None
+    if bad.low <= 0 < differences.student(d - margin.points, se, df, level).low:
+        needed = _baseline_sessions(base, cand, error, margin.points, level)
     more = None
     if not differences.is_conclusive(bad) and d > margin.points:
         more = differences.more_sessions(d - margin.points, error, level)
     elif not differences.is_conclusive(bad):
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
-        "points", base.value, cand.value, d, simple.low, high, se, df, bad, good, level, more, error.assumed,
+        "points", base.value, cand.value, d, bad.low + margin.points, high, se, df, bad, good, level, more,
+        error.assumed, baseline_sessions=needed,
     )  # fmt: skip
+
+
+def _worse(
+    base: RatioEstimate, cand: RatioEstimate, error: StandardError, points: float, level: float
+) -> OneSidedBounds:
+    """Return the bounds of the candidate's rate minus the baseline's and minus `points`.
+
+    If the baseline has far fewer sessions, the lower bound allows for one unseen session of the baseline. The p-value
+    is that of Student's t with a standard error that gives this bound.
+    """
+    value = cand.value - base.value - points
+    bounds = differences.student(value, error.se, error.df, level)
+    sessions = base.effective_sessions, cand.effective_sessions
+    if not (0 < sessions[0] < sessions[1] and math.isfinite(bounds.low)):
+        return bounds
+    weight = min(1.0, math.log(sessions[1] / sessions[0]) / math.log(FAR_FEWER))
+    reach = math.hypot(base.upper(level) - base.value, cand.value - cand.lower(level))
+    low = bounds.low - weight * max(0.0, bounds.low - (value - reach))
+    if low == bounds.low:
+        return bounds
+    se = (value - low) / float(stdtrit(error.df, 1 - level))
+    return replace(bounds, low=low, p=max(bounds.p, differences.student(value, se, error.df, level).p))
+
+
+FAR_FEWER = 2.0
+"""The ratio of the numbers of sessions from which on the target with fewer sessions needs a bound of its own."""
+
+
+def _baseline_sessions(
+    base: RatioEstimate, cand: RatioEstimate, error: StandardError, points: float, level: float
+) -> int | None:
+    """Return the approximate number of sessions of the baseline with which the candidate is worse by its lower bound.
+
+    The rates are assumed to be the estimated ones. Return None if MAX_SESSIONS_RATIO times the sessions do not suffice.
+    """
+
+    def is_worse(more: int) -> bool:
+        return _worse(base.with_sessions(more, base.clusters), cand, error, points, level).low > 0
+
+    most = differences.MAX_SESSIONS_RATIO * base.clusters
+    if not is_worse(most):
+        return None
+    return differences.two_digits(base.clusters + bisect_left(range(1, most), True, key=is_worse) + 1)
 
 
 def upper_of_points(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> float:

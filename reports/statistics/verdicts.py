@@ -22,7 +22,7 @@ ReasonKind = Literal[
     "too_few", "unequal", "no_turns", "no_value", "no_value_here", "no_ratio", "uncertain", "in_failures",
     "failure_rate_decides", "after_holm", "drift", "bursts", "none_seen", "no_event", "not_positive",
     "would_stay_inconclusive", "no_analysis", "nothing_measured", "nothing_succeeded", "within_bounds", "no_step",
-    "not_stored",
+    "not_stored", "few_baseline",
 ]  # fmt: skip
 Counted = Literal["session", "pair", "turn"]
 LATE = {"turn": "late turn", "session": "late session"}

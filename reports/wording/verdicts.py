@@ -215,6 +215,9 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
                 may_be, end = "the lower bound is" if is_limit else "the rate may still be as low as", 1 - end
             bound = f"{observed} {may_be} {share(end)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
+        case "few_baseline":
+            lead = f"worse than the margin, but the baseline has only {plural(reason.there[0], 'session')}"
+            return lead, f"it needs about {count(reason.needed)}"
         case "no_turns":
             return "", f"no {reason.metric} on {join_words(list(reason.targets))}"
         case "no_analysis":

@@ -22,7 +22,8 @@ from reports.render.terminal import render_page
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
 from reports.statistic_types.quantile import Quantile
-from reports.statistics.differences import Difference, Margin, OneSidedBounds
+from reports.statistics.differences import Difference, Margin, OneSidedBounds, StandardError
+from reports.statistics.rates import RatioEstimate, points_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.summary.summary import summarise
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
@@ -424,3 +425,21 @@ def test_a_run_with_only_unreadable_thresholds_has_nothing_to_check(tmp_path: Pa
     with pytest.raises(UsageError, match=r"nothing to check: .* cannot read"):
         check_of(folder)
     assert evidence_of(summarise(load_for_report(folder))).thresholds == ()
+
+
+def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
+    difference = points_difference(
+        RatioEstimate(0.0, 0.0, 400, 40),
+        RatioEstimate(0.05, 0.008**2, 4000, 400),
+        StandardError(0.008, 398, 400),
+        Margin(points=0.01),
+    )
+    counts = TargetCounts(400, 40, 0), TargetCounts(4000, 400, 200)
+    (threshold,) = thresholds("failure_rate: rate<+1pt")
+    measured = MeasuredDifference(threshold.question, "today", difference, counts)
+    (result,) = results_of([BaselineResult(threshold.source_text, measured)])
+
+    assert result.result == "inconclusive"
+    assert result.reason_text.replace("\u00a0", " ") == (
+        f"worse than the margin, but the baseline has only 40 sessions: it needs about {difference.baseline_sessions}"
+    )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.on_the_margin import failing
 from reports.statistic_types.rate import estimate_rate
-from reports.statistics.differences import Inference, Margin, StandardError
+from reports.statistics.differences import Difference, Inference, Margin, StandardError, student
 from reports.statistics.quantiles import effective_size, fail_together, quantiles, sample, upper_with_unseen
 from reports.statistics.rates import (
     ClusterTotals,
@@ -531,3 +531,48 @@ def test_the_upper_bound_is_rarely_below_the_true_share(sessions: int, together:
         missed += ratio_of((rng.binomial(int(TURNS), own).astype(float), turns)).upper(0.05) < 0.01
 
     assert missed <= 71  # 50 plus three standard errors
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_baseline_with_few_sessions_seldom_makes_an_equal_candidate_worse(whole: bool) -> None:
+    """Most baselines of 40 calls have no failure, because 2 % of the calls fail."""
+    rng, worse, by_t = np.random.default_rng(5), 0, 0
+    for _ in range(100):
+        base, cand = (
+            (
+                10.0 * (rng.random(n) < 0.02) if whole else rng.binomial(10, rng.beta(0.08, 3.92, n)) * 1.0,
+                np.full(n, 10.0),
+            )
+            for n in (40, 400)
+        )
+        found = rate_difference(ClusterTotals(base, cand, paired=False), Margin())
+        worse += found.worse.low > 0
+        by_t += student(found.d, found.se, found.df).low > 0
+        assert (found.worse.low > 0) == (found.worse.p < 0.05)
+
+    assert worse <= 8 < 12 < by_t
+
+
+@pytest.mark.parametrize(("base_sessions", "needs"), [(40, True), (200, False)])
+def test_the_needed_number_of_baseline_sessions_makes_the_candidate_worse(base_sessions: int, needs: bool) -> None:
+    def compared(sessions: int) -> Difference:
+        return points_difference(
+            RatioEstimate(0.0, 0.0, 10 * sessions, sessions), cand, StandardError(0.008, 398, 400), POINT
+        )
+
+    cand = RatioEstimate(0.05, 0.008**2, 4000, 400)
+    found = compared(base_sessions)
+
+    assert (found.baseline_sessions is not None, found.worse.low <= 0) == (needs, needs)
+    if found.baseline_sessions:
+        assert 60 < found.baseline_sessions < 150
+        assert compared(found.baseline_sessions).worse.low > 0
+        assert compared(found.baseline_sessions - 15).worse.low <= 0
+
+
+def test_with_equal_numbers_of_sessions_student_s_bound_decides_worse() -> None:
+    rng = np.random.default_rng(6)
+    base, cand = ((rng.binomial(10, rate, 100) * 1.0, np.full(100, 10.0)) for rate in (0.01, 0.05))
+    found = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
+
+    assert found.worse.low == student(found.d - 0.01, found.se, found.df).low
