@@ -22,8 +22,9 @@ target alone:
     SE² = V · k/(k − 1)      bounds d ∓ t·SE with k − 1 degrees of freedom, or Welch's of two runs
 
 The percentile interval is not used, because it needs more clusters. For rates, SE is computed from the sums of each
-part. These bounds are compared with the usual ones (`differences`, `rates`), and the wider ones are used. If a drift is
-slower than a part of the run, SE is still too small. So such a verdict is also provisional.
+part. With bursts, the bounds of a quantile must also follow from its share of turns (`share_test`). These bounds are
+compared with the usual ones (`differences`, `rates`), and the wider ones are used. If a drift is slower than a part of
+the run, SE is still too small. So such a verdict is also provisional.
 
 Two samples may also be more similar than independent samples are. The samples have n and m values, and D is the largest
 distance between their empirical distributions. λ = (D + 1/min(n, m)) · √(nm / (n + m)) has Kolmogorov's distribution if
@@ -57,6 +58,7 @@ from reports.statistics.rates import (
     ratio_of,
     with_runs,
 )
+from reports.statistics.share_test import share_difference
 
 QUARTERS, BATCHES = 4, 6
 """The number of parts of a run that become its clusters: QUARTERS if a target drifts, BATCHES if its events come in
@@ -184,12 +186,9 @@ def latencies_by_order(
     rng = np.random.default_rng(inference.seed)
     comparisons = differences.quantile_differences(samples, margins, better, replace(inference, seed=rng))
     for order, indices in by_order(samples, [p for p, _ in margins]).items():
-        resamples = target_resamples(
-            by_parts(samples, PARTS[order]),
-            [margins[index][0] for index in indices],
-            draws=inference.resamples,
-            rng=rng,
-        )
+        of_parts = by_parts(samples, PARTS[order])
+        ps = [margins[index][0] for index in indices]
+        resamples = target_resamples(of_parts, ps, draws=inference.resamples, rng=rng)
         for column, index in enumerate(indices):
             p, margin = margins[index]
             low, high = (values[:, column] for values in resamples)
@@ -200,6 +199,8 @@ def latencies_by_order(
             error = StandardError(se, df, samples.clusters[0], assumed=inference.run_variance)
             by_parts_alone = rates.log_difference(samples.values(p), error, margin, better, inference.level)
             comparisons[index] = wider(comparisons[index], by_parts_alone, order)
+            if p != 0.5 and (by_share := share_difference(of_parts, p, margin, better, inference)):
+                comparisons[index] = comparisons[index].wider_of(by_share)
     return comparisons
 
 

@@ -14,6 +14,8 @@ from reports.check.absolute import evaluate_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import (
+    BATCHES,
+    by_parts,
     cluster_levels,
     have_same_distribution,
     is_autocorrelated,
@@ -28,6 +30,7 @@ from reports.statistics.counting import Floats, Integers, ranks
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import quantile, quantiles, sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
+from reports.statistics.share_test import share_difference
 from reports.statistics.unseen import differ_by_length
 from tests.reports.statistics.samples import TURNS, sample_of, waits
 from tests.reports.statistics.unequal import codes, heavy, sampled
@@ -306,3 +309,46 @@ def test_a_threshold_on_such_a_quantile_also_states_it_with_equal_weights() -> N
     assert evaluate_limit(figure, "<", figure.value * 1.5)[0] == "inconclusive"
     assert figure.by_session == with_equal_weights(one.values, one.sessions, 0.95, 0.95)
     assert estimate_quantile(sampled(np.full(400, 10), 0.6), 0.95, 400).by_session is None
+
+
+def stalling(rng: np.random.Generator, bursts: int, pairs: int = 300) -> TwoSamples:
+    """Return paired sessions of ten turns. Sessions of the candidate stall in bursts of ten sessions."""
+    code = np.repeat(np.arange(pairs), 10)
+    base, cand = (rng.uniform(90, 110, code.size) for _ in range(2))
+    starts = np.linspace(5, pairs - 15, bursts).astype(int)
+    is_slow = (code[:, None] >= starts) & (code[:, None] < starts + 10)
+    return TwoSamples(sample(base, code), sample(cand + 200 * is_slow.any(axis=1), code), (pairs, pairs), paired=True)
+
+
+@pytest.mark.parametrize("bursts", [1, 2])
+def test_the_interval_of_a_quantile_contains_each_mode_that_the_share_of_stalls_allows(bursts: int) -> None:
+    """One burst is 3.3 % of the turns, two are 6.7 %. Neither decides on which side of 5 % the share is."""
+    found = latencies_by_order(stalling(np.random.default_rng(8), bursts), [(0.95, Margin())], "lower", Inference())[0]
+
+    assert found.order
+    assert (found.d > 0.5) == (bursts == 2)
+    assert found.low < 0.05
+    assert found.high > math.log(2.5)
+
+
+def test_many_bursts_decide_a_quantile_by_its_share() -> None:
+    rng = np.random.default_rng(9)
+    found = share_difference(by_parts(stalling(rng, 12), BATCHES), 0.95, Margin(ratio=0.5), "lower", Inference())
+
+    assert found
+    assert found.worse.low > 0
+    assert found.worse.p < 0.01
+    assert found.better.high < 0
+
+
+def test_the_share_of_a_higher_is_better_metric_is_mirrored() -> None:
+    both = by_parts(stalling(np.random.default_rng(9), 12), BATCHES)
+    lower, higher = (
+        share_difference(both, 0.95, Margin(ratio=0.5), better, Inference()) for better in ("lower", "higher")
+    )
+
+    assert lower
+    assert higher
+    assert (lower.low, lower.high) == (higher.low, higher.high)
+    assert lower.worse.low == pytest.approx(higher.better.low)
+    assert lower.worse.p == pytest.approx(higher.better.p)
