@@ -197,6 +197,14 @@ class Statistic(ABC):
         """Return a specific reason why a limit that lies between the bounds is inconclusive; None if there is none."""
         return None
 
+    def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
+        """Return two shares of sessions whose turns all fail, although no session of the run did.
+
+        From the first share on, the value would be above an upper limit. The second is the upper bound of the share.
+        Return None if no session can matter that a run has none of by chance.
+        """
+        return None
+
     def worst_bound(self, source: Source, spec: MetricSpec) -> float:
         """Return the largest possible error of the statistic's value for a target; inf if it is unknown."""
         return math.inf

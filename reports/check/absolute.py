@@ -12,21 +12,24 @@ from dataclasses import replace
 from functools import partial
 from operator import ge, gt, le, lt
 
+from bench.metrics import CATALOGUE
 from reports import step_names
 from reports.check.results import Limit, ThresholdResult
 from reports.finding_rows import in_unit
-from reports.formatting import NBSP, format_number
+from reports.formatting import NBSP, count, format_number
 from reports.metric_comparison import Result
 from reports.metric_spec import MetricSpec
+from reports.samples import is_latency
 from reports.statistics.threshold_estimate import ThresholdEstimate
 from reports.statistics.verdicts import InconclusiveReason
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.metric_specs import specs_of_thresholds
 from reports.thresholds import Sign, Threshold
 from reports.wording.cells import interval
-from reports.wording.verdicts import beyond_limit, verdict_text
+from reports.wording.verdicts import beyond_limit, share, verdict_text
 
 UNEQUAL_SESSIONS = "Long sessions differ from short ones, and a few sessions contain many of the turns"
+LOST = "no session of {} failed completely, but up to {} may fail; the limit is passed only if fewer than {} do"
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
@@ -64,6 +67,18 @@ def limit_results(threshold: Threshold, target: ComparedTarget) -> list[Threshol
     return results
 
 
+def _if_sessions_are_lost(target: ComparedTarget, spec: MetricSpec, limit: float) -> list[str]:
+    """Return a note if a passed limit depends on failed sessions that are so rare that the run may have none."""
+    metric = CATALOGUE.get(spec.metric)
+    if metric is None or metric.scope != "turn" or not is_latency(metric):
+        return []
+    shares = spec.statistic.lost_shares(target, spec, limit)
+    if shares is None:
+        return []
+    first, most = (f"{share(value)}{NBSP}%" for value in shares)
+    return [LOST.format(count(target.sessions), most, first)]
+
+
 def _result(
     threshold: Threshold, target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate
 ) -> ThresholdResult:
@@ -93,6 +108,7 @@ def _result(
     bound = math.nan
     if result in ("pass", "fail"):
         is_upper = (result == "pass") == (limit.operator in ("<", "<="))
+        notes += _if_sessions_are_lost(target, spec, limit.value) if result == "pass" and is_upper else []
         bound = estimate.upper if is_upper else estimate.lower
         if estimate.low <= limit.value <= estimate.high:  # the interval that is printed, not the deciding bounds
             which = "upper" if is_upper else "lower"

@@ -53,14 +53,18 @@ from reports.statistics.quantiles import (
     Sample,
     Shortfall,
     effective_size,
+    fail_together,
+    longest_failure,
     quantile,
     quantiles,
     sessions_needed,
     shortfall,
+    upper_with_unseen,
 )
 from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.threshold_estimate import BOUNDS, ThresholdEstimate, few_sessions
+from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions
 from reports.statistics.typical_change import slope_differences
+from reports.statistics.unseen import upper_share
 from reports.statistics.verdicts import BECAUSE_OF, InconclusiveReason, floor_reason, turns_to_decide
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM
@@ -71,6 +75,8 @@ next higher level."""
 _WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 DRAWS = 2_000
 """The default number of resamples at an interim analysis."""
+TAIL_FROM = 0.9
+"""The lowest quantile that depends on failed sessions so rare that a run may have none."""
 INFINITE = 0.01
 """The maximum share of resamples in which a quantile is infinite, because it lies among failed turns. If the share is
 larger, the quantile is not tested."""
@@ -147,6 +153,9 @@ class Quantile(Statistic):
         scope: Literal["turn", "session"] = "session" if CATALOGUE[spec.metric].scope == "session" else "turn"
         sample = source.sample(spec)
         return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope)
+
+    def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
+        return lost_shares(source.sample(spec), self.p, limit)
 
     def worst_bound(self, source: Source, spec: MetricSpec) -> float:
         return source.worst_bound(spec)
@@ -227,6 +236,37 @@ def _log(value: float | None) -> float:
     return math.inf if value is None else math.log(value) if value > 0 else -math.inf
 
 
+def _ends_by_parts(
+    sample: Sample, clusters: int, p: float, confidence: float, order: Order, ends: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the wider of these ends and those with parts of the run as clusters.
+
+    If sessions that follow each other failed completely, the upper end allows for one more such sequence.
+    """
+    parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], confidence, unseen=False)[0]
+    low, high = min(ends[0], parts.low), max(ends[1], parts.high)
+    longest = longest_failure(sample, np.bincount(sample.sessions))
+    if longest > 1 and sample.has_whole_sessions:
+        blocks = in_parts(sample, clusters, max(PARTS[order], clusters // longest))
+        high = upper_with_unseen(blocks, np.bincount(blocks.sessions), p, (1 - confidence) / 2, high)
+    return low, high
+
+
+def lost_shares(sample: Sample, p: float, limit: float) -> tuple[float, float] | None:
+    """Return two shares of lost sessions, in which all turns fail, if a run without any may have passed by chance.
+
+    If a share s of the sessions is lost, the p-quantile of all turns is the p/(1 − s)-quantile of the others. It is
+    above the limit if s is above the first share. The second share is the upper bound of s. Return None if s cannot be
+    above the first share, if the run lost a session, or if the sample has only some turns of its sessions.
+    """
+    of_session = np.bincount(sample.sessions)
+    if not (sample.has_whole_sessions and sample.n) or fail_together(sample, of_session):
+        return None
+    first = 1 - p * sample.n / max(1, int(np.searchsorted(sample.values, limit, side="right")))
+    bound = upper_share(0.0, 0.0, sample.n / float(of_session.max()), TAIL)
+    return (first, bound) if p >= TAIL_FROM and 0 < first < bound else None
+
+
 def _by_parts_of(row: StoredQuantiles, order: Order | None, index: int) -> float:
     """Return a stored variance by parts of the run; NaN if it is unknown."""
     stored = (row.by_quarters if order == "drift" else row.by_sixths)[index : index + 1]
@@ -243,12 +283,11 @@ def estimate_quantile(
     - `unit` is "turn" if each turn has a value, "session" if each session has one.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    printed_estimate = quantiles(sample, [p], CONFIDENCE)[0]
-    estimate, order = quantiles(sample, [p], BOUNDS)[0], dependence_test(sample, clusters, p)
-    lower, upper = estimate.low, estimate.high
-    if order:
-        parts_estimate = quantiles(in_parts(sample, clusters, PARTS[order]), [p], BOUNDS, unseen=False)[0]
-        lower, upper = min(lower, parts_estimate.low), max(upper, parts_estimate.high)
+    printed_estimate, estimate = (quantiles(sample, [p], confidence)[0] for confidence in (CONFIDENCE, BOUNDS))
+    (low, high), (lower, upper) = (printed_estimate.low, printed_estimate.high), (estimate.low, estimate.high)
+    if order := dependence_test(sample, clusters, p):
+        low, high = _ends_by_parts(sample, clusters, p, CONFIDENCE, order, (low, high))
+        lower, upper = _ends_by_parts(sample, clusters, p, BOUNDS, order, (lower, upper))
     counts = TargetCounts(
         sample.n, sessions, sample.failed, sample.completed_share, estimate.effective_sessions, math.nan
     )
@@ -265,7 +304,7 @@ def estimate_quantile(
         with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE) if printed_estimate.by_length else None
     )
     return ThresholdEstimate(
-        estimate.value, printed_estimate.low, printed_estimate.high, lower, upper, counts, reason,
+        estimate.value, low, high, lower, upper, counts, reason,
         not sample.succeeded.size, required, order, by_session,
     )  # fmt: skip
 

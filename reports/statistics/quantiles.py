@@ -229,8 +229,14 @@ def fail_together(sample: Sample, of_session: Integers) -> bool:
 
     `of_session` is the number of turns of each session.
     """
+    return longest_failure(sample, of_session) > 0
+
+
+def longest_failure(sample: Sample, of_session: Integers) -> int:
+    """Return the largest number of such sessions that follow each other. Sessions are in the order of their start."""
     failed = np.bincount(sample.sessions[sample.succeeded.size :], minlength=of_session.size)
-    return bool(((failed > 1) & (2 * failed >= of_session)).any())
+    edges = np.flatnonzero(np.concatenate(([True], (failed < 2) | (2 * failed < of_session), [True])))
+    return int(np.diff(edges).max()) - 1
 
 
 def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:

@@ -22,7 +22,7 @@ from reports.check.results import OnInconclusive, ThresholdResult, compared_resu
 from reports.check.sentences import interval_text, limit_text, value_text
 from reports.metric_spec import MetricSpec
 from reports.statistic_types.mean import estimate_mean
-from reports.statistic_types.quantile import Quantile, estimate_quantile
+from reports.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
 from reports.statistic_types.rate import Rate, estimate_rate
 from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
@@ -455,3 +455,46 @@ def test_too_few_turns_are_the_reason_even_if_the_interval_is_beyond_the_limit(l
 
     assert (one.result, flat(one).reason_code) == ("inconclusive", "too_few")
     assert one.reason_text.replace("\u00a0", " ") == reason
+
+
+def test_a_pass_of_a_tail_states_the_share_of_failed_sessions_that_would_be_over_the_limit() -> None:
+    plan = replace(ENOUGH, sessions=60, failed=0.0)
+    (target,) = targets_of_plan(plan)
+    values = target.sample(thresholds("ttfa: p(95)<1")[0].about).values
+    limit, far = float(values[int(0.985 * values.size)]), 10 * float(values[-1])
+    texts = []
+    for threshold in thresholds(f"ttfa: p(95)<{limit}", f"ttfa: p(95)<{far}", f"ttfa: p(50)<{limit}"):
+        (result,) = limit_results(threshold, target)
+        assert result.result == "pass"
+        texts.append(result.reason_text.replace("\u00a0", " "))
+
+    note = "no session of 60 failed completely, but up to 4.87 % may fail; the limit is passed only if fewer than 3."
+    assert note in texts[0]
+    assert texts[1:] == ["", ""]
+
+
+def test_the_share_of_lost_sessions_that_moves_a_quantile_over_its_limit() -> None:
+    values = np.arange(1.0, 601.0)
+    run = sample(values, np.arange(600) % 60)
+
+    assert lost_shares(run, 0.95, 582.0) == (pytest.approx(1 - 0.95 / 0.97), pytest.approx(1 - 0.05 ** (1 / 60)))
+    assert lost_shares(run, 0.5, 305.0) is None
+    many = sample(np.arange(1.0, 6001.0), np.arange(6000) % 600)
+    assert lost_shares(many, 0.95, 5820.0) is None
+    lost = sample(np.where(np.arange(600) % 60 == 7, np.inf, values), np.arange(600) % 60)
+    assert lost_shares(lost, 0.95, 582.0) is None
+
+
+def test_sessions_that_fail_one_after_another_widen_the_printed_interval() -> None:
+    """Three failed sessions in a row are one event, so two of them say less than six single failed sessions."""
+    rng, code = np.random.default_rng(4), np.repeat(np.arange(400), 10)
+    waits = rng.lognormal(6, 0.3, 4000)
+    apart, together = np.arange(6) * 65 + 5, (np.arange(2) * 200 + 95)[:, None] + np.arange(3)
+    single, streaks = (
+        estimate_quantile(sample(np.where(np.isin(code, failed), np.inf, waits), code), 0.95, 400)
+        for failed in (apart, together.ravel())
+    )
+
+    assert (single.order, streaks.order) == (None, "bursts")
+    assert streaks.high > single.high
+    assert streaks.upper > single.upper
