@@ -67,13 +67,9 @@ def main() -> bool:
 def _met(case: Case) -> bool:
     rng, counted, needed = np.random.default_rng([SEED, *repr(case).encode()]), np.zeros(4), []
     for _ in range(REPETITIONS):
-        totals = ClusterTotals(
-            *(
-                failures_of(rng, sessions, rate, case.together)
-                for sessions, rate in zip(case.sessions, (case.base, case.cand), strict=True)
-            ),
-            paired=False,
-        )
+        base = failures_of(rng, case.sessions[0], case.base, case.together)
+        cand = failures_of(rng, case.sessions[1], case.cand, case.together)
+        totals = ClusterTotals(base, cand, paired=False)
         found = rate_by_order(totals, Margin(points=case.margin), "lower", Inference(rate_run_sd=case.run_sd))
         by_t = student(found.d - case.margin, found.se, found.df)
         counted += [by_t.low > 0, found.worse.low > 0, found.better.low > 0, found.baseline_sessions is not None]

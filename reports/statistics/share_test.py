@@ -55,20 +55,23 @@ def share_difference(
         return differences.student(d, error.se, error.df, inference.level).wider_of(by_shares)
 
     finite = range(int(np.searchsorted(values, math.inf)))
-    too_low = bisect_left(finite, True, key=lambda index: tested(values[index]).low <= 0)
-    last = bisect_left(finite, True, key=lambda index: tested(values[index]).high < 0)
+    too_low = bisect_left(finite, True, key=lambda index: tested(float(values[index])).low <= 0)
+    last = bisect_left(finite, True, key=lambda index: tested(float(values[index])).high < 0)
     ends = float(values[too_low - 1]) if too_low else 0.0, float(values[last]) if last < len(finite) else math.inf
     low, high = (q * math.exp(end) for end in _with_run_variance(ends, value, q, inference))
     both = np.full(2, q), np.array([low, high])
     with np.errstate(divide="ignore"):
         worse, good = (np.sort(excess_over_margin(pair, margin, better)) for pair in (both, both[::-1]))
-        interval = np.log(both[1] / q)
+        interval = np.log(both[1] / q).tolist()
     above = tested(max((1 + margin.ratio) * q, q + margin.plus)).p
     below = tested(min(q / (1 + margin.ratio), q - margin.plus), -1).p
     p_values = (above, below) if better == "lower" else (below, above)
-    bad, better_by = (OneSidedBounds(*map(float, ends), p) for ends, p in zip((worse, good), p_values, strict=True))
+    bad, better_by = (
+        OneSidedBounds(float(distances[0]), float(distances[1]), p_value)
+        for distances, p_value in zip((worse, good), p_values, strict=True)
+    )
     return Difference(
-        "ratio", q, value, math.log(value / q), *map(float, interval), worse=bad, better=better_by,
+        "ratio", q, value, math.log(value / q), interval[0], interval[1], worse=bad, better=better_by,
         level=inference.level,
     )  # fmt: skip
 

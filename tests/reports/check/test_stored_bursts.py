@@ -100,7 +100,8 @@ def rates(*starts: int, sessions: int = 300) -> list[PerCluster]:
     """Return runs with 12 sessions in a row whose turns fail. `starts` is the first of these sessions, −1 for none."""
     code = np.arange(sessions)
     return [
-        (10.0 * ((code >= start) & (code < start + 12) & (start >= 0)), np.full(sessions, 10.0)) for start in starts
+        (np.where((code >= start) & (code < start + 12) & (start >= 0), 10.0, 0.0), np.full(sessions, 10.0, np.float64))
+        for start in starts
     ]
 
 

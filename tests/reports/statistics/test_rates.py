@@ -537,14 +537,13 @@ def test_the_upper_bound_is_rarely_below_the_true_share(sessions: int, together:
 def test_a_baseline_with_few_sessions_seldom_makes_an_equal_candidate_worse(whole: bool) -> None:
     """Most baselines of 40 calls have no failure, because 2 % of the calls fail."""
     rng, worse, by_t = np.random.default_rng(5), 0, 0
+
+    def failures_of(sessions: int) -> PerCluster:
+        own = rng.random(sessions) < 0.02 if whole else rng.beta(0.08, 3.92, sessions)
+        return rng.binomial(10, own.astype(np.float64)).astype(np.float64), np.full(sessions, 10.0)
+
     for _ in range(100):
-        base, cand = (
-            (
-                10.0 * (rng.random(n) < 0.02) if whole else rng.binomial(10, rng.beta(0.08, 3.92, n)) * 1.0,
-                np.full(n, 10.0),
-            )
-            for n in (40, 400)
-        )
+        base, cand = failures_of(40), failures_of(400)
         found = rate_difference(ClusterTotals(base, cand, paired=False), Margin())
         worse += found.worse.low > 0
         by_t += student(found.d, found.se, found.df).low > 0
@@ -572,7 +571,9 @@ def test_the_needed_number_of_baseline_sessions_makes_the_candidate_worse(base_s
 
 def test_with_equal_numbers_of_sessions_student_s_bound_decides_worse() -> None:
     rng = np.random.default_rng(6)
-    base, cand = ((rng.binomial(10, rate, 100) * 1.0, np.full(100, 10.0)) for rate in (0.01, 0.05))
+    base, cand = (
+        by_session(*((float(events), 10.0) for events in rng.binomial(10, rate, 100))) for rate in (0.01, 0.05)
+    )
     found = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
 
     assert found.worse.low == student(found.d - 0.01, found.se, found.df).low
