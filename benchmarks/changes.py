@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.change_points import ENOUGH, LEVEL, ChangePoint, find_changes, variance_of
+from reports.statistics.change_points import DAY, ENOUGH, LEVEL, ChangePoint, ChangePoints, find_changes, variance_of
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantiles, sample
 
@@ -30,12 +30,13 @@ NEAR = 2
 
 @dataclass(frozen=True)
 class Case:
-    """A type of history.
+    """A type of history, with one run a night, or `per_day` runs a day.
 
     `spread` is the standard deviation of a run's own level. `alike` is the correlation of neighbouring runs. `bad` is
     the share of bad runs, which are 1.5 times as slow. `weekend` is the share by which Saturdays and Sundays are
     slower. `slower_ms` is the time that is added to every latency of the last `late` runs (None: half of the runs).
-    `promised` is True if the share of marks has a limit.
+    Each night is slower than the one before by the share `rise`. The level of a day varies by the share `cycle`, as a
+    cosine. `promised` is True if the share of marks has a limit.
     """
 
     name: str
@@ -47,6 +48,9 @@ class Case:
     slower_ms: float = 0.0
     late: int | None = None
     promised: bool = True
+    rise: float = 0.0
+    cycle: float = 0.0
+    per_day: int = 1
 
 
 UNCHANGED = [
@@ -78,6 +82,16 @@ FOUND = [
         ("spread 5 %, weekends 15 % slower", 0.05, 0.0, 0.15),
     )
 ]
+RISING = [
+    Case(f"{runs} runs, +{rise:.1%} a night, spread 3 %{', half alike' if alike else ''}", runs, 0.03, alike, rise=rise)
+    for rise, alike in ((0.01, 0.0), (0.003, 0.0), (0.01, 0.5))
+    for runs in (20, 30, 40, 60)
+]
+HOURLY = [
+    Case(f"4 runs a day, cycle ±{cycle:.0%}, +{ms} ms for {late} runs", 60 + late, 0.02, slower_ms=ms, late=late,
+         cycle=cycle, per_day=4)
+    for ms, late in ((60, 7), (60, 60), (150, 28)) for cycle in (0.0, 0.1)
+]  # fmt: skip
 CHANGED = [
     *(Case(f"{runs} runs, +60 ms from the middle on", runs, slower_ms=60) for runs in (12, 20, 30, 60)),
     Case("60 runs, +60 ms in the last 10", 60, slower_ms=60, late=10),
@@ -91,19 +105,22 @@ def main() -> bool:
     print(f"{' ' * 50}   p50     p95  failures    any")
     met = True
     for case in UNCHANGED:
-        marked = [[bool(changes) for changes in marks(*made(case, seed))] for seed in range(HISTORIES)]
+        marked = [[is_marked(found) for found in marks(case, *made(case, seed))] for seed in range(HISTORIES)]
         page = float(np.mean([any(flags) for flags in marked]))
         met &= _kept(case, [*np.mean(marked, axis=0), page], HISTORIES)
     print(f"evaluated every night for {NIGHTS} nights, {NIGHTLY} histories each: share that ever had a mark")
     for case in REMADE:
-        ever = [any(any(changes) for _, changes in nightly(*made(case, seed))) for seed in range(NIGHTLY)]
+        ever = [
+            any(any(map(is_marked, found)) for _, found in nightly(case, *made(case, seed))) for seed in range(NIGHTLY)
+        ]
         met &= _kept(case, [float(np.mean(ever))], NIGHTLY)
     print("share with a mark: p50, p95, failures; p50 at the change (± 2 runs); p50 elsewhere")
     for case in CHANGED:
         rows = []
         for seed in range(HISTORIES):
-            changes = marks(*made(case, seed))
-            rows.append([*map(bool, changes), *_places(changes[0], case.runs - (case.late or case.runs // 2))])
+            found = marks(case, *made(case, seed))
+            at = case.runs - (case.late or case.runs // 2)
+            rows.append([*map(is_marked, found), *_places(found[0].changes, at)])
         print(f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(rows, axis=0))}", flush=True)
     print(
         "a change after 40 of 100 nights: share with a mark of p50 at it; nights until the mark, median (p90); share "
@@ -114,7 +131,24 @@ def main() -> bool:
         median, p90 = np.quantile(delays, (0.5, 0.9), method="higher")
         shares = np.mean([[math.isfinite(delay), delay < 0] for delay in delays], axis=0)
         print(f"  {case.name:<48}{shares[0]:6.1%}  {median:4g} ({p90:g})  {shares[1]:6.1%}", flush=True)
+    print("a steady rise: share in which p50 is said to change slowly; share with a step of p50")
+    for case in RISING:
+        rising = [marks(case, *made(case, seed))[0] for seed in range(HISTORIES // 3)]
+        slow, steps = (float(np.mean([bool(part) for part in parts]))
+                       for parts in ([one.slow for one in rising], [one.changes for one in rising]))  # fmt: skip
+        met &= case.runs < 40 or case.alike > 0 or case.rise < 0.01 or slow >= 0.95
+        print(f"  {case.name:<48}{slow:6.1%}  {steps:6.1%}", flush=True)
+    print("several runs a day: share with a mark of p50 at the step (± 2 runs)")
+    for case in HOURLY:
+        at = case.runs - (case.late or 0)
+        near = [_places(marks(case, *made(case, seed))[0].changes, at)[0] for seed in range(HISTORIES // 6)]
+        met &= case.late != 60 or float(np.mean(near)) >= 0.95
+        print(f"  {case.name:<48}{np.mean(near):6.1%}", flush=True)
     return met
+
+
+def is_marked(found: ChangePoints) -> bool:
+    return bool(found.changes or found.slow)
 
 
 def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
@@ -137,10 +171,10 @@ def _delay(case: Case, seed: int) -> float:
     """
     values, variances = made(case, seed)
     at = case.runs - (case.late or 0)
-    for night, (changes,) in nightly(values[:1], variances[:1], figures=3):
-        if changes and night <= at:
+    for night, (found,) in nightly(case, values[:1], variances[:1], figures=3):
+        if is_marked(found) and night <= at:
             return night - at - 1
-        if any(abs(change.at - at) <= NEAR + 1 for change in changes):
+        if any(abs(change.at - at) <= NEAR + 1 for change in found.changes):
             return night - at
     return math.inf
 
@@ -156,17 +190,19 @@ def made(case: Case, seed: int) -> tuple[Floats, Floats]:
     return values, variances
 
 
-def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[ChangePoint]]]]:
+def nightly(
+    case: Case, values: Floats, variances: Floats, figures: int = 0
+) -> Iterable[tuple[int, list[ChangePoints]]]:
     """Yield (night, marks on the page of this night), from the first night on which a mark is possible."""
     for night in range(ENOUGH, values.shape[1] + 1):
-        yield night, marks(values[:, :night], variances[:, :night], figures)
+        yield night, marks(case, values[:, :night], variances[:, :night], figures)
 
 
-def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[ChangePoint]]:
-    """Return the marks of each metric; `figures`: the number of metrics on the page."""
-    runs = values.shape[1]
+def marks(case: Case, values: Floats, variances: Floats, figures: int = 0) -> list[ChangePoints]:
+    """Return the changes of each metric; `figures`: the number of metrics on the page."""
+    hours = np.arange(values.shape[1]) * DAY.size // case.per_day
     return [
-        find_changes(series, variance, np.arange(runs), among=figures or len(values), min_change=min_change).changes
+        find_changes(series, variance, hours // DAY.size, hours, among=figures or len(values), min_change=min_change)
         for series, variance, min_change in zip(values, variances, MIN_RUNS, strict=False)
     ]
 
@@ -177,8 +213,10 @@ def nights(rng: np.random.Generator, case: Case) -> Floats:
     for at in range(1, case.runs):
         own[at] = case.alike * own[at - 1] + math.sqrt(1 - case.alike**2) * own[at]
     bad = (rng.random(case.runs) < case.bad) * math.log(1.5)
-    levels: Floats = case.spread * own + bad + np.isin(np.arange(case.runs) % 7, (2, 3)) * math.log1p(case.weekend)
-    return levels
+    days = np.arange(case.runs) / case.per_day
+    weekend = np.isin(days // 1 % 7, (2, 3)) * math.log1p(case.weekend)
+    course: Floats = math.log1p(case.rise) * days + case.cycle * np.cos(2 * np.pi * days)
+    return case.spread * own + bad + weekend + course
 
 
 def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> tuple[tuple[float, ...], ...]:

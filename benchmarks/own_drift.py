@@ -17,7 +17,7 @@ import numpy as np
 from reports.sequential.analysis import AnalysisSchedule, run_analyses
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import TwoSamples
-from reports.statistics.autocorrelation import EARLY, FOUND, latencies_by_order
+from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.group_sequential import analysis_sizes
@@ -154,6 +154,7 @@ def interim_analyses() -> Iterable[Row]:
 def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], max_error: float) -> Iterable[Row]:
     ends: Counter[str] = Counter()
     sizes = analysis_sizes(case.pairs)
+    schedule = AnalysisSchedule(case.pairs, sizes, len(gates))
     for seed in range(ANALYSED_RUNS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         waits = both_targets(rng, case)
@@ -161,12 +162,12 @@ def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], max
         def see(pairs: int, waits: tuple[Floats, Floats] = waits, rng: np.random.Generator = rng) -> Any:
             base, cand = (sampled(target[:pairs]) for target in waits)
             specs = [(p, Margin(ratio=ratio)) for p, ratio in gates]
-            error = EARLY if pairs < sizes[-1] else FOUND
+            error = schedule.dependence_error(pairs)
             return quantiles_seen(
                 TwoSamples(base, cand, (pairs, pairs), paired=True), specs, "lower", rng, draws=DRAWS, error=error
             )
 
-        ends[run_analyses(AnalysisSchedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
+        ends[run_analyses(schedule, see, len(sizes)).reason] += 1
     max_rate = max_error + 3 * math.sqrt(max_error * (1 - max_error) / ANALYSED_RUNS)
     for reason in ("regressed", "not_regressed"):
         rate, free = ends[reason] / ANALYSED_RUNS, reason == "not_regressed" and case.factor == 1

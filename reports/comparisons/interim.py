@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from reports.finding_sentences import displayed
-from reports.formatting import NBSP, NONE, count
+from reports.formatting import NBSP, NONE, count, format_duration
 from reports.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
 from reports.sequential.analysis import End, InterimAnalysis
@@ -36,7 +36,12 @@ def interim_analyses(decision: Decision) -> Table | None:
     analyses, rulings = decision.result.analyses, decision.result.decisions
     if not any(_is_estimated(statistic) for analysis in analyses for statistic in analysis.statistics):
         return None
-    head = [Column("analysis"), Column("pairs"), *(Column(metric_text(gate)) for gate in decision.primary_metrics)]
+    head = [
+        Column("analysis"),
+        Column("pairs"),
+        Column("over"),
+        *(Column(metric_text(gate)) for gate in decision.primary_metrics),
+    ]
     rows = []
     for k, analysis in enumerate(analyses):
         cells = [
@@ -48,7 +53,8 @@ def interim_analyses(decision: Decision) -> Table | None:
             )
             for index, (gate, ruling) in enumerate(zip(decision.primary_metrics, rulings, strict=True))
         ]
-        rows.append(make_row([f"{k + 1} of {len(decision.plan.analyses)}", count(analysis.pairs), *cells]))
+        place = [f"{k + 1} of {len(decision.plan.analyses)}", count(analysis.pairs)]
+        rows.append(make_row([*place, format_duration(decision.observed_s[k]), *cells]))
     return Table(tuple(head), tuple(rows), stacked=True)
 
 
@@ -89,8 +95,8 @@ def verdict_lines(decision: Decision) -> list[str]:
         estimate = f": {_value_text(gate, statistic.d)}" if _is_estimated(statistic) else ""
         is_corrected = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
         corrected = f", corrected for the early stop {_value_text(gate, ruling.corrected)}" if is_corrected else ""
-        allowed = f"; the margin is {margin(gate)}"
-        lines.append(f"{verdict} at {count(analysis.pairs)}{NBSP}pairs{estimate}{corrected}{allowed}.")
+        allowed, over = f"; the margin is {margin(gate)}", format_duration(decision.observed_s[ruling.analysis])
+        lines.append(f"{verdict} at {count(analysis.pairs)}{NBSP}pairs over {over}{estimate}{corrected}{allowed}.")
     return lines
 
 

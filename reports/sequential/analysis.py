@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Literal
 
 from reports.statistics import group_sequential
+from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import InconclusiveReason, VerdictName, step_down
 
@@ -49,6 +50,10 @@ class AnalysisSchedule:
     @property
     def shares(self) -> tuple[float, ...]:
         return tuple(size / self.pairs for size in self.sizes)
+
+    def dependence_error(self, pairs: int) -> float:
+        """Return the type I error of each test for drift and bursts at the analysis of `pairs` pairs."""
+        return EARLY if pairs < self.sizes[-1] else FOUND
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class MetricDecision:
     high: float
     corrected: float
     provisional: bool = False
-    """True if drift or bursts of this gate were found at any analysis that was made."""
+    """True if drift or bursts of this gate were found at the analysis that decided it."""
 
 
 @dataclass(frozen=True)
@@ -228,9 +233,9 @@ def _result(
                 InconclusiveReason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
             )
             metric_reason = statistic.inconclusive_reason(c) or futile
-        drifted = any(analysis.statistics[gate].order for analysis in analyses)
         # the bounds that would have ended the run at an earlier analysis
         stopped_by = ladder[0] if gate in worse else ladder[-1]
         estimates = statistic.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
-        decisions.append(MetricDecision(verdict, metric_reason, k, statistic.d, *estimates, provisional=drifted))
+        provisional = statistic.is_provisional
+        decisions.append(MetricDecision(verdict, metric_reason, k, statistic.d, *estimates, provisional=provisional))
     return SequentialResult(tuple(analyses), reason, tuple(decisions))

@@ -33,7 +33,6 @@ from reports.samples import samples_of
 from reports.sequential.analysis import AnalysisSchedule, MetricDecision, run_analyses
 from reports.sequential.decision import Decision, write_decision
 from reports.sequential.plan import plan_of, refuse_other_targets
-from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
@@ -97,13 +96,15 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     seed = seed_of(run_id_of(run))
     complete = sum(planned <= size for planned in plan.analyses)
 
+    schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(gates), plan.alpha)
+
     def statistics_of(pair_count: int) -> list[InterimStatistic]:
         """Return the statistics of all gates after `pair_count` pairs.
 
         All quantiles of one metric use the same resamples.
         """
         compared_targets, rng = first(pair_count), np.random.default_rng([seed, pair_count])
-        error = EARLY if pair_count < plan.analyses[-1] else FOUND  # the type I error of the tests for drift and bursts
+        error = schedule.dependence_error(pair_count)
         by_spec: dict[MetricSpec, InterimStatistic] = {}
         for group in by_sample(gates):
             if unfit := uncertainty_text(compared_targets, group[0]):
@@ -118,7 +119,6 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     def unfit(pair_count: int) -> tuple[InvalidReason, ...]:
         return causes_of(check for check in deciding_checks(first(pair_count)) if check.name not in AT_THE_END)
 
-    schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(gates), plan.alpha)
     result = run_analyses(schedule, statistics_of, complete, end_of(run.metadata), unfit=unfit)
     invalid: tuple[InvalidReason, ...] = ()
     if result.reason == "invalid":
@@ -139,7 +139,8 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         )
         for gate, ruling in zip(gates, result.decisions or [unseen] * len(gates), strict=True)
     ]
-    return Decision(run, targets, plan, gates, result, size, seed, ended, invalid, tuple(findings))
+    seconds = tuple(max(target.observed_s for target in first(analysis.pairs)) for analysis in result.analyses)
+    return Decision(run, targets, plan, gates, result, size, seed, ended, invalid, tuple(findings), seconds)
 
 
 def _finding(

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.run.document import GIVEN_UP, INTERRUPTED
 from bench.untrusted.safe_io import replace_text
 from reports.finding_sentences import answer, answer_details
-from reports.formatting import NBSP, NONE, count, plural
+from reports.formatting import NBSP, NONE, count, format_duration, plural
 from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of, to_json_data
 from reports.metric_comparison import ExitStatus, MetricComparison
 from reports.metric_spec import MetricSpec, MetricSpecEntry
@@ -52,6 +52,8 @@ class Decision:
     invalid: tuple[InvalidReason, ...]
     findings: tuple[MetricComparison, ...]
     """The comparison of both targets for each gate. Its values are those at the analysis that decided the gate."""
+    observed_s: tuple[float, ...]
+    """For each analysis, the time from the start of the first session to the end of the last session of its pairs."""
 
     @property
     def stopped(self) -> bool:
@@ -126,7 +128,7 @@ class Decision:
 WITHOUT_RUN_SD = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
 
 FOR_INFORMATION = "For information only, not a verdict: interim analyses of these pairs, computed after the run."
-DRIFTED = "Provisional: one target drifted or had bursts during the run."
+DRIFTED = "Provisional: one target drifted or had bursts."
 
 
 def decision_sentence(decision: Decision) -> str:
@@ -178,14 +180,15 @@ def outcome(decision: Decision) -> str:
 
 def end_sentence(decision: Decision) -> str:
     """Return a sentence that states what ended the run, and the last analysis or the number of analyses."""
-    plan, last = decision.plan, analysis_place(decision)
+    plan = decision.plan
     if decision.stopped_by_analysis and decision.result.reason == "futility":
-        return f"Stopped for futility at {last}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
+        futile = f"it would stay inconclusive at {plural(plan.pairs, 'pair')}"
+        return f"Stopped for futility at {analysis_place(decision)}: {futile}."
     if decision.stopped_by_analysis:
-        return f"Stopped at {last}."
+        return f"Stopped at {analysis_place(decision)}."
     ended = f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs{_because(decision)}"
     if decision.is_decided_by_analysis:
-        return f"{ended}; its last analysis was {last}."
+        return f"{ended}; its last analysis was {analysis_place(decision)}."
     return f"{ended}{made}." if (made := made_text(decision)) else f"{ended}."
 
 
@@ -202,10 +205,11 @@ def _because(decision: Decision) -> str:
 
 
 def analysis_place(decision: Decision) -> str:
-    """Return the number and size of the last analysis, such as `interim analysis 3 of 10, 150 pairs`."""
+    """Return the last analysis that was made, such as `interim analysis 3 of 10, 150 pairs over 5 min`."""
     analysis_count, planned = len(decision.result.analyses), len(decision.plan.analyses)
     kind = "final" if analysis_count == planned else "interim"
-    return f"{kind} analysis{NBSP}{analysis_count} of {planned}, {plural(decision.used, 'pair')}"
+    pairs = f"{plural(decision.used, 'pair')} over {format_duration(decision.observed_s[-1])}"
+    return f"{kind} analysis{NBSP}{analysis_count} of {planned}, {pairs}"
 
 
 def analyses(decision: Decision) -> Iterable[Block]:
@@ -225,10 +229,11 @@ def analyses(decision: Decision) -> Iterable[Block]:
             )
             for statistic, metric_decision in zip(analysis.statistics, decision.result.decisions, strict=True)
         ]
-        rows.append(
-            make_row([f"{k + 1}", count(analysis.pairs), _signed(analysis.c_first), _signed(-analysis.c), *cells])
-        )
-    yield table(("analysis", "pairs", "fail above", "pass below", *map(metric_text, decision.primary_metrics)), rows)
+        place = f"{k + 1}", count(analysis.pairs), format_duration(decision.observed_s[k])
+        rows.append(make_row([*place, _signed(analysis.c_first), _signed(-analysis.c), *cells]))
+    yield table(
+        ("analysis", "pairs", "over", "fail above", "pass below", *map(metric_text, decision.primary_metrics)), rows
+    )
     has_no_se = any(
         not statistic.untested and statistic.se == 0
         for analysis in decision.result.analyses
@@ -262,6 +267,7 @@ class AnalysisEntry(ClosedJsonEntry, frozen=True):
     """An analysis that was made."""
 
     pairs: int
+    observed_s: Annotated[Number, about("from the start of the first to the end of the last session of these pairs")]
     information_fraction: float
     critical_value: Number
     critical_value_first: Number
@@ -277,7 +283,7 @@ class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=Tru
     scale: Scale
     verdict: VerdictName
     reason: Known
-    provisional: Annotated[bool, about("at one of the analyses, a target had drifted or had bursts")] = False
+    provisional: Annotated[bool, about("drift or bursts were found at the analysis that decided")] = False
     analysis: int
     pairs: int
     d: Number
@@ -352,6 +358,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             analyses=[
                 AnalysisEntry(
                     analysis.pairs,
+                    observed_s,
                     analysis.pairs / decision.plan.pairs,
                     analysis.c,
                     analysis.c_first,
@@ -369,7 +376,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
                         for gate, statistic in zip(decision.primary_metrics, analysis.statistics, strict=True)
                     ],
                 )
-                for analysis in result.analyses
+                for analysis, observed_s in zip(result.analyses, decision.observed_s, strict=True)
             ],
             primary_metrics=[
                 DecidedMetricEntry(

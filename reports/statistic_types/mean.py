@@ -24,7 +24,7 @@ from reports.metric_spec import (
     StoredComparison,
     better_direction,
 )
-from reports.statistics.autocorrelation import FOUND, mean_by_order
+from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
 from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
@@ -111,11 +111,18 @@ def mean_seen(
     """Return the statistic of a mean over successful turns at an interim analysis."""
     if reason := few_pairs(base, cand):
         return untestable(reason)
-    difference = mean_by_order(ClusterTotals(base, cand, paired=True), margin, better, Inference(), error)
+    sums = ClusterTotals(base, cand, paired=True)
+    difference = mean_by_order(sums, margin, better, Inference(), error)
     means = np.array([difference.baseline]), np.array([difference.candidate])
     excess = float(excess_over_margin(means, margin, better)[0])
     if not math.isfinite(excess):
         return untestable(InconclusiveReason("not_positive"), difference.d)
     return by_se(
-        difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, order=difference.order
+        difference.d,
+        excess,
+        difference.se,
+        difference.df,
+        1 if better == "lower" else -1,
+        order=difference.order,
+        is_provisional=difference.order is not None and means_drift(sums),
     )

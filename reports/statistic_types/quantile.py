@@ -334,13 +334,15 @@ def quantiles_seen(
         )
         for index, (p, margin) in enumerate(margins)
     ]
-    for order, indices in by_order(samples, ps, error).items():
+    orders = by_order(samples, ps, error)
+    provisional = {index for indices in (by_order(samples, ps) if orders else orders).values() for index in indices}
+    for order, indices in orders.items():
         resamples = target_resamples(
             by_parts(samples, PARTS[order]), [ps[index] for index in indices], draws=draws, rng=rng
         )
         for column, index in enumerate(indices):
             excess = excess_over_margin((resamples[0][:, column], resamples[1][:, column]), margins[index][1], better)
-            by_pairs[index] = _by_parts(by_pairs[index], excess, order)
+            by_pairs[index] = replace(_by_parts(by_pairs[index], excess, order), is_provisional=index in provisional)
     return by_pairs
 
 

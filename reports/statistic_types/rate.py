@@ -27,7 +27,15 @@ from reports.metric_spec import (
     better_direction,
 )
 from reports.rate_metrics import MIN_RATE_UNITS, RATES
-from reports.statistics.autocorrelation import BATCHES, FOUND, by_part, rate_by_order, shares_burst, with_sixths
+from reports.statistics.autocorrelation import (
+    BATCHES,
+    FOUND,
+    by_part,
+    rate_by_order,
+    rates_burst,
+    shares_burst,
+    with_sixths,
+)
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic, few_pairs, untestable
@@ -284,4 +292,5 @@ def rate_seen(
         upper,
         unsettled=unsettled,
         order=difference.order,
+        is_provisional=difference.order is not None and rates_burst(sums),
     )

@@ -67,7 +67,8 @@ FOUND, EARLY = 0.025, 0.1
 """The type I error of each of the two tests for autocorrelation.
 
 With FOUND = 0.025, 4 to 5 % of runs without autocorrelation test positive. EARLY is used at an interim analysis that
-would stop the run. It may be larger, because a later analysis can still stop the run.
+would stop the run. It may be larger, because a later analysis can still stop the run. A verdict is provisional only if
+a test is significant at FOUND, at the analysis that decides it.
 """
 BURST_ALPHA_FACTOR = 0.6
 """The factor on the type I error of the tests for bursts. It is below 1 because each positive test costs power, and
@@ -236,13 +237,18 @@ def mean_by_order(
     the type I error of the tests for drift.
     """
     usual = mean_difference(totals, margin, better, inference)
-    with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, relative to their target's mean
+    if not means_drift(totals, error):
+        return usual
+    return wider(usual, mean_difference(_sums_by_parts(totals, QUARTERS), margin, better, inference), "drift")
+
+
+def means_drift(totals: ClusterTotals, error: float = FOUND) -> bool:
+    """Return whether a target drifts, by the means of clusters relative to their target's mean."""
+    with np.errstate(divide="ignore", invalid="ignore"):
         first, second = (
             amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (totals.base, totals.cand)
         )
-    if not _is_one_target_ordered(first, second, error, paired=totals.paired):
-        return usual
-    return wider(usual, mean_difference(_sums_by_parts(totals, QUARTERS), margin, better, inference), "drift")
+    return _is_one_target_ordered(first, second, error, paired=totals.paired)
 
 
 def rate_by_order(
@@ -259,12 +265,16 @@ def rate_by_order(
         return rates.mirrored(rate_by_order(complements, margin, "lower", inference, error))
     between = rates.between_runs([ratio.value for ratio in totals.ratios], inference.rate_run_sd)
     usual = rate_difference(totals, margin, level=inference.level, error=with_runs(rates.se_of_rates(totals), between))
-    if not _is_one_target_ordered(
-        shares(totals.base), shares(totals.cand), BURST_ALPHA_FACTOR * error, paired=totals.paired
-    ):
+    if not rates_burst(totals, error):
         return usual
     batched = with_runs(rates.se_of_rates(_sums_by_parts(totals, BATCHES)), between)
     return wider(usual, rate_difference(totals, margin, level=inference.level, error=batched), "bursts")
+
+
+def rates_burst(totals: ClusterTotals, error: float = FOUND) -> bool:
+    """Return whether the events of a target come in bursts."""
+    first, second = shares(totals.base), shares(totals.cand)
+    return _is_one_target_ordered(first, second, BURST_ALPHA_FACTOR * error, paired=totals.paired)
 
 
 def wider(usual: Difference, parts: Difference, order: Order) -> Difference:

@@ -22,9 +22,13 @@ correlation r of neighbours around the means between changes. Subtracting k mean
 (Kendall), so this is added to r. The changes between these means are those that would be marked with f = 0. So a change
 is not mistaken for autocorrelation.
 
-If weekdays differ (Kruskal-Wallis test), the effect of the weekday is first subtracted from each value. The distance of
-a day is its value minus the mean of the seven days around it. The effect of a weekday is the median of the distances of
-its days. So neither an outlier nor a change moves the effect far.
+A steady rise or fall is not a step (`reports.statistics.slow_changes`). If a line describes the runs better than steps
+do, its rise is first subtracted, and then steps and f are searched in what remains.
+
+If hours of the day or weekdays differ (Kruskal-Wallis test), their effects are first subtracted from each value. The
+distance of a day is its value minus the mean of the seven days around it. The effect of a weekday is the median of the
+distances of its days. So neither an outlier nor a change moves the effect far. Hours are treated in the same way, with
+24 hours instead of seven days.
 """
 
 from __future__ import annotations
@@ -37,8 +41,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics import slow_changes
 from reports.statistics.baselines import MIN_STORED_RUNS
 from reports.statistics.counting import Floats, Integers
+from reports.statistics.slow_changes import DF_MIN, SlowChange
 
 LEVEL = 0.05
 """The probability that at least one false change point is marked in YEAR nights, in all series that are read together.
@@ -50,11 +56,20 @@ MIN_SIDE_RUNS = MIN_STORED_RUNS
 """The minimum number of runs before and after a position. With fewer runs, the variance between runs is unknown."""
 ENOUGH = 2 * MIN_SIDE_RUNS
 AUTOCORRELATION_MAX = 0.9
-DF_MIN = 2.0
-WEEK, WEEKS = 7, 3
-"""WEEK is the number of days in a week. WEEKS is the minimum number of values of a weekday."""
-THURSDAY = 3
-"""The weekday of day 0, 1 January 1970. Monday is 0."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A period in which values may repeat: `size` units of time. Unit 0 of 1970 is at the place `start`."""
+
+    size: int
+    start: int = 0
+
+
+WEEK, DAY = Cycle(7, 3), Cycle(24)
+"""The days of a week, Monday first, and the hours of a day. 1 January 1970 was a Thursday."""
+MIN_CYCLES = 3
+"""The minimum number of values of a weekday or hour."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +100,12 @@ class ChangePoints:
     changes: tuple[ChangePoint, ...] = ()
     unmarked: tuple[ChangePoint, ...] = ()
     autocorrelation: float = 0.0
+    slow: SlowChange | None = None
+    """The steady rise or fall that was subtracted before the steps were searched; None if there is none."""
     weekdays: tuple[float, ...] = ()
-    """The effect of each weekday, Monday first, which was subtracted from the values. Empty if weekdays do not differ.
-    """
+    hours: tuple[float, ...] = ()
+    """The effect of each weekday, Monday first, and of each hour of the day, which were subtracted from the values.
+    Empty if they do not differ."""
 
     def effective_runs(self, runs: int) -> int:
         """Return the effective number of independent runs among `runs` autocorrelated runs."""
@@ -110,64 +128,89 @@ def windows(runs: int) -> Integers:
 
 def number_of_comparisons(runs: int) -> int:
     """Return the number of comparisons in a series of `runs` runs."""
-    return len(windows(runs))
+    return len(windows(runs)) + len(slow_changes.windows(runs))
 
 
-def find_changes(values: Floats, variances: Floats, days: Integers, *, among: int, min_change: float) -> ChangePoints:
+def find_changes(
+    values: Floats, variances: Floats, days: Integers, hours: Integers, *, among: int, min_change: float
+) -> ChangePoints:
     """Find the change points of a series that has one value per run.
 
     - `variances` is the variance of each value from the sessions inside its run.
-    - `days` is the day of each run, counted from 1 January 1970.
+    - `days` and `hours` are the day and the hour of each run, counted from 1 January 1970.
     - `among` is the number of series that share the error probability LEVEL.
     - `min_change` is the size that a change must exceed.
     """
     if values.size < ENOUGH:
         return ChangePoints()
-    effects = weekdays(values, days)
-    centred = remove_weekdays(values, days, effects)
+    of_hours = cycle_effects(values, hours, DAY)
+    values = without_cycle(values, hours, DAY, of_hours)
+    of_days = cycle_effects(values, days, WEEK)
+    centred = without_cycle(values, days, WEEK, of_days)
     centred = centred - centred.mean()
-    candidates = _mark_change(centred, variances, 0.0, among, min_change)
-    if not candidates:
-        return ChangePoints(weekdays=effects)
-    correlation = autocorrelation(centred, [change.at for change in candidates])
-    changes = _mark_change(centred, variances, correlation, among, min_change)
+    errors = _errors(values.size, among)
+    steps = _mark_change(centred, variances, 0.0, errors, min_change)
+    slow, rest, rest_steps, correlation = None, centred, steps, 0.0
+    times = hours / DAY.size
+    line = slow_changes.clearest(centred, variances, times, 1.0, errors, min_change)
+    at = [change.at for change in steps]
+    if line and slow_changes.is_better_than_steps(line, centred, times, at, MIN_SIDE_RUNS):
+        rest = centred - line.course(times)
+        rest_steps = _mark_change(rest, variances, 0.0, errors, min_change)
+        correlation = autocorrelation(rest, [change.at for change in rest_steps])
+        slow = slow_changes.clearest(centred, variances, times, _cost(correlation), errors, min_change)
+    if slow:
+        rest = centred - slow.course(times)
+        rest_steps = _mark_change(rest, variances, 0.0, errors, min_change)
+    else:
+        rest, rest_steps = centred, steps
+    if rest_steps or slow:
+        correlation = autocorrelation(rest, [change.at for change in rest_steps])
+    changes = _mark_change(rest, variances, correlation, errors, min_change) if rest_steps else []
     near = {change.at + by for change in changes for by in range(1 - MIN_SIDE_RUNS, MIN_SIDE_RUNS)}
-    return ChangePoints(
-        tuple(changes), tuple(change for change in candidates if change.at not in near), correlation, effects
-    )
+    unmarked = tuple(change for change in rest_steps if change.at not in near)
+    return ChangePoints(tuple(changes), unmarked, correlation, slow, of_days, of_hours)
 
 
-def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
-    """Return the effect of each weekday, Monday first, relative to the mean effect.
+def _errors(runs: int, among: int) -> Floats:
+    """Return the two-sided type I error of each test that ends with a run, by the number of runs up to it."""
+    tests = np.bincount(windows(runs)[:, 2], minlength=runs + 1)
+    tests += np.bincount(slow_changes.windows(runs)[:, 1], minlength=runs + 1)
+    errors: Floats = LEVEL / max(YEAR, runs) / among / np.maximum(1, tests)
+    return errors
 
-    Return () if weekdays do not differ.
 
-    A weekday is used only if it has at least WEEKS values. A day is used only if each of the seven days around it that
-    falls on a used weekday has a value.
+def cycle_effects(values: Floats, units: Integers, cycle: Cycle) -> tuple[float, ...]:
+    """Return the effect of each place in a cycle relative to the mean effect. Return () if they do not differ.
+
+    `units` is the day, or the hour, of each value.
+
+    A place is used only if it has at least MIN_CYCLES values. A unit is used only if each unit of the cycle around it
+    that is at a used place has a value.
     """
-    seen, runs = np.unique(days, return_inverse=True)
-    by_day = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
-    by_day[seen - seen[0]] = np.bincount(runs, values) / np.bincount(runs)
-    weekday = (np.arange(by_day.size) + seen[0] + THURSDAY) % WEEK
-    usual = np.array([np.isfinite(by_day[weekday == day]).sum() >= WEEKS for day in range(WEEK)])
-    if usual.sum() < 2 or by_day.size < WEEK * WEEKS:
+    seen, runs = np.unique(units, return_inverse=True)
+    by_unit = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
+    by_unit[seen - seen[0]] = np.bincount(runs, values) / np.bincount(runs)
+    place = (np.arange(by_unit.size) + seen[0] + cycle.start) % cycle.size
+    usual = np.array([np.isfinite(by_unit[place == at]).sum() >= MIN_CYCLES for at in range(cycle.size)])
+    if usual.sum() < 2 or by_unit.size < cycle.size * MIN_CYCLES:
         return ()
-    counted = np.where(usual[weekday], by_day, np.nan)
-    weeks = np.lib.stride_tricks.sliding_window_view(counted, WEEK)
-    means = np.where(np.isfinite(weeks).sum(axis=1) == usual.sum(), np.nansum(weeks, axis=1) / usual.sum(), np.nan)
-    distances = counted - means[np.clip(np.arange(counted.size) - WEEK // 2, 0, means.size - 1)]
-    groups = [group[np.isfinite(group)] for group in (distances[weekday == day] for day in np.flatnonzero(usual))]
-    if min(map(len, groups)) < WEEKS or not _differ(groups):
+    counted = np.where(usual[place], by_unit, np.nan)
+    cycles = np.lib.stride_tricks.sliding_window_view(counted, cycle.size)
+    means = np.where(np.isfinite(cycles).sum(axis=1) == usual.sum(), np.nansum(cycles, axis=1) / usual.sum(), np.nan)
+    distances = counted - means[np.clip(np.arange(counted.size) - cycle.size // 2, 0, means.size - 1)]
+    groups = [group[np.isfinite(group)] for group in (distances[place == at] for at in np.flatnonzero(usual))]
+    if min(map(len, groups)) < MIN_CYCLES or not _differ(groups):
         return ()
-    effects = np.zeros(WEEK)
+    effects = np.zeros(cycle.size)
     effects[usual] = [np.median(group) for group in groups]
     effects[usual] -= effects[usual].mean()
     return tuple(effects.tolist())
 
 
-def remove_weekdays(values: Floats, days: Integers, effects: Sequence[float]) -> Floats:
-    """Return the values without the effects of weekdays. `effects` is the effect of each weekday, Monday first."""
-    return values - np.array(effects)[(days + THURSDAY) % WEEK] if effects else values
+def without_cycle(values: Floats, units: Integers, cycle: Cycle, effects: Sequence[float]) -> Floats:
+    """Return the values without the effects of the places in a cycle."""
+    return values - np.array(effects)[(units + cycle.start) % cycle.size] if effects else values
 
 
 def _differ(groups: Sequence[Floats]) -> bool:
@@ -194,17 +237,12 @@ def autocorrelation(values: Floats, positions: Sequence[int]) -> float:
     return float(np.clip(estimate, 0.0, AUTOCORRELATION_MAX))
 
 
-def levels(values: Floats, changes: Sequence[ChangePoint]) -> list[float]:
-    """Return the mean of each segment. Segments are separated by the changes."""
-    return [float(segment.mean()) for segment in np.split(values, [change.at for change in changes])]
-
-
 def _mark_change(
-    values: Floats, variances: Floats, correlation: float, among: int, min_change: float
+    values: Floats, variances: Floats, correlation: float, errors: Floats, min_change: float
 ) -> list[ChangePoint]:
     """Return the positions that are marked as change points, in order of time."""
     comparisons = windows(values.size)
-    shares = LEVEL / max(YEAR, values.size) / among / np.bincount(comparisons[:, 2])[comparisons[:, 2]]
+    shares = errors[comparisons[:, 2]]
     difference, se, df = _compared(values, variances, comparisons, correlation)
     size = np.abs(difference)
     # quantiles of t are slow to compute, and always larger than those of z

@@ -34,6 +34,8 @@ class InterimStatistic:
     interval shows the reason.
     - `order` is the autocorrelation found in a target. If it is set, the standard error is computed from parts of the
     run.
+    - `is_provisional` is True if this autocorrelation is also significant at the type I error of a single test,
+    `autocorrelation.FOUND`.
     """
 
     d: float
@@ -45,6 +47,7 @@ class InterimStatistic:
     untested: InconclusiveReason | None = None
     unsettled: Callable[[float], InconclusiveReason | None] = lambda c: None
     order: Order | None = None
+    is_provisional: bool = False
 
     @property
     def z(self) -> float:
@@ -108,12 +111,21 @@ class InterimStatistic:
 
 
 def by_se(
-    d: float, excess: float, se: float, df: float, better: int = 1, *, order: Order | None = None
+    d: float,
+    excess: float,
+    se: float,
+    df: float,
+    better: int = 1,
+    *,
+    order: Order | None = None,
+    is_provisional: bool = False,
 ) -> InterimStatistic:
     """Return the statistic of a metric whose upper bound is computed from its standard error alone."""
-    return InterimStatistic(
-        d, excess, se, df, lambda c: excess + group_sequential.bound_distance(c, df) * se, better, order=order
-    )
+
+    def upper(c: float) -> float:
+        return excess + group_sequential.bound_distance(c, df) * se
+
+    return InterimStatistic(d, excess, se, df, upper, better, order=order, is_provisional=is_provisional)
 
 
 def untestable(reason: InconclusiveReason, d: float = math.nan) -> InterimStatistic:

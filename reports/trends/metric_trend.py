@@ -14,8 +14,9 @@ from reports.formatting import NONE, excerpt, plural
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.metric_spec import POINTS, MetricSpec
 from reports.statistics import change_points
-from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, ChangePoint
+from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS, WEEK, ChangePoint, without_cycle
 from reports.statistics.counting import Integers
+from reports.statistics.slow_changes import SlowChange
 from reports.summary import drift
 from reports.targets.conditions import OF_LOAD, differing_between, group_of
 from reports.trends.trend_point import RunValue, TrendPoint
@@ -120,13 +121,31 @@ class TrendChange(JsonEntry, frozen=True):
 
 
 class TrendSegment(JsonEntry, frozen=True):
-    """The runs between two changes, with their mean (geometric for latencies) without the effect of weekdays."""
+    """The runs between two changes, with their mean (geometric for latencies) without the effect of hours and weekdays.
+
+    During a slow change, it is the line of this change.
+    """
 
     value: Rounded
+    last_value: Annotated[Rounded, about("at the last run; differs from `value` during a slow change")]
     first_run: str
     first_started_utc_ns: int
     last_run: str
     last_started_utc_ns: int
+
+
+class SlowTrendChange(JsonEntry, frozen=True):
+    """A steady rise or fall over several runs."""
+
+    first_run: str
+    first_started_utc_ns: int
+    last_run: str
+    last_started_utc_ns: int
+    runs: Count
+    change: Annotated[Rounded, about("from the first to the last of these runs")]
+    low: Rounded
+    high: Rounded
+    worse: Annotated[bool | None, about("null if neither more nor less is better")]
 
 
 @dataclass(frozen=True)
@@ -139,8 +158,9 @@ class MetricTrend:
     neighbouring runs were independent.
     - `segments` are the levels between changes.
     - `effective_runs` is the number of independent runs that give as much information as the compared runs.
-    - `weekdays` is the effect of each weekday relative to the mean, Monday first. These effects are subtracted. It is
-    empty if weekdays do not differ.
+    - `slow` is the steady rise or fall that was found; None if there is none.
+    - `weekdays` is the effect of each weekday relative to the mean, Monday first, and `hours` that of each hour of the
+    day. These effects are subtracted. Each is empty if its parts do not differ.
     """
 
     spec: MetricSpec
@@ -152,7 +172,9 @@ class MetricTrend:
     segments: tuple[TrendSegment, ...] = ()
     autocorrelation: float = 0.0
     effective_runs: int = 0
+    slow: SlowTrendChange | None = None
     weekdays: tuple[float, ...] = ()
+    hours: tuple[float, ...] = ()
 
     @property
     def comparisons(self) -> int:
@@ -168,6 +190,20 @@ class MetricTrend:
             return ""
         runs = plural(len(self.compared), "run")
         return f"{runs} to compare; finding a change requires {ENOUGH}: {BOTH_SIDES}"
+
+    def levels_at(self, change: TrendChange) -> tuple[float, float]:
+        """Return the levels before and after a change."""
+        starts = [(segment.first_run, segment.first_started_utc_ns) for segment in self.segments]
+        at = starts.index((change.first_run, change.first_started_utc_ns))
+        return self.segments[at - 1].last_value, self.segments[at].value
+
+    @property
+    def ends_of_slow_change(self) -> tuple[float, float]:
+        """The levels at the first and at the last run of the slow change."""
+        assert self.slow is not None
+        (first,) = (s.value for s in self.segments if s.first_started_utc_ns == self.slow.first_started_utc_ns)
+        (last,) = (s.last_value for s in self.segments if s.last_started_utc_ns == self.slow.last_started_utc_ns)
+        return first, last
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
         """Return the change that begins with the run of a point, as a list; [] if there is none."""
@@ -196,24 +232,57 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
     runs = [trend.values[index] for index in trend.compared]
     values = np.array([math.log(run.value) if logs else run.value for run in runs])
     variances = np.array([run.variance for run in runs])
-    days = days_of(np.array([point.started_utc_ns for point in points], dtype=np.int64))
+    started = np.array([point.started_utc_ns for point in points], dtype=np.int64)
+    days, hours = days_of(started), hours_of(started)
     min_change = math.log1p(drift.MIN_DIFFERENCE) if logs else POINTS
-    result = change_points.find_changes(values, variances, days, among=searched, min_change=min_change)
-    starts = [0, *(change.at for change in result.changes)]
-    level_values = change_points.remove_weekdays(values, days, result.weekdays)
-    means = change_points.levels(level_values, result.changes)
+    result = change_points.find_changes(values, variances, days, hours, among=searched, min_change=min_change)
+    times, slow = hours / DAY.size, result.slow
+    course = slow.course(times) if slow else np.zeros(values.size)
+    starts = sorted({0, *(change.at for change in result.changes), *((slow.first, slow.end) if slow else ())})
+    ends = [*starts[1:], values.size]
+    rest = without_cycle(without_cycle(values, hours, DAY, result.hours), days, WEEK, result.weekdays) - course
+    level = np.exp if logs else np.asarray
     return replace(
         trend,
         changes=tuple(_change(trend.spec, change, points) for change in result.changes),
         unmarked_changes=tuple(_change(trend.spec, change, points) for change in result.unmarked),
         segments=tuple(
-            TrendSegment(math.exp(mean) if logs else mean, *_run(points[start]), *_run(points[end - 1]))
-            for mean, start, end in zip(means, starts, [*starts[1:], len(points)], strict=True)
+            TrendSegment(
+                float(level(rest[start:end].mean() + course[start])),
+                float(level(rest[start:end].mean() + course[end - 1])),
+                *_run(points[start]),
+                *_run(points[end - 1]),
+            )
+            for start, end in zip(starts, ends, strict=True)
+            if start < end
         ),
         autocorrelation=result.autocorrelation,
         effective_runs=result.effective_runs(len(points)),
-        weekdays=tuple(as_share(effect, trend.spec.scale) or 0.0 for effect in result.weekdays),
+        slow=_slow_change(trend.spec, slow, points) if slow else None,
+        weekdays=_shares(result.weekdays, trend.spec),
+        hours=_shares(result.hours, trend.spec),
     )
+
+
+def _shares(effects: Sequence[float], spec: MetricSpec) -> tuple[float, ...]:
+    return tuple(as_share(effect, spec.scale) or 0.0 for effect in effects)
+
+
+def _slow_change(spec: MetricSpec, slow: SlowChange, points: Sequence[TrendPoint]) -> SlowTrendChange:
+    change, low, high = (as_share(size, spec.scale) or 0.0 for size in (slow.d, slow.low, slow.high))
+    return SlowTrendChange(
+        *_run(points[slow.first]),
+        *_run(points[slow.end - 1]),
+        runs=slow.end - slow.first,
+        change=change,
+        low=low,
+        high=high,
+        worse=_is_worse(spec, slow.d),
+    )
+
+
+def _is_worse(spec: MetricSpec, d: float) -> bool | None:
+    return None if spec.better == "neither" else (d > 0) == (spec.better == "lower")
 
 
 def _run(point: TrendPoint) -> tuple[str, int]:
@@ -233,12 +302,11 @@ def _change(spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendP
         high=high,
         runs_before=change_point.before,
         runs_after=change_point.after,
-        worse=None if spec.better == "neither" else (change_point.d > 0) == (spec.better == "lower"),
+        worse=_is_worse(spec, change_point.d),
         also_changed=[f"{key}: {was or NONE} → {now or NONE}" for key, was, now in both if was != now],
     )
 
 
-DAY_H = 24
 NS_PER_HOUR = 3_600 * NS_PER_S
 
 
@@ -250,9 +318,21 @@ def days_of(started_utc_ns: Integers) -> Integers:
     If there are several such hours, the one farthest from midnight is used. A day has the date on which most runs
     start.
     """
-    hours = started_utc_ns // NS_PER_HOUR % DAY_H
-    starts = np.bincount(hours, minlength=DAY_H)
+    hours = started_utc_ns // NS_PER_HOUR % DAY.size
+    starts = np.bincount(hours, minlength=DAY.size)
     near = starts + np.roll(starts, 1)
-    start_hour = min(range(DAY_H), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY_H - hour)))
-    days: Integers = (started_utc_ns - start_hour * NS_PER_HOUR) // (DAY_H * NS_PER_HOUR)
+    start_hour = min(range(DAY.size), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY.size - hour)))
+    days: Integers = (started_utc_ns - start_hour * NS_PER_HOUR) // (DAY.size * NS_PER_HOUR)
     return days + int(2 * np.count_nonzero(hours < start_hour) > hours.size)
+
+
+def hours_of(started_utc_ns: Integers) -> Integers:
+    """Return the hour of each run, as the number of hours since 1970.
+
+    A scheduled job that must wait would start in one hour or in the next. So hours begin half an hour before the mean
+    minute at which runs start.
+    """
+    angles = 2 * np.pi * (started_utc_ns % NS_PER_HOUR) / NS_PER_HOUR
+    mean_ns = float(np.angle(np.exp(1j * angles).mean())) / (2 * np.pi) * NS_PER_HOUR
+    hours: Integers = (started_utc_ns - round(mean_ns) + NS_PER_HOUR // 2) // NS_PER_HOUR
+    return hours

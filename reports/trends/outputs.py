@@ -13,7 +13,7 @@ from reports.metric_spec import MetricSpecEntry
 from reports.render.blocks import Page
 from reports.render.html import render_html
 from reports.statistics.change_points import LEVEL
-from reports.trends.metric_trend import TrendChange, TrendSegment
+from reports.trends.metric_trend import SlowTrendChange, TrendChange, TrendSegment
 from reports.trends.trend import Trend
 from reports.wording.verdicts import metric_text
 
@@ -57,6 +57,8 @@ class TrendMetric(MetricSpecEntry, frozen=True):
         list[Rounded],
         about("Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"),
     ]
+    hours: Annotated[list[Rounded], about("the same for the 24 hours of a day, UTC")]
+    slow_change: Annotated[SlowTrendChange | None, about("a steady rise or fall; null if none was found")]
     levels: list[TrendSegment]
     unmarked_changes: Annotated[
         list[TrendChange], about("changes that would be marked if neighbouring runs were independent")
@@ -124,6 +126,8 @@ def trend_data(trend: Trend) -> dict[str, Any]:
                 no_change_because=metric.no_change_because,
                 autocorrelation=metric.autocorrelation,
                 weekdays=list(metric.weekdays),
+                hours=list(metric.hours),
+                slow_change=metric.slow,
                 levels=list(metric.segments),
                 unmarked_changes=list(metric.unmarked_changes),
                 changes=list(metric.changes),

@@ -92,8 +92,8 @@ METHOD = {
     "correction": f"{YEAR} runs, and all metrics and series of the page, share one error probability: if nothing "
     f"changes, and the page is generated after each of these runs, at most 5{NBSP}% of pages ever have a mark, if the "
     "autocorrelation of neighbouring runs is at most 0.5. The intervals of changes are widened accordingly.",
-    "level": "The mean of the runs between two changes, without the effect of weekdays; for latencies, the geometric "
-    "mean. It is shown if there are at least ten runs.",
+    "level": "The mean of the runs between two changes, without the effect of hours and weekdays; for latencies, the "
+    "geometric mean. During a slow change it is a sloping line. It is shown if there are at least ten runs.",
     "interval": f"The 95{NBSP}% interval of a single run, as in its report. It does not include the differences "
     "between runs.",
     "series": "Comparable runs of a target: with the same scenario, scripts, load, warm-up and settings.",
@@ -126,7 +126,7 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
         notes=f"{scenarios} · {plural(trend.runs, 'run')}, {sentences.period(trend)}",
         headline=sentences.headline(trend),
         lead=[*b.note(more), *([b.Bullets(notes)] if notes else [])],
-        answer=[_changes(trend, numbers)] if trend.changes else None,
+        answer=[_changes(trend, numbers)] if trend.changes or trend.slow_changes else None,
         sections=[
             *(_section(scenario, index, numbers, filters, folder) for index, scenario in enumerate(trend.scenarios)),
             *([left_out] if trend.notices else []),
@@ -145,10 +145,12 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
 
 
 def _badges(trend: Trend) -> Iterable[b.Badge]:
-    if changes := trend.changes:
-        worse = sum(change.worse is True for _, change in changes)
+    changes = [change.worse for _, change in trend.changes] + [slow.worse for _, slow in trend.slow_changes]
+    if changes:
+        worse = sum(is_worse is True for is_worse in changes)
         counts = f"{worse} of {plural(len(changes), 'metric')} worse"
-        yield b.Badge("no" if worse else "in", "↕", plural(len(trend.changes_by_run), "CHANGE", "CHANGES"), counts)
+        found = len(trend.changes_by_run) + len(trend.slow_changes)
+        yield b.Badge("no" if worse else "in", "↕", plural(found, "CHANGE", "CHANGES"), counts)
     elif trend.comparisons:
         yield b.Badge("eq", "≈", "NO CHANGE", f"in {plural(trend.runs, 'run')}")
     else:
@@ -170,22 +172,47 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
         b.Column("since, UTC", left=True, shorten=1, leave_out=4),
         b.Column("conditions that changed with it", left=True, leave_out=2),
     ]
-    rows = []
+    inks = {True: "bad-ink", False: "good-ink", None: ""}
+    rows = [
+        b.make_row(
+            [
+                b.Cell(_title(metric.spec), _series_name(trend, metric)),
+                *(
+                    b.Cell(sentences.number_text(value, metric.spec), sentences.unit_text(metric.spec))
+                    for value in metric.ends_of_slow_change
+                ),
+                b.Cell(
+                    sentences.change_size(slow, metric.spec),
+                    sentences.change_interval(slow, metric.spec),
+                    style=inks[slow.worse],
+                ),
+                b.Cell(sentences.day(slow.first_started_utc_ns), f"slowly, over {plural(slow.runs, 'run')}"),
+                NONE,
+            ],
+            target=numbers[metric.series.name],
+        )
+        for metric, slow in trend.slow_changes
+    ]
     for metric, change in trend.changes:
-        spec, series, at = metric.spec, metric.series, metric.changes.index(change)
-        unit = sentences.unit_text(spec)
-        levels = [b.Cell(sentences.number_text(segment.value, spec), unit) for segment in metric.segments[at : at + 2]]
+        spec, series, unit = metric.spec, metric.series, sentences.unit_text(metric.spec)
+        levels = [b.Cell(sentences.number_text(value, spec), unit) for value in metric.levels_at(change)]
         runs = f"{change.runs_before} runs before, {change.runs_after} after"
-        ink = {True: "bad-ink", False: "good-ink", None: ""}[change.worse]
         cells: b.Line = [
-            b.Cell(_title(spec), f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name),
+            b.Cell(_title(spec), _series_name(trend, metric)),
             *levels,
-            b.Cell(sentences.change_size(change, spec), sentences.change_interval(change, spec), style=ink),
+            b.Cell(
+                sentences.change_size(change, spec), sentences.change_interval(change, spec), style=inks[change.worse]
+            ),
             b.Cell(sentences.day(change.first_started_utc_ns), runs),
             "; ".join(change.also_changed) or "no recorded condition",
         ]
         rows.append(b.make_row(cells, target=numbers[series.name]))
     return b.table(heads, rows, "facts", stacked=True)
+
+
+def _series_name(trend: Trend, metric: MetricTrend) -> str:
+    series = metric.series
+    return f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name
 
 
 def _title(spec: MetricSpec) -> b.Inline:
@@ -266,6 +293,12 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
     for index, point in enumerate(series.points):
         changes = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
         more = [b.Paragraph(f"↕ changed here: {sentences.changes_text(changes)}")] if changes else []
+        more += [
+            b.Paragraph(f"↕ changes slowly from here: {metric_text(metric.spec)} {text}")
+            for metric in metrics
+            if metric.slow and metric.slow.first_started_utc_ns == point.started_utc_ns
+            for text in [sentences.slow_change_text(metric.slow, metric.spec)]
+        ]
         cells = [point.name, *_facts(point), *(_value(metric, index) for metric in metrics)]
         rows.append(b.make_row(cells, more=more))
     simulated = f"  {b.SIMULATED.marker} {b.SIMULATED.text}" if series.simulated else ""

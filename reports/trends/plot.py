@@ -99,8 +99,10 @@ def plot_over_time(
         with plot.of(number):
             _runs(plot, metric, number, x, y, classes)
             for level in metric.segments if not metric.no_change_because else ():
-                instants = level.first_started_utc_ns, level.last_started_utc_ns
-                ends = [(x(at / NS_PER_S), y.clip(level.value)) for at in instants]
+                ends = [
+                    (x(level.first_started_utc_ns / NS_PER_S), y.clip(level.value)),
+                    (x(level.last_started_utc_ns / NS_PER_S), y.clip(level.last_value)),
+                ]
                 plot.path(ends, curve_class(number))
     _changes(plot, metrics, numbers, x)
     lines = []

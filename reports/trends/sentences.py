@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 from functools import partial
 
 from bench.units import NS_PER_S
-from reports.formatting import format_number, format_utc, percent, plural
+from reports.formatting import format_number, format_utc, join_words, percent, plural
 from reports.metric_spec import MetricSpec
-from reports.statistics.change_points import ENOUGH
-from reports.trends.metric_trend import BOTH_SIDES, MetricTrend, TrendChange
+from reports.statistics.change_points import DAY, ENOUGH, WEEK
+from reports.trends.metric_trend import BOTH_SIDES, MetricTrend, SlowTrendChange, TrendChange
 from reports.trends.trend import Trend
 from reports.trends.trend_point import RunValue
 from reports.wording import verdicts
 from reports.wording.cells import INFINITE, interval
 from reports.wording.verdicts import NOT_SHOWN, difference_interval, signed
+
+NS_PER_DAY = 86_400 * NS_PER_S
 
 
 def unit_text(spec: MetricSpec) -> str:
@@ -53,17 +55,17 @@ def value_text(run: RunValue, spec: MetricSpec) -> str:
     return f"{number_text(run.value, spec)} ({below})" if below else number_text(run.value, spec)
 
 
-def change_size(change: TrendChange, spec: MetricSpec) -> str:
+def change_size(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
     """Return the size of a change, such as `+12 %` or `+1.5 points`."""
     return signed(change.change, spec.scale)
 
 
-def change_interval(change: TrendChange, spec: MetricSpec) -> str:
+def change_interval(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
     """Return the interval of a change, such as `+4 to +21 %`."""
     return difference_interval(change.low, change.high, spec.scale)
 
 
-def change_text(change: TrendChange, spec: MetricSpec) -> str:
+def change_text(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
     """Return the size of a change with its interval, such as `+12 % (+4 to +21 %)`."""
     return f"{change_size(change, spec)} ({change_interval(change, spec)})"
 
@@ -85,6 +87,18 @@ def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
     return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
 
 
+def slow_change_text(change: SlowTrendChange, spec: MetricSpec) -> str:
+    """Return the size of a slow change with its interval, such as `+40 % (+22 to +61 %) in 32 days`."""
+    duration_ns = change.last_started_utc_ns - change.first_started_utc_ns
+    return f"{change_text(change, spec)} in {plural(max(1, round(duration_ns / NS_PER_DAY)), 'day')}"
+
+
+def slow_change_sentence(metric: MetricTrend, change: SlowTrendChange) -> str:
+    """Return a slow change as a text, such as `ttfa p50 of sim changes slowly: +40 % (+22 to +61 %) in 32 days …`."""
+    since = format_utc(change.first_started_utc_ns)
+    return f"{metric_name(metric)} changes slowly: {slow_change_text(change, metric.spec)} since {since}"
+
+
 def metric_name(metric: MetricTrend) -> str:
     """Return the name of a metric and its series, such as `ttfa p50 of sim`."""
     return f"{verdicts.metric_text(metric.spec)} of {metric.series.name}"
@@ -96,6 +110,11 @@ def headline(trend: Trend) -> str:
     It contains the newest change. If there is none, it states that no change was found, or that there are too few runs
     to find one.
     """
+    if slow := trend.slow_changes:
+        steps = len(trend.changes_by_run)
+        further = [f"{len(slow) - 1} more slow"] if slow[1:] else []
+        further += [plural(steps, "sudden change")] if steps else []
+        return f"{slow_change_sentence(*slow[0])}{f'; also {join_words(further)}' if further else ''}."
     if groups := trend.changes_by_run:
         newest, *more = groups[0]
         others = f", with {plural(len(more), 'more change')}" if more else ""
@@ -119,7 +138,7 @@ def period(trend: Trend) -> str:
 
 def notes(trend: Trend) -> list[str]:
     """Return all notes on a trend, as sentences."""
-    kinds = (excluded_notes, series_notes, weekday_notes, unmarked_notes, few_runs_notes)
+    kinds = (excluded_notes, series_notes, cycle_notes, unmarked_notes, few_runs_notes)
     return [note for kind in kinds for note in kind(trend)]
 
 
@@ -138,19 +157,21 @@ def series_notes(trend: Trend) -> Iterator[str]:
         yield f"Runs that are not comparable are separate series: {', '.join(several)}."
 
 
-def weekday_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note with the metrics that differ between weekdays.
+def cycle_notes(trend: Trend) -> Iterator[str]:
+    """Yield a note with the metrics that differ between weekdays, and one with those that differ between hours.
 
-    For each, it has the weekdays with the lowest and highest value.
+    For each metric, it has the weekdays or hours with the lowest and highest value.
     """
-    differing = []
-    for metric in trend.metrics:
-        if metric.weekdays:
-            ends = (metric.weekdays.index(end(metric.weekdays)) for end in (min, max))
-            low, high = (f"{day_abbr[at]} {signed(metric.weekdays[at], metric.spec.scale)}" for at in ends)
-            differing.append(f"{metric_name(metric)} ({low}, {high})")
-    if differing:
-        yield f"Weekdays differ, so their effect is subtracted before the search for changes: {'; '.join(differing)}."
+    hours = [f"{hour:02}:00" for hour in range(DAY.size)]
+    for what, names, cycle in (("Weekdays", list(day_abbr), WEEK), ("Hours of the day (UTC)", hours, DAY)):
+        differing = list[str]()
+        for metric in trend.metrics:
+            if effects := metric.weekdays if cycle is WEEK else metric.hours:
+                ends = (effects.index(end(effects)) for end in (min, max))
+                low, high = (f"{names[at]} {signed(effects[at], metric.spec.scale)}" for at in ends)
+                differing.append(f"{metric_name(metric)} ({low}, {high})")
+        if differing:
+            yield f"{what} differ, so their effect is subtracted before the search for changes: {'; '.join(differing)}."
 
 
 def unmarked_notes(trend: Trend) -> Iterator[str]:

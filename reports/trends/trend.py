@@ -24,7 +24,15 @@ from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.strata import NO_STRATUM, Stratum
 from reports.thresholds import metric_option, quoted
-from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, find_changes, metric_trend, series_of
+from reports.trends.metric_trend import (
+    MetricTrend,
+    RunSeries,
+    SlowTrendChange,
+    TrendChange,
+    find_changes,
+    metric_trend,
+    series_of,
+)
 from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
 
 MAIN_METRICS = WAITS
@@ -142,6 +150,12 @@ class Trend:
         return sorted(changes, key=lambda item: -item[1].first_started_utc_ns)
 
     @property
+    def slow_changes(self) -> list[tuple[MetricTrend, SlowTrendChange]]:
+        """All steady rises and falls with their metrics, the newest first."""
+        changes = [(metric, metric.slow) for metric in self.metrics if metric.slow]
+        return sorted(changes, key=lambda item: -item[1].last_started_utc_ns)
+
+    @property
     def changes_by_run(self) -> list[list[tuple[MetricTrend, TrendChange]]]:
         """All changes, in one list for each series and run at which changes begin."""
         groups: dict[tuple[int, str, int], list[tuple[MetricTrend, TrendChange]]] = {}
@@ -180,7 +194,8 @@ class Trend:
     def __repr__(self) -> str:
         """Return a text such as `Trend(12 runs, 3 metrics, 1 change)`."""
         specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
-        counted = plural(self.runs, "run"), plural(specs, "metric"), plural(len(self.changes), "change")
+        changes = plural(len(self.changes) + len(self.slow_changes), "change")
+        counted = plural(self.runs, "run"), plural(specs, "metric"), changes
         return f"Trend({', '.join(counted)})".replace(NBSP, " ")
 
     def _repr_html_(self) -> str:

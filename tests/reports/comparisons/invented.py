@@ -170,7 +170,8 @@ def decision(
     run, targets = invented_targets("direct", "gateway")[0].run, ("direct", "gateway")
     ruled = zip(gates, course.decisions, strict=False)
     found = tuple(_found(gate, ruling) for gate, ruling in ruled)
-    return Decision(run, targets, plan, gates, course, pairs, 7, True, (), found)
+    times = tuple(2.0 * analysis.pairs for analysis in course.analyses)
+    return Decision(run, targets, plan, gates, course, pairs, 7, True, (), found, times)
 
 
 def _found(gate: MetricSpec, ruling: MetricDecision) -> MetricComparison:

@@ -274,7 +274,7 @@ def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -
             decision(
                 analyses=(analysis_at(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), analysis_at(1), analysis_at(2))
             )
-        )[0][2]
+        )[0][3]
         for df in (1e9, 5.0)
     )
 
@@ -292,5 +292,5 @@ def test_an_analysis_without_an_estimate_has_a_dash() -> None:
         )
     )
 
-    assert [row[2] for row in cells(made)][:2] == ["–", "–"]
+    assert [row[3] for row in cells(made)][:2] == ["–", "–"]
     assert interim_analyses(decision(analyses=())) is None

@@ -15,17 +15,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from reports.statistics.change_points import (
+    DAY,
     ENOUGH,
+    LEVEL,
     MIN_SIDE_RUNS,
+    WEEK,
     ChangePoints,
     _mark_change,
     autocorrelation,
+    cycle_effects,
     find_changes,
-    levels,
-    remove_weekdays,
     variance_of,
-    weekdays,
     windows,
+    without_cycle,
 )
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantiles, sample
@@ -45,7 +47,7 @@ def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int =
     `first` is the number of the first night.
     """
     spread, days = np.full(values.size, variance), first + np.arange(values.size)
-    return find_changes(values, spread, days, among=among, min_change=LEAST)
+    return find_changes(values, spread, days, 24 * days, among=among, min_change=LEAST)
 
 
 def nights(rng: np.random.Generator, runs: int, spread: float = 0.05, alike: float = 0.0) -> Floats:
@@ -72,7 +74,7 @@ def test_a_history_without_a_change_rarely_has_a_change_point(runs: int, alike: 
 def test_without_autocorrelation_a_fifth_of_similar_nights_would_have_a_change_point() -> None:
     rng = np.random.default_rng(20261122)
     made = [nights(rng, 80, 0.1, 0.6) for _ in range(100)]
-    plain = [_mark_change(one - one.mean(), np.zeros(80), 0.0, 1, LEAST) for one in made]
+    plain = [_mark_change(one - one.mean(), np.zeros(80), 0.0, np.full(81, LEVEL / 365 / 80), LEAST) for one in made]
 
     assert sum(map(bool, plain)) >= 20 > sum(bool(marks(one)) for one in made)
 
@@ -124,13 +126,6 @@ def test_more_series_on_a_page_require_clearer_changes() -> None:
 
     assert marks(values)
     assert not marks(values, among=10**12)
-
-
-def test_levels_are_the_means_between_change_points() -> None:
-    values = np.repeat([1.0, 2.0, 1.5], 10)
-
-    assert levels(values, searched(values).changes) == pytest.approx([1.0, 2.0, 1.5])
-    assert levels(values, []) == pytest.approx([1.5])
 
 
 @given(figures)
@@ -191,27 +186,27 @@ def test_weekday_effects_are_estimated_despite_missing_days(missing: str) -> Non
     rng, days = np.random.default_rng(11), 20_000 + np.arange(84)
     gone = {"none": days < 0, "one in ten": rng.random(84) < 0.1, "all weekends but Saturdays": (days + 3) % 7 == 6}
     days = days[~gone[missing]]
-    found = np.array(weekdays(weekly(days, rng, 0.01) + 0.001 * days, days))
+    found = np.array(cycle_effects(weekly(days, rng, 0.01) + 0.001 * days, days, WEEK))
     seen = np.unique((days + 3) % 7)
 
     assert found[seen] == pytest.approx(WEEKEND[seen] - WEEKEND[seen].mean(), abs=0.015)
-    assert np.ptp(remove_weekdays(weekly(days, rng, 0.0), days, tuple(found))) < 0.05
+    assert np.ptp(without_cycle(weekly(days, rng, 0.0), days, WEEK, tuple(found))) < 0.05
 
 
 def test_weekdays_that_do_not_differ_are_not_adjusted() -> None:
     rng = np.random.default_rng(12)
-    found = [weekdays(nights(rng, 42), np.arange(42)) for _ in range(HISTORIES)]
+    found = [cycle_effects(nights(rng, 42), np.arange(42), WEEK) for _ in range(HISTORIES)]
 
     assert sum(map(bool, found)) / HISTORIES <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / HISTORIES)
 
 
 def test_constant_values_have_no_weekday_effects() -> None:
-    assert weekdays(np.zeros(42), np.arange(42)) == ()
+    assert cycle_effects(np.zeros(42), np.arange(42), WEEK) == ()
 
 
 @pytest.mark.parametrize("days", [np.arange(20), np.zeros(60, dtype=np.int64), 7 * np.arange(40)])
 def test_weekday_effects_need_three_weeks_and_several_weekdays(days: Integers) -> None:
-    assert weekdays(weekly(days, np.random.default_rng(13)), days) == ()
+    assert cycle_effects(weekly(days, np.random.default_rng(13)), days, WEEK) == ()
 
 
 def test_change_points_suppressed_by_autocorrelation_are_reported() -> None:
@@ -250,7 +245,7 @@ def test_the_variance_derived_from_an_interval_is_within_a_fifth() -> None:
 
 
 def test_a_constant_series_of_eight_weeks_has_no_weekday_effects() -> None:
-    assert weekdays(np.zeros(8 * 7), np.arange(8 * 7)) == ()
+    assert cycle_effects(np.zeros(8 * 7), np.arange(8 * 7), WEEK) == ()
 
 
 def test_weekday_effects_of_a_mostly_zero_rate_are_found() -> None:
@@ -258,4 +253,27 @@ def test_weekday_effects_of_a_mostly_zero_rate_are_found() -> None:
     days = np.arange(8 * 7)
     rates = np.where((days % 7 == 3) & (days % 2 == 0), 0.05, 0.0)
 
-    assert weekdays(rates, days)
+    assert cycle_effects(rates, days, WEEK)
+
+
+def test_the_hours_of_the_day_do_not_hide_a_change() -> None:
+    """Four runs a day, with a cycle of 10 % within the day, and a step of 10 % after 15 days."""
+    rng, hours = np.random.default_rng(14), 480_000 + 6 * np.arange(120)
+    cycle = 0.1 * np.cos(2 * np.pi * hours / 24)
+    step = np.where(np.arange(120) >= 60, math.log(1.1), 0.0)
+    found = [
+        find_changes(
+            cycle + step + rng.normal(0, 0.02, 120), np.zeros(120), hours // 24, hours, among=3, min_change=LEAST
+        )
+        for _ in range(20)
+    ]
+
+    assert all([mark.at for mark in one.changes] == [pytest.approx(60, abs=1)] for one in found)
+    assert all(one.hours[0] == pytest.approx(0.1, abs=0.03) for one in found)
+
+
+def test_an_hourly_series_without_a_cycle_has_no_effects_of_hours() -> None:
+    rng, hours = np.random.default_rng(15), 480_000 + np.arange(24 * 6)
+    found = [cycle_effects(rng.normal(0, 0.05, hours.size), hours, DAY) for _ in range(HISTORIES)]
+
+    assert sum(map(bool, found)) / HISTORIES <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / HISTORIES)

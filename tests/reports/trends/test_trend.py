@@ -25,10 +25,10 @@ from reports.trends.plot import ticks
 from reports.trends.sentences import (
     change_sentence,
     change_size,
+    cycle_notes,
     few_runs_notes,
     headline,
     unmarked_notes,
-    weekday_notes,
 )
 from reports.trends.trend import (
     Trend,
@@ -94,11 +94,38 @@ def test_slower_weekends_do_not_hide_a_change_and_are_noted_once() -> None:
     weekend = [datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
     slower = [entry(n, p50_of(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
     trend = trend_of_points(slower)
-    (note,) = weekday_notes(trend)
+    (note,) = cycle_notes(trend)
 
     assert "run-042" in marks(trend)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
     assert note.count("Weekdays differ") == note.count("; ") == 1 == note.count("ttfa p95 of gateway")
+
+
+def test_a_slow_rise_is_stated_with_its_slope_and_drawn_as_a_sloping_level() -> None:
+    rng = np.random.default_rng(1)
+    rising = nights([600.0 * 1.01**night * float(rng.lognormal(0, 0.02)) for night in range(40)])
+    trend = trend_of_points(rising, [trend_spec("ttfa:p50")])
+    (metric,) = trend.metrics
+    text = render_page(trend_page(trend, Path()), 100).replace("\u00a0", " ")
+
+    assert metric.slow is not None
+    assert not metric.changes
+    assert 0 < metric.slow.low < metric.slow.change < metric.slow.high
+    assert metric.slow.worse is True
+    assert metric.ends_of_slow_change == pytest.approx((600, 885), rel=0.05)
+    assert headline(trend).startswith("ttfa p50 of gateway changes slowly: +")
+    assert "1 CHANGE" in text
+    assert "↕ changes slowly from here: ttfa p50 +" in text
+
+
+def test_runs_at_several_hours_of_the_day_are_noted() -> None:
+    by_day = [600.0 * (1.2 if number % 2 else 1.0) for number in range(60)]
+    runs = [entry(n, p50, started_utc_ns=BEGAN_NS + n * DAY_NS // 2) for n, p50 in enumerate(by_day)]
+    trend = trend_of_points(runs, [trend_spec("ttfa:p50")])
+    (note,) = cycle_notes(trend)
+
+    assert "Hours of the day (UTC) differ" in note
+    assert not trend.changes
 
 
 HOUR_NS = 3_600 * 10**9
