@@ -134,9 +134,9 @@ def connect(
         # ends as `failed:load_generator`, and the caller gets the error and shows it.
         _failed(timeline, phases, LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}")
         raise
-    instants, headers, errors_ns, call_id, _ = transport.handshake
+    instants, headers, errors_ns, call_id, _, early_audio, early_end_ns = transport.handshake
     on_handshake(headers, call_id)
-    timeline.apply(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id))
+    timeline.apply(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id, early_audio, early_end_ns))
     return transport
 
 

@@ -409,11 +409,13 @@ NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them h
 
 They state that there was no message, that no message contained audio, or that no audio was loud enough.
 """
+ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
+"""A text about audio without a reply. After it follows the number of tones."""
 NO_PACKET = "no RTP packet with the agreed audio was received"
 NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
 """The outcomes of a telephone call that was answered, and in which nothing was audible until the first limit.
 
-With NO_MEDIA, no packet with audio was received. With NO_SOUND, all packets had silence or even noise.
+With NO_MEDIA, no packet with audio was received. With NO_SOUND, all packets had silence, even noise, or tones.
 """
 NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
 ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"

@@ -41,6 +41,7 @@ from bench.metrics import (
     NOT_OFFERED,
     NOT_REFRESHED,
     ONLY_RANG,
+    ONLY_TONES,
     OTHER_CODEC,
     OTHER_LOGIN,
     REDIRECTED,
@@ -224,6 +225,10 @@ UNEXPECTED = (
     "an event that the script expects was not received in time: check that the session requests it "
     "(`input_transcription`, `tools`), and that `within` is long enough"
 )
+TONES = (
+    "the agent was not connected, or sends only tones, which are no reply: check in its log whether it answered the "
+    "call, and whether it speaks"
+)
 REPORTED = {
     "timeout:end_of_turn": {
         UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot detect "
@@ -235,10 +240,12 @@ REPORTED = {
         NO_PACKET: "the agent stopped sending audio during the call: see its log",
         NO_AUDIO: "the agent sends messages, but no audio in the form of this dialect: it may expect another provider "
         "(--dialect twilio, acs or pcm)",
+        ONLY_TONES: TONES,
         INAUDIBLE: "the agent's audio is never louder than its background: check that it supports this input format "
         "(`input_format`), that it sends the expected format (`output_format`), and that it answers by itself; see "
         "its log",
     },
+    NO_SOUND: {ONLY_TONES: TONES},
     "timeout:response": {NO_PAUSE: ENDLESS},
     "timeout:turn": {NO_PAUSE: ENDLESS},
     "timeout:session": {

@@ -1,8 +1,8 @@
-"""Errors of the metrics of agents' calls, by sound, background and load: the table of docs/accuracy.md.
+"""Errors of the metrics of agents' calls, by background and load: the table of docs/accuracy.md.
 
-The agent is the simulator's. It plays its recordings, or tones, over silence, comfort noise, noise or music, and logs
+The agent is the simulator's. It plays its recordings over silence, comfort noise, noise or music, and logs
 its actions. The instants in the log are exact to half a millisecond. Each error is also compared with the uncertainty
-of its own value. Since a single call gives few values in a minute, several processes run the kinds of sound at the same
+of its own value. Since a single call gives few values in a minute, several processes run the backgrounds at the same
 time. The printed n shows if a p99 is based on too few values.
 
 `python -m benchmarks.calls LOAD…` runs these loads (1, 100 and 200 calls), and prints the CPU time of a call.
@@ -28,12 +28,11 @@ import numpy as np
 from bench.cpu import CpuAssignment, allowed_cores, assign_cores
 from bench.installation import terminate
 from bench.metrics import CATALOGUE
-from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
+from bench.plan.recordings import FULL_SCALE, load_pcm, to_pcm16
 from bench.protocol.audio import AudioFormat, Samples
 from bench.run import folder as files
 from bench.run.calibration import AGENTS, LoadStep
 from bench.run.validity_data import row_bounds
-from bench.simulator import recorded_replies
 from bench.simulator.agent_behaviour import AgentBehaviour
 from bench.target.options import AgentName
 from bench.units import NS_PER_MS
@@ -42,11 +41,11 @@ from rtbench.calibrate import load_steps
 from rtbench.calibrate.ground_truth import AgentRecording, match_rows, read_log
 
 LOADS = (1, 100, 200)
-SOUNDS: Sequence[tuple[str, str, float]] = (
-    *(("voices", *behind) for behind in onsets.BEHIND if behind[0] in (onsets.SILENCE, "white noise", "music")),
-    ("voices", "comfort noise, −60 dBFS", -60), ("tones", onsets.SILENCE, 0), ("tones", "white noise", 20),
-)  # fmt: skip
-"""(voices or tones, background, level).
+BACKGROUNDS: Sequence[tuple[str, float]] = (
+    *(behind for behind in onsets.BEHIND if behind[0] in (onsets.SILENCE, "white noise", "music")),
+    ("comfort noise, −60 dBFS", -60),
+)
+"""(background, level).
 
 The level is the dB by which the background is lower; for comfort noise it is the noise's own level.
 """
@@ -70,16 +69,8 @@ def background(behind: str, level_db: float, format: AudioFormat) -> Samples:
     return to_pcm16(samples.astype(np.float32))
 
 
-def tones() -> tuple[recorded_replies.RecordedReply, ...]:
-    """Return tones to play instead of the recordings, each after the same silence as its recording."""
-    sounds = onsets.tones(RATE_HZ, np.random.default_rng(1))
-    pairs = zip(sounds, recorded_replies.OPENING_SILENCE_MS, strict=False)
-    opened = (recorded_replies.opening_with_silence(to_pcm16(tone.astype(np.float32)), ms) for tone, ms in pairs)
-    return tuple(recorded_replies.build_reply(f"tone {number}", "Beep.", tone) for number, tone in enumerate(opened))
-
-
-def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
-    """Run `rtbench simulate` with this sound and this background."""
+def simulate(behind: str, level_db: str, *words: str) -> None:
+    """Run `rtbench simulate` with this background."""
     from rtbench.cli.app import app
 
     def noisy(agent: Any, samples: Samples) -> Samples:
@@ -92,17 +83,15 @@ def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
     for format in load_steps.CALLED_IN.values() if behind != onsets.SILENCE else ():
         background(behind, float(level_db), format)  # made here, before the first call starts
     AgentBehaviour._noisy = noisy  # type: ignore[assignment, method-assign]
-    if sound == "tones":
-        recorded_replies.load_replies = tones
     app(["simulate", *words])
 
 
 @contextmanager
-def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
-    """Start an agent like `rtbench.locust_run.simulator`, with a sound of `SOUNDS`."""
+def agent(background_of: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
+    """Start an agent like `rtbench.locust_run.simulator`, with one of `BACKGROUNDS`."""
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
-        words = ("simulate", *sound, "--port", "0", "--ready-file", str(ready), *options)
+        words = ("simulate", *background_of, "--port", "0", "--ready-file", str(ready), *options)
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.calls", *words], stdout=subprocess.DEVNULL, start_new_session=True
         )
@@ -134,13 +123,13 @@ class Played(NamedTuple):
 
 
 def play(
-    kind: AgentName, calls: int, sound: tuple[str, str, float], pace: load_steps.LoadStepTiming, cores: CpuAssignment
+    kind: AgentName, calls: int, background_of: tuple[str, float], pace: load_steps.LoadStepTiming, cores: CpuAssignment
 ) -> Played:
-    recording, behind, level_db = sound
+    behind, level_db = background_of
     profile = PROFILE if behind == onsets.SILENCE else f"{PROFILE}agent: {{noise_dbfs: -60}}\n"
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        simulator = partial(agent, (recording, behind, str(level_db)))
+        simulator = partial(agent, (behind, str(level_db)))
         with patch.multiple(load_steps, simulator=simulator, PROFILE=profile):
             run = load_steps.run_load(kind, calls, pace, cores, scratch, tls=False)
         step = load_steps.load_step_entry(kind, calls, run, cores.workers)
@@ -165,13 +154,13 @@ def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared
     return {name: errors for name, errors in by_metric.items() if errors.errors_ms}
 
 
-def print_load(calls: int, sound: tuple[str, str, float], played: Played) -> None:
+def print_load(calls: int, background_of: tuple[str, float], played: Played) -> None:
     """Print the errors of each metric at one load."""
-    recording, behind, level_db = sound
+    behind, level_db = background_of
     step = played.step
     lower = f", {level_db:g} dB lower" if level_db > 0 else ""
     late = "–" if step.simulator_late_p99_ms is None else f"{step.simulator_late_p99_ms:.2g} ms"
-    print(f"{recording} over {behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
+    print(f"{behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
     print(
         f"  {step.turns} turns, {step.failed} failed, {step.unmatched} without ground truth; CPU: "
         f"load generator {step.cpu or 0:.0%}, simulator {step.simulator_cpu or 0:.0%}, "
@@ -197,15 +186,15 @@ def print_load(calls: int, sound: tuple[str, str, float], played: Played) -> Non
 def main(loads: Sequence[int] = LOADS) -> None:
     cores = assign_cores(allowed_cores())
     if 1 in loads:
-        with ProcessPoolExecutor(len(SOUNDS)) as at_once:
-            alone = at_once.map(partial(play, "twilio", 1, pace=LONE_PACE, cores=cores), SOUNDS)
-            for sound, played in zip(SOUNDS, alone, strict=True):
-                print_load(1, sound, played)
+        with ProcessPoolExecutor(len(BACKGROUNDS)) as at_once:
+            alone = at_once.map(partial(play, "twilio", 1, pace=LONE_PACE, cores=cores), BACKGROUNDS)
+            for each, played in zip(BACKGROUNDS, alone, strict=True):
+                print_load(1, each, played)
     for calls in (calls for calls in loads if calls > 1):
-        for sound in SOUNDS:
-            print_load(calls, sound, play("twilio", calls, sound, PACE, cores))
+        for each in BACKGROUNDS:
+            print_load(calls, each, play("twilio", calls, each, PACE, cores))
         for kind in AGENTS[1:]:
-            print_load(calls, SOUNDS[0], play(kind, calls, SOUNDS[0], PACE, cores))
+            print_load(calls, BACKGROUNDS[0], play(kind, calls, BACKGROUNDS[0], PACE, cores))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Errors of audio onset detection, by background: known sounds mixed with known noise, in one table.
 
-The sounds are the simulator's voices and the scenarios' recordings, or tones, with pauses of 1.2 to 2.6 s. The noise is
+The sounds are the simulator's voices and the scenarios' recordings, with pauses of 1.2 to 2.6 s. The noise is
 the given number of dB below the RMS of the voices. The truth is the first and the last sample that would be audible
 without noise. `make benchmark PARTS=onsets` prints the table and the cost of a frame, which docs/accuracy.md and
 docs/decisions/0065-onset-detection.md quote.
@@ -36,7 +36,6 @@ SILENCE = "silence"
 VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
 CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (175, 220, 262), (196, 247, 330))
-TONES_HZ = (440, 700, 1_000)
 ALONE_S = 60
 
 
@@ -68,12 +67,6 @@ def voices(rate_hz: int) -> list[Floats]:
     """Return the recordings at a sample rate, from their first audible sample to the last."""
     paths = [*sorted(VOICES.glob("*.flac")), *(AUDIO / f"{name}.wav" for name in CALLERS)]
     return [cut(resampled(np.frombuffer(load_pcm(path).data, "<i2") / FULL_SCALE, rate_hz)) for path in paths]
-
-
-def tones(rate_hz: int, rng: np.random.Generator) -> list[Floats]:
-    """Return tones of 0.3 to 1.5 s at −23 dBFS."""
-    lengths_s = rng.uniform(0.3, 1.5, 6)
-    return [cut(0.1 * np.sin(2 * np.pi * rng.choice(TONES_HZ) * times_s(rate_hz, int(rate_hz * s)))) for s in lengths_s]
 
 
 def cut(sound: Floats) -> Floats:
@@ -150,9 +143,9 @@ def noise(name: str, level_db: float, count: int, rate_hz: int, voice_rms: float
     return made / rms(made) * level
 
 
-def stream(name: str, level_db: float, format: AudioFormat, seed: int, *, of_tones: bool = False) -> Stream:
+def stream(name: str, level_db: float, format: AudioFormat, seed: int) -> Stream:
     rng, rate_hz = np.random.default_rng(seed), format.rate_hz
-    speech = tones(rate_hz, rng) if of_tones else voices(rate_hz)
+    speech = voices(rate_hz)
     parts, sounds, at = [], [], 0
     for index in rng.permutation(len(speech)):
         pause = np.zeros(int(rng.uniform(1.2, 2.6) * rate_hz))
@@ -182,8 +175,8 @@ def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
     return replies
 
 
-def errors(name: str, level_db: float, format: AudioFormat, seed: int, *, of_tones: bool = False) -> Errors:
-    speech_stream = stream(name, level_db, format, seed, of_tones=of_tones)
+def errors(name: str, level_db: float, format: AudioFormat, seed: int) -> Errors:
+    speech_stream = stream(name, level_db, format, seed)
     replies, result = found(speech_stream.samples, format.rate_hz), Errors([], [], [], 0, 0)
     missed, counted = 0, set[int]()
     for start, end in speech_stream.sounds:
@@ -223,8 +216,8 @@ def alone(name: str, level_db: float, format: AudioFormat) -> int:
     return len(found(format.decode(format.encode(to_pcm16(behind.astype(np.float32)))), format.rate_hz))
 
 
-def pooled(name: str, level_db: float, *, of_tones: bool = False) -> Errors:
-    several = [errors(name, level_db, format, seed, of_tones=of_tones) for format in FORMATS for seed in SEEDS]
+def pooled(name: str, level_db: float) -> Errors:
+    several = [errors(name, level_db, format, seed) for format in FORMATS for seed in SEEDS]
     starts, ends, bounds = ([ms for result in several for ms in result[index]] for index in range(3))
     return Errors(
         starts, ends, bounds, sum(result.missed for result in several), sum(result.false for result in several)
@@ -232,21 +225,14 @@ def pooled(name: str, level_db: float, *, of_tones: bool = False) -> Errors:
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the table, one for each kind of sound and background."""
-    of_tones = [behind for behind in BEHIND if behind[0] in (SILENCE, "white noise")]
-    for sound, behind in [
-        *(("voices", background) for background in BEHIND),
-        *(("tones", background) for background in of_tones),
-    ]:
-        name, level_db = behind
-        result = pooled(name, level_db, of_tones=sound == "tones")
+    """Yield the rows of the table, one for each background."""
+    for name, level_db in BEHIND:
+        result = pooled(name, level_db)
         start_errors = " / ".join(f"{np.quantile(result.begins_ms, p):,.1f}" for p in (0.5, 0.99, 1))
         end_errors = " / ".join(f"{np.quantile(result.ends_ms, p):,.0f}" for p in (0.5, 0.99))
         false = result.false + sum(alone(name, level_db, format) for format in FORMATS)
-        formatted = f"{name}, {level_db:g} dB lower" if level_db > 0 else name
         yield (
-            sound,
-            formatted,
+            f"{name}, {level_db:g} dB lower" if level_db > 0 else name,
             f"{len(result.begins_ms) + result.missed}",
             start_errors,
             end_errors,
@@ -256,7 +242,7 @@ def rows() -> Iterator[tuple[str, ...]]:
 
 
 def main() -> None:
-    head = ("sound", "background", "n", "error of the start, ms", "error of the end, ms", "missed", "false")
+    head = ("background", "n", "error of the start, ms", "error of the end, ms", "missed", "false")
     print(table(head, rows()))
     for format in FORMATS:
         samples = stream("a room", 20, format, 1).samples

@@ -58,7 +58,8 @@ class Connected(Input, frozen=True, tag="connected"):
     """The success or refusal of the upgrade, with its phases, the service's response headers and the wait for a token.
 
     `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts when the token is
-    available. `call_id` is the id of the call that the agent received; "" for other services.
+    available. `call_id` is the id of the call that the agent received; "" for other services. `early_audio` is the
+    agent's audio before the answer of a telephone call. It ended at `early_end_ns`.
     """
 
     instants: Mapping[str, int]
@@ -66,6 +67,8 @@ class Connected(Input, frozen=True, tag="connected"):
     auth_wait_ns: int = 0
     uncertainties_ns: Mapping[str, int] = {}
     call_id: str = ""
+    early_audio: bytes = b""
+    early_end_ns: int = 0
 
 
 class TurnStarted(Input, frozen=True, tag="begin"):

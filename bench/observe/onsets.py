@@ -8,9 +8,13 @@ the sound if it is 5 dB above that background. The sound ends if no such block f
 last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream nor on the
 machine.
 
-A loud and steady start of a stream may be a sound or background. It is a sound if it is a tone (`is_tone`), or if it
-stops within `SETTLED` blocks. Otherwise it is background. A tone that is held is a sound until it ends, and is never
-background.
+A loud and steady start of a stream may be a sound or background. It is no background if it is a tone (`is_tone`), or if
+it stops within `SETTLED` blocks.
+
+A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a sound may be a tone, the
+detector waits until the tone ends, or until it has lasted for `CERTAIN` blocks. If the sound then turns out to be a
+voice, its start is still the instant at which the energy rose. In a tone, a voice starts with the first block that is
+no tone.
 
 The uncertainty of a start depends on how far the sound exceeds its background. `ERRORS_NS` has the values, which `make
 benchmark PARTS=onsets` measures (docs/accuracy.md). If the start of a stream is not steady, a sound may have started
@@ -26,6 +30,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.metrics import AUDIBLE
+from bench.observe.tones import Tone, is_pure
 from bench.protocol.audio import Samples, measured_blocks
 from bench.units import NS_PER_MS
 
@@ -80,10 +85,21 @@ groups. `NEARLY_SAME` is for later checks.
 """
 RECHECKED = 20
 """The number of groups between two checks of whether a sound is still a held tone."""
-RETAINED = 2 * GROUP
+CERTAIN, CHANGING = 36, 80
+"""The number of blocks after which a sound is certainly a tone, if all of it has the same spectral lines, and if its
+lines change."""
+RECENT = 16
+"""The number of blocks that are checked while a tone lasts."""
+SILENT = 8
+"""The number of quiet blocks that end a tone."""
+TONE_GROUPS = 5
+"""The number of groups with the same level after which the detector checks whether a tone has followed a sound."""
+TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
+"""The maximum error of the start of a voice in a tone."""
+RETAINED = CERTAIN + 2 * GROUP
 """The number of blocks whose samples are stored, in addition to the blocks that were received last.
 
-A group that is checked may end up to one group before the last received block.
+At the start of a stream, `SETTLED` blocks more are stored, because they are classified again.
 """
 STREAMED = 16
 """The number of consecutive groups of noise which proves that the service sends its background continuously.
@@ -135,15 +151,31 @@ Known = Iterable[tuple[What, int]]
 """The changes that become known with a block. Each entry is (type of change, number of the sample at which it is)."""
 
 
-class OnsetDetector:
-    """The detector of sound in one stream of samples."""
+class SuspectedTone:
+    """A sound that may be a tone. `start` and `last` are its first and last loud blocks."""
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, start: int, last: int) -> None:
+        self.start, self.last = start, last
+        self.checked = last
+        """The last block of the last check."""
+        self.changed: int | None = None
+        """The last block of the last check, if that check found no tone; otherwise None."""
+        self.is_certain = self.is_melody = False
+
+
+class OnsetDetector:
+    """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
+
+    def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
+        self.tones = list[Tone]()
+        """The tones that have ended, or that are certain. The end of the last one may still move."""
+        self._keys_count = keys_count
+        self._suspect: SuspectedTone | None = None
         self._size = rate_hz * BLOCK_MS // 1_000
         self._lag = max(1, rate_hz // 8_000)  # the filter is that of 8 kHz at every rate
         self._pause = PAUSE_NS // (BLOCK_MS * NS_PER_MS)
         self._left: Samples = np.zeros(0, np.int16)
-        self._retained = RETAINED * self._size
+        self._retained = (SETTLED + RETAINED) * self._size
         self._received: Samples = np.zeros(self._retained, np.int16)
         """The samples of the last received blocks, and the stored samples before them."""
         self._received_end = 0
@@ -205,7 +237,7 @@ class OnsetDetector:
         """Forget the current sound, because the rest of the sound will not be played. The end of the sound is not
         reported.
         """
-        self._sounding, self._onset, self._energies = False, None, (0, 0, 0)
+        self._sounding, self._onset, self._suspect, self._energies = False, None, None, (0, 0, 0)
 
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
         """Add samples to the stream. Return the result of `measured_blocks` for all blocks that are now complete."""
@@ -214,10 +246,12 @@ class OnsetDetector:
         self._left = stream[complete:]
         if not complete:
             return ()
-        retained = self._retained
-        self._received = received = np.concatenate((self._received[-retained:], stream[:complete]))
+        if self._number > SETTLED:
+            self._retained = RETAINED * self._size
+        retained = self._received[-self._retained :]
+        self._received = received = np.concatenate((retained, stream[:complete]))
         self._received_end += complete
-        return measured_blocks(received[retained - self._lag :], self._lag, self._size)
+        return measured_blocks(received[len(retained) - self._lag :], self._lag, self._size)
 
     def _pop(self, energy: int, first: int, last: int) -> Known:
         number, self._number = self._number, self._number + 1
@@ -228,6 +262,9 @@ class OnsetDetector:
         self._group += energy
         if self._number % GROUP == 0:
             self._end_group()
+            is_due = self._sounding and self._same > 0 == self._same % TONE_GROUPS
+            if is_due and self._is_pure(number - CERTAIN, number):
+                return self._end_before_tone(number)
         if self._number == SETTLED and self._first_level and not self._last and not self._sounding:
             return self._search_again()
         if self._behind is not None:
@@ -245,6 +282,8 @@ class OnsetDetector:
         min_level, max_level = min(levels), max(levels)
         if min_level < HUSHED:
             self._behind = min_level
+        elif self._is_pure(0, UNKNOWN - 1):
+            self._began_from(0)
         else:
             # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
             # back to the start.
@@ -278,7 +317,8 @@ class OnsetDetector:
 
         Store this energy for all groups, so that it remains the background.
         """
-        self._behind, self._first_level, self._onset = behind, 0, None
+        self._behind, self._first_level, self._onset, self._suspect = behind, 0, None, None
+        self.tones.clear()
         self._groups.extend([behind] * GROUPS)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
@@ -291,13 +331,24 @@ class OnsetDetector:
         same = max(levels) * ratio[1] <= min(levels) * ratio[0]
         return same and is_tone(self._samples((groups - 1) * GROUP))
 
-    def _samples(self, block: int) -> Samples:
-        """Return the samples of the group that starts with this block, resampled to 8 kHz."""
+    def _samples(self, block: int, count: int = GROUP) -> Samples:
+        """Return the samples of the blocks from this block on, resampled to 8 kHz."""
         start = len(self._received) + block * self._size - self._received_end
-        return self._received[start : start + GROUP * self._size : self._lag]
+        return self._received[max(0, start) : start + count * self._size : self._lag]
+
+    def _is_pure(self, start: int, end: int) -> bool:
+        """Return whether the loud blocks from `start` to `end`, without the first one and the last one, are a tone."""
+        limit = self._loud_energy
+        loud = [block for block in range(start, end + 1) if self._at(block)[0] > limit]
+        if not loud:
+            return False
+        return is_pure(self._samples(loud[0] + 1, loud[-1] - loud[0] - 1), keys_count=self._keys_count)
 
     def _end_group(self) -> None:
         mean, self._group = self._group // GROUP, 0
+        if self._suspect is not None:
+            self._noise = 0
+            return
         if not self._is_background(mean):
             return
         if self._sounding:
@@ -354,32 +405,104 @@ class OnsetDetector:
             if loud:
                 self._onset, self._loud = number, 1
             return
+        if self._suspect is not None:
+            yield from self._follow_tone(self._suspect, number, is_loud=loud)
+            return
         self._loud += loud
         if number - self._onset + 1 < WINDOW:
             return
         if self._loud >= LOUD:
-            yield from self._start_sound(self._onset, number)
+            if self._is_pure(self._onset, number):
+                last = next(block for block in range(number, self._onset - 1, -1) if self._is_loud(block))
+                self._suspect = SuspectedTone(self._onset, last)
+            else:
+                yield from self._start_sound(self._onset, number)
             return
         later = range(self._onset + 1, number + 1)  # a click; a sound may still follow it
         self._onset = next((block for block in later if self._is_loud(block)), None)
         if self._onset is not None:
             self._loud = sum(self._is_loud(block) for block in range(self._onset, number + 1))
 
-    def _start_sound(self, start: int, number: int) -> Known:
+    def _follow_tone(self, tone: SuspectedTone, number: int, *, is_loud: bool) -> Known:
+        if is_loud:
+            tone.last = number
+        elif number - tone.last >= SILENT:
+            length = RECENT if tone.is_melody else CERTAIN
+            if tone.is_certain or self._is_pure(max(tone.start, tone.last - length), tone.last):
+                self._note_tone(tone)
+                self._suspect = self._onset = None
+            else:
+                yield from self._start_sound(tone.start, number)
+            return
+        if number - tone.checked < GROUP:
+            return
+        tone.checked = number
+        first = number - RECENT + 1 if tone.changed is None else tone.changed
+        if self._is_pure(max(first, tone.start), number):
+            tone.is_melody |= tone.changed is not None
+            tone.changed = None
+            length = number - tone.start + 1
+            if not tone.is_certain and length >= CERTAIN:
+                tone.is_certain = length >= CHANGING or self._is_pure(number - CERTAIN + 1, number)
+            if tone.is_certain:
+                self._note_tone(tone)
+        elif tone.changed is None:
+            tone.changed = number
+        elif tone.is_certain:
+            yield from self._start_sound(self._voice_in(tone.changed, number), number, TONE_ERROR_NS)
+        else:
+            yield from self._start_sound(tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS)
+
+    def _note_tone(self, tone: SuspectedTone) -> None:
+        """Store a tone, or the new end of the last one."""
+        loud = (block for block in range(tone.last, tone.start, -1) if self._at(block)[0] > self._loud_energy)
+        found = Tone(tone.start * self._size, (next(loud, tone.start) + 1) * self._size)
+        if self.tones and self.tones[-1].start == found.start:
+            self.tones.pop()
+        self.tones.append(found)
+
+    def _voice_in(self, changed: int, number: int) -> int:
+        """Return the first block of a voice in a tone: after the last quiet block, if there is one."""
+        first = changed - GROUP
+        quiet = (block for block in range(number, first - 1, -1) if self._at(block)[0] <= self._loud_energy)
+        return next(quiet, first - 1) + 1
+
+    @property
+    def _loud_energy(self) -> int:
+        return RISE[0] * (self._behind or 0) // RISE[1]
+
+    def _end_before_tone(self, number: int) -> Known:
+        """End the sound, because a tone has followed it without a pause. Yield its end."""
+        start = number - CERTAIN
+        level = self._at(start + 1)[1]
+        while start > number - CERTAIN - 3 * GROUP and level < 2 * self._at(start - 1)[1] < 4 * level:
+            start -= 1
+        start -= SMOOTHED - 1  # the level rises slowly
+        last = next((block for block in range(start - 1, start - SETTLED, -1) if self._continues(block)), start)
+        self._last = min(self._last, last * self._size + max(0, self._at(last)[3]))
+        self._sounding, self._onset, self._suspect = False, start, SuspectedTone(start, number)
+        self._suspect.is_certain = True
+        self._note_tone(self._suspect)
+        yield "ends", self._last
+
+    def _start_sound(self, start: int, number: int, tone_error_ns: int = 0) -> Known:
         """Yield the changes of a detected sound: that it begins, and that it continues up to the block `number`.
 
-        The sound begins before the block `start` if the energy rose slowly.
+        The sound begins before the block `start` if the energy rose slowly. `tone_error_ns` is the uncertainty that a
+        tone before the sound causes.
         """
         behind = self._behind or 0
-        for earlier in range(start - 1, max(start - REACH, 0) - 1, -1):
+        for earlier in () if tone_error_ns else range(start - 1, max(start - REACH, 0) - 1, -1):
             pair_energy = self._at(earlier)[0] + self._at(earlier - 1)[0]
             if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= pair_energy * EDGE[1]:
                 break
             start = earlier
-        self._sounding, self._onset, self._behind_sound = True, None, behind
+        self._sounding, self._onset, self._suspect, self._behind_sound = True, None, None, behind
         self._level = self._same = 0
         self._tone = False
-        if start * self._size - self._last >= EARLY * self._size:
+        if tone_error_ns:
+            self._early_ns = tone_error_ns
+        elif start * self._size - self._last >= EARLY * self._size:
             self._early_ns = 0
         elif self._unsteady and start < EARLY:
             self._early_ns = self._early_ns or start * BLOCK_MS * NS_PER_MS

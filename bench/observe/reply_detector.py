@@ -24,8 +24,9 @@ import msgspec
 import numpy as np
 
 from bench.clock import Arrival
+from bench.observe.early_sound import Change, EarlySound
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, OnsetDetector
-from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream, audible_position
+from bench.protocol.audio import UNREADABLE, AudioFormat, Samples, SampleStream, audible_position
 from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
 from bench.timeouts import MAX_HOLD_NS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -177,6 +178,10 @@ class ReplyDetector:
         self.audio = audio
         self._stream = SampleStream(audio)
         self._onsets = OnsetDetector(audio.rate_hz)
+        self._early: EarlySound | None = None
+        self._known_tones = 0
+        self.tones = 0
+        """The number of tones that were received. A tone is no reply."""
         self._end = 0
         """The number of received samples, including unsent silence."""
         self._last = 0
@@ -201,6 +206,13 @@ class ReplyDetector:
     def has_detected(self) -> bool:
         """True if any reply has been detected in the session."""
         return self._replies > 0
+
+    def hear_early(self, data: bytes, end_ns: int) -> None:
+        """Process the audio before the answer of a telephone call, which ended at `end_ns`. No reply begins in it."""
+        samples = self.audio.decode(data)
+        changes = [(what, position - len(samples), error_ns) for what, position, error_ns in self._changes(samples)]
+        self._early = EarlySound(changes, self.audio.rate_hz, end_ns)
+        self._known_tones = len(self._onsets.tones)
 
     def caller_speaks(self) -> None:
         """Record that the caller starts to speak, during the reply or after it."""
@@ -228,7 +240,13 @@ class ReplyDetector:
         data = audio_payload(event.payload)
         if data is None:
             return event
-        changes = []
+        changes = list[Change]()
+        if self._early is not None and not self.playout.until_ns:
+            # the first audio after the answer
+            gap_ns = min(arrival.at_ns - self._early.end_ns, MAX_GAP_S * NS_PER_S)
+            if gap_ns >= GAP_NS:
+                silence = np.zeros(gap_ns * self.audio.rate_hz // NS_PER_S, np.int16)
+                self._early.without(self._changes(silence, sent=False), len(silence))
         if unsent := self._unsent(arrival):
             silence = np.zeros(min(unsent, MAX_GAP_S * self.audio.rate_hz), np.int16)
             silence_changes = self._onsets.add(silence, sent=False)
@@ -239,9 +257,11 @@ class ReplyDetector:
             ):
                 changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in silence_changes]
         samples = self._stream.samples(data)
-        changes += [
-            (what, len(samples) - back, uncertainty_ns) for what, back, uncertainty_ns in self._onsets.add(samples)
-        ]
+        changes += self._changes(samples)
+        if self._early is not None:
+            changes = self._early.without(changes, len(samples))
+            self._early = None if self._early.is_over else self._early
+        tones, self._known_tones = len(self._onsets.tones) - self._known_tones, len(self._onsets.tones)
         audible = until = None
         error_ns = 0
         for what, position, uncertainty_ns in changes:
@@ -251,7 +271,12 @@ class ReplyDetector:
             elif what == "sounds":
                 audible, until = 0 if audible is None else audible, position
         size = len(samples) * self.audio.sample_bytes
-        return msgspec.structs.replace(event, payload_bytes=size, payload=StrippedAudio(audible, until, error_ns))
+        payload = StrippedAudio(audible, until, error_ns, tones=max(0, tones))
+        return msgspec.structs.replace(event, payload_bytes=size, payload=payload)
+
+    def _changes(self, samples: Samples, *, sent: bool = True) -> list[Change]:
+        """Return the changes that these samples reveal, with positions relative to the first sample."""
+        return [(what, len(samples) - back, error_ns) for what, back, error_ns in self._onsets.add(samples, sent=sent)]
 
     def _unsent(self, arrival: Arrival) -> int:
         """Return how much silence, in samples, the service has not sent before a delta that arrives now."""
@@ -286,6 +311,7 @@ class ReplyDetector:
     def _on_change(
         self, event: ServerEvent, sound: StrippedAudio, arrival: Arrival
     ) -> Iterator[tuple[ServerEvent, Arrival]]:
+        self.tones += sound.tones
         samples, rate_hz = event.payload_bytes // self.audio.sample_bytes, self.audio.rate_hz
         unsent = self._unsent(arrival)
         duration_ns = self.audio.duration_ns(event.payload_bytes)

@@ -31,6 +31,7 @@ from bench.metrics import (
     NO_PACKET,
     NO_SOUND,
     NOTHING_AUDIBLE,
+    ONLY_TONES,
     TEXT_SESSION,
     WHOLE,
 )
@@ -165,8 +166,9 @@ class Timeline:
         """True if the service replied to a sound in silence since the last turn started; None if there was no sound."""
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
-        self._received_counts = 0, 0
-        """(number of events, number of audio bytes) received by the time the last reply or the caller's speech ended.
+        self._received_counts = 0, 0, 0
+        """(number of events, number of audio bytes, number of tones) received by the time the last reply or the
+        caller's speech ended.
         """
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
@@ -195,7 +197,7 @@ class Timeline:
         facts.turns_started += 1
         facts.last_error = None
         if plan.greeting:
-            self._received_counts = facts.events, self._audio_received
+            self._received_counts = self._counts
         self._max_events, self._max_bytes = facts.events + MAX_EVENTS, facts.wire_bytes_received + MAX_BYTES
         self._responses_left = MAX_RESPONSES
 
@@ -255,7 +257,7 @@ class Timeline:
         if asks or instants:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in instants:
-            self._received_counts = facts.events, self._audio_received
+            self._received_counts = self._counts
         if is_request and self._detector is None:  # otherwise no response names the request that it answers
             self.owners.note_request(turn)
         elif message_kind is MessageKind.COMMIT:
@@ -446,7 +448,7 @@ class Timeline:
                 arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.effective_settings)
             )
         elif kind is EventKind.RESPONSE_DONE:
-            self._received_counts = self.facts.events, self._audio_received
+            self._received_counts = self._counts
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MAX_RESPONSES} responses since the turn began"
@@ -607,9 +609,14 @@ class Timeline:
         of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
         return self.facts.audio_bytes_received + of_turns
 
+    @property
+    def _counts(self) -> tuple[int, int, int]:
+        return self.facts.events, self._audio_received, 0 if self._detector is None else self._detector.tones
+
     def _inaudible(self, format: AudioFormat) -> str:
         """Return a description of the audio that arrived while the caller waited for a reply, if no reply began."""
-        messages, size = self.facts.events - self._received_counts[0], self._audio_received - self._received_counts[1]
+        pairs = zip(self._counts, self._received_counts, strict=True)
+        messages, size, tones = (count - earlier for count, earlier in pairs)
         is_telephone = self._dialect.is_telephone
         if not messages:
             return NO_PACKET if is_telephone else NO_MESSAGE
@@ -617,6 +624,8 @@ class Timeline:
         if not size:
             return f"{arrivals}, {NO_AUDIO}"
         seconds = format.duration_ns(size) / NS_PER_S
+        if tones:
+            return f"{arrivals} with {seconds:.1f} s of audio, {ONLY_TONES} ({tones})"
         causes = f"silence, even noise, or another format than {format.name}"
         return f"{arrivals} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
 
@@ -744,6 +753,11 @@ class Timeline:
                 self.facts.audio_bytes_received += observed.audio_bytes_received
             self.facts.turn_ended(observed, first=observed.turn == self._first, greeting=turn.plan.greeting)
 
+    def _connected(self, connected: inputs.Connected) -> None:
+        self.facts.set_connection(connected)
+        if self._detector is not None and connected.early_audio:
+            self._detector.hear_early(connected.early_audio, connected.early_end_ns)
+
     def _measure_rtp(self, rtp: inputs.RtpMeasured) -> None:
         self.facts.measure_rtp(rtp)
         if rtp.rtt_ns is not None and rtp.min_rtt_ns is not None:
@@ -751,7 +765,7 @@ class Timeline:
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
-    inputs.Connected: lambda timeline, connected: timeline.facts.set_connection(connected),
+    inputs.Connected: Timeline._connected,
     inputs.TurnStarted: Timeline._start_turn,
     Sent: Timeline._sent,
     inputs.NotSent: Timeline._not_sent,

@@ -232,13 +232,15 @@ class StrippedAudio(msgspec.Struct, frozen=True):
     If replies are detected in the audio, `audible` is the start of a sound. The start may be before this payload, and
     it is 0 if a sound continues. `until` is the position after the last sample of the sound, which may also be before
     this payload. `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply,
-    if the caller's line plays all received audio.
+    if the caller's line plays all received audio. `tones` is the number of tones that ended or became certain: ring
+    tones, beeps and the like.
     """
 
     audible: int | None = None
     until: int | None = None
     error_ns: int = 0
     place: PlayoutPosition | None = None
+    tones: int = 0
 
 
 class ServerEvent(msgspec.Struct, frozen=True):

@@ -160,7 +160,11 @@ class LoggedTimeline(Timeline):
                 # mapping proxies cannot be encoded
                 instants, uncertainties_ns = dict(session_input.instants), dict(session_input.uncertainties_ns)
                 return msgspec.structs.replace(
-                    session_input, instants=instants, headers=headers, uncertainties_ns=uncertainties_ns
+                    session_input,
+                    instants=instants,
+                    headers=headers,
+                    uncertainties_ns=uncertainties_ns,
+                    early_audio=session_input.early_audio if self._log.record_audio else b"",
                 )
             case inputs.Sent():
                 message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
@@ -215,5 +219,5 @@ def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):
         stripped = event.payload
-        return LoggedAudio(event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns)
+        return LoggedAudio(event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns, stripped.tones)
     return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))

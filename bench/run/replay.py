@@ -58,6 +58,7 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     audible: int | None = None
     until: int | None = None
     uncertainty_ns: int = 0
+    tones: int = 0
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
@@ -174,8 +175,9 @@ def logged_events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent
     events = dialect.decode(bytes(line.event))
     if line.audio is None:
         return events
-    stripped_audio = StrippedAudio(line.audio.audible, line.audio.until, line.audio.uncertainty_ns)
-    stripped = {"payload_bytes": line.audio.bytes, "payload": stripped_audio}
+    audio = line.audio
+    stripped_audio = StrippedAudio(audio.audible, audio.until, audio.uncertainty_ns, tones=audio.tones)
+    stripped = {"payload_bytes": audio.bytes, "payload": stripped_audio}
     return [msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO else event for event in events]
 
 

@@ -84,7 +84,8 @@ class Handshake(NamedTuple):
 
     Each phase may have ended earlier than its instant, by up to `uncertainties_ns`. `call_id` is a unique name of the
     call; it is "" if the service receives none. `fill` is a function that inserts the secrets into a set-up message;
-    None if there are no secrets.
+    None if there are no secrets. `early_audio` is the peer's last audio before the answer of a telephone call, which
+    ended at `early_end_ns`.
     """
 
     instants: Mapping[str, int]
@@ -92,6 +93,8 @@ class Handshake(NamedTuple):
     uncertainties_ns: Mapping[str, int] = MappingProxyType({})
     call_id: str = ""
     fill: Callable[[bytes], bytes] | None = None
+    early_audio: bytes = b""
+    early_end_ns: int = 0
 
 
 class TcpInfo(NamedTuple):

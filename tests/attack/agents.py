@@ -75,7 +75,7 @@ class AgentVoice:
         """
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
-        return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 400 * places / self.format.rate_hz)).astype(np.int16)
+        return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 200 * places / self.format.rate_hz)).astype(np.int16)
 
     def spoken(self, samples: Samples, *, pace: float = 1.0) -> Actions:
         """Yield the samples in frames. `pace` is the speed as a multiple of real time."""
@@ -305,7 +305,7 @@ SEQUENCES: dict[str, tuple[str, AgentVoice, Act]] = {
     "a hum": ("ok", PCM, spoken(lambda _: 9_000 * np.sin(PLACES / 25))),
     "a chord": ("ok", PCM, spoken(lambda _: 3_000 * CHORD)),
     "endless music with a beat":
-        ("timeout:response", PCM, spoken(lambda _: 8_000 * np.sin(LONGER / 6) * (1 - LONGER % 6_400 / 6_400))),
+        ("timeout:response", PCM, spoken(lambda _: 8_000 * np.sin(LONGER / 12) * (1 - LONGER % 6_400 / 6_400))),
     "endless direct current": ("timeout:first_delta", PCM, spoken(lambda _: np.full(PLACES.size, 20_000))),
     "a voice on a direct current":
         ("ok", PCM, spoken(lambda voice: np.concatenate((STEADY, voice.speech(400) + np.int16(2_000), STEADY)))),

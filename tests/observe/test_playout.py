@@ -30,8 +30,8 @@ from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
 
 FRAME_MS = 20
-LOUD = BinaryMessage(PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), FRAME_MS)))
-"""20 ms of a tone of 1 kHz."""
+LOUD = BinaryMessage(PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 40), FRAME_MS // 5)))
+"""20 ms of a buzz of 200 Hz, which is too low for a tone."""
 SILENT = BinaryMessage(bytes(2 * 16 * FRAME_MS))
 
 
@@ -445,7 +445,7 @@ def test_a_late_frame_delays_no_later_frame_and_a_long_gap_restarts_the_stream()
 def test_slightly_slow_frames_add_no_uncertainty_in_ten_minutes() -> None:
     """A frame arrives every 20.2 ms, and the uncertainty of timestamps is 0.1 ms. After ten minutes a reply begins."""
     detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
-    silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))
+    silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 40), 4))
     found = list[tuple[ServerEvent, Arrival]]()
     for number, at_ns in enumerate(evenly(20_200_000, count + 10)):
         arrival = Arrival(at_ns, error_ns)

@@ -211,8 +211,8 @@ FAINT = 0x60
 
 
 def spoken(rate_hz: int, begin_ms: int, length_ms: int, tail_ms: int) -> Samples:
-    """Return a tone of 1 kHz, with faint samples before and after it."""
-    tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), rate_hz // 2_000), length_ms)
+    """Return a buzz of 500 Hz, with faint samples before and after it."""
+    tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), rate_hz // 1_000), length_ms // 2)
     faint = [np.full(rate_hz * ms // 1_000, FAINT, np.int16) for ms in (begin_ms, tail_ms)]
     return np.concatenate([faint[0], tone, faint[1]])
 

@@ -425,7 +425,7 @@ def test_each_type_of_input_is_logged_and_replayed(kind: type[inputs.Input], tmp
     assert [field.name for field in fields if getattr(example, field.name) == field.default] == [], (
         "would not be missed"
     )
-    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
+    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=True)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.apply(example)
     log.close()
@@ -438,7 +438,7 @@ def test_each_type_of_input_is_logged_and_replayed(kind: type[inputs.Input], tmp
 EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
     type(example): example
     for example in (
-        inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b"),
+        inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b", b"\xff", AT_NS),
         inputs.TurnStarted(AT_NS + MS, build_turn()),
         inputs.Sent(
             *("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),

@@ -43,12 +43,13 @@ from bench.transport.sip.call_failure import failure_of, headers_of, received_of
 from bench.transport.sip.call_record import CallFacts, CallSettings, CallState, own_hang_up
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.early_audio import EarlyPacket, early_audio
 from bench.transport.sip.jitter import Frame
 from bench.transport.sip.lingering import linger
 from bench.transport.sip.listener import Listener
 from bench.transport.sip.media import AUDIO, CallMedia
 from bench.transport.sip.messages import HostPort
-from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia
 from bench.transport.sip.reach import UNSPECIFIED, canonical_host
 from bench.transport.sip.rtp import StreamNumbers
 from bench.transport.sip.sdes import new_keys, without_keys
@@ -132,7 +133,7 @@ class TelephoneCall:
         """The frames that have not been passed on, and the instants at which they became available."""
         self._held_ns = 0
         """How long after its instant the last frame became available."""
-        self._early: deque[tuple[bytes, SocketAddress, Arrival]] = deque(maxlen=MAX_EARLY_PACKETS)
+        self._early: deque[EarlyPacket] = deque(maxlen=MAX_EARLY_PACKETS)
         """The RTP packets that were read before the media of the call started."""
         self._drained_ns = monotonic_ns()
         self._uncertainties_ns: dict[int, int] = {}
@@ -164,18 +165,19 @@ class TelephoneCall:
         if (ringing_ns := call.instants.ringing_ns) is not None:
             phases.set_arrival("ringing", ringing_ns, self._uncertainties_ns.get(ringing_ns, 0))
         phases.set_arrival("opened", answered_ns, self._uncertainties_ns.get(answered_ns, 0))
+        early = self._early and early_audio(self._early, _new_media(call.early_media or call.media), answered_ns)
         self._start_media()
-        self.handshake = Handshake(dict(phases.instants), headers_of(call), dict(phases.uncertainties_ns))
+        self.handshake = Handshake(
+            dict(phases.instants), headers_of(call), dict(phases.uncertainties_ns), "", None, *(early or ())
+        )
 
     def _start_media(self) -> None:
         agreed = self._call.media
         assert agreed is not None, "the call is answered"
         for host in (agreed.peer.host, agreed.peer_rtcp.host):
             self._note_host(host, "audio")
-        now_ns = monotonic_ns()
         if self._media is None:
-            numbers, cname = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench"
-            self._media = CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
+            self._media = _new_media(agreed)
             while self._early:
                 self._accept_packet(*self._early.popleft())
         else:
@@ -291,7 +293,7 @@ class TelephoneCall:
             self._early.append((data, source, arrival))
             return
         if arrival.at_ns < (self._call.instants.answered_ns or 0):
-            return  # audio before the answer, such as a ring tone
+            return  # `early_audio` has returned it
         if self.on_packet is not None:
             self.on_packet(data, source, arrival)
         frames = self._media.received(data, arrival, HostPort(*source[:2]))
@@ -447,6 +449,11 @@ class TelephoneCall:
             self._rtp.close()
             self._rtcp.close()
             linger(self._call, self._signalling)
+
+
+def _new_media(agreed: AgreedMedia) -> CallMedia:
+    numbers, cname, now_ns = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench", monotonic_ns()
+    return CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
 
 
 def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tuple[tuple[str, str], ...]]:

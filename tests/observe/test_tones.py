@@ -1,0 +1,240 @@
+"""Ring tones, beeps and other telephone tones are no replies, and voices are never taken for tones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clock import Arrival
+from bench.metrics import NO_SOUND, ONLY_TONES
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.observe.onsets import TONE_ERROR_NS, OnsetDetector
+from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
+from bench.observe.timeline import Timeline
+from bench.observe.tones import is_pure
+from bench.plan.recordings import to_pcm16
+from bench.protocol.agents import PCM
+from bench.protocol.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
+from bench.protocol.base import BinaryMessage
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import EventKind
+from bench.remedies import remedy_of
+from bench.timeouts import Timeouts
+from bench.transport.received import ReceivedMessage
+from benchmarks import onsets as known
+from tests.helpers import AT_NS, MS, build_turn
+
+RATE_HZ, FRAME_MS = 8_000, 20
+RNG = np.random.default_rng(1)
+
+
+def sines(ms: float, *tones_hz: float, level: float = 0.1, modulated_hz: float = 0) -> np.ndarray:
+    at_s = np.arange(round(RATE_HZ * ms / 1_000)) / RATE_HZ
+    mixed = sum((np.sin(2 * np.pi * hz * at_s) for hz in tones_hz), np.zeros(len(at_s))) / len(tones_hz)
+    return (
+        level * mixed * (1 + 0.85 * np.cos(2 * np.pi * modulated_hz * at_s)) / 1.85 if modulated_hz else level * mixed
+    )
+
+
+def rest(ms: float) -> np.ndarray:
+    return np.zeros(round(RATE_HZ * ms / 1_000))
+
+
+def joined(*parts: np.ndarray, format: AudioFormat = G711_ULAW) -> Samples:
+    """Join the parts, and encode and decode them in this format. Its rate is 8 kHz."""
+    return format.decode(format.encode(to_pcm16(np.concatenate(parts).astype(np.float32))))
+
+
+def begins_ms(detector: OnsetDetector, samples: Samples) -> list[float]:
+    size, found = RATE_HZ * FRAME_MS // 1_000, list[float]()
+    for start in range(0, len(samples), size):
+        frame = samples[start : start + size]
+        at = start + len(frame)
+        found += [(at - back) * 1_000 / RATE_HZ for what, back, _ in detector.add(frame) if what == "begins"]
+    return found
+
+
+DECAY = np.exp(-np.arange(RATE_HZ * 6 // 10) / 1_200)
+TONES = {
+    "ring tone, US": sines(2_000, 440, 480),
+    "ring tone, Europe": sines(1_000, 425),
+    "ring tone, UK": np.concatenate([sines(400, 400, 450), rest(200), sines(400, 400, 450)]),
+    "ring tone, Japan": sines(1_000, 400, modulated_hz=16),
+    "ring tone, Australia": sines(400, 425, modulated_hz=25),
+    "busy, US": np.concatenate([sines(500, 480, 620), rest(500), sines(500, 480, 620)]),
+    "dial tone": sines(2_500, 350, 440),
+    "special information": np.concatenate([sines(330, hz) for hz in (950, 1_400, 1_800)]),
+    "a short beep": sines(60, 1_000),
+    "two beeps": np.concatenate([sines(100, 1_000), rest(100), sines(100, 1_000)]),
+    "a beep of a recorder": sines(400, 1_400),
+    "a key": sines(120, 770, 1_336),
+    "a chime": sines(600, 880) * DECAY,
+    "a bell": (sines(600, 880) + sines(600, 1_760) / 2) * DECAY,
+    "rising notes": np.concatenate([sines(150, 880), sines(150, 1_108), sines(200, 1_318)]),
+    "a fax": sines(3_000, 2_100),
+}
+FADING = ("a chime", "a bell")
+VOICES = known.voices(RATE_HZ)
+
+
+@pytest.mark.parametrize("pause_ms", [0, 300])
+@pytest.mark.parametrize("name", TONES)
+def test_a_tone_before_a_voice_is_no_sound(name: str, pause_ms: int) -> None:
+    tone, voice = TONES[name], VOICES[0][:6_400]
+    for ahead_ms in (0, 1_000) if pause_ms else ():
+        detector = OnsetDetector(RATE_HZ)
+        first, *_ = begins_ms(detector, joined(rest(ahead_ms), tone, rest(pause_ms), voice, rest(1_000)))
+        assert first == pytest.approx(ahead_ms + len(tone) / 8 + pause_ms, abs=1)
+        assert detector.tones or not ahead_ms
+    detector = OnsetDetector(RATE_HZ)
+    assert begins_ms(detector, joined(rest(500), tone, rest(1_000))) == []
+    if name not in FADING:
+        assert detector.tones[-1].end == pytest.approx(8 * 500 + len(tone), abs=8 * 6)
+
+
+@given(
+    lines=st.lists(st.integers(350, 2_000), min_size=1, max_size=2),
+    length_ms=st.integers(250, 900),
+    ahead_ms=st.integers(300, 700),
+    voice=st.sampled_from(VOICES),
+)
+def test_a_voice_directly_after_a_tone_begins_within_its_uncertainty(
+    lines: list[int], length_ms: int, ahead_ms: int, voice: np.ndarray
+) -> None:
+    tone = sines(length_ms, *lines)
+    found = begins_ms(OnsetDetector(RATE_HZ), joined(rest(ahead_ms), tone, voice[:4_000], rest(100)))
+    if max(lines) < 600 or len(lines) == 1 or max(lines) - min(lines) < 300:
+        assert abs(found[0] - ahead_ms - length_ms) <= TONE_ERROR_NS / MS + 5
+
+
+@pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K])
+def test_no_voice_is_taken_for_a_tone(format: AudioFormat) -> None:
+    lag = format.rate_hz // RATE_HZ
+    for voice in known.voices(format.rate_hz):
+        samples = format.decode(format.encode(to_pcm16(np.concatenate([voice, np.zeros(4_000)]).astype(np.float32))))
+        detector = OnsetDetector(format.rate_hz)
+        for start in range(0, len(samples), format.rate_hz):
+            detector.add(samples[start : start + format.rate_hz])
+        assert not detector.tones
+        at_8k = samples[::lag]
+        windows = (at_8k[start:][:1_200] for start in range(0, len(at_8k) - 1_200, 2_000))
+        assert not any(is_pure(window) for window in windows)
+
+
+@given(
+    pitch_hz=st.integers(70, 420),
+    weights=st.lists(st.floats(0.15, 1), min_size=3, max_size=12),
+    glide=st.floats(-0.3, 0.3),
+    length_ms=st.integers(160, 600),
+)
+def test_a_buzz_with_a_pitch_is_no_tone(pitch_hz: int, weights: list[float], glide: float, length_ms: int) -> None:
+    """Such as a hum, a vowel, and a monotonous synthesized voice."""
+    at_s = np.arange(RATE_HZ * length_ms // 1_000) / RATE_HZ
+    phase = 2 * np.pi * pitch_hz * (at_s + glide * at_s**2 / 2)
+    buzz = sum(weight * np.sin(number * phase + number) for number, weight in enumerate(weights, 1)) / len(weights)
+    detector = OnsetDetector(RATE_HZ)
+    assert begins_ms(detector, joined(rest(500), 0.2 * buzz, rest(500)))[0] == pytest.approx(500, abs=2)
+    assert not detector.tones
+
+
+def test_a_tone_directly_after_a_voice_does_not_lengthen_it() -> None:
+    voice, detector = VOICES[0][:6_400], OnsetDetector(RATE_HZ)
+    samples = joined(rest(500), voice, rest(60), sines(800, 1_400), rest(500))
+    changes = [change for start in range(0, len(samples), 160) for change in ends(detector, samples, start)]
+    assert changes[-1] == pytest.approx(500 + len(voice) / 8, abs=10)
+    assert len(detector.tones) == 1
+
+
+def ends(detector: OnsetDetector, samples: Samples, start: int) -> list[float]:
+    frame = samples[start : start + 160]
+    return [(start + len(frame) - back) / 8 for what, back, _ in detector.add(frame) if what == "ends"]
+
+
+def test_a_phone_key_counts_as_sound_if_the_caller_may_press_keys() -> None:
+    key = joined(rest(500), sines(200, 770, 1_336), rest(1_000))
+    assert begins_ms(OnsetDetector(RATE_HZ, keys_count=True), key) == pytest.approx([500], abs=1)
+    assert begins_ms(OnsetDetector(RATE_HZ, keys_count=True), joined(rest(500), sines(400, 1_400), rest(900))) == []
+
+
+# Replies.
+
+
+def replies(
+    detector: ReplyDetector, samples: Samples, begin_ms: int = 0, format: AudioFormat = PCM16_8K
+) -> list[tuple[EventKind, int]]:
+    """Return the time in ms at which the first delta of each reply arrives, and at which each reply ends."""
+    found, size = list[tuple[EventKind, int]](), RATE_HZ * FRAME_MS // 1_000
+    for number in range(len(samples) // size):
+        arrival = Arrival(AT_NS + (begin_ms + number * FRAME_MS) * MS)
+        message = BinaryMessage(format.encode(samples[number * size :][:size]))
+        events = detector.detect_replies(PCM.decode(message), arrival)
+        found += [
+            (event.kind, (came.at_ns - AT_NS) // MS)
+            for event, came in detector.events_in(events, arrival)
+            if event.response_id
+        ]
+    kinds = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
+    detected = [each for each in found if each[0] in kinds]
+    return [each for place, each in enumerate(detected) if place == 0 or each[0] is not detected[place - 1][0]]
+
+
+@pytest.mark.parametrize("length_ms", [60, 200, 400, 1_000, 5_000])
+def test_a_beep_is_no_reply(length_ms: int) -> None:
+    samples = joined(sines(length_ms, 1_000), rest(3_000), VOICES[3][:8_000], rest(1_000))
+    detector = ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True)
+    found = replies(detector, samples)
+    assert [kind for kind, _ in found] == [EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE]
+    assert found[0][1] == (length_ms + 3_000) // FRAME_MS * FRAME_MS
+    assert detector.tones == 1
+
+
+@given(
+    tail_ms=st.integers(20, 1_000),
+    wait_ms=st.integers(350, 2_500),
+    lost_ms=st.sampled_from([0, 40, 80]),
+    early=st.sampled_from(["announcement", *(name for name in TONES if name.startswith("ring tone"))]),
+)
+def test_a_sound_that_began_before_the_answer_is_no_greeting(
+    tail_ms: int, wait_ms: int, lost_ms: int, early: str
+) -> None:
+    """The early audio lasts for 1.6 s. Then no packet comes for `lost_ms`."""
+    sound = np.tile(TONES[early], 8) if early in TONES else VOICES[0]
+    before, after = sound[: 8 * 1_600], sound[8 * 1_600 :][: 8 * tail_ms]
+    detector = ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True)
+    detector.hear_early(PCM16_8K.encode(joined(before)), AT_NS)
+    greeting = VOICES[1][:4_000]
+    found = replies(detector, joined(after, rest(wait_ms), greeting), lost_ms)
+
+    begin_ms = lost_ms + len(after) / 8 + wait_ms
+    assert [kind for kind, _ in found][:1] == [EventKind.AUDIO_DELTA]
+    assert begin_ms - FRAME_MS <= found[0][1] <= begin_ms + 5
+
+
+@pytest.mark.parametrize("early_ms", [20, 200, 400])
+def test_a_greeting_that_began_shortly_before_a_slow_answer_is_the_greeting(early_ms: int) -> None:
+    detector = ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True)
+    detector.hear_early(PCM16_8K.encode(joined(rest(1_000), VOICES[0][: 8 * early_ms])), AT_NS)
+    found = replies(detector, joined(VOICES[0][8 * early_ms :]))
+    assert found[0][1] <= 40
+
+
+def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
+    limits, dialect = Timeouts(first_delta=8), DIALECTS["sip"]
+    timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), dialect, reply_format="g711_ulaw")
+    timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
+    facts = {"greeting": True, "has_turn_events": False, "service_responds": True}
+    timeline.apply(inputs.TurnStarted(AT_NS, build_turn(reply_format="g711_ulaw", speech_format="g711_ulaw", **facts)))
+    samples = joined(np.tile(np.concatenate([sines(1_000, 425), rest(1_000)]), 3))
+    for number in range(len(samples) // 160):
+        data = BinaryMessage(G711_ULAW.encode(samples[number * 160 :][:160]))
+        arrival = Arrival(AT_NS + number * FRAME_MS * MS)
+        timeline.received(dialect.decode(data), ReceivedMessage(data, arrival, 160))
+    timeline.expire(AT_NS + 9_000 * MS)
+    (turn,) = timeline.pop_turns(AT_NS + 9_000 * MS)
+    assert turn.outcome == NO_SOUND
+    assert turn.detail.endswith(f"with 6.0 s of audio, {ONLY_TONES} (3)")
+    assert "only tones" in remedy_of(NO_SOUND, turn.detail, by_telephone=True)
+    assert "only tones" in remedy_of("timeout:first_delta", turn.detail)
