@@ -30,7 +30,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.metrics import AUDIBLE
-from bench.observe.tones import Tone, is_pure
+from bench.observe.tones import Tone, is_pure, noise_energy
 from bench.protocol.audio import Samples, measured_blocks
 from bench.units import NS_PER_MS
 
@@ -283,7 +283,7 @@ class OnsetDetector:
         if min_level < HUSHED:
             self._behind = min_level
         elif self._is_pure(0, UNKNOWN - 1):
-            self._began_from(0)
+            self._began_from(noise_energy(self._samples(1, UNKNOWN - 2)))
         else:
             # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
             # back to the start.
@@ -328,6 +328,8 @@ class OnsetDetector:
         last group must be a tone.
         """
         levels = list(self._groups)[1:groups]
+        if len(levels) < groups - 1:  # a tone began later
+            return False
         same = max(levels) * ratio[1] <= min(levels) * ratio[0]
         return same and is_tone(self._samples((groups - 1) * GROUP))
 
@@ -462,10 +464,11 @@ class OnsetDetector:
         self.tones.append(found)
 
     def _voice_in(self, changed: int, number: int) -> int:
-        """Return the first block of a voice in a tone: after the last quiet block, if there is one."""
+        """Return the first block of a voice in a tone: after the first quiet block, if there is one."""
         first = changed - GROUP
-        quiet = (block for block in range(number, first - 1, -1) if self._at(block)[0] <= self._loud_energy)
-        return next(quiet, first - 1) + 1
+        loud = [self._at(block)[0] > self._loud_energy for block in range(first, number + 1)]
+        quiet = loud.index(False) if False in loud else 0
+        return first + (loud.index(True, quiet) if True in loud[quiet:] else 0)
 
     @property
     def _loud_energy(self) -> int:

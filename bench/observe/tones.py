@@ -43,11 +43,17 @@ class Tone(NamedTuple):
 
 def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
     """Return whether 30 to 200 ms of audio at 8 kHz are a tone. With `keys_count`, a phone key is not a tone."""
-    lines = _lines_hz(samples) if len(samples) >= MIN_SAMPLES else ()
+    lines = _lines_hz(samples)[0] if len(samples) >= MIN_SAMPLES else ()
     lowest = min(lines, default=0)
     if not lines or (lowest < PITCH_HZ and any(_is_multiple(line, lowest) for line in lines)):
         return False
     return not (keys_count and is_key(lines))
+
+
+def noise_energy(samples: Samples) -> int:
+    """Return the energy of the noise behind a tone, in the filter of `bench.protocol.audio.measured_blocks`."""
+    wide = samples.astype(np.float64)
+    return int(_lines_hz(samples)[1] * (wide @ wide) / len(wide) * (1 + 0.75**2))
 
 
 def is_key(lines_hz: Sequence[float]) -> bool:
@@ -63,8 +69,11 @@ def _is_multiple(line: float, lowest: float) -> bool:
     return count >= 2 and abs(line - count * lowest) < MULTIPLE * count * lowest
 
 
-def _lines_hz(samples: Samples) -> Sequence[float]:
-    """Return the frequencies of the spectral lines, the strongest first; nothing if it is no tone."""
+def _lines_hz(samples: Samples) -> tuple[Sequence[float], float]:
+    """Return (frequencies of the spectral lines, the strongest first; share of the other energy).
+
+    There are no lines if the samples are no tone.
+    """
     count = len(samples)
     bins = 1_024 if count <= 640 else 2_048
     spectrum = np.fft.rfft(samples * _window(count), bins)
@@ -73,18 +82,18 @@ def _lines_hz(samples: Samples) -> Sequence[float]:
     powers[:width] = 0  # direct current
     peak = int(powers.argmax())
     if not lowest <= peak <= highest:  # as in most voices
-        return ()
-    rest, lines = float(powers.sum()), list[float]()
-    limit = rest * (1 - MIN_SHARE)
+        return (), 1
+    total, lines = float(powers.sum()), list[float]()
+    rest = total
     while lowest <= peak <= highest and len(lines) < MAX_LINES:
         lines.append(peak * RATE_HZ / bins)
         lobe = powers[max(0, peak - width) : peak + width + 1]
         rest -= float(lobe.sum())
-        if rest <= limit:
-            return lines
+        if rest <= (1 - MIN_SHARE) * total:
+            return lines, rest / total
         lobe[:] = 0
         peak = int(powers.argmax())
-    return ()
+    return (), 1
 
 
 @cache

@@ -29,8 +29,9 @@ from bench.plan.recordings import (
 from bench.protocol.audio import ALL_FORMATS, AudioFormat
 from bench.recorded_calls.codecs import CODECS, LOSSLESS, CodecErrors, lossy_codec
 from bench.recorded_calls.echo import EchoPath, echo_paths, without_echo
-from bench.recorded_calls.sounds import ChannelSound, sounds
+from bench.recorded_calls.sounds import ChannelSound, sounds, sounds_and_tones
 from bench.recorded_calls.stored_samples import StoredSamples
+from bench.recorded_calls.tones import without_tones
 from bench.units import NS_PER_S
 
 MAX_CALL_MINUTES = 120
@@ -103,6 +104,12 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
     near: SampleSequence
     near, far = channels if number == 1 else channels[::-1]
     _refuse_unmeasurable(path, near, far, number)
+    heard, near_tones = sounds_and_tones(near, audio.rate_hz, keys_count=True)
+    spoken, far_tones = sounds_and_tones(far, audio.rate_hz)
+    removed: Sequence[int] = (0, 0)
+    if near_tones or far_tones:
+        (near, far), removed = without_tones((near, far), (near_tones, far_tones), audio.rate_hz)
+        heard, spoken = sounds(near, audio.rate_hz, keys_count=True), sounds(far, audio.rate_hz)
     path_to_caller, path_to_agent = echo_paths(near, far, audio.rate_hz)
     if path_to_agent is not None:
         level = f"{round(path_to_agent.level_db)} dB"
@@ -117,7 +124,7 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
         )
     if path_to_caller is not None:
         near = StoredSamples(without_echo(near, far, audio.rate_hz, path_to_caller))
-    heard, spoken = sounds(near, audio.rate_hz), sounds(far, audio.rate_hz)
+        heard = sounds(near, audio.rate_hz, keys_count=True)
     for whose, samples, found, channel in (("caller's", near, heard, number), ("agent's", far, spoken, 3 - number)):
         if not found:
             raise UsageError(
@@ -125,7 +132,12 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
                 "leave it out"
             )
         _refuse_music(path, samples, found, whose, channel, audio.rate_hz)
-    remarks = (*_clipped(near, far, number), *_echo_remark(path_to_caller), *_codec_remark(codec))
+    remarks = (
+        *_clipped(near, far, number),
+        *_echo_remark(path_to_caller),
+        *_codec_remark(codec),
+        *_tones_remark(*removed),
+    )
     errors = CODECS[codec] if codec else LOSSLESS
     return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks, errors)
 
@@ -219,3 +231,9 @@ def _codec_remark(codec: str | None) -> Iterator[Remark]:
     if codec:
         text = f"the recording is lossy ({codec}), which moves starts and ends of speech; the bounds include it"
         yield Remark(text, text)
+
+
+def _tones_remark(near: int, far: int) -> Iterator[Remark]:
+    if near or far:
+        text = "tones (such as beeps or ring tones) are no speech, and were removed"
+        yield Remark(text, f"{text}: {near} in the caller's channel, {far} in the agent's")

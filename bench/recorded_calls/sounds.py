@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.observe.onsets import OnsetDetector
+from bench.observe.tones import Tone
 from bench.plan.recordings import (
     DEPTH,
     WINDOW_MS,
@@ -62,13 +63,21 @@ class Speech(NamedTuple):
     uncertainty_ns: int
 
 
-def sounds(samples: SampleSequence, rate_hz: int) -> list[ChannelSound]:
-    """Return all sounds in one channel, in order."""
-    return list(_sounds(samples, rate_hz))
+def sounds(samples: SampleSequence, rate_hz: int, *, keys_count: bool = False) -> list[ChannelSound]:
+    """Return all sounds in one channel, in order. With `keys_count`, a phone key is a sound."""
+    return sounds_and_tones(samples, rate_hz, keys_count=keys_count)[0]
 
 
-def _sounds(samples: SampleSequence, rate_hz: int) -> Iterator[ChannelSound]:
-    detector, start, until, uncertainty_ns = OnsetDetector(rate_hz), None, 0, 0
+def sounds_and_tones(
+    samples: SampleSequence, rate_hz: int, *, keys_count: bool = False
+) -> tuple[list[ChannelSound], list[Tone]]:
+    """Return the sounds of `sounds`, and all telephone tones in the channel."""
+    detector = OnsetDetector(rate_hz, keys_count=keys_count)
+    return list(_sounds(detector, samples, rate_hz)), detector.tones
+
+
+def _sounds(detector: OnsetDetector, samples: SampleSequence, rate_hz: int) -> Iterator[ChannelSound]:
+    start, until, uncertainty_ns = None, 0, 0
     padded = len(samples) + FLUSH_S * rate_hz
     for position in range(0, padded, rate_hz):
         piece = samples[position : position + rate_hz]
@@ -80,7 +89,7 @@ def _sounds(samples: SampleSequence, rate_hz: int) -> Iterator[ChannelSound]:
             elif what == "sounds":
                 until, uncertainty_ns = at, error_ns
             elif start is not None:
-                yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)
+                yield ChannelSound(start, min(at, len(samples)), uncertainty_ns)
                 start = None
     if start is not None:
         yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)

@@ -134,7 +134,8 @@ def test_a_buzz_with_a_pitch_is_no_tone(pitch_hz: int, weights: list[float], gli
     """Such as a hum, a vowel, and a monotonous synthesized voice."""
     at_s = np.arange(RATE_HZ * length_ms // 1_000) / RATE_HZ
     phase = 2 * np.pi * pitch_hz * (at_s + glide * at_s**2 / 2)
-    buzz = sum(weight * np.sin(number * phase + number) for number, weight in enumerate(weights, 1)) / len(weights)
+    waves = [weight * np.sin(number * phase + number) for number, weight in enumerate(weights, 1)]
+    buzz = np.mean(waves, axis=0)
     detector = OnsetDetector(RATE_HZ)
     assert begins_ms(detector, joined(rest(500), 0.2 * buzz, rest(500)))[0] == pytest.approx(500, abs=2)
     assert not detector.tones
@@ -210,7 +211,7 @@ def test_a_sound_that_began_before_the_answer_is_no_greeting(
 
     begin_ms = lost_ms + len(after) / 8 + wait_ms
     assert [kind for kind, _ in found][:1] == [EventKind.AUDIO_DELTA]
-    assert begin_ms - FRAME_MS <= found[0][1] <= begin_ms + 5
+    assert begin_ms - FRAME_MS <= found[0][1] <= begin_ms + 10
 
 
 @pytest.mark.parametrize("early_ms", [20, 200, 400])

@@ -438,7 +438,9 @@ def test_each_type_of_input_is_logged_and_replayed(kind: type[inputs.Input], tmp
 EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
     type(example): example
     for example in (
-        inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b", b"\xff", AT_NS),
+        inputs.Connected(
+            {"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b", b"\xff", AT_NS
+        ),
         inputs.TurnStarted(AT_NS + MS, build_turn()),
         inputs.Sent(
             *("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),

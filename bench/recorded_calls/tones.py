@@ -1,0 +1,214 @@
+"""The removal of telephone tones from a channel: ring tones, busy tones, and the beeps of a recorder. Pure.
+
+The detector of sounds finds the tones that are alone (`bench.observe.tones`). A piece of the channel's background
+replaces them, because silence would look like a change of the background. The beeps of a recorder have one frequency
+and one duration, so they are also found over speech. They are subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.observe.tones import Tone
+from bench.plan.audio_files import BLOCK_SAMPLES
+from bench.plan.recordings import SampleSequence
+from bench.protocol.audio import Samples
+from bench.recorded_calls.stored_samples import StoredSamples
+
+MIN_BEEP_S, MAX_BEEP_S = 0.1, 0.7
+MAX_TONE_S = 30.0
+"""The maximum duration of a tone that is removed. A longer one is like hold music."""
+SAME_HZ, SAME_S = 2.0, 0.06
+"""The maximum differences of the frequencies and the durations of beeps of one recorder."""
+MIN_ALONE = 2
+"""The minimum number of beeps that are alone, in both channels, from which beeps over speech are searched."""
+PURE = 0.02
+"""The maximum share of a beep's energy that one sine does not explain."""
+HOP_S = 0.005
+LEVEL, PHASE = 0.4, 0.7
+"""The maximum relative difference of the amplitude, and the maximum difference of the phase in radians, of each quarter
+of a beep over speech."""
+MARGIN_S = 0.06
+FAINT = 4
+"""The maximum ratio of the energy of a block, if it has only the rest of a beep, to the energy of `Beep.rest`."""
+MIN_REST = 1e-4
+"""The minimum of `Beep.rest` here: phase and amplitude have errors, too."""
+NEARLY = 1 / 100
+"""The maximum ratio of the energy that remains to the energy of the beep, if only the beep was audible."""
+FADE, FADED = 2, 1 / 4
+"""The number of blocks at the edges of a beep, and the maximum ratio of their energies to the energy of the beep."""
+BACKGROUND_S = 0.2
+
+Floats = NDArray[np.float64]
+
+
+class Beep(NamedTuple):
+    """The beep of a recorder. `length` is in samples. `rest` is the share of its energy that is no sine."""
+
+    hz: float
+    amplitude: float
+    length: int
+    rest: float
+
+
+def without_tones(
+    channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int
+) -> tuple[list[StoredSamples], list[int]]:
+    """Return the channels without tones, and the number of tones in each. `tones` are those that are alone."""
+    kinds = _beeps(channels, tones, rate_hz)
+    cleaned, counts = list[StoredSamples](), list[int]()
+    for samples, alone in zip(channels, tones, strict=True):
+        pieces, margin = [found for beep in kinds for found in _found(samples, beep, rate_hz)], round(HOP_S * rate_hz)
+        beeps = [(start, start + len(piece)) for start, piece in pieces]
+        for tone in alone:
+            is_beep = any(start < tone.end and tone.start < end for start, end in beeps)
+            if not is_beep and tone.end - tone.start <= MAX_TONE_S * rate_hz:
+                start, end = max(0, tone.start - margin), min(len(samples), tone.end + margin)
+                pieces.append((start, _background(samples, start, end, rate_hz)))
+        cleaned.append(StoredSamples(_replaced(samples, pieces)))
+        counts.append(len(pieces))
+    return cleaned, counts
+
+
+def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int) -> list[Beep]:
+    """Return the kinds of beeps that occur several times."""
+    kinds = list[list[Beep]]()
+    for samples, alone in zip(channels, tones, strict=True):
+        for tone in alone:
+            beep = _beep(samples, tone, rate_hz)
+            if beep is None:
+                continue
+            kind = next((kind for kind in kinds if _are_same(kind[0], beep, rate_hz)), None)
+            if kind is None:
+                kinds.append([beep])
+            else:
+                kind.append(beep)
+    return [
+        Beep(hz, amplitude, round(length), rest)
+        for kind in kinds
+        if len(kind) >= MIN_ALONE
+        for hz, amplitude, length, rest in [np.median(kind, axis=0).tolist()]
+    ]
+
+
+def _are_same(one: Beep, other: Beep, rate_hz: int) -> bool:
+    return abs(one.hz - other.hz) <= SAME_HZ and abs(one.length - other.length) <= SAME_S * rate_hz
+
+
+def _beep(samples: SampleSequence, tone: Tone, rate_hz: int) -> Beep | None:
+    """Return the sine of a tone; None if the tone is no beep."""
+    length = tone.end - tone.start
+    if not MIN_BEEP_S * rate_hz <= length <= MAX_BEEP_S * rate_hz:
+        return None
+    edge = length // 6
+    wide = samples[tone.start + edge : tone.end - edge].astype(np.float64)
+    size = 1 << (8 * len(wide)).bit_length()
+    hz = float(np.abs(np.fft.rfft(wide * np.hanning(len(wide)), size)).argmax()) * rate_hz / size
+    half = len(wide) // 2
+    for _ in range(2):  # the phases of both halves give the frequency
+        first, second = _phasor(wide[:half], hz, rate_hz, 0), _phasor(wide[half : 2 * half], hz, rate_hz, half)
+        hz += float(np.angle(second / first)) / (2 * np.pi) * rate_hz / half
+    phasor = _phasor(wide, hz, rate_hz, 0)
+    rest = wide - _sine(phasor, hz, rate_hz, 0, len(wide))
+    share = float(rest @ rest) / float(wide @ wide)
+    return Beep(hz, abs(phasor), length, share) if share <= PURE else None
+
+
+def _phasor(wide: Floats, hz: float, rate_hz: int, at: int) -> complex:
+    """Return the amplitude and the phase of a sine in the samples, which begin at the position `at`."""
+    angles = 2 * np.pi * hz / rate_hz * np.arange(at, at + len(wide))
+    return 2 * complex((wide * np.exp(-1j * angles)).mean()) if len(wide) else 0j
+
+
+def _sine(phasor: complex, hz: float, rate_hz: int, at: int, count: int) -> Floats:
+    angles = 2 * np.pi * hz / rate_hz * np.arange(at, at + count)
+    return np.real(phasor * np.exp(1j * angles))
+
+
+def _found(samples: SampleSequence, beep: Beep, rate_hz: int) -> Iterator[tuple[int, Samples]]:
+    """Yield (position, samples without the beep) of each beep, alone or over speech."""
+    hop = round(HOP_S * rate_hz)
+    blocks = beep.length // hop
+    quarter = max(1, blocks // 4)
+    phasors = np.concatenate(
+        [_hops(samples, start, beep.hz, rate_hz, hop) for start in range(0, len(samples), BLOCK_SAMPLES // hop * hop)]
+    )
+    sums = np.concatenate(([0], np.cumsum(phasors)))
+    count = len(sums) - 4 * quarter
+    if count <= 0:
+        return
+    quarters = [(sums[(n + 1) * quarter :][:count] - sums[n * quarter :][:count]) / quarter for n in range(4)]
+    whole = np.mean(quarters, axis=0)
+    fits = (np.abs(np.abs(whole) - beep.amplitude) <= LEVEL * beep.amplitude) & np.all(
+        [np.abs(part - whole) <= PHASE * np.abs(whole) for part in quarters], axis=0
+    )
+    scores = np.where(fits, np.abs(whole), 0)
+    while (peak := int(scores.argmax())) >= 0 and scores[peak] > 0:
+        scores[max(0, peak - blocks) : peak + blocks] = 0
+        yield _subtracted(samples, beep, peak * hop, rate_hz)
+
+
+def _hops(samples: SampleSequence, start: int, hz: float, rate_hz: int, hop: int) -> NDArray[np.complex128]:
+    wide = samples[start : start + BLOCK_SAMPLES // hop * hop].astype(np.float64)
+    wide = wide[: len(wide) // hop * hop]
+    angles = 2 * np.pi * (hz / rate_hz * np.arange(start, start + len(wide)) % 1)
+    return np.asarray(2 * (wide * np.exp(-1j * angles)).reshape(-1, hop).mean(axis=1))
+
+
+def _subtracted(samples: SampleSequence, beep: Beep, start: int, rate_hz: int) -> tuple[int, Samples]:
+    """Subtract a beep near the position `start`. Its edges are those with which the least energy remains."""
+    margin = round(MARGIN_S * rate_hz)
+    first = max(0, start - margin)
+    wide = samples[first : start + beep.length + margin].astype(np.float64)
+    middle = slice(start - first + beep.length // 8, start - first + beep.length - beep.length // 8)
+    phasor = _phasor(wide[middle], beep.hz, rate_hz, first + middle.start)
+    sine = _sine(phasor, beep.hz, rate_hz, first, len(wide))
+    gains = np.concatenate(([0], np.cumsum(sine * (2 * wide - sine))))
+    half = len(wide) // 2
+    begin, end = int(gains[:half].argmin()), half + int(gains[half:].argmax())
+    size, energy = round(HOP_S * rate_hz), abs(phasor) ** 2 / 2
+    places = range(max(0, begin - FADE * size), min(end + FADE * size, len(wide)), size)
+    edges = begin + FADE * size, end - FADE * size
+    rest = np.concatenate((wide[:begin], wide[begin:end] - sine[begin:end], wide[end:]))
+    alone = [at for at in places if edges[0] <= at < edges[1] and _energy(rest[at : at + size]) <= NEARLY * energy]
+    if alone:  # a part of the beep is before or after the speech, and shows its phase and amplitude better
+        shown = np.concatenate([np.arange(at, at + size) for at in alone])
+        angles = 2 * np.pi * beep.hz / rate_hz * np.arange(len(wide))
+        waves = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        sine = waves @ np.linalg.lstsq(waves[shown], wide[shown], rcond=None)[0]
+    wide[begin:end] -= sine[begin:end]
+    quiet = _background(samples, first, first + len(wide), rate_hz)
+    for at in places:
+        part = slice(at, at + size)
+        limit = FAINT * max(beep.rest, MIN_REST) if edges[0] <= at < edges[1] else FADED
+        if _energy(wide[part]) <= energy * limit:
+            wide[part] = quiet[part]
+    return first, np.clip(np.rint(wide), -32_768, 32_767).astype(np.int16)
+
+
+def _energy(wide: Floats) -> float:
+    return float((wide**2).mean())
+
+
+def _background(samples: SampleSequence, start: int, end: int, rate_hz: int) -> Samples:
+    """Return samples for a stretch of the channel: the quietest stretch of `BACKGROUND_S` in the seconds around it."""
+    size = round(BACKGROUND_S * rate_hz)
+    around = samples[max(0, start - 15 * size) : start], samples[end : end + 15 * size]
+    parts = [side[at : at + size] for side in around for at in range(0, len(side) - size + 1, size)]
+    if not parts:
+        return np.zeros(end - start, np.int16)
+    return np.resize(min(parts, key=lambda part: _energy(part.astype(np.float64))), end - start)
+
+
+def _replaced(samples: SampleSequence, pieces: Sequence[tuple[int, Samples]]) -> Iterator[Samples]:
+    for start in range(0, len(samples), BLOCK_SAMPLES):
+        block = samples[start : start + BLOCK_SAMPLES].copy()
+        for at, piece in pieces:
+            first, last = max(at, start), min(at + len(piece), start + len(block))
+            if first < last:
+                block[first - start : last - start] = piece[first - at : last - at]
+        yield block
