@@ -31,7 +31,7 @@ from bench.recorded_calls.codecs import CODECS, LOSSLESS, CodecErrors, lossy_cod
 from bench.recorded_calls.echo import EchoPath, echo_paths, without_echo
 from bench.recorded_calls.sounds import ChannelSound, sounds, sounds_and_tones
 from bench.recorded_calls.stored_samples import StoredSamples
-from bench.recorded_calls.tones import without_tones
+from bench.recorded_calls.tones import WithoutTones, without_tones
 from bench.units import NS_PER_S
 
 MAX_CALL_MINUTES = 120
@@ -78,6 +78,8 @@ class RecordedCall:
     agent_sounds: tuple[ChannelSound, ...] = field(repr=False)
     remarks: tuple[Remark, ...]
     codec_errors: CodecErrors = LOSSLESS
+    removed: tuple[tuple[int, int], ...] = ()
+    """The stretches of both channels from which tones were removed, in samples."""
 
     @property
     def seconds(self) -> float:
@@ -102,13 +104,15 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
         raise UsageError(f"{path}: lasts {seconds:.2f} s, the minimum is {MIN_CALL_S:g} s")
     number = 2 if caller == "2" else 1
     near: SampleSequence
+    far: SampleSequence
     near, far = channels if number == 1 else channels[::-1]
     _refuse_unmeasurable(path, near, far, number)
     heard, near_tones = sounds_and_tones(near, audio.rate_hz, keys_count=True)
     spoken, far_tones = sounds_and_tones(far, audio.rate_hz)
-    removed: Sequence[int] = (0, 0)
+    cleaned: Sequence[WithoutTones] = ()
     if near_tones or far_tones:
-        (near, far), removed = without_tones((near, far), (near_tones, far_tones), audio.rate_hz)
+        cleaned = without_tones(near, far, (near_tones, far_tones), audio.rate_hz)
+        near, far = (channel.samples for channel in cleaned)
         heard, spoken = sounds(near, audio.rate_hz, keys_count=True), sounds(far, audio.rate_hz)
     path_to_caller, path_to_agent = echo_paths(near, far, audio.rate_hz)
     if path_to_agent is not None:
@@ -136,10 +140,11 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
         *_clipped(near, far, number),
         *_echo_remark(path_to_caller),
         *_codec_remark(codec),
-        *_tones_remark(*removed),
+        *_tones_remark(cleaned),
     )
+    removed = tuple(stretch for channel in cleaned for stretch in channel.removed)
     errors = CODECS[codec] if codec else LOSSLESS
-    return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks, errors)
+    return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks, errors, removed)
 
 
 def _refuse_header(file: AudioFile) -> None:
@@ -233,7 +238,8 @@ def _codec_remark(codec: str | None) -> Iterator[Remark]:
         yield Remark(text, text)
 
 
-def _tones_remark(near: int, far: int) -> Iterator[Remark]:
-    if near or far:
-        text = "tones (such as beeps or ring tones) are no speech, and were removed"
+def _tones_remark(cleaned: Sequence[WithoutTones]) -> Iterator[Remark]:
+    if cleaned:
+        near, far = (channel.tones for channel in cleaned)
+        text = "tones (such as beeps or ring tones) are no speech"
         yield Remark(text, f"{text}: {near} in the caller's channel, {far} in the agent's")

@@ -38,6 +38,8 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
 """The time after the start of a sound by which the timeline has detected it."""
+TONE_ERROR_NS = 25 * NS_PER_MS
+"""The maximum error of an instant at which a tone was removed."""
 ENDLESS_S = 1e6
 NO_TIMEOUTS = Timeouts(**dict.fromkeys(("end_of_turn", "first_delta", "next_delta", "response", "turn"), ENDLESS_S))
 NO_TRAFFIC = dict.fromkeys(("wire_bytes_sent", "wire_bytes_received", "events"))
@@ -93,13 +95,23 @@ def measure(
         turns += _ended_turns(timeline, at_ns)
     timeline.apply(inputs.ScriptFinished(end_ns))
     turns += timeline.pop_turns(end_ns)
-    uncertainties_ns = {recorded.name: recorded.speech.uncertainty_ns for recorded in utterances}
+    uncertainties_ns = {
+        recorded.name: recorded.speech.uncertainty_ns + _tone_error_ns(call, recorded.utterance.end)
+        for recorded in utterances
+    }
     session = timeline.session()
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
         tuple(_observed(turn, uncertainties_ns.get(turn.step, 0), call.codec_errors.start_ns) for turn in turns),
         msgspec.structs.replace(session, instants=known, **NOT_CONNECTED, **NOT_PLANNED),
     )
+
+
+def _tone_error_ns(call: RecordedCall, end: int) -> int:
+    """Return the error of a latency from tones that were removed at the end of speech, or at the start of its reply."""
+    reply = next((sound.start for sound in call.agent_sounds if sound.start > end), end)
+    near = (any(start <= position <= until for start, until in call.removed) for position in (end, reply))
+    return TONE_ERROR_NS * sum(near)
 
 
 def _ended_turns(timeline: Timeline, now_ns: int) -> Iterator[TurnObservation]:

@@ -22,8 +22,8 @@ from bench.recorded_calls.stored_samples import StoredSamples
 MIN_BEEP_S, MAX_BEEP_S = 0.1, 0.7
 MAX_TONE_S = 30.0
 """The maximum duration of a tone that is removed. A longer one is like hold music."""
-SAME_HZ, SAME_S = 2.0, 0.06
-"""The maximum differences of the frequencies and the durations of beeps of one recorder."""
+SAME_HZ = 2.0
+"""The maximum difference of the frequencies of the beeps of one recorder."""
 MIN_ALONE = 2
 """The minimum number of beeps that are alone, in both channels, from which beeps over speech are searched."""
 PURE = 0.02
@@ -55,23 +55,40 @@ class Beep(NamedTuple):
     rest: float
 
 
+class WithoutTones(NamedTuple):
+    """A channel without tones. `tones` is their number. `removed` are the stretches that differ, in samples."""
+
+    samples: SampleSequence
+    tones: int
+    removed: Sequence[tuple[int, int]]
+
+
 def without_tones(
-    channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int
-) -> tuple[list[StoredSamples], list[int]]:
-    """Return the channels without tones, and the number of tones in each. `tones` are those that are alone."""
-    kinds = _beeps(channels, tones, rate_hz)
-    cleaned, counts = list[StoredSamples](), list[int]()
-    for samples, alone in zip(channels, tones, strict=True):
-        pieces, margin = [found for beep in kinds for found in _found(samples, beep, rate_hz)], round(HOP_S * rate_hz)
-        beeps = [(start, start + len(piece)) for start, piece in pieces]
-        for tone in alone:
-            is_beep = any(start < tone.end and tone.start < end for start, end in beeps)
-            if not is_beep and tone.end - tone.start <= MAX_TONE_S * rate_hz:
-                start, end = max(0, tone.start - margin), min(len(samples), tone.end + margin)
-                pieces.append((start, _background(samples, start, end, rate_hz)))
-        cleaned.append(StoredSamples(_replaced(samples, pieces)))
-        counts.append(len(pieces))
-    return cleaned, counts
+    caller: SampleSequence, agent: SampleSequence, tones: Sequence[Sequence[Tone]], rate_hz: int
+) -> tuple[WithoutTones, WithoutTones]:
+    """Return both channels without tones. `tones` are those of each channel that are alone.
+
+    In the agent's channel, only the beeps of a recorder are removed: the detector of replies ignores the other tones,
+    and knows its errors next to them.
+    """
+    kinds = _beeps((caller, agent), tones, rate_hz)
+    return _without(caller, kinds, tones[0], rate_hz, all_tones=True), _without(agent, kinds, tones[1], rate_hz)
+
+
+def _without(
+    samples: SampleSequence, kinds: Sequence[Beep], alone: Sequence[Tone], rate_hz: int, *, all_tones: bool = False
+) -> WithoutTones:
+    pieces, margin = [found for beep in kinds for found in _found(samples, beep, rate_hz)], round(HOP_S * rate_hz)
+    beeps = [(start, start + len(piece)) for start, piece in pieces]
+    others = [tone for tone in alone if not any(start < tone.end and tone.start < end for start, end in beeps)]
+    for tone in others if all_tones else ():
+        if tone.end - tone.start <= MAX_TONE_S * rate_hz:
+            start, end = max(0, tone.start - margin), min(len(samples), tone.end + margin)
+            pieces.append((start, _background(samples, start, end, rate_hz)))
+    removed = [(start, start + len(piece)) for start, piece in pieces]
+    return WithoutTones(
+        StoredSamples(_replaced(samples, pieces)) if pieces else samples, len(beeps) + len(others), removed
+    )
 
 
 def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int) -> list[Beep]:
@@ -82,21 +99,17 @@ def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], 
             beep = _beep(samples, tone, rate_hz)
             if beep is None:
                 continue
-            kind = next((kind for kind in kinds if _are_same(kind[0], beep, rate_hz)), None)
+            kind = next((kind for kind in kinds if abs(kind[0].hz - beep.hz) <= SAME_HZ), None)
             if kind is None:
                 kinds.append([beep])
             else:
                 kind.append(beep)
     return [
-        Beep(hz, amplitude, round(length), rest)
+        Beep(hz, amplitude, max(beep.length for beep in kind), rest)  # the others may begin or end in speech
         for kind in kinds
         if len(kind) >= MIN_ALONE
-        for hz, amplitude, length, rest in [np.median(kind, axis=0).tolist()]
+        for hz, amplitude, _, rest in [np.median(kind, axis=0).tolist()]
     ]
-
-
-def _are_same(one: Beep, other: Beep, rate_hz: int) -> bool:
-    return abs(one.hz - other.hz) <= SAME_HZ and abs(one.length - other.length) <= SAME_S * rate_hz
 
 
 def _beep(samples: SampleSequence, tone: Tone, rate_hz: int) -> Beep | None:
