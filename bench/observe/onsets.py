@@ -96,7 +96,7 @@ TONE_GROUPS = 5
 """The number of groups with the same level after which the detector checks whether a tone has followed a sound."""
 TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a voice in a tone."""
-RETAINED = CERTAIN + 2 * GROUP
+RETAINED = CERTAIN + GROUP
 """The number of blocks whose samples are stored, in addition to the blocks that were received last.
 
 At the start of a stream, `SETTLED` blocks more are stored, because they are classified again.
@@ -165,6 +165,41 @@ class SuspectedTone:
 
 class OnsetDetector:
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
+
+    __slots__ = (
+        "_behind",
+        "_behind_sound",
+        "_blocks",
+        "_early_ns",
+        "_energies",
+        "_first_level",
+        "_group",
+        "_groups",
+        "_keys_count",
+        "_lag",
+        "_last",
+        "_left",
+        "_level",
+        "_loud",
+        "_noise",
+        "_number",
+        "_onset",
+        "_pause",
+        "_peak",
+        "_quiet",
+        "_received",
+        "_received_end",
+        "_retained",
+        "_same",
+        "_sent",
+        "_size",
+        "_sounding",
+        "_streams",
+        "_suspect",
+        "_tone",
+        "_unsteady",
+        "tones",
+    )  # an object with more than 30 attributes is slow without it
 
     def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
         self.tones = list[Tone]()
@@ -246,12 +281,10 @@ class OnsetDetector:
         self._left = stream[complete:]
         if not complete:
             return ()
-        if self._number > SETTLED:
-            self._retained = RETAINED * self._size
-        retained = self._received[-self._retained :]
-        self._received = received = np.concatenate((retained, stream[:complete]))
+        retained = self._retained
+        self._received = received = np.concatenate((self._received[-retained:], stream[:complete]))
         self._received_end += complete
-        return measured_blocks(received[len(retained) - self._lag :], self._lag, self._size)
+        return measured_blocks(received[-complete - self._lag :], self._lag, self._size)
 
     def _pop(self, energy: int, first: int, last: int) -> Known:
         number, self._number = self._number, self._number + 1
@@ -262,6 +295,8 @@ class OnsetDetector:
         self._group += energy
         if self._number % GROUP == 0:
             self._end_group()
+            if self._number == SETTLED + GROUP:
+                self._retained = RETAINED * self._size
             is_due = self._sounding and self._same > 0 == self._same % TONE_GROUPS
             if is_due and self._is_pure(number - CERTAIN, number):
                 return self._end_before_tone(number)
@@ -341,10 +376,11 @@ class OnsetDetector:
     def _is_pure(self, start: int, end: int) -> bool:
         """Return whether the loud blocks from `start` to `end`, without the first one and the last one, are a tone."""
         limit = self._loud_energy
-        loud = [block for block in range(start, end + 1) if self._at(block)[0] > limit]
-        if not loud:
-            return False
-        return is_pure(self._samples(loud[0] + 1, loud[-1] - loud[0] - 1), keys_count=self._keys_count)
+        while start < end and self._at(start)[0] <= limit:
+            start += 1
+        while start < end and self._at(end)[0] <= limit:
+            end -= 1
+        return is_pure(self._samples(start + 1, end - start - 1), keys_count=self._keys_count)
 
     def _end_group(self) -> None:
         mean, self._group = self._group // GROUP, 0

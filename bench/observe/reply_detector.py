@@ -240,7 +240,7 @@ class ReplyDetector:
         data = audio_payload(event.payload)
         if data is None:
             return event
-        changes = list[Change]()
+        changes: list[Change] = []
         if self._early is not None and not self.playout.until_ns:
             # the first audio after the answer
             gap_ns = min(arrival.at_ns - self._early.end_ns, MAX_GAP_S * NS_PER_S)
@@ -261,7 +261,7 @@ class ReplyDetector:
         if self._early is not None:
             changes = self._early.without(changes, len(samples))
             self._early = None if self._early.is_over else self._early
-        tones, self._known_tones = len(self._onsets.tones) - self._known_tones, len(self._onsets.tones)
+        known_tones, self._known_tones = self._known_tones, len(self._onsets.tones)
         audible = until = None
         error_ns = 0
         for what, position, uncertainty_ns in changes:
@@ -271,12 +271,13 @@ class ReplyDetector:
             elif what == "sounds":
                 audible, until = 0 if audible is None else audible, position
         size = len(samples) * self.audio.sample_bytes
-        payload = StrippedAudio(audible, until, error_ns, tones=max(0, tones))
+        payload = StrippedAudio(audible, until, error_ns, tones=max(0, self._known_tones - known_tones))
         return msgspec.structs.replace(event, payload_bytes=size, payload=payload)
 
     def _changes(self, samples: Samples, *, sent: bool = True) -> list[Change]:
         """Return the changes that these samples reveal, with positions relative to the first sample."""
-        return [(what, len(samples) - back, error_ns) for what, back, error_ns in self._onsets.add(samples, sent=sent)]
+        found, count = self._onsets.add(samples, sent=sent), len(samples)
+        return [(what, count - back, error_ns) for what, back, error_ns in found] if found else []
 
     def _unsent(self, arrival: Arrival) -> int:
         """Return how much silence, in samples, the service has not sent before a delta that arrives now."""
