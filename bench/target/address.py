@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
@@ -24,7 +24,7 @@ from bench.target.services import SERVICES, service_at
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
 from bench.target.target import Service, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
-from bench.transport.interface import is_loopback
+from bench.transport.interface import is_host_name, is_loopback
 from bench.validation import either
 
 AZURE_PREVIEW = "/openai/realtime"
@@ -74,7 +74,8 @@ _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 class Address:
     """The address and dialect of a target.
 
-    `notices` describe likely mistakes. The address is used nevertheless.
+    `notices` describe likely mistakes. The address is used nevertheless. `zoned` is the IPv6 address of the host with
+    its zone, or None.
     """
 
     host: str
@@ -84,6 +85,7 @@ class Address:
     dialect: Dialect
     service: Service
     notices: tuple[str, ...] = ()
+    zoned: str | None = None
 
     @property
     def loopback(self) -> bool:
@@ -220,7 +222,7 @@ def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Ad
             raise SettingError("url", f"{names['url']} {problem}")
     resource = f"{uri.user}@{uri.parameters}"
     notices = uri.notices(names["url"])
-    return Address(uri.host, uri.port, uri.tls, resource, TELEPHONE, TELEPHONE.name, notices)
+    return Address(uri.host, uri.port, uri.tls, resource, TELEPHONE, TELEPHONE.name, notices, uri.address)
 
 
 def check_transcription(query: str, dialect: Dialect, service: str | None, source: str) -> None:
@@ -306,7 +308,6 @@ def _address(
     return Address(parts.hostname or "", port, tls, resource, dialect, service, notices)
 
 
-_HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -343,27 +344,22 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
 
 
 def is_host(parts: SplitResult) -> bool:
-    """Return whether the host of a URL is possible: it is an address or a valid DNS name.
-
-    A valid name has at most 253 characters, in labels of 1 to 63 characters (RFC 1035 §2.3.4). `_` is permitted,
-    because it is used in practice.
-    """
+    """Return whether the host of a URL is possible: it is an IPv6 address or a name."""
     host = parts.hostname or ""
     if "[" not in parts.netloc:
-        return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
+        return is_host_name(host)
     try:
         return ipaddress.ip_address(host).version == 6
     except ValueError:
         return False
 
 
+def percent_encoded(text: str) -> str:
+    return quote(text, safe="")
+
+
 def url_path(parts: SplitResult) -> str:
     return parts.path.rstrip("/")
-
-
-def without_variables(text: str) -> str:
-    """Return a text in which a letter stands for each variable, and for the id of the call."""
-    return _VARIABLE.sub("x", text).replace(CALL_ID, "x")
 
 
 def is_variable(text: str) -> bool:
@@ -372,16 +368,16 @@ def is_variable(text: str) -> bool:
 
 
 def fill_variables(
-    text: str, environ: Mapping[str, str], key: str, source: str, *, encoded: bool = False
+    text: str, environ: Mapping[str, str], key: str, source: str, *, encode: Callable[[str], str] = str
 ) -> tuple[str, tuple[Credential, ...]]:
     """Return (a text in which values replace the variables, these values). Raise SettingError.
 
-    If `encoded` is True, the values in the text are percent-encoded. Only values that are long enough are returned:
-    they are secrets, which are never shown.
+    `encode` encodes the values in the text. Only values that are long enough are returned: they are secrets, which are
+    never shown.
     """
     values = {name: clean(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):
         raise SettingError(key, f"{source} uses a variable that is not set: ${{NAME}} is the environment variable NAME")
-    sent = {name: quote(value, safe="") if encoded else value for name, value in values.items()}
+    sent = {name: encode(value) for name, value in values.items()}
     secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= MIN_SECRET_CHARACTERS}
     return _VARIABLE.sub(lambda match: sent[match[1]], text), tuple(Credential(key, value) for value in sorted(secrets))

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
-from bench.target.address import Address, fill_variables, is_host, is_variable, url_parts
+from bench.target.address import Address, fill_variables, is_host, is_variable, percent_encoded, url_parts
 from bench.target.credentials import Credential
-from bench.target.sip_uri import check_callable, sip_uri
+from bench.target.sip_uri import sip_uri
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
 from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, NetworkPath, Proxy, authority, is_loopback
 from bench.transport.sip.messages import HostPort, parse_host_port
@@ -89,11 +89,11 @@ def _telephone_path(
     """
     text, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
     proxy = None if text in ("", NONE) else sip_uri(text, "proxy", context.names)
-    if proxy is not None:
-        check_callable(str(proxy), "proxy", context.names)
     tls = address.tls or (proxy is not None and proxy.tls)
+    direct = _direct_path(settings, context)
     path = replace(
-        _direct_path(settings, context),
+        direct,
+        address=direct.address or (address.zoned if proxy is None else proxy.address),
         sip_proxy="" if proxy is None else str(proxy),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
         codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
@@ -126,7 +126,8 @@ def _rtp_ports(text: str | None, context: SettingsContext) -> range:
 
 def _proxy(url: str | None, context: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
     if url is not None:
-        text, _ = fill_variables(url, context.environ, "proxy", "proxy", encoded=not is_variable(url))
+        encode = str if is_variable(url) else percent_encoded
+        text, _ = fill_variables(url, context.environ, "proxy", "proxy", encode=encode)
         return None if text == NONE else parsed_proxy(text, context.names["proxy"]), ()
     from_environment = environment_proxy(context.environ, address.host, address.port)
     if from_environment is None:

@@ -1,25 +1,27 @@
-"""The SIP URI of a telephone or of an outbound proxy (RFC 3261 §19.1.1). Pure."""
+"""The SIP URI of a telephone, of its caller, or of an outbound proxy, as a user writes it (RFC 3261 §19.1.1). Pure."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import NamedTuple
 
+from bench.protocol.base import CALL_ID
 from bench.target.target import sip_url
 from bench.target.target_settings import KeyNames, SettingError
-from bench.transport.sip.messages import hop_of
+from bench.transport.interface import is_host_name
+from bench.transport.sip.address import is_address
+from bench.transport.sip.uri import escaped_user, parse_uri
 
-_SIP_URI = re.compile(
-    r"(?P<scheme>sips?):(?:(?P<user>[^@;?:]{1,256})@)?(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})"
-    r"(?::(?P<port>[0-9]{1,5}))?(?P<parameters>(?:;[A-Za-z0-9_.!~*'()=%+-]{1,100}){0,10})",
-    re.IGNORECASE,
+_PLACEHOLDER = re.compile(rf"(\$\{{[A-Za-z_][A-Za-z0-9_]*\}}|{re.escape(CALL_ID)})")
+"""The pattern of a variable, or of the id of the call. Both are replaced later."""
+_USER = re.compile(r"([^%?{}]|%[0-9A-Fa-f]{2})*")
+"""The pattern of the rest of a user, which may have characters that are escaped on the wire."""
+_PARAMETERS = re.compile(r"(;([A-Za-z0-9_.!~*'()\[\]/:&+$-]|%[0-9A-Fa-f]{2})+(=[A-Za-z0-9_.!~*'()\[\]/:&+$%-]+)?)*")
+FORM = (
+    "its form is sip:USER@HOST:PORT;transport=TRANSPORT, without headers; write %25, %3F, %7B and %7D for %, ?, { and "
+    "} in a user"
 )
-"""The pattern of a SIP URI without a password and headers."""
-NOT_A_URI = (
-    "is not a SIP URI: its form is sip:USER@HOST:PORT;transport=TRANSPORT, without spaces and headers; "
-    "percent-encode characters that a user cannot have"
-)
+NOT_A_URI = f"is not a valid SIP URI: {FORM}"
 EXAMPLE_SIP = "sip:agent@sip.example.com"
 SIP_PORT, SIPS_PORT = 5060, 5061
 PARAMETERS = frozenset({"transport", "user", "lr"})
@@ -27,16 +29,25 @@ PARAMETERS = frozenset({"transport", "user", "lr"})
 
 
 class SipUri(NamedTuple):
-    """The parts of a SIP URI. `parameters` starts with `;`, or is ""."""
+    """The parts of a SIP URI, as they are sent. `parameters` starts with `;`, or is "".
+
+    The host has no brackets. `zone` is the interface of an IPv6 address, such as eth0, or "". It is not sent.
+    """
 
     user: str
     host: str
     port: int
     parameters: str
     tls: bool
+    zone: str
 
     def __str__(self) -> str:
         return sip_url(self.user, self.host, self.port, self.parameters, tls=self.tls)
+
+    @property
+    def address(self) -> str | None:
+        """The IP address with its zone; None if there is no zone."""
+        return f"{self.host}%{self.zone}" if self.zone else None
 
     def notices(self, source: str) -> tuple[str, ...]:
         """Return a notice for each parameter that may be a typing error. Providers may define parameters."""
@@ -48,7 +59,8 @@ class SipUri(NamedTuple):
 def sip_uri(text: str, key: str, names: KeyNames) -> SipUri:
     """Return the parts of the SIP URI in the setting `key`. Without a port, the port is that of its transport.
 
-    Raise SettingError, whose message does not quote the URI, because it may contain a password.
+    Characters that a user cannot have are escaped, and an international host gets its ASCII form. Raise SettingError,
+    whose message does not quote the URI, because it may contain a password.
     """
 
     def refuse(problem: str) -> SettingError:
@@ -63,34 +75,39 @@ def sip_uri(text: str, key: str, names: KeyNames) -> SipUri:
         raise refuse(f"contains a password, which would be written to files: remove it, and {remedy}")
     if not host or host[0] in ":;?":
         raise refuse(f"names no host{' after the @' if at else ''}, e.g. {EXAMPLE_SIP}")
-    match = _SIP_URI.fullmatch(text)
-    if match is None:
+    parts = _PLACEHOLDER.split(user)
+    if not user.isprintable() or bool(at) != bool(user) or not all(map(_USER.fullmatch, parts[::2])):
         raise refuse(NOT_A_URI)
-    names_of = [text.partition("=")[0].lower() for text in match["parameters"].split(";")[1:]]
+    user = "".join(part if number % 2 else escaped_user(part) for number, part in enumerate(parts))
+    try:
+        parsed = parse_uri(f"{scheme}:{user}{at}{host}")
+    except ValueError as error:
+        raise refuse(f"{error}: {FORM}") from None
+    own_host = parsed.hop.host.strip("[]").lower()
+    if parsed.headers or not _PARAMETERS.fullmatch(parsed.parameters) or not _is_host(own_host):
+        raise refuse(NOT_A_URI)
+    names_of = [part.partition("=")[0].lower() for part in parsed.parameters.split(";")[1:]]
     if "maddr" in names_of:
         raise refuse("has maddr, which names another host: write that host after the @")
     if len(set(names_of)) < len(names_of) or any("%" in name for name in names_of):
         raise refuse("has a parameter twice, or a percent sign in the name of a parameter")
-    transport = next(iter(re.findall(r";transport=([^;]*)", match["parameters"].lower())), "")
-    if transport not in ("", "udp", "tcp", "tls"):
+    transport = parsed.values.get("transport", "udp").lower()
+    if transport not in ("udp", "tcp", "tls"):
         raise refuse(f"has the transport {transport}: use udp, tcp or tls")
-    tls = match["scheme"].lower() == "sips" or transport == "tls"
-    port = int(match["port"] or (SIPS_PORT if tls else SIP_PORT))
-    if not 0 < port < 65_536:
-        raise refuse("has a port that is not from 1 to 65535")
-    return SipUri(match["user"] or "", match["host"].strip("[]").lower(), port, match["parameters"], tls)
+    tls, zone = parsed.is_secure, re.match(r"\[[^%\]]*%(?:25)?([^\]]*)\]", host)
+    own_port = parsed.hop.port or (SIPS_PORT if tls else SIP_PORT)
+    return SipUri(parsed.user, own_host, own_port, parsed.parameters, tls, zone[1] if zone else "")
 
 
-def check_callable(uri: str, key: str, names: KeyNames) -> None:
-    """Raise SettingError if a SIP URI, in which no variable is left, cannot be called."""
-    try:
-        host = hop_of(uri, "UDP")[0].host.strip("[]")
-        if ":" in host or not host.strip("0123456789."):
-            ipaddress.ip_address(host)
-    except ValueError:
-        raise SettingError(key, f"{names[key]} {NOT_A_URI}") from None
+def _is_host(host: str) -> bool:
+    """Return whether a host is an address or a possible name. A name that looks like an address is neither."""
+    return is_address(host) if ":" in host or not host.strip("0123456789.") else is_host_name(host)
 
 
 def host_text(text: str) -> str:
-    """Return the host of a SIP URI, with its port and parameters; "" if the text is not a SIP URI."""
-    return text[max(text.find(":"), text.find("@")) + 1 :] if _SIP_URI.fullmatch(text) else ""
+    """Return the host of a SIP URI, with its port and parameters; "" if the text is not a SIP URI with a host."""
+    try:
+        parsed = parse_uri(text)
+    except ValueError:
+        return ""
+    return "" if ":" in parsed.user else f"{parsed.hop}{parsed.parameters}"

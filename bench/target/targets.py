@@ -29,16 +29,16 @@ from bench.target.address import (
     check_transcription,
     endpoint_address,
     fill_variables,
+    percent_encoded,
     url_address,
     with_model,
-    without_variables,
 )
 from bench.target.credentials import Credential, clean, unquoted
 from bench.target.headers import check_header_names, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService
-from bench.target.sip_uri import check_callable, sip_uri
+from bench.target.sip_uri import sip_uri
 from bench.target.target import Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
@@ -56,6 +56,7 @@ from bench.target.target_settings import (
     load_price_table,
 )
 from bench.transport.interface import NetworkPath, Proxy
+from bench.transport.sip.uri import escaped_user
 from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 
@@ -202,7 +203,7 @@ def check_targets(path: Path) -> None:
                 check_header_names(settings.headers or {}, is_sip=is_sip)
                 for key, text in (("url", url), ("proxy", settings.proxy or "")) if is_sip else ():
                     if text and not (key == "proxy" and ("${" in text or text == NONE)):
-                        check_callable(without_variables(str(sip_uri(text, key, IN_FILE))), key, IN_FILE)
+                        sip_uri(text, key, IN_FILE)
             except SettingError as error:
                 raise file.nearest("targets", name, error.key).error(str(error)) from None
     mistakes.refuse()
@@ -341,12 +342,13 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names)
-    resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encoded=True)
+    is_telephone = address.dialect.is_telephone
+    encode = escaped_user if is_telephone else percent_encoded
+    resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encode=encode)
     if address.dialect.provider is None:  # again, because a variable may have set it
         check_transcription(resource.partition("?")[2], address.dialect, address.service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
-    is_telephone = address.dialect.is_telephone
     target_headers, header_secrets = further_headers(settings.headers or {}, context.environ, is_sip=is_telephone)
     tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
     target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
@@ -372,7 +374,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         notices=address.notices + sign_in_notices + path_notices,
     )
     if is_telephone:
-        check_callable(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)
+        sip_uri(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)  # again, with the variables
     return target
 
 

@@ -7,6 +7,7 @@ real transport has the process's clock. The transport in memory has a virtual cl
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
 from bench.transport.received import ASSUMED_START_NS, MatchedDelta, ReceivedMessage
 
+_HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 BAD_FRAME, TOO_LARGE = 1002, 1009
 """The close codes with which we end a connection: for an unreadable frame, and for a message that is too large.
 
@@ -225,6 +227,15 @@ DIRECT = NetworkPath()
 def bracketed(host: str) -> str:
     """Return a host in the form that URLs have: an IPv6 address is in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host
+
+
+def is_host_name(host: str) -> bool:
+    """Return whether a host is a possible DNS name.
+
+    It has at most 253 characters, in labels of 1 to 63 characters (RFC 1035 §2.3.4). `_` is permitted, because it is
+    used in practice.
+    """
+    return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
 
 
 def is_loopback(host: str) -> bool:

@@ -5,40 +5,31 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from dataclasses import dataclass
 from random import SystemRandom
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 from bench.errors import ConnectError
+from bench.transport.sip.messages import DEFAULT_PORTS
+from bench.transport.sip.uri import hop_of
 
 FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
 SOCKETS_OF_A_CALL = 3
 """The sockets of a telephone call: for SIP, RTP and RTCP."""
 _random = SystemRandom()
 
-SipTransportName = Literal["UDP", "TCP", "TLS"]
 
+class CallAddress(NamedTuple):
+    """The host and port to which the messages of a call are sent, and their transport: UDP, TCP or TLS."""
 
-@dataclass(frozen=True)
-class CallAddress:
-    """The address of an agent. `uri` is its SIP URI; the other fields are where its messages are sent."""
-
-    uri: str
     host: str
     port: int
-    transport: SipTransportName
+    transport: str
 
 
 def call_address(url: str) -> CallAddress:
-    """Return the address that a SIP URI names. The URI was checked when the target was read."""
-    parts = urlsplit(url)
-    rest, *parameters = parts.path.split(";")
-    host, _, port = rest.rpartition("@")[2].rpartition(":")
-    named = {name.lower(): value.lower() for name, _, value in (text.partition("=") for text in parameters)}
-    is_secure = parts.scheme == "sips" or named.get("transport") == "tls"
-    transport: SipTransportName = "TLS" if is_secure else "TCP" if named.get("transport") == "tcp" else "UDP"
-    return CallAddress(url, host.strip("[]"), int(port), transport)
+    """Return the address that the SIP URI of a target names."""
+    hop, transport = hop_of(url, "UDP")
+    return CallAddress(hop.host.strip("[]"), hop.port or DEFAULT_PORTS[transport], transport)
 
 
 def family_of(host: str) -> socket.AddressFamily:

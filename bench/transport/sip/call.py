@@ -43,7 +43,6 @@ from bench.transport.sip.messages import (
     SipRequest,
     SipResponse,
     accept_message,
-    hop_of,
 )
 from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
 from bench.transport.sip.reach import Reach
@@ -51,6 +50,7 @@ from bench.transport.sip.redirection import Redirection
 from bench.transport.sip.sdes import SrtpKey, without_keys
 from bench.transport.sip.session_timer import interval_of
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
+from bench.transport.sip.uri import hop_of
 from bench.units import NEVER_NS
 
 MAX_LEGS = 10

@@ -32,7 +32,7 @@ class CallSettings:
     sent_by: HostPort
     """The local address, as Via and Contact name it. An IPv6 address is in brackets."""
     media: LocalMedia
-    transport: Literal["UDP", "TCP", "TLS"] = "UDP"
+    transport: str = "UDP"
     user: str = "rtbench"
     """The user part of Contact."""
     product: str = "rtbench"

@@ -10,13 +10,11 @@ from bench.transport.sip.messages import (
     HostPort,
     SipMessage,
     SipRequest,
-    hop_of,
     parse_address,
-    parse_uri,
-    without_uri_headers,
 )
 from bench.transport.sip.reach import ANYWHERE, Reach
 from bench.transport.sip.transactions import MAGIC_COOKIE, OutgoingRequest
+from bench.transport.sip.uri import hop_of, parse_uri, without_uri_headers
 
 RandomTokens = Callable[[], str]
 """A source of random tokens. Each token has at least 16 hexadecimal digits."""
@@ -81,7 +79,7 @@ def routed(target: str, routes: Sequence[str]) -> tuple[str, tuple[str, ...], st
     if not routes:
         return target, (), target
     first = parse_address(routes[0]).uri
-    if "lr" in {name.lower() for name in parse_uri(first).parameters}:
+    if "lr" in parse_uri(first).values:
         return target, tuple(routes), first
     return first, (*routes[1:], f"<{target}>"), first
 

@@ -1,8 +1,8 @@
 """SIP messages: bytes ↔ requests and responses (RFC 3261 §7), within limits. Pure.
 
-This module reads the values of the headers that a call needs, and keeps their text. A header that is returned to the
-peer (Via, From, To, Record-Route) must return unchanged. Therefore bytes that are not UTF-8 become surrogates, which
-`write_message` converts back.
+sipmessage stores the headers. This module reads the values of the headers that a call needs, and keeps their text. A
+header that is returned to the peer (Via, From, To, Record-Route) must return unchanged. Therefore bytes that are not
+UTF-8 become surrogates, which `write_message` converts back.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sipmessage import URI, Headers
+from sipmessage import Headers
 from sipmessage.message import COMPACT_FORMS
 
 MAX_MESSAGE_BYTES = 16_384
@@ -21,8 +21,7 @@ MAX_HEADERS = 128
 MAX_HEADER_CHARACTERS = 4_096
 MAX_LIST_ENTRIES = 64
 MAX_URI_CHARACTERS = 512
-"""The maximum length of a URI. sipmessage needs quadratic time for some URIs, and most for those of `tel`."""
-MAX_TEL_CHARACTERS = 64
+"""The maximum length of a URI. A regular expression needs quadratic time for some URIs."""
 MAX_CSEQ = 2**31 - 1
 MAX_TOKEN_CHARACTERS = 256
 """The maximum length of a Call-ID, a tag, a branch and a method."""
@@ -34,7 +33,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?")
 """A status line. Some programs leave out the space before an empty phrase."""
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+_REQUEST_LINE = re.compile(rf"({_TOKEN.pattern}) ((?:sips?|tel):[^\s\x00-\x1f\x7f]+) SIP/2\.0", re.IGNORECASE)
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)(?:%[^\s\]]+)?\]|([\w.-]{1,253}))(?::([0-9]{1,5}))?")
 PHRASES = {
     100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 183: "Session Progress", 200: "OK",
     300: "Multiple Choices", 301: "Moved Permanently", 302: "Moved Temporarily", 305: "Use Proxy",
@@ -218,12 +218,15 @@ def _start_line(line: str) -> tuple[str, str, int, str]:
         if not (match := _STATUS_LINE.fullmatch(line)):
             raise ValueError("the status code is not valid")
         return "", "", int(match[1]), match[2] or ""
-    method, _, rest = line.partition(" ")
-    uri, _, version = rest.partition(" ")
-    if version != "SIP/2.0":
+    if not (match := _REQUEST_LINE.fullmatch(line)):
         raise ValueError("the message is neither a request nor a response")
-    _parsed_uri(uri)
-    return method, uri, 0, ""
+    check_uri_length(match[2])
+    return match[1], match[2], 0, ""
+
+
+def check_uri_length(uri: str) -> None:
+    if len(uri) > MAX_URI_CHARACTERS:
+        raise ValueError("is too long")
 
 
 def _cseq(text: str) -> tuple[int, str]:
@@ -350,43 +353,21 @@ def parse_via(text: str) -> Via:
 
 
 def parse_host_port(text: str) -> HostPort:
+    """Return a host and a port. An international name gets its ASCII form, and an address loses its zone.
+
+    The zone of an address (`%eth0`) has a meaning only at the peer that wrote it (RFC 4007 §11.2).
+    """
     match = _HOST_PORT.fullmatch(text)
-    port = int(match[2]) if match and match[2] else None
-    if match is None or (port is not None and not 0 < port < 65_536):
-        raise ValueError("a host is not valid")
-    return HostPort(match[1], port)
-
-
-def parse_uri(text: str) -> URI:
-    """Return a SIP URI. Raise ValueError if it is not one."""
-    uri = _parsed_uri(text)
-    if uri.scheme == "tel" or (uri.port is not None and not 0 < uri.port < 65_536):
-        raise ValueError("the URI is not valid")
-    return uri
-
-
-def _parsed_uri(text: str) -> URI:
-    if len(text) > (MAX_TEL_CHARACTERS if text[:4].lower() == "tel:" else MAX_URI_CHARACTERS):
-        raise ValueError("the URI is too long")
+    if match is None:
+        raise ValueError("has a host that is not valid")
+    (address, name), port = match.group(1, 2), int(match[3]) if match[3] else None
+    if port is not None and not 0 < port < 65_536:
+        raise ValueError("has a port that is not from 1 to 65535")
     try:
-        return URI.parse(text)
-    except TypeError:  # sipmessage passes the names of parameters as names of arguments: `self` is a second one
-        raise ValueError("the URI is not valid") from None
-
-
-def without_uri_headers(uri: str) -> str:
-    """Return a URI without the headers that a request to it would have (RFC 3261 §19.1.5). They are left out."""
-    start = uri.find("?", uri.find("@") + 1)  # the user, too, may contain a question mark
-    return uri if start < 0 else uri[:start]
-
-
-def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
-    """Return the host and port that a URI leads to, and the transport. The URI may name another transport."""
-    parsed = parse_uri(uri)
-    named = (parsed.parameters.get("transport") or transport).upper()
-    chosen = "TLS" if parsed.scheme == "sips" else named if named in DEFAULT_PORTS else transport
-    host = parse_host_port(parsed.parameters.get("maddr") or parsed.host).host
-    return HostPort(host, parsed.port), chosen
+        host = f"[{address}]" if address else name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError("has a host that is not valid") from None
+    return HostPort(host, port)
 
 
 def write_message(start_line: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from bench.metrics import REDIRECTED, UNNAMED
 from bench.transport.interface import bracketed
-from bench.transport.sip.messages import SipResponse, hop_of, parse_address, parse_uri, without_uri_headers
+from bench.transport.sip.messages import SipResponse, parse_address
 from bench.transport.sip.reach import Reach, canonical
+from bench.transport.sip.uri import hop_of, parse_uri, without_uri_headers
 
 MAX_REDIRECTS = 5
 MAX_CONTACTS = 16
@@ -63,7 +66,7 @@ class Redirection:
     def _key(self, uri: str) -> str:
         parsed = parse_uri(uri)
         hop, transport = hop_of(uri, self._transport)
-        return f"{parsed.scheme}:{parsed.user}@{canonical(hop, transport)};{transport}"
+        return f"{parsed.scheme}:{unquote(parsed.user)}@{canonical(hop, transport)};{transport}"
 
 
 def _contacts(response: SipResponse) -> list[tuple[float, str]]:

@@ -22,7 +22,7 @@ from bench.transport.connect import connect
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.names import look_up
 from bench.transport.received import SocketRead
-from bench.transport.sip.address import CallAddress, SipTransportName, family_of, signalling_socket
+from bench.transport.sip.address import CallAddress, family_of, signalling_socket
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing
@@ -66,7 +66,7 @@ class Signalling:
 
     listener: SignalListener
 
-    def __init__(self, transport: SipTransportName, connect: Connect, lookup_s: float) -> None:
+    def __init__(self, transport: str, connect: Connect, lookup_s: float) -> None:
         self.transport, self._connect, self._lookup_s = transport, connect, lookup_s
         self.socket: DatagramSocket | None = None
         self.local = HostPort("")

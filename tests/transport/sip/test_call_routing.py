@@ -68,6 +68,37 @@ def test_an_outbound_proxy_gets_the_invite(proxy: str, uri: str, routes: tuple[s
     assert peer.outgoing[0].to == HostPort("proxy.example")
 
 
+@pytest.mark.parametrize(
+    ("host", "hop"),
+    [
+        ("edge1:5060", HostPort("edge1", 5060)),
+        ("pbx_1", HostPort("pbx_1")),
+        ("e5f3a9c81b2d", HostPort("e5f3a9c81b2d")),
+        ("my_edge.internal.", HostPort("my_edge.internal.")),
+        ("[2001:db8::7%25eth0]:5070", HostPort("[2001:db8::7]", 5070)),
+        ("b\u00fccher.example", HostPort("xn--bcher-kva.example")),
+    ],
+)
+def test_requests_follow_each_host_name_that_is_used_in_practice(host: str, hop: HostPort) -> None:
+    recorded, direct = ScriptedPeer(), ScriptedPeer()
+    recorded.answer(("Record-Route", f"<sip:m\u00fcller@{host};lr;x=;self=1>"))
+    direct.respond(200, ("Contact", f"<sip:*72#@{host}>"), body=ANSWER)
+    for peer in (recorded, direct):
+        peer.hang_up()
+        assert peer.take() == ["INVITE", "ACK", "BYE"]
+        assert [message.to for message in peer.outgoing[1:]] == [hop, hop]
+
+    assert recorded.last("ACK").entries("Route") == (f"<sip:m\u00fcller@{host};lr;x=;self=1>",)
+    assert direct.last("BYE").uri == f"sip:*72#@{host}"
+
+
+def test_a_redirection_may_lead_to_each_host_name_that_is_used_in_practice() -> None:
+    peer = ScriptedPeer(call_hosts=(HostPort("pbx_1"),))
+    peer.respond(302, ("Contact", "<sip:#100@pbx_1?Subject=a@b>"))
+
+    assert (peer.last("INVITE").uri, peer.outgoing[-1].to) == ("sip:#100@pbx_1", HostPort("pbx_1"))
+
+
 def test_requests_in_the_dialog_follow_the_recorded_route_in_reverse() -> None:
     peer = ScriptedPeer()
     recorded = ("Record-Route", "<sip:p2.example:5070;lr>, <sip:p1.example;lr;x=a+b>")
