@@ -302,6 +302,12 @@ REPORTED_BY_TELEPHONES = {
         "": "the call was not answered in time: see the message, and the log of the SIP server",
     },
     "timeout:tcp": {"": "no response: check host and port, and that no firewall drops the packets"},
+    "connect_failed:sip": {
+        "Connection refused": "no SIP server listens on this UDP port: check host, port and transport "
+        "(;transport=tcp), and that the agent is running",
+        "Network is unreachable": NO_WAY,
+        "No route to host": NO_WAY,
+    },
     "connect_failed:media": {
         REQUIRES_SRTP: "set `srtp: required` (--srtp required), or permit audio without encryption at the agent",
         WITHOUT_SRTP: "permit SRTP with keys by SDES at the agent, or set `srtp: none` (--srtp none)",

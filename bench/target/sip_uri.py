@@ -28,7 +28,7 @@ PARAMETERS = frozenset({"transport", "user", "lr"})
 """The parameters that have their usual effect. Others are only sent."""
 
 
-class SipUri(NamedTuple):
+class TelephoneUri(NamedTuple):
     """The parts of a SIP URI, as they are sent. `parameters` starts with `;`, or is "".
 
     The host has no brackets. `zone` is the interface of an IPv6 address, such as eth0, or "". It is not sent.
@@ -56,7 +56,7 @@ class SipUri(NamedTuple):
         return tuple(f"{source} has the parameter {name}, {effect}" for name in names if name.lower() not in PARAMETERS)
 
 
-def sip_uri(text: str, key: str, names: KeyNames) -> SipUri:
+def sip_uri(text: str, key: str, names: KeyNames) -> TelephoneUri:
     """Return the parts of the SIP URI in the setting `key`. Without a port, the port is that of its transport.
 
     Characters that a user cannot have are escaped, and an international host gets its ASCII form. Raise SettingError,
@@ -96,7 +96,7 @@ def sip_uri(text: str, key: str, names: KeyNames) -> SipUri:
         raise refuse(f"has the transport {transport}: use udp, tcp or tls")
     tls, zone = parsed.is_secure, re.match(r"\[[^%\]]*%(?:25)?([^\]]*)\]", host)
     own_port = parsed.hop.port or (SIPS_PORT if tls else SIP_PORT)
-    return SipUri(parsed.user, own_host, own_port, parsed.parameters, tls, zone[1] if zone else "")
+    return TelephoneUri(parsed.user, own_host, own_port, parsed.parameters, tls, zone[1] if zone else "")
 
 
 def _is_host(host: str) -> bool:

@@ -53,7 +53,8 @@ class TlsStream:
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._tcp = tcp
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(INCOMING, self._outgoing, server_hostname=host)
+        name = host.removesuffix(".")  # certificates and SNI have no final dot (RFC 6066 §3)
+        self._tls = context.wrap_bio(INCOMING, self._outgoing, server_hostname=name)
         self._host = host
         self._decrypter = tcp.sieve = Decrypter(self._tls, INCOMING, self._outgoing)
         self._end: SocketRead | None = None

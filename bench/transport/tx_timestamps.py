@@ -47,7 +47,7 @@ PLACES = 1 << 32
 
 _ASK = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("I", TX_SOFTWARE | TX_ACK))]
 _TIMESPEC = struct.Struct("qq")
-_EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding, info, data
+EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding, info, data
 
 
 class TxReport(NamedTuple):
@@ -161,8 +161,8 @@ def read_tx_report(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | No
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING) and len(data) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
             at_ns = seconds * NS_PER_S + nanoseconds
-        elif (level, kind) in RECEIVED_ERRORS and len(data) >= _EXTENDED_ERROR.size:
-            error = _EXTENDED_ERROR.unpack_from(data)
+        elif (level, kind) in RECEIVED_ERRORS and len(data) >= EXTENDED_ERROR.size:
+            error = EXTENDED_ERROR.unpack_from(data)
     if at_ns is None or error is None:
         return None
     _, origin, _, _, _, info, position = error

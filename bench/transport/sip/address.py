@@ -46,22 +46,28 @@ def is_address(host: str) -> bool:
     return True
 
 
+def host_of(address: tuple[Any, ...]) -> str:
+    """Return the host of a socket's address: an IP address, with the zone of a link-local one, such as fe80::1%2."""
+    return f"{address[0]}%{address[3]}" if len(address) > 3 and address[3] else str(address[0])
+
+
 def udp_socket(host: str, port: int = 0) -> socket.socket:
     """Return a UDP socket on a port of an IP address; on any free port if it is 0. Raise OSError."""
     sock = socket.socket(family_of(host), socket.SOCK_DGRAM)
+    address, _, zone = host.partition("%")
     try:
-        sock.bind((host, port))
+        sock.bind((address, port, 0, int(zone)) if zone else (host, port))
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def signalling_socket(family: int, peer: tuple[Any, ...]) -> socket.socket:
-    """Return a UDP socket on any port of the address from which this machine sends packets to the peer."""
+def own_host(family: int, peer: tuple[Any, ...]) -> str:
+    """Return the address from which this machine sends packets to the peer. Raise OSError if it cannot."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(peer)
-        return udp_socket(probe.getsockname()[0])
+        return host_of(probe.getsockname())
 
 
 def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:

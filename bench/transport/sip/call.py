@@ -162,6 +162,13 @@ class SipCall:
         """Whether the call has ended, and this side needs no further response of the peer."""
         return self.state is CallState.ENDED and self._transactions.are_final
 
+    def awaits(self, hop: HostPort) -> bool:
+        """Return whether the last INVITE went to this hop, and has no response."""
+        invite = self._invite
+        return (
+            invite is not None and not (invite.is_provisional or invite.is_final) and invite.request.encode().hop == hop
+        )
+
     def pop_messages(self) -> list[Outgoing]:
         return self._transactions.pop_messages()
 

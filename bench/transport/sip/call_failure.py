@@ -49,8 +49,11 @@ def failure_of(call: SipCall) -> ConnectError:
     if ending.code is None and ending.by == "timeout":
         return ConnectError("timeout:upgrade", f"{ending.text}: {received_of(call)}", headers)
     detail = with_malformed(ending.text, call)
+    if ending.code is None:
+        redirected = f"{REDIRECTED} {without_keys(call.redirected_to, call.keys)}: " if call.redirected_to else ""
+        return ConnectError("connect_failed:sip", f"{redirected}{detail}", headers)
     refused = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
-    return ConnectError("connect_failed:sip" if ending.code is None else refused, detail, headers)
+    return ConnectError(refused, detail, headers)
 
 
 def _ignored(call: SipCall, kinds: Iterable[str]) -> list[str]:

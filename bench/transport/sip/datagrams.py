@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from bench.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
+from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
 MAX_DATAGRAM_BYTES = 65_535
 HANDFUL = 64
@@ -29,10 +32,14 @@ class Datagram(NamedTuple):
 
 
 class DatagramSocket:
-    """A UDP socket that never blocks."""
+    """A UDP socket that never blocks.
 
-    def __init__(self, raw: socket.socket) -> None:
+    If `notes_refusals` is True, it notes the ICMP errors about its datagrams, as far as the platform reports them.
+    """
+
+    def __init__(self, raw: socket.socket, *, notes_refusals: bool = False) -> None:
         self._raw = raw
+        self._notes_refusals = notes_refusals and _request_errors(raw)
         raw.setblocking(False)
         enable_timestamps(raw)
         self._empty_ns = monotonic_ns()
@@ -43,6 +50,8 @@ class DatagramSocket:
         """The number of datagrams that the kernel did not accept."""
         self.refusal = 0
         """The number of the error with which the kernel refused the last of them, such as ENETUNREACH."""
+        self.refused: dict[tuple[str, int], int] = {}
+        """The destinations, each a host and a port, of datagrams about which an ICMP error arrived, with its number."""
 
     def fileno(self) -> int:
         return self._raw.fileno()
@@ -57,6 +66,7 @@ class DatagramSocket:
                 self._empty_ns = now_ns
                 return
             except OSError:  # an ICMP error, which the kernel reports once
+                self._read_errors()
                 return
             at_ns = arrival_ns(ancillary)
             if at_ns is None:
@@ -72,10 +82,37 @@ class DatagramSocket:
         try:
             self._raw.sendto(data, destination)
         except OSError as error:
+            if self._read_errors():  # it was the error of an earlier datagram
+                return self.send(data, destination)
             self.unsent += 1
             self.refusal = error.errno or errno.EIO
             return None
         return SendTime(before_ns, monotonic_ns() - before_ns)
 
+    def _read_errors(self) -> bool:
+        """Empty the error queue, because its socket is always ready otherwise. Return whether it had an error."""
+        has_any = False
+        while self._notes_refusals:
+            try:
+                _, ancillary, _, destination = self._raw.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
+            except OSError:  # the queue is empty
+                break
+            has_any = True
+            for level, kind, data in ancillary:
+                if (level, kind) in RECEIVED_ERRORS and len(data) >= EXTENDED_ERROR.size:
+                    self.refused[destination[:2]] = EXTENDED_ERROR.unpack_from(data)[0]
+        return has_any
+
     def close(self) -> None:
         self._raw.close()
+
+
+def _request_errors(raw: socket.socket) -> bool:
+    """Ask the kernel to queue ICMP errors (IP_RECVERR). Return False if the platform has no queue for them."""
+    if not sys.platform.startswith("linux"):
+        return False
+    level, kind = RECEIVED_ERRORS[raw.family == socket.AF_INET6]
+    with suppress(OSError):
+        raw.setsockopt(level, kind, 1)
+        return True
+    return False

@@ -11,6 +11,7 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import gevent
@@ -19,10 +20,10 @@ from bench.clock import Arrival, monotonic_ns
 from bench.errors import ConnectError
 from bench.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.interface import ConnectTimings, NetworkPath, authority
 from bench.transport.names import look_up
 from bench.transport.received import SocketRead
-from bench.transport.sip.address import CallAddress, family_of, signalling_socket
+from bench.transport.sip.address import CallAddress, family_of, host_of, own_host, udp_socket
 from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing
@@ -70,23 +71,24 @@ class Signalling:
         self.transport, self._connect, self._lookup_s = transport, connect, lookup_s
         self.socket: DatagramSocket | None = None
         self.local = HostPort("")
-        """The address at which this side receives messages, without brackets."""
+        """The address at which this side receives messages, without brackets, with the zone of a link-local one."""
         self.peer = ""
         """The IP address of the first hop."""
-        self._addresses: dict[HostPort, SocketAddress] = {}
+        self._addresses: dict[HostPort, list[SocketAddress]] = {}
+        """The addresses of each hop. The first one is used until it refuses a datagram."""
         self._unaddressed: dict[HostPort, list[bytes]] = {}
         """The datagrams that wait for the address of their host."""
         self._connections: dict[tuple[HostPort, str], PeerConnection] = {}
 
     def use_socket(self, socket: DatagramSocket, hop: HostPort, address: SocketAddress) -> None:
         """Send datagrams with a socket. Those to `hop` go to `address`, without a name lookup."""
-        self.socket, self.local = socket, HostPort(*socket.address[:2])
-        self.peer, self._addresses[hop] = str(address[0]), address
+        self.socket, self.local = socket, HostPort(host_of(socket.address), socket.address[1])
+        self.peer, self._addresses[hop] = str(address[0]), [address]
 
     def use_stream(self, stream: ByteStream, hop: HostPort) -> None:
         """Send the messages to `hop`, and to the address of its peer, over an open connection."""
         own, peer = stream.endpoints
-        self.local, self.peer = HostPort(*own[:2]), str(peer[0])
+        self.local, self.peer = HostPort(host_of(own), own[1]), str(peer[0])
         connection = self._new_connection(hop, self.transport, stream)
         for each in (hop, HostPort(*peer[:2])):
             self._connections[each, self.transport] = connection
@@ -100,8 +102,8 @@ class Signalling:
                 connection.send(data)
         elif self.socket is None:
             self.listener.on_broken(f"the next hop {hop} needs UDP, and the URL of the call names another transport")
-        elif (address := self._addresses.get(hop)) is not None:
-            self._send_datagram(data, hop, address)
+        elif hop in self._addresses:
+            self._send_datagram(data, hop)
         elif hop in self._unaddressed:
             del self._unaddressed[hop][MAX_WAITING:]
             self._unaddressed[hop].append(data)
@@ -144,15 +146,30 @@ class Signalling:
         if not found:
             self.listener.on_broken(reason)
             return
-        self._addresses[hop] = found[0][4]
+        self._addresses[hop] = [each[4] for each in found]
         for data in waiting:
-            self._send_datagram(data, hop, found[0][4])
+            self._send_datagram(data, hop)
 
-    def _send_datagram(self, data: bytes, hop: HostPort, address: SocketAddress) -> None:
+    def _send_datagram(self, data: bytes, hop: HostPort) -> None:
         assert self.socket is not None, "a datagram is to be sent"
-        if self.socket.send(data, address) is None and self.socket.refusal not in TRANSIENT:
+        if self.socket.send(data, self._addresses[hop][0]) is None and self.socket.refusal not in TRANSIENT:
             reason = os.strerror(self.socket.refusal)
             self.listener.on_broken(f"this machine could not send to {hop.host} port {hop.port}: {reason}")
+
+    def pop_refusals(self) -> list[tuple[HostPort, str]]:
+        """Return the hops whose last address refused a datagram (ICMP), and why.
+
+        A hop that has further addresses gets its next messages, and repeated ones, at the next address.
+        """
+        refusals: list[tuple[HostPort, str]] = []
+        while self.socket is not None and self.socket.refused:
+            refused, number = self.socket.refused.popitem()
+            for hop, addresses in self._addresses.items():
+                if addresses[0][:2] == refused and len(addresses) > 1:
+                    del addresses[0]
+                elif addresses[0][:2] == refused:
+                    refusals.append((hop, f"{authority(*refused)}: {os.strerror(number)}"))
+        return refusals
 
     def close(self) -> None:
         self._unaddressed.clear()
@@ -244,36 +261,50 @@ class PeerConnection:
 
 def open_signalling(
     address: CallAddress, context: ssl.SSLContext | None, limits: Timeouts, phases: ConnectTimings, path: NetworkPath
-) -> Signalling:
-    """Return the way to the first hop of a call. TCP and TLS are connected.
+) -> list[Callable[[], Signalling]]:
+    """Return the ways to the first hop of a call, each as a function that opens it: over UDP, one for each address.
 
-    Raise ConnectError, as `bench.transport.connect.connect` does.
+    TCP and TLS are connected, to the first address that answers. Raise ConnectError, as
+    `bench.transport.connect.connect` does.
     """
+    hop = HostPort(address.host, address.port)
 
     def connect_further(host: str, port: int, transport: str) -> ByteStream:
         tls = context if transport == "TLS" else None
         own_path = path if host == address.host else replace(path, address=None)
         return connect(host, port, tls, limits, ConnectTimings(), own_path)
 
-    signalling = Signalling(address.transport, connect_further, limits.tcp)
-    hop = HostPort(address.host, address.port)
-    if address.transport != "UDP":
-        stream = connect(hop.host, address.port, context if address.transport == "TLS" else None, limits, phases, path)
+    def over_stream() -> Signalling:
+        signalling = Signalling(address.transport, connect_further, limits.tcp)
         try:
             signalling.use_stream(stream, hop)
         except OSError as error:  # the peer has reset the connection
             stream.close()
             raise ConnectError("connect_failed:tcp", f"{hop}: {error.strerror or error}") from None
         return signalling
+
+    def over_datagrams(own: str, peer: SocketAddress) -> Signalling:
+        signalling = Signalling(address.transport, connect_further, limits.tcp)
+        try:
+            opened = udp_socket(own)
+        except OSError as error:  # the process has too many open files
+            raise ConnectError("connect_failed:sip", f"{hop}: {error.strerror or error}") from None
+        signalling.use_socket(DatagramSocket(opened, notes_refusals=True), hop, peer)
+        return signalling
+
+    if address.transport != "UDP":
+        stream = connect(hop.host, address.port, context if address.transport == "TLS" else None, limits, phases, path)
+        return [over_stream]
     phases.set_instant("connect_start")
     addresses, start_ns, done_ns = look_up(path.address or hop.host, address.port, limits.tcp)
     phases.set_lookup(start_ns, done_ns)
-    if not addresses:
-        raise ConnectError("connect_failed:dns", "the host name has no address")
-    family, peer = addresses[0][0], addresses[0][4]
-    try:
-        opened = signalling_socket(family, peer)
-    except OSError as error:  # the process has too many open files, or this machine has no way to the address
-        raise ConnectError("connect_failed:sip", f"{hop}: {error.strerror or error}") from None
-    signalling.use_socket(DatagramSocket(opened), hop, peer)
-    return signalling
+    ways: list[Callable[[], Signalling]] = []
+    problem = ConnectError("connect_failed:dns", "the host name has no address")
+    for family, _, _, _, peer in addresses:
+        try:
+            ways.append(partial(over_datagrams, own_host(family, peer), peer))
+        except OSError as error:  # this machine has no way to the address, or the process has too many open files
+            problem = ConnectError("connect_failed:sip", f"{hop}: {error.strerror or error}")
+    if not ways:
+        raise problem
+    return ways

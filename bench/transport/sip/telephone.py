@@ -77,21 +77,28 @@ def open_call(
 ) -> TelephoneCall:
     """Call an agent. The call is open when it is answered.
 
+    Over UDP, each address of the host is called until one is heard: an address that refuses datagrams only until then,
+    and each other one for an equal share of the remaining time, as in `bench.transport.connect.connect_first`.
+
     Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|tls|media|sip`, `throttled:handshake`,
     `timeout:dns|tcp|tls|upgrade`, `failed:load_generator`.
     """
-    signalling = open_signalling(call_address(path.sip_proxy or url), context, limits, phases, path)
-    try:
-        call = TelephoneCall(url, signalling, list(headers), path)
-    except BaseException:  # also at the end of the run: there is no other reference to the sockets
-        signalling.close()
-        raise
-    try:
-        call.dial(limits, phases)
-    except BaseException:
-        call.abort()
-        raise
-    return call
+    ways = open_signalling(call_address(path.sip_proxy or url), context, limits, phases, path)
+    until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
+    while True:
+        signalling = ways.pop(0)()
+        try:
+            call = TelephoneCall(url, signalling, list(headers), path)
+        except BaseException:  # also at the end of the run: there is no other reference to the sockets
+            signalling.close()
+            raise
+        try:
+            call.dial(limits, phases, until_ns - len(ways) * (until_ns - monotonic_ns()) // (len(ways) + 1))
+            return call
+        except BaseException as error:
+            call.abort()
+            if not (isinstance(error, ConnectError) and ways) or call.was_heard:
+                raise
 
 
 class TelephoneCall:
@@ -100,8 +107,8 @@ class TelephoneCall:
     keeps_texts = False
 
     def __init__(self, url: str, signalling: Signalling, headers: Sequence[tuple[str, str]], path: NetworkPath) -> None:
-        host, port = signalling.local
-        self._rtp, self._rtcp = map(DatagramSocket, media_sockets(host, path.rtp_ports))
+        self._rtp, self._rtcp = map(DatagramSocket, media_sockets(signalling.local.host, path.rtp_ports))
+        host, port = signalling.local.host.partition("%")[0], signalling.local.port
         self._signalling = signalling
         signalling.listener = self
         datagrams = () if signalling.socket is None else (signalling.socket,)
@@ -148,15 +155,16 @@ class TelephoneCall:
 
     # Dialing
 
-    def dial(self, limits: Timeouts, phases: ConnectTimings) -> None:
-        """Call, and wait until the call is answered."""
-        call, until_ns = self._call, monotonic_ns() + int(limits.upgrade * NS_PER_S)
+    def dial(self, limits: Timeouts, phases: ConnectTimings, until_ns: int) -> None:
+        """Call, and wait until the call is answered, at most until an instant."""
+        call = self._call
         call.start(monotonic_ns())
         self._send_signals()
         while call.state in (CallState.CALLING, CallState.PROCEEDING) and monotonic_ns() < until_ns:
             self._listener.listen(until_ns, self._on_readable, lambda: call.next_ns, self._on_due)
         if call.state in (CallState.CALLING, CallState.PROCEEDING):
-            self._hang_up()
+            if self.was_heard:  # otherwise no CANCEL may be sent, and no answer to it is likely
+                self._hang_up()
             detail = f"the call was not answered within {limits.upgrade:g} s: {received_of(call)}"
             raise ConnectError("timeout:upgrade", detail, headers_of(call))
         if call.state is not CallState.ANSWERED or call.media is None:
@@ -231,6 +239,9 @@ class TelephoneCall:
         for message in self._call.pop_messages():
             self._note_host(message.hop.host, "SIP")
             self._signalling.send(message)
+        for hop, reason in self._signalling.pop_refusals():
+            if self._call.awaits(hop):
+                self.on_broken(reason)
 
     def _note_host(self, host: str, purpose: str) -> None:
         """Note a host that receives something. Those that the user names do not count."""
@@ -372,6 +383,11 @@ class TelephoneCall:
             code = NORMAL if ending.by in ("peer", "caller") else ABNORMAL
             self._closed = CloseInfo(code, ending.text, at_ns, ours=ending.by == "caller")
         return True
+
+    @property
+    def was_heard(self) -> bool:
+        """Whether a SIP message was received."""
+        return bool(self._peer)
 
     @property
     def closed(self) -> CloseInfo | None:

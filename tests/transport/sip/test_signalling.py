@@ -150,6 +150,15 @@ def test_a_call_over_tls_checks_the_name_in_the_url(tmp_path: Path) -> None:
     assert called.requests == ["INVITE", "ACK", "BYE"]
 
 
+def test_a_certificate_has_no_final_dot(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    with stream_line(loopback_tls(ca)) as called:
+        call, _ = dial(called.url.replace("localhost", "localhost."), tls_context(ca), address=LOOPBACK)
+        call.close()
+
+    assert called.requests == ["INVITE", "ACK", "BYE"]
+
+
 def test_an_outbound_proxy_gets_the_messages_of_an_agent_elsewhere() -> None:
     with stream_line() as called:
         call, _ = dial("sip:agent@agent.example:5060", sip_proxy=f"sip:{called.address};transport=tcp")

@@ -24,7 +24,7 @@ from bench.remedies import remedy_of
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.timeouts import Timeouts
-from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, RtpInfo
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, RtpInfo, bracketed
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip import address, signalling
 from bench.transport.sip.dialog import LocalParty
@@ -56,19 +56,18 @@ class CalledLine:
         contact_port: int | None,
         contact_host: str,
         keys: tuple[SrtpKey, ...],
+        host: str,
     ) -> None:
-        self.signals, self.rtp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-        for sock in (self.signals, self.rtp):
-            sock.bind((LOOPBACK, 0))
+        self.signals, self.rtp = (address.udp_socket(host) for _ in range(2))
         self.port = self.signals.getsockname()[1]
-        self.url = f"sip:agent@{LOOPBACK}:{self.port}"
+        self.url = f"sip:agent@{bracketed(host)}:{self.port}"
         self.heard: list[bytes] = []
         self.requests: list[bytes] = []
         self._echoes, self._ends = echoes, threading.Event()
         self._encryption: PacketEncryption | None = None
-        plan = AnswerPlan(LocalMedia(LOOPBACK, self.rtp.getsockname()[1], 7, keys=keys), **changes)
-        contact = f"sip:agent@{contact_host}:{contact_port or self.port}"
-        party = LocalParty(HostPort(LOOPBACK, self.port), "UDP", contact, "test")
+        plan = AnswerPlan(LocalMedia(host, self.rtp.getsockname()[1], 7, keys=keys), **changes)
+        contact = f"sip:agent@{contact_host or bracketed(host)}:{contact_port or self.port}"
+        party = LocalParty(HostPort(bracketed(host), self.port), "UDP", contact, "test")
         self.exchange = TelephoneExchange(lambda _: plan, party, tokens("line"))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -85,7 +84,7 @@ class CalledLine:
                         sock.sendto(self._encryption_of_call().protect(self.heard[-1]), source)
                     continue
                 self.requests.append(data)
-                self.exchange.received(data, monotonic_ns(), HostPort(*source))
+                self.exchange.received(data, monotonic_ns(), HostPort(*source[:2]))
             self.exchange.expire(monotonic_ns())
             for data, to, _ in self.exchange.pop_messages():
                 self.signals.sendto(data, (to.host, to.port or 5060))
@@ -117,11 +116,12 @@ def line(
     *,
     echoes: bool = True,
     contact_port: int | None = None,
-    contact_host: str = LOOPBACK,
+    contact_host: str = "",
     keys: tuple[SrtpKey, ...] = (),
+    host: str = LOOPBACK,
     **changes: Any,
 ) -> Iterator[CalledLine]:
-    called = CalledLine(changes, echoes, contact_port, contact_host, keys)
+    called = CalledLine(changes, echoes, contact_port, contact_host, keys, host)
     try:
         yield called
     finally:

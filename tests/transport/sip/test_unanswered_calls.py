@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -72,17 +73,27 @@ def test_a_call_that_no_one_answers_names_what_was_received(behave: Behaviour, d
 
 def test_a_redirection_that_does_not_answer_is_named() -> None:
     def redirect(peer: HostilePeer) -> None:
-        peer.refuse(302, ("Contact", f"<sip:x@{LOOPBACK}:9>"))
+        peer.refuse(302, ("Contact", f"<sip:x@{LOOPBACK}:{port}>"))
 
-    error = failure(redirect, path=NetworkPath(call_hosts=((LOOPBACK, 9),)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((LOOPBACK, 0))
+        port = silent.getsockname()[1]
+        path = NetworkPath(call_hosts=((LOOPBACK, port),))
+        error = failure(redirect, path=path)
+        unnamed = failure(redirect)
     assert error.outcome == "timeout:upgrade"
-    assert f"the call was redirected to {LOOPBACK}:9, which did not answer" in error.detail
+    assert f"the call was redirected to {LOOPBACK}:{port}, which did not answer" in error.detail
     assert "the host to which the agent redirects calls" in remedy_of(error.outcome, error.detail, by_telephone=True)
 
-    refused = failure(redirect)
-    assert refused.outcome == "connect_failed:302"
-    assert f"the call was redirected to {LOOPBACK}:9, which the target does not name" in refused.detail
-    assert "call_hosts" in remedy_of(refused.outcome, refused.detail, by_telephone=True)
+    assert unnamed.outcome == "connect_failed:302"
+    assert f"the call was redirected to {LOOPBACK}:{port}, which the target does not name" in unnamed.detail
+    assert "call_hosts" in remedy_of(unnamed.outcome, unnamed.detail, by_telephone=True)
+
+    refused = failure(redirect, ENOUGH, path)
+    assert (refused.outcome, refused.detail) == (
+        "connect_failed:sip",
+        f"the call was redirected to {LOOPBACK}:{port}: {LOOPBACK}:{port}: Connection refused",
+    )
 
 
 @pytest.mark.parametrize("address", [BROADCAST, "192.0.2.7"])
