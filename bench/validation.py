@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
+from keyword import iskeyword
 from typing import Any, ClassVar, Generic, TypeVar
 
 from bench.errors import Mistakes, UsageError
@@ -425,8 +426,9 @@ def field_key(
 ) -> Any:
     """Return a field of a dataclass that describes a table of a file.
 
-    The key in the file has the name of the field. The value at the key has the form `shape`. `absent` is the value of
-    the field if the file does not have the key and the key has no default.
+    The key in the file has the name of the field, without the final underscore of a keyword of Python. The value at the
+    key has the form `shape`. `absent` is the value of the field if the file does not have the key and the key has no
+    default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
     value = absent if default is None else default
@@ -452,7 +454,7 @@ def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
     for dataclass_field in fields(kind):  # type: ignore[arg-type]
         if ENTRY in dataclass_field.metadata:
             entry = dataclass_field.metadata[ENTRY]
-            entries[dataclass_field.name] = replace(
+            entries[dataclass_field.name.removesuffix("_")] = replace(
                 entry, nothing=nulls and entry.default is None and not entry.required
             )
         elif ENTRIES in dataclass_field.metadata:
@@ -464,7 +466,8 @@ def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
             name: table.build(**{key: values.pop(key) for key in table.fields if key in values})
             for name, table in groups.items()
         }
-        return kind(**values, **group_values)
+        named = {f"{key}_" if iskeyword(key) else key: value for key, value in values.items()}
+        return kind(**named, **group_values)
 
     return StructOf(entries, build, nothing=not nulls)
 

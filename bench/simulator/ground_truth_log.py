@@ -89,7 +89,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 class OpenedSession(msgspec.Struct, frozen=True, omit_defaults=True):
     """A session that was opened. `token`: the number of the client's token; null if the client used a key.
 
-    `call_id`: the Call-ID of a telephone call.
+    `call_id`: the Call-ID of a telephone call. `caller`: the URI in its From.
     """
 
     session: str
@@ -97,6 +97,7 @@ class OpenedSession(msgspec.Struct, frozen=True, omit_defaults=True):
     at_ns: int
     token: NonNegative | None
     call_id: str | None = None
+    caller: str = ""
 
 
 class RefusedSession(msgspec.Struct, frozen=True):
@@ -184,8 +185,8 @@ class GroundTruthLog:
             )
         )
 
-    def opened(self, session: str, token: int | None, at_ns: int, call_id: str | None = None) -> None:
-        self._write(OpenedSession(session, "open", at_ns, token, call_id))
+    def opened(self, session: str, token: int | None, at_ns: int, call_id: str | None = None, caller: str = "") -> None:
+        self._write(OpenedSession(session, "open", at_ns, token, call_id, caller))
 
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write(RefusedSession("refused", at_ns, status, code))

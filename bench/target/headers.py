@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.target.address import fill_variables
 from bench.target.credentials import Credential
@@ -21,6 +21,13 @@ OF_SIP = frozenset({
     *("rack", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "user-agent"),
 })  # fmt: skip
 """The headers of a telephone call that only SIP itself may set, with their short forms (RFC 3261 §7.3.3)."""
+KEYS_OF_SIP = {
+    **dict.fromkeys(("from", "f"), "from"),
+    **dict.fromkeys(("to", "t"), "url"),
+    **dict.fromkeys(("route", "record-route"), "proxy"),
+    **dict.fromkeys(("authorization", "proxy-authorization"), "api_key_env` with `auth: basic"),
+}
+"""The keys of a target that decide about such headers."""
 _SUBPROTOCOL = re.compile(f"{TOKEN_CHARACTER}+")
 """The pattern of a subprotocol, which must be a token (RFC 6455 §4.1)."""
 
@@ -29,17 +36,23 @@ def is_of_upgrade(header: str) -> bool:
     return header.lower() in OF_UPGRADE or header.lower().startswith("sec-")
 
 
-def check_header_names(configured: Iterable[str], *, is_sip: bool) -> None:
-    """Raise SettingError if a header may not be set, or is set twice."""
+def check_headers(configured: Mapping[str, str], *, is_sip: bool) -> None:
+    """Raise SettingError, whose message quotes no value, if a header may not be set, or is set twice."""
     names = [name.lower() for name in configured]
-    for name in configured:
+    for name, text in configured.items():
         if is_sip and name.lower() in OF_SIP:
-            raise SettingError("headers", f"headers must not set {name}: SIP itself sets it in each call")
+            key = KEYS_OF_SIP.get(name.lower())
+            remedy = f"; set `{key}` of the target" if key else ""
+            raise SettingError("headers", f"headers must not set {name}: SIP itself sets it in each call{remedy}")
         if not is_sip and name.lower() in OF_SIGN_IN:
             remedy = f"put the key into the variable of `api_key_env`, and set `api_key_header: {name}`"
             raise SettingError("headers", f"headers must not set {name}: {remedy}")
-        if is_of_upgrade(name):
+        if not is_sip and is_of_upgrade(name):
             raise SettingError("headers", f"headers must not set {name}: the WebSocket upgrade sets it")
+        value = text.strip()
+        if not (value.isprintable() and (is_sip or value.isascii()) and value):
+            kind = "text" if is_sip else "ASCII text"
+            raise SettingError("headers", f"the header {name} must be printable {kind}, in one line")
     if len(set(names)) < len(names):
         raise SettingError("headers", "headers has one header twice: the names differ only in case")
 
@@ -48,16 +61,12 @@ def further_headers(
     configured: Mapping[str, str], environ: Mapping[str, str], *, is_sip: bool = False
 ) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
     """Return (headers to send, the values of variables in them). Raise SettingError, whose message quotes no value."""
-    check_header_names(configured, is_sip=is_sip)
+    check_headers(configured, is_sip=is_sip)
     headers: list[tuple[str, str]] = []
     secrets: list[Credential] = []
     for name, text in configured.items():
-        source = f"the header {name}"
-        value, variable_secrets = fill_variables(text, environ, "headers", source)
-        value = value.strip()
-        if not value or not (value.isascii() and value.isprintable()):
-            raise SettingError("headers", f"{source} must be printable ASCII text, in one line")
-        headers.append((name, value))
+        value, variable_secrets = fill_variables(text, environ, "headers", f"the header {name}")
+        headers.append((name, value.strip()))
         secrets += variable_secrets
     return tuple(headers), tuple(secrets)
 

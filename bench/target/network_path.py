@@ -49,7 +49,7 @@ def network_path_of(
     """Return (the network path to a target, notices to show). Raise SettingError."""
     if address.dialect.is_telephone:
         return _telephone_path(settings, context, address)
-    for key in ("rtp_ports", "codec", "srtp", "call_hosts"):
+    for key in ("rtp_ports", "codec", "from_", "srtp", "call_hosts"):
         if getattr(settings, key) is not None:
             raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)

@@ -41,7 +41,7 @@ class TargetOption:
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.name.removesuffix("_").replace("_", "-")
 
     @property
     def sentence(self) -> str:
@@ -126,6 +126,11 @@ class ServiceOptions:
     )
     rtp_ports: str | None = option(
         "local UDP ports for the audio of telephone calls, two for each call (default: 16384-32767)", "FIRST-LAST"
+    )
+    from_: str | None = option(
+        "number or SIP URI of the caller in telephone calls, as in '\"Support\" <sip:+15550100@example.com>'; a number "
+        "gets the host of the URL (default: sip:rtbench@ADDRESS)",
+        "CALLER",
     )
     srtp: str | None = option(
         "encryption of the audio of telephone calls (default: required with TLS, else none)",

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from bench.protocol.base import CALL_ID
 from bench.target.target import sip_url
 from bench.target.target_settings import KeyNames, SettingError
-from bench.transport.interface import is_host_name
+from bench.transport.interface import bracketed, is_host_name
 from bench.transport.sip.address import is_address
-from bench.transport.sip.uri import escaped_user, parse_uri
+from bench.transport.sip.messages import quoted_string, unquoted_string
+from bench.transport.sip.uri import SipUri, escaped_user, parse_uri
 
 _PLACEHOLDER = re.compile(rf"(\$\{{[A-Za-z_][A-Za-z0-9_]*\}}|{re.escape(CALL_ID)})")
 """The pattern of a variable, or of the id of the call. Both are replaced later."""
@@ -21,8 +22,11 @@ FORM = (
     "its form is sip:USER@HOST:PORT;transport=TRANSPORT, without headers; write %25, %3F, %7B and %7D for %, ?, { and "
     "} in a user"
 )
+_ZONE = re.compile(r"\[[^%\]]*%(?:25)?([^\]]*)\]")
+_CALLER = re.compile(r"""(?P<name>"(?:[^"\\]|\\.)*"|[^"<>]*)\s*<(?P<uri>[^<>]+)>|(?P<user>[^"<>]+)""")
 NOT_A_URI = f"is not a valid SIP URI: {FORM}"
 EXAMPLE_SIP = "sip:agent@sip.example.com"
+EXAMPLE_CALLER = '+15550100, or "Support" <sip:+15550100@example.com>'
 SIP_PORT, SIPS_PORT = 5060, 5061
 PARAMETERS = frozenset({"transport", "user", "lr"})
 """The parameters that have their usual effect. Others are only sent."""
@@ -59,8 +63,43 @@ class TelephoneUri(NamedTuple):
 def sip_uri(text: str, key: str, names: KeyNames) -> TelephoneUri:
     """Return the parts of the SIP URI in the setting `key`. Without a port, the port is that of its transport.
 
-    Characters that a user cannot have are escaped, and an international host gets its ASCII form. Raise SettingError,
-    whose message does not quote the URI, because it may contain a password.
+    Raise SettingError, as `checked_uri` does.
+    """
+    parsed = checked_uri(text, key, names)
+    names_of = [part.partition("=")[0].lower() for part in parsed.parameters.split(";")[1:]]
+    if "maddr" in names_of:
+        raise SettingError(key, f"{names[key]} has maddr, which names another host: write that host after the @")
+    if len(set(names_of)) < len(names_of) or any("%" in name for name in names_of):
+        problem = "has a parameter twice, or a percent sign in the name of a parameter"
+        raise SettingError(key, f"{names[key]} {problem}")
+    transport = parsed.values.get("transport", "udp").lower()
+    if transport not in ("udp", "tcp", "tls"):
+        raise SettingError(key, f"{names[key]} has the transport {transport}: use udp, tcp or tls")
+    tls, host, zone = parsed.is_secure, parsed.hop.host.strip("[]"), _ZONE.search(text)
+    port = parsed.hop.port or (SIPS_PORT if tls else SIP_PORT)
+    return TelephoneUri(parsed.user, host, port, parsed.parameters, tls, zone[1] if zone else "")
+
+
+def caller_address(text: str, domain: str, names: KeyNames) -> str:
+    """Return the value of From for the caller in the setting `from`, which is a number, a SIP URI, or a name with one.
+
+    A user without a host is at `domain`. Raise SettingError, whose message does not quote the text.
+    """
+    match = _CALLER.fullmatch(text := text.strip())
+    if match is None or not text.isprintable():
+        raise SettingError("from_", f"{names['from_']} is not the address of a caller, such as {EXAMPLE_CALLER}")
+    written = re.sub("^tel:", "", (match["uri"] or match["user"] or "").strip(), flags=re.IGNORECASE)
+    if not re.match("[a-z][a-z0-9.+-]*:", written, re.IGNORECASE):
+        written = f"sip:{written}" if "@" in written else f"sip:{written}@{bracketed(domain)}"
+    uri, name = checked_uri(written, "from_", names), unquoted_string((match["name"] or "").strip())
+    return f"{quoted_string(name)} <{uri}>" if name else f"<{uri}>"
+
+
+def checked_uri(text: str, key: str, names: KeyNames) -> SipUri:
+    """Return the SIP URI in the setting `key`, as it is sent.
+
+    Characters that a user cannot have are escaped. The host is in lower case, and an international one in its ASCII
+    form. Raise SettingError, whose message does not quote the URI, because it may contain a password.
     """
 
     def refuse(problem: str) -> SettingError:
@@ -83,20 +122,10 @@ def sip_uri(text: str, key: str, names: KeyNames) -> TelephoneUri:
         parsed = parse_uri(f"{scheme}:{user}{at}{host}")
     except ValueError as error:
         raise refuse(f"{error}: {FORM}") from None
-    own_host = parsed.hop.host.strip("[]").lower()
-    if parsed.headers or not _PARAMETERS.fullmatch(parsed.parameters) or not _is_host(own_host):
+    hop = parsed.hop._replace(host=parsed.hop.host.lower())
+    if parsed.headers or not _PARAMETERS.fullmatch(parsed.parameters) or not _is_host(hop.host.strip("[]")):
         raise refuse(NOT_A_URI)
-    names_of = [part.partition("=")[0].lower() for part in parsed.parameters.split(";")[1:]]
-    if "maddr" in names_of:
-        raise refuse("has maddr, which names another host: write that host after the @")
-    if len(set(names_of)) < len(names_of) or any("%" in name for name in names_of):
-        raise refuse("has a parameter twice, or a percent sign in the name of a parameter")
-    transport = parsed.values.get("transport", "udp").lower()
-    if transport not in ("udp", "tcp", "tls"):
-        raise refuse(f"has the transport {transport}: use udp, tcp or tls")
-    tls, zone = parsed.is_secure, re.match(r"\[[^%\]]*%(?:25)?([^\]]*)\]", host)
-    own_port = parsed.hop.port or (SIPS_PORT if tls else SIP_PORT)
-    return TelephoneUri(parsed.user, own_host, own_port, parsed.parameters, tls, zone[1] if zone else "")
+    return parsed._replace(hop=hop)
 
 
 def _is_host(host: str) -> bool:

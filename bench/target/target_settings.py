@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -89,6 +89,21 @@ class ApiVersionValidator(RegexString):
         return content.isoformat() if isinstance(content, date) else super().read(value)
 
 
+@dataclass(frozen=True)
+class CallerValidator(String):
+    """The validator of a caller. YAML reads a number such as +15550100 without quotes as an integer without the +."""
+
+    def read(self, value: LocatedValue) -> str:
+        text, content = value.source_text, value.content()
+        if isinstance(content, int) and not isinstance(content, bool) and text is not None:
+            return text
+        return super().read(value)
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "integer"]}
+
+
+CALLER = CallerValidator("the number or SIP URI of a caller")
 PER_MINUTE_OF_SESSION = "usd_per_minute"
 OF_TOKENS: dict[str, Field[float]] = {
     "text_input": Field(DOLLARS, "Per million tokens: input text.", required=True),
@@ -162,6 +177,7 @@ class VariantSettings:
     session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
     deployment: str | None = field_key(MODEL, "Another deployment.")
     model: str | None = field_key(MODEL, "Another model.")
+    from_: str | None = field_key(CALLER, "Another caller of telephone calls.", quiet=True)
     prices: str | Prices | None = field_key(PRICES, "The prices of its sessions.")
 
 
@@ -211,6 +227,7 @@ class TargetSettings:
     max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
     rtp_ports: str | None = as_option("rtp_ports", RTP_PORTS)
     codec: str | None = as_option("codec")
+    from_: str | None = as_option("from_", CALLER, quiet=True)
     srtp: str | None = as_option("srtp")
     call_hosts: tuple[str, ...] | None = as_option("call_hosts", CALL_HOSTS, quiet=True)
     prices: str | Prices | None = field_key(
@@ -226,7 +243,9 @@ TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
     lambda targets: targets,
 )
 
-AS_OPTION = tuple(name for name in OPTIONS if name in TARGET.fields and name != "prices")
+IN_FILE = {entry.name: entry.name.removesuffix("_") for entry in fields(TargetSettings)}
+"""The names of the settings, each with its key in the file."""
+AS_OPTION = tuple(name for name in OPTIONS if name in IN_FILE and name != "prices")
 """The keys that are also options."""
 ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {
     "endpoint": "AZURE_OPENAI_ENDPOINT",
@@ -234,7 +253,6 @@ ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {
     "api_version": "OPENAI_API_VERSION",
 }
 """The keys that options or the environment set, each with the name of its option or variable."""
-IN_FILE = {name: name for name in TARGET.fields}
 
 KeyNames = Mapping[str, str]
 """The keys of `TargetSettings`, each with the name that the user knows."""

@@ -34,11 +34,11 @@ from bench.target.address import (
     with_model,
 )
 from bench.target.credentials import Credential, clean, unquoted
-from bench.target.headers import check_header_names, further_headers, is_of_upgrade, subprotocols
+from bench.target.headers import check_headers, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService
-from bench.target.sip_uri import sip_uri
+from bench.target.sip_uri import caller_address, sip_uri
 from bench.target.target import Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
@@ -112,7 +112,7 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
     """
     settings = TargetSettings(
         **{
-            name: TARGET.fields[name].read(PythonValue(OPTIONS[name].flag, value))
+            name: TARGET.fields[IN_FILE[name]].read(PythonValue(OPTIONS[name].flag, value))
             for name in AS_OPTION
             if (value := getattr(service_options, name)) is not None
         }
@@ -200,12 +200,20 @@ def check_targets(path: Path) -> None:
         is_sip = url.lower().startswith(("sip:", "sips:"))
         with mistakes.gather():
             try:
-                check_header_names(settings.headers or {}, is_sip=is_sip)
+                check_headers(settings.headers or {}, is_sip=is_sip)
                 for key, text in (("url", url), ("proxy", settings.proxy or "")) if is_sip else ():
                     if text and not (key == "proxy" and ("${" in text or text == NONE)):
                         sip_uri(text, key, IN_FILE)
             except SettingError as error:
                 raise file.nearest("targets", name, error.key).error(str(error)) from None
+        variants = {("variants", key): variant.from_ for key, variant in (settings.variants or {}).items()}
+        for keys, caller in ({(): settings.from_} | variants).items():
+            if is_sip and caller is not None and "${" not in caller:
+                with mistakes.gather():
+                    try:
+                        caller_address(caller, "host.example", IN_FILE)
+                    except SettingError as error:
+                        raise file.nearest("targets", name, *keys, "from").error(str(error)) from None
     mistakes.refuse()
 
 
@@ -266,6 +274,7 @@ def _with_changes(
     """
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
+    settings = replace(settings, from_=variant.from_ or settings.from_)
     model = variant.deployment or variant.model
     if variant.prices is not None or model is not None:
         settings = replace(settings, prices=variant.prices)
@@ -298,7 +307,8 @@ def _built(
     except SettingError as error:
         if error.key in overrides:
             raise
-        location = file.within(*keys, error.key) or file.nearest(*keys[:2], error.key)
+        key = IN_FILE[error.key]
+        location = file.within(*keys, key) or file.nearest(*keys[:2], key)
         raise location.error(str(error)) from None
     except ScriptError:  # an error of the price table
         raise
@@ -350,7 +360,8 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
     target_headers, header_secrets = further_headers(settings.headers or {}, context.environ, is_sip=is_telephone)
-    tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
+    caller, caller_secrets = _caller(settings, context, address)
+    tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers, *caller)
     target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
     offered, subprotocol_secrets = subprotocols(settings.subprotocols or (), context.environ)
     target = Target(
@@ -364,7 +375,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         auth=auth,
         headers=(*(header for header in tool_headers if header[0].lower() not in target_header_names), *target_headers),
         subprotocols=offered,
-        secrets=(*url_secrets, *auth_secrets, *header_secrets, *subprotocol_secrets),
+        secrets=(*url_secrets, *auth_secrets, *header_secrets, *subprotocol_secrets, *caller_secrets),
         session=settings.session or {},
         network_path=network_path,
         region=settings.region,
@@ -397,6 +408,22 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
     if deployment is None:
         raise SettingError("deployment", "the target needs `deployment`, the name of a deployment of a realtime model")
     return endpoint_address(clean(settings.endpoint, names["endpoint"]), deployment, settings, names)
+
+
+def _caller(
+    settings: TargetSettings, context: SettingsContext, address: Address
+) -> tuple[Sequence[tuple[str, str]], tuple[Credential, ...]]:
+    """Return (the headers that name the caller of telephone calls, the values of variables in them).
+
+    Carriers check From, or P-Asserted-Identity (RFC 3325) if they receive it. A host that ends in .invalid names no one
+    (RFC 3323 §4.1.1.3).
+    """
+    if settings.from_ is None:
+        return (), ()
+    text, secrets = fill_variables(settings.from_, context.environ, "from_", context.names["from_"])
+    value = caller_address(text, address.host, context.names)
+    names = ["From"] if value.endswith(".invalid>") else ["From", "P-Asserted-Identity"]
+    return [(name, value) for name in names], secrets
 
 
 def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:

@@ -69,7 +69,8 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 def _parameter(option: TargetOption) -> inspect.Parameter:
     """Return an option as a parameter of a signature that Typer reads."""
     choices = f"; one of {', '.join(option.words)}" if option.words else ""
-    typer_option = typer.Option(help=f"{option.sentence[:-1]}{choices}.", metavar=option.metavar, rich_help_panel=PANEL)
+    help_text = f"{option.sentence[:-1]}{choices}."
+    typer_option = typer.Option(option.flag, help=help_text, metavar=option.metavar, rich_help_panel=PANEL)
     kind = str if option.kind is tuple else option.kind
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, typer_option]

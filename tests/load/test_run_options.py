@@ -487,7 +487,7 @@ def test_each_option_is_printed_with_its_value_variable_and_help(
     assert max(map(len, out.splitlines())) <= 100
     for action in parser._actions:
         value = "" if action.nargs == 0 else action.metavar or str(action.dest).upper()
-        variable = f"LOCUST_{str(action.dest).upper()}"
+        variable = f"LOCUST_{str(action.dest).removesuffix('_').upper()}"
         shown = f"\n{action.option_strings[0]} {value}".rstrip().replace("%%", "%")
         assert f"{shown} " in out
         assert without_spaces((action.help or "") % {}) in without_spaces(out)

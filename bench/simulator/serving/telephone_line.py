@@ -198,7 +198,7 @@ class TelephoneLine:
         agent = TelephoneAgent(self._shared, self, call_id, party, planned, self._new_agent, self.rtp_dropped)
         self._calls[call_id] = agent
         if truth := self._shared.config.truth:
-            truth.opened(agent.session_id, None, party.answered_ns or 0, call_id)
+            truth.opened(agent.session_id, None, party.answered_ns or 0, call_id, party.caller_uri)
         agent.answered(monotonic_ns())
 
     # The requests of the agents

@@ -77,6 +77,11 @@ class CalledParty:
         return self._invite.source if self._invite is not None else None
 
     @property
+    def caller_uri(self) -> str:
+        """The URI in From; "" before the INVITE."""
+        return self._invite.request.caller.uri if self._invite is not None else ""
+
+    @property
     def is_playing(self) -> bool:
         """Whether the call has begun, and has not ended."""
         return self.invited_ns is not None and self.ended_ns is None

@@ -43,6 +43,7 @@ from bench.transport.sip.messages import (
     SipRequest,
     SipResponse,
     accept_message,
+    parse_address,
 )
 from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
 from bench.transport.sip.reach import Reach
@@ -92,7 +93,7 @@ class SipCall:
         self._media = replace(settings.media, reach=self.reach)
         self._redirection = Redirection(settings.request_uri, settings.transport, self.reach)
         self._local_tag = tokens()
-        self._local = f"<{settings.from_uri}>;tag={self._local_tag}"
+        self._local = f"{settings.caller};tag={self._local_tag}"
         self._offer = write_offer(self._media, 1)
         self._outside = Dialog(
             self.call_id, self._local, self._local_tag, f"<{settings.request_uri}>", "", 0, None,
@@ -107,9 +108,10 @@ class SipCall:
         self._ended_by: EndedBy = "caller"
         self._ring_end_ns = NEVER_NS
         party = self._party()
-        for uri in (settings.request_uri, settings.from_uri, party.contact, proxy or settings.request_uri):
+        caller = parse_address(settings.caller).uri
+        for uri in (settings.request_uri, caller, party.contact, proxy or settings.request_uri):
             hop_of(uri, settings.transport)
-        texts = (settings.product, *(text for header in settings.headers for text in header))
+        texts = (settings.product, settings.caller, *(text for header in settings.headers for text in header))
         if any(CONTROL.search(text) for text in texts):
             raise ValueError("a header is not valid: it contains a control character")
         self._context = LegContext(

@@ -28,7 +28,8 @@ class CallSettings:
 
     request_uri: str
     """The URI to call."""
-    from_uri: str
+    caller: str
+    """The value of From, without a tag."""
     sent_by: HostPort
     """The local address, as Via and Contact name it. An IPv6 address is in brackets."""
     media: LocalMedia

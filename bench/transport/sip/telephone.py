@@ -114,11 +114,11 @@ class TelephoneCall:
         datagrams = () if signalling.socket is None else (signalling.socket,)
         self._listener = Listener((*datagrams, self._rtp, self._rtcp))
         own = HostPort(bracketed(host), port)
-        login, further = _login(headers)
+        login, caller, further = _split(headers)
         keys = new_keys(secrets.token_bytes) if path.srtp else ()
         settings = CallSettings(
             request_uri=url,
-            from_uri=f"sip:rtbench@{own.host}",
+            caller=caller or f"<sip:rtbench@{own.host}>",
             sent_by=own,
             media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31), path.codecs, keys=keys),
             transport=signalling.transport,
@@ -472,13 +472,18 @@ def _new_media(agreed: AgreedMedia) -> CallMedia:
     return CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
 
 
-def _login(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, tuple[tuple[str, str], ...]]:
-    """Return (the user and password of Basic authentication, the other headers). SIP sends only digests of them."""
-    login, further = None, []
+def _split(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, str, tuple[tuple[str, str], ...]]:
+    """Return (the user and password of Basic authentication, From, the other headers). SIP sends digests of the first.
+
+    From is "" if it is not set.
+    """
+    login, caller, further = None, "", []
     for name, value in headers:
         if name.lower() == "authorization":
             user, _, password = base64.b64decode(value.partition(" ")[2]).decode().partition(":")
             login = DigestLogin(user, password)
+        elif name.lower() == "from":
+            caller = value
         elif name.lower() != "user-agent":
             further.append((name, value))
-    return login, tuple(further)
+    return login, caller, tuple(further)

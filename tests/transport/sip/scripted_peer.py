@@ -49,7 +49,7 @@ def tokens(seed: str = "") -> Callable[[], str]:
 
 
 def call_settings(**changes: Any) -> CallSettings:
-    settings = CallSettings("sip:bob@biloxi.example", "sip:alice@atlanta.example", HostPort("192.0.2.1", 5060), MEDIA)
+    settings = CallSettings("sip:bob@biloxi.example", "<sip:alice@atlanta.example>", HostPort("192.0.2.1", 5060), MEDIA)
     return replace(settings, **changes)
 
 

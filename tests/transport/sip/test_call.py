@@ -294,10 +294,26 @@ def test_over_tcp_messages_name_the_transport_and_are_not_repeated() -> None:
     assert peer.outgoing[0].transport == "TCP"
 
 
-@pytest.mark.parametrize("changes", [{"headers": (("X", "a\r\nY: b"),)}, {"product": "a\nb"}, {"user": "a b"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"headers": (("X", "a\r\nY: b"),)}, {"product": "a\nb"}, {"user": "a b"}, {"caller": "<sip:a@b>\r\nX: y"}],
+)
 def test_a_setting_that_would_begin_another_header_is_an_error(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="valid"):
         ScriptedPeer(**changes)
+
+
+def test_each_request_of_a_call_has_the_same_caller() -> None:
+    caller = '"M\u00fcller, <7>" <sip:+15550123@example.com>'
+    answered, cancelled = (ScriptedPeer(caller=caller) for _ in range(2))
+    answered.answer()
+    answered.hang_up()
+    cancelled.respond(180)
+    cancelled.hang_up()
+
+    for peer, methods in ((answered, ("INVITE", "ACK", "BYE")), (cancelled, ("INVITE", "CANCEL"))):
+        (value,) = {peer.last(method).first("From") for method in methods}
+        assert value.startswith(f"{caller};tag=")
 
 
 def test_additional_headers_are_in_the_invite() -> None:

@@ -30,7 +30,7 @@ from bench.transport.sip import address, signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.dtmf import parse_event
-from bench.transport.sip.messages import HostPort, SipRequest
+from bench.transport.sip.messages import HostPort, SipRequest, parse_message
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.rtp import parse_packet
 from bench.transport.sip.sdes import SrtpKey
@@ -234,6 +234,17 @@ def test_a_refusal_for_load_has_the_time_after_which_to_call_again() -> None:
 
         assert (error.outcome, error.headers["retry-after"]) == ("throttled:handshake", "7")
         assert (error.headers["server"], len(error.headers["x-request-id"])) == ("test", 16)
+
+
+def test_the_header_from_names_the_caller() -> None:
+    caller = '"Support" <sip:+15550123@example.com>'
+    with line() as called:
+        dial(called, headers=(("From", caller), ("P-Asserted-Identity", caller)))[0].close()
+        dial(called)[0].close()
+        invites = [parse_message(each) for each in called.requests if each.startswith(b"INVITE")]
+
+    assert [each.first("P-Asserted-Identity") for each in invites] == [caller, ""]
+    assert [each.first("From").partition(";tag=")[0] for each in invites] == [caller, f"<sip:rtbench@{LOOPBACK}>"]
 
 
 def test_a_call_that_only_rings_is_canceled_at_its_limit() -> None:
