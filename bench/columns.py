@@ -491,6 +491,12 @@ SESSIONS = (
         "the kernel of this machine refused to send. Null elsewhere",
     ),
     _whole(
+        "rtp_uncounted_pauses rtp_restarts",
+        "how often the agent's RTP packets stopped for longer than their timestamps say, and how often its stream "
+        "began again: another source (SSRC), numbers or timestamps that began again, or a much longer delay. Null "
+        "elsewhere",
+    ),
+    _whole(
         "peer_rtp_expected peer_rtp_lost",
         "by the agent's last RTCP report: how many of the caller's packets should have reached it until then, and how "
         "many did not. Null without a report",

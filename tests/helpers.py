@@ -683,7 +683,7 @@ def build_session(**changes: Any) -> SessionObservation:
         "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "timestamp_fallbacks": 2, "close_code": 1000,
         "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
         "rtp_expected": 100, "rtp_lost": 2, "rtp_late": 1, "rtp_jitter_ns": 3 * MS, "rtp_sent": 90,
-        "rtp_unsent": 3, "other_hosts": "192.0.2.9 (audio)",
+        "rtp_unsent": 3, "rtp_uncounted_pauses": 5, "rtp_restarts": 1, "other_hosts": "192.0.2.9 (audio)",
         "peer_rtp_expected": 80, "peer_rtp_lost": 4, "peer_rtp_jitter_ns": 2 * MS,
         "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},

@@ -6,6 +6,7 @@ import ipaddress
 import math
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,8 @@ from bench.transport.interface import RtpInfo
 from bench.transport.sip.address import is_address
 from bench.transport.sip.call_record import CallFacts
 from bench.transport.sip.datagrams import SocketAddress
-from bench.transport.sip.jitter import MAX_DRIFT_PPM
 from bench.transport.sip.media import AUDIO
+from bench.transport.sip.offset import MAX_DRIFT_PPM
 from bench.transport.sip.rtp import TIMESTAMPS, parse_packet
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -42,6 +43,16 @@ SYMMETRIC = (
 )
 UNREACHED = "the agent may not hear its caller: check that UDP passes to the address and port in the agent's SDP"
 NETWORK = "check the network between this machine and the agent: its Wi-Fi, VPN, and load; a caller hears gaps"
+UNCOUNTED = (
+    "let the timestamps of the agent's RTP count the time in which it sends nothing (RFC 3550 §5.1): some receivers "
+    "drop its audio after each pause; within an answer, its speech is not ready in time"
+)
+RESTARTED = (
+    "let the agent change the SSRC when its sequence numbers or timestamps begin again (RFC 3550 §8): some receivers "
+    "drop the packets as duplicates"
+)
+STEP_NS = 40 * NS_PER_MS
+"""The increase of the delay between two packets that may be a pause that the timestamps do not count."""
 OTHER_CLOCK = (
     "check the sample rate and the clock of the agent: its audio is faster or slower than real time, so latencies of "
     "long calls may be off"
@@ -68,12 +79,17 @@ class PacketProbe:
             self._arrivals.setdefault(packet.ssrc, []).append((packet.timestamp, arrival.at_ns))
             self._stored += 1
 
-    def drift_ppm(self) -> tuple[float, float] | None:
+    @property
+    def has_several_ssrcs(self) -> bool:
+        return len(self._arrivals) > 1
+
+    def drift_ppm(self, *, has_jumps: bool = False) -> tuple[float, float] | None:
         """Return (drift, bound) of the sender's clock against this machine's, in ppm; None if it cannot be known.
 
         It is positive if the sender's clock is slow. A packet cannot arrive before it was sent, so the fastest packets
         of the first and of the last third of the call give the drift. Its bound assumes that the fastest packet of each
-        third was not slower than the median one of this third.
+        third was not slower than the median one of this third. If the clock jumps, only the
+        longest part of the call counts.
         """
         arrivals = max(self._arrivals.values(), key=len, default=[])
         if len(arrivals) < MIN_CLOCK_PACKETS:
@@ -82,6 +98,12 @@ class PacketProbe:
         ticks = (np.diff(timestamps) + TIMESTAMPS // 2) % TIMESTAMPS - TIMESTAMPS // 2
         media_ns = np.concatenate([[0], np.cumsum(ticks)]) * (NS_PER_S // AUDIO.rate_hz)
         delays_ns, media_ns = (at_ns - at_ns[0] - media_ns).astype(np.float64), media_ns.astype(np.float64)
+        if has_jumps:
+            jumps = np.flatnonzero(np.abs(np.diff(delays_ns)) > STEP_NS) + 1
+            start, end = max(pairwise([0, *jumps.tolist(), len(arrivals)]), key=lambda part: part[1] - part[0])
+            if end - start < MIN_CLOCK_PACKETS:
+                return None
+            delays_ns, media_ns = delays_ns[start:end], media_ns[start:end]
         share = error = 0.0
         for _ in range(REFINEMENTS):  # the drift within a third is no delay of its packets
             further, error = _slope(media_ns, delays_ns - share * media_ns)
@@ -123,13 +145,21 @@ def check_media(facts: CallFacts, packets: RtpInfo | None, probe: PacketProbe) -
     if packets is None:
         return
     yield _packets(packets) if probe.sources else CheckFinding("packets", "skipped", "unknown: none arrived")
+    if packets.uncounted_pauses:
+        message = f"its RTP stopped {packets.uncounted_pauses:,} × for longer than its timestamps say"
+        yield CheckFinding("pauses", "warning", message, UNCOUNTED)
+    if packets.restarts:
+        message = (
+            f"the agent's RTP began again {packets.restarts:,} ×, with another source, other numbers or another delay"
+        )
+        yield warning_unless(probe.has_several_ssrcs, "restarts", message, RESTARTED)
     yield _packets_at_agent(packets)
     if packets.unsent:
         message = f"this machine refused {packets.unsent:,} of {packets.sent + packets.unsent:,} packets of the caller"
         yield CheckFinding("packets sent", "fail", message, OF_OUTCOMES[UNSENT])
     if packets.other_hosts:
         yield CheckFinding("other hosts", "pass", f"only the agent named these hosts: {packets.other_hosts}")
-    yield _clock(probe.drift_ppm())
+    yield _clock(probe.drift_ppm(has_jumps=bool(packets.uncounted_pauses or packets.restarts)))
 
 
 def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:

@@ -224,6 +224,9 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     start_uncertainty_ns: int = ASSUMED_START_NS
     unsent: int = 0
     other_hosts: str = ""
+    uncounted_pauses: int = 0
+    restarts: int = 0
+    without_audio: str = ""
 
 
 class DeadlinePassed(Input, frozen=True, tag="expire"):

@@ -141,6 +141,8 @@ class SessionFacts(Instants):
     rtp_jitter_ns: int | None = None
     rtp_sent: int | None = None
     rtp_unsent: int | None = None
+    rtp_uncounted_pauses: int | None = None
+    rtp_restarts: int | None = None
     other_hosts: str | None = None
     peer_rtp_expected: int | None = None
     peer_rtp_lost: int | None = None
@@ -242,6 +244,7 @@ class SessionFacts(Instants):
         self.peer_rtp_expected, self.peer_rtp_lost = rtp.peer_expected, rtp.peer_lost
         self.peer_rtp_jitter_ns = rtp.peer_jitter_ns
         self.rtp_start_uncertainty_ns = rtp.start_uncertainty_ns
+        self.rtp_uncounted_pauses, self.rtp_restarts = rtp.uncounted_pauses, rtp.restarts
         self.rtp_unsent, self.other_hosts = rtp.unsent, rtp.other_hosts or None
         self._bound_greeting()
 

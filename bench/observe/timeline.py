@@ -760,6 +760,11 @@ class Timeline:
 
     def _measure_rtp(self, rtp: inputs.RtpMeasured) -> None:
         self.facts.measure_rtp(rtp)
+        if rtp.without_audio:  # the turns that await this measurement have ended
+            cause = f"{NO_PACKET}; in the call: {rtp.without_audio}"
+            self.facts.detail = self.facts.detail.replace(NO_PACKET, cause)
+            for turn in self.turns.all:
+                turn.detail = turn.detail.replace(NO_PACKET, cause)
         if rtp.rtt_ns is not None and rtp.min_rtt_ns is not None:
             self.turns.measured(inputs.NetworkMeasured(rtp.rtt_ns, rtp.min_rtt_ns, None))
 

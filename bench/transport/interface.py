@@ -121,7 +121,9 @@ class RtpInfo(NamedTuple):
     its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
     `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived. `unsent` are
     the caller's packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to which the
-    call sent something, each with its purpose.
+    call sent something, each with its purpose. `uncounted_pauses` is how often the peer's packets stopped for longer
+    than their timestamps say. `restarts` is how often its stream began again for another reason. `without_audio` states
+    how many packets were received that contain no new audio.
     """
 
     expected: int
@@ -137,6 +139,9 @@ class RtpInfo(NamedTuple):
     start_uncertainty_ns: int = ASSUMED_START_NS
     unsent: int = 0
     other_hosts: str = ""
+    uncounted_pauses: int = 0
+    restarts: int = 0
+    without_audio: str = ""
 
 
 @dataclass(slots=True)

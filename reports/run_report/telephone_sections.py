@@ -64,6 +64,12 @@ def telephone_calls(summary: Summary) -> b.Section | None:
     if any(of.unsent_packets for of in called):
         unsent = [count(of.unsent_packets) for of in called]
         rows.append(["packets not sent", *unsent, "refused by the kernel of this machine"])
+    for name, counts, meaning in (
+        ("pauses not counted", [of.uncounted_pauses for of in called], "by the timestamps of the agent's RTP"),
+        ("RTP began again", [of.restarts for of in called], "another source, numbers, timestamps or delay"),
+    ):
+        if any(counts):
+            rows.append([name, *map(count, counts), meaning])
     blocks: list[b.Block] = [b.table(heads, rows)]
     if others := [[hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts]:
         named = (b.Column("hosts", left=True), b.Column("target", left=True), "calls")
@@ -147,6 +153,10 @@ def _counts_text(calls: TelephoneCalls) -> str:
     ]
     if calls.unsent_packets:
         parts.append(f"this machine could not send {plural(calls.unsent_packets, 'packet')}")
+    if calls.uncounted_pauses:
+        parts.append(f"the timestamps of the agent's RTP do not count {plural(calls.uncounted_pauses, 'pause')}")
+    if calls.restarts:
+        parts.append(f"the agent's RTP began again {calls.restarts:,} ×")
     if calls.other_hosts:
         hosts = ", ".join(f"{each.hosts} in {plural(each.calls, 'call')}" for each in calls.other_hosts[:SHOWN_REASONS])
         parts.append(f"hosts that only the agent named: {hosts}")

@@ -23,6 +23,7 @@ MAX_REASONS = 10
 OF_CALLS = [
     *("target", "outcome", "outcome_class", "detail", "close_reason", "opened_at_ns"),
     *("rtp_expected", "rtp_lost", "rtp_late", "peer_rtp_expected", "peer_rtp_lost", "rtp_unsent", "other_hosts"),
+    *("rtp_uncounted_pauses", "rtp_restarts"),
 ]
 
 
@@ -66,6 +67,10 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     packets: Annotated[PacketCount, about("the agent's RTP packets that did not arrive, or arrived too late")]
     peer_packets: Annotated[PacketCount, about("the caller's RTP packets that did not reach the agent, by RTCP")]
     unsent_packets: Annotated[Count, about("the caller's RTP packets that the kernel of this machine refused to send")]
+    uncounted_pauses: Annotated[
+        Count, about("how often the agent's RTP packets stopped for longer than their timestamps say")
+    ]
+    restarts: Annotated[Count, about("how often the agent's RTP stream began again")]
     other_hosts: Annotated[
         tuple[OtherHosts, ...], about("hosts that only the agent named and that received something: the most frequent")
     ]
@@ -111,6 +116,8 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         packets=_packets(calls, ("rtp_lost", "rtp_late"), "rtp_expected"),
         peer_packets=_packets(calls, ("peer_rtp_lost",), "peer_rtp_expected"),
         unsent_packets=int(calls["rtp_unsent"].sum()),
+        uncounted_pauses=int(calls["rtp_uncounted_pauses"].sum()),
+        restarts=int(calls["rtp_restarts"].sum()),
         other_hosts=_other_hosts(calls),
     )
 

@@ -165,6 +165,28 @@ def test_a_stream_whose_timestamps_stand_still_has_no_known_drift() -> None:
     assert probe.drift_ppm() is None
 
 
+def test_pauses_that_the_timestamps_do_not_count_are_a_warning_and_no_drift() -> None:
+    probe = PacketProbe()
+    for number in range(600):
+        packet = RtpPacket(0, number, number * 160, 7, bytes(160), marker=False)
+        probe.add(build_packet(packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * 3 * NS_PER_S))
+    found = results(probe, packets=GOOD._replace(uncounted_pauses=3))
+
+    assert found["pauses"][:2] == ("warning", "its RTP stopped 3 × for longer than its timestamps say")
+    assert found["media clock"][0] == "pass"
+    assert all("Wi-Fi" not in remedy for _, _, remedy in found.values())
+
+
+@pytest.mark.parametrize(("ssrcs", "result"), [(1, "warning"), (2, "pass")])
+def test_a_stream_that_began_again_with_the_same_source_is_a_warning(ssrcs: int, result: str) -> None:
+    probe = PacketProbe()
+    for number in range(300):
+        packet = RtpPacket(0, number % 150, number % 150 * 160, 7 + number // 150 % ssrcs, bytes(160), marker=False)
+        probe.add(build_packet(packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * NS_PER_S))
+
+    assert results(probe, packets=GOOD._replace(restarts=1))["restarts"][0] == result
+
+
 def test_what_is_no_rtp_packet_is_no_source() -> None:
     probe = PacketProbe()
     probe.add(b"hello", (RELAY, 1), Arrival(0))

@@ -262,6 +262,15 @@ def test_a_telephone_call_without_a_sound_has_an_outcome_of_its_own(
     assert remedy_of(turn.outcome, turn.detail).startswith(remedy)
 
 
+def test_a_telephone_call_without_audio_states_which_packets_came_instead() -> None:
+    timeline = ended_telephone_call([])
+    timeline.apply(inputs.RtpMeasured(70, 0, 0, 0, 90, without_audio="70 duplicates"))
+    (turn,) = timeline.pop_turns(AT_NS + 200 * S)
+    detail = f"{LIMIT}no RTP packet with the agreed audio was received; in the call: 70 duplicates"
+
+    assert turn.detail == timeline.session().detail == detail
+
+
 def test_a_telephone_call_that_falls_silent_after_a_sound_was_not_without_a_sound() -> None:
     sent = stream("silence", 0, G711_ULAW, 1)
     size = 8 * FRAME_MS

@@ -116,7 +116,7 @@ def test_calls_that_this_tool_hung_up_are_not_said_to_be_ended_by_the_agent(tmp_
 
 
 def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unknown(tmp_path: Path) -> None:
-    elsewhere = {"rtp_unsent": 7, "other_hosts": "192.0.2.9 (audio)"}
+    elsewhere = {"rtp_unsent": 7, "other_hosts": "192.0.2.9 (audio)", "rtp_uncounted_pauses": 2, "rtp_restarts": 1}
     summary = summary_of_calls(tmp_path / "run", {"rtp_lost": 3}, elsewhere, elsewhere)
     (calls,) = summary.calls
     text = run_text(summary)
@@ -125,6 +125,8 @@ def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unkn
     assert calls.peer_packets.expected == 0
     assert "peer_rtp_loss unknown" in text
     assert "this machine could not send 14 packets" in plain(text)
+    assert "the timestamps of the agent's RTP do not count 4 pauses" in plain(text)
+    assert "the agent's RTP began again 2 ×" in plain(text)
     assert "hosts that only the agent named: 192.0.2.9 (audio) in 2 calls" in plain(text)
 
 

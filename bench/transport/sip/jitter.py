@@ -1,17 +1,7 @@
 """The jitter buffer: the frames of a stream in order, each with the instant at which a player plays it. Pure.
 
-A frame's instant is its media time plus an offset. The media time comes from the RTP timestamps. The offset is that of
-the fastest packets: the minimum, over all earlier packets, of (arrival − media time). To follow the drift between the
-clocks of sender and receiver, each earlier value grows by `MAX_DRIFT_PPM` of the time since its packet. The offset is
-therefore an upper bound if the clocks differ by no more than that: the fastest possible packet would not have arrived
-later. So an instant is the latest possible one. It may really be earlier, by up to the uncertainty of the frame.
-
-The uncertainty is the `CONFIDENCE` quantile of the delay of the fastest packet behind the fastest possible packet. It
-follows from the number of packets, their mean delay m behind the offset, and the growth of their values. One assumption
-is necessary: a share of at least x / 4m of all packets has a delay of at most x. It is true, with a factor of 2, if
-shorter delays are more frequent than longer ones. Before the delays of a stream are known, a mean delay of
-`ASSUMED_DELAY_NS` is assumed, with the weight of `ASSUMED_PACKETS` packets. If the delay of the path increases for
-good, or if the clocks differ by more, the instants stay too early until packets are late.
+A frame's instant is its media time plus an offset (`bench.transport.sip.offset`). The media time comes from the RTP
+timestamps. The instant is the latest possible one. It may really be earlier, by up to the uncertainty of the frame.
 
 The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm
 (tests/transport/sip/test_jitter_accuracy.py). With delays from 0 to 20 ms, an instant is at most 20 ms too late at the
@@ -31,6 +21,11 @@ counted as lost without concealed frames.
 
 A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does not. If the silence is
 at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer silence, the instant of the next frame jumps.
+
+If packets are late after a standstill, they wait until it is known whether the path stood still, or the sender. If it
+was the sender, all later instants have another offset. If it was the path, late packets stay late. The buffer also
+takes another offset if the last packets are all later than jitter explains, although in time.
+
 The buffer synchronizes again, and takes the offset from the next packet alone, after a new source, after a timestamp
 that is earlier than the end of the previous frame, and after a packet that is faster than the offset by `RESYNC_NS`. If
 all packets have been late for `RESYNC_NS`, it takes the minimum of these packets.
@@ -38,7 +33,7 @@ all packets have been late for `RESYNC_NS`, it takes the minimum of these packet
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -47,25 +42,23 @@ import numpy as np
 
 from bench.clock import Arrival
 from bench.protocol.audio import AudioFormat
-from bench.transport.received import ASSUMED_START_NS
+from bench.transport.sip.offset import (
+    MAX_DELAY_PACKETS,
+    MIN_STEP_NS,
+    RESYNC_NS,
+    DelayIncrease,
+    OffsetEstimate,
+    Standstill,
+)
 from bench.transport.sip.reception import ReceivedPacket
 from bench.transport.sip.rtp import MAX_PACKET_BYTES, TIMESTAMPS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 
-MAX_DRIFT_PPM = 200
-"""The largest difference between the rates of two clocks that the buffer follows. Quartz clocks differ by up to 100."""
-CONFIDENCE = 0.999
-ASSUMED_DELAY_NS, ASSUMED_PACKETS = ASSUMED_START_NS // 2, 8
-START_PACKETS, MIN_START_PACKETS = 200, 50
-"""The number of packets that bound the offset of the first one, and the minimum that reduces the assumed bound."""
-MAX_DELAY_PACKETS = 256
-"""The number of packets over which the mean delay is averaged: 5 s of audio."""
 MAX_FILLED_NS = 200 * NS_PER_MS
 """The longest silence that is filled.
 
 A playout queue takes a shorter gap for a delay on the network (`bench.observe.reply_detector.GAP_NS`).
 """
-RESYNC_NS = NS_PER_S
 MAX_CONCEALED_FRAMES = 200
 """The largest number of missing frames that are concealed: `RESYNC_NS` of frames of 5 ms.
 
@@ -75,8 +68,6 @@ them would make 3,000 frames.
 MAX_WAITING = 64
 """The maximum number of packets that wait for an earlier packet."""
 _HALF_TIMESTAMP = TIMESTAMPS // 2
-_NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
-_LOG_DOUBT = -math.log(1 - CONFIDENCE)
 
 
 class Frame(NamedTuple):
@@ -112,73 +103,8 @@ class PlayedCounts:
     unsent_ns: int = 0
     """The duration of the silence that was not sent."""
     resyncs: int = 0
-
-
-class OffsetEstimate:
-    """The estimate of the smallest difference between a packet's arrival and its media time. All values are in ns."""
-
-    def __init__(self, media_ns: int, arrival: Arrival) -> None:
-        self.latest_ns = arrival.at_ns - media_ns
-        """The upper bound of the offset, at the media time of the last packet."""
-        self._earliest_ns = self.latest_ns - arrival.uncertainty_ns
-        self._first_ns = self._media_ns = media_ns
-        self._packets = 0
-        self._mean_delay_ns = float(ASSUMED_DELAY_NS)
-        self._excess_ns = float(ASSUMED_START_NS)
-        self._start_ns, self._start_media_ns = self.latest_ns, media_ns
-        self._start_packets = 0
-        self._start_uncertainty_ns: int | None = None
-
-    @property
-    def uncertainty_ns(self) -> int:
-        return self.latest_ns - self._earliest_ns + int(self._excess_ns)
-
-    @property
-    def start_uncertainty_ns(self) -> int:
-        """The uncertainty of the first frame, by the packets after it. If they are few, they can only increase it."""
-        if self._start_uncertainty_ns is not None:
-            return self._start_uncertainty_ns
-        drift_ns = (self._media_ns - self._start_media_ns) // _NS_PER_DRIFT_NS
-        bound_ns = self._start_ns - self.latest_ns + self.uncertainty_ns + drift_ns
-        return bound_ns if self._start_packets >= MIN_START_PACKETS else max(ASSUMED_START_NS, bound_ns)
-
-    def add(self, media_ns: int, arrival: Arrival) -> None:
-        """Add a packet. Its media time may be earlier than that of the packet before it."""
-        at_ns, arrival_uncertainty_ns, _ = arrival
-        offset_ns = at_ns - media_ns
-        passed_ns = media_ns - self._media_ns
-        if self._start_uncertainty_ns is None:
-            enough = MIN_START_PACKETS if passed_ns >= RESYNC_NS else START_PACKETS
-            if self._start_packets >= enough:
-                self._start_uncertainty_ns = self.start_uncertainty_ns
-        self._start_packets += 1
-        if passed_ns > 0:
-            self._media_ns = media_ns
-            drift_ns = passed_ns // _NS_PER_DRIFT_NS
-            self.latest_ns += drift_ns
-            self._earliest_ns += drift_ns
-            self._excess_ns += 2 * drift_ns
-            if passed_ns >= RESYNC_NS:  # earlier packets say little about the offset after a long silence
-                self._packets, self._first_ns = 0, media_ns
-        if offset_ns < self.latest_ns:
-            self.latest_ns = offset_ns
-        if offset_ns - arrival_uncertainty_ns < self._earliest_ns:
-            self._earliest_ns = offset_ns - arrival_uncertainty_ns
-        self._packets = packets = self._packets + 1
-        weight = min(packets + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
-        self._mean_delay_ns += (offset_ns - self.latest_ns - self._mean_delay_ns) / weight
-        # The value of a packet is too late by its delay, and by up to twice the followed drift since the packet. For n
-        # packets with a followed drift d over all of them, the quantile of the smallest value is log · 4m / n + d. If n
-        # is large, the quantile of the last packets alone is smaller. The mean delay m is relative to a value that is
-        # itself too late, on average by a quarter of its quantile.
-        drift_ns = (self._media_ns - self._first_ns) // _NS_PER_DRIFT_NS
-        spread_ns = _LOG_DOUBT * (4 * self._mean_delay_ns + self._excess_ns)
-        if packets * drift_ns > spread_ns:
-            excess_ns = 2 * math.sqrt(spread_ns * drift_ns / packets)
-        else:
-            excess_ns = spread_ns / packets + drift_ns
-        if excess_ns < self._excess_ns:
-            self._excess_ns = excess_ns
+    uncounted_pauses: int = 0
+    """The resyncs after pauses that the timestamps do not count."""
 
 
 class JitterBuffer:
@@ -208,6 +134,12 @@ class JitterBuffer:
         self._late_offset: OffsetEstimate | None = None
         """The offset of the packets since the last packet that was in time; None if that was the last packet."""
         self._late_since_ns = 0
+        self._last_offset_ns = 0
+        """(arrival − media time) of the last packet."""
+        self._standstill: Standstill | None = None
+        self._slower: DelayIncrease | None = None
+        self._ahead: dict[int, tuple[int, Arrival]] = {}
+        """The packets, by sequence number, that become part of the offset when they are released."""
 
     @property
     def start_uncertainty_ns(self) -> int:
@@ -220,6 +152,8 @@ class JitterBuffer:
     @property
     def next_ns(self) -> int:
         """The instant at which `expire` releases a frame; `NEVER_NS` if no frame waits."""
+        if self._standstill is not None:
+            return self._standstill.until_ns + 1
         return self._due_ns() + 1 if self._waiting else NEVER_NS
 
     def add(self, packet: ReceivedPacket) -> list[Frame]:
@@ -230,9 +164,11 @@ class JitterBuffer:
             self._release_before(NEVER_NS, frames)
             if self._source >= 0:
                 self._end_stream()
+            self._slower = None
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
+            self._last_offset_ns = arrival.at_ns
         elif self._waiting:
             self._release_before(arrival.at_ns, frames)
         ticks, before_ns = self._ticks, arrival.at_ns
@@ -243,7 +179,13 @@ class JitterBuffer:
             if is_behind:
                 self._count_late(ticks, arrival)
             elif self._is_continuous(ticks, arrival):
-                self._offset.add(self._media_ns(ticks), arrival)
+                media_ns = self._media_ns(ticks)
+                offset_ns = arrival.at_ns - media_ns
+                step_ns, self._last_offset_ns = offset_ns - self._last_offset_ns, offset_ns
+                if step_ns > MIN_STEP_NS or self._standstill is not None or self._slower is not None:
+                    self._add_after(step_ns, packet, media_ns)
+                else:
+                    self._offset.add(media_ns, arrival)
             else:
                 before_ns = NEVER_NS
         elif is_behind:
@@ -251,7 +193,7 @@ class JitterBuffer:
         if is_behind:
             # The receiver passes on each packet once. So this one was missing when later frames were released.
             self.counts.lost -= 1
-        elif sequence == self._next and not self._waiting:
+        elif sequence == self._next and not self._waiting and self._standstill is None:
             self._next += 1
             self._play(ticks, packet, frames)
         else:
@@ -267,15 +209,74 @@ class JitterBuffer:
 
     def _release_before(self, before_ns: int, frames: list[Frame]) -> None:
         """Release the frames in order, and those that wait for packets which were due before an instant."""
+        if self._standstill is not None and not self._ends_standstill(before_ns):
+            return
         waiting = self._waiting
         while waiting:
             if (held := waiting.pop(self._next, None)) is not None:
+                if self._ahead and (ahead := self._ahead.pop(self._next, None)) is not None:
+                    self._offset.add(*ahead)
                 self._next += 1
                 self._play(*held, frames)
             elif self._due_ns() < before_ns or len(waiting) > MAX_WAITING:
                 self._pass_missing(frames)
             else:
                 return
+
+    def _add_after(self, step_ns: int, packet: ReceivedPacket, media_ns: int) -> None:
+        """Add a packet whose offset is higher than that of the packet before it, or that follows such a packet."""
+        arrival, offset = packet.arrival, self._offset
+        late_ns = offset.delay_ns(media_ns, arrival.at_ns)
+        if self._standstill is None:
+            limit_ns = min(self._hold_ns, MIN_STEP_NS + offset.least_delay_ns(1))
+            if late_ns <= limit_ns or media_ns < offset.media_ns:
+                offset.add(media_ns, arrival)
+                if late_ns <= MIN_STEP_NS + offset.least_delay_ns(MAX_DELAY_PACKETS):
+                    self._slower = None
+                    return
+                if self._slower is None:
+                    self._slower = DelayIncrease()
+                self._slower.add(media_ns, arrival, late_ns)
+                if packets := self._slower.packets(offset):
+                    self._shift(packets)
+                return
+            starts_talk = packet.marker or media_ns - self._media_ns(self._end_ticks) > MAX_FILLED_NS
+            self._standstill = Standstill(late_ns, limit_ns, starts_talk, arrival.at_ns, self._hold_ns)
+        self._standstill.add(packet.sequence, media_ns, arrival, late_ns)
+
+    def _ends_standstill(self, before_ns: int) -> bool:
+        """Decide which offset the packets after a standstill have. Return False if that is not due before an instant.
+
+        If the path stood still, the packets keep the offset. If the sender did, they have another one. At the start of
+        talk it may have been the sender also if the last packets are in time: it then sends the first ones at once.
+        """
+        still = self._standstill
+        assert still is not None, "only called after a standstill"
+        if not still.is_decided(before_ns):
+            return False
+        self._standstill = self._slower = None
+        packets = list(still.packets.values())
+        if still.has_caught_up and not (still.starts_talk and still.is_burst):
+            for each in packets:
+                self._offset.add(*each)
+            return True
+        if still.is_burst:
+            media_ns, first = packets[0]
+            early_ns = min(still.late_ns, self._hold_ns) if still.has_caught_up else 0
+            packets = [(media_ns, first._replace(uncertainty_ns=first.uncertainty_ns + early_ns))]
+            self._ahead = still.lasting
+        if still.has_caught_up:
+            self._offset = self._offset.shifted(packets)
+        else:
+            self._shift(packets)
+        return True
+
+    def _shift(self, packets: Sequence[tuple[int, Arrival]]) -> None:
+        """Take another offset, with the same delays, after a pause that the timestamps do not count."""
+        self._late_offset = self._slower = None
+        self._offset = self._offset.shifted(packets)
+        self.counts.resyncs += 1
+        self.counts.uncounted_pauses += 1
 
     def _missing(self) -> tuple[int, int, int]:
         """Return the number of missing packets before the first one that waits, and their start and end in ticks.
@@ -342,6 +343,7 @@ class JitterBuffer:
     def _synchronize(self, offset: OffsetEstimate) -> None:
         """Take another offset. The packets that wait were not part of it."""
         self._end_stream()
+        self._slower = None
         self._offset = offset
         for ticks, packet in self._waiting.values():
             if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):

@@ -6,6 +6,10 @@ packet continues the stray, the stray was the first packet of a new source, or o
 waits for two packets at the start of the first source too. This module does not, because the signalling of the call
 names the address of the peer.
 
+Some senders play a recording again, with the same source, sequence numbers and timestamps. So a source also restarts if
+its numbers go back after `SILENT_NS` without a packet, or go back so far that a delayed packet or a duplicate would be
+`MAX_DELAY_NS` late, or if its timestamps show that no packet was lost where the sequence number jumps.
+
 Packets may also come from other addresses: those of a peer behind NAT, or those of an earlier call on the same port.
 A new source from the named address takes over with its first packet. A new source from another address takes over only
 if the named one is silent.
@@ -27,6 +31,12 @@ COMFORT_NOISE_TYPE = 13
 """The payload type of comfort noise for codecs with 8 kHz (RFC 3389)."""
 SILENT_NS = 200 * NS_PER_MS
 """The time without a packet after which a source from the named address is silent."""
+MAX_DELAY_NS = NS_PER_S
+"""The longest time by which the network delays a packet, or a duplicate."""
+MIN_JUMP = 10
+"""The smallest jump of the sequence number that may be no loss. Some senders have timestamps that hardly advance."""
+MAX_PACKETS_PER_S = 200
+"""The largest number of packets with audio of a stream: one each 5 ms."""
 JITTER_GAIN = 1 / 16
 _HALF_SEQUENCE, _HALF_TIMESTAMP = SEQUENCE_NUMBERS // 2, TIMESTAMPS // 2
 _LATEST = (1 << MAX_MISORDER) - 1
@@ -82,6 +92,18 @@ class ReceptionCounts:
         """The number of packets that were expected and not received. Duplicates make it too small, or negative."""
         return self.expected - self.received
 
+    @property
+    def without_audio(self) -> str:
+        """The numbers of the packets that were not passed on, or have no audio, as text; "" if there are none."""
+        numbers = {
+            "duplicates": self.duplicates,
+            "packets with another payload type": self.unknown_types,
+            "packets that SRTP rejected": self.rejected,
+            "packets of another source": self.strays,
+            "datagrams that are no RTP": self.bad,
+        }
+        return ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)
+
 
 class RtpReceiver:
     """The receiver of one stream, whose clock rate is `rate_hz`, with the payload types of `accept`."""
@@ -97,13 +119,16 @@ class RtpReceiver:
         self._rate_hz = rate_hz
         self._kinds: dict[int, PacketKind] = {}
         self.accept(audio_types, event_type)
-        self._source = -1
+        self.source = -1
+        """The number of sources before the current one, where a restart counts as a new source."""
         self._is_named = False
         self._stray: tuple[int, int] | None = None  # what would continue it: (SSRC, sequence number)
         self._received = 0  # the bit n is set if the packet n before the highest one was received
         self._audio_type = -1
         self._heard_ns = 0
         self._last_ns = self._last_timestamp = -1
+        self._highest_timestamp: int | None = None
+        """The timestamp of the packet with the highest sequence number that has audio; None if there was none."""
         self._jitter_ns = 0.0
 
     def accept(self, audio_types: Iterable[int], event_type: int | None = None) -> None:
@@ -121,6 +146,10 @@ class RtpReceiver:
     @property
     def jitter_ns(self) -> int:
         return int(self._jitter_ns)
+
+    def is_silent(self, at_ns: int) -> bool:
+        """Return whether the current source has been silent for `SILENT_NS`."""
+        return at_ns - self._heard_ns >= SILENT_NS
 
     def rename(self) -> None:
         """Let another address be the named one from the next packet on."""
@@ -140,6 +169,8 @@ class RtpReceiver:
             ahead = ((packet.sequence_number - last + _HALF_SEQUENCE) & 0xFFFF) - _HALF_SEQUENCE
             if not -MAX_MISORDER < ahead < MAX_DROPOUT:
                 return self._on_stray(packet, arrival, is_named)
+            if ahead != 1 and self._begins_again(packet, ahead, arrival):
+                return self._restart(packet, arrival, is_named)
             self._is_named |= is_named
         elif self.ssrc is None:
             return self._start(packet, arrival, is_named)
@@ -155,6 +186,7 @@ class RtpReceiver:
             self.source_expected += ahead
         elif self._received & 1 << -ahead:
             self.counts.duplicates += 1
+            self._heard_ns = arrival.at_ns
             return None
         else:
             self.counts.reordered += 1
@@ -163,31 +195,50 @@ class RtpReceiver:
 
     def _on_stray(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket | None:
         continues = (packet.ssrc, packet.sequence_number) == self._stray
+        is_silent = self.is_silent(arrival.at_ns)
         # a single packet from the named address may be a stray itself
-        is_alive = self.source_received > 1 and arrival.at_ns - self._heard_ns < SILENT_NS
-        is_blocked = self._is_named and not is_named and is_alive
-        if (is_named and not self._is_named) or (continues and not is_blocked):
-            if packet.ssrc == self.ssrc:
-                self.counts.restarts += 1
-            else:
-                self.counts.ssrc_changes += 1
-            return self._start(packet, arrival, is_named)
+        is_blocked = self._is_named and not is_named and not is_silent and self.source_received > 1
+        takes_over = is_named and not self._is_named
+        speaks_again = is_silent and (is_named or not self._is_named or packet.ssrc == self.ssrc)
+        if takes_over or speaks_again or (continues and not is_blocked):
+            return self._restart(packet, arrival, is_named)
         self.counts.strays += 1
         self._stray = packet.ssrc, (packet.sequence_number + 1) % SEQUENCE_NUMBERS
         return None
+
+    def _begins_again(self, packet: RtpPacket, ahead: int, arrival: Arrival) -> bool:
+        """Return whether a packet whose sequence number is not the next one is the first one after a restart."""
+        gap_ns, media_ns = arrival.at_ns - self._heard_ns, 0
+        before = self._highest_timestamp if self._kinds.get(packet.payload_type) == "audio" else None
+        if before is not None:
+            ticks = ((packet.timestamp - before + _HALF_TIMESTAMP) & 0xFFFFFFFF) - _HALF_TIMESTAMP
+            media_ns = ticks * NS_PER_S // self._rate_hz
+        if ahead > 0:
+            has_lost = ahead < MIN_JUMP or before is None or ahead * NS_PER_S <= media_ns * MAX_PACKETS_PER_S
+            return not has_lost or (gap_ns >= SILENT_NS and media_ns > gap_ns + MAX_DELAY_NS)
+        if media_ns > 0 or gap_ns - media_ns >= MAX_DELAY_NS:
+            return True
+        return ahead < 0 and gap_ns >= SILENT_NS and bool(self._received & 1 << -ahead)
+
+    def _restart(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket:
+        if packet.ssrc == self.ssrc:
+            self.counts.restarts += 1
+        else:
+            self.counts.ssrc_changes += 1
+        return self._start(packet, arrival, is_named)
 
     def _start(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket:
         """Start a source with its first packet."""
         self._stray, self._is_named = None, is_named
         self.ssrc = packet.ssrc
-        self._source += 1
+        self.source += 1
         # the lowest extended number of this packet that is higher than all earlier ones
         self.highest_sequence += 1 + (packet.sequence_number - self.highest_sequence - 1) % SEQUENCE_NUMBERS
         self._received = 1
         self.source_expected = self.source_received = 1
         self.counts.expected += 1
         self.counts.received += 1
-        self._last_ns, self._jitter_ns = -1, 0.0
+        self._last_ns, self._jitter_ns, self._highest_timestamp = -1, 0.0, None
         return self._received_packet(packet, self.highest_sequence, arrival)
 
     def _received_packet(self, packet: RtpPacket, sequence: int, arrival: Arrival) -> ReceivedPacket:
@@ -201,13 +252,15 @@ class RtpReceiver:
                 counts.payload_type_changes += self._audio_type >= 0
                 self._audio_type = payload_type
             self._add_jitter(timestamp, arrival.at_ns)
+            if sequence == self.highest_sequence:
+                self._highest_timestamp = timestamp
         elif kind == "event":
             counts.events += 1
         elif kind == "comfort_noise":
             counts.comfort_noise += 1
         else:
             counts.unknown_types += 1
-        return ReceivedPacket(kind, self._source, sequence, timestamp, payload, arrival, marker, payload_type)
+        return ReceivedPacket(kind, self.source, sequence, timestamp, payload, arrival, marker, payload_type)
 
     def _add_jitter(self, timestamp: int, at_ns: int) -> None:
         """Add the difference between two packets' transit times to the jitter (RFC 3550 §6.4.1)."""

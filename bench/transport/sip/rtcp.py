@@ -246,7 +246,7 @@ class RtcpSession:
         """True if the peer has said goodbye."""
         self._sender, self._receiver, self._cname, self._utc_offset_ns = sender, receiver, cname, utc_offset_ns
         self._expected_before = self._received_before = 0
-        self._source: int | None = None
+        self._source = -1
         self._last_report: tuple[int, int, int] | None = None
         """(source, middle of the NTP timestamp, arrival in ns) of the last sender report."""
         self._sent_reports: deque[int] = deque(maxlen=SENT_REPORTS)
@@ -306,8 +306,8 @@ class RtcpSession:
         receiver = self._receiver
         if receiver.ssrc is None:
             return ()
-        if receiver.ssrc != self._source:
-            self._source = receiver.ssrc
+        if receiver.source != self._source:
+            self._source = receiver.source
             self._expected_before = self._received_before = 0
         expected, received = receiver.source_expected, receiver.source_received
         new = expected - self._expected_before

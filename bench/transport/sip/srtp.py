@@ -55,6 +55,22 @@ class PacketEncryption:
         """Return the received RTP packet. Return None if it is not authentic, or if it was received before."""
         return data if self._receiver is None else self._unprotected(self._receiver.unprotect, data, data[_RTP_SSRC])
 
+    def unprotect_again(self, data: bytes) -> bytes | None:
+        """Return the RTP packet of a source whose numbers begin again, as if none of its packets had been received.
+
+        A recorded packet that is sent again is also accepted. Therefore call this only if the source is silent. Return
+        None if the packet is not authentic.
+        """
+        fresh = _session(self._receive_key, Policy.SSRC_ANY_INBOUND)
+        if self._receiver is None or fresh is None or data[_RTP_SSRC] not in self._sources:
+            return None
+        try:
+            fresh.unprotect(data)
+            self._receiver.remove_stream(int.from_bytes(data[_RTP_SSRC]))
+        except (Error, ValueError):
+            return None
+        return self.unprotect(data)
+
     def unprotect_report(self, data: bytes) -> bytes | None:
         """Return the received RTCP packet. Return None if it is not authentic, or if it was received before."""
         if self._receiver is None:

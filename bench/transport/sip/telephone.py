@@ -413,11 +413,11 @@ class TelephoneCall:
         """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
         if self._media is None:
             return None
-        counts, peer = self._media.receiver.counts, self._media.rtcp.peer
+        counts, played, peer = self._media.receiver.counts, self._media.buffer.counts, self._media.rtcp.peer
         return RtpInfo(
             counts.expected,
             max(0, counts.lost + counts.duplicates),
-            self._media.buffer.counts.late,
+            played.late,
             self._media.receiver.jitter_ns,
             self._media.packets_sent - self._rtp.unsent,
             peer.expected if peer.reports else None,
@@ -428,6 +428,9 @@ class TelephoneCall:
             self._media.buffer.start_uncertainty_ns,
             self._rtp.unsent,
             without_keys(", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts), self._call.keys),
+            played.uncounted_pauses,
+            played.resyncs - played.uncounted_pauses,
+            counts.without_audio,
         )
 
     def _send_report(self, report: bytes) -> None:

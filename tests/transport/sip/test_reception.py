@@ -58,6 +58,66 @@ def test_a_source_that_jumps_restarts_with_the_second_packet() -> None:
     assert (subject.counts.strays, subject.counts.restarts, subject.counts.lost) == (1, 1, 0)
 
 
+def restarted(
+    *, numbers_by: int = 0, time_by: int = 0, count: int = 80, pause_ms: int = 5_000, ssrc: int = 1, duplicated: int = 0
+) -> RtpReceiver:
+    """Receive some packets, and after a pause as many whose numbers and timestamps are others than expected."""
+    subject = receiver()
+    for number in range(2 * count):
+        is_second = number >= count
+        data = wire(
+            1_000 + number + is_second * numbers_by,
+            timestamp=1 << 20 | number * 160 + is_second * time_by * 160,
+            ssrc=ssrc if is_second else 1,
+        )
+        for _ in range(1 + (number < duplicated)):
+            packet = subject.receive(data, Arrival(number * FRAME_NS + is_second * pause_ms * NS_PER_MS))
+        assert packet is not None or number < duplicated
+    return subject
+
+
+@pytest.mark.parametrize("pause_ms", [250, 5_000])
+@pytest.mark.parametrize(
+    ("numbers_by", "time_by"),
+    [(-80, -80), (-50, -50), (-80, 0), (-80, 250), (500, 0), (2_000, 0), (500, -80), (2_000, 5_000), (20_000, -80)],
+)
+def test_numbers_that_begin_again_after_a_pause_are_a_new_stream(numbers_by: int, time_by: int, pause_ms: int) -> None:
+    counts = restarted(numbers_by=numbers_by, time_by=time_by, pause_ms=pause_ms).counts
+
+    assert (counts.restarts, counts.received, counts.expected) == (1, 160, 160)
+    assert (counts.duplicates, counts.strays, counts.lost, counts.reordered) == (0, 0, 0, 0)
+
+
+def test_numbers_that_begin_again_without_a_pause_are_a_new_stream_if_no_duplicate_is_so_late() -> None:
+    assert restarted(numbers_by=-80, time_by=-80, pause_ms=0).counts.restarts == 1
+    assert restarted(numbers_by=-80, pause_ms=0, count=30).counts.restarts == 1  # the timestamps go on
+
+
+def test_a_new_source_after_a_pause_is_heard_from_its_first_packet() -> None:
+    counts = restarted(ssrc=2).counts
+
+    assert (counts.ssrc_changes, counts.strays, counts.received) == (1, 0, 160)
+
+
+@pytest.mark.parametrize("gap_ms", [20, 150])
+def test_packets_that_a_network_sends_twice_are_duplicates_and_no_restart(gap_ms: int) -> None:
+    subject = receiver()
+    receive(subject, *(wire(number) for number in range(40)))
+    for number in range(30, 40):
+        arrival = Arrival((39 + number - 30) * FRAME_NS + gap_ms * NS_PER_MS)
+        assert subject.receive(wire(number), arrival) is None
+
+    assert (subject.counts.duplicates, subject.counts.restarts) == (10, 0)
+
+
+def test_packets_that_an_outage_loses_are_lost() -> None:
+    subject = receiver()
+    receive(subject, wire(0), wire(1))
+    subject.receive(wire(251), Arrival(251 * FRAME_NS))
+
+    assert (subject.counts.lost, subject.counts.restarts) == (249, 0)
+
+
 def test_another_source_takes_over_only_when_the_first_one_is_silent() -> None:
     subject = receiver()
     mixed = receive(subject, *(data for number in range(4) for data in (wire(number), wire(900 + number, ssrc=2))))

@@ -213,6 +213,17 @@ def test_the_highest_number_is_extended_and_duplicates_make_the_loss_negative() 
     assert (report.blocks[0].cumulative_lost, report.blocks[0].fraction_lost) == (-1, 0)
 
 
+def test_the_loss_of_a_stream_that_begins_again_counts_from_there() -> None:
+    caller = Member(1, 0)
+    caller.hear(Member(2, 0), 80, lost=8)
+    own_report(caller, 2 * NS_PER_S)
+    caller.hear(Member(2, 0), 60, lost=15, at_ns=9 * NS_PER_S)
+    (block,) = own_report(caller, 12 * NS_PER_S).blocks
+
+    assert (block.cumulative_lost, block.fraction_lost) == (15, 15 * 256 // 60)
+    assert caller.receiver.counts.restarts == 1
+
+
 def test_a_round_trip_excludes_the_time_in_the_peer() -> None:
     caller, agent = Member(1, 5 * NS_PER_S), Member(2, 900 * NS_PER_S)
     caller.hear(agent, 5)

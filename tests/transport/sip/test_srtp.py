@@ -73,6 +73,30 @@ def test_the_frames_of_an_encrypted_call_are_those_of_a_plain_one(
     assert len(found[0]) >= frames - key_packets if has_key_press else len(found[0]) == frames
 
 
+@pytest.mark.parametrize("first", [0, 40])
+def test_an_encrypted_stream_whose_numbers_begin_again_after_a_pause_is_heard(first: int) -> None:
+    own = key(b"a")
+    receiver = media(None, own)
+    for start_ns in (START_NS, START_NS + 10**10):
+        sender = media(own, None, first=first)
+        for number in range(70):
+            packet, arrival = sender.send_audio(audio(number)), Arrival(start_ns + number * FRAME_NS)
+            assert receiver.received(packet, arrival, receiver.peer)
+
+    assert (receiver.receiver.counts.restarts, receiver.receiver.counts.rejected) == (1, 0)
+
+
+def test_a_recorded_packet_is_rejected_while_the_source_sends() -> None:
+    own = key(b"a")
+    sender, receiver = media(own, None), media(None, own)
+    packets = [sender.send_audio(audio(number)) for number in range(30)]
+    for number, packet in enumerate(packets):
+        receiver.received(packet, Arrival(START_NS + number * FRAME_NS), receiver.peer)
+        receiver.received(packets[0], Arrival(START_NS + number * FRAME_NS + 1), receiver.peer)
+
+    assert receiver.receiver.counts.rejected == 30
+
+
 def test_a_stream_whose_sequence_number_wraps_around_is_received() -> None:
     own = key(b"a")
     sender, receiver = media(own, None, first=0x7FFF), media(None, own)
