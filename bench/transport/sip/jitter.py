@@ -42,14 +42,7 @@ import numpy as np
 
 from bench.clock import Arrival
 from bench.protocol.audio import AudioFormat
-from bench.transport.sip.offset import (
-    MAX_DELAY_PACKETS,
-    MIN_STEP_NS,
-    RESYNC_NS,
-    DelayIncrease,
-    OffsetEstimate,
-    Standstill,
-)
+from bench.transport.sip.offset import MIN_STEP_NS, RESYNC_NS, SLOWER_PACKETS, DelayIncrease, OffsetEstimate, Standstill
 from bench.transport.sip.reception import ReceivedPacket
 from bench.transport.sip.rtp import MAX_PACKET_BYTES, TIMESTAMPS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -134,10 +127,12 @@ class JitterBuffer:
         self._late_offset: OffsetEstimate | None = None
         """The offset of the packets since the last packet that was in time; None if that was the last packet."""
         self._late_since_ns = 0
+        self._step_ns = MIN_STEP_NS
+        """The increase of the delay from one packet to the next that may be none of its jitter."""
         self._last_offset_ns = 0
         """(arrival − media time) of the last packet."""
         self._standstill: Standstill | None = None
-        self._slower: DelayIncrease | None = None
+        self._increase: DelayIncrease | None = None
         self._ahead: dict[int, tuple[int, Arrival]] = {}
         """The packets, by sequence number, that become part of the offset when they are released."""
 
@@ -164,7 +159,7 @@ class JitterBuffer:
             self._release_before(NEVER_NS, frames)
             if self._source >= 0:
                 self._end_stream()
-            self._slower = None
+            self._increase = None
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
@@ -182,7 +177,7 @@ class JitterBuffer:
                 media_ns = self._media_ns(ticks)
                 offset_ns = arrival.at_ns - media_ns
                 step_ns, self._last_offset_ns = offset_ns - self._last_offset_ns, offset_ns
-                if step_ns > MIN_STEP_NS or self._standstill is not None or self._slower is not None:
+                if step_ns > self._step_ns or self._standstill is not None or self._increase is not None:
                     self._add_after(step_ns, packet, media_ns)
                 else:
                     self._offset.add(media_ns, arrival)
@@ -228,16 +223,18 @@ class JitterBuffer:
         arrival, offset = packet.arrival, self._offset
         late_ns = offset.delay_ns(media_ns, arrival.at_ns)
         if self._standstill is None:
+            usual_ns = MIN_STEP_NS + offset.least_delay_ns(SLOWER_PACKETS[-1])
+            self._step_ns = usual_ns // 2
+            if late_ns <= (usual_ns if self._increase is None else self._increase.usual_ns):
+                self._increase = None
+                offset.add(media_ns, arrival)
+                return
             limit_ns = min(self._hold_ns, MIN_STEP_NS + offset.least_delay_ns(1))
             if late_ns <= limit_ns or media_ns < offset.media_ns:
+                if self._increase is None and offset.is_settled:
+                    self._increase = DelayIncrease(offset)
                 offset.add(media_ns, arrival)
-                if late_ns <= MIN_STEP_NS + offset.least_delay_ns(MAX_DELAY_PACKETS):
-                    self._slower = None
-                    return
-                if self._slower is None:
-                    self._slower = DelayIncrease()
-                self._slower.add(media_ns, arrival, late_ns)
-                if packets := self._slower.packets(offset):
+                if self._increase is not None and (packets := self._increase.add(late_ns, media_ns, arrival)):
                     self._shift(packets)
                 return
             starts_talk = packet.marker or media_ns - self._media_ns(self._end_ticks) > MAX_FILLED_NS
@@ -254,27 +251,28 @@ class JitterBuffer:
         assert still is not None, "only called after a standstill"
         if not still.is_decided(before_ns):
             return False
-        self._standstill = self._slower = None
+        self._standstill = self._increase = None
         packets = list(still.packets.values())
         if still.has_caught_up and not (still.starts_talk and still.is_burst):
             for each in packets:
                 self._offset.add(*each)
             return True
         if still.is_burst:
-            media_ns, first = packets[0]
-            early_ns = min(still.late_ns, self._hold_ns) if still.has_caught_up else 0
-            packets = [(media_ns, first._replace(uncertainty_ns=first.uncertainty_ns + early_ns))]
-            self._ahead = still.lasting
+            packets, self._ahead = packets[:1], still.lasting
         if still.has_caught_up:
-            self._offset = self._offset.shifted(packets)
+            self._offset = self._offset.shifted(packets, min(still.late_ns, self._hold_ns))
         else:
             self._shift(packets)
         return True
 
     def _shift(self, packets: Sequence[tuple[int, Arrival]]) -> None:
-        """Take another offset, with the same delays, after a pause that the timestamps do not count."""
-        self._late_offset = self._slower = None
-        self._offset = self._offset.shifted(packets)
+        """Take another offset, with the same delays, after a pause that the timestamps do not count.
+
+        If the packets would still be in time, they may only be delayed: the sender is slow for some time.
+        """
+        self._late_offset = self._increase = None
+        late_ns = min(self._offset.delay_ns(media_ns, arrival.at_ns) for media_ns, arrival in packets)
+        self._offset = self._offset.shifted(packets, late_ns if late_ns <= self._hold_ns else 0)
         self.counts.resyncs += 1
         self.counts.uncounted_pauses += 1
 
@@ -343,7 +341,7 @@ class JitterBuffer:
     def _synchronize(self, offset: OffsetEstimate) -> None:
         """Take another offset. The packets that wait were not part of it."""
         self._end_stream()
-        self._slower = None
+        self._increase = None
         self._offset = offset
         for ticks, packet in self._waiting.values():
             if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):

@@ -10,13 +10,13 @@ The uncertainty is the `CONFIDENCE` quantile of the delay of the fastest packet 
 follows from the number of packets, their mean delay m behind the offset, and the growth of their values. One assumption
 is necessary: a share of at least x / 4m of all packets has a delay of at most x. It is true, with a factor of 2, if
 shorter delays are more frequent than longer ones. Before the delays of a stream are known, a mean delay of
-`ASSUMED_DELAY_NS` is assumed, with the weight of `ASSUMED_PACKETS` packets. If the delay of the path increases for
-good, or if the clocks differ by more, the instants stay too early until packets are late.
+`ASSUMED_DELAY_NS` is assumed, with the weight of `ASSUMED_PACKETS` packets. If the delay of the path increases little
+by little for good, or if the clocks differ by more, the instants stay too early until packets are late.
 
 A standstill is a time in which no packet arrived, and after which packets are later than jitter explains. Either the
 path stood still, and then delivers the delayed packets faster than real time, until they are in time again. Or the
 sender stopped, and its timestamps do not count that time. Then its packets stay late, and have another offset. An
-increase of the path's delay in one step looks the same, and is treated the same.
+increase of the path's delay in one step cannot be distinguished from that, and has another offset, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 
 from bench.clock import Arrival
 from bench.transport.received import ASSUMED_START_NS
@@ -40,8 +41,10 @@ MAX_DELAY_PACKETS = 256
 RESYNC_NS = NS_PER_S
 MIN_STEP_NS = 3 * NS_PER_MS
 """The smallest increase of the delay that is followed, if the path has no jitter."""
-SLOWER_PACKETS = 4, 16, 64
+SLOWER_PACKETS = 4, 16
 """The numbers of packets by which an increase is found that is smaller than the jitter of one packet."""
+MAX_EARLY_NS = 60 * NS_PER_MS
+"""The longest time by which a packet may have been played before its arrival: the delay of a telephone's buffer."""
 MAX_STANDSTILL_PACKETS = 500
 """The maximum number of packets that a decision waits for: 10 s of audio."""
 _NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
@@ -64,6 +67,10 @@ class OffsetEstimate:
         self._start_ns, self._start_media_ns = self.latest_ns, media_ns
         self._start_packets = 0
         self._start_uncertainty_ns: int | None = None
+        self._early_ns = 0
+        """The part of the uncertainty that ends with the start of the stream."""
+        self._assumed_ns: int | None = None
+        """What `start_uncertainty_ns` is after a pause; None at the start of a source."""
 
     @property
     def uncertainty_ns(self) -> int:
@@ -72,11 +79,18 @@ class OffsetEstimate:
     @property
     def start_uncertainty_ns(self) -> int:
         """The uncertainty of the first frame, by the packets after it. If they are few, they can only increase it."""
+        if self._assumed_ns is not None:
+            return self._assumed_ns
         if self._start_uncertainty_ns is not None:
             return self._start_uncertainty_ns
         drift_ns = (self.media_ns - self._start_media_ns) // _NS_PER_DRIFT_NS
         bound_ns = self._start_ns - self.latest_ns + self.uncertainty_ns + drift_ns
         return bound_ns if self._start_packets >= MIN_START_PACKETS else max(ASSUMED_START_NS, bound_ns)
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether the mean delay is known."""
+        return self._packets >= MIN_START_PACKETS
 
     def least_delay_ns(self, packets: int) -> int:
         """Return the delay that all of some packets exceed with a probability of at most 1 − `CONFIDENCE`.
@@ -84,17 +98,17 @@ class OffsetEstimate:
         If the delays of n packets with the mean m are exponential, all exceed x with the probability exp(−nx / m). By
         the assumption of this module, they do so with at most (1 − x / 4m)ⁿ. The result is the larger quantile.
         """
-        share = _LOG_DOUBT / packets
-        return int(self._mean_delay_ns * max(share, -4 * math.expm1(-share)))
+        return int(self._mean_delay_ns * _least_delay(packets))
 
     def delay_ns(self, media_ns: int, at_ns: int) -> int:
         """Return the delay of a packet behind the offset at its media time."""
         return at_ns - media_ns - self.latest_ns - max(0, media_ns - self.media_ns) // _NS_PER_DRIFT_NS
 
-    def shifted(self, packets: Sequence[tuple[int, Arrival]]) -> OffsetEstimate:
+    def shifted(self, packets: Sequence[tuple[int, Arrival]], early_ns: int = 0) -> OffsetEstimate:
         """Return another offset, from the media times and the arrivals of some packets, with the same mean delay.
 
-        The mean delay is smaller if the packets show that most of it was the difference between the two offsets.
+        The mean delay is smaller if the packets show that most of it was the difference between the two offsets. In the
+        first 4 s, the offset may be lower by `early_ns`: the packets were only delayed, and will be in time again.
         """
         estimate = OffsetEstimate(*packets[0])
         estimate._mean_delay_ns = self._mean_delay_ns
@@ -103,9 +117,14 @@ class OffsetEstimate:
             mean_ns = sum(offsets_ns) / len(packets) - min(offsets_ns)
             estimate._mean_delay_ns = min(mean_ns, self._mean_delay_ns)
         estimate._excess_ns = float(estimate.least_delay_ns(len(packets)))
-        estimate._start_uncertainty_ns = 0  # its frames have no assumed uncertainty
         for packet in packets:
             estimate.add(*packet)
+        if early_ns:
+            # this offset may be too late, too
+            estimate._early_ns = min(early_ns + self.latest_ns - self._earliest_ns, MAX_EARLY_NS)
+            estimate._earliest_ns -= estimate._early_ns
+        # frames that are less certain than at the start of a call keep their uncertainty
+        estimate._assumed_ns = ASSUMED_START_NS if estimate.uncertainty_ns >= ASSUMED_START_NS else 0
         return estimate
 
     def add(self, media_ns: int, arrival: Arrival) -> None:
@@ -117,6 +136,7 @@ class OffsetEstimate:
             enough = MIN_START_PACKETS if passed_ns >= RESYNC_NS else START_PACKETS
             if self._start_packets >= enough:
                 self._start_uncertainty_ns = self.start_uncertainty_ns
+                self._earliest_ns = min(self._earliest_ns + self._early_ns, self.latest_ns)
         self._start_packets += 1
         if passed_ns > 0:
             self.media_ns = media_ns
@@ -150,8 +170,8 @@ class OffsetEstimate:
 class Standstill:
     """The packets after a standstill, of which it is not known whether the path stood still, or the sender.
 
-    This is known when a packet has a delay of at most half of `limit_ns`, or when no packet has caught up by more than
-    half of `window_ns` within `window_ns`.
+    The path did if a packet is late by at most half of `limit_ns`, or by half of what the first one is late and at most
+    half of `window_ns`. The sender did if no packet has caught up by more than half of `window_ns` within `window_ns`.
     """
 
     def __init__(self, late_ns: int, limit_ns: int, starts_talk: bool, at_ns: int, window_ns: int) -> None:
@@ -182,7 +202,7 @@ class Standstill:
     def add(self, sequence: int, media_ns: int, arrival: Arrival, late_ns: int) -> None:
         self.packets[sequence] = media_ns, arrival
         self._least_ns = min(self._least_ns, late_ns)
-        self.has_caught_up |= late_ns <= self._limit_ns // 2
+        self.has_caught_up |= late_ns <= max(self._limit_ns, min(self.late_ns, self._window_ns)) // 2
 
     def is_decided(self, before_ns: int) -> bool:
         """Return whether the decision is due before an instant. All packets that arrived by then were added."""
@@ -198,20 +218,27 @@ class Standstill:
 class DelayIncrease:
     """The last packets of a path whose delay may have increased, by less than the jitter of one packet."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: OffsetEstimate) -> None:
+        self._least_ns = [MIN_STEP_NS + offset.least_delay_ns(count) for count in SLOWER_PACKETS]
+        """The lateness that not all of the last packets exceed, for each of `SLOWER_PACKETS`, before the increase."""
+        self.usual_ns = self._least_ns[-1]
+        """The lateness of a packet that shows that the delay has not increased."""
         self._late: deque[tuple[int, int, Arrival]] = deque(maxlen=SLOWER_PACKETS[-1])
         """The lateness, the media time and the arrival of each packet."""
 
-    def add(self, media_ns: int, arrival: Arrival, late_ns: int) -> None:
+    def add(self, late_ns: int, media_ns: int, arrival: Arrival) -> list[tuple[int, Arrival]]:
+        """Add a packet. Return the last packets if all are later than jitter explains; none if they are too few."""
         self._late.append((late_ns, media_ns, arrival))
-
-    def packets(self, offset: OffsetEstimate) -> list[tuple[int, Arrival]]:
-        """Return the last packets that are all later than jitter explains; none if there are too few."""
-        newest_ns, _, _ = self._late[-1]
-        for count in SLOWER_PACKETS:
-            least_ns = MIN_STEP_NS + offset.least_delay_ns(count)
-            if len(self._late) >= count and newest_ns > least_ns:
+        for count, least_ns in zip(SLOWER_PACKETS, self._least_ns, strict=True):
+            if len(self._late) >= count and late_ns > least_ns:
                 last = list(self._late)[-count:]
                 if min(last)[0] > least_ns:
                     return [(media_ns, arrival) for _, media_ns, arrival in last]
         return []
+
+
+@cache
+def _least_delay(packets: int) -> float:
+    """Return `OffsetEstimate.least_delay_ns` for a mean delay of 1."""
+    share = _LOG_DOUBT / packets
+    return max(share, -4 * math.expm1(-share))

@@ -198,6 +198,21 @@ def test_the_delayed_packets_of_a_path_that_stood_still_keep_their_instants(stal
     assert all(-EARLY_NS <= error <= bound + EARLY_NS for error, bound in played.errors)
 
 
+@pytest.mark.parametrize("spacing_ms", [0, 5, 12, 16])
+def test_the_bound_contains_a_sender_that_is_slow_for_some_time(spacing_ms: int) -> None:
+    """Its packets are late by up to 40 ms, and catch up so slowly that it may also be another offset."""
+    late_ms = [0.0] * 1_500
+    for start, first_ms in ((300, 40.0), (420, 25.0), (650, 12.0), (655, 30.0), (1_100, 38.0)):
+        for index in range(200):
+            left_ms = first_ms - index * (20 - spacing_ms)
+            late_ms[start + index] = max(late_ms[start + index], left_ms)
+
+    played = play([Talk(ms=30_000)], busy, changed=lambda number, at_ms: at_ms + late_ms[number])
+
+    assert [error for error, bound in played.errors if not -EARLY_NS <= error <= bound + EARLY_NS] == []
+    assert played.buffer.counts.late == 0
+
+
 @pytest.mark.parametrize("counted_ms", [0, 3_000])
 @pytest.mark.parametrize("ahead_ms", [40, 240, 1_500])
 def test_packets_that_are_sent_ahead_of_their_clock_are_played_when_they_arrive(ahead_ms: int, counted_ms: int) -> None:
