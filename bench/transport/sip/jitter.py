@@ -158,7 +158,8 @@ class JitterBuffer:
         if source != self._source:
             self._release_before(NEVER_NS, frames)
             if self._source >= 0:
-                self._end_stream()
+                self._ended_uncertainty_ns = self.start_uncertainty_ns
+                self.counts.resyncs += 1
             self._increase = None
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
@@ -259,22 +260,21 @@ class JitterBuffer:
             return True
         if still.is_burst:
             packets, self._ahead = packets[:1], still.lasting
-        if still.has_caught_up:
-            self._offset = self._offset.shifted(packets, min(still.late_ns, self._hold_ns))
-        else:
-            self._shift(packets)
+        self._shift(packets, is_pause=not still.has_caught_up)
         return True
 
-    def _shift(self, packets: Sequence[tuple[int, Arrival]]) -> None:
-        """Take another offset, with the same delays, after a pause that the timestamps do not count.
+    def _shift(self, packets: Sequence[tuple[int, Arrival]], *, is_pause: bool = True) -> None:
+        """Take another offset, with the same delays. `is_pause` is False if later packets have the old offset.
 
         If the packets would still be in time, they may only be delayed: the sender is slow for some time.
         """
         self._late_offset = self._increase = None
         late_ns = min(self._offset.delay_ns(media_ns, arrival.at_ns) for media_ns, arrival in packets)
-        self._offset = self._offset.shifted(packets, late_ns if late_ns <= self._hold_ns else 0)
-        self.counts.resyncs += 1
-        self.counts.uncounted_pauses += 1
+        may_be_early = late_ns <= self._hold_ns or not is_pause
+        self._ended_uncertainty_ns = self.start_uncertainty_ns
+        self._offset = self._offset.shifted(packets, late_ns if may_be_early else 0)
+        self.counts.resyncs += is_pause
+        self.counts.uncounted_pauses += is_pause
 
     def _missing(self) -> tuple[int, int, int]:
         """Return the number of missing packets before the first one that waits, and their start and end in ticks.
@@ -340,16 +340,13 @@ class JitterBuffer:
 
     def _synchronize(self, offset: OffsetEstimate) -> None:
         """Take another offset. The packets that wait were not part of it."""
-        self._end_stream()
+        self._ended_uncertainty_ns = self.start_uncertainty_ns
+        self.counts.resyncs += 1
         self._increase = None
         self._offset = offset
         for ticks, packet in self._waiting.values():
             if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):
                 offset.add(self._media_ns(ticks), packet.arrival)
-
-    def _end_stream(self) -> None:
-        self._ended_uncertainty_ns = self.start_uncertainty_ns
-        self.counts.resyncs += 1
 
     def _is_continuous(self, ticks: int, arrival: Arrival) -> bool:
         """Return False if a packet in order does not fit to the media time of the packets before it."""

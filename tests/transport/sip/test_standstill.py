@@ -163,6 +163,15 @@ def test_timestamps_may_count_a_part_of_the_pause(counted: float, drift_ppm: int
     assert_heard_when_sent(play([Talk(), *pauses], drift_ppm=drift_ppm))
 
 
+@pytest.mark.parametrize("pause_ms", [40, 5_000])
+def test_a_pause_keeps_the_bound_of_the_first_frames_of_the_call(pause_ms: int) -> None:
+    late = play([Talk(), Talk(pause_ms)], changed=lambda number, at_ms: at_ms + max(0, 40 - 20 * number))
+    prompt = play([Talk(), Talk(pause_ms)])
+
+    assert late.buffer.start_uncertainty_ns >= 40 * NS_PER_MS
+    assert 0 < prompt.buffer.start_uncertainty_ns <= (3 if pause_ms > 60 else 20) * NS_PER_MS
+
+
 def test_a_pause_that_the_timestamps_count_is_none_of_the_media_clock() -> None:
     played = play([Talk(), Talk(60_000, 60_000), Talk(300, 300)], uniform)
 
