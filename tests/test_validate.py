@@ -66,7 +66,7 @@ def test_a_run_prints_all_mistakes_too(tmp_path: Path) -> None:
 def test_addresses_and_headers_of_telephones_are_checked_without_an_environment(tmp_path: Path) -> None:
     lines = [
         "a: {service: sip, headers: {From: x}}",
-        'b: {url: "sip:a b@h.example"}',
+        'b: {url: "sip:a@h.example;x="}',
         'c: {url: "sip:a@h.example", proxy: "sip:p;maddr=192.0.2.9"}',
         'd: {url: "sip:${USER}-{uuid}@h.example", proxy: "${PROXY}", headers: {X-Id: "{uuid}"}}',
     ]

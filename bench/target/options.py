@@ -30,18 +30,20 @@ class TargetOption:
     """An option of a command line.
 
     `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values. `kind` is the
-    type of its value: int, Path or str, or tuple for names that are separated by commas.
+    type of its value: int, Path or str, or tuple for names that are separated by commas. `word` is the word of the
+    option, if it is not the name.
     """
 
     note: str
     metavar: str | None = None
     kind: type = str
     words: tuple[str, ...] = ()
+    word: str = ""
     name: str = ""
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.removesuffix("_").replace("_", "-")
+        return "--" + (self.word or self.name.replace("_", "-"))
 
     @property
     def sentence(self) -> str:
@@ -131,6 +133,7 @@ class ServiceOptions:
         "number or SIP URI of the caller in telephone calls, as in '\"Support\" <sip:+15550100@example.com>'; a number "
         "gets the host of the URL (default: sip:rtbench@ADDRESS)",
         "CALLER",
+        word="caller",  # `rtbench capacity --from` is a load
     )
     srtp: str | None = option(
         "encryption of the audio of telephone calls (default: required with TLS, else none)",

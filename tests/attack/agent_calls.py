@@ -49,7 +49,7 @@ MEMORY_KB = 64 * 1024
 
 
 def recording(name: str, ms: int) -> Pcm:
-    samples = (8_000 * np.sin(np.arange(24 * ms) / 8) * (np.arange(24 * ms) % 4_800 < 3_600)).astype("<i2")
+    samples = (8_000 * np.sin(np.arange(24 * ms) / 24) * (np.arange(24 * ms) % 4_800 < 3_600)).astype("<i2")
     return Pcm(Path(name), name, samples.tobytes(), SpeechSpan(0, len(samples)))
 
 

@@ -69,13 +69,14 @@ class AgentVoice:
         return dumped({"event": "mark", "streamSid": "MZ", "mark": {"name": name}})
 
     def speech(self, ms: float, level: int = 8_000) -> Samples:
-        """Return syllables of 400 Hz, each 140 ms loud and 60 ms silent.
+        """Return syllables with two harmonics, each 140 ms loud and 60 ms silent.
 
         A tone of constant level would be classified as a hum.
         """
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
-        return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 200 * places / self.format.rate_hz)).astype(np.int16)
+        phases = 2 * np.pi * 200 * places / self.format.rate_hz
+        return (level * (at_ms % 200 < 140) * (np.sin(phases) + np.sin(2 * phases) / 2) / 1.3).astype(np.int16)
 
     def spoken(self, samples: Samples, *, pace: float = 1.0) -> Actions:
         """Yield the samples in frames. `pace` is the speed as a multiple of real time."""

@@ -403,7 +403,7 @@ and what limits the cost. See `bench.load.runners.web_ui`.
 
 def _add(parser: Any, flag: str, name: str, note: str, **settings: Any) -> None:
     arguments = {key: value for key, value in settings.items() if value}
-    variable = f"LOCUST_{name.removesuffix('_').upper()}"
+    variable = f"LOCUST_{name.upper()}"
     parser.add_argument(flag, env_var=variable, include_in_web_ui=name in SHAPE, help=note, **arguments)
 
 
@@ -412,7 +412,7 @@ def add_options(parser: Any) -> None:
     for service in OPTIONS.values():
         kind = int if service.kind is int else None
         settings = {"metavar": service.metavar, "choices": service.words, "type": kind, "dest": service.name}
-        _add(parser, service.flag, service.name, service.note, **settings)
+        _add(parser, service.flag, service.word or service.name, service.note, **settings)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
         option.add_to(parser)
 
