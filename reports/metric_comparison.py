@@ -34,7 +34,7 @@ class MeasuredDifference:
     uncertainty_text: str = ""
     unit: Literal["session", "pair"] = "session"
     widened_by: str = ""
-    """The maximum errors of a value for which the bounds of the difference allow, such as `20 ms on a`; "" if exact."""
+    """The maximum errors of values for which the bounds of the difference allow, as text; "" if exact."""
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
         """Return the reason why the metric cannot be decided; None if it can be decided.

@@ -5,7 +5,6 @@ Pure.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,9 +59,6 @@ class Source(Protocol):
     def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
         """Return for each cluster the turns that have a metric by a deadline, and all turns that should have it."""
 
-    def worst_bound(self, spec: MetricSpec) -> float:
-        """Return the largest possible error of a single value of a metric; inf if it is unknown."""
-
 
 class Sources(Protocol):
     """A baseline and a candidate that have the same kind of clusters."""
@@ -112,6 +108,8 @@ class Statistic(ABC):
     kind: ClassVar[str]
     per_stratum: ClassVar[bool] = False
     """True if the statistic is computed separately for each stratum of turns."""
+    is_monotone: ClassVar[bool] = False
+    """True if the statistic never decreases, or never increases, when a value of the metric increases."""
 
     @property
     def p(self) -> float | None:
@@ -204,10 +202,6 @@ class Statistic(ABC):
         Return None if no session can matter that a run has none of by chance.
         """
         return None
-
-    def worst_bound(self, source: Source, spec: MetricSpec) -> float:
-        """Return the largest possible error of the statistic's value for a target; inf if it is unknown."""
-        return math.inf
 
     def default_margin(self, metric: str) -> Margin:
         """Return the margin that is used if the user gives no margin."""

@@ -191,12 +191,15 @@ class MetricSample:
                     yield Pool(target, stratum, pool_label(label, stratum, strata, {}), self.turns.steps_in(stratum))
 
 
-def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> MetricSample:
+def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str], changes: Floats | None = None) -> MetricSample:
     """Return the sample of one metric over the run. `mains` is the main metric of each stratum.
 
-    If a step has no successful turn on any target, only its main metric and the metric ALWAYS apply.
+    If a step has no successful turn on any target, only its main metric and the metric ALWAYS apply. `changes` is added
+    to the value of each turn.
     """
     metric, values = CATALOGUE[name], turns.value(name)
+    if changes is not None:
+        values = values + changes
     main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], dtype=object)
     always = ((main_of_step == name) | (name == ALWAYS)) & ~turns.is_greeting
     has_value = turns.succeeded & ~np.isnan(values)

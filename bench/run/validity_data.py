@@ -10,7 +10,6 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -239,18 +238,12 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
             yield from _of_metric(read, metric, row_masks, origins)
 
 
-def worst_bound(folder: Path, metric: Metric, target: str) -> float:
-    """Return the largest uncertainty among a target's measured rows, in the metric's unit.
+def bounds_of_rows(folder: Path, metric: Metric) -> Floats:
+    """Return the uncertainty of a metric in each row of its table, in the metric's unit; NaN if it is unknown.
 
-    Return inf if the uncertainty of any row is unknown.
+    The metric must have an uncertainty (`bound_columns`).
     """
-    if not bound_columns(metric):
-        return 0.0
-    read = partial(files.read_table, folder)
-    values, bounds = _values_with_bounds(read, metric)
-    masks = [rows.counted for rows in _positions(read, TABLES[metric.scope], [""]) if rows.target == target]
-    is_included = ~np.isnan(values) & np.logical_or.reduce([np.zeros(len(values), dtype=bool), *masks])
-    return float(np.nan_to_num(bounds[is_included], nan=np.inf).max(initial=0.0))
+    return row_bounds(files.read_table(folder, TABLES[metric.scope], bound_columns(metric)), metric)
 
 
 def _positions(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:

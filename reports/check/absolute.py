@@ -1,7 +1,7 @@
 """Absolute thresholds: a value of one target over all its sessions is compared with a limit.
 
-Each statistic defines the bounds that decide (`reports.statistic_types`). If a metric is uncertain in the run, both
-bounds are widened by the maximum error of one of its values.
+Each statistic defines the bounds that decide (`reports.statistic_types`). If a metric is uncertain in the run, they are
+the bounds that hold for all values that the uncertainty of each turn permits (`reports.targets.moved`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.metrics import CATALOGUE
 from reports import step_names
 from reports.check.results import Limit, ThresholdResult
 from reports.finding_rows import in_unit
-from reports.formatting import NBSP, count, format_number
+from reports.formatting import NBSP, count
 from reports.metric_comparison import Result
 from reports.metric_spec import MetricSpec
 from reports.samples import is_latency
@@ -24,12 +24,17 @@ from reports.statistics.threshold_estimate import ThresholdEstimate
 from reports.statistics.verdicts import InconclusiveReason
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.metric_specs import specs_of_thresholds
+from reports.targets.moved import moved
 from reports.thresholds import Sign, Threshold
 from reports.wording.cells import interval
 from reports.wording.verdicts import beyond_limit, share, verdict_text
 
 UNEQUAL_SESSIONS = "Long sessions differ from short ones, and a few sessions contain many of the turns"
 LOST = "no session of {} failed completely, but up to {} may fail; the limit is passed only if fewer than {} do"
+PARTS = "that parts of the run give"
+UNCERTAIN = "that allow for the uncertainty of each value"
+UNSEEN = "that allow for an unseen session"
+"""The causes of bounds that lie outside the printed interval."""
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
@@ -84,23 +89,20 @@ def _result(
 ) -> ThresholdResult:
     assert threshold.limit is not None, f"{threshold.text} is relative"
     uncertainty, notes, limit = target.uncertainty_text(spec), [], Limit(threshold.sign, threshold.limit)
+    exact = estimate
     if uncertainty and estimate.counts.turns:
-        max_error = spec.statistic.worst_bound(target, spec)
-        if math.isinf(max_error):
+        estimate, errors_text = _with_errors(target, spec, estimate)
+        if not errors_text:
             reason_uncertain = InconclusiveReason("uncertain", text=uncertainty)
             return ThresholdResult(
                 threshold.source_text, target.name, spec, "inconclusive", reason_uncertain, limit=limit
             )
-        estimate = replace(estimate, lower=estimate.lower - max_error, upper=estimate.upper + max_error)
-        notes.append(f"each bound is widened by {format_number(max_error)}{NBSP}{spec.unit}, its maximum uncertainty")
+        notes.append(f"the bounds allow for the uncertainty of each value: {errors_text}")
     result, reason = evaluate_limit(estimate, *limit)
     if reason == WITHIN_BOUNDS:
         reason = spec.statistic.explain_limit(spec, estimate, limit.value) or reason
         if reason == WITHIN_BOUNDS and not estimate.low <= limit.value <= estimate.high:
-            bounds = interval(estimate.lower, estimate.upper, partial(in_unit, spec), " and ")
-            reason = InconclusiveReason(
-                "within_bounds", text=f"the limit lies between the bounds that parts of the run give, {bounds}"
-            )
+            reason = replace(reason, text=_bounds_text(spec, estimate, limit.value, exact))
         if estimate.by_session:
             value, low, high = estimate.by_session
             value_text = f"{in_unit(spec, value)} ({interval(low, high, partial(in_unit, spec))})"
@@ -126,3 +128,31 @@ def _result(
         text = f"too few {units} to decide: {events} of {shortfall.there}; a rate needs {shortfall.needs} {units}"
         return replace(threshold_result, reason=InconclusiveReason("too_few", text=text))
     return threshold_result
+
+
+def _bounds_text(spec: MetricSpec, estimate: ThresholdEstimate, limit: float, exact: ThresholdEstimate) -> str:
+    """Return why a limit outside of the printed interval lies between the deciding bounds.
+
+    `exact` is the estimate whose bounds do not allow for the uncertainty of values.
+    """
+    cause = UNCERTAIN
+    if exact.lower <= limit <= exact.upper:
+        cause = PARTS if exact.order else UNSEEN
+    bounds = interval(estimate.lower, estimate.upper, partial(in_unit, spec), " and ")
+    return f"the limit lies between the bounds {cause}, {bounds}"
+
+
+def _with_errors(
+    target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate
+) -> tuple[ThresholdEstimate, str]:
+    """Return the estimate with bounds that allow for the maximum error of each value, and a text with these errors.
+
+    The text is "" if no bound is known.
+    """
+    targets = moved(target, spec)
+    if targets is None:
+        return estimate, ""
+    ends = [spec.statistic.estimate(part, spec) for part in (targets.lower, targets.higher)]
+    lower, upper = min(end.lower for end in ends), max(end.upper for end in ends)
+    is_known = math.isfinite(lower) or math.isfinite(upper)
+    return replace(estimate, lower=lower, upper=upper), targets.text if is_known else ""

@@ -279,7 +279,7 @@ def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResul
     there = finding.difference is not None or bool(finding.uncertainty_text)
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
     reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")
-    note = f"the bounds are widened for uncertain values: by {finding.widened_by}" if finding.widened_by else ""
+    note = f"the bounds allow for the uncertainty of each value: {finding.widened_by}" if finding.widened_by else ""
     return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, note, finding=finding)
 
 

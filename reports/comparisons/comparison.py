@@ -377,7 +377,7 @@ def widened_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
     for widened_by, metric in dict.fromkeys((m.widened_by, m.question.metric) for m in differences if m.widened_by):
         by_amount.setdefault(widened_by, []).append(metric)
     for widened_by, metrics in by_amount.items():
-        yield f"Intervals of {join_words(metrics)} are widened for the uncertainty of their values: by {widened_by}."
+        yield f"Intervals of {join_words(metrics)} allow for the uncertainty of each value: {widened_by}."
 
 
 def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:

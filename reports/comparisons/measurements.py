@@ -13,9 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.metrics import CATALOGUE
-from bench.run.validity_data import bound_columns
-from reports.formatting import NBSP, format_number, join_words, nines
+from reports.formatting import join_words, nines
 from reports.metric_comparison import MeasuredDifference, MetricComparison
 from reports.metric_spec import MetricSpec, by_sample
 from reports.statistic_types.quantile import Quantile
@@ -28,6 +26,7 @@ from reports.statistics.verdicts import verdicts
 from reports.summary.distributions import PercentileCurve, curve_of
 from reports.targets.compared_target import ComparedTarget, uncertainty_text
 from reports.targets.mix import ComparedTargets
+from reports.targets.moved import moved
 
 
 def step_changes(
@@ -73,19 +72,19 @@ def measured(
 ) -> list[MeasuredDifference]:
     """Return the difference between the candidate and the baseline for each metric spec, in the order of `specs`.
 
-    If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of a value. If this
-    error is unknown, the result has no difference.
+    If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of each value. If the
+    errors may change any difference, the result has none.
     """
     by_spec: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(specs)):
         counts, differences = group[0].statistic.compare(ComparedTargets(base, cand), group, how)
-        unfit, widened_by = uncertainty_text((base, cand), group[0]), ""
-        if unfit and (bounded := _bounded(base, cand, group, differences, how)):
-            unfit, (differences, widened_by) = "", bounded
+        uncertain, widened_by = uncertainty_text((base, cand), group[0]), ""
+        if uncertain:
+            differences, widened_by = _bounded(base, cand, group, differences, how)
         for spec, difference in zip(group, differences, strict=True):
-            known = None if unfit else difference
-            by_spec[spec] = MeasuredDifference(spec, cand.label, known, counts, unfit, unit, widened_by)
+            unfit = uncertain if difference is None else ""
+            by_spec[spec] = MeasuredDifference(spec, cand.label, difference, counts, unfit, unit, widened_by)
     return [by_spec[spec] for spec in specs]
 
 
@@ -95,29 +94,24 @@ def _bounded(
     group: Sequence[MetricSpec],
     differences: Sequence[Difference | None],
     how: Inference,
-) -> tuple[list[Difference | None], str] | None:
-    """Return the differences with bounds that allow for the maximum error of a value, and a text with these errors.
+) -> tuple[list[Difference | None], str]:
+    """Return the differences with bounds that allow for the maximum error of each value, and a text with the errors.
 
     The bounds are the widest of those with the values as they are, and with all values of one target lower and all of
-    the other higher by their maximum error. Return None if an error is unknown, or as large as a value, or if the
-    metric has no error of its own, and is uncertain because another one is.
+    the other higher by their own maximum error. A difference is None if no error is known, or if the errors are so
+    large that a value may be 0 or infinite.
     """
-    spec, both = group[0], (base, cand)
-    if spec.scale != "ratio" or not bound_columns(CATALOGUE[spec.metric]):
-        return None
-    errors = [spec.statistic.worst_bound(target, spec) for target in both]
-    if not all(map(math.isfinite, errors)):
-        return None
-    samples = [target.sample(spec).values for target in both]
-    if not all(values.size and values[0] > error for values, error in zip(samples, errors, strict=True)):
-        return None
+    of_base, of_cand = moved(base, group[0]), moved(cand, group[0])
+    if of_base is None or of_cand is None:
+        return [None] * len(group), ""
     wider = list(differences)
-    for sign in (-1, 1):
-        moved = ComparedTargets(replace(base, shift=-sign * errors[0]), replace(cand, shift=sign * errors[1]))
-        shifted = spec.statistic.compare(moved, group, how).differences
-        wider = [a.wider_of(b) if a and b else None for a, b in zip(wider, shifted, strict=True)]
-    by = (f"{format_number(e)}{NBSP}{spec.unit} on {t.label}" for t, e in zip(both, errors, strict=True) if e)
-    return wider, join_words(list(by))
+    for sources in ComparedTargets(of_base.higher, of_cand.lower), ComparedTargets(of_base.lower, of_cand.higher):
+        extremes = group[0].statistic.compare(sources, group, how).differences
+        wider = [
+            a.wider_of(b) if a and b and (math.isfinite(b.d) or not math.isfinite(a.d)) else None
+            for a, b in zip(wider, extremes, strict=True)
+        ]
+    return wider, join_words([f"{of_base.text} on {base.label}", f"{of_cand.text} on {cand.label}"])
 
 
 BEYOND = 20

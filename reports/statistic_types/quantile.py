@@ -86,6 +86,7 @@ larger, the quantile is not tested."""
 class Quantile(Statistic):
     kind: ClassVar[str] = "quantile"
     per_stratum: ClassVar[bool] = True
+    is_monotone: ClassVar[bool] = True
     at: float
 
     @property
@@ -156,9 +157,6 @@ class Quantile(Statistic):
 
     def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
         return lost_shares(source.sample(spec), self.p, limit)
-
-    def worst_bound(self, source: Source, spec: MetricSpec) -> float:
-        return source.worst_bound(spec)
 
     def interim(
         self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float

@@ -38,6 +38,7 @@ class Within(Rate):
 
     kind: ClassVar[str] = "within"
     per_stratum: ClassVar[bool] = True
+    is_monotone: ClassVar[bool] = True
     deadline: float
 
     @property

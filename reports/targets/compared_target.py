@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from bench.metrics import CATALOGUE, SLOPE
-from bench.run.validity_data import worst_bound
 from bench.units import NS_PER_S
 from reports import uncertainty
 from reports.metric_spec import MetricSpec
@@ -33,7 +31,6 @@ class ComparedTarget:
 
     - `target` is the index of the target in `turns`; ABSENT if no row of the run contains it.
     - `label` is the printed name of the target.
-    - `shift` is added to each value of a metric. It bounds a difference whose values are uncertain.
     """
 
     run: RunFrames
@@ -44,7 +41,6 @@ class ComparedTarget:
     name: str = ""
     """The name of the target in its run."""
     clusters: Clusters = field(default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION))
-    shift: float = 0.0
 
     @property
     def turns(self) -> TurnArrays:
@@ -133,10 +129,6 @@ class ComparedTarget:
         If the spec has no stratum, turns of all strata are included. So if the run has several strata, the spec should
         name one.
         """
-        sample = self._unshifted(spec)
-        return replace(sample, values=sample.values + self.shift) if self.shift else sample
-
-    def _unshifted(self, spec: MetricSpec) -> Sample:
         metric = CATALOGUE[spec.metric]
         if metric.unit == SLOPE:
             # a session has one value, from its turns of one stratum; by default, of its most frequent stratum
@@ -224,15 +216,6 @@ class ComparedTarget:
     def step_names(self) -> list[str]:
         """The distinct names of the run's steps. Steps of different strata may have the same name."""
         return list(dict.fromkeys(self.turns.steps))
-
-    def worst_bound(self, spec: MetricSpec) -> float:
-        """Return the maximum error of a value of the metric, in the unit of the metric.
-
-        It is inf if the error is unknown, or if some values may be those of another metric.
-        """
-        key = self.name, spec.metric
-        early = any(entry.is_early for entry in self.run.uncertain_metrics if (entry.target, entry.metric) == key)
-        return math.inf if early else worst_bound(self.run.folder, CATALOGUE[spec.metric], self.name)
 
 
 def uncertainty_text(targets: Sequence[ComparedTarget], spec: MetricSpec) -> str:

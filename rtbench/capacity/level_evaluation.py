@@ -18,10 +18,9 @@ from bench.clock import monotonic_ns
 from bench.cpu import core_count
 from bench.errors import UsageError
 from bench.load.planning.run_plan import Concurrency, process_advice
-from bench.metrics import CATALOGUE, is_throttled
+from bench.metrics import is_throttled
 from bench.remedies import remedy_of
 from bench.run.document import Validity
-from bench.run.validity_data import worst_bound
 from bench.units import NS_PER_S
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_for_report
@@ -37,6 +36,7 @@ from reports.summary.targets import called_by_telephone
 from reports.targets.clusters import Clusters
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.metric_specs import by_stratum, specs_of_thresholds
+from reports.targets.moved import moved
 from reports.targets.named import targets_of
 from reports.thresholds import Sign, Threshold
 from reports.turns import Flags, not_started_of
@@ -294,9 +294,22 @@ def _is_conclusive(answer: Answer, target: ComparedTarget, slos: Sequence[Slo], 
     """Return whether the answer would be the same if every timestamp were wrong by its maximum uncertainty."""
     if answer not in ("pass", "fail"):
         return True
-    sign = 1 if answer == "pass" else -1
-    moved = [violations(target, slo, sign * bound) for slo, bound in zip(slos, worst_bounds(target, slos), strict=True)]
-    return analysis_result(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
+    extremes = [_with_errors(target, slo, worse=answer == "pass") for slo in slos]
+    return analysis_result(extremes, extremes, [slo.allowed for slo in slos], error, callers) == answer
+
+
+def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster:
+    """Return the violations if every value were wrong by its maximum error, in the worse or in the better direction.
+
+    If no error is known, all turns miss the objective, or none does. Rates use no timestamps.
+    """
+    if slo.threshold.statistic.kind == "rate":
+        return violations(target, slo)
+    targets, turns = moved(target, slo.threshold.about), violations(target, slo)[1]
+    if targets is None:
+        return (turns if worse else np.zeros_like(turns)), turns
+    extremes = [violations(part, slo) for part in (targets.lower, targets.higher)]
+    return (max if worse else min)(extremes, key=lambda counts: counts[0].sum())
 
 
 def _ours(document: Any, calls: int, *, sure: bool) -> str:
@@ -389,14 +402,11 @@ def _first_open(ended: Integers) -> int:
     return int(gaps[0]) if gaps.size else ended.size
 
 
-def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
-    """Return two numbers for each session: the turns that miss an objective, and the turns to which it applies.
-
-    Before the values are judged, each is made worse by `worse`, which is in the unit of the metric.
-    """
+def violations(target: ComparedTarget, slo: Slo) -> PerCluster:
+    """Return two numbers for each session: the turns that miss an objective, and the turns to which it applies."""
     events, turns = np.zeros(target.clusters.count), np.zeros(target.clusters.count)
     for spec in specs_of(target, slo.threshold):
-        of_spec = _violations(target, slo, spec, worse)
+        of_spec = _violations(target, slo, spec)
         events, turns = events + of_spec[0], turns + of_spec[1]
     return events, turns
 
@@ -406,17 +416,16 @@ def specs_of(target: ComparedTarget, threshold: Threshold) -> list[MetricSpec]:
     return specs_of_thresholds(threshold, threshold.about, [target]) if threshold.measured_from else [threshold.about]
 
 
-def _violations(target: ComparedTarget, slo: Slo, spec: MetricSpec, worse: float) -> PerCluster:
+def _violations(target: ComparedTarget, slo: Slo, spec: MetricSpec) -> PerCluster:
     threshold = slo.threshold
     if threshold.statistic.deadline_ms is not None:
-        return complement(target.in_time(spec, threshold.statistic.deadline_ms - worse))
+        return complement(target.in_time(spec, threshold.statistic.deadline_ms))
     if threshold.p is None:
         counts = target.counts(spec)
         return complement(counts) if threshold.sign in (">", ">=") else counts
     sample = target.sample(spec)
     values, limit = sample.values, threshold.limit
     assert limit is not None, f"{slo.source_text} is relative"
-    limit += worse if threshold.sign in (">", ">=") else -worse
     misses: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
     late = misses[threshold.sign]
     sizes = target.clusters.count
@@ -424,16 +433,6 @@ def _violations(target: ComparedTarget, slo: Slo, spec: MetricSpec, worse: float
         np.bincount(sample.sessions[late], minlength=sizes).astype(np.float64),
         np.bincount(sample.sessions, minlength=sizes).astype(np.float64),
     )
-
-
-def worst_bounds(target: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
-    """Return the maximum error of a value, for each objective. It is 0 for rates, because rates use no timestamps."""
-    return [
-        0.0
-        if slo.threshold.statistic.kind == "rate"
-        else worst_bound(target.run.folder, CATALOGUE[slo.threshold.metric], target.name)
-        for slo in slos
-    ]
 
 
 def shares_of(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:

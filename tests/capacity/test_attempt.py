@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -103,7 +104,8 @@ def test_uncertain_timestamps_invalidate_only_a_result_that_depends_on_them(
     check = {"name": "timestamp_uncertainty", "value": 12.0, "limit": 6.0, "result": "fail", "note": "", "remedy": ""}
     verdict = {"status": "invalid", "uncertain_metrics": [], "checks": [check]}
     for off_ms, answer in ((12.0, "pass"), (59_900.0, "load_generator")):
-        monkeypatch.setattr(playing, "worst_bound", lambda folder, metric, target, off_ms=off_ms: off_ms)
+        errors = np.full(plan.sessions * plan.turns, off_ms)
+        monkeypatch.setattr("reports.targets.moved.bounds_of_rows", lambda folder, metric, errors=errors: errors)
         played = evaluate(monkeypatch, tmp_path / answer, plan, GOOD, validity=verdict)
 
         assert played.result == answer

@@ -135,7 +135,7 @@ def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path:
     assert known.high < wide.high <= known.high + 1.2 * widest
     assert known.low - 1.2 * widest <= wide.low < known.low
     assert wide.worse.p >= known.worse.p
-    text = "Intervals of response_total are widened for the uncertainty of their values: by 40 ms on a and 40 ms on b"
+    text = "Intervals of response_total allow for the uncertainty of each value: up to 40 ms on a and up to 40 ms on b"
     assert text in " ".join(comparison_text(comparison).split())
 
 
@@ -172,7 +172,7 @@ def test_the_bounds_of_a_threshold_are_widened_by_a_known_uncertainty(tmp_path: 
         assert (item.estimate.value, item.estimate.low, item.estimate.high) == (exact.value, exact.low, exact.high)
         ends = item.estimate.lower, item.estimate.upper
         assert ends == (pytest.approx(exact.lower - 40), pytest.approx(exact.upper + 40))
-        assert "each bound is widened by 40 ms, its maximum uncertainty" in plain(item.reason_text)
+        assert "the bounds allow for the uncertainty of each value: up to 40 ms" in plain(item.reason_text)
 
 
 def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_path: Path) -> None:

@@ -268,4 +268,3 @@ def test_an_slo_may_be_a_share_by_a_deadline(tmp_path: Path) -> None:
 
     assert slo.allowed == pytest.approx(0.1)
     assert (late, turns) == tuple(int(part.sum()) for part in twin)
-    assert int(violations(side, slo, worse=1.0)[0].sum()) == 200
