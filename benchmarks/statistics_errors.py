@@ -4,7 +4,8 @@ The first table has the verdicts between equal targets, the second the verdicts 
 1,000 resamples instead of 10,000. The other parts are one run alone (`tails`), drift of one target (`own_drift`),
 changing load (`by_load`), slopes (`slopes`), many runs (`changes`), unequal sessions (`lengths`), bursts (`bursts`),
 rates that differ from run to run (`between_runs`), bursts and stored runs (`stored_bursts`), few baseline
-sessions (`few_baseline`), stalls of one target (`own_stalls`), shares of steps (`mixes`) and planned sizes (`plans`).
+sessions (`few_baseline`), stalls of one target (`own_stalls`), shares of steps (`mixes`), sessions of different
+lengths (`turn_numbers`) and planned sizes (`plans`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks import (
     slopes,
     stored_bursts,
     tails,
+    turn_numbers,
 )
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
@@ -109,7 +111,7 @@ def main() -> None:
     met = false_alarms() & ends() & all(is_met for *_, is_met in rows)
     met &= tails.main() & own_drift.main() & by_load.main() & slopes.main()
     met &= changes.main() & lengths.main() & bursts.main() & between_runs.main() & stored_bursts.main()
-    met &= few_baseline.main() & own_stalls.main() & mixes.main() & plans.main()
+    met &= few_baseline.main() & own_stalls.main() & mixes.main() & turn_numbers.main() & plans.main()
     print("all goals met" if met else "a goal was NOT met")
 
 

@@ -69,11 +69,15 @@ class Sources(Protocol):
     @property
     def candidate(self) -> Source: ...
 
+    @property
+    def is_weighted_by_number(self) -> bool:
+        """True if the sessions of both targets differ in length, so that turns are weighted by their number."""
+
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return the samples of both targets.
 
-        The steps are included if the candidate's turns must be weighted to the shares that the steps have in the
-        baseline.
+        The steps are included if the candidate's turns must be weighted to the shares that the steps, or the steps and
+        the turn numbers, have in the baseline.
         """
 
 

@@ -204,6 +204,11 @@ class TurnArrays:
         return self.target * len(self.steps) + self.step
 
     @cached_property
+    def number(self) -> Integers:
+        """The number of each turn in its session, from 1; 0 if it is unknown."""
+        return np.nan_to_num(self.column("turn")).astype(np.int32)
+
+    @cached_property
     def sessions(self) -> int:
         """The number of different session codes."""
         known = self.frame["session_id"].cat.categories.size

@@ -25,7 +25,7 @@ from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import verdicts
 from reports.summary.distributions import PercentileCurve, curve_of
 from reports.targets.compared_target import ComparedTarget, uncertainty_text
-from reports.targets.mix import ComparedTargets
+from reports.targets.mix import ComparedTargets, changed_lengths
 from reports.targets.moved import moved
 
 
@@ -34,10 +34,11 @@ def step_changes(
 ) -> list[MetricComparison]:
     """Compare the p50 of each step that has enough turns. The first result is the step most likely to be worse.
 
-    Return [] if the targets are not paired, or if fewer than two steps have enough turns. `about` is a spec that has
+    Return [] if the targets are not paired, if their sessions differ in length, or if fewer than two steps have enough
+    turns. `about` is a spec that has
     the metric and the stratum to compare.
     """
-    if not base.paired:
+    if not base.paired or changed_lengths(base, cand):
         return []
     spec = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_STEP_MARGIN), stratum=about.stratum)
     latencies = step_latencies(base, spec), step_latencies(cand, spec)
@@ -76,9 +77,10 @@ def measured(
     errors may change any difference, the result has none.
     """
     by_spec: dict[MetricSpec, MeasuredDifference] = {}
+    sources = ComparedTargets(base, cand)
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(specs)):
-        counts, differences = group[0].statistic.compare(ComparedTargets(base, cand), group, how)
+        counts, differences = group[0].statistic.compare(sources, group, how)
         uncertain, widened_by = uncertainty_text((base, cand), group[0]), ""
         if uncertain:
             differences, widened_by = _bounded(base, cand, group, differences, how)

@@ -126,14 +126,14 @@ class Quantile(Statistic):
         return shortfall(self.p, turns, sessions)
 
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        samples = sources.base.sample(group[0]), sources.candidate.sample(group[0])
-        counts = of_sample(samples[0]), of_sample(samples[1])
+        samples = sources.targets(group[0], (sources.base.sample(group[0]), sources.candidate.sample(group[0])))
+        counts = of_sample(samples.base), of_sample(samples.cand)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         differences = slope_differences if group[0].scale == "slope" else latencies_by_order
         return MeasuredDifferences(
             counts,
-            differences(sources.targets(group[0], samples), _margins(group), better_direction(group[0]), inference),
+            differences(samples, _margins(group), better_direction(group[0]), inference),
         )
 
     def default_margin(self, metric: str) -> Margin:
@@ -161,10 +161,7 @@ class Quantile(Statistic):
     def interim(
         self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = sources.base, sources.candidate
-        samples = TwoSamples(
-            base.sample(group[0]), candidate.sample(group[0]), (base.sessions, base.sessions), paired=True
-        )
+        samples = sources.targets(group[0], (sources.base.sample(group[0]), sources.candidate.sample(group[0])))
         return quantiles_seen(samples, _margins(group), better_direction(group[0]), rng, draws=draws, error=error)
 
     def against_stored(
@@ -327,9 +324,7 @@ def quantiles_seen(
     ps = [p for p, _ in margins]
     resamples = target_resamples(samples, ps, draws=draws, rng=rng)
     by_pairs = [
-        _quantile_seen(
-            (samples.base, samples.cand), p, margin, (resamples[0][:, index], resamples[1][:, index]), better
-        )
+        _quantile_seen(samples, p, margin, (resamples[0][:, index], resamples[1][:, index]), better)
         for index, (p, margin) in enumerate(margins)
     ]
     orders = by_order(samples, ps, error)
@@ -357,19 +352,20 @@ def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> In
 
 
 def _quantile_seen(
-    samples: tuple[Sample, Sample], p: float, margin: Margin, resamples: tuple[Floats, Floats], better: Better
+    samples: TwoSamples, p: float, margin: Margin, resamples: tuple[Floats, Floats], better: Better
 ) -> InterimStatistic:
-    base, cand = (np.array([quantile(sample.values, p)]) for sample in samples)
+    of_targets = samples.base, samples.cand
+    base, cand = (np.array([value]) for value in samples.values(p))
     d = float(log_ratio(cand, base)[0])
-    effective_sessions = [effective_size(np.bincount(sample.sessions)) for sample in samples]
-    sessions = [np.unique(sample.sessions).size for sample in samples]
+    effective_sessions = [effective_size(np.bincount(sample.sessions)) for sample in of_targets]
+    sessions = [np.unique(sample.sessions).size for sample in of_targets]
     if reason := floor_reason(
-        p, [sample.n for sample in samples], sessions, "pair", effective_sessions=effective_sessions
+        p, [sample.n for sample in of_targets], sessions, "pair", effective_sessions=effective_sessions
     ):
         return untestable(reason, d)
     excess = float(excess_over_margin((base, cand), margin, better)[0])
     se = math.sqrt(variance(excess_over_margin(resamples, margin, better), 1 - INFINITE))
     if not math.isfinite(excess) or math.isnan(se):
         return untestable(InconclusiveReason("failure_rate_decides"), d)
-    together = effective_size(np.bincount(np.concatenate([sample.sessions for sample in samples])))
+    together = effective_size(np.bincount(np.concatenate([sample.sessions for sample in of_targets])))
     return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)

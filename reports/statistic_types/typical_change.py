@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from reports.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
+from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Difference, Inference, Margin, StandardError
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import log_difference
@@ -38,7 +39,11 @@ class TypicalChange(Statistic):
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
         if base.paired and counts[0].turns and counts[1].turns:
-            change = typical_change(step_latencies(base, group[0]), step_latencies(candidate, group[0]), base.sessions)
+            latencies = step_latencies(base, group[0]), step_latencies(candidate, group[0])
+            if sources.is_weighted_by_number:
+                samples = sources.targets(group[0], (base.sample(group[0]), candidate.sample(group[0])))
+                latencies = _by_cell(samples) or latencies
+            change = typical_change(*latencies, base.sessions)
         if math.isnan(change.d):
             return MeasuredDifferences(counts, [None] * len(group))
         typical = self.value(base, group[0])
@@ -46,6 +51,17 @@ class TypicalChange(Statistic):
         return MeasuredDifferences(
             counts, [by_change(change, base.sessions, values, spec.margin, inference.level) for spec in group]
         )
+
+
+def _by_cell(samples: TwoSamples) -> tuple[StepLatencies, StepLatencies] | None:
+    """Return the values of both targets, with their cells as steps; None if the values have no cells."""
+    if samples.steps is None:
+        return None
+    first, second = samples.steps
+    return (
+        StepLatencies(samples.base.values, first, samples.base.sessions),
+        StepLatencies(samples.cand.values, second, samples.cand.sessions),
+    )
 
 
 def step_latencies(source: Source, spec: MetricSpec) -> StepLatencies:

@@ -208,7 +208,7 @@ UNKNOWN = "unknown"
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """Group turns by their number in the session. All turns after the tenth are in one group."""
-    number, not_started_number = np.nan_to_num(turns.column("turn")), turns.not_started.number
+    number, not_started_number = turns.number, turns.not_started.number
     max_number = int(min(NUMBERED + 1, max(number.max(initial=1), not_started_number.max(initial=1))))
     bins = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(max_number, NUMBERED) + 1))
     if max_number > NUMBERED:

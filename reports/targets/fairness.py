@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from bench.errors import UsageError
-from reports.formatting import NBSP, NONE, count, excerpt, join_words, percent, plural
+from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_words, percent, plural
 from reports.runs import hosts_of
 from reports.statistics.autocorrelation import have_same_distribution
 from reports.summary.run_validity import data_notes, validity_of, within_warmup
@@ -22,7 +22,7 @@ from reports.targets.clusters import ABSENT
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.conditions import differing_between, scripts, setting_text, workload
 from reports.targets.metric_specs import default_specs
-from reports.targets.mix import ShareChange, changed_shares
+from reports.targets.mix import ShareChange, changed_lengths, changed_shares, mean_turns
 from reports.targets.named import matched_to_the_first
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
@@ -63,6 +63,12 @@ SHARES = (
     "after weighting the steps of {4} to the shares of {2}, so they differ from those of a report. Rates and means are "
     "not weighted."
 )
+LENGTHS = (
+    "Sessions differ in length: {0} has {1} turns in a session, and {2} has {3}. Percentiles are compared after "
+    "weighting the turns of {2} by their number in the session to the shares of {0}, so they differ from those of a "
+    "report. Rates and means are not weighted."
+)
+EXCLUDED = " {0} of {1} and {2} of {3} are excluded, because the other target has too few with these numbers."
 
 
 def refuse_other_definitions(targets: Sequence[ComparedTarget]) -> None:
@@ -84,8 +90,9 @@ def definitions_version(target: ComparedTarget) -> int:
 def checks_of(targets: Sequence[ComparedTarget]) -> tuple[FairnessCheckEntry, ...]:
     """Return the rows of the table "Was the comparison fair?": first the deciding checks, then rows for information."""
     mixes = _mixes(targets)
-    deciding = deciding_checks(targets, "same scripts" if any(mixes) else SAME)
-    return (*deciding, *_informational(targets, mixes))
+    differing_lengths = any(changed_lengths(*pair) for pair in matched_to_the_first(targets))
+    deciding = deciding_checks(targets, "same scripts" if any(mixes) or differing_lengths else SAME)
+    return (*deciding, *_informational(targets, mixes, differing_lengths=differing_lengths))
 
 
 def deciding_checks(targets: Sequence[ComparedTarget], same: str = SAME) -> tuple[FairnessCheckEntry, ...]:
@@ -221,9 +228,9 @@ def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
 
 
 def _informational(
-    targets: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None]
+    targets: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None], *, differing_lengths: bool
 ) -> Iterable[FairnessCheckEntry]:
-    """Yield the rows for information: sizes of the targets, the step whose share differs most, other differences.
+    """Yield the rows for information: sizes of the targets, differences of their sessions, and other differences.
 
     The other differences are in the settings of the targets, the version of the tool, and the machine.
     """
@@ -239,6 +246,8 @@ def _informational(
     if first := next(filter(None, mixes), None):
         shares = [f"{change.step} {percent(change.shares[1], 1)}" if change else "as the baseline" for change in mixes]
         rows["shares of steps"] = (f"{first.step} {percent(first.shares[0], 1)}", *shares)
+    if differing_lengths:
+        rows["turns in a session"] = tuple(format_number(mean_turns(target)) for target in targets)
     facts = [facts_of_targets(target.run.metadata, target.session_rows, [target.name])[0] for target in targets]
     for key, fact in FACTS.items():
         texts = tuple(getattr(target_facts, key) or NONE for target_facts in facts)
@@ -274,6 +283,7 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[str]:
         if change:
             was, now = (percent(share, 1) for share in change.shares)
             yield SHARES.format(change.step, was, targets[0].label, now, target.label)
+    yield from _length_notices(targets)
     first = targets[0]
     sessions = measured_sessions(first.run)
     if first.paired and (interleaving := interleaving_of(first.run.metadata, sessions, len(first.turns.targets))):
@@ -303,6 +313,16 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[str]:
         where = "" if one_run(targets) else f"{target.label}: "
         notices = run_notices(target.run, data_notes(target.run, target.turns, measured_sessions(target.run)))
         yield from (f"{where}{notice}" for notice in notices)
+
+
+def _length_notices(targets: Sequence[ComparedTarget]) -> Iterable[str]:
+    """Yield a notice for each candidate whose sessions have another length than those of the baseline."""
+    for base, cand in matched_to_the_first(targets):
+        if change := changed_lengths(base, cand):
+            turns = [format_number(mean_turns(target)) for target in (base, cand)]
+            excluded = [plural(n, "turn") for n in change.excluded]
+            more = EXCLUDED.format(excluded[0], base.label, excluded[1], cand.label) if any(change.excluded) else ""
+            yield LENGTHS.format(base.label, turns[0], cand.label, turns[1]) + more
 
 
 def one_seed(targets: Sequence[ComparedTarget]) -> Iterable[str]:

@@ -1,15 +1,22 @@
-"""The shares of steps that two targets played, and the samples of both targets with weights for their steps.
+"""The shares of steps that two targets played, and the samples of both targets with weights for their steps and turns.
 
 Scripts may choose steps at random, and callers may choose them too. If a slow step has a larger share on one target,
 quantiles over all turns differ although the latency of each step is the same. So if the shares differ by more than
 MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the baseline's shares (`reports.statistics.mix`). A share
 that differs significantly is reported.
+
+Latency may also depend on the number of the turn in its session, because the context grows. So if the sessions of two
+targets differ significantly in length, turns are weighted by their step and their number together. Turns whose number
+only one target has are excluded (`cells_of`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
@@ -23,6 +30,7 @@ from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, se_of_rates
 from reports.targets.clusters import ABSENT
 from reports.targets.compared_target import ComparedTarget
+from reports.turns import Flags
 
 MIN_SHARE_DIFFERENCE = 0.005
 """The distance of the shares above which steps are weighted. The distance is half the sum of the absolute differences.
@@ -32,6 +40,12 @@ MIN_STEP_TURNS = 20
 
 All steps with fewer turns share one weight.
 """
+FIRST_NUMBERS, CLASS_RATIO, MAX_CLASS = 11, 1.1, 99
+"""The classes of turn numbers. Each of the FIRST_NUMBERS numbers has its own class. Each further class ends at
+CLASS_RATIO times the number at which the class before it ends."""
+LENGTHS_FOUND = 0.05
+"""The type I error of the test for a difference in the length of sessions. It is larger than FOUND, because a missed
+difference may change a verdict."""
 FOUND, POINT = 0.01, 0.01
 """FOUND is the type I error of the test for a difference of shares, for all steps together (Bonferroni).
 
@@ -81,14 +95,9 @@ def _by_step(target: ComparedTarget, labels: Sequence[str]) -> Floats:
 
     The rows have the order of `labels`.
     """
-    turns, size = target.turns, target.clusters.count
-    not_started = turns.not_started.target == target.target
-    steps = np.append(turns.step[target.turn_mask], turns.not_started.step[not_started])
-    cluster = target.clusters.of_code[
-        np.append(turns.session[target.turn_mask], turns.not_started.session[not_started])
-    ]
-    row = _codes(target, labels)[steps[cluster >= 0]]
-    counts = np.bincount(row * size + cluster[cluster >= 0], minlength=len(labels) * size)
+    planned, size = _planned(target), target.clusters.count
+    row = _codes(target, labels)[planned.step]
+    counts = np.bincount(row * size + planned.cluster, minlength=len(labels) * size)
     return counts.reshape(len(labels), size).astype(np.float64)
 
 
@@ -101,31 +110,193 @@ def _codes(target: ComparedTarget, labels: Sequence[str]) -> Integers:
     return np.array([labels.index(label) for label in target.turns.labels], dtype=np.int64)
 
 
+def classes_of(numbers: Integers) -> Integers:
+    """Return the class of each turn number. Numbers begin at 1."""
+    beyond = np.log(np.maximum(numbers, FIRST_NUMBERS) / FIRST_NUMBERS) / np.log(CLASS_RATIO)
+    classes = np.where(numbers <= FIRST_NUMBERS, np.maximum(numbers, 1), FIRST_NUMBERS + beyond.astype(np.int64))
+    return np.minimum(classes, MAX_CLASS)
+
+
+def cells_of(turns: Integers) -> Integers:
+    """Return the cell of each step (row) and class of turn numbers (column); EXCLUDED if no cell has its turns.
+
+    `turns` is the number of turns of each target, step, and class. Adjacent classes of a step share a cell until it has
+    MIN_STEP_TURNS turns of both targets. Steps with fewer turns of a target share cell 0; steps that only one target
+    has are excluded. If one target has MIN_STEP_TURNS turns beyond the last cell, and the other has fewer, these turns
+    are excluded.
+    """
+    cells, last = np.zeros(turns.shape[1:], dtype=np.int64), 0
+    for step, of_step in enumerate(turns.transpose(1, 2, 0)):
+        if (of_targets := of_step.sum(axis=0)).min() < MIN_STEP_TURNS:
+            is_shared = of_targets.min() or of_targets.max() < MIN_STEP_TURNS
+            cells[step] = 0 if is_shared else EXCLUDED
+            continue
+        first, sums = 0, np.zeros(2, dtype=np.int64)
+        for position, of_class in enumerate(of_step):
+            sums += of_class
+            if sums.min() >= MIN_STEP_TURNS:
+                last += 1
+                cells[step, first : position + 1] = last
+                first, sums = position + 1, np.zeros(2, dtype=np.int64)
+        cells[step, first:] = EXCLUDED if sums.max() >= MIN_STEP_TURNS else last
+    return cells
+
+
+def differ_in_length(numbers: tuple[Floats, Floats], turns: tuple[Floats, Floats], *, paired: bool) -> bool:
+    """Return whether the mean class of turn numbers differs significantly between two targets.
+
+    `numbers` is the sum of the classes in each cluster, and `turns` is the number of turns in each cluster.
+    """
+    sums = ClusterTotals((numbers[0], turns[0]), (numbers[1], turns[1]), paired)
+    base, cand = sums.ratios
+    error, distance = se_of_rates(sums), abs(cand.value - base.value)
+    return bool(distance and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < LENGTHS_FOUND)
+
+
+EXCLUDED = -1
+"""The cell of turns that are not compared."""
+
+
 @dataclass(frozen=True)
+class LengthChange:
+    """A significant difference in the length of sessions.
+
+    `excluded` is the number of planned turns that are not compared, the baseline's first.
+    """
+
+    excluded: tuple[int, int]
+
+
+def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> LengthChange | None:
+    """Return the difference in the length of sessions; None if it is not significant, or a target has no turns."""
+    if ABSENT in (base.target, cand.target):
+        return None
+    both, labels = (base, cand), _labels(base, cand)
+    planned = [_planned(target) for target in both]
+    if not all(turns.cluster.size for turns in planned):
+        return None
+    numbers = [np.bincount(turns.number_class, minlength=MAX_CLASS + 1) for turns in planned]
+    if _share_distance(*numbers) <= MIN_SHARE_DIFFERENCE:
+        return None
+    sums, counts = (
+        [np.bincount(turns.cluster, weights, target.sessions).astype(np.float64) for target, turns, weights in each]
+        for each in (
+            [(target, turns, turns.number_class) for target, turns in zip(both, planned, strict=True)],
+            [(target, turns, None) for target, turns in zip(both, planned, strict=True)],
+        )
+    )
+    if not differ_in_length((sums[0], sums[1]), (counts[0], counts[1]), paired=base.paired):
+        return None
+    table = _table(
+        [(_codes(t, labels)[turns.step], turns.number_class) for t, turns in zip(both, planned, strict=True)]
+    )
+    of_base, of_cand = ((of_target * (cells_of(table) == EXCLUDED)).sum() for of_target in table)
+    return LengthChange((int(of_base), int(of_cand)))
+
+
+def mean_turns(target: ComparedTarget) -> float:
+    """Return the mean number of planned turns of a session; NaN if no turn was planned."""
+    clusters = _planned(target).cluster
+    return clusters.size / np.unique(clusters).size if clusters.size else math.nan
+
+
+class Planned(NamedTuple):
+    """The planned turns of a target: the step, the class of the turn number, and the cluster of each."""
+
+    step: Integers
+    number_class: Integers
+    cluster: Integers
+
+
+def _planned(target: ComparedTarget) -> Planned:
+    turns, not_started = target.turns, target.turns.not_started
+    rows, others = target.turn_mask, not_started.target == target.target
+    cluster = target.clusters.of_code[np.append(turns.session[rows], not_started.session[others])]
+    counted = cluster >= 0
+    step = np.append(turns.step[rows], not_started.step[others])[counted]
+    number = np.append(turns.number[rows], not_started.number[others])[counted]
+    return Planned(step, classes_of(number), cluster[counted])
+
+
+def _table(codes: Sequence[tuple[Integers, Integers]]) -> Integers:
+    """Return the number of turns of each target, step, and class, given the step and the class of each turn."""
+    size = MAX_CLASS + 1
+    steps = 1 + max(int(step.max(initial=0)) for step, _ in codes)
+    tables = [np.bincount(step * size + number, minlength=steps * size).reshape(steps, size) for step, number in codes]
+    return np.array(tables)
+
+
+def _share_distance(first: Integers | Floats, second: Integers | Floats) -> float:
+    """Return the distance of two distributions, given as counts; 0 if one is empty."""
+    if not (first.any() and second.any()):
+        return 0.0
+    return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
+
+
+@dataclass(frozen=True, eq=False)
 class ComparedTargets:
     """A baseline and a candidate. The clusters of both are sessions, or the clusters of both are pairs."""
 
     base: ComparedTarget
     candidate: ComparedTarget
 
+    @cached_property
+    def is_weighted_by_number(self) -> bool:
+        """True if the sessions of both targets differ in length."""
+        return changed_lengths(self.base, self.candidate) is not None
+
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return the samples of both targets.
 
-        If the candidate's steps must be weighted, the result has the step of each value.
+        If the candidate's turns must be weighted, the result has the cell of each value: its step, or its step and its
+        turn number. Values of excluded cells are left out.
         """
         both = self.base, self.candidate
         two_samples = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
         metric = CATALOGUE[spec.metric]
-        if spec.step or metric.scope != "turn" or metric.unit == SLOPE:
+        if metric.scope != "turn" or metric.unit == SLOPE:
             return two_samples
         labels = _labels(*both)
-        if len(labels) < 2 or _distance(*both, spec, labels) <= MIN_SHARE_DIFFERENCE:
+        if not self.is_weighted_by_number and (
+            spec.step or len(labels) < 2 or _distance(*both, spec, labels) <= MIN_SHARE_DIFFERENCE
+        ):
             return two_samples
-        steps = [_codes(target, labels)[_steps_of_values(target, spec)] for target in both]
+        positions = [_positions(target, spec) for target in both]
+        steps = [_codes(target, labels)[step] for target, (step, _) in zip(both, positions, strict=True)]
+        if self.is_weighted_by_number:
+            return in_cells(two_samples, [(step, numbers) for step, (_, numbers) in zip(steps, positions, strict=True)])
         turns = np.array([np.bincount(codes, minlength=len(labels)) for codes in steps])
         groups = np.where(own := (turns >= MIN_STEP_TURNS).all(axis=0), np.cumsum(own), 0)
         first, second = (groups[codes] for codes in steps)
         return replace(two_samples, steps=(first, second)) if np.unique(first).size > 1 else two_samples
+
+
+def in_cells(samples: TwoSamples, codes: Sequence[tuple[Integers, Integers]]) -> TwoSamples:
+    """Return the samples with the cell of each value, without the excluded values.
+
+    `codes` has the steps and the classes of the turn numbers of the values of each target. If nothing would remain,
+    return the samples unchanged.
+    """
+    cells = cells_of(_table(codes))
+    first, second = (cells[step, number_class] for step, number_class in codes)
+    if not ((first >= 0).any() and (second >= 0).any()):
+        return samples
+    return replace(
+        samples,
+        base=_part(samples.base, first >= 0),
+        cand=_part(samples.cand, second >= 0),
+        steps=(first[first >= 0], second[second >= 0]),
+    )
+
+
+def _part(sample: Sample, chosen: Flags) -> Sample:
+    """Return the chosen values of a sample. Failed turns without a value are still counted."""
+    if chosen.all():
+        return sample
+    failed = sample.failed - int(np.isinf(sample.values[~chosen]).sum())
+    return replace(
+        sample, values=sample.values[chosen], sessions=sample.sessions[chosen], failed=failed, has_whole_sessions=False
+    )
 
 
 def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
@@ -138,20 +309,18 @@ def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labe
         not_started = target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0
         of_step = (target.turns_started_by_step + not_started) * target.steps(spec)
         planned.append(np.bincount(_codes(target, labels), of_step, len(labels)))
-    first, second = planned
-    if not (first.any() and second.any()):
-        return 0.0
-    return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
+    return _share_distance(*planned)
 
 
-def _steps_of_values(target: ComparedTarget, spec: MetricSpec) -> Integers:
-    """Return the step of each value in the target's sample of the metric spec."""
+def _positions(target: ComparedTarget, spec: MetricSpec) -> tuple[Integers, Integers]:
+    """Return the step and the class of the turn number of each value in the target's sample of the metric spec."""
     samples, turns, spec_steps = target.samples[spec.metric], target.turns, target.steps(spec)
     _, index = samples.part(target.target, spec_steps)
-    steps, session = turns.step[index], turns.session[index]
+    steps, numbers, session = turns.step[index], turns.number[index], turns.session[index]
     if is_latency(samples.metric):
         not_started = turns.not_started
         mine = not_started.of(target.target, spec_steps & samples.applies[target.target])
         steps, session = np.append(steps, not_started.step[mine]), np.append(session, not_started.session[mine])
-    counted: Integers = steps[target.clusters.of_code[session] >= 0]
-    return counted
+        numbers = np.append(numbers, not_started.number[mine])
+    counted = target.clusters.of_code[session] >= 0
+    return steps[counted], classes_of(numbers[counted])

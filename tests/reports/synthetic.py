@@ -104,6 +104,8 @@ class Plan:
 
     If `mix` is empty, the steps follow one another in the order of STEPS.
     """
+    grows: float = 0.0
+    """The share by which the latency of each turn is above that of the turn before it in the session."""
     slower: float = 0.0
     """The share by which latencies grow with each further user of a stage."""
 
@@ -191,6 +193,7 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     level = rng.normal(0, 0.24, plan.sessions)[session] + 0.12 * target[session]
     wait = plan.median_ms * FACTORS[step] * np.exp(level + rng.normal(0, 0.34, n))
     wait += np.where(rng.random(n) < 0.015, rng.uniform(700, 4000, n), 0)
+    wait *= (1 + plan.grows) ** turn
     start = session_start[session] + (300 + turn * _pace_ms(plan)) * MS
     if plan.stages:
         wait *= 1 + plan.slower * np.maximum(_users(plan, start / 1e9) - 1, 0)

@@ -1,0 +1,87 @@
+"""Comparisons of targets whose sessions differ in length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reports.comparisons.comparison import Comparison
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpec
+from reports.statistic_types.quantile import Quantile
+from reports.statistics.differences import Margin
+from reports.targets.mix import EXCLUDED, ComparedTargets, cells_of, classes_of, differ_in_length
+from tests.reports.comparisons.build import quick, two
+from tests.reports.synthetic import Plan
+
+GROWS = Plan(sessions=100, turns=5, grows=0.08)
+LONGER = replace(GROWS, turns=10, seed=8)
+P50 = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1))
+
+
+def median(comparison: Comparison) -> MetricComparison:
+    return next(one for one in comparison.findings if (one.question.metric, one.question.p) == ("ttfa", 0.5))
+
+
+@pytest.mark.parametrize("plans", [(GROWS, LONGER), (LONGER, GROWS)])
+def test_an_equal_latency_at_each_turn_number_is_no_difference(plans: tuple[Plan, Plan]) -> None:
+    found = median(quick(two(*plans)))
+
+    assert found.verdict.name in ("equivalent", "not_regressed", "inconclusive")
+    assert found.difference is not None
+    assert abs(found.difference.d) < 0.1
+    assert [target.turns for target in found.targets] == [500, 500]
+
+
+def test_a_comparison_states_the_weights_of_turn_numbers_and_the_excluded_turns() -> None:
+    comparison = quick(two(GROWS, LONGER))
+    names = {check.name: check.texts for check in comparison.checks}
+    notice = next(notice for notice in comparison.notices if notice.startswith("Sessions differ in length"))
+
+    assert "same workload" not in names
+    assert names["turns in a session"] == ("5", "10")
+    assert "sim (one) has 5 turns in a session, and sim (other) has 10" in notice
+    assert "0 turns of sim (one) and 500 turns of sim (other) are excluded" in notice.replace("\u00a0", " ")
+
+
+def test_sessions_of_equal_length_are_not_weighted() -> None:
+    base, cand = two(GROWS, replace(GROWS, seed=8))
+
+    assert ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps is None
+    assert "same workload" in [check.name for check in quick((base, cand)).checks]
+
+
+def test_a_slower_candidate_with_longer_sessions_is_still_found() -> None:
+    found = median(quick(two(GROWS, replace(LONGER, median_ms=900.0))))
+
+    assert found.verdict.name == "regressed"
+
+
+def test_turn_numbers_have_own_classes_up_to_the_eleventh_and_then_wider_ones() -> None:
+    classes = classes_of(np.array([0, 1, 11, 12, 13, 40, 1000]))
+
+    assert classes[:4].tolist() == [1, 1, 11, 11]
+    assert (np.diff(classes) >= 0).all()
+    assert classes[-1] < 70
+
+
+def test_rare_turn_numbers_share_a_cell_and_those_of_one_target_are_excluded() -> None:
+    base, cand = [30, 30, 12, 10, 2, 0], [30, 25, 15, 9, 40, 30]
+
+    assert cells_of(np.array([[base], [cand]])).tolist() == [[1, 2, 3, 3, EXCLUDED, EXCLUDED]]
+
+
+def test_a_step_of_only_one_target_is_excluded() -> None:
+    turns = np.array([[[30, 0], [0, 30], [4, 0]], [[30, 0], [0, 0], [2, 3]]])
+
+    assert cells_of(turns).tolist() == [[1, 1], [EXCLUDED, EXCLUDED], [0, 0]]
+
+
+def test_constant_lengths_that_differ_are_found_and_equal_ones_are_not() -> None:
+    short, long = (np.full(40, 15.0), np.full(40, 5.0)), (np.full(40, 55.0), np.full(40, 10.0))
+
+    assert differ_in_length((short[0], long[0]), (short[1], long[1]), paired=False)
+    assert differ_in_length((short[0], long[0]), (short[1], long[1]), paired=True)
+    assert not differ_in_length((short[0], short[0]), (short[1], short[1]), paired=False)
