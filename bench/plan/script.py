@@ -106,6 +106,9 @@ class Script:
     renew_after: float | None = field_key(
         SECONDS, "The age at which the call continues in a new session, also if the service ends the old one before."
     )
+    recorded_call: bool = field_key(
+        Boolean(), "The script plays the caller of a recorded call. rtbench import writes this key.", False
+    )
     thresholds: Mapping[str, tuple[str, ...]] | None = field_key(
         THRESHOLDS, "Thresholds of a run, as in a file of --thresholds."
     )

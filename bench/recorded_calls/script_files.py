@@ -87,6 +87,7 @@ def write_script(
             write_wav(audio / f"{recorded.name}.wav", PCM16.encode(_wav(call, recorded)), PCM16)
         script = {
             "session": dict(session),
+            "recorded_call": True,
             "jitter_buffer_ms": 0,
             "reply_silence_ms": round(talk.reply_silence_s * 1_000),
             "steps": list(_steps(call, talk, utterances, name, words)),

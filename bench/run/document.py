@@ -107,6 +107,7 @@ class ScriptEntry(TypedDict):
     jitter_buffer_ms: NotRequired[float | None]
     reply_silence_ms: NotRequired[float | None]
     answer_min_ms: NotRequired[float | None]
+    recorded_call: NotRequired[Annotated[bool, Meta(description="the script plays the caller of a recorded call")]]
     background_snr_db: NotRequired[float | None]
     variables: NotRequired[Count | None]
 

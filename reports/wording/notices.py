@@ -113,6 +113,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
         are = "is" if known.left_out == 1 else "are"
         yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} excluded as warm-up."
     yield from _audio_only(run)
+    yield from _replayed(run)
     if known.filled_in:
         are = "1 turn is" if known.filled_in == 1 else f"{known.filled_in:,} turns are"
         yield (
@@ -123,6 +124,18 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if known.unattributed_commits:
         made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+
+
+def _replayed(run: RunFrames) -> Iterable[str]:
+    """Yield a notice if sessions play the callers of recorded calls, and a call is played by several sessions."""
+    scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or [] if script.get("recorded_call")}
+    played = run.sessions.loc[run.sessions["measured"], "script"].astype(str) if scripts else []
+    sessions = [name for name in played if name in scripts]
+    if sessions and len(sessions) > len(calls := set(sessions)) * len(run.metadata.get("targets") or [{}]):
+        yield (
+            f"{plural(len(sessions), 'session')} replay {plural(len(calls), 'recorded call')}: intervals and verdicts "
+            f"hold for {'this call' if len(calls) == 1 else f'these {len(calls):,} calls'}, not for other calls."
+        )
 
 
 NO_CUE = (

@@ -238,6 +238,7 @@ def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript)
         "jitter_buffer_ms": script.jitter_buffer_ms,
         "reply_silence_ms": script.reply_silence_ms if full_duplex else None,
         "answer_min_ms": script.answer_min_ms if full_duplex else None,
+        "recorded_call": script.recorded_call,
         "background_snr_db": script.background_noise.snr_db if script.background_noise else None,
         "variables": len(script.variables.rows) if script.variables else None,
         "timeouts": asdict(script.timeouts),
