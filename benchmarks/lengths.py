@@ -27,7 +27,9 @@ from reports.statistics.quantiles import Sample, quantiles, sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference, ratio_of
 from reports.statistics.verdicts import verdicts
 
-REPETITIONS, COMPARED, DRAWS = 1000, 400, 500
+REPETITIONS, COMPARED, CHANGED, DRAWS = 1000, 400, 300, 500
+LONG = 40
+"""The number of turns from which a session is long."""
 SIGMA, ICC = 0.5, 0.3
 LEVEL, NOMINAL = 0.95, 0.05
 MAX_TURNS = 1000
@@ -115,7 +117,7 @@ FAILING = tuple(
 
 
 def main() -> bool:
-    rows = [*intervals(), *few(), *rates(), *words(), *comparisons(), *families(), *orders()]
+    rows = [*intervals(), *few(), *rates(), *words(), *comparisons(), *changes(), *families(), *orders()]
     print("\nsessions of unequal length, few sessions, several thresholds")
     print_rows(rows)
     return all(met for *_, met in rows)
@@ -276,6 +278,36 @@ def comparisons() -> Iterable[Row]:
                 called["passed"] += verdict.passes
             for word, times in called.items():
                 yield at_most(f"pairs on the margin, {what}, p{p * 100:g}: {word}", times, COMPARED)
+
+
+def changes() -> Iterable[Row]:
+    """Yield the errors of paired comparisons on the margin if only long sessions of the candidate are slower.
+
+    The lengths have a Pareto distribution of index 1.3. The margin is a margin of the quantile over all turns.
+    """
+    many, draws, extra = pareto(100_000, 1.3), np.random.default_rng(4), 0.3
+    for p in (0.5, 0.95):
+        lengths = many(draws)
+        populations = [
+            np.exp(slower * np.repeat(lengths >= LONG, lengths)) * waits(draws, lengths) for slower in (0.0, extra)
+        ]
+        truth = float(np.quantile(populations[1], p) / np.quantile(populations[0], p))
+        for change, factor in ((extra, 1.1 / truth), (0.0, 1.1)):
+            what = "long ones change" if change else "no dependence"
+            rng, called = generator("changes", what, p), {"regressed": 0, "passed": 0}
+            for _ in range(CHANGED):
+                lengths = pareto(400, 1.3)(rng)
+                own = factor * np.exp(change * np.repeat(lengths >= LONG, lengths))
+                base, cand = sampled(waits(rng, lengths), lengths), sampled(own * waits(rng, lengths), lengths)
+                both = TwoSamples(base, cand, (lengths.size, lengths.size), paired=True)
+                inference = Inference(resamples=DRAWS, seed=rng)
+                (verdict,) = verdicts(
+                    quantile_differences(both, [(p, Margin(ratio=0.1))], "lower", inference), [True], [None]
+                )
+                called["regressed"] += verdict.name == "regressed"
+                called["passed"] += verdict.passes
+            for word, times in called.items():
+                yield at_most(f"pairs on the margin, Pareto 1.3, 400, {what}, p{p * 100:g}: {word}", times, CHANGED)
 
 
 def families() -> Iterable[Row]:

@@ -366,6 +366,7 @@ def notices_of_comparison(
         *notices_on(targets),
         *uncertain,
         *widened_notices(differences),
+        *length_notices(differences),
         *drift_notices(differences),
         *notices_of(targets, decision),
     )
@@ -378,6 +379,16 @@ def widened_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
         by_amount.setdefault(widened_by, []).append(metric)
     for widened_by, metrics in by_amount.items():
         yield f"Intervals of {join_words(metrics)} allow for the uncertainty of each value: {widened_by}."
+
+
+def length_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
+    """Yield a notice on the primary metrics whose change depends on the length of sessions."""
+    measurements = (one for one in differences if one.question.primary and one.difference and one.difference.by_length)
+    if metrics := dict.fromkeys(measurement.question.metric for measurement in measurements):
+        yield (
+            f"The change of {join_words(list(metrics))} differs between long and short sessions, and a few sessions "
+            "contain many of the turns: the bounds allow for an unseen session."
+        )
 
 
 def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:

@@ -29,6 +29,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-unt
 
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import RESAMPLES, variance
+from reports.statistics.by_length import changes_by_length, p_value, reaches
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 
@@ -114,6 +115,8 @@ class Difference:
     baseline_sessions: int | None = None
     """The approximate number of sessions of the baseline with which the candidate would be worse. It is set if only the
     number of the baseline's sessions prevents this verdict."""
+    by_length: bool = False
+    """True if the change depends on the length of sessions, so that the bounds allow for an unseen session."""
 
     def wider_of(self, other: Difference) -> Difference:
         """Return this difference with the wider of both bounds. More sessions make them no narrower."""
@@ -184,7 +187,7 @@ def quantile_differences(
         else np.zeros(inference.resamples)
     )  # the variance between runs
     drift = noise if better == "lower" else -noise
-    differences = []
+    differences, by_length = [], changes_by_length(samples)
     for column, (p, margin) in enumerate(margins):
         resamples = first[:, column], second[:, column]
         ratio = log_ratio(resamples[1], resamples[0]) + noise
@@ -202,11 +205,38 @@ def quantile_differences(
         more = None
         if not is_conclusive(worse):
             more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, inference.level)
-        differences.append(Difference(
+        difference = Difference(
             "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
             error.se, df, worse, good, inference.level, more, inference.run_variance,
-        ))  # fmt: skip
+        )  # fmt: skip
+        if by_length:
+            excesses = (excess_over_margin(values, margin, better) for values in ((base, cand), (cand, base)))
+            difference = _with_unseen(
+                difference, reaches(samples, p, inference.level), [float(excess[0]) for excess in excesses], better
+            )
+        differences.append(difference)
     return differences
+
+
+def _with_unseen(
+    difference: Difference, reaches: tuple[float, float], excesses: Sequence[float], better: Better
+) -> Difference:
+    """Return the difference with bounds that also allow for an unseen session of each target.
+
+    `reaches` is the distances of these bounds from the log ratio. `excesses` is by how much the candidate is worse, and
+    better, than the margin allows.
+    """
+    low, high = reaches
+    of_worse, of_better = (
+        (low, high) if better == "lower" else (high, low),
+        (high, low) if better == "lower" else (low, high),
+    )
+    worse, good = (
+        OneSidedBounds(excess - ends[0], excess + ends[1], p_value(excess, ends[0], difference.level))
+        for excess, ends in zip(excesses, (of_worse, of_better), strict=True)
+    )
+    wider = replace(difference, low=difference.d - low, high=difference.d + high, worse=worse, better=good)
+    return replace(difference.wider_of(wider), by_length=True)
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:

@@ -1,0 +1,96 @@
+"""Comparisons in which the change depends on the length of sessions, and a few sessions have many of the turns. Pure.
+
+If the candidate differs from the baseline in long sessions more, or less, than in short ones, the difference of a
+quantile over turns depends on the few longest sessions. Resamples cannot contain longer ones. So the bounds then also
+allow for an unseen session of each target. L_c, U_c, L_b and U_b are the one-sided bounds of the quantiles q_c and q_b
+that allow for it (`quantiles`). With all values as logs, the bounds of d = q_c − q_b are (method of variance estimates
+recovery, without the correlation of pairs):
+
+    d − √((q_c − L_c)² + (U_b − q_b)²)      d + √((U_c − q_c)² + (q_b − L_b)²)
+
+After: Zou, Donner, "Construction of confidence limits about effect measures: a general approach" (2008).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.special import ndtr, ndtri, stdtr  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.arms import TwoSamples
+from reports.statistics.counting import Floats, Integers, ranks
+from reports.statistics.quantiles import Sample, lower_with_unseen, quantiles, upper_with_unseen
+from reports.statistics.unseen import DEPENDENCE_ALPHA, MAX_LENGTH_RATIO, MIN_SESSIONS
+
+
+def changes_by_length(samples: TwoSamples) -> bool:
+    """Return whether the change depends on the length of sessions, and the longest session has enough turns to matter.
+
+    For pairs, Spearman's test is made of the turns of a pair and the difference of its targets. For other sessions, the
+    rank correlations of both targets are compared (Fisher's z).
+    """
+    lengths = [
+        np.bincount(sample.sessions, minlength=size)
+        for sample, size in zip((samples.base, samples.cand), samples.clusters, strict=True)
+    ]
+    used = [of_target > 0 for of_target in lengths]
+    if samples.paired:
+        used = [used[0] & used[1]] * 2
+    if min(int(chosen.sum()) for chosen in used) < MIN_SESSIONS:
+        return False
+    counts = [of_target[chosen] for of_target, chosen in zip(lengths, used, strict=True)]
+    if all(of_target.max() < MAX_LENGTH_RATIO * of_target.mean() for of_target in counts):
+        return False
+    base, cand = _levels(samples, lengths)
+    if samples.paired:
+        r, df = _correlation(counts[0] + counts[1], (cand - base)[used[0]]), counts[0].size - 2
+        return bool(2 * stdtr(df, -abs(r) * math.sqrt(df / max(1e-12, 1 - r**2))) < DEPENDENCE_ALPHA)
+    first, second = (
+        math.atanh(max(-0.999999, min(0.999999, _correlation(turns, levels[chosen]))))
+        for turns, levels, chosen in zip(counts, (base, cand), used, strict=True)
+    )
+    se = math.sqrt(sum(1 / (of_target.size - 3) for of_target in counts))
+    return bool(2 * ndtr(-abs(second - first) / se) < DEPENDENCE_ALPHA)
+
+
+def _levels(samples: TwoSamples, lengths: list[Integers]) -> tuple[Floats, Floats]:
+    """Return the mean rank of the turns of each session among all turns of both targets; NaN without turns."""
+    values = np.concatenate([samples.base.values, samples.cand.values])
+    position = np.empty(values.size)
+    position[np.argsort(values, kind="stable")] = np.arange(values.size)
+    of_target = position[: samples.base.n], position[samples.base.n :]
+    with np.errstate(invalid="ignore"):
+        first, second = (
+            np.bincount(sample.sessions, of_sample, size.size) / size
+            for sample, of_sample, size in zip((samples.base, samples.cand), of_target, lengths, strict=True)
+        )
+    return first, second
+
+
+def _correlation(first: Integers | Floats, second: Floats) -> float:
+    """Return Spearman's rank correlation; 0 if all values of one are equal."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
+
+
+def reaches(samples: TwoSamples, p: float, level: float) -> tuple[float, float]:
+    """Return the distances of the lower and of the upper bound from the log ratio; inf if a bound is open."""
+    (low_b, high_b), (low_c, high_c) = (_reaches(sample, p, level) for sample in (samples.base, samples.cand))
+    return math.hypot(low_c, high_b), math.hypot(high_c, low_b)
+
+
+def _reaches(sample: Sample, p: float, level: float) -> tuple[float, float]:
+    """Return the distances of both bounds of a quantile from it, as logs; inf if a bound or the quantile has no log."""
+    (estimate,), of_session = quantiles(sample, [p], 1 - 2 * level), np.bincount(sample.sessions)
+    low = lower_with_unseen(sample, of_session, p, level, estimate.low)
+    high = upper_with_unseen(sample, of_session, p, level, estimate.high)
+    if not 0 < estimate.value < math.inf:
+        return math.inf, math.inf
+    return math.log(estimate.value / low) if low > 0 else math.inf, math.log(high / estimate.value)
+
+
+def p_value(excess: float, reach: float, level: float) -> float:
+    """Return the p-value of "not above 0" of a value whose lower bound at `level` is `reach` below it."""
+    return float(ndtr(-excess / reach * float(ndtri(1 - level)))) if 0 < reach < math.inf else 1.0
