@@ -14,6 +14,7 @@ After: Zou, Donner, "Construction of confidence limits about effect measures: a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr  # type: ignore[import-untyped, unused-ignore]
@@ -54,7 +55,7 @@ def changes_by_length(samples: TwoSamples) -> bool:
     return bool(2 * ndtr(-abs(second - first) / se) < DEPENDENCE_ALPHA)
 
 
-def _levels(samples: TwoSamples, lengths: list[Integers]) -> tuple[Floats, Floats]:
+def _levels(samples: TwoSamples, lengths: Sequence[Integers]) -> tuple[Floats, Floats]:
     """Return the mean rank of the turns of each session among all turns of both targets; NaN without turns."""
     values = np.concatenate([samples.base.values, samples.cand.values])
     position = np.empty(values.size)
