@@ -387,7 +387,7 @@ def test_a_limit_within_the_interval_is_decided_by_a_named_bound(
 
 
 def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    estimate = replace(PASSED.estimate or no_estimate(), lower=500.0, upper=900.0)
+    estimate = replace(PASSED.estimate or no_estimate(), lower=500.0, upper=900.0, order="drift")
     monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
     (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], targets_of_plan()[0])
 
