@@ -33,7 +33,7 @@ from bench.load.planning.run_options import (
 )
 from bench.load.runners.finalized_run import check_options
 from bench.reference_workload import SESSIONS, USERS, WORKLOADS, ReferenceWorkload
-from bench.target.options import ServiceOptions
+from bench.target.options import OPTIONS, ServiceOptions
 from rtbench.cli.run import OF_LOCUST
 from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed
@@ -487,7 +487,8 @@ def test_each_option_is_printed_with_its_value_variable_and_help(
     assert max(map(len, out.splitlines())) <= 100
     for action in parser._actions:
         value = "" if action.nargs == 0 else action.metavar or str(action.dest).upper()
-        variable = f"LOCUST_{str(action.dest).removesuffix('_').upper()}"
+        word = OPTIONS[action.dest].word if action.dest in OPTIONS else ""
+        variable = f"LOCUST_{(word or action.dest).upper()}"
         shown = f"\n{action.option_strings[0]} {value}".rstrip().replace("%%", "%")
         assert f"{shown} " in out
         assert without_spaces((action.help or "") % {}) in without_spaces(out)
