@@ -307,7 +307,9 @@ def changes() -> Iterable[Row]:
                 called["regressed"] += verdict.name == "regressed"
                 called["passed"] += verdict.passes
             for word, times in called.items():
-                yield at_most(f"pairs on the margin, Pareto 1.3, 400, {what}, p{p * 100:g}: {word}", times, CHANGED)
+                yield at_most(
+                    f"pairs on the margin, Pareto 1.3, 400, {what}, p{p * 100:g}: {word}", times, CHANGED, 0.06
+                )
 
 
 def families() -> Iterable[Row]:

@@ -17,19 +17,23 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers, ranks
 from reports.statistics.quantiles import Sample, lower_with_unseen, quantiles, upper_with_unseen
 from reports.statistics.unseen import DEPENDENCE_ALPHA, MAX_LENGTH_RATIO, MIN_SESSIONS
 
+MIN_LONG = 4
+"""The number of long, and of other, sessions above which they are compared."""
+
 
 def changes_by_length(samples: TwoSamples) -> bool:
     """Return whether the change depends on the length of sessions, and the longest session has enough turns to matter.
 
-    For pairs, Spearman's test is made of the turns of a pair and the difference of its targets. For other sessions, the
-    rank correlations of both targets are compared (Fisher's z).
+    Two tests are made, each at half of DEPENDENCE_ALPHA, of the turns of a pair and the difference of its targets; for
+    other sessions, of the difference between both targets. One compares rank correlations (Fisher's z). The other
+    compares the longest sessions, which have half of the turns, with all others.
     """
     lengths = [
         np.bincount(sample.sessions, minlength=size)
@@ -45,14 +49,26 @@ def changes_by_length(samples: TwoSamples) -> bool:
         return False
     base, cand = _levels(samples, lengths)
     if samples.paired:
-        r, df = _correlation(counts[0] + counts[1], (cand - base)[used[0]]), counts[0].size - 2
-        return bool(2 * stdtr(df, -abs(r) * math.sqrt(df / max(1e-12, 1 - r**2))) < DEPENDENCE_ALPHA)
-    first, second = (
-        math.atanh(max(-0.999999, min(0.999999, _correlation(turns, levels[chosen]))))
-        for turns, levels, chosen in zip(counts, (base, cand), used, strict=True)
-    )
-    se = math.sqrt(sum(1 / (of_target.size - 3) for of_target in counts))
-    return bool(2 * ndtr(-abs(second - first) / se) < DEPENDENCE_ALPHA)
+        p_values = _p_values([counts[0] + counts[1]], [(cand - base)[used[0]]])
+    else:
+        p_values = _p_values(counts, [levels[chosen] for levels, chosen in zip((base, cand), used, strict=True)])
+    return min(p_values) < DEPENDENCE_ALPHA / len(p_values)
+
+
+def _p_values(lengths: Sequence[Integers], levels: Sequence[Floats]) -> tuple[float, float]:
+    """Return the p-values of both tests, of one sample or of the difference of two."""
+    z, variance, gap, error = 0.0, 0.0, 0.0, 0.0
+    for sign, turns, of_session in zip((1, -1), lengths, levels, strict=False):
+        z += sign * math.atanh(max(-0.999999, min(0.999999, _correlation(turns, of_session))))
+        variance += 1 / (turns.size - 3)
+        ascending = np.sort(turns)
+        is_long = turns >= ascending[np.searchsorted(np.cumsum(ascending), ascending.sum() / 2)]
+        groups = of_session[is_long], of_session[~is_long]
+        if min(group.size for group in groups) > MIN_LONG:
+            gap += sign * float(groups[0].mean() - groups[1].mean())
+            error += sum(float(group.var(ddof=1)) / group.size for group in groups)
+    by_rank = 2 * float(ndtr(-abs(z) / math.sqrt(variance)))
+    return by_rank, 2 * float(ndtr(-abs(gap) / math.sqrt(error))) if error else 1.0
 
 
 def _levels(samples: TwoSamples, lengths: Sequence[Integers]) -> tuple[Floats, Floats]:
