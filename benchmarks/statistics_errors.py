@@ -5,7 +5,7 @@ The first table has the verdicts between equal targets, the second the verdicts 
 changing load (`by_load`), slopes (`slopes`), many runs (`changes`), unequal sessions (`lengths`), bursts (`bursts`),
 rates that differ from run to run (`between_runs`), bursts and stored runs (`stored_bursts`), few baseline
 sessions (`few_baseline`), stalls of one target (`own_stalls`), shares of steps (`mixes`), sessions of different
-lengths (`turn_numbers`) and planned sizes (`plans`).
+lengths (`turn_numbers`), recorded calls (`replays`), uncertain values (`uncertain_values`) and planned sizes (`plans`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from benchmarks import (
     own_drift,
     own_stalls,
     plans,
+    replays,
     slopes,
     stored_bursts,
     tails,
     turn_numbers,
+    uncertain_values,
 )
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
@@ -111,7 +113,15 @@ def main() -> None:
     met = false_alarms() & ends() & all(is_met for *_, is_met in rows)
     met &= tails.main() & own_drift.main() & by_load.main() & slopes.main()
     met &= changes.main() & lengths.main() & bursts.main() & between_runs.main() & stored_bursts.main()
-    met &= few_baseline.main() & own_stalls.main() & mixes.main() & turn_numbers.main() & plans.main()
+    met &= (
+        few_baseline.main()
+        & own_stalls.main()
+        & mixes.main()
+        & turn_numbers.main()
+        & replays.main()
+        & uncertain_values.main()
+        & plans.main()
+    )
     print("all goals met" if met else "a goal was NOT met")
 
 

@@ -40,6 +40,7 @@ from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
+from reports.statistics.ticks import is_large, tick_at
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
 from reports.targets.compared_target import ComparedTarget
@@ -55,7 +56,7 @@ from reports.targets.metric_specs import by_stratum, default_specs, lacking_noti
 from reports.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.wording.notices import uncertain_line
 from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import difference_interval, verdict_text
+from reports.wording.verdicts import difference_interval, metric_text, verdict_text
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size has a larger type I error than its confidence states; "
@@ -367,6 +368,7 @@ def notices_of_comparison(
         *uncertain,
         *widened_notices(differences),
         *length_notices(differences),
+        *tick_notices(targets, differences),
         *drift_notices(differences),
         *notices_of(targets, decision),
     )
@@ -389,6 +391,27 @@ def length_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
             f"The change of {join_words(list(metrics))} differs between long and short sessions, and a few sessions "
             "contain many of the turns: the bounds allow for an unseen session."
         )
+
+
+def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[MeasuredDifference]) -> Iterable[str]:
+    """Yield a notice on each primary latency whose values have ticks that are a large share of its margin."""
+    by_label, known = {target.label: target for target in targets}, set()
+    for one in differences:
+        spec, difference = one.question, one.difference
+        is_latency = spec.primary and spec.p is not None and spec.scale == "ratio" and spec.unit == "ms"
+        if spec in known or not (is_latency and spec.p and difference and difference.baseline > 0):
+            continue
+        both = (targets[0], by_label.get(one.candidate, targets[0]))
+        tick = max(tick_at(target.sample(spec), spec.p) for target in both)
+        if is_large(tick, difference.baseline, spec.margin):
+            known.add(spec)
+            margin_ms = max(spec.margin.ratio * difference.baseline, spec.margin.plus)
+            yield (
+                f"{metric_text(spec)} has steps of {format_number(tick)}{NBSP}ms, and its margin is "
+                f"{format_number(margin_ms)}{NBSP}ms: a change below a step may exceed it. Allow a step, too: "
+                f"{spec.statistic.aggregate}<+{format_number(100 * spec.margin.ratio)}% and "
+                f"+{format_number(tick)}ms."
+            )
 
 
 def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
