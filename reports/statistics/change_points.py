@@ -44,7 +44,7 @@ from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-
 from reports.statistics import slow_changes
 from reports.statistics.baselines import MIN_STORED_RUNS
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.slow_changes import DF_MIN, SlowChange
+from reports.statistics.slow_changes import DF_MIN, SlowChange, window_sums
 
 LEVEL = 0.05
 """The probability that at least one false change point is marked in YEAR nights, in all series that are read together.
@@ -148,28 +148,41 @@ def find_changes(
     of_days = cycle_effects(values, days, WEEK)
     centred = without_cycle(values, days, WEEK, of_days)
     centred = centred - centred.mean()
-    errors = _errors(values.size, among)
-    steps = _mark_change(centred, variances, 0.0, errors, min_change)
-    slow, rest, rest_steps, correlation = None, centred, steps, 0.0
-    times = hours / DAY.size
-    line = slow_changes.clearest(centred, variances, times, 1.0, errors, min_change)
-    at = [change.at for change in steps]
-    if line and slow_changes.is_better_than_steps(line, centred, times, at, MIN_SIDE_RUNS):
-        rest = centred - line.course(times)
-        rest_steps = _mark_change(rest, variances, 0.0, errors, min_change)
-        correlation = autocorrelation(rest, [change.at for change in rest_steps])
-        slow = slow_changes.clearest(centred, variances, times, _cost(correlation), errors, min_change)
+    errors, times = _errors(values.size, among), hours / DAY.size
+    candidates = _mark_change(centred, variances, 0.0, errors, min_change)
+    slow = _slow_change(centred, variances, times, candidates, errors, min_change)
     if slow:
-        rest = centred - slow.course(times)
-        rest_steps = _mark_change(rest, variances, 0.0, errors, min_change)
-    else:
-        rest, rest_steps = centred, steps
-    if rest_steps or slow:
-        correlation = autocorrelation(rest, [change.at for change in rest_steps])
-    changes = _mark_change(rest, variances, correlation, errors, min_change) if rest_steps else []
+        centred = centred - slow.course(times)
+        candidates = _mark_change(centred, variances, 0.0, errors, min_change)
+    elif not candidates:
+        return ChangePoints(weekdays=of_days, hours=of_hours)
+    correlation = autocorrelation(centred, [change.at for change in candidates])
+    changes = _mark_change(centred, variances, correlation, errors, min_change)
     near = {change.at + by for change in changes for by in range(1 - MIN_SIDE_RUNS, MIN_SIDE_RUNS)}
-    unmarked = tuple(change for change in rest_steps if change.at not in near)
+    unmarked = tuple(change for change in candidates if change.at not in near)
     return ChangePoints(tuple(changes), unmarked, correlation, slow, of_days, of_hours)
+
+
+def _slow_change(
+    values: Floats,
+    variances: Floats,
+    times: Floats,
+    candidates: Sequence[ChangePoint],
+    errors: Floats,
+    min_change: float,
+) -> SlowChange | None:
+    """Return the slow change of a series; None if there is none, or if steps describe the series better.
+
+    `candidates` are the steps that would be marked if there were no slow change, and no autocorrelation.
+    """
+    line = slow_changes.clearest(values, variances, times, 1.0, errors, min_change)
+    steps = [change.at for change in candidates]
+    if line is None or not slow_changes.is_better_than_steps(line, values, times, steps, MIN_SIDE_RUNS):
+        return None
+    rest = values - line.course(times)
+    steps = [change.at for change in _mark_change(rest, variances, 0.0, errors, min_change)]
+    cost = _cost(autocorrelation(rest, steps))
+    return slow_changes.clearest(values, variances, times, cost, errors, min_change)
 
 
 def _errors(runs: int, among: int) -> Floats:
@@ -268,11 +281,11 @@ def _compared(
     first, position, end = comparisons.T
     before, after = position - first, end - position
     runs = before + after
-    sums = _sums(values, first, position), _sums(values, position, end)
-    squares = _sums(values**2, first, end) - sums[0] ** 2 / before - sums[1] ** 2 / after
+    sums = window_sums(values, first, position), window_sums(values, position, end)
+    squares = window_sums(values**2, first, end) - sums[0] ** 2 / before - sums[1] ** 2 / after
     cost = _cost(correlation)
     between = np.maximum(squares, 0.0) / (runs - 2) * cost * (1 / before + 1 / after)
-    within = _sums(variances, first, position) / before**2 + _sums(variances, position, end) / after**2
+    within = window_sums(variances, first, position) / before**2 + window_sums(variances, position, end) / after**2
     se = np.sqrt(np.maximum(between, within))
     return sums[1] / after - sums[0] / before, se, np.maximum(DF_MIN, runs / cost - 2)
 
@@ -280,12 +293,6 @@ def _compared(
 def _cost(correlation: float) -> float:
     """Return how many autocorrelated runs give as much information as one independent run."""
     return (1 + correlation) / (1 - correlation)
-
-
-def _sums(values: Floats, first: Integers, end: Integers) -> Floats:
-    reached = np.concatenate([[0.0], np.cumsum(values)])
-    total: Floats = reached[end] - reached[first]
-    return total
 
 
 def variance_of(low: float, value: float, high: float) -> float:

@@ -82,7 +82,7 @@ def clearest(
     first, end = windows(values.size).T
     lines = _Lines(values, days, first, end)
     n = end - first
-    within = _window_sums(variances, first, end) / n
+    within = window_sums(variances, first, end) / n
     with np.errstate(divide="ignore", invalid="ignore"):
         se = np.sqrt(np.maximum(lines.rss / (n - 2) * cost, within) / lines.sxx)
         reach = stdtrit(np.maximum(DF_MIN, n / cost - 2), 1 - errors[end] / 2) * se
@@ -148,16 +148,17 @@ class _Lines:
 
     def __init__(self, values: Floats, days: Floats, first: Integers, end: Integers) -> None:
         x, y, n = days - days.mean(), values - values.mean(), end - first
-        sums_x, sums_y = _window_sums(x, first, end), _window_sums(y, first, end)
-        self.sxx = _window_sums(x * x, first, end) - sums_x**2 / n
-        sxy = _window_sums(x * y, first, end) - sums_x * sums_y / n
-        syy = _window_sums(y * y, first, end) - sums_y**2 / n
+        sums_x, sums_y = window_sums(x, first, end), window_sums(y, first, end)
+        self.sxx = window_sums(x * x, first, end) - sums_x**2 / n
+        sxy = window_sums(x * y, first, end) - sums_x * sums_y / n
+        syy = window_sums(y * y, first, end) - sums_y**2 / n
         with np.errstate(divide="ignore", invalid="ignore"):
             self.slope: Floats = np.where(self.sxx > 1e-12, sxy / self.sxx, np.nan)
         self.rss: Floats = np.maximum(syy - np.nan_to_num(self.slope) * sxy, 0.0)
 
 
-def _window_sums(values: Floats, first: Integers, end: Integers) -> Floats:
+def window_sums(values: Floats, first: Integers, end: Integers) -> Floats:
+    """Return the sum of the values of each window, from the run `first` to the run `end` − 1."""
     reached = np.concatenate([[0.0], np.cumsum(values)])
     total: Floats = reached[end] - reached[first]
     return total

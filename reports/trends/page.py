@@ -16,7 +16,7 @@ from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, YEAR
 from reports.trends import sentences
-from reports.trends.metric_trend import MetricTrend, RunSeries
+from reports.trends.metric_trend import MetricTrend, RunSeries, SlowTrendChange, TrendChange
 from reports.trends.plot import plot_over_time
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.trends.trend_point import TrendPoint
@@ -173,46 +173,35 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
         b.Column("conditions that changed with it", left=True, leave_out=2),
     ]
     inks = {True: "bad-ink", False: "good-ink", None: ""}
-    rows = [
-        b.make_row(
-            [
-                b.Cell(_title(metric.spec), _series_name(trend, metric)),
-                *(
-                    b.Cell(sentences.number_text(value, metric.spec), sentences.unit_text(metric.spec))
-                    for value in metric.ends_of_slow_change
-                ),
-                b.Cell(
-                    sentences.change_size(slow, metric.spec),
-                    sentences.change_interval(slow, metric.spec),
-                    style=inks[slow.worse],
-                ),
-                b.Cell(sentences.day(slow.first_started_utc_ns), f"slowly, over {plural(slow.runs, 'run')}"),
-                NONE,
-            ],
-            target=numbers[metric.series.name],
-        )
-        for metric, slow in trend.slow_changes
-    ]
-    for metric, change in trend.changes:
-        spec, series, unit = metric.spec, metric.series, sentences.unit_text(metric.spec)
-        levels = [b.Cell(sentences.number_text(value, spec), unit) for value in metric.levels_at(change)]
-        runs = f"{change.runs_before} runs before, {change.runs_after} after"
+
+    def row(
+        metric: MetricTrend,
+        change: TrendChange | SlowTrendChange,
+        levels: tuple[float, float],
+        runs: str,
+        conditions: str,
+    ) -> b.Row:
+        spec, series = metric.spec, metric.series
         cells: b.Line = [
-            b.Cell(_title(spec), _series_name(trend, metric)),
-            *levels,
+            b.Cell(_title(spec), f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name),
+            *(b.Cell(sentences.number_text(level, spec), sentences.unit_text(spec)) for level in levels),
             b.Cell(
                 sentences.change_size(change, spec), sentences.change_interval(change, spec), style=inks[change.worse]
             ),
             b.Cell(sentences.day(change.first_started_utc_ns), runs),
-            "; ".join(change.also_changed) or "no recorded condition",
+            conditions,
         ]
-        rows.append(b.make_row(cells, target=numbers[series.name]))
+        return b.make_row(cells, target=numbers[series.name])
+
+    rows = [
+        row(metric, slow, metric.ends_of_slow_change, f"slowly, over {plural(slow.runs, 'run')}", NONE)
+        for metric, slow in trend.slow_changes
+    ]
+    for metric, change in trend.changes:
+        runs = f"{change.runs_before} runs before, {change.runs_after} after"
+        conditions = "; ".join(change.also_changed) or "no recorded condition"
+        rows.append(row(metric, change, metric.levels_at(change), runs, conditions))
     return b.table(heads, rows, "facts", stacked=True)
-
-
-def _series_name(trend: Trend, metric: MetricTrend) -> str:
-    series = metric.series
-    return f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name
 
 
 def _title(spec: MetricSpec) -> b.Inline:
@@ -294,10 +283,12 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
         changes = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
         more = [b.Paragraph(f"↕ changed here: {sentences.changes_text(changes)}")] if changes else []
         more += [
-            b.Paragraph(f"↕ changes slowly from here: {metric_text(metric.spec)} {text}")
+            b.Paragraph(
+                f"↕ changes slowly from here: {metric_text(metric.spec)} "
+                f"{sentences.slow_change_text(metric.slow, metric.spec)}"
+            )
             for metric in metrics
             if metric.slow and metric.slow.first_started_utc_ns == point.started_utc_ns
-            for text in [sentences.slow_change_text(metric.slow, metric.spec)]
         ]
         cells = [point.name, *_facts(point), *(_value(metric, index) for metric in metrics)]
         rows.append(b.make_row(cells, more=more))

@@ -12,15 +12,13 @@ from functools import partial
 from bench.units import NS_PER_S
 from reports.formatting import format_number, format_utc, join_words, percent, plural
 from reports.metric_spec import MetricSpec
-from reports.statistics.change_points import DAY, ENOUGH, WEEK
-from reports.trends.metric_trend import BOTH_SIDES, MetricTrend, SlowTrendChange, TrendChange
+from reports.statistics.change_points import DAY, ENOUGH
+from reports.trends.metric_trend import BOTH_SIDES, NS_PER_HOUR, MetricTrend, SlowTrendChange, TrendChange
 from reports.trends.trend import Trend
 from reports.trends.trend_point import RunValue
 from reports.wording import verdicts
 from reports.wording.cells import INFINITE, interval
 from reports.wording.verdicts import NOT_SHOWN, difference_interval, signed
-
-NS_PER_DAY = 86_400 * NS_PER_S
 
 
 def unit_text(spec: MetricSpec) -> str:
@@ -90,7 +88,7 @@ def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
 def slow_change_text(change: SlowTrendChange, spec: MetricSpec) -> str:
     """Return the size of a slow change with its interval, such as `+40 % (+22 to +61 %) in 32 days`."""
     duration_ns = change.last_started_utc_ns - change.first_started_utc_ns
-    return f"{change_text(change, spec)} in {plural(max(1, round(duration_ns / NS_PER_DAY)), 'day')}"
+    return f"{change_text(change, spec)} in {plural(max(1, round(duration_ns / (DAY.size * NS_PER_HOUR))), 'day')}"
 
 
 def slow_change_sentence(metric: MetricTrend, change: SlowTrendChange) -> str:
@@ -163,10 +161,14 @@ def cycle_notes(trend: Trend) -> Iterator[str]:
     For each metric, it has the weekdays or hours with the lowest and highest value.
     """
     hours = [f"{hour:02}:00" for hour in range(DAY.size)]
-    for what, names, cycle in (("Weekdays", list(day_abbr), WEEK), ("Hours of the day (UTC)", hours, DAY)):
+    cycles = (
+        ("Weekdays", list(day_abbr), [metric.weekdays for metric in trend.metrics]),
+        ("Hours of the day (UTC)", hours, [metric.hours for metric in trend.metrics]),
+    )
+    for what, names, effects_of_metrics in cycles:
         differing = list[str]()
-        for metric in trend.metrics:
-            if effects := metric.weekdays if cycle is WEEK else metric.hours:
+        for metric, effects in zip(trend.metrics, effects_of_metrics, strict=True):
+            if effects:
                 ends = (effects.index(end(effects)) for end in (min, max))
                 low, high = (f"{names[at]} {signed(effects[at], metric.spec.scale)}" for at in ends)
                 differing.append(f"{metric_name(metric)} ({low}, {high})")
