@@ -88,8 +88,8 @@ class PacketProbe:
 
         It is positive if the sender's clock is slow. A packet cannot arrive before it was sent, so the fastest packets
         of the first and of the last third of the call give the drift. Its bound assumes that the fastest packet of each
-        third was not slower than the median one of this third. If the clock jumps, only the
-        longest part of the call counts.
+        third was not slower than the median one of this third. If the clock jumps, only the longest part of the call
+        counts.
         """
         arrivals = max(self._arrivals.values(), key=len, default=[])
         if len(arrivals) < MIN_CLOCK_PACKETS:

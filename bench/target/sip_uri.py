@@ -10,7 +10,7 @@ from bench.target.target import sip_url
 from bench.target.target_settings import KeyNames, SettingError
 from bench.transport.interface import bracketed, is_host_name
 from bench.transport.sip.address import is_address
-from bench.transport.sip.messages import quoted_string, unquoted_string
+from bench.transport.sip.messages import DEFAULT_PORTS, quoted_string, unquoted_string
 from bench.transport.sip.uri import SipUri, escaped_user, parse_uri
 
 _PLACEHOLDER = re.compile(rf"(\$\{{[A-Za-z_][A-Za-z0-9_]*\}}|{re.escape(CALL_ID)})")
@@ -27,7 +27,6 @@ _CALLER = re.compile(r"""(?P<name>"(?:[^"\\]|\\.)*"|[^"<>]*)\s*<(?P<uri>[^<>]+)>
 NOT_A_URI = f"is not a valid SIP URI: {FORM}"
 EXAMPLE_SIP = "sip:agent@sip.example.com"
 EXAMPLE_CALLER = '+15550100, or "Support" <sip:+15550100@example.com>'
-SIP_PORT, SIPS_PORT = 5060, 5061
 PARAMETERS = frozenset({"transport", "user", "lr"})
 """The parameters that have their usual effect. Others are only sent."""
 
@@ -75,8 +74,8 @@ def sip_uri(text: str, key: str, names: KeyNames) -> TelephoneUri:
     transport = parsed.values.get("transport", "udp").lower()
     if transport not in ("udp", "tcp", "tls"):
         raise SettingError(key, f"{names[key]} has the transport {transport}: use udp, tcp or tls")
-    tls, host, zone = parsed.is_secure, parsed.hop.host.strip("[]"), _ZONE.search(text)
-    port = parsed.hop.port or (SIPS_PORT if tls else SIP_PORT)
+    tls, host, zone = parsed.scheme == "sips" or transport == "tls", parsed.hop.host.strip("[]"), _ZONE.search(text)
+    port = parsed.hop.port or DEFAULT_PORTS["TLS" if tls else "UDP"]
     return TelephoneUri(parsed.user, host, port, parsed.parameters, tls, zone[1] if zone else "")
 
 

@@ -10,13 +10,14 @@ from bench.metrics import NO_ACK
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
 from bench.transport.interface import is_loopback
-from bench.transport.sip.bodies import described_in, description_of
+from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import BUSY_NS, CallLeg, LegContext
 from bench.transport.sip.leg_requests import LegRequests, answer_outside, refusal_of, respond
 from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipRequest
 from bench.transport.sip.offer_answer import AgreedMedia, answer_to, write_offer
+from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 from bench.units import NEVER_NS, NS_PER_S
 
@@ -51,8 +52,6 @@ class CalledParty:
         self._plan: AnswerPlan | None = None
         self._invite: ServerTransaction | None = None
         self._answer = b""
-        self._has_offer = False
-        """Whether INVITE contains an offer."""
         self._steps: list[_Step] = []
         self._requests: list[PlannedRequest] = []
         self._requests_start_ns: int | None = None
@@ -232,10 +231,10 @@ class CalledParty:
         The audio of the call is encrypted if the offer has a key. This does not change during the call.
         """
         context = leg.context
-        offer = described_in(request) if description_of(request) else None
+        description = description_of(request)
+        offer = parse_description(description) if description else None
         if offer is None or offer.sdes_audio is None:
             context.media = replace(context.media, keys=())
-        self._has_offer = offer is not None
         if offer is not None:
             self._answer, leg.media = answer_to(context.media, offer, 1)
             self._fix_codec(leg.media)
@@ -271,13 +270,13 @@ class CalledParty:
         invite, leg = self._invite, self.leg
         self.code, self.answered_ns = self._plan.code, now_ns
         leg.state = "confirmed"
-        if not self._has_offer:
+        if leg.media is None:
             leg.offered_in_2xx = invite.request.cseq
         timer = leg.timer.answer(invite.request, self._plan.session_interval_s, now_ns)
         invite.unacknowledged = lambda at_ns: leg.end(NO_ACK, None, at_ns)  # without BYE, as to a forged source
         headers = [("Contact", f"<{self._party.contact}>"), *CAPABILITIES, *timer, *self._plan.headers]
         self._respond(invite, self._plan.code, now_ns, headers, self._answer, self._plan.phrase)
-        if not (self._has_offer or self.is_reachable):
+        if leg.media is None and not self.is_reachable:
             invite.resend_ns = NEVER_NS  # the offer is many times as long as an INVITE without one
         end_ns = now_ns + self._plan.max_duration_ns
         self._steps.append(_Step(end_ns, lambda at_ns: leg.bye("maximum duration", at_ns)))

@@ -39,8 +39,9 @@ class _Part:
 
 def description_of(message: SipMessage) -> bytes:
     """Return the session description of a message; b"" if there is none."""
-    found = sorted((part for part in _parts_of(message) if part.is_description), key=lambda part: part.kind != SDP)
-    return found[0].content if found else b""
+    descriptions = (part for part in _parts_of(message) if part.is_description)
+    found = min(descriptions, key=lambda part: part.kind != SDP, default=None)
+    return found.content if found else b""
 
 
 def described_in(message: SipMessage) -> SessionDescription:

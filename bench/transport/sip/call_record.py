@@ -88,8 +88,7 @@ class CallInstants:
 
 
 EndedBy = Literal["caller", "peer", "timeout", "transport"]
-WHO_ENDED: dict[EndedBy, str] = {
-    "caller": OWN_HANG_UP,
+ENDED_BY_OTHERS: dict[EndedBy, str] = {
     "peer": HUNG_UP,
     "timeout": "the peer did not answer",
     "transport": "the connection broke",
@@ -124,7 +123,8 @@ class CallEnding:
     def text(self) -> str:
         """The ending in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
         status = f"{SIP_STATUS} {self.code} {self.phrase}".strip() if self.code is not None else ""
-        first = status or (own_hang_up(self.cause) if self.by == "caller" else self.cause) or WHO_ENDED[self.by]
+        by = own_hang_up(self.cause) if self.by == "caller" else self.cause or ENDED_BY_OTHERS[self.by]
+        first = status or by
         causes = (self.cause if status else "", self.extensions, self.reason, self.warning)
         return " ".join([first, *(f"({text})" for text in causes if text)])
 

@@ -158,9 +158,7 @@ class JitterBuffer:
         if source != self._source:
             self._release_before(NEVER_NS, frames)
             if self._source >= 0:
-                self._ended_uncertainty_ns = self.start_uncertainty_ns
-                self.counts.resyncs += 1
-            self._increase = None
+                self._end_stream()
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
@@ -268,12 +266,11 @@ class JitterBuffer:
 
         If the packets would still be in time, they may only be delayed: the sender is slow for some time.
         """
-        self._late_offset = self._increase = None
+        self._late_offset = None
         late_ns = min(self._offset.delay_ns(media_ns, arrival.at_ns) for media_ns, arrival in packets)
         may_be_early = late_ns <= self._hold_ns or not is_pause
-        self._ended_uncertainty_ns = self.start_uncertainty_ns
+        self._end_stream(resyncs=is_pause)
         self._offset = self._offset.shifted(packets, late_ns if may_be_early else 0)
-        self.counts.resyncs += is_pause
         self.counts.uncounted_pauses += is_pause
 
     def _missing(self) -> tuple[int, int, int]:
@@ -338,11 +335,14 @@ class JitterBuffer:
         frames.append(self._frame(media_ns, payload))
         self._end_ticks, self._frame_ticks = ticks + duration, duration
 
+    def _end_stream(self, *, resyncs: int = 1) -> None:
+        self._ended_uncertainty_ns = self.start_uncertainty_ns
+        self.counts.resyncs += resyncs
+        self._increase = None
+
     def _synchronize(self, offset: OffsetEstimate) -> None:
         """Take another offset. The packets that wait were not part of it."""
-        self._ended_uncertainty_ns = self.start_uncertainty_ns
-        self.counts.resyncs += 1
-        self._increase = None
+        self._end_stream()
         self._offset = offset
         for ticks, packet in self._waiting.values():
             if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):

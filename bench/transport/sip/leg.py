@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from bench.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
-from bench.transport.sip.bodies import described_in, description_of
+from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch, routed
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipResponse
 from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
-from bench.transport.sip.sdp import Direction
+from bench.transport.sip.sdp import Direction, parse_description
 from bench.transport.sip.session_timer import SessionTimer, interval_of
 from bench.transport.sip.transactions import OutgoingRequest, Transactions
 from bench.units import NEVER_NS, NS_PER_MS
@@ -291,10 +291,11 @@ class CallLeg:
         self.dialog.refresh_target(response)
         self.note_peer(response)
         self.timer.accept(response, now_ns)
-        if pending.direction is None or not description_of(response):
+        if pending.direction is None or not (description := description_of(response)):
             return  # without an answer to an offer, the audio remains as it was
         try:
-            media = self.admit(accepted_answer(self.context.media, described_in(response), pending.direction))
+            answer = parse_description(description)
+            media = self.admit(accepted_answer(self.context.media, answer, pending.direction))
         except ValueError as error:
             self.bye(str(error), now_ns)
             return

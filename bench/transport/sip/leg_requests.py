@@ -10,6 +10,7 @@ from bench.transport.sip.dialog import CAPABILITIES, EXTENSIONS, LocalParty
 from bench.transport.sip.leg import CallLeg
 from bench.transport.sip.messages import KNOWN_METHODS, SipRequest, write_response
 from bench.transport.sip.offer_answer import accepted_answer, answer_to
+from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.session_timer import MIN_INTERVAL_S, is_too_small
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 
@@ -116,15 +117,15 @@ class LegRequests:
         leg, request = self._leg, transaction.request
         is_unsettled = leg.state == "early" and not (leg.has_agreed_early and request.method == "UPDATE")
         is_open = leg.pending is not None or leg.offered_in_2xx is not None or is_unsettled
-        has_offer = bool(description_of(request))
-        if is_open and (request.method == "INVITE" or has_offer):
+        description = description_of(request)
+        if is_open and (request.method == "INVITE" or description):
             self._respond(transaction, 491, now_ns)
             return
         body = b""
         media = leg.media
         try:
-            if has_offer:
-                offer = described_in(request)
+            if description:
+                offer = parse_description(description)
                 media = leg.admit(answer_to(leg.context.media, offer, 0, leg.direction)[1])
                 body = leg.describe(lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0])
             elif request.method == "INVITE":

@@ -1,10 +1,10 @@
 """The offset of a stream: the smallest difference between a packet's arrival and its media time. Pure.
 
-A frame's instant is its media time plus an offset. The media time comes from the RTP timestamps. The offset is that of
-the fastest packets: the minimum, over all earlier packets, of (arrival − media time). To follow the drift between the
-clocks of sender and receiver, each earlier value grows by `MAX_DRIFT_PPM` of the time since its packet. The offset is
-therefore an upper bound if the clocks differ by no more than that: the fastest possible packet would not have arrived
-later. So an instant is the latest possible one. It may really be earlier, by up to the uncertainty of the frame.
+The offset is that of the fastest packets: the minimum, over all earlier packets, of (arrival − media time). To follow
+the drift between the clocks of sender and receiver, each earlier value grows by `MAX_DRIFT_PPM` of the time since its
+packet. The offset is therefore an upper bound if the clocks differ by no more than that: the fastest possible packet
+would not have arrived later. So the instant of a frame, which is its media time plus the offset, is the latest possible
+one.
 
 The uncertainty is the `CONFIDENCE` quantile of the delay of the fastest packet behind the fastest possible packet. It
 follows from the number of packets, their mean delay m behind the offset, and the growth of their values. One assumption

@@ -30,7 +30,7 @@ MAX_DROPOUT, MAX_MISORDER = 3_000, 100
 COMFORT_NOISE_TYPE = 13
 """The payload type of comfort noise for codecs with 8 kHz (RFC 3389)."""
 SILENT_NS = 200 * NS_PER_MS
-"""The time without a packet after which a source from the named address is silent."""
+"""The time without a packet after which a source is silent."""
 MAX_DELAY_NS = NS_PER_S
 """The longest time by which the network delays a packet, or a duplicate."""
 MIN_JUMP = 10

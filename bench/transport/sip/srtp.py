@@ -61,9 +61,10 @@ class PacketEncryption:
         A recorded packet that is sent again is also accepted. Therefore call this only if the source is silent. Return
         None if the packet is not authentic.
         """
-        fresh = _session(self._receive_key, Policy.SSRC_ANY_INBOUND)
-        if self._receiver is None or fresh is None or data[_RTP_SSRC] not in self._sources:
+        if self._receiver is None or data[_RTP_SSRC] not in self._sources:
             return None
+        fresh = _session(self._receive_key, Policy.SSRC_ANY_INBOUND)
+        assert fresh is not None, "there is a receiver, so there is its key"
         try:
             fresh.unprotect(data)
             self._receiver.remove_stream(int.from_bytes(data[_RTP_SSRC]))

@@ -41,11 +41,6 @@ class SipUri(NamedTuple):
         pairs = (text.partition("=") for text in self.parameters.split(";")[1:])
         return {unquote(name).lower(): unquote(value) for name, _, value in pairs}
 
-    @property
-    def is_secure(self) -> bool:
-        """Whether the URI requires TLS."""
-        return self.scheme == "sips" or self.values.get("transport", "").lower() == "tls"
-
 
 def parse_uri(text: str) -> SipUri:
     """Return the parts of a SIP URI. Raise ValueError, whose text is the end of a sentence about the URI."""
