@@ -109,8 +109,7 @@ def _met(case: Case, p: float) -> bool:
         cand = turns(rng, case.cand(rng), case, factor, own if case.paired else rng.normal(size=SESSIONS))
         together = TwoSamples(base.sample, cand.sample, (SESSIONS, SESSIONS), case.paired)
         decided = together
-        totals = base.totals, cand.totals
-        if differ_in_length((totals[0][0], totals[1][0]), (totals[0][1], totals[1][1]), paired=case.paired):
+        if differ_in_length(base.totals, cand.totals, paired=case.paired):
             decided = in_cells(together, [(base.steps, base.classes), (cand.steps, cand.classes)])
         for at, samples in enumerate((together, decided)):
             found = quantile_differences(samples, [(p, margin)], "lower", Inference(resamples=DRAWS, seed=rng))

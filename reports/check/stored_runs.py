@@ -78,7 +78,7 @@ def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], store
     itself = f"The checked run is itself stored in {folder_text}: it is excluded from the baseline of {target.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     runs, differs, unlike = _matching(target, stored, allowed)
-    if runs and not any(file.baseline.schema >= BY_PARTS for file in runs):
+    if runs and runs[0].baseline.schema < BY_PARTS:  # then all are, because newer ones are preferred
         return ComparableRuns(
             notices=(*notices, *unlike), not_stored=OLD.format(plural(len(runs), "stored run"), folder_text)
         )
@@ -116,15 +116,15 @@ def _matching(
         any(rate.name == "throttle_rate" and rate.share > FAIR for rate in file.baseline.rates) for file in stored
     ]
     same = [file for file, lines, bad in zip(stored, differences, limited, strict=True) if not lines and not bad]
-    old = [file for file in same if file.baseline.schema < BY_PARTS]
-    same = [file for file in same if file not in old] or same
+    recent = [file for file in same if file.baseline.schema >= BY_PARTS]
+    has_old, same = len(recent) < len(same), recent or same
     if not same:
         throttled = f"more than 1{NBSP}% of the turns of {stored[0].baseline.run_id} were throttled"
         return [], list(differences[0].values()) or [throttled], []
     out = len(stored) - len(same)
     seen = sorted({name for lines in differences for name in lines})
     seen += ["throttle_rate"] if any(limited) else []
-    seen += ["an older file format"] if old and out else []
+    seen += ["an older file format"] if has_old and out else []
     left_out = [f"{plural(out, 'stored run')} of {target.name} excluded because of: {join_words(seen)}."] if out else []
     return same[:MAX_STORED_RUNS], [], left_out
 

@@ -398,8 +398,8 @@ def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Measur
     by_label, known = {target.label: target for target in targets}, set()
     for one in differences:
         spec, difference = one.question, one.difference
-        is_latency = spec.primary and spec.p is not None and spec.scale == "ratio" and spec.unit == "ms"
-        if spec in known or not (is_latency and spec.p and difference and difference.baseline > 0):
+        is_latency = spec.scale == "ratio" and spec.unit == "ms"
+        if spec in known or not (spec.primary and is_latency and spec.p and difference and difference.baseline > 0):
             continue
         both = (targets[0], by_label.get(one.candidate, targets[0]))
         tick = max(tick_at(target.sample(spec), spec.p) for target in both)

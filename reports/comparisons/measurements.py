@@ -35,8 +35,7 @@ def step_changes(
     """Compare the p50 of each step that has enough turns. The first result is the step most likely to be worse.
 
     Return [] if the targets are not paired, if their sessions differ in length, or if fewer than two steps have enough
-    turns. `about` is a spec that has
-    the metric and the stratum to compare.
+    turns. `about` is a spec that has the metric and the stratum to compare.
     """
     if not base.paired or changed_lengths(base, cand):
         return []

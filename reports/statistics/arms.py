@@ -29,8 +29,9 @@ class TwoSamples:
     - `clusters` is the number of clusters to resample, one number for each target. Clusters without a value are
     included.
     - `paired` is True if the clusters are pairs. Then both numbers in `clusters` are the number of pairs.
-    - `steps` is the step of each value, as a code from 0: one array for each target. It is None if steps are not
-    weighted. Otherwise `reports.statistics.mix` weights the candidate's steps to the baseline's shares.
+    - `steps` is the step of each value, or its step and turn number, as a code from 0: one array for each target. It is
+    None if turns are not weighted. Otherwise `reports.statistics.mix` weights the candidate's steps to the baseline's
+    shares.
     """
 
     base: Sample

@@ -58,7 +58,7 @@ from reports.statistics.rates import (
     ratio_of,
     with_runs,
 )
-from reports.statistics.share_test import share_difference
+from reports.statistics.share_test import beyond, share_difference
 
 QUARTERS, BATCHES = 4, 6
 """The number of parts of a run that become its clusters: QUARTERS if a target drifts, BATCHES if its events come in
@@ -123,11 +123,7 @@ def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
 
     If `value` is infinite, it is the share of infinite turns.
     """
-    turns = np.bincount(sample.sessions, minlength=clusters)
-    first = np.searchsorted(sample.values, value, side="right" if math.isfinite(value) else "left")
-    beyond = np.bincount(sample.sessions[first:], minlength=clusters)
-    cluster_shares: Floats = np.divide(beyond, turns, out=np.full(clusters, np.nan), where=turns > 0)
-    return cluster_shares
+    return shares(beyond(sample, value, clusters))
 
 
 def in_parts(sample: Sample, clusters: int, parts: int) -> Sample:

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import TwoSamples
-from reports.statistics.counting import Floats, Integers, ranks
+from reports.statistics.counting import Floats, Integers, order_of_values, rank_correlation
 from reports.statistics.quantiles import Sample, lower_with_unseen, quantiles, upper_with_unseen
 from reports.statistics.unseen import DEPENDENCE_ALPHA, MAX_LENGTH_RATIO, MIN_SESSIONS
 
@@ -59,7 +59,7 @@ def _p_values(lengths: Sequence[Integers], levels: Sequence[Floats]) -> tuple[fl
     """Return the p-values of both tests, of one sample or of the difference of two."""
     z, variance, gap, error = 0.0, 0.0, 0.0, 0.0
     for sign, turns, of_session in zip((1, -1), lengths, levels, strict=False):
-        z += sign * math.atanh(max(-0.999999, min(0.999999, _correlation(turns, of_session))))
+        z += sign * math.atanh(max(-0.999999, min(0.999999, rank_correlation(turns, of_session))))
         variance += 1 / (turns.size - 3)
         ascending = np.sort(turns)
         is_long = turns >= ascending[np.searchsorted(np.cumsum(ascending), ascending.sum() / 2)]
@@ -75,7 +75,7 @@ def _levels(samples: TwoSamples, lengths: Sequence[Integers]) -> tuple[Floats, F
     """Return the mean rank of the turns of each session among all turns of both targets; NaN without turns."""
     values = np.concatenate([samples.base.values, samples.cand.values])
     position = np.empty(values.size)
-    position[np.argsort(values, kind="stable")] = np.arange(values.size)
+    position[order_of_values(values)] = np.arange(values.size)
     of_target = position[: samples.base.n], position[samples.base.n :]
     with np.errstate(invalid="ignore"):
         first, second = (
@@ -83,13 +83,6 @@ def _levels(samples: TwoSamples, lengths: Sequence[Integers]) -> tuple[Floats, F
             for sample, of_sample, size in zip((samples.base, samples.cand), of_target, lengths, strict=True)
         )
     return first, second
-
-
-def _correlation(first: Integers | Floats, second: Floats) -> float:
-    """Return Spearman's rank correlation; 0 if all values of one are equal."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
 
 
 def reaches(samples: TwoSamples, p: float, level: float) -> tuple[float, float]:
@@ -100,7 +93,7 @@ def reaches(samples: TwoSamples, p: float, level: float) -> tuple[float, float]:
 
 def _reaches(sample: Sample, p: float, level: float) -> tuple[float, float]:
     """Return the distances of both bounds of a quantile from it, as logs; inf if a bound or the quantile has no log."""
-    (estimate,), of_session = quantiles(sample, [p], 1 - 2 * level), np.bincount(sample.sessions)
+    (estimate,), of_session = quantiles(sample, [p], 1 - 2 * level, unseen=False), np.bincount(sample.sessions)
     low = lower_with_unseen(sample, of_session, p, level, estimate.low)
     high = upper_with_unseen(sample, of_session, p, level, estimate.high)
     if not 0 < estimate.value < math.inf:

@@ -37,6 +37,13 @@ def ranks(values: Floats | Integers) -> Floats:
     return (np.cumsum(ties) - (ties - 1) / 2)[inverse]
 
 
+def rank_correlation(first: Floats | Integers, second: Floats | Integers) -> float:
+    """Return Spearman's rank correlation; 0 if all values of one array are equal."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
+
+
 def order_of_values(values: Floats) -> Integers:
     """Return the positions of numbers in ascending order. No number may be NaN."""
     bits = (values + 0.0).view(np.int64)  # −0.0 becomes 0.0

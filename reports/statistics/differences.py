@@ -227,13 +227,10 @@ def _with_unseen(
     better, than the margin allows.
     """
     low, high = reaches
-    of_worse, of_better = (
-        (low, high) if better == "lower" else (high, low),
-        (high, low) if better == "lower" else (low, high),
-    )
+    of_worse = reaches if better == "lower" else reaches[::-1]
     worse, good = (
         OneSidedBounds(excess - ends[0], excess + ends[1], p_value(excess, ends[0], difference.level))
-        for excess, ends in zip(excesses, (of_worse, of_better), strict=True)
+        for excess, ends in zip(excesses, (of_worse, of_worse[::-1]), strict=True)
     )
     wider = replace(difference, low=difference.d - low, high=difference.d + high, worse=worse, better=good)
     return replace(difference.wider_of(wider), by_length=True)

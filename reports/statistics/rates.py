@@ -32,6 +32,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -175,7 +176,7 @@ class ClusterTotals:
     paired: bool
     words: bool = False
 
-    @property
+    @cached_property
     def ratios(self) -> tuple[RatioEstimate, RatioEstimate]:
         return ratio_of(self.base, words=self.words), ratio_of(self.cand, words=self.words)
 
@@ -321,6 +322,10 @@ def points_difference(
     )  # fmt: skip
 
 
+FAR_FEWER = 2.0
+"""The ratio of the numbers of sessions from which on the target with fewer sessions needs a bound of its own."""
+
+
 def _worse(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, points: float, level: float
 ) -> OneSidedBounds:
@@ -335,16 +340,12 @@ def _worse(
     if not (0 < sessions[0] < sessions[1] and math.isfinite(bounds.low)):
         return bounds
     weight = min(1.0, math.log(sessions[1] / sessions[0]) / math.log(FAR_FEWER))
-    reach = math.hypot(base.upper(level) - base.value, cand.value - cand.lower(level))
+    reach = _reach(cand, base, level)
     low = bounds.low - weight * max(0.0, bounds.low - (value - reach))
     if low == bounds.low:
         return bounds
     se = (value - low) / float(stdtrit(error.df, 1 - level))
     return replace(bounds, low=low, p=max(bounds.p, differences.student(value, se, error.df, level).p))
-
-
-FAR_FEWER = 2.0
-"""The ratio of the numbers of sessions from which on the target with fewer sessions needs a bound of its own."""
 
 
 def _baseline_sessions(
@@ -377,7 +378,12 @@ def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float
     d = cand.value - base.value
     yield differences.student(d, se, df, level).high
     yield d + cand.unseen(level)
-    yield d + math.hypot(cand.upper(level) - cand.value, base.value - base.lower(level))
+    yield d + _reach(base, cand, level)
+
+
+def _reach(base: RatioEstimate, cand: RatioEstimate, level: float) -> float:
+    """Return the distance of the upper bound that combines both targets' own bounds."""
+    return math.hypot(cand.upper(level) - cand.value, base.value - base.lower(level))
 
 
 def _more_to_pass(

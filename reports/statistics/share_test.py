@@ -42,11 +42,11 @@ def share_difference(
     values, (q, value) = samples.cand.values, samples.values(p)
     if samples.steps is not None or not (0 < q < math.inf and 0 < value < math.inf):
         return None
-    base = _beyond(samples.base, q, samples.clusters[0])
+    base = beyond(samples.base, q, samples.clusters[0])
 
     def tested(cut: float, sign: int = 1) -> OneSidedBounds:
         """Return the bounds of D at a cut, times `sign`, and the p-value of "D times `sign` is not above 0"."""
-        totals = ClusterTotals(base, _beyond(samples.cand, cut, samples.clusters[1]), samples.paired)
+        totals = ClusterTotals(base, beyond(samples.cand, cut, samples.clusters[1]), samples.paired)
         error, (first, second) = se_of_rates(totals), totals.ratios
         first, second = (first, second) if sign > 0 else (second, first)
         (first_low, first_high), (low, high) = (_end_distances(ratio, inference.level) for ratio in (first, second))
@@ -54,7 +54,7 @@ def share_difference(
         by_shares = OneSidedBounds(d - math.hypot(low, first_high), d + math.hypot(high, first_low), 0.0)
         return differences.student(d, error.se, error.df, inference.level).wider_of(by_shares)
 
-    finite = range(int(np.searchsorted(values, math.inf)))
+    finite = range(samples.cand.succeeded.size)
     too_low = bisect_left(finite, True, key=lambda index: tested(float(values[index])).low <= 0)
     last = bisect_left(finite, True, key=lambda index: tested(float(values[index])).high < 0)
     ends = float(values[too_low - 1]) if too_low else 0.0, float(values[last]) if last < len(finite) else math.inf
@@ -97,8 +97,11 @@ def _with_run_variance(ends: tuple[float, float], value: float, q: float, infere
     return d - math.hypot(d - low, reach), d + math.hypot(high - d, reach)
 
 
-def _beyond(sample: Sample, cut: float, parts: int) -> PerCluster:
-    """Return the number of turns beyond the cut in each part of the run, and the number of turns."""
-    first = int(np.searchsorted(sample.values, cut, side="right"))
-    turns = np.bincount(sample.sessions, minlength=parts).astype(np.float64)
-    return np.bincount(sample.sessions[first:], minlength=parts).astype(np.float64), turns
+def beyond(sample: Sample, cut: float, clusters: int) -> PerCluster:
+    """Return the number of turns beyond the cut, and the number of turns, in each cluster.
+
+    If the cut is infinite, the turns beyond it are the infinite ones.
+    """
+    first = int(np.searchsorted(sample.values, cut, side="right" if math.isfinite(cut) else "left"))
+    turns = np.bincount(sample.sessions, minlength=clusters).astype(np.float64)
+    return np.bincount(sample.sessions[first:], minlength=clusters).astype(np.float64), turns

@@ -2,8 +2,8 @@
 
 Reports and checks show a value with its two-sided interval of 95 %. The decision uses two other bounds, each with a
 type I error of 5 %. A limit is passed if both bounds meet it, and failed if neither does. These bounds usually lie
-within the interval. If sessions drift or events come in bursts, they may lie outside it, because drift and bursts make
-them wider.
+within the interval. If the events of a rate come in bursts, they may lie outside it, because bursts make only them
+wider.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ import math
 import numpy as np
 from scipy.special import betaincinv, stdtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import Floats, Integers, ranks
+from reports.statistics.counting import Floats, Integers, rank_correlation
 
 SHARE_STEPS = 33
 """The number of values of S at which the bound is computed to find the largest. As many are then computed around the
@@ -107,6 +107,6 @@ def differ_by_length(sessions: Integers) -> bool:
     if lengths.size < MIN_SESSIONS or lengths.max() < MAX_LENGTH_RATIO * lengths.mean():
         return False
     levels = np.bincount(sessions, weights=np.arange(sessions.size))[turns > 0] / lengths
-    r = float(np.corrcoef(ranks(lengths), ranks(levels))[0, 1])
+    r = rank_correlation(lengths, levels)
     t = abs(r) * math.sqrt((lengths.size - 2) / max(1e-12, 1 - r**2))
     return bool(2 * stdtr(lengths.size - 2, -t) < DEPENDENCE_ALPHA)

@@ -318,10 +318,10 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[str]:
 def _length_notices(targets: Sequence[ComparedTarget]) -> Iterable[str]:
     """Yield a notice for each candidate whose sessions have another length than those of the baseline."""
     for base, cand in matched_to_the_first(targets):
-        if change := changed_lengths(base, cand):
+        if counts := changed_lengths(base, cand):
             turns = [format_number(mean_turns(target)) for target in (base, cand)]
-            excluded = [plural(n, "turn") for n in change.excluded]
-            more = EXCLUDED.format(excluded[0], base.label, excluded[1], cand.label) if any(change.excluded) else ""
+            excluded = [plural(n, "turn") for n in counts]
+            more = EXCLUDED.format(excluded[0], base.label, excluded[1], cand.label) if any(counts) else ""
             yield LENGTHS.format(base.label, turns[0], cand.label, turns[1]) + more
 
 

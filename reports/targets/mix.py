@@ -27,7 +27,7 @@ from reports.samples import is_latency
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
-from reports.statistics.rates import ClusterTotals, se_of_rates
+from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 from reports.targets.clusters import ABSENT
 from reports.targets.compared_target import ComparedTarget
 from reports.turns import Flags
@@ -84,8 +84,7 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
         sums = ClusterTotals((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
-        error, distance = se_of_rates(sums), abs(cand.value - base.value)
-        if distance >= POINT and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < FOUND / len(turns[0]):
+        if abs(cand.value - base.value) >= POINT and _p_value(sums) < FOUND / len(turns[0]):
             shares_by_step[step] = base.value, cand.value
     return shares_by_step
 
@@ -108,6 +107,10 @@ def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
 def _codes(target: ComparedTarget, labels: Sequence[str]) -> Integers:
     """Return the index in `labels` of each step of the target's run."""
     return np.array([labels.index(label) for label in target.turns.labels], dtype=np.int64)
+
+
+EXCLUDED = -1
+"""The cell of turns that are not compared."""
 
 
 def classes_of(numbers: Integers) -> Integers:
@@ -142,33 +145,25 @@ def cells_of(turns: Integers) -> Integers:
     return cells
 
 
-def differ_in_length(numbers: tuple[Floats, Floats], turns: tuple[Floats, Floats], *, paired: bool) -> bool:
+def differ_in_length(base: PerCluster, cand: PerCluster, *, paired: bool) -> bool:
     """Return whether the mean class of turn numbers differs significantly between two targets.
 
-    `numbers` is the sum of the classes in each cluster, and `turns` is the number of turns in each cluster.
+    Each target has the sum of the classes, and the number of turns, in each cluster.
     """
-    sums = ClusterTotals((numbers[0], turns[0]), (numbers[1], turns[1]), paired)
-    base, cand = sums.ratios
-    error, distance = se_of_rates(sums), abs(cand.value - base.value)
-    return bool(distance and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < LENGTHS_FOUND)
+    return _p_value(ClusterTotals(base, cand, paired)) < LENGTHS_FOUND
 
 
-EXCLUDED = -1
-"""The cell of turns that are not compared."""
+def _p_value(sums: ClusterTotals) -> float:
+    """Return the two-sided p-value of "the means of both targets are equal"."""
+    (base, cand), error = sums.ratios, se_of_rates(sums)
+    return float(2 * stdtr(error.df, -abs(cand.value - base.value) / max(error.se, 1e-12)))
 
 
-@dataclass(frozen=True)
-class LengthChange:
-    """A significant difference in the length of sessions.
+def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> tuple[int, int] | None:
+    """Return the numbers of planned turns that are not compared, because the sessions differ in length.
 
-    `excluded` is the number of planned turns that are not compared, the baseline's first.
+    The baseline's number is the first. Return None if the difference is not significant, or a target has no turns.
     """
-
-    excluded: tuple[int, int]
-
-
-def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> LengthChange | None:
-    """Return the difference in the length of sessions; None if it is not significant, or a target has no turns."""
     if ABSENT in (base.target, cand.target):
         return None
     both, labels = (base, cand), _labels(base, cand)
@@ -178,20 +173,20 @@ def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> LengthChange 
     numbers = [np.bincount(turns.number_class, minlength=MAX_CLASS + 1) for turns in planned]
     if _share_distance(*numbers) <= MIN_SHARE_DIFFERENCE:
         return None
-    sums, counts = (
-        [np.bincount(turns.cluster, weights, target.sessions).astype(np.float64) for target, turns, weights in each]
-        for each in (
-            [(target, turns, turns.number_class) for target, turns in zip(both, planned, strict=True)],
-            [(target, turns, None) for target, turns in zip(both, planned, strict=True)],
+    of_base, of_cand = (
+        (
+            np.bincount(turns.cluster, turns.number_class, target.sessions).astype(np.float64),
+            np.bincount(turns.cluster, minlength=target.sessions).astype(np.float64),
         )
+        for target, turns in zip(both, planned, strict=True)
     )
-    if not differ_in_length((sums[0], sums[1]), (counts[0], counts[1]), paired=base.paired):
+    if not differ_in_length(of_base, of_cand, paired=base.paired):
         return None
     table = _table(
         [(_codes(t, labels)[turns.step], turns.number_class) for t, turns in zip(both, planned, strict=True)]
     )
-    of_base, of_cand = ((of_target * (cells_of(table) == EXCLUDED)).sum() for of_target in table)
-    return LengthChange((int(of_base), int(of_cand)))
+    excluded = table * (cells_of(table) == EXCLUDED)
+    return int(excluded[0].sum()), int(excluded[1].sum())
 
 
 def mean_turns(target: ComparedTarget) -> float:

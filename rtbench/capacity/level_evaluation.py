@@ -305,8 +305,9 @@ def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster
     """
     if slo.threshold.statistic.kind == "rate":
         return violations(target, slo)
-    targets, turns = moved(target, slo.threshold.about), violations(target, slo)[1]
+    targets = moved(target, slo.threshold.about)
     if targets is None:
+        turns = violations(target, slo)[1]
         return (turns if worse else np.zeros_like(turns)), turns
     extremes = [violations(part, slo) for part in (targets.lower, targets.higher)]
     return (max if worse else min)(extremes, key=lambda counts: counts[0].sum())

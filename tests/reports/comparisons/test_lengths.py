@@ -82,6 +82,6 @@ def test_a_step_of_only_one_target_is_excluded() -> None:
 def test_constant_lengths_that_differ_are_found_and_equal_ones_are_not() -> None:
     short, long = (np.full(40, 15.0), np.full(40, 5.0)), (np.full(40, 55.0), np.full(40, 10.0))
 
-    assert differ_in_length((short[0], long[0]), (short[1], long[1]), paired=False)
-    assert differ_in_length((short[0], long[0]), (short[1], long[1]), paired=True)
-    assert not differ_in_length((short[0], short[0]), (short[1], short[1]), paired=False)
+    assert differ_in_length(short, long, paired=False)
+    assert differ_in_length(short, long, paired=True)
+    assert not differ_in_length(short, short, paired=False)
