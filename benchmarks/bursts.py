@@ -75,10 +75,10 @@ def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tu
     return np.searchsorted(edges, at_s) % 2 == 1
 
 
-def turns_of(rng: np.random.Generator, pairs: int) -> Floats:
+def turns_of(rng: np.random.Generator, pairs: int, turn_s: float = TURN_S) -> Floats:
     """Return the time of each turn, a row for each session."""
     starts = EVERY_S * np.arange(pairs)[:, None]
-    times_s: Floats = starts + TURN_S * (np.arange(TURNS) + rng.random((pairs, TURNS)))
+    times_s: Floats = starts + turn_s * (np.arange(TURNS) + rng.random((pairs, TURNS)))
     return times_s
 
 

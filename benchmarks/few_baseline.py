@@ -12,10 +12,11 @@ from itertools import product
 
 import numpy as np
 
+from benchmarks.on_the_margin import error, failing
 from reports.statistics.autocorrelation import rate_by_order
 from reports.statistics.baselines import RATE_RUN_SD
 from reports.statistics.differences import Inference, Margin, student
-from reports.statistics.rates import ClusterTotals, PerCluster
+from reports.statistics.rates import ClusterTotals
 
 REPETITIONS, TURNS = 500, 10
 SEED = 20261202
@@ -49,15 +50,6 @@ CASES = (
 )
 
 
-def failures_of(rng: np.random.Generator, sessions: int, rate: float, together: float) -> PerCluster:
-    if together == 1:
-        failed = TURNS * (rng.random(sessions) < rate)
-    else:
-        concentration = 1 / together - 1
-        failed = rng.binomial(TURNS, rng.beta(rate * concentration, (1 - rate) * concentration, sessions))
-    return failed.astype(np.float64), np.full(sessions, float(TURNS))
-
-
 def main() -> bool:
     print(f"\nfailure rates, unequal numbers of sessions, {REPETITIONS} repetitions, %: by t alone called worse;")
     print("as analysed: called worse, improved; the text states the number of baseline sessions; the mean number")
@@ -67,15 +59,15 @@ def main() -> bool:
 def _met(case: Case) -> bool:
     rng, counted, needed = np.random.default_rng([SEED, *repr(case).encode()]), np.zeros(4), []
     for _ in range(REPETITIONS):
-        base = failures_of(rng, case.sessions[0], case.base, case.together)
-        cand = failures_of(rng, case.sessions[1], case.cand, case.together)
+        base = failing(rng, case.base, case.sessions[0], TURNS, case.together)
+        cand = failing(rng, case.cand, case.sessions[1], TURNS, case.together)
         totals = ClusterTotals(base, cand, paired=False)
         found = rate_by_order(totals, Margin(points=case.margin), "lower", Inference(rate_run_sd=case.run_sd))
         by_t = student(found.d - case.margin, found.se, found.df)
         counted += [by_t.low > 0, found.worse.low > 0, found.better.low > 0, found.baseline_sessions is not None]
         needed += [found.baseline_sessions] if found.baseline_sessions else []
     shares = counted / REPETITIONS
-    most = MOST + 3 * math.sqrt(MOST * (1 - MOST) / REPETITIONS)
+    most = MOST + 3 * error(MOST, REPETITIONS)
     met = not case.is_on_margin or max(shares[1:3]) <= most
     name = f"{case.sessions[0]} against {case.sessions[1]}, {case.base:.0%} → {case.cand:.0%}, ICC {case.together:g}, "
     name += f"margin {100 * case.margin:g}, run sd {case.run_sd:g}"

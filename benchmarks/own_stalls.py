@@ -7,11 +7,11 @@ they are analysed.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.on_the_margin import error
 from benchmarks.stored_bursts import TURNS, Case, latencies_of
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order
@@ -51,7 +51,7 @@ def _met(case: Case) -> bool:
             found.order is not None
         ]
     shares = counted / REPETITIONS
-    met = max(shares[2:4]) <= MOST + 3 * math.sqrt(MOST * (1 - MOST) / REPETITIONS)
+    met = max(shares[2:4]) <= MOST + 3 * error(MOST, REPETITIONS)
     formatted = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
     name = f"p{100 * p:g}, bursts of {case.burst_s:g} s, {case.share:.0%} of the time, {case.sessions} pairs"
     print(f"  {name:<50} {formatted}{'' if met else '  goal NOT met'}", flush=True)

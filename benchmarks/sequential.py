@@ -11,12 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from benchmarks import own_drift
-from benchmarks.on_the_margin import of_looks
+from benchmarks.on_the_margin import error, of_looks
 from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import rate_seen
@@ -79,6 +78,10 @@ class Target:
     def counts(self, pairs: int) -> tuple[Floats, Floats]:
         """Return the failures and turns of the first pairs."""
         return np.isinf(self.waits[:pairs]).sum(axis=1).astype(float), np.full(pairs, float(TURNS))
+
+
+See = Callable[[Target, Target, int, np.random.Generator, float], list[InterimStatistic]]
+"""The statistics of the gates, given baseline, candidate, the number of pairs, and the error of tests for drift."""
 
 
 def both_targets(rng: np.random.Generator, factor: float | Floats, failed: float = FAILED) -> tuple[Target, Target]:
@@ -154,13 +157,7 @@ def on_the_margin() -> list[Row]:
     """Return the errors for a candidate exactly on the margin: either verdict is an error."""
     rows: list[Row] = []
     for p, ratio in GATES:
-
-        def see(
-            base: Target, cand: Target, pairs: int, rng: np.random.Generator, error: float, gate: Any = (p, ratio)
-        ) -> list[InterimStatistic]:
-            return base.seen(cand, pairs, [gate], rng, error)
-
-        results = _courses(ON_THE_MARGIN, 1 + ratio, 0.0, 1, see)
+        results = _courses(ON_THE_MARGIN, 1 + ratio, 0.0, 1, one_gate((p, ratio)))
         ends = Counter(result.reason for result in results)
         for reason in ("regressed", "not_regressed"):
             rate = ends[reason] / ON_THE_MARGIN
@@ -185,13 +182,13 @@ def late_effects() -> list[Row]:
     rows: list[Row] = []
     for first, rise in LATE:
         factor = np.where(np.arange(PAIRS) < PAIRS * first, 1.0, 1 + rise)
-        results = _courses(LATE_RUNS, factor, 0.0, 1, _median_gate)
+        results = _courses(LATE_RUNS, factor, 0.0, 1, one_gate(GATES[0]))
         covered = [result.analyses[-1].pairs for result in results if result.reason == "not_regressed"]
         wrong = sum(float(np.log(factor[:pairs]).mean()) >= math.log1p(GATES[0][1]) for pairs in covered) / LATE_RUNS
         what = (
             f"+{rise:.0%} after {first:.0%} of the plan: passes {len(covered) / LATE_RUNS:.0%}, untrue of their pairs"
         )
-        most = 0.05 + 3 * math.sqrt(0.05 * 0.95 / LATE_RUNS)
+        most = 0.05 + 3 * error(0.05, LATE_RUNS)
         rows.append((what, f"{wrong:.1%}", f"≤ {most:.1%}", wrong <= most))
     return rows
 
@@ -262,10 +259,8 @@ def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
     return sample(_target(rng, np.zeros(sessions), factor, 0.0).waits.ravel(), np.repeat(np.arange(sessions), TURNS))
 
 
-def _median_gate(
-    base: Target, cand: Target, pairs: int, rng: np.random.Generator, error: float
-) -> list[InterimStatistic]:
-    return base.seen(cand, pairs, GATES[:1], rng, error)
+def one_gate(gate: tuple[float, float]) -> See:
+    return lambda base, cand, pairs, rng, error: base.seen(cand, pairs, [gate], rng, error)
 
 
 def three_gates(
@@ -281,7 +276,7 @@ def _courses(
     factor: float | Floats,
     failed: float,
     gates: int,
-    see: Callable[[Target, Target, int, np.random.Generator, float], list[InterimStatistic]],
+    see: See,
 ) -> list[SequentialResult]:
     schedule, results = AnalysisSchedule(PAIRS, analysis_sizes(PAIRS, EVERY), gates), []
     for seed in range(repetitions):

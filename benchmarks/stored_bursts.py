@@ -13,6 +13,8 @@ from itertools import product
 
 import numpy as np
 
+from benchmarks.bursts import turns_of
+from benchmarks.on_the_margin import error, waits
 from reports.statistics.autocorrelation import dependence_test, shares_burst, with_sixths
 from reports.statistics.baselines import (
     RATE_RUN_SD,
@@ -28,8 +30,8 @@ from reports.statistics.quantiles import sample
 from reports.statistics.rates import PerCluster
 
 REPETITIONS, OF_TAILS, DRAWS, TURNS = 400, 200, 400, 10
-EVERY_S, TURN_S = 3.0, 2.5
-"""A session starts every 3 s, and each of its turns takes 2.5 s."""
+TURN_S = 2.5
+"""The duration of a turn. A session starts every 3 s (`bursts.turns_of`)."""
 SEED = 20261201
 STALL_MS = 2000.0
 MOST, RED = 0.05, 0.02
@@ -89,24 +91,15 @@ def in_outage(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[
     return at_s - starts[np.searchsorted(starts, at_s, side="right") - 1] < case.burst_s
 
 
-def times_of(rng: np.random.Generator, sessions: int) -> Floats:
-    times_s: Floats = EVERY_S * np.arange(sessions)[:, None] + TURN_S * (
-        np.arange(TURNS) + rng.random((sessions, TURNS))
-    )
-    return times_s
-
-
 def failures_of(rng: np.random.Generator, case: Case) -> PerCluster:
-    failed = in_outage(rng, case, times_of(rng, case.sessions)).sum(axis=1)
+    failed = in_outage(rng, case, turns_of(rng, case.sessions, TURN_S)).sum(axis=1)
     return failed.astype(np.float64), np.full(case.sessions, float(TURNS))
 
 
 def latencies_of(rng: np.random.Generator, case: Case) -> Floats:
     """Return log-normal latencies with an ICC of 0.3, in ms. An outage adds STALL_MS."""
-    shape = case.sessions, TURNS
-    levels = rng.normal(size=(case.sessions, 1))
-    waits_ms: Floats = 600 * np.exp(0.5 * (math.sqrt(0.3) * levels + math.sqrt(0.7) * rng.normal(size=shape)))
-    waits_ms += STALL_MS * in_outage(rng, case, times_of(rng, case.sessions))
+    waits_ms = waits(rng, case.sessions, 600.0, 0.5)
+    waits_ms += STALL_MS * in_outage(rng, case, turns_of(rng, case.sessions, TURN_S))
     if case.drift:
         level, steps = rng.normal(), []
         for step in rng.normal(size=case.sessions):
@@ -170,7 +163,7 @@ def _met(case: Case) -> bool:
         counted += [*words[0], *words[1], both[1][0].order is not None]
     shares = counted / repetitions
     goals = zip(shares[3:6], (MOST, MOST, RED), strict=True)
-    met = all(share <= most + 3 * math.sqrt(most * (1 - most) / repetitions) for share, most in goals)
+    met = all(share <= most + 3 * error(most, repetitions) for share, most in goals)
     formatted = "{:5.1f} / {:4.1f}; {:4.1f}   {:5.1f} / {:4.1f}; {:4.1f}   {:5.1f}".format(*100 * shares)
     print(f"  {case.name:<66} {formatted}{'' if met else '  goal NOT met'}", flush=True)
     return met

@@ -7,12 +7,14 @@ The program prints the verdicts over all turns, and those of turns that are weig
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.lengths import Lengths, equal
+from benchmarks.on_the_margin import error
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
@@ -25,11 +27,7 @@ GROWTH, SIGMA, ICC = 0.08, 0.4, 0.3
 NOMINAL, SMALL_BIAS = 0.05, 0.01
 """The nominal error, and what is accepted in addition, for a bias of up to 0.3 % that remains in classes of numbers."""
 MARGINS = {0.5: 0.1, 0.95: 0.2}
-Lengths = Callable[[np.random.Generator], npt.NDArray[np.int64]]
-
-
-def fixed(turns: int) -> Lengths:
-    return lambda rng: np.full(SESSIONS, turns)
+fixed = partial(equal, SESSIONS)
 
 
 def geometric(mean: int) -> Lengths:
@@ -116,7 +114,7 @@ def _met(case: Case, p: float) -> bool:
             (verdict,) = verdicts(found, [True], [None])
             counted[2 * at : 2 * at + 2] += verdict.name == "regressed", verdict.passes
     shares = counted / REPETITIONS
-    limit = NOMINAL + SMALL_BIAS + 3 * math.sqrt(NOMINAL * (1 - NOMINAL) / REPETITIONS)
+    limit = NOMINAL + SMALL_BIAS + 3 * error(NOMINAL, REPETITIONS)
     met = shares[2] <= limit
     if case.factor is None:
         met &= shares[3] <= limit

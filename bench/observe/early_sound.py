@@ -35,8 +35,8 @@ class EarlySound:
         self._ended: int | None = None
         """The end of its last sound; None if the sound continues."""
         self._position = 0
-        for change in changes:
-            self._follow(change)
+        for what, position, _ in changes:
+            self._follow(what, position)
 
     @property
     def is_over(self) -> bool:
@@ -48,7 +48,7 @@ class EarlySound:
         kept = list[Change]()
         for what, position, error_ns in changes:
             was_early = self._is_early
-            self._follow((what, self._position + position, error_ns))
+            self._follow(what, self._position + position)
             if not self._is_early or not was_early:
                 kept.append((what, position, error_ns))
         self._position += count
@@ -58,8 +58,7 @@ class EarlySound:
     def _is_early(self) -> bool:
         return self._began is not None and self._began <= -self._min_early
 
-    def _follow(self, change: Change) -> None:
-        what, position, _ = change
+    def _follow(self, what: What, position: int) -> None:
         if what == "ends":
             self._ended = position
         elif what == "begins":

@@ -209,8 +209,8 @@ class ReplyDetector:
 
     def hear_early(self, data: bytes, end_ns: int) -> None:
         """Process the audio before the answer of a telephone call, which ended at `end_ns`. No reply begins in it."""
-        samples = self.audio.decode(data)
-        changes = [(what, position - len(samples), error_ns) for what, position, error_ns in self._changes(samples)]
+        found = self._onsets.add(self.audio.decode(data))
+        changes = [(what, -back, error_ns) for what, back, error_ns in found]
         self._early = EarlySound(changes, self.audio.rate_hz, end_ns)
         self._known_tones = len(self._onsets.tones)
 

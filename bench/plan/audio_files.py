@@ -147,10 +147,7 @@ class AudioFile:
         """Raise UsageError if audio follows the stated end. The audio of a WAV was checked before."""
         form, descriptor = self._sound.format, self._opened.fileno()
         size, end = os.fstat(descriptor).st_size, os.lseek(descriptor, 0, os.SEEK_CUR)
-
-        def read(position: int, count: int) -> bytes:
-            return os.pread(descriptor, count, position)
-
+        read = _reader(descriptor)
         if form == "OGG":
             end = next((at for at in _positions(read, OGG_START, size) if at > MAX_OGG_STARTS_BYTES), size)
         elif form not in ("AIFF", "AU", "CAF", "FLAC"):
@@ -199,6 +196,10 @@ def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
             yield audio
 
 
+def _reader(descriptor: int) -> Reader:
+    return lambda position, count: os.pread(descriptor, count, position)
+
+
 def _positions(read: Reader, searched: bytes, size: int) -> Iterator[int]:
     """Yield the position of `searched` in each block of a file that contains it."""
     for start in range(0, size, LAST_BYTES):
@@ -236,7 +237,7 @@ def _source(path: Path, opened: io.FileIO) -> _WavFile | int:
         if kind := kind_of(first, is_tagged=offset > 0):
             raise UsageError(f"{path}: {kind.text}{_to_wav(path, kind.converter, kind.codec)}")
         size = os.fstat(descriptor).st_size
-        wav = wav_audio(lambda position, count: os.pread(descriptor, count, position), offset, size)
+        wav = wav_audio(_reader(descriptor), offset, size)
     except WavError as error:
         raise UsageError(f"{path}: {error}: {_command(path, codec=error.codec)}") from None
     except OSError as error:

@@ -55,6 +55,11 @@ JOIN = "if both have a file of their own, which start together, join them: sox -
 CallerChannel = Literal["auto", "1", "2"]
 
 
+def channel_number(caller: CallerChannel) -> int:
+    """Return the number of the caller's channel."""
+    return 2 if caller == "2" else 1
+
+
 class Remark(NamedTuple):
     """A property of a call that the user should know. Remarks of the same `kind` are counted."""
 
@@ -102,7 +107,7 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
         codec = source or lossy_codec(path, file.subtype)
     if (seconds := len(channels[0]) / audio.rate_hz) < MIN_CALL_S:
         raise UsageError(f"{path}: lasts {seconds:.2f} s, the minimum is {MIN_CALL_S:g} s")
-    number = 2 if caller == "2" else 1
+    number = channel_number(caller)
     near: SampleSequence
     far: SampleSequence
     near, far = channels if number == 1 else channels[::-1]
@@ -113,7 +118,10 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
     if near_tones or far_tones:
         cleaned = without_tones(near, far, (near_tones, far_tones), audio.rate_hz)
         near, far = (channel.samples for channel in cleaned)
-        heard, spoken = sounds(near, audio.rate_hz, keys_count=True), sounds(far, audio.rate_hz)
+        if cleaned[0].removed:
+            heard = sounds(near, audio.rate_hz, keys_count=True)
+        if cleaned[1].removed:
+            spoken = sounds(far, audio.rate_hz)
     path_to_caller, path_to_agent = echo_paths(near, far, audio.rate_hz)
     if path_to_agent is not None:
         level = f"{round(path_to_agent.level_db)} dB"

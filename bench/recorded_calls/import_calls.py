@@ -20,7 +20,7 @@ from bench.plan.script import load_script
 from bench.plan.script_keys import load_wav
 from bench.protocol.settings import FULL_DUPLEX
 from bench.recorded_calls.channel_order import are_swapped
-from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, read_call
+from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, channel_number, read_call
 from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
 from bench.recorded_calls.run_writer import TARGET, ImportedCall, write_run
@@ -159,7 +159,7 @@ def _order_remark(call: RecordedCall, found: Sequence[Phrase], caller: CallerCha
     """
     if not are_swapped(found, call.caller_sounds, call.agent_sounds, call.audio.rate_hz):
         return
-    number = 2 if caller == "2" else 1
+    number = channel_number(caller)
     text = "the transcript shows that the channels are swapped"
     where = f"the agent's words are in channel {number}, the caller's"
     if caller == "auto":
@@ -182,7 +182,7 @@ def _words(
     """Return (words of the caller, words of the agent) for each step, from the transcript of the call."""
     if not spoken:
         return {}
-    caller_channel = 2 if channel == "2" else 1
+    caller_channel = channel_number(channel)
     found = aligned(spoken, call.caller_sounds[0].start / call.audio.rate_hz, caller_channel)
     caller, agent = SideWords(found, "caller", caller_channel), SideWords(found, "agent", caller_channel)
     rate_hz, listed, words = call.audio.rate_hz, list(utterances), {}

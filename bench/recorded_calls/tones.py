@@ -160,7 +160,7 @@ def _found(samples: SampleSequence, beep: Beep, rate_hz: int) -> Iterator[tuple[
         [np.abs(part - whole) <= PHASE * np.abs(whole) for part in quarters], axis=0
     )
     scores = np.where(fits, np.abs(whole), 0)
-    while (peak := int(scores.argmax())) >= 0 and scores[peak] > 0:
+    while scores[peak := int(scores.argmax())] > 0:
         scores[max(0, peak - blocks) : peak + blocks] = 0
         yield _subtracted(samples, beep, peak * hop, rate_hz)
 
@@ -186,7 +186,7 @@ def _subtracted(samples: SampleSequence, beep: Beep, start: int, rate_hz: int) -
     size, energy = round(HOP_S * rate_hz), abs(phasor) ** 2 / 2
     places = range(max(0, begin - FADE * size), min(end + FADE * size, len(wide)), size)
     edges = begin + FADE * size, end - FADE * size
-    rest = np.concatenate((wide[:begin], wide[begin:end] - sine[begin:end], wide[end:]))
+    rest = wide - sine
     alone = [at for at in places if edges[0] <= at < edges[1] and _energy(rest[at : at + size]) <= NEARLY * energy]
     if alone:  # a part of the beep is before or after the speech, and shows its phase and amplitude better
         shown = np.concatenate([np.arange(at, at + size) for at in alone])
