@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.observe.onsets import What
+from bench.observe.onsets import HELD_NS, What
 from bench.units import NS_PER_MS, NS_PER_S
 
 MIN_EARLY_NS = 500 * NS_PER_MS
@@ -29,7 +29,7 @@ class EarlySound:
     def __init__(self, changes: Iterable[Change], rate_hz: int, end_ns: int) -> None:
         self.end_ns = end_ns
         self._min_early = MIN_EARLY_NS * rate_hz // NS_PER_S
-        self._pause = PAUSE_NS * rate_hz // NS_PER_S
+        self._pause, self._held = (duration_ns * rate_hz // NS_PER_S for duration_ns in (PAUSE_NS, HELD_NS))
         self._began: int | None = None
         """The start of the announcement; None if there is none."""
         self._ended: int | None = None
@@ -41,7 +41,8 @@ class EarlySound:
     @property
     def is_over(self) -> bool:
         """True if no sound that is detected later can belong to the announcement."""
-        return not self._is_early or (self._ended is not None and self._position - self._ended > self._pause)
+        silent = 0 if self._ended is None else self._position - self._ended
+        return not self._is_early or silent > self._pause + self._held
 
     def without(self, changes: Iterable[Change], count: int) -> list[Change]:
         """Return the changes that do not belong to the announcement. They are in the next `count` samples."""

@@ -124,6 +124,11 @@ All errors were smaller than the maximum.
 """
 
 
+HELD_NS = 700 * NS_PER_MS
+"""The maximum duration of audio between the start of a sound and its detection.
+
+A detection takes longest at the start of a stream.
+"""
 What = Literal["begins", "sounds", "ends"]
 
 

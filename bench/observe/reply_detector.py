@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.clock import Arrival
 from bench.observe.early_sound import Change, EarlySound
-from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, OnsetDetector
+from bench.observe.onsets import BLOCK_MS, HELD_NS, PAUSE_NS, WINDOW, OnsetDetector
 from bench.protocol.audio import UNREADABLE, AudioFormat, Samples, SampleStream, audible_position
 from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
 from bench.timeouts import MAX_HOLD_NS
@@ -146,11 +146,6 @@ MAX_GAP_S = 3
 """The maximum silence that is passed to the onset detector. A longer silence would have the same effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
 """The duration of audio, from the start of a sound, that the onset detector needs to detect the sound."""
-HELD_NS = 700 * NS_PER_MS
-"""The maximum duration of audio between the start of a sound and its detection.
-
-A detection takes longest at the start of a stream.
-"""
 
 
 class HeldDelta(NamedTuple):

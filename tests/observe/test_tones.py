@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
@@ -192,6 +192,7 @@ def test_a_beep_is_no_reply(length_ms: int) -> None:
     assert detector.tones == 1
 
 
+@example(tail_ms=861, wait_ms=350, lost_ms=0, early="announcement")  # a pause of 295 ms, before a sound of 51 ms
 @given(
     tail_ms=st.integers(20, 1_000),
     wait_ms=st.integers(350, 2_500),
