@@ -83,6 +83,28 @@ def test_the_uncertainty_is_named_if_it_alone_makes_a_limit_inconclusive(tmp_pat
     assert "parts of the run" not in found.reason_text
 
 
+def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_path: Path) -> None:
+    """The uncertainty of one session in a hundred is 345 ms."""
+    plan = replace(ENOUGH, failed=0.0, inexact=("session_ready",))
+
+    def found(name: str, few_ms: int, most_ms: int, *limits: str) -> list[ThresholdResult]:
+        def changed(index: int, row: Row) -> Row:
+            return row | {"session_created_uncertainty_ns": (most_ms if index % 100 else few_ms) * MS}
+
+        folder = edit(run(tmp_path / name, plan), "sessions", changed)
+        return list(check_of(folder, thresholds(*(f"session_ready: {limit}" for limit in limits))).thresholds)
+
+    (exact,) = found("zero", 0, 0, "med<9s")
+    assert exact.estimate is not None
+    above, below = f"med<{exact.estimate.upper + 40:.0f}", f"med<{exact.estimate.lower - 40:.0f}"
+    passed, failed = found("off", FEW_MS, MOST_MS, above, below)
+
+    assert (passed.result, failed.result) == ("pass", "fail")
+    assert passed.estimate is not None
+    assert passed.estimate.upper == pytest.approx(exact.estimate.upper + MOST_MS)
+    assert "up to 345 ms" in plain(passed.reason_text)
+
+
 def compared(folder: Path, few_ms: int) -> MetricComparison:
     plan = replace(INEXACT, sessions=120, targets=("a", "b"), paired=True)
     made = with_errors(synthetic.write(folder, plan, interleaved=True), few_ms)
