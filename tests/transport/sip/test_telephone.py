@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.clock import monotonic_ns
+from bench.clock import Arrival, monotonic_ns
 from bench.errors import ConnectError
 from bench.metrics import HANG_UP
 from bench.protocol.base import BinaryMessage
@@ -27,6 +27,7 @@ from bench.timeouts import Timeouts
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, RtpInfo, bracketed
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip import address, signalling
+from bench.transport.sip.datagrams import SocketAddress
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.dtmf import parse_event
@@ -410,8 +411,19 @@ def test_audio_that_is_read_before_the_answer_is_not_lost() -> None:
     assert found == [FRAME] * 3
 
 
-def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator() -> None:
-    """The packet after a missing one arrives at once, and waits until 60 ms after the instant of the missing frame."""
+def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packet after a missing one arrives at once, and waits until 60 ms after the instant of the missing frame.
+
+    The peer may be stopped between its packets, so both have the arrival of the first one.
+    """
+    arrivals: list[Arrival] = []
+    accept = TelephoneCall._accept_packet
+
+    def accept_at_once(call: TelephoneCall, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+        arrivals.append(arrival)
+        accept(call, data, source, arrivals[0])
+
+    monkeypatch.setattr(TelephoneCall, "_accept_packet", accept_at_once)
 
     def skip_a_packet(peer: HostilePeer) -> None:
         peer.answer()
