@@ -232,8 +232,9 @@ class RtpReceiver:
         self._stray, self._is_named = None, is_named
         self.ssrc = packet.ssrc
         self.source += 1
-        # the lowest extended number of this packet that is higher than all earlier ones
-        self.highest_sequence += 1 + (packet.sequence_number - self.highest_sequence - 1) % SEQUENCE_NUMBERS
+        # the lowest extended number that is higher than all earlier ones, also for reordered packets before this one
+        lowest = self.highest_sequence + 1 + (MAX_MISORDER if self.source else 0)
+        self.highest_sequence = lowest + (packet.sequence_number - lowest) % SEQUENCE_NUMBERS
         self._received = 1
         self.source_expected = self.source_received = 1
         self.counts.expected += 1

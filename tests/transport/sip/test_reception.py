@@ -58,6 +58,12 @@ def test_a_source_that_jumps_restarts_with_the_second_packet() -> None:
     assert (subject.counts.strays, subject.counts.restarts, subject.counts.lost) == (1, 1, 0)
 
 
+def test_a_reordered_packet_before_the_first_one_of_a_new_source_has_a_number_of_its_own() -> None:
+    packets = receive(receiver(), wire(0), wire(0, ssrc=2), wire(1, ssrc=2), wire(0, ssrc=2))
+
+    assert sequences(packets) == [0, None, 65_537, 65_536]
+
+
 def restarted(
     *, numbers_by: int = 0, time_by: int = 0, count: int = 80, pause_ms: int = 5_000, ssrc: int = 1, duplicated: int = 0
 ) -> RtpReceiver:
