@@ -33,7 +33,7 @@ UNEQUAL_SESSIONS = "Long sessions differ from short ones, and a few sessions con
 LOST = "no session of {} failed completely, but up to {} may fail; the limit is passed only if fewer than {} do"
 PARTS = "that parts of the run give"
 UNCERTAIN = "that allow for the uncertainty of each value"
-UNSEEN = "that allow for an unseen session"
+SESSIONS = "that the variance between sessions gives"
 """The causes of bounds that lie outside the printed interval."""
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
@@ -137,7 +137,7 @@ def _bounds_text(spec: MetricSpec, estimate: ThresholdEstimate, limit: float, ex
     """
     cause = UNCERTAIN
     if exact.lower <= limit <= exact.upper:
-        cause = PARTS if exact.order else UNSEEN
+        cause = PARTS if exact.by_parts else SESSIONS
     bounds = interval(estimate.lower, estimate.upper, partial(in_unit, spec), " and ")
     return f"the limit lies between the bounds {cause}, {bounds}"
 

@@ -300,7 +300,7 @@ def estimate_quantile(
     )
     return ThresholdEstimate(
         estimate.value, low, high, lower, upper, counts, reason,
-        not sample.succeeded.size, required, order, by_session,
+        not sample.succeeded.size, required, order, by_session=by_session,
     )  # fmt: skip
 
 

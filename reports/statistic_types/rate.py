@@ -212,7 +212,8 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdE
     if not rate.turns:
         return no_estimate()
     order: Order | None = "bursts" if shares_burst(totals) else None
-    reach = max(rate.reach(TAIL), ratio_of(by_part(totals, BATCHES)).reach(TAIL)) if order else rate.reach(TAIL)
+    of_sessions = rate.reach(TAIL)
+    reach = max(of_sessions, ratio_of(by_part(totals, BATCHES)).reach(TAIL)) if order else of_sessions
     lower, upper = rate.value - reach, rate.value + reach
     if better != "higher":
         upper = max(upper, rate.upper(TAIL))
@@ -230,7 +231,7 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdE
     tail = (1 - CONFIDENCE) / 2
     return ThresholdEstimate(
         rate.value, rate.lower(tail), rate.upper(tail), max(0.0, lower), upper, counts, few_sessions(counts),
-        order=order,
+        order=order, by_parts=reach > of_sessions,
     )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 Reports and checks show a value with its two-sided interval of 95 %. The decision uses two other bounds, each with a
 type I error of 5 %. A limit is passed if both bounds meet it, and failed if neither does. These bounds usually lie
-within the interval. If the events of a rate come in bursts, they may lie outside it, because bursts make only them
-wider.
+within the interval. Those of a rate may lie outside it, because the variance between sessions, or between parts of the
+run if events come in bursts, makes only them wider.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class ThresholdEstimate:
     - `reason` is the reason why the value decides nothing; None if it decides.
     - `required` is the number of sessions that are needed to print a quantile.
     - `order` is the autocorrelation found in the sessions. If it is set, the bounds are computed from parts of the run.
+    - `by_parts` is True if parts of the run give the bounds of a rate, because their variance is larger.
     - `by_session` is the quantile with equal weight for each session. It is set if a few long sessions dominate.
     """
 
@@ -46,6 +47,7 @@ class ThresholdEstimate:
     nothing_succeeded: bool = False
     required: int = 0
     order: Order | None = None
+    by_parts: bool = False
     by_session: BySession | None = None
 
 

@@ -387,7 +387,7 @@ def test_a_limit_within_the_interval_is_decided_by_a_named_bound(
 
 
 def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    estimate = replace(PASSED.estimate or no_estimate(), lower=500.0, upper=900.0, order="drift")
+    estimate = replace(PASSED.estimate or no_estimate(), lower=500.0, upper=900.0, by_parts=True)
     monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
     (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], targets_of_plan()[0])
 
@@ -395,6 +395,22 @@ def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(mon
     assert one.reason_text.replace("\u00a0", " ") == (
         "the limit lies between the bounds that parts of the run give, 500 and 900 ms"
     )
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_bounds_of_a_rate_beyond_its_interval_are_named_by_the_clusters_that_give_them(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    failed = np.zeros(120)
+    failed[np.arange(4) if together else np.array([7, 38, 69, 100])] = 10
+    estimate = estimate_rate((failed, np.full(120, 10.0)))
+    monkeypatch.setattr(Rate, "estimate", lambda *_: estimate)
+    limit = (max(0.0, estimate.lower) + estimate.low) / 2
+    (one,) = limit_results(thresholds(f"failure_rate: rate<{100 * limit:.3f}%")[0], targets_of_plan()[0])
+
+    cause = "that parts of the run give" if together else "that the variance between sessions gives"
+    assert (one.result, estimate.order) == ("inconclusive", "bursts" if together else None)
+    assert one.reason_text.startswith(f"the limit lies between the bounds {cause}, ")
 
 
 @pytest.mark.parametrize(
