@@ -94,7 +94,8 @@ def clearest(
         return None
     ends = _refined(values, days, int(first[best]), int(end[best]))
     line, runs = _Lines(values, days, *(np.array([end]) for end in ends)), ends[1] - ends[0]
-    slope, noise = float(line.slope[0]), max(float(line.rss[0]) / (runs - 2) * cost, float(within[best]))
+    slope, own = float(line.slope[0]), float(variances[slice(*ends)].mean())
+    noise = max(float(line.rss[0]) / (runs - 2) * cost, own)
     half = float(stdtrit(max(DF_MIN, runs / cost - 2), 1 - errors[ends[1]] / 2)) * math.sqrt(noise / float(line.sxx[0]))
     if abs(slope) <= half:
         return None

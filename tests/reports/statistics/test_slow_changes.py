@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reports.statistics.change_points import ENOUGH, ChangePoints, find_changes
 from reports.statistics.counting import Floats
-from reports.statistics.slow_changes import windows
+from reports.statistics.slow_changes import clearest, windows
 
 LEAST = math.log(1.05)
 
@@ -83,6 +83,16 @@ def test_a_slow_change_depends_on_times_and_not_on_the_number_of_runs() -> None:
 
     assert slow
     assert slow.low < 0.01 * (days[slow.end - 1] - days[slow.first]) < slow.high
+
+
+def test_the_bounds_of_a_rise_depend_on_the_uncertainty_of_its_own_runs() -> None:
+    days, rng = np.arange(60.0), np.random.default_rng(8)
+    values = 0.02 * np.minimum(days, 39) + rng.normal(0, 0.005, 60)
+    of_rise, of_all = np.where(days < 40, 0.1**2, 0.0), np.full(60, 0.1**2)
+    first, second = (clearest(values, own, days, 1.0, np.full(61, 1e-3), LEAST) for own in (of_rise, of_all))
+
+    assert first
+    assert first == second
 
 
 def test_runs_at_one_time_have_no_slope() -> None:
