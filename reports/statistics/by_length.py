@@ -8,6 +8,9 @@ recovery, without the correlation of pairs):
 
     d − √((q_c − L_c)² + (U_b − q_b)²)      d + √((U_c − q_c)² + (q_b − L_b)²)
 
+If the candidate's turns are weighted (`mix`), the length of a session is the sum of the weights of its turns. If a
+sample has only some turns of its sessions, their lengths are unknown, and nothing is tested.
+
 After: Zou, Donner, "Construction of confidence limits about effect measures: a general approach" (2008).
 """
 
@@ -24,6 +27,7 @@ from reports.statistics.counting import Floats, Integers, order_of_values, rank_
 from reports.statistics.quantiles import Sample, lower_with_unseen, quantiles, upper_with_unseen
 from reports.statistics.unseen import DEPENDENCE_ALPHA, MAX_LENGTH_RATIO, MIN_SESSIONS
 
+Lengths = Integers | Floats
 MIN_LONG = 4
 """The number of long, and of other, sessions above which they are compared."""
 
@@ -35,10 +39,10 @@ def changes_by_length(samples: TwoSamples) -> bool:
     other sessions, of the difference between both targets. One compares rank correlations (Fisher's z). The other
     compares the longest sessions, which have half of the turns, with all others.
     """
-    lengths = [
-        np.bincount(sample.sessions, minlength=size)
-        for sample, size in zip((samples.base, samples.cand), samples.clusters, strict=True)
-    ]
+    if not (samples.base.has_whole_sessions and samples.cand.has_whole_sessions):
+        return False
+    both, weights = (samples.base, samples.cand), _weights(samples)
+    lengths = [_lengths(*of_target) for of_target in zip(both, weights, samples.clusters, strict=True)]
     used = [of_target > 0 for of_target in lengths]
     if samples.paired:
         used = [used[0] & used[1]] * 2
@@ -47,7 +51,7 @@ def changes_by_length(samples: TwoSamples) -> bool:
     counts = [of_target[chosen] for of_target, chosen in zip(lengths, used, strict=True)]
     if all(of_target.max() < MAX_LENGTH_RATIO * of_target.mean() for of_target in counts):
         return False
-    base, cand = _levels(samples, lengths)
+    base, cand = _levels(samples, weights, lengths)
     if samples.paired:
         p_values = _p_values([counts[0] + counts[1]], [(cand - base)[used[0]]])
     else:
@@ -55,7 +59,18 @@ def changes_by_length(samples: TwoSamples) -> bool:
     return min(p_values) < DEPENDENCE_ALPHA / len(p_values)
 
 
-def _p_values(lengths: Sequence[Integers], levels: Sequence[Floats]) -> tuple[float, float]:
+def _weights(samples: TwoSamples) -> tuple[Floats | None, Floats | None]:
+    """Return the weights of the turns of each target. Their mean is 1; None if all are 1."""
+    return None, None if samples.steps is None else samples.mixed.weights * samples.cand.n
+
+
+def _lengths(sample: Sample, weights: Floats | None, clusters: int = 0) -> Lengths:
+    """Return the length of each session. Rounding errors of sums of weights are removed, so that ties remain."""
+    lengths: Lengths = np.bincount(sample.sessions, weights, clusters)
+    return lengths if weights is None else lengths.round(9)
+
+
+def _p_values(lengths: Sequence[Lengths], levels: Sequence[Floats]) -> tuple[float, float]:
     """Return the p-values of both tests, of one sample or of the difference of two."""
     z, variance, gap, error = 0.0, 0.0, 0.0, 0.0
     for sign, turns, of_session in zip((1, -1), lengths, levels, strict=False):
@@ -71,7 +86,7 @@ def _p_values(lengths: Sequence[Integers], levels: Sequence[Floats]) -> tuple[fl
     return by_rank, 2 * float(ndtr(-abs(gap) / math.sqrt(error))) if error else 1.0
 
 
-def _levels(samples: TwoSamples, lengths: Sequence[Integers]) -> tuple[Floats, Floats]:
+def _levels(samples: TwoSamples, weights: Sequence[Floats | None], lengths: Sequence[Lengths]) -> tuple[Floats, Floats]:
     """Return the mean rank of the turns of each session among all turns of both targets; NaN without turns."""
     values = np.concatenate([samples.base.values, samples.cand.values])
     position = np.empty(values.size)
@@ -79,26 +94,35 @@ def _levels(samples: TwoSamples, lengths: Sequence[Integers]) -> tuple[Floats, F
     of_target = position[: samples.base.n], position[samples.base.n :]
     with np.errstate(invalid="ignore"):
         first, second = (
-            np.bincount(sample.sessions, of_sample, size.size) / size
-            for sample, of_sample, size in zip((samples.base, samples.cand), of_target, lengths, strict=True)
+            np.bincount(sample.sessions, of_sample if own is None else own * of_sample, size.size) / size
+            for sample, of_sample, own, size in zip(
+                (samples.base, samples.cand), of_target, weights, lengths, strict=True
+            )
         )
     return first, second
 
 
 def reaches(samples: TwoSamples, p: float, level: float) -> tuple[float, float]:
     """Return the distances of the lower and of the upper bound from the log ratio; inf if a bound is open."""
-    (low_b, high_b), (low_c, high_c) = (_reaches(sample, p, level) for sample in (samples.base, samples.cand))
+    both = zip((samples.base, samples.cand), _weights(samples), samples.values(p), strict=True)
+    (low_b, high_b), (low_c, high_c) = (_reaches(*of_target, p, level) for of_target in both)
     return math.hypot(low_c, high_b), math.hypot(high_c, low_b)
 
 
-def _reaches(sample: Sample, p: float, level: float) -> tuple[float, float]:
-    """Return the distances of both bounds of a quantile from it, as logs; inf if a bound or the quantile has no log."""
-    (estimate,), of_session = quantiles(sample, [p], 1 - 2 * level, unseen=False), np.bincount(sample.sessions)
-    low = lower_with_unseen(sample, of_session, p, level, estimate.low)
-    high = upper_with_unseen(sample, of_session, p, level, estimate.high)
-    if not 0 < estimate.value < math.inf:
+def _reaches(sample: Sample, weights: Floats | None, value: float, p: float, level: float) -> tuple[float, float]:
+    """Return the distances of both bounds of a quantile from it, as logs; inf if a bound or the quantile has no log.
+
+    `value` is the quantile.
+    """
+    if not 0 < value < math.inf:
         return math.inf, math.inf
-    return math.log(estimate.value / low) if low > 0 else math.inf, math.log(high / estimate.value)
+    low, high, of_session = value, value, _lengths(sample, weights)
+    if weights is None:
+        (estimate,) = quantiles(sample, [p], 1 - 2 * level, unseen=False)
+        low, high = estimate.low, estimate.high
+    low = lower_with_unseen(sample, of_session, p, level, low, weights)
+    high = upper_with_unseen(sample, of_session, p, level, high, weights)
+    return math.log(value / low) if low > 0 else math.inf, math.log(high / value)
 
 
 def p_value(excess: float, reach: float, level: float) -> float:

@@ -72,7 +72,9 @@ class Mixed:
         )
         self.sample, self.steps = cand, steps[1]
         weights = weights_of(self.base_turns.sum(axis=1)[:, None].astype(np.float64), self.turns.sum(axis=1)[:, None])
-        self.reached = np.cumsum(weights[self.steps, 0])
+        self.weights = weights[self.steps, 0]
+        """The weight of each value of the candidate. The sum is 1."""
+        self.reached = np.cumsum(self.weights)
 
     def value(self, p: float) -> float:
         """Return the weighted p-quantile of the candidate's sample. Nothing is resampled."""

@@ -239,35 +239,50 @@ def longest_failure(sample: Sample, of_session: Integers) -> int:
     return int(np.diff(edges).max()) - 1
 
 
-def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:
+def upper_with_unseen(
+    sample: Sample,
+    of_session: Integers | Floats,
+    p: float,
+    error: float,
+    high: float,
+    weights: Floats | None = None,
+) -> float:
     """Return the upper end of the p-quantile's interval that allows for an unseen session; +inf if it is open.
 
-    `high` is the upper end without an unseen session; the result is at least this. `error` is the type I error of the
-    end. `of_session` is the number of turns of each session.
+    - `of_session` is the number of turns of each session, or the sum of their weights.
+    - `error` is the type I error of the end.
+    - `high` is the upper end without an unseen session; the result is at least this.
+    - `weights` is the weight of each turn. If it is None, all are 1.
     """
 
     def holds(index: int) -> bool:
         above = np.searchsorted(sample.values, sample.values[index], side="right")
-        return upper_share(*_share_from(int(above), sample, of_session), error) <= 1 - p
+        return upper_share(*_share_from(int(above), sample, of_session, weights), error) <= 1 - p
 
     succeeded, known = sample.succeeded.size, int(np.searchsorted(sample.values, high))
     if high == math.inf or holds(known):
         return high
-    first = max(rank(p, sample.n) - 1, known + 1)
-    index = first + bisect_left(range(first, succeeded), True, key=holds)
+    index = known + 1 + bisect_left(range(known + 1, succeeded), True, key=holds)
     return float(sample.values[index]) if index < succeeded else math.inf
 
 
-def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, low: float) -> float:
+def lower_with_unseen(
+    sample: Sample,
+    of_session: Integers | Floats,
+    p: float,
+    error: float,
+    low: float,
+    weights: Floats | None = None,
+) -> float:
     """Return the lower end of the p-quantile's interval that allows for an unseen session; −inf if it is open.
 
-    `low` is the lower end without an unseen session; the result is at most this. `error` is the type I error of the
-    end. `of_session` is the number of turns of each session.
+    `low` is the lower end without an unseen session; the result is at most this. The other parameters are those of
+    `upper_with_unseen`.
     """
 
     def fails(index: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[index])
-        return lower_share(*_share_from(int(first), sample, of_session), error) < 1 - p
+        return lower_share(*_share_from(int(first), sample, of_session, weights), error) < 1 - p
 
     known = int(np.searchsorted(sample.values, low))
     if low == -math.inf or not fails(known):
@@ -276,14 +291,18 @@ def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
     return float(sample.values[index - 1]) if index else -math.inf
 
 
-def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float, float, float]:
+def _share_from(
+    first: int, sample: Sample, of_session: Integers | Floats, weights: Floats | None
+) -> tuple[float, float, float]:
     """Return the first three arguments of `unseen.upper_share`.
 
     The share is that of the values from index `first` on.
     """
-    turns = np.bincount(sample.sessions[first:], minlength=of_session.size)
-    square = float((turns**2 / np.maximum(1, of_session)).sum()) / sample.n
-    return float(turns.sum()) / sample.n, square, sample.n / float(of_session.max())
+    of_values = None if weights is None else weights[first:]
+    turns = np.bincount(sample.sessions[first:], of_values, of_session.size)
+    total = float(of_session.sum())
+    square = float((turns**2 / np.where(of_session > 0, of_session, 1)).sum()) / total
+    return float(turns.sum()) / total, square, total / float(of_session.max())
 
 
 def nearer(p: float) -> float:

@@ -289,9 +289,7 @@ def _part(sample: Sample, chosen: Flags) -> Sample:
     if chosen.all():
         return sample
     failed = sample.failed - int(np.isinf(sample.values[~chosen]).sum())
-    return replace(
-        sample, values=sample.values[chosen], sessions=sample.sessions[chosen], failed=failed, has_whole_sessions=False
-    )
+    return replace(sample, values=sample.values[chosen], sessions=sample.sessions[chosen], failed=failed)
 
 
 def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:

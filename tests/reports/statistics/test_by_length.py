@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from reports.statistics.arms import TwoSamples
-from reports.statistics.by_length import changes_by_length
+from reports.statistics.by_length import changes_by_length, reaches
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, sample
 
@@ -48,3 +50,43 @@ def test_sessions_of_similar_length_are_not_tested() -> None:
     base, cand = made(1, 0.0, lengths), made(2, 0.5, lengths)
 
     assert not changes_by_length(TwoSamples(base, cand, (100, 100), paired=True))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_lengths_are_not_tested_if_a_sample_has_only_some_turns_of_its_sessions(paired: bool) -> None:
+    base, cand = made(1), replace(made(2, 0.5), has_whole_sessions=False)
+
+    assert not changes_by_length(TwoSamples(base, cand, (200, 200), paired))
+
+
+def with_repeated_turns(cand: Sample, times: int) -> tuple[Sample, np.ndarray]:
+    """Return the sample with `times` copies of the turns of each third session, and the step of each turn, 0 or 1."""
+    step = (cand.sessions % 3 == 0).astype(np.int64)
+    copies = np.where(step == 1, times, 1)
+    return Sample(np.repeat(cand.values, copies), np.repeat(cand.sessions, copies)), np.repeat(step, copies)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_turns_of_a_step_that_the_candidate_has_more_often_have_less_weight(paired: bool) -> None:
+    base, cand = made(1), made(2, 0.5)
+    sessions = replace(base, sessions=np.random.default_rng(3).permutation(200)[base.sessions])
+    more, step = with_repeated_turns(cand, 5)
+    plain = TwoSamples(sessions, cand, (200, 200), paired)
+    weighted = TwoSamples(sessions, more, (200, 200), paired, ((cand.sessions % 3 == 0).astype(np.int64), step))
+
+    assert weighted.values(0.5) == plain.values(0.5)
+    assert changes_by_length(weighted) == changes_by_length(plain)
+    assert reaches(weighted, 0.5, 0.05) == pytest.approx(reaches(plain, 0.5, 0.05), rel=0.02)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_long_session_of_a_step_with_little_weight_is_not_long(paired: bool) -> None:
+    lengths = np.full(200, 10)
+    base, cand = made(1, 0.0, lengths), made(2, 0.0, lengths)
+    rare = np.array([0] * 1980 + [1] * 20)
+    own = np.random.default_rng(4).permutation(2000)
+    many = sample(np.append(cand.values, np.full(10_000, 5000.0)), np.append(cand.sessions, np.repeat(range(20), 500)))
+    steps = np.where(many.values == 5000.0, 1, 0)
+
+    assert changes_by_length(TwoSamples(base, many, (200, 200), paired))
+    assert not changes_by_length(TwoSamples(base, many, (200, 200), paired, (rare[own], steps)))
