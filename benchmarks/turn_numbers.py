@@ -1,7 +1,8 @@
 """Verdicts if latency depends on the number of the turn, and sessions of the targets differ in length (decision 0067).
 
 Each turn is 8 % slower than the one before. In some cases, the steps repeat within a session, and differ in latency.
-The program prints the verdicts over all turns, and those of turns that are weighted by their number, in memory, seeded.
+Failures become more frequent with each turn. The program prints the verdicts over all turns, and those of turns that
+are weighted by their number, in memory, seeded.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy.typing as npt
 from benchmarks.lengths import Lengths, equal
 from benchmarks.on_the_margin import error
 from reports.statistics.arms import TwoSamples
+from reports.statistics.autocorrelation import rate_by_order
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample
+from reports.statistics.rates import ClusterTotals
 from reports.statistics.verdicts import verdicts
-from reports.targets.mix import classes_of, differ_in_length, in_cells
+from reports.targets.mix import classes_of, differ_in_length, in_cells, table_weights
 
 REPETITIONS, DRAWS, SESSIONS, SEED = 300, 500, 150, 20270104
 GROWTH, SIGMA, ICC = 0.08, 0.4, 0.3
@@ -30,8 +33,8 @@ MARGINS = {0.5: 0.1, 0.95: 0.2}
 fixed = partial(equal, SESSIONS)
 
 
-def geometric(mean: int) -> Lengths:
-    return lambda rng: rng.geometric(1 / mean, SESSIONS)
+def geometric(mean: int, sessions: int = SESSIONS) -> Lengths:
+    return lambda rng: rng.geometric(1 / mean, sessions)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,63 @@ def main() -> bool:
         f"\nlatency grows by {GROWTH:.0%} a turn, {SESSIONS} sessions, {REPETITIONS} repetitions: % regressed / passed "
         "over all turns; as the tool decides"
     )
-    return all([_met(case, p) for case in CASES for p in MARGINS])
+    latencies = [_met(case, p) for case in CASES for p in MARGINS]
+    print(f"\nfailures grow by {100 * GROWING:g} points a turn, margin {100 * POINTS:g} points, {FAILING} sessions")
+    return all(latencies + [_rates_met(case) for case in RATES])
+
+
+GROWING, POINTS, FAILING = 0.01, 0.02, 300
+"""The growth of the failure rate with each turn, the margin, and the number of sessions of each target."""
+RATES = (
+    Case("10 turns each", equal(FAILING, 10), equal(FAILING, 10), passes=0.8),
+    Case("5 and 10", equal(FAILING, 5), equal(FAILING, 10), passes=0.5),
+    Case("5 and 10", equal(FAILING, 5), equal(FAILING, 10), None),
+    Case("10 and 5, pairs", equal(FAILING, 10), equal(FAILING, 5), None, paired=True),
+    Case("geometric, 6 and 9", geometric(6, FAILING), geometric(9, FAILING)),
+    Case("geometric, 6 and 9", geometric(6, FAILING), geometric(9, FAILING), None),
+    Case("geometric, 6 and 6", geometric(6, FAILING), geometric(6, FAILING), None),
+)
+"""`factor` None is exactly the margin: the rate of each turn is POINTS higher."""
+
+
+def failing(rng: np.random.Generator, lengths: npt.NDArray[np.int64], more: float) -> npt.NDArray[np.int64]:
+    """Return the session of each turn, the class of its number, and whether it failed.
+
+    The rates of sessions differ.
+    """
+    session = np.repeat(np.arange(lengths.size), lengths)
+    number = np.concatenate([np.arange(1, length + 1) for length in lengths])
+    own = rng.gamma(2, 0.5, lengths.size)[session]
+    failed = rng.random(session.size) < np.minimum(1, own * (GROWING * number + more))
+    return np.array([session, classes_of(number), failed])
+
+
+def _of_sessions(rows: npt.NDArray[np.int64], amounts: Floats) -> Floats:
+    return np.bincount(rows[0], amounts, FAILING).astype(np.float64)
+
+
+def _rates_met(case: Case) -> bool:
+    rng = np.random.default_rng([SEED, *case.name.encode(), 1, int(case.factor is None)])
+    margin, more = Margin(points=POINTS), POINTS if case.factor is None else 0.0
+    counted = np.zeros(4)
+    for _ in range(REPETITIONS):
+        both = failing(rng, case.base(rng), 0.0), failing(rng, case.cand(rng), more)
+        size = 1 + max(int(classes.max()) for _, classes, _ in both)
+        table = np.array([np.bincount(classes, minlength=size) for _, classes, _ in both])[:, None]
+        ones, lengths = (
+            np.ones((2, size)),
+            [(_of_sessions(rows, rows[1]), _of_sessions(rows, rows[0] >= 0)) for rows in both],
+        )
+        differ = differ_in_length(*lengths, paired=case.paired)
+        for at, weights in enumerate((ones, table_weights(table)[:, 0] if differ else ones)):
+            first, second = (
+                (_of_sessions(rows, of_class[rows[1]] * rows[2]), _of_sessions(rows, of_class[rows[1]]))
+                for rows, of_class in zip(both, weights, strict=True)
+            )
+            found = rate_by_order(ClusterTotals(first, second, case.paired), margin, "lower", Inference())
+            (verdict,) = verdicts([found], [True], [None])
+            counted[2 * at : 2 * at + 2] += verdict.name == "regressed", verdict.passes
+    return _printed(case, "failure_rate", counted / REPETITIONS, case.passes)
 
 
 def _met(case: Case, p: float) -> bool:
@@ -113,14 +172,18 @@ def _met(case: Case, p: float) -> bool:
             found = quantile_differences(samples, [(p, margin)], "lower", Inference(resamples=DRAWS, seed=rng))
             (verdict,) = verdicts(found, [True], [None])
             counted[2 * at : 2 * at + 2] += verdict.name == "regressed", verdict.passes
-    shares = counted / REPETITIONS
+    return _printed(case, f"p{100 * p:g}", counted / REPETITIONS, case.passes if p == 0.5 else None)
+
+
+def _printed(case: Case, metric: str, shares: Floats, passes: float | None) -> bool:
+    """Print the shares, and return whether the goals are met. `passes` is the minimum share that must pass."""
     limit = NOMINAL + SMALL_BIAS + 3 * error(NOMINAL, REPETITIONS)
     met = shares[2] <= limit
     if case.factor is None:
         met &= shares[3] <= limit
-    if case.passes is not None and p == 0.5:
-        met &= shares[3] >= case.passes
-    name = f"{case.name}{', on the margin' if case.factor is None else ''}, p{100 * p:g}"
+    if passes is not None:
+        met &= shares[3] >= passes
+    name = f"{case.name}{', on the margin' if case.factor is None else ''}, {metric}"
     text = "{:5.1f} / {:5.1f}   {:5.1f} / {:5.1f}".format(*100 * shares)
     print(f"  {name:<52}{text}{'' if met else '  goal NOT met'}", flush=True)
     return bool(met)

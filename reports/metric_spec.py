@@ -73,6 +73,10 @@ class Sources(Protocol):
     def is_weighted_by_number(self) -> bool:
         """True if the sessions of both targets differ in length, so that turns are weighted by their number."""
 
+    @property
+    def weighted(self) -> tuple[Source, Source]:
+        """The baseline and the candidate. In rates and means, their turns are weighted if sessions differ in length."""
+
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return the samples of both targets.
 

@@ -156,18 +156,20 @@ class MetricSample:
             values, sessions = np.append(values, np.full(not_started.size, np.inf)), np.append(sessions, not_started)
         return Sample(values, sessions, failed + not_started.size, censored, not_started.size)
 
-    def in_time(self, target: int, steps: Flags, deadline: float) -> tuple[Flags, Integers]:
-        """Return whether each turn of some steps of a target has a value of at most `deadline`, and its session.
+    def in_time(self, target: int, steps: Flags, deadline: float) -> tuple[Flags, Integers, Integers]:
+        """Return whether each turn of some steps of a target has a value of at most `deadline`.
 
-        A turn that failed or did not start has no value, even if the metric is no latency.
+        A turn that failed or did not start has no value, even if the metric is no latency. The other results are the
+        indexes of these turns: in `turns` of those that started, which are the first, and in `turns.not_started`.
         """
-        sample, turns, steps = self.of(target, steps), self.turns, steps & self.applies[target]
-        sessions = [sample.sessions]
+        turns, not_started = self.turns, self.not_started(target, steps)
+        values, started = self.part(target, steps)
         if not is_latency(self.metric):
+            steps = steps & self.applies[target]
             failed = turns.failed[(turns.target[turns.failed] == target) & steps[turns.step[turns.failed]]]
-            sessions += [turns.session[failed], turns.not_started.session[self.not_started(target, steps)]]
-        values = np.append(sample.values, np.full(sum(map(len, sessions[1:])), np.inf))
-        return values <= deadline, np.concatenate(sessions)
+            started = np.append(started, failed)
+        values = np.append(values, np.full(started.size + not_started.size - values.size, np.inf))
+        return values <= deadline, started, not_started
 
     def pools(self) -> Iterable[Pool]:
         """Yield the pools of this metric for each target that has it.

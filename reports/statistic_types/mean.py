@@ -68,7 +68,8 @@ class Mean(Statistic):
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ClusterTotals(base.totals(group[0]), candidate.totals(group[0]), base.paired)
+        first, second = (source.totals(group[0]) for source in sources.weighted)
+        sums = ClusterTotals(first, second, base.paired)
         return MeasuredDifferences(
             counts, [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
@@ -81,7 +82,7 @@ class Mean(Statistic):
     def interim(
         self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = sources.base.totals(group[0]), sources.candidate.totals(group[0])
+        base, candidate = (source.totals(group[0]) for source in sources.weighted)
         return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
 
     def against_stored(

@@ -105,7 +105,7 @@ class Rate(Statistic):
         return Shortfall(rate.units, turns, MIN_RATE_UNITS) if rate.column and turns < MIN_RATE_UNITS else None
 
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        base, candidate = (self.events(source, group[0]) for source in (sources.base, sources.candidate))
+        base, candidate = (self.events(source, group[0]) for source in sources.weighted)
         counts = self.counts(sources.base, group[0]), self.counts(sources.candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
@@ -157,7 +157,7 @@ class Rate(Statistic):
     def interim(
         self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = (self.events(source, group[0]) for source in (sources.base, sources.candidate))
+        base, candidate = (self.events(source, group[0]) for source in sources.weighted)
         event, words = self.bad_event(group[0].metric), self.of_words(group[0].metric)
         return [
             rate_seen(base, candidate, spec.margin, event, better_direction(spec), error, words=words) for spec in group

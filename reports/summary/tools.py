@@ -203,8 +203,9 @@ def deadline_shares(run: RunFrames, samples: MetricSamples, sessions: pd.DataFra
 
 def deadline_share(sample: MetricSample, pool: Pool, step: str, deadline_ms: float) -> DeadlineShare:
     """Return the share of the turns of a pool that have a metric by a deadline. `step` is the name of its steps."""
-    in_time, sessions = sample.in_time(pool.target, pool.steps, deadline_ms)
-    target = sample.turns.targets[pool.target]
+    in_time, started, not_started = sample.in_time(pool.target, pool.steps, deadline_ms)
+    turns, target = sample.turns, sample.turns.targets[pool.target]
+    sessions = np.append(turns.session[started], turns.not_started.session[not_started])
     return _share(in_time, sessions, sample.metric.name, pool.stratum, target, pool.label, step, deadline_ms)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,13 @@ from reports.targets.clusters import ABSENT, NO_SESSION, Clusters
 from reports.turns import Flags, TurnArrays, column_of, measured_sessions, not_started_of
 
 
+class TurnWeights(NamedTuple):
+    """The weight of each turn of the run that started, and of each that did not start."""
+
+    started: Floats
+    not_started: Floats
+
+
 @dataclass(frozen=True, eq=False)
 class ComparedTarget:
     """A target in a comparison.
@@ -41,6 +49,8 @@ class ComparedTarget:
     name: str = ""
     """The name of the target in its run."""
     clusters: Clusters = field(default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION))
+    weights: TurnWeights | None = None
+    """The weights of turns in rates and means; None if all are 1. Quantiles have other weights (`TwoSamples`)."""
 
     @property
     def turns(self) -> TurnArrays:
@@ -166,8 +176,9 @@ class ComparedTarget:
         counts = rate_counts(turns, spec.metric)
         mine = self.turn_mask & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
         clusters, size = self.clusters.of_code[turns.session[mine]], self.clusters.count
-        events, units = (np.bincount(clusters, per_turn[mine], size).astype(np.float64) for per_turn in counts)
-        not_started = self._not_started(steps) if spec.metric == "failure_rate" else 0
+        weight, others = (1.0, None) if self.weights is None else (self.weights.started[mine], self.weights.not_started)
+        events, units = (np.bincount(clusters, weight * per_turn[mine], size).astype(np.float64) for per_turn in counts)
+        not_started = self._not_started(steps, others) if spec.metric == "failure_rate" else 0
         return events + not_started, units + not_started
 
     def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
@@ -175,28 +186,39 @@ class ComparedTarget:
 
         Failed turns, and planned turns that did not start, should have it. For a metric of sessions, sessions count.
         """
+        weight = None
         if CATALOGUE[spec.metric].scope == "session":
             sample = self.sample(spec)
             in_time, clusters = sample.values <= deadline, sample.sessions
         elif self.target == ABSENT:
             in_time, clusters = np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
         else:
-            in_time, sessions = self.samples[spec.metric].in_time(self.target, self.steps(spec), deadline)
+            in_time, started, others = self.samples[spec.metric].in_time(self.target, self.steps(spec), deadline)
+            sessions = np.append(self.turns.session[started], self.turns.not_started.session[others])
             clusters = self.clusters.of_code[sessions]
-            in_time, clusters = in_time[clusters >= 0], clusters[clusters >= 0]
-        events, turns = (np.bincount(of, minlength=self.sessions) for of in (clusters[in_time], clusters))
+            counted = clusters >= 0
+            if self.weights is not None:
+                weight = np.append(self.weights.started[started], self.weights.not_started[others])[counted]
+            in_time, clusters = in_time[counted], clusters[counted]
+        in_time = in_time if weight is None else weight * in_time
+        events, turns = (np.bincount(clusters, of, self.sessions) for of in (in_time, weight))
         return events.astype(np.float64), turns.astype(np.float64)
 
     def totals(self, spec: MetricSpec) -> PerCluster:
         """Return the sum and the number of the values of a metric in each cluster. Failed turns have no value."""
         sample = self.sample(spec)
         succeeded = sample.succeeded
-        clusters, size = sample.sessions[: succeeded.size], self.clusters.count
+        clusters, size, weight = sample.sessions[: succeeded.size], self.clusters.count, None
+        if self.weights is not None and CATALOGUE[spec.metric].scope == "turn" and sample.n:
+            _, index = self.samples[spec.metric].part(self.target, self.steps(spec))
+            index = index[self.clusters.of_code[self.turns.session[index]] >= 0]
+            weight = self.weights.started[index[: succeeded.size]]
+            succeeded = weight * succeeded
         totals: Floats = np.bincount(clusters, succeeded, minlength=size).astype(np.float64)
-        return totals, np.bincount(clusters, minlength=size).astype(np.float64)
+        return totals, np.bincount(clusters, weight, size).astype(np.float64)
 
-    def _not_started(self, steps: Flags) -> Integers:
-        """Return the number of planned turns that did not start in each cluster.
+    def _not_started(self, steps: Flags, weights: Floats | None = None) -> Integers | Floats:
+        """Return the number of planned turns that did not start in each cluster, or the sum of their weights.
 
         `steps` is a mask of the steps that count.
         """
@@ -205,8 +227,12 @@ class ComparedTarget:
                 np.int64
             )
         not_started = self.turns.not_started
-        clusters = self.clusters.of_code[not_started.session[not_started.of(self.target, steps)]]
-        return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
+        mine = not_started.of(self.target, steps)
+        clusters = self.clusters.of_code[not_started.session[mine]]
+        counted = clusters >= 0
+        of_turns = None if weights is None else weights[mine][counted]
+        sums: Integers | Floats = np.bincount(clusters[counted], of_turns, self.clusters.count)
+        return sums
 
     def uncertainty_text(self, spec: MetricSpec) -> str:
         """Return the reason why the metric is not exact in this run and cannot decide; "" if it is exact."""

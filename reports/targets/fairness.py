@@ -60,13 +60,13 @@ MAX_TEXT_CHARACTERS = 90
 """The maximum number of characters of a text in a row."""
 SHARES = (
     "The shares of steps differ: {0} has {1} of the turns of {2} and {3} of the turns of {4}. Percentiles are compared "
-    "after weighting the steps of {4} to the shares of {2}, so they differ from those of a report. Rates and means are "
-    "not weighted."
+    "after weighting the steps of {4} to the shares of {2}, so they differ from those of a report."
 )
+UNWEIGHTED = " Rates and means are not weighted."
 LENGTHS = (
-    "Sessions differ in length: {0} has {1} turns in a session, and {2} has {3}. Percentiles are compared after "
-    "weighting the turns of {2} by their number in the session to the shares of {0}, so they differ from those of a "
-    "report. Rates and means are not weighted."
+    "Sessions differ in length: {0} has {1} turns in a session, and {2} has {3}. Percentiles, rates and means are "
+    "compared after weighting the turns of {2} by their number in the session to the shares of {0}, so they differ "
+    "from those of a report."
 )
 EXCLUDED = " {0} of {1} and {2} of {3} are excluded, because the other target has too few with these numbers."
 
@@ -279,10 +279,11 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[str]:
         counts = join_words([count(n) for n in sizes])
         more = f"One target has more than {UNEQUAL} times the sessions of another ({counts})"
         yield f"{more}, so error rates of tail percentiles are unreliable."
-    for target, change in zip(targets[1:], _mixes(targets), strict=True):
+    for (base, target), change in zip(matched_to_the_first(targets), _mixes(targets), strict=True):
         if change:
             was, now = (percent(share, 1) for share in change.shares)
-            yield SHARES.format(change.step, was, targets[0].label, now, target.label)
+            text = SHARES.format(change.step, was, base.label, now, target.label)
+            yield text if changed_lengths(base, target) else text + UNWEIGHTED
     yield from _length_notices(targets)
     first = targets[0]
     sessions = measured_sessions(first.run)

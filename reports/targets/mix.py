@@ -7,7 +7,8 @@ that differs significantly is reported.
 
 Latency may also depend on the number of the turn in its session, because the context grows. So if the sessions of two
 targets differ significantly in length, turns are weighted by their step and their number together. Turns whose number
-only one target has are excluded (`cells_of`).
+only one target has are excluded (`cells_of`). Rates and means then use the sums of weighted turns of each session, and
+their standard errors take the weights as constants.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from reports.metric_spec import MetricSpec
 from reports.samples import is_latency
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
+from reports.statistics.mix import weights_of
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 from reports.targets.clusters import ABSENT
-from reports.targets.compared_target import ComparedTarget
+from reports.targets.compared_target import ComparedTarget, TurnWeights
 from reports.turns import Flags
 
 MIN_SHARE_DIFFERENCE = 0.005
@@ -182,11 +184,43 @@ def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> tuple[int, in
     )
     if not differ_in_length(of_base, of_cand, paired=base.paired):
         return None
-    table = _table(
-        [(_codes(t, labels)[turns.step], turns.number_class) for t, turns in zip(both, planned, strict=True)]
-    )
+    table = _planned_table(both, labels)
     excluded = table * (cells_of(table) == EXCLUDED)
     return int(excluded[0].sum()), int(excluded[1].sum())
+
+
+def _planned_table(both: Sequence[ComparedTarget], labels: Sequence[str]) -> Integers:
+    """Return the number of planned turns of each target, step, and class."""
+    planned = [_planned(target) for target in both]
+    return _table([(_codes(t, labels)[turns.step], turns.number_class) for t, turns in zip(both, planned, strict=True)])
+
+
+def table_weights(turns: Integers) -> Floats:
+    """Return the weight of a turn of each target, step, and class. The argument is that of `cells_of`.
+
+    The candidate has the baseline's shares of cells. The weight of turns that are not compared is 0. If nothing would
+    remain, all weights are 1.
+    """
+    cells = cells_of(turns)
+    compared = cells != EXCLUDED
+    if not turns[:, compared].sum(axis=1).all():
+        return np.ones(turns.shape)
+    base, cand = (np.bincount(cells[compared], of_target[compared]) for of_target in turns)
+    of_cell = weights_of(base[:, None].astype(np.float64), cand[:, None])[:, 0] * cand.sum()
+    return np.array([compared, np.where(compared, of_cell[cells], 0.0)])
+
+
+def _with_weights(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
+    """Return both targets with weights of their turns, by the numbers of planned turns."""
+    labels = _labels(base, cand)
+    weighted = []
+    for target, weights in zip((base, cand), table_weights(_planned_table((base, cand), labels)), strict=True):
+        codes = _codes(target, labels)
+        of_turns = (
+            weights[codes[rows.step], classes_of(rows.number)] for rows in (target.turns, target.turns.not_started)
+        )
+        weighted.append(replace(target, weights=TurnWeights(*of_turns)))
+    return weighted[0], weighted[1]
 
 
 def mean_turns(target: ComparedTarget) -> float:
@@ -239,6 +273,12 @@ class ComparedTargets:
     def is_weighted_by_number(self) -> bool:
         """True if the sessions of both targets differ in length."""
         return changed_lengths(self.base, self.candidate) is not None
+
+    @cached_property
+    def weighted(self) -> tuple[ComparedTarget, ComparedTarget]:
+        """Both targets. In rates and means, their turns are weighted if the sessions differ in length."""
+        both = self.base, self.candidate
+        return _with_weights(*both) if self.is_weighted_by_number else both
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return the samples of both targets.

@@ -10,9 +10,13 @@ import pytest
 from reports.comparisons.comparison import Comparison
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec
+from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
-from reports.statistics.differences import Margin
-from reports.targets.mix import EXCLUDED, ComparedTargets, cells_of, classes_of, differ_in_length
+from reports.statistic_types.rate import Rate
+from reports.statistic_types.within import Within
+from reports.statistics.differences import Inference, Margin
+from reports.targets.compared_target import TurnWeights
+from reports.targets.mix import EXCLUDED, ComparedTargets, cells_of, classes_of, differ_in_length, table_weights
 from tests.reports.comparisons.build import quick, two
 from tests.reports.synthetic import Plan
 
@@ -85,3 +89,63 @@ def test_constant_lengths_that_differ_are_found_and_equal_ones_are_not() -> None
     assert differ_in_length(short, long, paired=False)
     assert differ_in_length(short, long, paired=True)
     assert not differ_in_length(short, short, paired=False)
+
+
+WITHIN = MetricSpec("ttfa", Within(800.0), Margin(points=0.01))
+FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01))
+SPEED = MetricSpec("audio_speed", Mean(), Margin(ratio=0.1))
+
+
+@pytest.mark.parametrize("plans", [(GROWS, LONGER), (LONGER, GROWS)])
+def test_an_equal_share_by_a_deadline_at_each_turn_number_is_no_difference(plans: tuple[Plan, Plan]) -> None:
+    base, cand = two(*plans)
+    shares = [float(np.divide(*(amounts.sum() for amounts in side.in_time(WITHIN, 800.0)))) for side in (base, cand)]
+    (found,) = WITHIN.statistic.compare(ComparedTargets(base, cand), [WITHIN], Inference()).differences
+
+    assert abs(shares[1] - shares[0]) > 0.1
+    assert found is not None
+    assert found.low < 0 < found.high
+    assert abs(found.d) < 0.06
+
+
+def test_a_mean_leaves_out_turn_numbers_that_only_one_target_has() -> None:
+    base, cand = two(GROWS, LONGER)
+    (found,) = SPEED.statistic.compare(ComparedTargets(base, cand), [SPEED], Inference()).differences
+    speeds = cand.turns.value("audio_speed")
+
+    assert found is not None
+    assert found.candidate == pytest.approx(np.nanmean(speeds[cand.turns.number <= 5]))
+
+
+def test_means_and_rates_of_an_interim_analysis_use_the_weights_of_turn_numbers() -> None:
+    sources = ComparedTargets(*two(GROWS, LONGER))
+    (found,) = WITHIN.statistic.compare(sources, [WITHIN], Inference()).differences
+    (seen,) = WITHIN.statistic.interim(sources, [WITHIN], 100, np.random.default_rng(1), 0.025)
+
+    assert found is not None
+    assert seen.d == pytest.approx(found.d)
+
+
+def test_weights_of_one_leave_rates_and_means_unchanged_and_weights_of_zero_leave_turns_out() -> None:
+    target, _ = two(Plan(sessions=40, turns=4, failed=0.1, refused=5))
+    turns, others = target.turns.number, target.turns.not_started.number
+    ones = replace(target, weights=TurnWeights(np.ones(turns.size), np.ones(others.size)))
+    first = replace(target, weights=TurnWeights((turns == 1) * 2.0, (others == 1) * 2.0))
+
+    for sums in (
+        lambda side: side.counts(FAILURES),
+        lambda side: side.in_time(WITHIN, 800.0),
+        lambda side: side.in_time(replace(WITHIN, metric="audio_speed"), 3.0),
+        lambda side: side.totals(SPEED),
+    ):
+        assert [amounts.tolist() for amounts in sums(ones)] == [amounts.tolist() for amounts in sums(target)]
+        assert set(sums(first)[1]) <= {0.0, 2.0}
+        assert sums(first)[1].sum() > 0
+
+
+def test_the_weights_of_a_table_have_the_shares_of_the_baseline() -> None:
+    turns = np.array([[[40, 40, 20, 0]], [[100, 50, 50, 30]]])
+    base, cand = table_weights(turns)
+
+    assert base.tolist() == [[1, 1, 1, 0]]
+    assert (cand * turns[1] / 200).tolist() == [[0.4, 0.4, 0.2, 0]]
