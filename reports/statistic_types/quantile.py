@@ -12,9 +12,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
+from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
@@ -61,6 +63,7 @@ from reports.statistics.quantiles import (
     shortfall,
     upper_with_unseen,
 )
+from reports.statistics.share_test import share_difference
 from reports.statistics.target_counts import TargetCounts, of_sample
 from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions
 from reports.statistics.typical_change import slope_differences
@@ -319,7 +322,7 @@ def quantiles_seen(
 
     `error` is the type I error of the tests for drift and bursts. Pairs without a value are also drawn, but they do not
     count in the degrees of freedom. If a target drifts, or its slow turns come in bursts, parts of the run are
-    resampled too.
+    resampled too. With bursts, a quantile passes only if the share of turns beyond the margin allows it (`share_test`).
     """
     ps = [p for p, _ in margins]
     resamples = target_resamples(samples, ps, draws=draws, rng=rng)
@@ -330,13 +333,24 @@ def quantiles_seen(
     orders = by_order(samples, ps, error)
     provisional = {index for indices in (by_order(samples, ps) if orders else orders).values() for index in indices}
     for order, indices in orders.items():
-        resamples = target_resamples(
-            by_parts(samples, PARTS[order]), [ps[index] for index in indices], draws=draws, rng=rng
-        )
+        of_parts = by_parts(samples, PARTS[order])
+        resamples = target_resamples(of_parts, [ps[index] for index in indices], draws=draws, rng=rng)
         for column, index in enumerate(indices):
             excess = excess_over_margin((resamples[0][:, column], resamples[1][:, column]), margins[index][1], better)
-            by_pairs[index] = replace(_by_parts(by_pairs[index], excess, order), is_provisional=index in provisional)
+            statistic = _by_parts(by_pairs[index], excess, order)
+            if ps[index] != 0.5 and not statistic.untested:
+                upper = partial(_upper_with_share, statistic, of_parts, margins[index], better)
+                statistic = replace(statistic, upper=upper)
+            by_pairs[index] = replace(statistic, is_provisional=index in provisional)
     return by_pairs
+
+
+def _upper_with_share(
+    statistic: InterimStatistic, of_parts: TwoSamples, margin: tuple[float, Margin], better: Better, c: float
+) -> float:
+    """Return the upper bound of `excess` at critical value `c`, of the standard error or of the share of slow turns."""
+    by_share = share_difference(of_parts, *margin, better, Inference(level=float(ndtr(-c))))
+    return max(statistic.upper(c), by_share.worse.high if by_share else -math.inf)
 
 
 def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> InterimStatistic:

@@ -27,6 +27,7 @@ from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped, unus
 
 from reports.statistics import differences
 from reports.statistics.arms import TwoSamples
+from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, excess_over_margin
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, se_of_rates
@@ -37,16 +38,18 @@ def share_difference(
 ) -> Difference | None:
     """Compare a quantile of two targets. The clusters of `samples` are parts of the run.
 
-    Return None if steps are weighted, or if a quantile is no positive number.
+    If steps are weighted, S_c is the share of the weights of the candidate's turns. Return None if a quantile is no
+    positive number.
     """
     values, (q, value) = samples.cand.values, samples.values(p)
-    if samples.steps is not None or not (0 < q < math.inf and 0 < value < math.inf):
+    if not (0 < q < math.inf and 0 < value < math.inf):
         return None
     base = beyond(samples.base, q, samples.clusters[0])
+    weights = None if samples.steps is None else samples.mixed.weights * samples.cand.n
 
     def tested(cut: float, sign: int = 1) -> OneSidedBounds:
         """Return the bounds of D at a cut, times `sign`, and the p-value of "D times `sign` is not above 0"."""
-        totals = ClusterTotals(base, beyond(samples.cand, cut, samples.clusters[1]), samples.paired)
+        totals = ClusterTotals(base, beyond(samples.cand, cut, samples.clusters[1], weights), samples.paired)
         error, (first, second) = se_of_rates(totals), totals.ratios
         first, second = (first, second) if sign > 0 else (second, first)
         (first_low, first_high), (low, high) = (_end_distances(ratio, inference.level) for ratio in (first, second))
@@ -97,11 +100,12 @@ def _with_run_variance(ends: tuple[float, float], value: float, q: float, infere
     return d - math.hypot(d - low, reach), d + math.hypot(high - d, reach)
 
 
-def beyond(sample: Sample, cut: float, clusters: int) -> PerCluster:
+def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = None) -> PerCluster:
     """Return the number of turns beyond the cut, and the number of turns, in each cluster.
 
-    If the cut is infinite, the turns beyond it are the infinite ones.
+    If there are weights, return their sums. If the cut is infinite, the turns beyond it are the infinite ones.
     """
     first = int(np.searchsorted(sample.values, cut, side="right" if math.isfinite(cut) else "left"))
-    turns = np.bincount(sample.sessions, minlength=clusters).astype(np.float64)
-    return np.bincount(sample.sessions[first:], minlength=clusters).astype(np.float64), turns
+    turns = np.bincount(sample.sessions, weights, clusters).astype(np.float64)
+    above = None if weights is None else weights[first:]
+    return np.bincount(sample.sessions[first:], above, clusters).astype(np.float64), turns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.check.absolute import evaluate_limit
-from reports.statistic_types.quantile import estimate_quantile
+from reports.statistic_types.quantile import estimate_quantile, quantiles_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import (
     BATCHES,
@@ -28,7 +29,7 @@ from reports.statistics.autocorrelation import (
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats, Integers, ranks
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.quantiles import quantile, quantiles, sample
+from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.share_test import share_difference
 from reports.statistics.unseen import differ_by_length
@@ -339,6 +340,34 @@ def test_many_bursts_decide_a_quantile_by_its_share() -> None:
     assert found.worse.low > 0
     assert found.worse.p < 0.01
     assert found.better.high < 0
+
+
+@pytest.mark.parametrize("bursts", [2, 12])
+def test_turns_of_a_step_with_less_weight_count_less_in_the_share_test(bursts: int) -> None:
+    both = stalling(np.random.default_rng(8), bursts)
+    step = (np.arange(both.cand.n) % 3 == 0).astype(np.int64)
+    copies = np.where(step == 1, 4, 1)
+    more = Sample(np.repeat(both.cand.values, copies), np.repeat(both.cand.sessions, copies))
+    weighted = replace(both, cand=more, steps=(step, np.repeat(step, copies)))
+    plain, found = (
+        share_difference(by_parts(one, BATCHES), 0.95, Margin(ratio=0.5), "lower", Inference())
+        for one in (both, weighted)
+    )
+
+    assert plain
+    assert found
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
+    assert found.worse.p == pytest.approx(plain.worse.p)
+
+
+def test_an_interim_analysis_passes_only_if_the_share_of_stalls_allows_it() -> None:
+    """One burst is 3.3 % of the turns, so p90 has no stall, also in most resamples of the parts of the run."""
+    both = stalling(np.random.default_rng(8), 1)
+    (seen,) = quantiles_seen(both, [(0.9, Margin(ratio=0.5))], "lower", np.random.default_rng(1))
+
+    assert seen.order
+    assert seen.z < -2
+    assert seen.z_within > -1
 
 
 def test_the_share_of_a_higher_is_better_metric_is_mirrored() -> None:
