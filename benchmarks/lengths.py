@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -283,7 +283,8 @@ def comparisons() -> Iterable[Row]:
 def changes() -> Iterable[Row]:
     """Yield the errors of paired comparisons on the margin if only long sessions of the candidate are slower.
 
-    The lengths have a Pareto distribution of index 1.3. The margin is a margin of the quantile over all turns.
+    Also yield the power if nothing changes, with the rule for such changes and without it. The lengths have a Pareto
+    distribution of index 1.3. The margin is a margin of the quantile over all turns.
     """
     many, draws, extra = pareto(100_000, 1.3), np.random.default_rng(4), 0.3
     for p in (0.5, 0.95):
@@ -292,20 +293,36 @@ def changes() -> Iterable[Row]:
             np.exp(slower * np.repeat(lengths >= LONG, lengths)) * waits(draws, lengths) for slower in (0.0, extra)
         ]
         truth = float(np.quantile(populations[1], p) / np.quantile(populations[0], p))
-        for change, factor in ((extra, 1.1 / truth), (0.0, 1.1)):
-            what = "long ones change" if change else "no dependence"
+        for change, factor in ((extra, 1.1 / truth), (0.0, 1.1), (0.0, 1.0)):
+            what = "long ones change" if change else "no dependence" if factor > 1 else "unchanged"
             rng, called = generator("changes", what, p), {"regressed": 0, "passed": 0}
+            passed_without = 0
             for _ in range(CHANGED):
                 lengths = pareto(400, 1.3)(rng)
                 own = factor * np.exp(change * np.repeat(lengths >= LONG, lengths))
                 base, cand = sampled(waits(rng, lengths), lengths), sampled(own * waits(rng, lengths), lengths)
                 both = TwoSamples(base, cand, (lengths.size, lengths.size), paired=True)
                 inference = Inference(resamples=DRAWS, seed=rng)
-                (verdict,) = verdicts(
-                    quantile_differences(both, [(p, Margin(ratio=0.1))], "lower", inference), [True], [None]
-                )
+                (difference,) = quantile_differences(both, [(p, Margin(ratio=0.1))], "lower", inference)
+                (verdict,) = verdicts([difference], [True], [None])
                 called["regressed"] += verdict.name == "regressed"
                 called["passed"] += verdict.passes
+                if what == "unchanged" and difference.by_length:
+                    # sessions that are only a part of their turns are not tested for a dependence on their length
+                    part = replace(both, base=replace(base, has_whole_sessions=False))
+                    (usual,) = quantile_differences(part, [(p, Margin(ratio=0.1))], "lower", inference)
+                    passed_without += usual.worse.high < 0
+                else:
+                    passed_without += verdict.passes
+            if what == "unchanged":
+                with_rule, without = called["passed"] / CHANGED, passed_without / CHANGED
+                yield (
+                    f"pairs, Pareto 1.3, 400, unchanged, p{p * 100:g}: passed; passed without the rule for lengths",
+                    f"{with_rule:.1%}; {without:.1%}",
+                    "≤ 4 points",
+                    without - with_rule <= 0.04,
+                )
+                continue
             for word, times in called.items():
                 yield at_most(
                     f"pairs on the margin, Pareto 1.3, 400, {what}, p{p * 100:g}: {word}", times, CHANGED, 0.06

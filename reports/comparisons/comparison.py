@@ -389,7 +389,8 @@ def length_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
     if metrics := dict.fromkeys(measurement.question.metric for measurement in measurements):
         yield (
             f"The change of {join_words(list(metrics))} differs between long and short sessions, and a few sessions "
-            "contain many of the turns: the bounds allow for an unseen session."
+            "contain many of the turns: the bound in the direction of the long sessions "
+            "allows for an unseen session."
         )
 
 

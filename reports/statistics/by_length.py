@@ -1,10 +1,11 @@
 """Comparisons in which the change depends on the length of sessions, and a few sessions have many of the turns. Pure.
 
 If the candidate differs from the baseline in long sessions more, or less, than in short ones, the difference of a
-quantile over turns depends on the few longest sessions. Resamples cannot contain longer ones. So the bounds then also
-allow for an unseen session of each target. L_c, U_c, L_b and U_b are the one-sided bounds of the quantiles q_c and q_b
-that allow for it (`quantiles`). With all values as logs, the bounds of d = q_c − q_b are (method of variance estimates
-recovery, without the correlation of pairs):
+quantile over turns depends on the few longest sessions. Resamples cannot contain longer ones. So the upper bound of the
+difference also allows for an unseen session of each target if long sessions increase the difference, and the lower
+bound if they decrease it. L_c, U_c, L_b and U_b are the one-sided bounds of the quantiles q_c and q_b that allow for it
+(`quantiles`). With all values as logs, the bounds of d = q_c − q_b are (method of variance estimates recovery, without
+the correlation of pairs):
 
     d − √((q_c − L_c)² + (U_b − q_b)²)      d + √((U_c − q_c)² + (q_b − L_b)²)
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped, unused-ignore]
@@ -32,31 +34,36 @@ MIN_LONG = 4
 """The number of long, and of other, sessions above which they are compared."""
 
 
-def changes_by_length(samples: TwoSamples) -> bool:
+def changes_by_length(samples: TwoSamples) -> Literal[-1, 0, 1]:
     """Return whether the change depends on the length of sessions, and the longest session has enough turns to matter.
+
+    Return 1 if long sessions increase the candidate's quantile, −1 if they decrease it, and 0 if neither is found.
 
     Two tests are made, each at half of DEPENDENCE_ALPHA, of the turns of a pair and the difference of its targets; for
     other sessions, of the difference between both targets. One compares rank correlations (Fisher's z). The other
     compares the longest sessions, which have half of the turns, with all others.
     """
     if not (samples.base.has_whole_sessions and samples.cand.has_whole_sessions):
-        return False
+        return 0
     both, weights = (samples.base, samples.cand), _weights(samples)
     lengths = [_lengths(*of_target) for of_target in zip(both, weights, samples.clusters, strict=True)]
     used = [of_target > 0 for of_target in lengths]
     if samples.paired:
         used = [used[0] & used[1]] * 2
     if min(int(chosen.sum()) for chosen in used) < MIN_SESSIONS:
-        return False
+        return 0
     counts = [of_target[chosen] for of_target, chosen in zip(lengths, used, strict=True)]
     if all(of_target.max() < MAX_LENGTH_RATIO * of_target.mean() for of_target in counts):
-        return False
+        return 0
     base, cand = _levels(samples, weights, lengths)
     if samples.paired:
-        p_values = _p_values([counts[0] + counts[1]], [(cand - base)[used[0]]])
+        deviates = _deviates([counts[0] + counts[1]], [(cand - base)[used[0]]])
     else:
-        p_values = _p_values(counts, [levels[chosen] for levels, chosen in zip((base, cand), used, strict=True)])
-    return min(p_values) < DEPENDENCE_ALPHA / len(p_values)
+        deviates = _deviates(counts, [levels[chosen] for levels, chosen in zip((base, cand), used, strict=True)])
+    largest = max(deviates, key=abs)
+    if 2 * float(ndtr(-abs(largest))) >= DEPENDENCE_ALPHA / len(deviates):
+        return 0
+    return 1 if largest > 0 else -1
 
 
 def _weights(samples: TwoSamples) -> tuple[Floats | None, Floats | None]:
@@ -70,10 +77,13 @@ def _lengths(sample: Sample, weights: Floats | None, clusters: int = 0) -> Lengt
     return lengths if weights is None else lengths.round(9)
 
 
-def _p_values(lengths: Sequence[Lengths], levels: Sequence[Floats]) -> tuple[float, float]:
-    """Return the p-values of both tests, of one sample or of the difference of two."""
+def _deviates(lengths: Sequence[Lengths], levels: Sequence[Floats]) -> tuple[float, float]:
+    """Return the normal deviates of both tests, of one sample or of the second minus the first.
+
+    They are above 0 if long sessions have higher levels.
+    """
     z, variance, gap, error = 0.0, 0.0, 0.0, 0.0
-    for sign, turns, of_session in zip((1, -1), lengths, levels, strict=False):
+    for sign, turns, of_session in zip((-1, 1)[-len(levels) :], lengths, levels, strict=True):
         z += sign * math.atanh(max(-0.999999, min(0.999999, rank_correlation(turns, of_session))))
         variance += 1 / (turns.size - 3)
         ascending = np.sort(turns)
@@ -82,8 +92,7 @@ def _p_values(lengths: Sequence[Lengths], levels: Sequence[Floats]) -> tuple[flo
         if min(group.size for group in groups) > MIN_LONG:
             gap += sign * float(groups[0].mean() - groups[1].mean())
             error += sum(float(group.var(ddof=1)) / group.size for group in groups)
-    by_rank = 2 * float(ndtr(-abs(z) / math.sqrt(variance)))
-    return by_rank, 2 * float(ndtr(-abs(gap) / math.sqrt(error))) if error else 1.0
+    return z / math.sqrt(variance), gap / math.sqrt(error) if error else 0.0
 
 
 def _levels(samples: TwoSamples, weights: Sequence[Floats | None], lengths: Sequence[Lengths]) -> tuple[Floats, Floats]:
@@ -126,5 +135,7 @@ def _reaches(sample: Sample, weights: Floats | None, value: float, p: float, lev
 
 
 def p_value(excess: float, reach: float, level: float) -> float:
-    """Return the p-value of "not above 0" of a value whose lower bound at `level` is `reach` below it."""
+    """Return the p-value of "not above 0" of a value whose lower bound at `level` is `reach` below it; 0 if it is 0."""
+    if not reach:
+        return 0.0
     return float(ndtr(-excess / reach * float(ndtri(1 - level)))) if 0 < reach < math.inf else 1.0

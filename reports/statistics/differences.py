@@ -116,7 +116,7 @@ class Difference:
     """The approximate number of sessions of the baseline with which the candidate would be worse. It is set if only the
     number of the baseline's sessions prevents this verdict."""
     by_length: bool = False
-    """True if the change depends on the length of sessions, so that the bounds allow for an unseen session."""
+    """True if the change depends on the length of sessions, so that one of the bounds allows for an unseen session."""
 
     def wider_of(self, other: Difference) -> Difference:
         """Return this difference with the wider of both bounds. More sessions make them no narrower."""
@@ -211,9 +211,9 @@ def quantile_differences(
         )  # fmt: skip
         if by_length:
             excesses = (excess_over_margin(values, margin, better) for values in ((base, cand), (cand, base)))
-            difference = _with_unseen(
-                difference, reaches(samples, p, inference.level), [float(excess[0]) for excess in excesses], better
-            )
+            low, high = reaches(samples, p, inference.level)
+            one_sided = (0.0, high) if by_length > 0 else (low, 0.0)
+            difference = _with_unseen(difference, one_sided, [float(excess[0]) for excess in excesses], better)
         differences.append(difference)
     return differences
 
@@ -223,8 +223,8 @@ def _with_unseen(
 ) -> Difference:
     """Return the difference with bounds that also allow for an unseen session of each target.
 
-    `reaches` is the distances of these bounds from the log ratio. `excesses` is by how much the candidate is worse, and
-    better, than the margin allows.
+    `reaches` is the distances of these bounds from the log ratio; 0 if a bound need not allow for it. `excesses` is by
+    how much the candidate is worse, and better, than the margin allows.
     """
     low, high = reaches
     of_worse = reaches if better == "lower" else reaches[::-1]

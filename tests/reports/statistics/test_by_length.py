@@ -9,7 +9,7 @@ import pytest
 
 from reports.statistics.arms import TwoSamples
 from reports.statistics.by_length import changes_by_length, reaches
-from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
+from reports.statistics.differences import Better, Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, sample
 
 LENGTHS = np.array([4] * 190 + [40] * 8 + [400] * 2)
@@ -34,8 +34,26 @@ def test_bounds_allow_for_an_unseen_session_if_only_long_sessions_change(paired:
 
     assert changes_by_length(TwoSamples(base, cand, (200, 200), paired))
     assert found.by_length
-    assert found.low <= found.d - 0.4
-    assert found.worse.low < 0
+    assert found.high >= found.d + 0.4
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_only_the_bound_on_the_side_of_the_long_sessions_is_wider(better: Better, paired: bool) -> None:
+    """An unseen long session can only move the quantile further in the direction of the other long sessions."""
+    base, cand = made(1), made(2, 0.5)
+    both = [TwoSamples(base, replace(cand, has_whole_sessions=whole), (200, 200), paired) for whole in (True, False)]
+    found, usual = (
+        quantile_differences(one, [(0.5, Margin(ratio=0.1))], better, Inference(resamples=300))[0] for one in both
+    )
+
+    assert found.high > usual.high
+    assert found.low == usual.low
+    same, wider = ("worse", "better") if better == "higher" else ("better", "worse")
+    assert getattr(found, same).high == getattr(usual, same).high
+    assert getattr(found, same).low < getattr(usual, same).low
+    assert getattr(found, wider).low == getattr(usual, wider).low
+    assert getattr(found, wider).p == getattr(usual, wider).p
 
 
 @pytest.mark.parametrize("paired", [True, False])
