@@ -30,9 +30,9 @@ coverage: .venv/dev ## branch coverage of the pure core, and of plans, runs, sum
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ) $(JUDGED)
 	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --include 'bench/observe/*,bench/protocol/*,bench/transport/*,reports/statistics/*'
+	$(BIN)/coverage report --include 'bench/observe/*,bench/wire/*,bench/services/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
-	$(BIN)/coverage report --include 'bench/run/*' --fail-under 97.1
+	$(BIN)/coverage report --include 'bench/record/*' --fail-under 97.1
 	$(BIN)/coverage report --include 'bench/recorded_calls/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/load/planning/*' --fail-under 97.2
 	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 95
@@ -41,11 +41,11 @@ coverage: .venv/dev ## branch coverage of the pure core, and of plans, runs, sum
 	$(BIN)/coverage report --include 'reports/check/*' --fail-under 96.5
 	$(BIN)/coverage report --include 'reports/sequential/*' --fail-under 96.5
 
-PURE := tests/observe tests/protocol tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
+PURE := tests/observe tests/wire tests/services tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
-READ := tests/plan tests/run tests/system/run tests/recorded_calls tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_types summary terminal)
+READ := tests/plan tests/record tests/system/record tests/recorded_calls tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_types summary terminal)
 JUDGED := $(patsubst %,tests/reports/%,check comparisons sequential test_api.py test_all_commands.py test_uncertainty.py) \
 	tests/system/load/test_decision.py
 

@@ -10,24 +10,24 @@ from typing import Any
 
 import msgspec
 
-from bench.clock import monotonic_ns
-from bench.dial import Dialer, connect
-from bench.errors import UsageError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import UsageError
 from bench.observe.inputs import SessionStart
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
 from bench.plan.script import build_script, with_target_settings
 from bench.plan.steps import step_of
-from bench.protocol.base import Dialect
-from bench.protocol.events import EventKind, ServerEvent, audio_payload
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import RowContext
-from bench.session import Session
-from bench.session_io import SessionListener
+from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.record.recorder import RowContext
+from bench.session.dial import Dialer, connect
+from bench.session.session import Session
+from bench.session.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.names import warm_up
 from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.wire.dialect import Dialect
+from bench.wire.events import EventKind, ServerEvent, audio_payload
 
 SESSION_ID = "probe"
 STAND_IN = {
@@ -98,7 +98,7 @@ class ReplyAudioListener(SessionListener):
 
 
 def probe_target(target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool) -> ReplyAudioListener:
-    """Run a session of `script` and log it. The results are read from the log (`bench.run.replay`).
+    """Run a session of `script` and log it. The results are read from the log (`bench.record.replay`).
 
     Raise UsageError if the sign-in fails, or a client certificate cannot be used.
     """

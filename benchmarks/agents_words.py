@@ -1,7 +1,7 @@
 """A check of how pipecat and Azure's package read our messages to agents, and how they write their own messages.
 
-`tests/protocol/agents_words.json` stores the answers of the packages with their versions, and
-`tests/protocol/test_agents_words.py` compares our dialects with these answers. If an answer differs, this program ends
+`tests/services/agents_words.json` stores the answers of the packages with their versions, and
+`tests/services/test_agents_words.py` compares our dialects with these answers. If an answer differs, this program ends
 with an error; `python -m benchmarks.agents_words --write` stores the new answer. Both packages also read and write
 random audio.
 """
@@ -21,9 +21,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.protocol.agents import ACS
+from bench.services.agents.dialects import ACS
 from benchmarks.frameworks import Framework, in_node, in_python
-from tests.protocol.test_agents_words import CASES, KEPT, check_answer, questions
+from tests.services.test_agents_words import CASES, KEPT, check_answer, questions
 
 HERE = Path(__file__).parent
 PIPECAT = Framework(("pipecat-ai[websocket]==1.14.0", "uvicorn==0.54.0"))

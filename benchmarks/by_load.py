@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.run.histograms import Histograms
+from bench.record.histograms import Histograms
 from reports.runs import RunFrames, second_frame, session_frame, turn_frame
 from reports.samples import samples_of
 from reports.summary.groups import GroupDifference, GroupedLatency, latency_by

@@ -25,17 +25,17 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench.cpu import CpuAssignment, allowed_cores, assign_cores
-from bench.installation import terminate
-from bench.metrics import CATALOGUE
+from bench.base.cpu import CpuAssignment, allowed_cores, assign_cores
+from bench.base.installation import terminate
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import CATALOGUE
 from bench.plan.recordings import FULL_SCALE, load_pcm, to_pcm16
-from bench.protocol.audio import AudioFormat, Samples
-from bench.run import folder as files
-from bench.run.calibration import AGENTS, LoadStep
-from bench.run.validity_data import row_bounds
+from bench.record import folder as files
+from bench.record.calibration import AGENTS, LoadStep
+from bench.record.validity_data import row_bounds
 from bench.simulator.agent_behaviour import AgentBehaviour
 from bench.target.options import AgentName
-from bench.units import NS_PER_MS
+from bench.wire.audio import AudioFormat, Samples
 from benchmarks import onsets
 from rtbench.calibrate import load_steps
 from rtbench.calibrate.ground_truth import AgentRecording, match_rows, read_log

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.base.units import NS_PER_S
 from bench.simulator.delay import LogNormal
-from bench.units import NS_PER_S
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.conclusion import contradiction_of

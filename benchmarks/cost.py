@@ -19,21 +19,21 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
-from bench.cpu import pinned_to
+from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
+from bench.base.cpu import pinned_to
+from bench.base.units import NEVER_NS
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
-from bench.protocol.openai_ga import GA
-from bench.run import folder as files
-from bench.run.recorder import Recorder, RowContext
-from bench.run.spool import Spool
-from bench.timeouts import Timeouts
+from bench.record import folder as files
+from bench.record.recorder import Recorder, RowContext
+from bench.record.spool import Spool
+from bench.services.openai.ga import GA
 from bench.transport.interface import TcpInfo, TxTimestamp
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.websocket import WebSocket
-from bench.units import NEVER_NS
 from benchmarks.locust_runs import quantiles, run_locust, truth_of, turns_of, with_truth
 from benchmarks.watch import cores
 from rtbench.calibrate.load_steps import PROFILE

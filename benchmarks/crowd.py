@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.cpu import allowed_cores, assign_cores, pinned_to
-from bench.run import folder as files
+from bench.base.cpu import allowed_cores, assign_cores, pinned_to
+from bench.record import folder as files
 from benchmarks.locust_runs import quantiles, run_locust
 from benchmarks.watched_run import p_ms
 from rtbench.calibrate.ground_truth import COLUMNS, Errors, match_rows, read_log

@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.cpu import allowed_cores, assign_cores, pinned_to
-from bench.metrics import CATALOGUE
+from bench.base.cpu import allowed_cores, assign_cores, pinned_to
+from bench.catalogue.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
-from bench.run import folder as files
-from bench.run import validity_data
-from bench.run.validity import MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE, MetricUncertainty
-from bench.run.validity_data import metric_uncertainties, quantile_or_none
+from bench.record import folder as files
+from bench.record import validity_data
+from bench.record.validity import MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE, MetricUncertainty
+from bench.record.validity_data import metric_uncertainties, quantile_or_none
 from benchmarks.crowd import crowd
 from benchmarks.locust_runs import run_locust
 from rtbench.calibrate.ground_truth import COLUMNS, GroundTruth, MatchedErrors, match_rows, read_log

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.run import folder as files
+from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 
 

@@ -26,9 +26,9 @@ from locust.rpc.zmqrpc import Client
 
 from bench.load.execution.progress import ProgressReport
 from bench.load.runners.messages import CHUNK, HERE, STANDING, host_facts
-from bench.run.replica import ChunkAck, PartSource, new_key
-from bench.run.spool import path_of, prepare
-from bench.run.worker_part import rows_of
+from bench.record.replica import ChunkAck, PartSource, new_key
+from bench.record.spool import path_of, prepare
+from bench.record.worker_part import rows_of
 from benchmarks.locust_runs import quantiles
 from tests.system.end_to_end.locust_process import free_port, write_scenario
 

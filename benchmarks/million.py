@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.clock import Arrival, monotonic_ns, utc_ns
-from bench.columns import TURN_ARRIVALS
+from bench.base.clock import Arrival, monotonic_ns, utc_ns
+from bench.catalogue.columns import TURN_ARRIVALS
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.protocol.events import EventKind, ServerEvent, TokenUsage
-from bench.run import folder as files
-from bench.run.finalize import finalize
-from bench.run.provenance import opening_document
-from bench.run.recorder import Recorder, RowContext
-from bench.run.spool import Spool, path_of
-from bench.run.worker_part import FACTS, HISTOGRAMS
+from bench.record import folder as files
+from bench.record.finalize import finalize
+from bench.record.provenance import opening_document
+from bench.record.recorder import Recorder, RowContext
+from bench.record.spool import Spool, path_of
+from bench.record.worker_part import FACTS, HISTOGRAMS
 from bench.transport.received import ReceivedMessage
+from bench.wire.events import EventKind, ServerEvent, TokenUsage
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")

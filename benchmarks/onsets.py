@@ -19,12 +19,12 @@ import soxr
 from numpy.typing import NDArray
 
 import bench.simulator
-from bench.metrics import AUDIBLE
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import AUDIBLE
 from bench.observe.onsets import OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
-from bench.protocol.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from tests.made_page import table
 from tests.simulator_process import AUDIO
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bench.base.units import NS_PER_MS
 from bench.plan.script import load_script
 from bench.recorded_calls.channels import read_call
 from bench.recorded_calls.conversation import conversation
 from bench.recorded_calls.playback import compiled_for_call, measure
 from bench.recorded_calls.script_files import recorded_utterances, write_script
-from bench.units import NS_PER_MS
 from tests.made_page import table
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
 

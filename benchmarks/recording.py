@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.base.clock import Arrival, monotonic_ns, utc_ns
+from bench.catalogue.pricing import Prices, PricingTerms
 from bench.load.execution.progress import CostMeter, ProgressCounter
 from bench.load.execution.session_registry import LocustCallbacks, RunListener
 from bench.load.execution.target_state import StartPacer, TargetState
@@ -19,14 +20,13 @@ from bench.load.lifecycle import RunLifecycle
 from bench.load.runners.live_totals import LiveTotals
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.pricing import Prices, PricingTerms
-from bench.protocol.events import EventKind, ServerEvent
-from bench.protocol.openai_ga import GA
-from bench.run.histograms import HistogramKey, Histograms
-from bench.run.recorder import Recorder, RowContext
-from bench.run.spool import Spool
+from bench.record.histograms import HistogramKey, Histograms
+from bench.record.recorder import Recorder, RowContext
+from bench.record.spool import Spool
+from bench.services.openai.ga import GA
 from bench.target.tokens import Keyring
 from bench.transport.received import ReceivedMessage
+from bench.wire.events import EventKind, ServerEvent
 from benchmarks.million import observed
 from tests.helpers import MS, Talk, at, reply, resolve_target
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cpu import pinned_to
-from bench.run import folder as files
+from bench.base.cpu import pinned_to
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
-from bench.units import NS_PER_MS, NS_PER_S
 from benchmarks.watch import cores
 from benchmarks.watched_run import watched_command
 from tests.made_page import table

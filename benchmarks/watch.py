@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.clock import monotonic_ns
-from bench.cpu import CpuAssignment, CpuReading, allowed_cores, cpu_usage, read_cpu
+from bench.base.clock import monotonic_ns
+from bench.base.cpu import CpuAssignment, CpuReading, allowed_cores, cpu_usage, read_cpu
 
 EVERY_S = 0.1
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import CpuAssignment, pinned_to
-from bench.run import folder as files
-from bench.run import histograms
-from bench.run.histograms import MEASURED, HistogramKey, Histograms, quantile
+from bench.base.cpu import CpuAssignment, pinned_to
+from bench.record import folder as files
+from bench.record import histograms
+from bench.record.histograms import MEASURED, HistogramKey, Histograms, quantile
 from benchmarks.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 from tests.system.end_to_end.locust_process import write_scenario

@@ -21,13 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from bench.columns import LABELS
-from bench.errors import UsageError
-from bench.run import folder as run_folder
-from bench.run import histograms as hdr
-from bench.run.folder import SCHEMAS, TableName
-from bench.units import NS_PER_S
-from bench.untrusted.safe_io import fresh_beside, read_file
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
+from bench.catalogue.columns import LABELS
+from bench.files.safe_io import fresh_beside, read_file
+from bench.record import folder as run_folder
+from bench.record import histograms as hdr
+from bench.record.folder import SCHEMAS, TableName
 from reports.runs import read_histograms, session_frame, turn_frame
 
 Format = Literal["csv", "parquet"]

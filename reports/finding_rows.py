@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.metrics import CATALOGUE, REGULAR, SLOPE
+from bench.catalogue.metrics import CATALOGUE, REGULAR, SLOPE
 from reports.formatting import NBSP, NONE, count, excerpt, format_number, ms
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec, better_direction

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from bench.pricing import dollars
-from bench.units import NS_PER_MS, NS_PER_S, byte_unit
+from bench.base.units import NS_PER_MS, NS_PER_S, byte_unit
+from bench.catalogue.pricing import dollars
 
 NBSP = "\u00a0"
 NONE = "–"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeAlias, TypedD
 
 import msgspec
 
-from bench.untrusted.safe_io import read_json
+from bench.files.safe_io import read_json
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIGITS = 6

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, HEADLINE, REGULAR
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, HEADLINE, REGULAR
 from reports import step_names
 from reports.rate_metrics import RATES
 from reports.thresholds import THRESHOLD_METRICS, Threshold

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from reports.metric_spec import MetricSpec, better_direction
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference

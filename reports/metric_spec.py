@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, SLOPE
-from bench.metrics import Better as Direction
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, SLOPE
+from bench.catalogue.metrics import Better as Direction
 from reports.json_entries import JsonEntry, Known, about
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin, Scale

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.run.document import PlannedTurnEntry
+from bench.record.document import PlannedTurnEntry
 from reports.strata import MEASURED_FROM_TEXTS
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.metrics import Better
+from bench.catalogue.metrics import Better
 
 RateUnit = Literal["turns", "words", "characters", "words and characters"]
 """The unit of a rate's denominator."""
@@ -79,7 +79,7 @@ RATES = {rate.name: rate for rate in (
         "Word errors in the transcripts or texts of replies ÷ words of the expected replies.",
         "lower", "reply_word_errors", "reply_words", "reply_characters"),
 )}  # fmt: skip
-"""All rates by name. If a rate has no column, `bench.metrics` defines its name."""
+"""All rates by name. If a rate has no column, `bench.catalogue.metrics` defines its name."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
 MIN_RATE_UNITS = 10
 """The minimum number of turns or words for a rate; with fewer, only the two counts are shown."""

@@ -23,19 +23,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.columns import LABELS, SESSIONS, TURN_KEYS, UNCERTAINTY_COLUMNS, names_of
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
-from bench.run import folder as run_folder
-from bench.run import histograms as hdr
-from bench.run.document import RunDocument, Validity, is_recorded
-from bench.run.folder import SCHEMAS, TableName
-from bench.run.histograms import MEASURED, Histograms
-from bench.run.integrity import repeated, wrong_column
-from bench.run.metric_values import CARRIED, all_histograms, bytes_per_s, measured_from_ns, values_ns
-from bench.run.worker_part import parts
-from bench.units import NS_PER_MS, NS_PER_S
-from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.columns import LABELS, SESSIONS, TURN_KEYS, UNCERTAINTY_COLUMNS, names_of
+from bench.catalogue.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
+from bench.files.sanitize import SUSPECT, escape_control, excerpt
+from bench.record import folder as run_folder
+from bench.record import histograms as hdr
+from bench.record.document import RunDocument, Validity, is_recorded
+from bench.record.folder import SCHEMAS, TableName
+from bench.record.histograms import MEASURED, Histograms
+from bench.record.integrity import repeated, wrong_column
+from bench.record.metric_values import CARRIED, all_histograms, bytes_per_s, measured_from_ns, values_ns
+from bench.record.worker_part import parts
 from reports.frames import by_label
 from reports.json_entries import optional_keys
 from reports.rate_metrics import OF_COLUMNS
@@ -90,7 +90,10 @@ DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunFrames:
-    """A loaded run. Its frames have the columns of `bench.run.folder.SCHEMAS`, and those that this module derives."""
+    """A loaded run.
+
+    Its frames have the columns of `bench.record.folder.SCHEMAS`, and those that this module derives.
+    """
 
     folder: Path
     metadata: dict[str, Any]

@@ -14,12 +14,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.metrics import SLOPE
-from bench.metrics import Better as Direction
-from bench.pricing import Prices, cost_usd
-from bench.run.document import ValidityStatus
-from bench.units import NS_PER_S, S_PER_MINUTE
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S, S_PER_MINUTE
+from bench.catalogue.metrics import SLOPE
+from bench.catalogue.metrics import Better as Direction
+from bench.catalogue.pricing import Prices, cost_usd
+from bench.record.document import ValidityStatus
 from reports import runs
 from reports.formatting import NBSP, NONE, count, format_duration, format_number, plural, usd
 from reports.json_entries import ClosedJsonEntry, Number, about

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, NamedTuple
 
-from bench import metrics
-from bench.metrics import REGULAR
+from bench.catalogue import metrics
+from bench.catalogue.metrics import REGULAR
 from reports.json_entries import JsonEntry, Known, about
 
 MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
@@ -28,7 +28,7 @@ TURN_TYPES = {
     "after_truncation": "after a truncation",
     "filler": "with fillers",
 }
-"""The texts for turn types (`bench.metrics.TURN_TYPES`). The turns of one step may have different types."""
+"""The texts for turn types (`bench.catalogue.metrics.TURN_TYPES`). The turns of one step may have different types."""
 MEASURED_FROM_PHRASES = {measured_from: f"from {instant}" for measured_from, instant in MEASURED_FROM_TEXTS.items()}
 
 

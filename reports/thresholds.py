@@ -16,11 +16,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from bench.errors import Mistakes, UsageError
-from bench.manual import see
-from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
-from bench.untrusted.sanitize import excerpt
-from bench.yaml_file import LocatedValue, read_yaml
+from bench.base.errors import Mistakes, UsageError
+from bench.base.manual import see
+from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
+from bench.files.sanitize import excerpt
+from bench.files.yaml_file import LocatedValue, read_yaml
 from reports.metric_spec import MetricSpec, Statistic
 from reports.rate_metrics import RATES
 from reports.statistic_types.mean import Mean
@@ -218,13 +218,12 @@ class Threshold:
     step: str = ""
     target: str = ""
     turn_type: str = ""
-    """The turn type: `regular`, or the names from `bench.metrics.TURN_TYPES`. If it is "", each turn type is evaluated
-    separately.
+    """The turn type: `regular`, or the names from `bench.catalogue.metrics.TURN_TYPES`. If it is "", each turn type is
+    evaluated separately.
     """
     measured_from: str = ""
-    """The instant from which latency is measured, from `bench.metrics.MEASURED_FROM`. If it is "", each instant is
-    evaluated
-    separately.
+    """The instant from which latency is measured, from `bench.catalogue.metrics.MEASURED_FROM`. If it is "", each
+    instant is evaluated separately.
     """
 
     @property

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, REGULAR
-from bench.run.histograms import MAX_STEPS, OTHER_STEP
-from bench.run.metric_values import floats, measured_from_ns, values_ns
-from bench.units import NS_PER_MS
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import CATALOGUE, REGULAR
+from bench.record.histograms import MAX_STEPS, OTHER_STEP
+from bench.record.metric_values import floats, measured_from_ns, values_ns
 from reports import step_names
 from reports.frames import by_label
 from reports.planned_turns import TurnOfScript, planned_turns

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from bench.metrics import CATALOGUE
-from bench.run import folder as files
-from bench.run.validity import EARLY_REPLIES, uncertain_metrics
-from bench.run.validity_data import early_replies, metric_uncertainties
+from bench.catalogue.metrics import CATALOGUE
+from bench.record import folder as files
+from bench.record.validity import EARLY_REPLIES, uncertain_metrics
+from bench.record.validity_data import early_replies, metric_uncertainties
 from reports.formatting import NBSP, format_number
 from reports.json_entries import JsonEntry, Known, about, entries_of
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.errors import RtbenchError, ScriptError, UsageError
+    from bench.base.errors import RtbenchError, ScriptError, UsageError
     from bench.load.planning.tasks import Turn
     from bench.load.user import RealtimeUser, script
     from reports.api.many import Runs, load_many
@@ -51,7 +51,7 @@ __all__ = [
 ]  # fmt: skip
 
 EXPORTS = {
-    "bench.errors": ("RtbenchError", "ScriptError", "UsageError"),
+    "bench.base.errors": ("RtbenchError", "ScriptError", "UsageError"),
     "bench.load.planning.tasks": ("Turn",),
     "bench.load.user": ("RealtimeUser", "script"),
     "reports.api.many": ("Runs", "load_many"),
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
     if module_name is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _claim("bench")
-    importlib.import_module("bench.installation").refuse_windows()
+    importlib.import_module("bench.base.installation").refuse_windows()
     _claim(module_name.partition(".")[0])
     value = globals()[name] = getattr(importlib.import_module(module_name), name)
     return value

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.clock import monotonic_ns, monotonic_of
-from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.installation import child_environment, last_line, python_command, terminate
-from bench.run import folder as files
-from bench.units import NS_PER_S
+from bench.base.clock import monotonic_ns, monotonic_of
+from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.installation import child_environment, last_line, python_command, terminate
+from bench.base.units import NS_PER_S
+from bench.record import folder as files
 
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_MS
 from bench.simulator.profile import Profile, measured_profile
-from bench.units import NS_PER_MS
 from reports.runs import RunFrames
 from reports.turns import target_labels
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from typer import testing
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from rtbench.cli.app import app, commands
 
 # At each invocation the runner would build all commands from their signatures. Building them takes longer than many

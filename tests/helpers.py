@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.catalogue.timeouts import Timeouts
 from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveMetricKey
 from bench.observe import inputs
 from bench.observe.inputs import DeliverTurn, SessionStart
@@ -24,21 +25,20 @@ from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.script import Script
 from bench.plan.turn_plan import TurnPlan
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
-from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import ServerEvent, TokenUsage
-from bench.protocol.openai import OpenAIDialect
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import Image, InputTranscription, Message, MessageRole, ResponseSettings, SessionSettings
-from bench.run.rows import IDENTITY, TextSanitizer, turn_columns, turn_row
-from bench.session import Session
+from bench.record.rows import IDENTITY, TextSanitizer, turn_columns, turn_row
+from bench.services.openai.dialect import OpenAIDialect
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS
+from bench.session.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
-from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
 from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.wire.dialect import Dialect
+from bench.wire.events import ServerEvent, TokenUsage
+from bench.wire.settings import Image, InputTranscription, Message, MessageRole, ResponseSettings, SessionSettings
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
 MS = 1_000_000

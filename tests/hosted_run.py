@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.run import folder as files
+from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from tests.hosts import Hosts, hosts, started
 from tests.simulator_process import QUICK, ROOT

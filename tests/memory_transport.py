@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from websockets.frames import Frame, Opcode
 
-from bench.clock import Arrival, SendTime
-from bench.protocol.events import ServerEvent
+from bench.base.clock import Arrival, SendTime
 from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
@@ -30,6 +29,7 @@ from bench.transport.interface import (
 )
 from bench.transport.parser import frame_bytes
 from bench.transport.received import ReceivedMessage, SocketRead
+from bench.wire.events import ServerEvent
 
 PeerAnswer = tuple[int, bytes | CloseInfo]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.dial import Dialer, connect
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.protocol.events import TokenUsage
-from bench.run import folder as files
-from bench.run.recorder import Recorder, RowContext, SessionRecorder
-from bench.run.spool import Spool
-from bench.session import Session
-from bench.timeouts import Timeouts
+from bench.record import folder as files
+from bench.record.recorder import Recorder, RowContext, SessionRecorder
+from bench.record.spool import Spool
+from bench.session.dial import Dialer, connect
+from bench.session.session import Session
 from bench.transport import websocket
+from bench.wire.events import TokenUsage
 from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4

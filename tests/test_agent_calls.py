@@ -13,20 +13,20 @@ from functools import cache
 import numpy as np
 import pytest
 
+from bench.base.units import NS_PER_S
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
 from bench.plan.script import load_script
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import BinaryMessage
-from bench.protocol.dialects import DIALECTS
+from bench.services.registry import DIALECTS
 from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
 from bench.simulator.profile import AgentSettings, Profile, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import Ids, OutgoingEvent
-from bench.units import NS_PER_S
+from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import BinaryMessage
 from tests.helpers import MS, seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import constant

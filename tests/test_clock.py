@@ -9,8 +9,15 @@ import time
 
 import pytest
 
-from bench import clock
-from bench.clock import MAX_CLOCK_GAP_NS, MAX_LAG_NS, SO_TIMESTAMPNS, arrival_ns, enable_timestamps, now_with_realtime
+from bench.base import clock
+from bench.base.clock import (
+    MAX_CLOCK_GAP_NS,
+    MAX_LAG_NS,
+    SO_TIMESTAMPNS,
+    arrival_ns,
+    enable_timestamps,
+    now_with_realtime,
+)
 
 S = 1_000_000_000
 NOW, WALL = 50 * S, 1_700_000_000 * S

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.catalogue.timeouts import MAX_ROUNDS
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
@@ -26,15 +27,13 @@ from bench.plan.functions import ScriptFunction
 from bench.plan.steps import InterruptSettings, InterruptStep, PauseStep, SoundSettings, SoundStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import Step
-from bench.protocol.base import Dialect
-from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import McpServer, TurnDetection
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
-from bench.run.replay import replay_log
-from bench.run.rows import session_row
-from bench.session import Session
+from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport
+from bench.record.replay import replay_log
+from bench.record.rows import session_row
+from bench.services.openai.dialect import FORMATS
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.session.session import Session
 from bench.simulator.profile import (
     FunctionCalls,
     McpSettings,
@@ -47,7 +46,8 @@ from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.server_events import VOICE_LIVE
 from bench.target.credentials import Credential
 from bench.target.tokens import Keyring
-from bench.timeouts import MAX_ROUNDS
+from bench.wire.dialect import Dialect
+from bench.wire.settings import McpServer, TurnDetection
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer, VirtualClock
 from tests.test_talking import (

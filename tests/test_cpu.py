@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bench import cpu
-from bench.cpu import (
+from bench.base import cpu
+from bench.base.cpu import (
     HYPERVISOR,
     OTHERS,
     RAISED,

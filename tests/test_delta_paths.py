@@ -28,13 +28,13 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
 from bench.plan.turns import AudioTurn
-from bench.protocol.base import Dialect
-from bench.protocol.settings import FunctionTool, TurnDetection
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import RowContext
-from bench.run.replay import replay_log
-from bench.session_io import SessionIO
+from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.record.recorder import RowContext
+from bench.record.replay import replay_log
+from bench.session.session_io import SessionIO
 from bench.transport.interface import CloseInfo
+from bench.wire.dialect import Dialect
+from bench.wire.settings import FunctionTool, TurnDetection
 from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,

@@ -21,20 +21,20 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from bench.dial import Dialer, RunEnded, connect
-from bench.errors import ConnectError, UsageError
+from bench.base.errors import ConnectError, UsageError
+from bench.base.units import NS_PER_S
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.openai_ga import GA
-from bench.protocol.rate_limits import wait_of
+from bench.services.openai.ga import GA
+from bench.session.dial import Dialer, RunEnded, connect
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, Handshake, NetworkPath, Proxy
-from bench.units import NS_PER_S
+from bench.wire.rate_limits import wait_of
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy

@@ -14,7 +14,7 @@ import pytest
 from bench.observe.observation import TurnObservation
 from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.turns import AudioTurn, GreetingTurn, Step
-from bench.run.replay import replay_log
+from bench.record.replay import replay_log
 from tests.attack.agent_calls import JITTER_MS, Call, play_call
 from tests.attack.agents import AFTER_UTTERANCE, VOICES, Actions, AgentVoice
 from tests.helpers import MS

@@ -22,9 +22,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bench.protocol.openai_events import EFFECTS, MAX_DURATION_CLOSE, MODALITIES
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
+from bench.services.openai.events import EFFECTS, MAX_DURATION_CLOSE, MODALITIES
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "reports", "rtbench", "scenarios")
@@ -32,11 +32,17 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
-        "units", "errors", "installation", "standard_streams", "manual", "clock", "columns", "metrics", "timeouts",
-        "reference_workload", "words", "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line",
-        "yaml_file", "validation",
-        "protocol", "transport", "target", "plan", "observe", "simulator",
-        "dial", "run", "session_io", "session", "load", "probe", "recorded_calls", "doctor",
+        "base", "files", "catalogue", "wire", "services", "transport", "target", "plan", "observe", "session", "record",
+        "simulator", "load", "probe", "recorded_calls", "doctor",
+    ),
+    "bench.base": (
+        "units", "errors", "installation", "standard_streams", "manual", "clock", "cpu", "status_line",
+    ),
+    "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
+    "bench.services": ("full_duplex", "openai", "gpt_live", "agents", "telephone", "registry"),
+    "bench.transport": (
+        "challenges", "gevent_patch", "received", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
+        "datagrams", "names", "fast", "parser", "tcp", "tls", "connect", "websocket", "media", "sip",
     ),
     "bench.load": (
         "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
@@ -63,14 +69,14 @@ A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics", "bench.reference_workload",
-    "bench.pricing",
-    "bench.manual", "bench.remedies", "bench.model_retirements", "bench.units", "bench.yaml_file",
-    "bench.untrusted.safe_io", "bench.untrusted.sanitize",
-    "bench.run.document", "bench.run.folder",
-    "bench.run.worker_part", "bench.run.presence", "bench.run.integrity",
-    "bench.run.histograms", "bench.run.metric_values", "bench.run.validity_data",
-    "bench.run.validity",
+    "bench.base.errors", "bench.base.manual", "bench.base.units",
+    "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
+    "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
+    "bench.catalogue.pricing", "bench.catalogue.reference_workload", "bench.catalogue.remedies",
+    "bench.catalogue.timeouts",
+    "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.integrity",
+    "bench.record.metric_values", "bench.record.presence", "bench.record.validity", "bench.record.validity_data",
+    "bench.record.worker_part",
 }  # fmt: skip
 
 # Library → the modules that may import it.
@@ -81,38 +87,40 @@ NAMED_IN = {
     "werkzeug": ("bench.load.runners.web_ui",),
     "soundfile": ("bench.plan.audio_files", "bench.plan.recordings", "bench.simulator.recorded_replies"),
     "soxr": ("bench.plan.recordings", "bench.simulator.recorded_replies"),
-    "hdrh": ("bench.run.histograms",),
+    "hdrh": ("bench.record.histograms",),
     "azure": ("bench.target.identity",),
     "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.transport.fast.frames",
      "bench.simulator"),
     "python_socks": ("bench.transport.connect",),
     "sipmessage": ("bench.transport.sip", "bench.simulator.telephone"),
-    "pylibsrtp": ("bench.transport.sip.srtp",),
+    "pylibsrtp": ("bench.transport.media.srtp",),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
     "opentelemetry": ("bench.load.runners.otel_exporter",),
     "junitparser": ("reports.check.ci",),
-    "ruamel": ("bench.yaml_file",),
+    "ruamel": ("bench.files.yaml_file",),
 }  # fmt: skip
 
 CLOCK_FREE = (
-    "bench.remedies", "bench.untrusted.sanitize", "bench.untrusted.values", "bench.pricing", "bench.metrics",
-    "bench.protocol", "bench.observe", "bench.simulator.behaviour",
+    "bench.files.sanitize", "bench.files.values",
+    "bench.catalogue.metrics", "bench.catalogue.pricing", "bench.catalogue.remedies",
+    "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation",
     "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live",
-    "bench.simulator.serving.handshake", "bench.simulator.telephone", "bench.session_io",
+    "bench.simulator.serving.handshake", "bench.simulator.telephone", "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.wav_container",
     "bench.plan.prepared", "bench.plan.compiled_script",
-    "bench.run.validity",
+    "bench.record.validity",
     "bench.load.execution.pairs",
     "bench.transport.parser",
+    "bench.transport.media",
     *(f"bench.transport.sip.{name}" for name in (
-        "call", "call_record", "dialog", "digest", "dtmf", "framing", "jitter", "leg", "leg_requests", "media",
-        "messages", "offer_answer", "reception", "redirection", "rtcp", "rtp", "sdes", "sdp", "session_timer", "srtp",
-        "transactions",
+        "call", "call_record", "dialog", "digest", "framing", "leg", "leg_requests", "media", "messages",
+        "offer_answer",
+        "redirection", "sdes", "sdp", "session_timer", "transactions",
     )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
@@ -121,11 +129,12 @@ CLOCK_FREE = (
 )  # fmt: skip
 """The modules that read no clock and open no socket, so that tests run them on a virtual clock.
 
-Not all of them are pure: `bench.session_io` sends and receives, by the transport that it is given.
+Not all of them are pure: `bench.session.session_io` sends and receives, by the transport that it is given.
 """
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "SendTime"}
-"""The names that a clock-free module may import from `bench.clock`. They are allowed because they are plain data."""
+"""The names that a clock-free module may import from `bench.base.clock`. They are allowed because they are plain data.
+"""
 
 KNOW_THE_FAST_PATH = {
     "bench.transport.websocket",
@@ -140,7 +149,7 @@ whether it was compiled.
 """
 
 MAKES_SOCKETS = (
-    "bench.clock",
+    "bench.base.clock",
     "bench.transport.connect",
     "bench.transport.sip.address",
     "bench.simulator",
@@ -148,7 +157,7 @@ MAKES_SOCKETS = (
 )
 """The modules that may create sockets.
 
-`bench.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a port is free.
+`bench.base.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a port is free.
 """
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {
@@ -303,7 +312,7 @@ def test_modules_do_not_import_each_other_in_a_cycle() -> None:
 
 
 def test_reports_import_only_the_permitted_modules_of_bench() -> None:
-    packages = ("bench", "bench.run", "bench.untrusted")
+    packages = ("bench", "bench.base", "bench.files", "bench.catalogue", "bench.record")
     used = {
         (name, module)
         for name in MODULES
@@ -324,7 +333,7 @@ def test_only_one_module_names_the_folder_of_the_workers_parts() -> None:
         if isinstance(node, ast.Constant) and node.value == "spool"
     }
 
-    assert folders == {"bench.run.spool"}
+    assert folders == {"bench.record.spool"}
 
 
 def test_only_the_readers_import_the_fast_path() -> None:
@@ -346,8 +355,8 @@ def test_a_clock_free_module_imports_no_clock_and_no_socket(name: str) -> None:
     used = set(imports(name))
 
     assert {module for module in used if module.partition(".")[0] in IMPURE} == set()
-    assert {module.removeprefix("bench.clock.") for module in used if within(module, "bench.clock")} <= {
-        "bench.clock",
+    assert {module.removeprefix("bench.base.clock.") for module in used if within(module, "bench.base.clock")} <= {
+        "bench.base.clock",
         *CLOCKLESS_NAMES,
     }
 
@@ -365,7 +374,7 @@ def test_every_module_that_is_started_by_name_is_listed() -> None:
     }
 
     assert {name: {module for by, module in started if by == name} for name, _ in started} == STARTED
-    assert written == {"bench.installation"}
+    assert written == {"bench.base.installation"}
 
 
 def calls(name: str, functions: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -412,12 +421,12 @@ def test_clocks_are_read_only_in_bench_clock() -> None:
     read = {
         (name, f"{module}.{function}")
         for name in MODULES
-        if name != "bench.clock"
+        if name != "bench.base.clock"
         for module, function in calls(name, {*CLOCKS, "now", "utcnow"})
         if module == "time" or function in ("now", "utcnow")
     }
     taken = {(name, module) for name in MODULES for module in imports(name)
-             if name != "bench.clock" and module.removeprefix("time.") in CLOCKS - {"time"}}  # fmt: skip
+             if name != "bench.base.clock" and module.removeprefix("time.") in CLOCKS - {"time"}}  # fmt: skip
 
     assert read | taken == set()
 
@@ -509,7 +518,7 @@ def test_the_declared_dependencies_are_exactly_the_imported_ones() -> None:
 
 # Names and texts.
 
-UNITS = "bench.units"
+UNITS = "bench.base.units"
 FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
 ARRAYS = {"Floats"}
 
@@ -706,10 +715,10 @@ WORDS = {*GA.message_kinds, *GA.kinds, *PREVIEW.kinds, *EFFECTS, *MODALITIES, MA
 LIKE_A_NAME = re.compile(r"(session|conversation|response|input_audio_buffer|output_audio_buffer|rate_limits)\.[\w.]+")
 
 MAY_KNOW = (
-    "bench.protocol",
+    "bench.services",
     "bench.simulator",  # the service
     "bench.doctor",  # explains the service's messages
-    "bench.remedies",  # names remedies for these messages
+    "bench.catalogue.remedies",  # names remedies for these messages
 )
 MAY_CHOOSE = (
     *MAY_KNOW,
@@ -739,10 +748,10 @@ def test_only_the_permitted_modules_import_a_dialect_by_name() -> None:
     others = [name for name in MODULES if within(name, "bench") and not within(name, *MAY_CHOOSE)]
     named = {(name, module) for name in others for module in imports(name)}
 
-    assert {(name, module) for name, module in named if module.startswith("bench.protocol.openai")} == set()
+    assert {(name, module) for name, module in named if within(module, "bench.services.openai")} == set()
 
 
-def test_the_event_names_are_found_in_bench_protocol() -> None:
-    known = {text for name in MODULES if within(name, "bench.protocol") for text in constants(name)}
+def test_the_event_names_are_found_in_the_services() -> None:
+    known = {text for name in MODULES if within(name, "bench.services") for text in constants(name)}
 
     assert known >= {*GA.message_kinds, *EFFECTS, *MODALITIES}

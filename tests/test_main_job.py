@@ -16,10 +16,10 @@ from unittest.mock import patch
 import pyarrow.compute as pc
 import pytest
 
-from bench.run import folder as files
-from bench.run.histograms import read
-from bench.run.metric_values import all_histograms
-from bench.run.worker_part import parts
+from bench.record import folder as files
+from bench.record.histograms import read
+from bench.record.metric_values import all_histograms
+from bench.record.worker_part import parts
 from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.app import main
 from tests.hosted_run import hosted_run

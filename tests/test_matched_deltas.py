@@ -14,8 +14,8 @@ from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import AudioTurn
-from bench.protocol.openai_ga import GA
-from bench.protocol.settings import TurnDetection
+from bench.services.openai.ga import GA
+from bench.wire.settings import TurnDetection
 from tests.helpers import (
     LOUD,
     MS,

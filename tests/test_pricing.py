@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.doctor.service_findings import check_reply
-from bench.load.execution.progress import CostMeter
-from bench.pricing import (
+from bench.catalogue.pricing import (
     BilledModel,
     Prices,
     PricingTerms,
@@ -27,7 +25,9 @@ from bench.pricing import (
     tariff_of,
     token_model,
 )
-from bench.protocol.events import TokenUsage
+from bench.doctor.service_findings import check_reply
+from bench.load.execution.progress import CostMeter
+from bench.wire.events import TokenUsage
 from reports.runs import RunFrames
 from reports.summary.cost import UNNAMED, money_of
 from tests.doctor.targets import build_target

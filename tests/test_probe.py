@@ -7,11 +7,11 @@ import base64
 import msgspec
 import pytest
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
 from bench.probe import ReplyAudioListener
-from bench.protocol.events import EMPTY
-from bench.protocol.openai_ga import GA
+from bench.services.openai.ga import GA
 from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.wire.events import EMPTY
 from tests.helpers import AT_NS, delta
 
 

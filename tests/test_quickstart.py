@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
-from bench.metrics import sessions_to_publish
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import sessions_to_publish
 from bench.target.options import ServiceOptions
 from rtbench.cli import quickstart
 from tests.reports import synthetic

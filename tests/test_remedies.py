@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics import (
+from bench.catalogue.metrics import (
     ACCEPT_HEADER,
     FOREIGN_HOST,
     FORGOTTEN,
@@ -28,11 +28,9 @@ from bench.metrics import (
     outcome_class,
     refusal_status,
 )
-from bench.model_retirements import RETIREMENTS, Retirement, retirement_of
-from bench.observe.pending_turns import UNDETECTED
-from bench.pricing import undated
-from bench.protocol.openai import WITHOUT_DETECTION
-from bench.remedies import (
+from bench.catalogue.model_retirements import RETIREMENTS, Retirement, retirement_of
+from bench.catalogue.pricing import undated
+from bench.catalogue.remedies import (
     NO_PATH,
     NOT_COMPUTED,
     OF_OUTCOMES,
@@ -42,6 +40,8 @@ from bench.remedies import (
     REPORTED_BY_TELEPHONES,
     remedy_of,
 )
+from bench.observe.pending_turns import UNDETECTED
+from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.target.target_settings import load_price_table
 from reports.wording.validity import meaning
 from tests.faults.cells import cells
@@ -296,6 +296,6 @@ class Unreadable(dict[str, str]):
 
 
 def test_a_remedy_that_fails_states_that_it_could_not_be_determined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.remedies.CLASSES", Unreadable())
+    monkeypatch.setattr("bench.catalogue.remedies.CLASSES", Unreadable())
 
     assert remedy_of("closed:4000", "x") == NOT_COMPUTED

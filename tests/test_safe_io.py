@@ -17,21 +17,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
-from bench.installation import is_alive
+from bench.base.errors import UsageError
+from bench.base.installation import is_alive
+from bench.files.safe_io import MAX_DEPTH, JsonError, open_file, read_file, read_json
 from bench.plan.conversation import load_history
 from bench.plan.functions import ScriptFunction, error_text
-from bench.protocol.events import FunctionCall
-from bench.protocol.settings import FunctionTool
-from bench.run import calibration, spool
-from bench.run.folder import read_document
-from bench.run.merging.merged_document import RunNumbering, first_starts, numbered_by_start
-from bench.run.replay import replay_log
-from bench.run.run_list import list_runs
-from bench.run.worker_part import FACTS, PartFacts, WorkerPart
+from bench.record import calibration, spool
+from bench.record.folder import read_document
+from bench.record.merging.merged_document import RunNumbering, first_starts, numbered_by_start
+from bench.record.replay import replay_log
+from bench.record.run_list import list_runs
+from bench.record.worker_part import FACTS, PartFacts, WorkerPart
 from bench.target.identity import public_claims
 from bench.transport.parser import service_message
-from bench.untrusted.safe_io import MAX_DEPTH, JsonError, open_file, read_file, read_json
+from bench.wire.events import FunctionCall
+from bench.wire.settings import FunctionTool
 from reports.check.baselines import read_file as read_baseline
 from reports.summary.example_turns import playback_spans
 from reports.summary.targets import transcription_model

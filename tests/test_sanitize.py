@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.untrusted.sanitize import MAX_LINE_CHARACTERS, SUSPECT, escape_control, one_line, slug, top_counts
+from bench.files.sanitize import MAX_LINE_CHARACTERS, SUSPECT, escape_control, one_line, slug, top_counts
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 

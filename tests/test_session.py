@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.timeouts import MAX_HOLD_NS, Timeouts
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
 from bench.plan.steps import ExpectSettings, ExpectStep, MessageStep, PauseStep, SendStep
 from bench.plan.turns import Step
-from bench.protocol.base import Dialect
-from bench.protocol.events import ServerEvent
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import TurnDetection
-from bench.timeouts import MAX_HOLD_NS, Timeouts
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
 from bench.transport.interface import CloseInfo, RtpInfo, SendReceipt, TcpInfo, TxTimestamp
 from bench.transport.received import ReceivedMessage
+from bench.wire.dialect import Dialect
+from bench.wire.events import ServerEvent
+from bench.wire.settings import TurnDetection
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,

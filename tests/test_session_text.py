@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.catalogue.pricing import Prices
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
-from bench.pricing import Prices
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import TokenUsage
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import LogHeader, ReplayedSession, replay_log
-from bench.timeouts import Timeouts
+from bench.record.event_log import EventLog, LoggedTimeline
+from bench.record.replay import LogHeader, ReplayedSession, replay_log
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS
 from bench.transport.received import ReceivedMessage
+from bench.wire.events import TokenUsage
 from rtbench.cli.session_text import _values, session_text, turn_rows
 from tests.helpers import (
     AT_NS,

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.timeouts import Timeouts
 from bench.observe.timeline import Timeline
 from bench.plan.steps import PauseStep
 from bench.plan.turns import Step
-from bench.protocol.openai_ga import GA
-from bench.protocol.settings import TurnDetection
-from bench.timeouts import Timeouts
+from bench.services.openai.ga import GA
 from bench.transport.interface import CloseInfo, SendReceipt
+from bench.wire.settings import TurnDetection
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rtbench
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.simulator.delay import Empirical
 from bench.simulator.profile import default_profile
 from rtbench.simulator_profile import simulator_profile

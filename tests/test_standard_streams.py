@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import standard_streams
+from bench.base import standard_streams
 
 ENCODINGS = ("ascii", "latin-1", "cp1252", "euc_jp", "shift_jis", "iso8859-15", "koi8_r", "utf-16", "utf-8")
 

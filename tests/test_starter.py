@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.plan.steps import PauseStep

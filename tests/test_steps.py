@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench.errors import ScriptError
+from bench.base.errors import ScriptError
+from bench.files.validation import field_key
 from bench.load.planning.cost_estimate import HIGH, session_usage
 from bench.load.planning.tasks import script as task_of
 from bench.load.planning.workload import encode_workload, load_scripts
@@ -21,9 +22,8 @@ from bench.plan.prepared import PreparedPause, PreparedScript
 from bench.plan.script import load_script, with_target_settings
 from bench.plan.script_keys import SECONDS
 from bench.plan.turns import Step
-from bench.protocol.openai_ga import GA
-from bench.session import HANDLERS, Session
-from bench.validation import field_key
+from bench.services.openai.ga import GA
+from bench.session.session import HANDLERS, Session
 from tests.helpers import MS, Played
 from tests.load.actors import actor
 

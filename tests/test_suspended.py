@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from bench.clock import monotonic_ns
-from bench.metrics import STARVED
+from bench.base.clock import monotonic_ns
+from bench.catalogue.metrics import STARVED
+from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.protocol.openai_ga import GA
+from bench.services.openai.ga import GA
 from bench.simulator.serving.certificates import loopback_tls
-from bench.timeouts import Timeouts
 from bench.transport.connect import kernel_timestamps
 from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created
 from tests.helpers import session_updated as updated

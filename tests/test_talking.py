@@ -24,7 +24,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.metrics import SUCCESSFUL, segments
+from bench.catalogue.metrics import SUCCESSFUL, segments
+from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -48,15 +49,12 @@ from bench.plan.steps import (
 )
 from bench.plan.turn_plan import SOUNDS, InterruptTrigger
 from bench.plan.turns import AudioTurn, Step
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Dialect, Feature
-from bench.protocol.dialects import QWEN as QWEN_DIALECT
-from bench.protocol.dialects import VOICE_LIVE as VOICE_LIVE_DIALECT
-from bench.protocol.dialects import XAI as XAI_DIALECT
-from bench.protocol.openai import FORMATS, OpenAIDialect
-from bench.protocol.openai_ga import GA
-from bench.protocol.settings import DetectorName, FunctionTool, InputTranscription, SessionSettings, TurnDetection
-from bench.session import Session
+from bench.services.openai.dialect import FORMATS, OpenAIDialect
+from bench.services.openai.ga import GA
+from bench.services.registry import QWEN as QWEN_DIALECT
+from bench.services.registry import VOICE_LIVE as VOICE_LIVE_DIALECT
+from bench.services.registry import XAI as XAI_DIALECT
+from bench.session.session import Session
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.simulator.recorded_replies import RecordedReply, build_reply
@@ -70,8 +68,10 @@ from bench.simulator.server_events import (
     OutgoingEvent,
     WireDialect,
 )
-from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender
+from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import Dialect, Feature
+from bench.wire.settings import DetectorName, FunctionTool, InputTranscription, SessionSettings, TurnDetection
 from tests.helpers import (
     FIRST_OF_FAMILIES,
     MS,

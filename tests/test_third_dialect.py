@@ -15,22 +15,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.errors import ScriptError
+from bench.base.errors import ScriptError
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import Script
 from bench.plan.turns import Step
-from bench.protocol.audio import PCM16_16K, by_name
-from bench.protocol.base import AwaitedEvent, ClientMessage, Dialect, Feature, MessageKind
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import EventKind, ServerEvent, base64_bytes, text_characters
-from bench.protocol.settings import Message, ResponseSettings, SessionSettings, UnsupportedSetting
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import RowContext
-from bench.run.replay import ReplayedSession, replay_log
-from bench.session import Session
+from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.record.recorder import RowContext
+from bench.record.replay import ReplayedSession, replay_log
+from bench.services.registry import DIALECTS
+from bench.session.session import Session
 from bench.transport.parser import frame_bytes
+from bench.wire.audio import PCM16_16K, by_name
+from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, Feature, MessageKind
+from bench.wire.events import EventKind, ServerEvent, base64_bytes, text_characters
+from bench.wire.settings import Message, ResponseSettings, SessionSettings, UnsupportedSetting
 from tests.helpers import MS, Listening, build_script, play, say
 from tests.memory_transport import MemoryTransport, PeerAnswer
 

@@ -12,12 +12,12 @@ import pytest
 from bench.observe.observation import TurnObservation
 from bench.plan.steps import PauseStep
 from bench.plan.turns import AudioTurn
-from bench.protocol.base import Dialect
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import InputTranscription, TurnDetection
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
 from bench.simulator.profile import Profile, TranscriptSettings, default_profile
 from bench.simulator.server_events import AZURE_PREVIEW, OPENAI_GA, OutgoingEvent
+from bench.wire.dialect import Dialect
+from bench.wire.settings import InputTranscription, TurnDetection
 from tests.helpers import MS, S
 from tests.simulator.builders import constant
 from tests.test_talking import Simulator, Talked, build_script, speak, talked

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.clock import SendTime
-from bench.metrics import CANNOT_SEND, HELD
+from bench.base.clock import SendTime
+from bench.catalogue.metrics import CANNOT_SEND, HELD
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
-from bench.protocol.base import BinaryMessage
-from bench.protocol.dialects import DIALECTS
+from bench.services.registry import DIALECTS
 from bench.transport.interface import SendReceipt
+from bench.wire.dialect import BinaryMessage
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
 from tests.test_agent_calls import Transport, build_profile

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from bench.errors import UsageError, each_error
+from bench.base.errors import UsageError, each_error
 from bench.plan.script import load_script
 from tests.command_line import call
 

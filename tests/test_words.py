@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.words import HeardText, character_count, contains, normalized_words
+from bench.catalogue.words import HeardText, character_count, contains, normalized_words
 
 TEXTS = st.text(max_size=20) | st.text(
     st.sampled_from("aIiıİßΣσςé\u0301\u0307\u0323कि्\u200dน้ำ字が한\u1112\u1161ぁ's’1,.٣ \u00ad\u0651ا\u0654-。\n"),

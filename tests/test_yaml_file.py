@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import ScriptError
+from bench.base.errors import ScriptError
+from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml, yaml_text
 from bench.plan.script import load_script
 from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
-from bench.yaml_file import LocatedValue, PythonValue, read_yaml, yaml_text
 from reports import thresholds as grammar
 
 READERS: dict[str, Callable[[Path], object]] = {

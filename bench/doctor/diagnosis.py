@@ -19,15 +19,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.doctor.sign_in import NO_KEY, signed_by, unauthorized
-from bench.metrics import NO_MEDIA, NO_READ, NO_SOUND, OTHER_LOGIN, UNFINISHED, refusal_status
-from bench.observe.observation import detail_text
-from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import EventKind
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.remedies import (
+from bench.catalogue.metrics import NO_MEDIA, NO_READ, NO_SOUND, OTHER_LOGIN, UNFINISHED, refusal_status
+from bench.catalogue.remedies import (
     CLASSES,
     ENDLESS,
     NO_CREDIT,
@@ -38,7 +31,14 @@ from bench.remedies import (
     computed,
     remedy_of,
 )
-from bench.run.replay import ReplayedSession
+from bench.doctor.sign_in import NO_KEY, signed_by, unauthorized
+from bench.files.sanitize import escape_control
+from bench.files.validation import either
+from bench.observe.observation import detail_text
+from bench.record.replay import ReplayedSession
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS
 from bench.target.address import (
     AZURE_GA,
     AZURE_PREVIEW,
@@ -51,8 +51,8 @@ from bench.target.address import (
 )
 from bench.target.options import AgentName
 from bench.target.target import Target
-from bench.untrusted.sanitize import escape_control
-from bench.validation import either
+from bench.wire.dialect import Dialect
+from bench.wire.events import EventKind
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
 

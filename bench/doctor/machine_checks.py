@@ -20,21 +20,21 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from bench.clock import monotonic_ns, now_with_realtime, utc_ns
-from bench.cpu import BUSY, OTHERS, Priority, available_priority, core_count
+from bench.base.clock import monotonic_ns, now_with_realtime, utc_ns
+from bench.base.cpu import BUSY, OTHERS, Priority, available_priority, core_count
+from bench.base.errors import ConnectError, UsageError
+from bench.base.installation import tool_version
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.remedies import NO_PROXY
+from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import CheckFinding, Refusal, explain, warning_unless
-from bench.errors import ConnectError, UsageError
-from bench.installation import tool_version
-from bench.remedies import NO_PROXY
 from bench.target.target import Target
-from bench.timeouts import Timeouts
 from bench.transport.connect import connect_first, kernel_timestamps, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
 from bench.transport.sip.address import call_address
 from bench.transport.tls import shake_hands, tls_context
-from bench.units import NS_PER_MS, NS_PER_S
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64

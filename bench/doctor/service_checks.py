@@ -11,8 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.clock import utc_ns
-from bench.dial import Dialer, connect
+from bench.base.clock import utc_ns
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
+from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import CheckFinding, printable_finding, without_repeated_remedies
 from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
@@ -39,30 +42,27 @@ from bench.doctor.service_findings import (
 )
 from bench.doctor.sign_in import signed_by
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
-from bench.errors import UsageError
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.probe import script_of, session_start
-from bench.protocol.audio import AudioFormat
-from bench.protocol.events import EventKind, ServerEvent
-from bench.protocol.rate_limits import RateLimit, limits_in
-from bench.protocol.settings import FULL_DUPLEX
-from bench.session import Session
-from bench.session_io import SessionListener
+from bench.session.dial import Dialer, connect
+from bench.session.session import Session
+from bench.session.session_io import SessionListener
 from bench.target.identity import SignInError
 from bench.target.network_path import PROXIED
 from bench.target.services import SERVICES
 from bench.target.target import Target
 from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
-from bench.timeouts import Timeouts
 from bench.transport.interface import RtpInfo, TcpInfo, Transport
 from bench.transport.names import warm_up
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.telephone import TelephoneCall
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import AudioFormat
+from bench.wire.events import EventKind, ServerEvent
+from bench.wire.rate_limits import RateLimit, limits_in
+from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40
 NO_PASSWORD = "no user and password: an agent that requires them refuses the call"

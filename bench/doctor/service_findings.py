@@ -15,6 +15,11 @@ from typing import Any
 
 import msgspec
 
+from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
+from bench.catalogue.model_retirements import SOON_DAYS, retirement_of
+from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
+from bench.catalogue.remedies import REALTIME_MODELS, remedy_of
 from bench.doctor.diagnosis import (
     REMEDIES,
     SIBLINGS,
@@ -26,22 +31,17 @@ from bench.doctor.diagnosis import (
     shape_of,
     warning_unless,
 )
-from bench.metrics import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
-from bench.model_retirements import SOON_DAYS, retirement_of
+from bench.files.sanitize import excerpt, top_counts
+from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
-from bench.pricing import TurnPricing, cost_usd, dollars, minutes_usd
-from bench.protocol.agents import OTHER_STREAM
-from bench.protocol.audio import AudioFormat
-from bench.protocol.base import Dialect, is_simulated
-from bench.protocol.events import TokenUsage
-from bench.protocol.rate_limits import RateLimit, wait_of
-from bench.protocol.settings import backend_model
-from bench.remedies import REALTIME_MODELS, remedy_of
+from bench.services.agents.dialects import OTHER_STREAM
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES
-from bench.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
-from bench.untrusted.sanitize import excerpt, top_counts
-from bench.validation import either
+from bench.wire.audio import AudioFormat
+from bench.wire.dialect import Dialect, is_simulated
+from bench.wire.events import TokenUsage
+from bench.wire.rate_limits import RateLimit, wait_of
+from bench.wire.settings import backend_model
 
 MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from bench.metrics import CHALLENGE
+from bench.catalogue.metrics import CHALLENGE
+from bench.files.sanitize import excerpt
 from bench.target.address import AZURE_GA, VOICE_LIVE_PATH, azure_cloud, known_path
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn, Target
 from bench.transport.challenges import challenges
-from bench.untrusted.sanitize import excerpt
 
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")

@@ -11,18 +11,18 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import NO_MEDIA, UNSENT
+from bench.catalogue.remedies import OF_OUTCOMES
 from bench.doctor.diagnosis import CheckFinding, warning_unless
-from bench.metrics import NO_MEDIA, UNSENT
-from bench.remedies import OF_OUTCOMES
+from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import RtpInfo
+from bench.transport.media.offset import MAX_DRIFT_PPM
+from bench.transport.media.rtp import TIMESTAMPS, parse_packet
 from bench.transport.sip.address import is_address
 from bench.transport.sip.call_record import CallFacts
-from bench.transport.sip.datagrams import SocketAddress
 from bench.transport.sip.media import AUDIO
-from bench.transport.sip.offset import MAX_DRIFT_PPM
-from bench.transport.sip.rtp import TIMESTAMPS, parse_packet
-from bench.units import NS_PER_MS, NS_PER_S
 
 MAX_LOSS, MAX_JITTER_NS = 0.01, 30 * NS_PER_MS
 """The limits above which callers hear the network: a share of packets, and the jitter of RFC 3550."""

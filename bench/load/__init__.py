@@ -1,5 +1,5 @@
 """Load tests with Locust: the plan, the sessions and the processes of a run, and the user whose tasks are sessions."""
 
-from bench.installation import refuse_windows
+from bench.base.installation import refuse_windows
 
 refuse_windows()

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
 
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS
-from bench.run.document import INTERRUPTED
+from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
+from bench.record.document import INTERRUPTED
 
 ALL_DONE = "all sessions are done"
 MASTER_IS_MISSING = "its master is missing"

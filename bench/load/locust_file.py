@@ -6,7 +6,7 @@ from pathlib import Path
 
 from locust.util.load_locustfile import load_locustfile
 
-from bench.errors import RtbenchError, UsageError
+from bench.base.errors import RtbenchError, UsageError
 from bench.load.planning.workload import load_scripts
 from bench.plan.script import Script
 

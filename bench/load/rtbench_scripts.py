@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from bench.errors import USAGE_STATUS
+from bench.base.errors import USAGE_STATUS
 from bench.load.planning.command_line import SCRIPTS, scenario_of
 from bench.load.user import RealtimeUser, script
 

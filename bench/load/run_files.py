@@ -16,7 +16,7 @@ from locust import events
 from locust.argument_parser import get_parser
 from locust.main import main as locust
 
-from bench.errors import USAGE_STATUS, UsageError
+from bench.base.errors import USAGE_STATUS, UsageError
 from bench.load.planning.command_line import locust_files, run_arguments
 from bench.load.planning.run_options import add_command
 from bench.load.runners import locust_events

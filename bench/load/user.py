@@ -32,15 +32,15 @@ from gevent import GreenletExit
 from locust import User
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from bench.clock import monotonic_ns
-from bench.errors import UsageError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
 from bench.load.lifecycle import RunRefused
 from bench.load.planning.load_model import IN_SCENARIO
 from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, file_of, is_locust_word, script
 from bench.load.runners import locust_events
 from bench.load.runners.role import ProcessRole
 from bench.plan.script import SETTINGS
-from bench.units import NS_PER_S
 
 __all__ = ["RealtimeUser", "script"]
 

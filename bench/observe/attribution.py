@@ -20,10 +20,10 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
+from bench.base.units import NS_PER_MS
 from bench.observe.delegation import DELEGATION_KINDS
 from bench.observe.turn import ARRIVALS, TRANSCRIPTIONS, Decision, PendingTurn, State
-from bench.protocol.events import EventKind, ServerEvent
-from bench.units import NS_PER_MS
+from bench.wire.events import EventKind, ServerEvent
 
 ANNOUNCES_ITEM = frozenset({EventKind.SPEECH_STARTED, EventKind.COMMITTED, EventKind.IDLE_TIMEOUT})
 

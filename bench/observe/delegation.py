@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.protocol.events import EventKind, ServerEvent
+from bench.wire.events import EventKind, ServerEvent
 
 DELEGATION_KINDS = frozenset(
     {EventKind.DELEGATED, EventKind.BACKEND_STARTED, EventKind.RESULT_ACCEPTED, EventKind.BACKEND_DONE}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.observe.onsets import HELD_NS, What
-from bench.units import NS_PER_MS, NS_PER_S
 
 MIN_EARLY_NS = 500 * NS_PER_MS
 """The minimum time from the start of an announcement to the answer. Later sounds count as the greeting."""

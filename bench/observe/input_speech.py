@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.clock import Arrival, SendTime
-from bench.metrics import HELD, HOLD, UNSENT
+from bench.base.clock import Arrival, SendTime
+from bench.base.units import NEVER_NS, NS_PER_MS
+from bench.catalogue.metrics import HELD, HOLD, UNSENT
 from bench.observe.input_transcript import InputTranscript
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
-from bench.protocol.events import EventKind, ServerEvent
-from bench.units import NEVER_NS, NS_PER_MS
+from bench.wire.events import EventKind, ServerEvent
 
 
 @dataclass(slots=True, eq=False)

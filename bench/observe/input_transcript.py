@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bench.clock import Arrival
-from bench.protocol.events import EventKind, ServerEvent, ServiceFailure
-from bench.units import NS_PER_S
-from bench.untrusted.values import MAX_TEXT_CHARACTERS
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_S
+from bench.files.values import MAX_TEXT_CHARACTERS
+from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 
 MIN_SPEECH_NS = 3 * NS_PER_S
 """The duration of speech from which the lag is computed. In shorter speech the pace is not even."""

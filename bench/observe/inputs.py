@@ -2,8 +2,8 @@
 message.
 
 An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and of the messages
-between them (`bench.run.event_log`). The lines of the log omit fields with their default value. Received messages are
-the most frequent events, so they are not inputs: `Timeline.received` applies them.
+between them (`bench.record.event_log`). The lines of the log omit fields with their default value. Received messages
+are the most frequent events, so they are not inputs: `Timeline.received` applies them.
 
 `Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and
 reports them as inputs.
@@ -16,13 +16,13 @@ from typing import Literal
 
 import msgspec
 
+from bench.base.units import NS_PER_MS
+from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import InterruptionKind, TurnPlan
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.events import FunctionCall, TokenUsage
-from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.transport.received import ASSUMED_START_NS
-from bench.units import NS_PER_MS
+from bench.wire.audio import AudioFormatName
+from bench.wire.events import FunctionCall, TokenUsage
 
 NO_JSON = msgspec.Raw()
 

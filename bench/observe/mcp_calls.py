@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
 from bench.observe.observation import Instants
-from bench.protocol.events import EventKind, McpItem, ServerEvent
+from bench.wire.events import EventKind, McpItem, ServerEvent
 
 MCP_INSTANTS = {
     EventKind.MCP_CALL_STARTED: "mcp_call_started",

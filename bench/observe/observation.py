@@ -1,8 +1,8 @@
 """Observations of turns and sessions that have ended. Each is frozen, and has instants, counts and one outcome.
 
-An observation has a mapping of instants. The names are those of `bench.columns`. The values are absolute
+An observation has a mapping of instants. The names are those of `bench.catalogue.columns`. The values are absolute
 CLOCK_MONOTONIC nanoseconds. An instant that did not happen is not in the mapping. Metrics are derived from the instants
-when the metrics are read (`bench.metrics`).
+when the metrics are read (`bench.catalogue.metrics`).
 
 The words of a turn are scored against the script's reference. Word errors are those of the alignment with the fewest
 errors (substitutions, deletions and insertions). The score also states whether the turn has done its task.
@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from bench.clock import Arrival
-from bench.columns import TURN_ARRIVALS, TURN_SENDS
-from bench.metrics import (
+from bench.base.clock import Arrival
+from bench.catalogue.columns import TURN_ARRIVALS, TURN_SENDS
+from bench.catalogue.metrics import (
     CATALOGUE,
     MEASURED_FROM,
     ORIGIN,
@@ -35,11 +35,11 @@ from bench.metrics import (
     outcome_class,
     uncertainty_ns,
 )
+from bench.catalogue.words import character_count, contains, normalized_words
 from bench.plan.turn_plan import TurnReference
-from bench.protocol.events import FunctionCall, TokenUsage
-from bench.protocol.rate_limits import wait_in, wait_of
-from bench.protocol.settings import backend_model
-from bench.words import character_count, contains, normalized_words
+from bench.wire.events import FunctionCall, TokenUsage
+from bench.wire.rate_limits import wait_in, wait_of
+from bench.wire.settings import backend_model
 
 
 @dataclass(slots=True, eq=False)
@@ -146,7 +146,8 @@ In such a session, the script was completed, continues in another session, or en
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
-    """One user input and the whole response to it. The fields are the columns of its row (`bench.columns.TURNS`).
+    """One user input and the whole response to it. The fields are the columns of its row
+    (`bench.catalogue.columns.TURNS`).
 
     `uncertainties_ns` is how much earlier each arrival may really have been. `widths_ns` is how much later each send
     may really have been. `gaps_ns` is the gaps between audio deltas whose timestamps are exact. `usage` is the sum of

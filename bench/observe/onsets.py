@@ -2,11 +2,11 @@
 
 Energy is measured in blocks of 5 ms, after a high-pass filter. The energy of the background is the 20th percentile of
 the levels of the last 3 s. A sound is at least 6 dB above the background for 40 of its first 80 ms, and contains an
-audible sample (`bench.metrics.AUDIBLE`). It starts with the block in which the energy rose. In a quiet stream, it
-starts with its first audible sample. The background at the start of the sound determines its end: a block belongs to
-the sound if it is 5 dB above that background. The sound ends if no such block follows for `PAUSE_NS`. Its end is the
-last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream nor on the
-machine.
+audible sample (`bench.catalogue.metrics.AUDIBLE`). It starts with the block in which the energy rose. In a quiet
+stream, it starts with its first audible sample. The background at the start of the sound determines its end: a block
+belongs to the sound if it is 5 dB above that background. The sound ends if no such block follows for `PAUSE_NS`. Its
+end is the last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream
+nor on the machine.
 
 A loud and steady start of a stream may be a sound or background. It is no background if it is a tone (`is_tone`), or if
 it stops within `SETTLED` blocks.
@@ -29,10 +29,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.metrics import AUDIBLE
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import AUDIBLE
 from bench.observe.tones import Tone, is_pure, noise_energy
-from bench.protocol.audio import Samples, measured_blocks
-from bench.units import NS_PER_MS
+from bench.wire.audio import Samples, measured_blocks
 
 BLOCK_MS = 5
 PAUSE_NS = 200 * NS_PER_MS

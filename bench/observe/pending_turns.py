@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
-from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD, outcome_class
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD, outcome_class
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.delegation import NOT_DONE, NOT_SPOKEN
 from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_observation import all_instants
-from bench.protocol.events import EventKind, ServiceFailure
-from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
-from bench.units import NS_PER_S
+from bench.wire.events import EventKind, ServiceFailure
 
 UNDETECTED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
 NOTHING = "nothing came"

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from bench.metrics import PLANNED_COLUMNS, PlannedEvent
+from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.observe.observation import NO_TURNS_MISSING
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 

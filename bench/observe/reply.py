@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.words import HeardText
+from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.observation import Instants
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
-from bench.protocol.events import (
+from bench.transport.received import MatchedDelta
+from bench.wire.audio import UNREADABLE, AudioFormat, audible_sample
+from bench.wire.events import (
     ANSWER,
     COMMENTARY,
     EMPTY,
@@ -32,10 +36,6 @@ from bench.protocol.events import (
     StrippedAudio,
     delta_text,
 )
-from bench.transport.received import MatchedDelta
-from bench.units import NS_PER_MS, NS_PER_S
-from bench.untrusted.values import MAX_TEXT_CHARACTERS
-from bench.words import HeardText
 
 
 class ItemPlayer:

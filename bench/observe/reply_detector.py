@@ -23,14 +23,14 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.catalogue.timeouts import MAX_HOLD_NS
+from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.early_sound import Change, EarlySound
 from bench.observe.onsets import BLOCK_MS, HELD_NS, PAUSE_NS, WINDOW, OnsetDetector
-from bench.protocol.audio import UNREADABLE, AudioFormat, Samples, SampleStream, audible_position
-from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
-from bench.timeouts import MAX_HOLD_NS
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.untrusted.values import MAX_TEXT_CHARACTERS
+from bench.wire.audio import UNREADABLE, AudioFormat, Samples, SampleStream, audible_position
+from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
 
 MAX_MARKERS = 1_000
 """The maximum number of pending marks. It allows one mark for each word of several minutes of speech."""

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from bench.clock import Arrival
-from bench.metrics import EXPECTED, PLANNED_COLUMNS, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import EXPECTED, PLANNED_COLUMNS, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
-from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
-from bench.protocol.settings import backend_model
 from bench.transport.received import ASSUMED_START_NS, MatchedDelta
-from bench.units import NS_PER_MS
+from bench.wire.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.wire.settings import backend_model
 
 
 @dataclass(slots=True, eq=False)

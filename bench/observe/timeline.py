@@ -20,8 +20,9 @@ from typing import Any
 
 import msgspec
 
-from bench.clock import Arrival, SendTime
-from bench.metrics import (
+from bench.base.clock import Arrival, SendTime
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.metrics import (
     EXPECTED,
     HANG_UP,
     INAUDIBLE,
@@ -35,6 +36,7 @@ from bench.metrics import (
     TEXT_SESSION,
     WHOLE,
 )
+from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs
 from bench.observe.attribution import Attributor
 from bench.observe.delegation import DELEGATED_OUTSIDE
@@ -49,13 +51,11 @@ from bench.observe.session_facts import AWAITED, ConversationLength, FalseReplyW
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
-from bench.protocol.audio import AudioFormat, AudioFormatName, resolve_format
-from bench.protocol.base import SESSION_PREFIX, Dialect, MessageKind
-from bench.protocol.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
-from bench.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.transport.received import MatchedDelta, ReceivedMessage
-from bench.units import NEVER_NS, NS_PER_S
+from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
+from bench.wire.dialect import SESSION_PREFIX, Dialect, MessageKind
+from bench.wire.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
 
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.protocol.audio import Samples
+from bench.wire.audio import Samples
 
 RATE_HZ = 8_000
 MIN_SAMPLES = RATE_HZ * 30 // 1_000
@@ -51,7 +51,7 @@ def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
 
 
 def noise_energy(samples: Samples) -> int:
-    """Return the energy of the noise behind a tone, in the filter of `bench.protocol.audio.measured_blocks`."""
+    """Return the energy of the noise behind a tone, in the filter of `bench.wire.audio.measured_blocks`."""
     wide = samples.astype(np.float64)
     return int(_lines_hz(samples)[1] * (wide @ wide) / len(wide) * (1 + 0.75**2))
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal
 
-from bench.clock import Arrival, SendTime
-from bench.metrics import EXPECTED, STARVED, SUCCESSFUL
+from bench.base.clock import Arrival, SendTime
+from bench.catalogue.metrics import EXPECTED, STARVED, SUCCESSFUL
+from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE, Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
@@ -24,11 +25,10 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
-from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure, TokenUsage
-from bench.timeouts import MAX_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
+from bench.wire.audio import AudioFormat
+from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure, TokenUsage
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NOT_SENT = SendTime(0)

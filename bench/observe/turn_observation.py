@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from bench.metrics import MEASURED_FROM, SUCCESSFUL, outcome_class, turn_type_of
+from bench.base.units import NEVER_NS
+from bench.catalogue.metrics import MEASURED_FROM, SUCCESSFUL, outcome_class, turn_type_of
 from bench.observe.input_transcript import TranscriptLag
 from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
-from bench.protocol.audio import ALL_FORMATS
-from bench.protocol.events import EventKind
-from bench.units import NEVER_NS
+from bench.wire.audio import ALL_FORMATS
+from bench.wire.events import EventKind
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
 """A mapping from an instant to the instant from which it is copied.

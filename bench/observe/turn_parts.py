@@ -22,15 +22,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.timeouts import MAX_CALLS, MAX_ROUNDS
 from bench.observe.inputs import Sent
 from bench.observe.mcp_calls import McpCalls
 from bench.observe.observation import Instants
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
-from bench.protocol.audio import AudioFormat
-from bench.protocol.events import EventKind, FunctionCall, ServerEvent
-from bench.timeouts import MAX_CALLS, MAX_ROUNDS
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import AudioFormat
+from bench.wire.events import EventKind, FunctionCall, ServerEvent
 
 CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DONE: "function_call_done"}
 MCP_CALL_INSTANTS = {EventKind.MCP_CALL_ADDED: "function_call_added", EventKind.MCP_CALL_DONE: "function_call_done"}

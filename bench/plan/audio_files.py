@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.plan.file_kinds import FIRST_BYTES, RAW, kind_of, tag_bytes
 from bench.plan.wav_container import (
     CONVERT,

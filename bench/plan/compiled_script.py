@@ -11,15 +11,15 @@ from dataclasses import replace
 
 import msgspec
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.plan.prepared import PreparedScript, PreparedStep, ScriptEncoder
 from bench.plan.random_choices import SessionChoices
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
 from bench.plan.turns import Step
-from bench.protocol.base import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
-from bench.protocol.settings import SessionSettings
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.dialect import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
+from bench.wire.settings import SessionSettings
 
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are evenly distributed for any count
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, get_args
 
-from bench.errors import UsageError
-from bench.protocol.settings import Image, Message, MessageRole
-from bench.untrusted.safe_io import JsonError, read_json
-from bench.validation import Choice, Converted, Field, InvalidCombinationError, String, StructOf, Validator
-from bench.yaml_file import LocatedValue, PythonValue, read_text
+from bench.base.errors import UsageError
+from bench.files.safe_io import JsonError, read_json
+from bench.files.validation import Choice, Converted, Field, InvalidCombinationError, String, StructOf, Validator
+from bench.files.yaml_file import LocatedValue, PythonValue, read_text
+from bench.wire.settings import Image, Message, MessageRole
 
 T = TypeVar("T")
 MAX_MESSAGES = 10_000

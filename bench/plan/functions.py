@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.base.units import NEVER_NS
+from bench.files.safe_io import JsonError, read_json
 from bench.plan.random_choices import SessionChoices, ThinkTime
-from bench.protocol.events import FunctionCall
-from bench.protocol.settings import FunctionOutput, FunctionTool, ResponseSettings
-from bench.units import NEVER_NS
-from bench.untrusted.safe_io import JsonError, read_json
+from bench.wire.events import FunctionCall
+from bench.wire.settings import FunctionOutput, FunctionTool, ResponseSettings
 
 NO_TURN = ""
 Compute = Callable[..., Any]

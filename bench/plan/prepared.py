@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 import msgspec
 import numpy as np
 
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.random_choices import SessionChoices, fill_variables
 from bench.plan.recordings import (
@@ -29,12 +31,10 @@ from bench.plan.recordings import (
     silence,
 )
 from bench.plan.turn_plan import InterruptTrigger, SoundKind, SuccessPredicate, TurnPlan, TurnReference
-from bench.protocol.audio import AudioFormat
-from bench.protocol.base import MESSAGE_ID, NO_INSTANTS, AwaitedEvent, ClientMessage, Dialect, SaidItem
-from bench.protocol.events import FunctionCall
-from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
-from bench.timeouts import REPLY_SILENCE_MS, Timeouts
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import AudioFormat
+from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, AwaitedEvent, ClientMessage, Dialect, SaidItem
+from bench.wire.events import FunctionCall
+from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import ScriptError, UsageError
-from bench.units import NS_PER_S
-from bench.untrusted.sanitize import excerpt
-from bench.yaml_file import read_text
+from bench.base.errors import ScriptError, UsageError
+from bench.base.units import NS_PER_S
+from bench.files.sanitize import excerpt
+from bench.files.yaml_file import read_text
 
 MAX_PAUSE_S = 3_600.0
 """The maximum duration of a pause in a script, in seconds. It applies to fixed pauses and to random pauses."""

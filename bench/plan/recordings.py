@@ -27,9 +27,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.plan.audio_files import BLOCK_SAMPLES, open_audio
-from bench.protocol.audio import AudioFormat
+from bench.wire.audio import AudioFormat
 
 WINDOW_MS = 20
 DEPTH = 10 ** (35 / 10)

@@ -20,7 +20,10 @@ from typing import Any
 
 import msgspec
 
-from bench.errors import Mistakes, UsageError
+from bench.base.errors import Mistakes, UsageError
+from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
+from bench.files.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
+from bench.files.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
 from bench.plan.conversation import History
 from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import RecordedTimes, VariableRows, names_in, unknown_name
@@ -40,11 +43,8 @@ from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, St
 from bench.plan.synthesizer import SYNTHESIZER, SpeechSource, Synthesizer
 from bench.plan.turn_plan import NO_REFERENCE
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
-from bench.protocol.base import Feature
-from bench.protocol.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, McpServer, SessionSettings, merged
-from bench.timeouts import REPLY_SILENCE_MS, Timeouts
-from bench.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
-from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
+from bench.wire.dialect import Feature
+from bench.wire.settings import ONLY_TRANSCRIPT, REPLY_SETTINGS, McpServer, SessionSettings, merged
 
 TEMPLATES = ("text", "instructions", "expected_reply", "reply_contains")
 """The keys whose texts may contain variables."""

@@ -12,26 +12,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from bench.plan.conversation import ReadOnce, file_of, load_history
-from bench.plan.functions import ScriptFunction
-from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
-from bench.plan.recordings import BackgroundNoise, load_pcm
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.settings import (
-    FULL_DUPLEX,
-    EchoCancellation,
-    Effort,
-    FunctionTool,
-    InputTranscription,
-    McpServer,
-    NoiseReduction,
-    Output,
-    ResponseSettings,
-    SessionSettings,
-    TurnDetection,
-)
-from bench.timeouts import Timeouts
-from bench.validation import (
+from bench.catalogue.timeouts import Timeouts
+from bench.catalogue.words import normalized_words
+from bench.files.validation import (
     AnyJson,
     Boolean,
     Choice,
@@ -54,8 +37,25 @@ from bench.validation import (
     either,
     one_of_tables,
 )
-from bench.words import normalized_words
-from bench.yaml_file import LocatedValue
+from bench.files.yaml_file import LocatedValue
+from bench.plan.conversation import ReadOnce, file_of, load_history
+from bench.plan.functions import ScriptFunction
+from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
+from bench.plan.recordings import BackgroundNoise, load_pcm
+from bench.wire.audio import AudioFormatName
+from bench.wire.settings import (
+    FULL_DUPLEX,
+    EchoCancellation,
+    Effort,
+    FunctionTool,
+    InputTranscription,
+    McpServer,
+    NoiseReduction,
+    Output,
+    ResponseSettings,
+    SessionSettings,
+    TurnDetection,
+)
 
 SECONDS = Number(0.001, MAX_PAUSE_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))

@@ -9,7 +9,28 @@ from typing import Any, ClassVar, Literal, TypeGuard, get_args
 
 import msgspec
 
-from bench.errors import Mistakes
+from bench.base.errors import Mistakes
+from bench.base.units import NS_PER_S
+from bench.files.validation import (
+    Boolean,
+    Choice,
+    Converted,
+    Field,
+    InvalidCombinationError,
+    JsonObject,
+    Number,
+    OneKeyOf,
+    OneOrMore,
+    OrStruct,
+    Schema,
+    StructOf,
+    Validator,
+    either,
+    field_key,
+    field_keys,
+    struct_of,
+)
+from bench.files.yaml_file import LocatedValue, PythonValue
 from bench.plan.conversation import MESSAGE
 from bench.plan.prepared import (
     PreparedEvent,
@@ -42,29 +63,8 @@ from bench.plan.turns import (
     check_speech,
     with_speech,
 )
-from bench.protocol.base import MESSAGE_ID, Dialect, Feature
-from bench.protocol.settings import ONLY_TRANSCRIPT, Message, SessionSettings
-from bench.units import NS_PER_S
-from bench.validation import (
-    Boolean,
-    Choice,
-    Converted,
-    Field,
-    InvalidCombinationError,
-    JsonObject,
-    Number,
-    OneKeyOf,
-    OneOrMore,
-    OrStruct,
-    Schema,
-    StructOf,
-    Validator,
-    either,
-    field_key,
-    field_keys,
-    struct_of,
-)
-from bench.yaml_file import LocatedValue, PythonValue
+from bench.wire.dialect import MESSAGE_ID, Dialect, Feature
+from bench.wire.settings import ONLY_TRANSCRIPT, Message, SessionSettings
 
 EXPECTED_EVENTS = (
     "speech_started",
@@ -77,7 +77,7 @@ EXPECTED_EVENTS = (
     "audio_done",
     "transcript_done",
 )
-"""The events that a script can expect. Each name is a name in `bench.protocol.events`."""
+"""The events that a script can expect. Each name is a name in `bench.wire.events`."""
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")

@@ -17,16 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlunsplit
 
-from bench.errors import UsageError
-from bench.manual import see
-from bench.plan.random_choices import names_in
-from bench.plan.recordings import Pcm
-from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
-from bench.target.address import azure_cloud, split_url, url_path
-from bench.target.services import SERVICES, service_at
-from bench.transport.interface import is_loopback
-from bench.untrusted.sanitize import excerpt
-from bench.validation import (
+from bench.base.errors import UsageError
+from bench.base.manual import see
+from bench.files.sanitize import excerpt
+from bench.files.validation import (
     Converted,
     Field,
     InvalidCombinationError,
@@ -38,7 +32,13 @@ from bench.validation import (
     Validator,
     unicode_text,
 )
-from bench.yaml_file import LocatedValue
+from bench.files.yaml_file import LocatedValue
+from bench.plan.random_choices import names_in
+from bench.plan.recordings import Pcm
+from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
+from bench.target.address import azure_cloud, split_url, url_path
+from bench.target.services import SERVICES, service_at
+from bench.transport.interface import is_loopback
 
 FOLDER = "speech"
 """The folder of synthesized WAVs. It is in the folder of their script."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from bench.protocol.audio import AudioFormatName
+from bench.wire.audio import AudioFormatName
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,24 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from bench.plan.conversation import IMAGE, MESSAGE
-from bench.plan.functions import ExpectedFunctionCall
-from bench.plan.prepared import (
-    AS_SESSION,
-    InputKind,
-    PreparedStep,
-    PreparedTurn,
-    ScriptEncoder,
-    request_event_id,
-)
-from bench.plan.random_choices import SessionChoices
-from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
-from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
-from bench.plan.synthesizer import AUDIO
-from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
-from bench.protocol.base import Dialect, Feature
-from bench.protocol.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings
-from bench.validation import (
+from bench.files.validation import (
     Boolean,
     Choice,
     Converted,
@@ -54,7 +37,24 @@ from bench.validation import (
     field_key,
     field_keys,
 )
-from bench.yaml_file import LocatedValue
+from bench.files.yaml_file import LocatedValue
+from bench.plan.conversation import IMAGE, MESSAGE
+from bench.plan.functions import ExpectedFunctionCall
+from bench.plan.prepared import (
+    AS_SESSION,
+    InputKind,
+    PreparedStep,
+    PreparedTurn,
+    ScriptEncoder,
+    request_event_id,
+)
+from bench.plan.random_choices import SessionChoices
+from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
+from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
+from bench.plan.synthesizer import AUDIO
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
+from bench.wire.dialect import Dialect, Feature
+from bench.wire.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings
 
 UNPACED = "must be true with turn detection, because speech has no end if all of its audio is sent at once"
 

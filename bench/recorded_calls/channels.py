@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
 from bench.observe.onsets import PAUSE_NS
 from bench.plan.audio_files import BLOCK_SAMPLES, AudioFile, open_audio
 from bench.plan.recordings import (
@@ -26,13 +27,12 @@ from bench.plan.recordings import (
     speech_level,
     to_pcm16,
 )
-from bench.protocol.audio import ALL_FORMATS, AudioFormat
 from bench.recorded_calls.codecs import CODECS, LOSSLESS, CodecErrors, lossy_codec
 from bench.recorded_calls.echo import EchoPath, echo_paths, without_echo
 from bench.recorded_calls.sounds import ChannelSound, sounds, sounds_and_tones
 from bench.recorded_calls.stored_samples import StoredSamples
 from bench.recorded_calls.tones import WithoutTones, without_tones
-from bench.units import NS_PER_S
+from bench.wire.audio import ALL_FORMATS, AudioFormat
 
 MAX_CALL_MINUTES = 120
 MIN_CALL_S = 1.0

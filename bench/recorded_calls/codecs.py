@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.units import NS_PER_MS
+from bench.base.units import NS_PER_MS
 
 
 class CodecErrors(NamedTuple):

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from bench.base.units import NS_PER_S
+from bench.catalogue.timeouts import REPLY_SILENCE_MS
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import SpeechSpan
 from bench.recorded_calls.sounds import ChannelSound
-from bench.timeouts import REPLY_SILENCE_MS
-from bench.units import NS_PER_S
 
 MAX_PAUSE_S = 3.0
 """The maximum pause within a turn of the caller. After a longer pause, the agent has not answered the turn before it.

@@ -18,7 +18,7 @@ from scipy.signal import oaconvolve
 
 from bench.observe.onsets import BLOCK_MS
 from bench.plan.recordings import SampleSequence
-from bench.protocol.audio import Samples
+from bench.wire.audio import Samples
 
 WINDOW_S = 2.048
 PART_S = 20

@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 
-from bench.clock import monotonic_ns
-from bench.errors import UsageError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
+from bench.files.safe_io import JsonError, read_file, read_json
 from bench.load.planning.workload import facts_of_script
 from bench.plan.script import load_script
 from bench.plan.script_keys import load_wav
-from bench.protocol.settings import FULL_DUPLEX
+from bench.record.folder import make_parent
 from bench.recorded_calls.channel_order import are_swapped
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, channel_number, read_call
 from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
@@ -26,9 +28,7 @@ from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measu
 from bench.recorded_calls.run_writer import TARGET, ImportedCall, write_run
 from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, remove_script, write_script
 from bench.recorded_calls.transcripts import KNOWN_FORMS, Phrase, SideWords, UnknownFormError, aligned, phrases
-from bench.run.folder import make_parent
-from bench.units import NS_PER_S
-from bench.untrusted.safe_io import JsonError, read_file, read_json
+from bench.wire.settings import FULL_DUPLEX
 
 
 @dataclass(frozen=True)

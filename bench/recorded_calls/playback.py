@@ -17,8 +17,10 @@ from operator import itemgetter
 
 import msgspec
 
-from bench.clock import Arrival
-from bench.metrics import PLANNED_COLUMNS
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import PLANNED_COLUMNS
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -27,14 +29,12 @@ from bench.observe.timeline import Timeline
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript, PreparedSound, PreparedTurn
 from bench.plan.script import Script
-from bench.protocol.agents import PCM
-from bench.protocol.base import BinaryMessage, ClientMessage
-from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.script_files import CHUNK_MS, RecordedUtterance
-from bench.timeouts import Timeouts
+from bench.services.agents.dialects import PCM
 from bench.transport.received import ReceivedMessage
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.dialect import BinaryMessage, ClientMessage
+from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 
 DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
 """The time after the start of a sound by which the timeline has detected it."""

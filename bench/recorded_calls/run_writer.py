@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.clock import monotonic_ns, utc_ns
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.units import NS_PER_S
+from bench.record import folder as files
+from bench.record.document import RECORDING
+from bench.record.finalize import finalize
+from bench.record.provenance import opening_document
+from bench.record.recorder import Recorder, RowContext
+from bench.record.spool import Spool
 from bench.recorded_calls.playback import MeasuredCall
-from bench.run import folder as files
-from bench.run.document import RECORDING
-from bench.run.finalize import finalize
-from bench.run.provenance import opening_document
-from bench.run.recorder import Recorder, RowContext
-from bench.run.spool import Spool
-from bench.units import NS_PER_S
 
 TARGET = "recorded"
 NOTICE = (

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.catalogue.words import normalized_words
+from bench.files.sanitize import slug
+from bench.files.yaml_file import yaml_text
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, resampled, write_wav
-from bench.protocol.audio import PCM16, Samples
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation
 from bench.recorded_calls.sounds import Speech, speech
-from bench.untrusted.sanitize import slug
-from bench.words import normalized_words
-from bench.yaml_file import yaml_text
+from bench.wire.audio import PCM16, Samples
 
 LEAD_S = 0.2
 """The audio of a WAV before the first sound and after the last one. It contains the quiet edges of words."""

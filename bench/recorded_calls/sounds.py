@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
 from bench.observe.tones import Tone
 from bench.plan.recordings import (
@@ -24,7 +25,6 @@ from bench.plan.recordings import (
     speech_level,
     window_energies,
 )
-from bench.units import NS_PER_MS
 
 FLUSH_S = 1
 """The silence after a channel, with which the detector ends its last sound."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bench.protocol.audio import Samples
+from bench.wire.audio import Samples
 
 
 class StoredSamples:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bench.observe.tones import Tone
 from bench.plan.audio_files import BLOCK_SAMPLES
 from bench.plan.recordings import SampleSequence
-from bench.protocol.audio import Samples
 from bench.recorded_calls.stored_samples import StoredSamples
+from bench.wire.audio import Samples
 
 MIN_BEEP_S, MAX_BEEP_S = 0.1, 0.7
 MAX_TONE_S = 30.0

@@ -22,8 +22,8 @@ from math import isfinite
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
+from bench.files.sanitize import excerpt
 from bench.plan.recordings import SpeechSpan
-from bench.untrusted.sanitize import excerpt
 
 TICKS_PER_S = 10_000_000
 MIN_EPOCH_S = 100_000_000

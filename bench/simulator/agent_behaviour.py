@@ -17,9 +17,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
-from bench.protocol.base import BinaryMessage
-from bench.protocol.openai import RATED_FORMATS
+from bench.base.units import NS_PER_MS
+from bench.services.openai.dialect import RATED_FORMATS
 from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, is_drawn
@@ -27,7 +26,8 @@ from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.units import NS_PER_MS
+from bench.wire.audio import AudioFormat, AudioFormatName, Samples
+from bench.wire.dialect import BinaryMessage
 
 NamedBody = tuple[str, bytes]
 """The type and the body of a message to send."""

@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from bench.files.safe_io import JsonError, read_json
 from bench.simulator import refusals
 from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
@@ -47,7 +48,6 @@ from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveSession
 from bench.simulator.session.service_forms import form_of
-from bench.untrusted.safe_io import JsonError, read_json
 
 
 class EventReceipt(NamedTuple):

@@ -18,7 +18,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.protocol.openai import WITHOUT_DETECTION
+from bench.base.units import NS_PER_MS
+from bench.catalogue.words import character_count, word_pattern
+from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
@@ -36,8 +38,6 @@ from bench.simulator.server_events import (
 )
 from bench.simulator.session.effective import EffectiveTurnDetection
 from bench.simulator.streamed_words import DELAY_FACTORS, SpokenWord, StreamedWords
-from bench.units import NS_PER_MS
-from bench.words import character_count, word_pattern
 
 MISHEARD = "mumble"
 SPEAKER = "speaker_1"

@@ -21,9 +21,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.units import NS_PER_MS, NS_PER_S
-from bench.validation import Field, InvalidCombinationError, ListOf, Number, OneKeyOf, OrStruct, StructOf, Validator
-from bench.yaml_file import LocatedValue
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.files.validation import (
+    Field,
+    InvalidCombinationError,
+    ListOf,
+    Number,
+    OneKeyOf,
+    OrStruct,
+    StructOf,
+    Validator,
+)
+from bench.files.yaml_file import LocatedValue
 
 NORMAL_P95 = 1.6448536269514722  # 95th percentile of the standard normal distribution
 MAX_MS = 600_000

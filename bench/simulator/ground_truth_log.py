@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.base.status_line import StatusLine, StatusPart, fitted
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.files.safe_io import JsonError, read_json
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.faults.injection import InjectedFault
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent, json_string
-from bench.status_line import StatusLine, StatusPart, fitted
-from bench.units import NS_PER_MS, NS_PER_S
-from bench.untrusted.safe_io import JsonError, read_json
 
 SCHEMA: Literal[4] = 4
 BLOCK_LINES = 256

@@ -14,15 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.manual import see
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import RATED_FORMATS
-from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
-from bench.simulator.faults.kinds import FAULTS, Fault
-from bench.simulator.quota import UNLIMITED, QuotaLimits
-from bench.units import NS_PER_MS
-from bench.validation import (
+from bench.base.errors import UsageError
+from bench.base.manual import see
+from bench.base.units import NS_PER_MS
+from bench.files.validation import (
     ENTRY,
     Boolean,
     Choice,
@@ -38,7 +33,12 @@ from bench.validation import (
     field_key,
     struct_of,
 )
-from bench.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.services.openai.dialect import RATED_FORMATS
+from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
+from bench.simulator.faults.kinds import FAULTS, Fault
+from bench.simulator.quota import UNLIMITED, QuotaLimits
+from bench.wire.audio import AudioFormatName
 
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")

@@ -10,7 +10,7 @@ import heapq
 from dataclasses import dataclass
 from typing import Any
 
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S
 
 MINUTE_NS = 60_000_000_000
 UNITS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.metrics import AUDIBLE
-from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
-from bench.protocol.openai import FORMATS, RATED_FORMATS
+from bench.catalogue.metrics import AUDIBLE
+from bench.services.openai.dialect import FORMATS, RATED_FORMATS
+from bench.wire.audio import AudioFormat, AudioFormatName, Samples
 
 RATE_HZ = FORMATS["pcm16"].rate_hz
 TOKEN_MS = 50  # one audio token of a reply

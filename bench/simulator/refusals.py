@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S
 
 REFUSED_WAIT_NS = 2 * NS_PER_S  # wait that an injected 429 or 503 requests
 GOING_AWAY = 1001

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import BinaryMessage
-from bench.protocol.openai import FORMATS, RATED_FORMATS
+from bench.services.openai.dialect import FORMATS, RATED_FORMATS
 from bench.simulator.delay import Delay
+from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import BinaryMessage
 
 Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)

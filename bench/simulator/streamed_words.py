@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench.protocol.audio import AudioFormat
+from bench.base.units import NS_PER_MS
 from bench.simulator.conversation.input_audio import FRAME_MS, TICKS_PER_MS, StreamPosition, active_frames
-from bench.units import NS_PER_MS
+from bench.wire.audio import AudioFormat
 
 THRESHOLD = 0.5
 DELAY_FACTORS = {"minimal": 0.5, "low": 0.75, "medium": 1.0, "high": 1.5, "xhigh": 2.0}

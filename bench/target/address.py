@@ -12,20 +12,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
-from bench.protocol.agents import AGENTS
-from bench.protocol.base import CALL_ID, Dialect
-from bench.protocol.dialects import API_VERSIONS, DIALECTS, VOICE_LIVE
-from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.telephone import TELEPHONE
+from bench.files.validation import either
+from bench.services.agents.dialects import AGENTS
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import API_VERSIONS, DIALECTS, VOICE_LIVE
+from bench.services.telephone.dialect import TELEPHONE
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.services import SERVICES, service_at
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
 from bench.target.target import Service, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.interface import is_host_name, is_loopback
-from bench.validation import either
+from bench.wire.dialect import CALL_ID, Dialect
 
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"

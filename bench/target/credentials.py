@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import NoReturn
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 
 MIN_SECRET_CHARACTERS = 8
 HIDDEN = "***"

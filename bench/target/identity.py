@@ -23,14 +23,14 @@ from typing import Any
 
 import certifi
 
-from bench.clock import now_with_realtime
-from bench.errors import RtbenchError
+from bench.base.clock import now_with_realtime
+from bench.base.errors import RtbenchError
+from bench.base.units import NS_PER_S
+from bench.files.safe_io import read_json
 from bench.target.credentials import Credential, redacted
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
-from bench.units import NS_PER_S
-from bench.untrusted.safe_io import read_json
 
 FIRST_RETRIES = 2
 """The number of retries that azure-identity makes when a run starts, after responses such as 429 and 500.

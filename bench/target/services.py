@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.protocol.agents import AgentDialect
-from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
-from bench.protocol.openai_ga import GA
+from bench.services.agents.dialects import AgentDialect
+from bench.services.openai.ga import GA
+from bench.services.registry import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
+from bench.wire.dialect import Dialect
 
 MODEL = "{model}"
 

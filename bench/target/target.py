@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-from bench.pricing import Prices, PricingTerms
-from bench.protocol.base import CALL_ID, Dialect
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import ONLY_TRANSCRIPT
+from bench.catalogue.pricing import Prices, PricingTerms
+from bench.services.openai.preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed, is_loopback
 from bench.transport.sip.address import call_address
+from bench.wire.dialect import CALL_ID, Dialect
+from bench.wire.settings import ONLY_TRANSCRIPT
 
 TRANSCRIPTION = "intent", "transcription"
 """The name and value in a query that request a session without replies, which only transcribes."""

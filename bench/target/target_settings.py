@@ -21,13 +21,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
-from bench.errors import UsageError
-from bench.pricing import Prices, cost_usd
-from bench.protocol.events import TokenUsage
-from bench.target.options import AUTHS, OPTIONS, SignInName
-from bench.target.services import SERVICES
-from bench.transport.challenges import TOKEN_CHARACTER
-from bench.validation import (
+from bench.base.errors import UsageError
+from bench.catalogue.pricing import Prices, cost_usd
+from bench.files.validation import (
     Choice,
     Date,
     Field,
@@ -45,7 +41,11 @@ from bench.validation import (
     field_key,
     struct_of,
 )
-from bench.yaml_file import LocatedValue, read_yaml
+from bench.files.yaml_file import LocatedValue, read_yaml
+from bench.target.options import AUTHS, OPTIONS, SignInName
+from bench.target.services import SERVICES
+from bench.transport.challenges import TOKEN_CHARACTER
+from bench.wire.events import TokenUsage
 
 T = TypeVar("T")
 MAX_HEADERS = 10

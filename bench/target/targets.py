@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from bench.errors import Mistakes, ScriptError, UsageError
-from bench.installation import tool_version
-from bench.pricing import Prices, prices_of
-from bench.protocol.dialects import VOICE_LIVE
-from bench.protocol.settings import merged
+from bench.base.errors import Mistakes, ScriptError, UsageError
+from bench.base.installation import tool_version
+from bench.catalogue.pricing import Prices, prices_of
+from bench.files.sanitize import excerpt
+from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.services.registry import VOICE_LIVE
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
@@ -57,8 +58,7 @@ from bench.target.target_settings import (
 )
 from bench.transport.interface import NetworkPath, Proxy
 from bench.transport.sip.uri import escaped_user
-from bench.untrusted.sanitize import excerpt
-from bench.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.wire.settings import merged
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 WITHOUT_SERVICE = (

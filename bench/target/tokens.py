@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError, UsageError
-from bench.protocol.base import secret_placeholder
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError, UsageError
+from bench.base.units import NS_PER_S
 from bench.target.credentials import Credential, redacted
 from bench.target.identity import (
     FIRST_RETRIES,
@@ -30,7 +30,7 @@ from bench.target.identity import (
 from bench.target.network_path import proxy_secrets
 from bench.target.target import EntraSignIn, Target
 from bench.transport.gevent_patch import with_timeout
-from bench.units import NS_PER_S
+from bench.wire.dialect import secret_placeholder
 
 MARGIN_S = 0.5
 """The last part of a token's life, in which the token is not sent.

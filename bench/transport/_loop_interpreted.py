@@ -7,7 +7,7 @@ import resource
 
 from gevent import monkey
 
-from bench.clock import thread_cpu_ns
+from bench.base.clock import thread_cpu_ns
 
 READABLE = 1 | 16  # EPOLLIN or EPOLLHUP of linux/eventpoll.h
 READY = 1024

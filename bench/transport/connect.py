@@ -23,11 +23,13 @@ from gevent.server import StreamServer
 from python_socks import ProxyError, ProxyType
 from python_socks.sync import Proxy as Negotiator
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
-from bench.installation import tool_version
-from bench.metrics import OTHER_LOGIN
-from bench.timeouts import Timeouts
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.installation import tool_version
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.metrics import OTHER_LOGIN
+from bench.catalogue.timeouts import Timeouts
+from bench.files.sanitize import excerpt
 from bench.transport.challenges import challenges
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.names import look_up
@@ -41,8 +43,6 @@ from bench.transport.parser import (
 )
 from bench.transport.tcp import ByteStream, PeerScope, TcpStream
 from bench.transport.tls import shake_hands
-from bench.units import NEVER_NS, NS_PER_S
-from bench.untrusted.sanitize import excerpt
 
 LOOPBACK = "127.0.0.1"
 TYPES = {"socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}

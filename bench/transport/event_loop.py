@@ -25,13 +25,13 @@ from typing import Any, NamedTuple, Self
 import gevent
 from gevent import monkey
 
-from bench.clock import monotonic_ns
-from bench.units import NEVER_NS, NS_PER_S
+from bench.base.clock import monotonic_ns
+from bench.base.units import NEVER_NS, NS_PER_S
 
 try:
     from bench.transport._loop import make_alarm, readable, set_alarm, thread_use
 except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport._loop":  # as in `bench.protocol.audio`
+    if missing.name != "bench.transport._loop":  # as in `bench.wire.audio`
         raise
     from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 

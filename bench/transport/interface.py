@@ -15,10 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
-from bench.clock import SendTime, monotonic_ns
-from bench.protocol.events import ServerEvent
-from bench.timeouts import Timeouts
+from bench.base.clock import SendTime, monotonic_ns
+from bench.catalogue.timeouts import Timeouts
 from bench.transport.received import ASSUMED_START_NS, MatchedDelta, ReceivedMessage
+from bench.wire.events import ServerEvent
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 BAD_FRAME, TOO_LARGE = 1002, 1009
@@ -82,7 +82,7 @@ class CloseInfo(NamedTuple):
 
 
 class Handshake(NamedTuple):
-    """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
+    """The phases of connecting, as instants of `bench.catalogue.columns.SESSION_INSTANTS`, and the response headers.
 
     Each phase may have ended earlier than its instant, by up to `uncertainties_ns`. `call_id` is a unique name of the
     call; it is "" if the service receives none. `fill` is a function that inserts the secrets into a set-up message;

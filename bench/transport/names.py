@@ -16,12 +16,12 @@ from gevent import monkey
 from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
-from bench.metrics import LOOKUPS_FULL
-from bench.timeouts import Timeouts
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import LOOKUPS_FULL
+from bench.catalogue.timeouts import Timeouts
 from bench.transport.event_loop import HubLocal
-from bench.units import NS_PER_S
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 MAX_LOOKUPS = 500

@@ -23,11 +23,11 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.typing import ExtensionParameter
 
-from bench.clock import Arrival
-from bench.errors import ConnectError
-from bench.protocol.base import BinaryMessage
+from bench.base.clock import Arrival
+from bench.base.errors import ConnectError
+from bench.files.safe_io import JsonError, read_json
 from bench.transport.received import ReceivedMessage, SocketRead
-from bench.untrusted.safe_io import JsonError, read_json
+from bench.wire.dialect import BinaryMessage
 
 MAX_HEAD_BYTES = 65_536
 """The maximum size of the head of an answer, including the interim answers before it. Servers send at most 8 to 16 kB.

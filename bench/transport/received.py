@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bench.clock import Arrival
-from bench.protocol.events import ServerEvent
-from bench.units import NS_PER_MS
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS
+from bench.wire.events import ServerEvent
 
 READ_BYTES = 65_536
 """The maximum number of bytes of one read."""

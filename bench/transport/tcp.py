@@ -13,14 +13,14 @@ from typing import Any, Literal, Protocol
 import gevent
 from gevent.hub import Waiter
 
-from bench.clock import SendTime, enable_timestamps, monotonic_ns
-from bench.metrics import NO_READ
+from bench.base.clock import SendTime, enable_timestamps, monotonic_ns
+from bench.base.units import NEVER_NS, NS_PER_S, NS_PER_US
+from bench.catalogue.metrics import NO_READ
 from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
 from bench.transport.received import SocketRead
 from bench.transport.tx_timestamps import TxTimestamps
-from bench.units import NEVER_NS, NS_PER_S, NS_PER_US
 
 SHARE_NS = 10_000_000
 """The time of work in the event loop after which a connection yields, although it could read more."""

@@ -10,13 +10,13 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from bench.clock import SendTime, monotonic_ns
-from bench.errors import ConnectError, UsageError
+from bench.base.clock import SendTime, monotonic_ns
+from bench.base.errors import ConnectError, UsageError
+from bench.base.units import NEVER_NS, NS_PER_S
 from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
 from bench.transport.received import SocketRead
 from bench.transport.tcp import TakeRead, TcpStream
-from bench.units import NEVER_NS, NS_PER_S
 
 TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")

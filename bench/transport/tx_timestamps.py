@@ -16,9 +16,9 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bench.clock import monotonic_of
+from bench.base.clock import monotonic_of
+from bench.base.units import NS_PER_S
 from bench.transport.interface import TxTimestamp
-from bench.units import NS_PER_S
 
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module has neither this constant nor the next ones
 TX_SOFTWARE, REPORT_SOFTWARE, OPT_ID, TX_ACK, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 9, 1 << 11

@@ -22,12 +22,11 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
-from bench.clock import SendTime, monotonic_ns
-from bench.errors import ConnectError
-from bench.metrics import ACCEPT_HEADER, NOT_OFFERED
-from bench.protocol.base import BinaryMessage
-from bench.protocol.events import ServerEvent
-from bench.timeouts import Timeouts
+from bench.base.clock import SendTime, monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.metrics import ACCEPT_HEADER, NOT_OFFERED
+from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.fast.frames import MASK_BYTES, MAX_LENGTH, masked_frame
@@ -52,7 +51,8 @@ from bench.transport.interface import (
 from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import ByteStream
-from bench.units import NEVER_NS, NS_PER_S
+from bench.wire.dialect import BinaryMessage
+from bench.wire.events import ServerEvent
 
 ABNORMAL = 1006
 NORMAL = 1000

@@ -29,9 +29,9 @@ import pyarrow.parquet as pq
 from websockets.frames import Opcode
 
 import rtbench
-from bench.protocol.openai_ga import GA
-from bench.run.finalize import finalize
-from bench.run.folder import read_table
+from bench.record.finalize import finalize
+from bench.record.folder import read_table
+from bench.services.openai.ga import GA
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
 from bench.simulator.serving.connection import ServerConfig
@@ -69,7 +69,7 @@ from tests.simulator.builders import (
     sound,
     user_text,
 )
-from tests.system.run.parts import build_part
+from tests.system.record.parts import build_part
 from tests.system.simulator.talk import UPGRADE
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 

@@ -14,12 +14,16 @@ from typing import Protocol
 
 from pylibsrtp import Error
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.media.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
+from bench.transport.media.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
+from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet
+from bench.transport.media.srtp import PacketEncryption
 from bench.transport.sip.call import MAX_LEGS, SipCall
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
 from bench.transport.sip.media import CallMedia
 from bench.transport.sip.messages import (
     MAX_MESSAGE_BYTES,
@@ -30,12 +34,8 @@ from bench.transport.sip.messages import (
     write_response,
 )
 from bench.transport.sip.offer_answer import AgreedMedia
-from bench.transport.sip.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
-from bench.transport.sip.rtp import RtpPacket, StreamNumbers, build_packet
 from bench.transport.sip.sdes import new_keys
-from bench.transport.sip.srtp import PacketEncryption
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from benchmarks.fuzz.damage import damaged_bytes
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens

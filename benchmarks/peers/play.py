@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cpu import pinned_to
+from bench.base.cpu import pinned_to
 from bench.simulator.ground_truth_log import read_truth
 from benchmarks.peers import rtbench
 from benchmarks.peers.figures import Cannot, ClientReport, late_ms, report_from_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench.run import folder as files
+from bench.record import folder as files
 from benchmarks.peers.figures import ClientReport, report_from_rows
 from benchmarks.peers.work import Work, words
 from tests.system.end_to_end.locust_process import write_scenario

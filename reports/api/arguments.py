@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE
 from reports.runs import RunFrames
 
 

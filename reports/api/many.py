@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.run.presence import is_folder, is_run, run_folders
+from bench.base.errors import UsageError
+from bench.record.presence import is_folder, is_run, run_folders
 from reports.api.arguments import given_run
 from reports.api.run import Run, load
 from reports.api.selection import UnknownValueError, Where

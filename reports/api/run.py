@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.manual import see
-from bench.metrics import CATALOGUE
+from bench.base.errors import UsageError
+from bench.base.manual import see
+from bench.catalogue.metrics import CATALOGUE
 from reports import runs
 from reports.api import tables
 from reports.api.arguments import given_run, metric_with_name, quantile_levels

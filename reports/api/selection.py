@@ -11,9 +11,17 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.manual import see
-from bench.metrics import MEASURED_FROM, REGULAR, SUCCESSFUL, TURN_TYPES, UNFINISHED, OutcomeClass, turn_type_of
+from bench.base.errors import UsageError
+from bench.base.manual import see
+from bench.catalogue.metrics import (
+    MEASURED_FROM,
+    REGULAR,
+    SUCCESSFUL,
+    TURN_TYPES,
+    UNFINISHED,
+    OutcomeClass,
+    turn_type_of,
+)
 from reports import step_names
 from reports.api.arguments import given_texts
 from reports.runs import RunFrames

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 from msgspec.structs import asdict
 
-from bench.columns import token_column
-from bench.metrics import CATALOGUE
-from bench.remedies import remedy_of
-from bench.run.histograms import MEASURED, HistogramKey
-from bench.run.metric_values import CARRIED
+from bench.catalogue.columns import token_column
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.remedies import remedy_of
+from bench.record.histograms import MEASURED, HistogramKey
+from bench.record.metric_values import CARRIED
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
 from reports.rate_metrics import MIN_RATE_UNITS, RATES, RateUnit
 from reports.runs import RunFrames, run_id_of

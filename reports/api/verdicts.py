@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.api.arguments import given_run, given_texts, in_python
 from reports.api.run import Run
 from reports.check.check import check_of

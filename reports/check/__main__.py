@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from bench.errors import USAGE_STATUS, UsageError
+from bench.base.errors import USAGE_STATUS, UsageError
 
 if __name__ == "__main__":
     from reports.check.plan import planned_thresholds

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from operator import ge, gt, le, lt
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from reports import step_names
 from reports.check.results import Limit, ThresholdResult
 from reports.finding_rows import in_unit

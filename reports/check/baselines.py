@@ -20,11 +20,11 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, SLOPE
-from bench.untrusted import safe_io
-from bench.untrusted.safe_io import JsonError, read_json, save_text
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, SLOPE
+from bench.files import safe_io
+from bench.files.safe_io import JsonError, read_json, save_text
+from bench.files.sanitize import escape_control
 from reports.formatting import NBSP, NONE, count, format_number, format_utc, plural
 from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES

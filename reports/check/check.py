@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import UsageError
-from bench.run.document import INTERRUPTED
+from bench.base.errors import UsageError
+from bench.record.document import INTERRUPTED
 from reports import step_names
 from reports.check import relative
 from reports.check.absolute import limit_results

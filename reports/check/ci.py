@@ -16,7 +16,7 @@ from pathlib import Path
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
-from bench.untrusted.sanitize import escape_control
+from bench.files.sanitize import escape_control
 from reports.check.results import INCONCLUSIVE, INVALID, CheckResult, ThresholdResult
 from reports.check.sentences import check_headline, displayed_result, remarks, result_sentence
 from reports.formatting import NBSP

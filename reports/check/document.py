@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta
 
-from bench.errors import UsageError
-from bench.run.presence import is_run
-from bench.untrusted.safe_io import save_text
+from bench.base.errors import UsageError
+from bench.files.safe_io import save_text
+from bench.record.presence import is_run
 from reports.check.report import BY_SEVERITY, check_page
 from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.check.results import make_row as flat_row

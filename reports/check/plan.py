@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import ScriptError, UsageError
-from bench.yaml_file import LocatedValue, PythonValue, read_yaml
+from bench.base.errors import ScriptError, UsageError
+from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from reports.check.check import refuse_unknown_targets, refuse_without_baseline
 from reports.check.relative import baseline_named
 from reports.measurable import refuse_unmeasurable

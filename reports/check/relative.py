@@ -17,9 +17,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
-from bench.run.presence import is_folder, is_run
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.files.sanitize import escape_control
+from bench.record.presence import is_folder, is_run
 from reports import uncertainty
 from reports.check.results import ThresholdResult, compared_result
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison

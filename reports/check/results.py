@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import pandas as pd
 
-from bench.run.document import ValidityStatus
+from bench.record.document import ValidityStatus
 from reports import finding_sentences
 from reports.finding_rows import shares_of
 from reports.formatting import NBSP, plural

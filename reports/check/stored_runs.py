@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.files.sanitize import escape_control
 from reports.check.baselines import MAX_STORED_RUNS, StoredBaseline, baseline_folder, read_baselines, scenario_of
 from reports.check.relative import BaselineResult, BaselineResults, StoredRunsBaseline, mark_provisional, specs_of
 from reports.comparisons.comparison import drift_notices

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import pandas as pd
 from msgspec import Meta
 
-from bench.errors import UsageError
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.files.sanitize import escape_control
 from reports.comparisons.measurements import Shift, measured, shift_of, step_changes
 from reports.finding_rows import shares_of
 from reports.finding_sentences import run_sd_sensitivity

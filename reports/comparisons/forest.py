@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from bench.metrics import SLOPE
+from bench.catalogue.metrics import SLOPE
 from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
 from reports.comparisons.measurements import RatioCurve
 from reports.finding_rows import FindingRow, definition

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.metrics import SLOPE
+from bench.catalogue.metrics import SLOPE
 from reports.comparisons.comparison import Comparison
 from reports.finding_rows import FindingRow, is_lower, row
 from reports.formatting import NBSP, format_number

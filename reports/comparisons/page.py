@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from bench.untrusted.sanitize import escape_control
+from bench.files.sanitize import escape_control
 from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, finding_row, panels

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import structs
 
-from bench.metrics import DEFINITIONS_VERSION
+from bench.catalogue.metrics import DEFINITIONS_VERSION
 from reports.check.absolute import limit_results
 from reports.check.document import ThresholdEntry, threshold_entry
 from reports.check.results import ThresholdResult

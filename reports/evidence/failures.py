@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from bench.columns import DETAIL_CHARACTERS
-from bench.metrics import refusal_status
-from bench.untrusted.safe_io import JsonError, read_json
-from bench.untrusted.sanitize import excerpt
+from bench.catalogue.columns import DETAIL_CHARACTERS
+from bench.catalogue.metrics import refusal_status
+from bench.files.safe_io import JsonError, read_json
+from bench.files.sanitize import excerpt
 from reports.evidence.secrets import without_credentials
 from reports.json_entries import Count, JsonEntry, Known, about
 from reports.runs import records, response_ids

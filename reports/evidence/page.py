@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from reports.check import sentences as thresholds
 from reports.evidence import sections
 from reports.evidence.document import Evidence, EvidenceDocument

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
 from reports.evidence.document import Evidence
 from reports.evidence.exclusions import Reason
 from reports.evidence.failures import FailureEntry

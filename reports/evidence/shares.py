@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
 from reports.formatting import time_step
 from reports.json_entries import Count, JsonEntry, Number, about
 from reports.rate_metrics import RATES

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE
-from bench.reference_workload import VERSION, Form
-from bench.run.document import ValidityStatus
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.reference_workload import VERSION, Form
+from bench.files.sanitize import escape_control
+from bench.record.document import ValidityStatus
 from reports.formatting import NBSP
 from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, Version, about, text_of, to_json_data
 from reports.reference.listing import METRICS, ListedTarget, UnlistedTarget

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.metrics import DEFINITIONS_VERSION
-from bench.reference_workload import TOOLS_SCRIPT, VERSION, WORKLOADS, Form, ReferenceWorkload
+from bench.catalogue.metrics import DEFINITIONS_VERSION
+from bench.catalogue.reference_workload import TOOLS_SCRIPT, VERSION, WORKLOADS, Form, ReferenceWorkload
 from reports.formatting import join_words, percent
 from reports.runs import RunFrames
 from reports.summary.metrics import ALL, MetricSummary

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.metrics import CATALOGUE
-from bench.reference_workload import VERSION, WORKLOADS, Form
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.reference_workload import VERSION, WORKLOADS, Form
 from reports.formatting import count, format_utc, percent, plural
 from reports.rate_metrics import RATES
 from reports.reference.document import MetricRow, ReferenceDocument, ReferenceRow, UnlistedRow

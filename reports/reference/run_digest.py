@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from bench.errors import UsageError
-from bench.untrusted.safe_io import open_file
+from bench.base.errors import UsageError
+from bench.files.safe_io import open_file
 
 RAW_FILES = (
     "histograms.hlog",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.errors import UsageError
-from bench.untrusted.safe_io import replace_text
+from bench.base.errors import UsageError
+from bench.files.safe_io import replace_text
 from reports.render.blocks import Page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown

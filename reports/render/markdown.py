@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
-from bench.untrusted.sanitize import escape_control
+from bench.files.sanitize import escape_control
 from reports.formatting import NBSP, capitalize
 from reports.render import blocks as b
 

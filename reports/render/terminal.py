@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from bench.untrusted.sanitize import escape_control
+from bench.files.sanitize import escape_control
 from reports.formatting import NBSP, excerpt
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char

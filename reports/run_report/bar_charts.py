@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from bench.metrics import VAD_SEGMENTS
+from bench.catalogue.metrics import VAD_SEGMENTS
 from reports.formatting import count, excerpt, format_number, log_range, ms, percent, plural
 from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from bench.metrics import CATALOGUE
-from bench.pricing import dollars
-from bench.run.document import Check
-from bench.run.validity import LOAD_GENERATOR_CHECKS
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.pricing import dollars
+from bench.record.document import Check
+from bench.record.validity import LOAD_GENERATOR_CHECKS
 from reports.formatting import NBSP, NONE, clock, count, format_duration, format_number, ms, percent
 from reports.render import blocks as b
 from reports.render.svg import plot_figure

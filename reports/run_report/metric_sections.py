@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.metrics import CATALOGUE
-from bench.units import byte_unit
+from bench.base.units import byte_unit
+from bench.catalogue.metrics import CATALOGUE
 from reports.formatting import (
     NONE,
     clock,

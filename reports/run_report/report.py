@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, DEFINITIONS_VERSION
+from bench.files.sanitize import escape_control
 from reports.formatting import NBSP, count, format_number, format_utc, plural
 from reports.rate_metrics import RATES
 from reports.render import blocks as b

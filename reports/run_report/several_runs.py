@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.untrusted.sanitize import escape_control
+from bench.files.sanitize import escape_control
 from reports.formatting import NONE, count, excerpt
 from reports.render.blocks import Column, Inline, table
 from reports.render.terminal import render_lines

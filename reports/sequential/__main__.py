@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.errors import USAGE_STATUS, UsageError
+from bench.base.errors import USAGE_STATUS, UsageError
 
 
 def analyse(folder: str) -> dict[str, Any]:

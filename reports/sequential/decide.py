@@ -23,8 +23,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.run.document import INTERRUPTED
+from bench.base.errors import UsageError
+from bench.record.document import INTERRUPTED
 from reports import runs
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec, by_sample

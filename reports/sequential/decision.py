@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from bench.errors import UsageError
-from bench.run.document import GIVEN_UP, INTERRUPTED
-from bench.untrusted.safe_io import replace_text
+from bench.base.errors import UsageError
+from bench.files.safe_io import replace_text
+from bench.record.document import GIVEN_UP, INTERRUPTED
 from reports.finding_sentences import answer, answer_details
 from reports.formatting import NBSP, NONE, count, format_duration, plural
 from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of, to_json_data

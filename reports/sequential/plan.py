@@ -24,8 +24,8 @@ from typing import Any
 
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from bench.errors import UsageError
-from bench.metrics import SLOPE
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import SLOPE
 from reports import step_names
 from reports.formatting import NBSP, count
 from reports.json_entries import ClosedJsonEntry

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.metrics import SLOPE
-from bench.metrics import Better as Direction
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import SLOPE
+from bench.catalogue.metrics import Better as Direction
 from reports.metric_spec import (
     MeasuredDifferences,
     MetricSpec,

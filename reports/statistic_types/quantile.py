@@ -18,10 +18,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, SLOPE
-from bench.metrics import Better as Direction
-from bench.untrusted.sanitize import excerpt
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, SLOPE
+from bench.catalogue.metrics import Better as Direction
+from bench.files.sanitize import excerpt
 from reports.metric_spec import (
     MeasuredDifferences,
     MetricSpec,

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
-from bench.metrics import Better as Direction
+from bench.catalogue.metrics import Better as Direction
 from reports.metric_spec import (
     POINTS,
     MeasuredDifferences,

@@ -14,10 +14,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE
-from bench.metrics import Better as Direction
-from bench.untrusted.sanitize import excerpt
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.metrics import Better as Direction
+from bench.files.sanitize import excerpt
 from reports.metric_spec import MetricSpec, Source, StoredComparison
 from reports.rate_metrics import MIN_RATE_UNITS
 from reports.statistic_types.rate import Rate

@@ -40,8 +40,8 @@ import numpy as np
 from msgspec.structs import replace
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.errors import UsageError
-from bench.metrics import MIN_TURNS_BEYOND, sessions_to_publish
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
 from reports.json_entries import Count, JsonEntry, Positive, Rounded, about
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share

@@ -1,4 +1,4 @@
-"""The cost of a run's tokens and minutes, at the prices of `bench.pricing`.
+"""The cost of a run's tokens and minutes, at the prices of `bench.catalogue.pricing`.
 
 It includes all turns and sessions, also those of the warm-up, because all are billed.
 """
@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from msgspec import convert
 
-from bench.columns import token_column
-from bench.pricing import (
+from bench.base.units import NS_PER_MINUTE, NS_PER_S, S_PER_MINUTE
+from bench.catalogue.columns import token_column
+from bench.catalogue.pricing import (
     BilledModel,
     Prices,
     PricingTerms,
@@ -25,8 +26,7 @@ from bench.pricing import (
     minutes_usd,
     tariff_of,
 )
-from bench.run.metric_values import floats
-from bench.units import NS_PER_MINUTE, NS_PER_S, S_PER_MINUTE
+from bench.record.metric_values import floats
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
@@ -38,7 +38,7 @@ KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
     *("cache_write_in", "text_out", "audio_out"),
 )
-"""The types of tokens that `bench.pricing` distinguishes.
+"""The types of tokens that `bench.catalogue.pricing` distinguishes.
 
 Cached tokens, and tokens that were written into the cache, are also counted as input tokens.
 """

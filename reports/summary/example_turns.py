@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 from msgspec import field
 
-from bench.run.folder import SCHEMAS
-from bench.run.metric_values import measured_from_ns
-from bench.units import NS_PER_MS, NS_PER_S
-from bench.untrusted.safe_io import JsonError, open_file, read_json
-from bench.untrusted.sanitize import escape_control, excerpt
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.files.safe_io import JsonError, open_file, read_json
+from bench.files.sanitize import escape_control, excerpt
+from bench.record.folder import SCHEMAS
+from bench.record.metric_values import measured_from_ns
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
 from reports.samples import VOICE_TO_VOICE, MetricSample, MetricSamples

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
 from reports.formatting import NBSP, count_step, format_number
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.statistics.counting import ConcurrencySeries, Floats, Integers, concurrency_series, distinct, load_changed

@@ -18,9 +18,9 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
-from bench.metrics import is_throttled
-from bench.run.metric_values import floats
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import is_throttled
+from bench.record.metric_values import floats
 from reports.formatting import time_step
 from reports.frames import by_label
 from reports.json_entries import Count, JsonEntry, Number, Rounded, about

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 from msgspec import field
 
-from bench.metrics import CATALOGUE
-from bench.run import histograms as hdr
-from bench.run.histograms import MEASURED, HistogramKey
-from bench.run.metric_values import CARRIED, floats
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import CATALOGUE
+from bench.record import histograms as hdr
+from bench.record.histograms import MEASURED, HistogramKey
+from bench.record.metric_values import CARRIED, floats
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
 from reports.runs import RunFrames

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from bench.metrics import SERVICE_REPORTED, is_throttled, outcome_class
-from bench.metrics import SUCCESSFUL as GOOD_OUTCOMES
-from bench.remedies import remedy_of
+from bench.catalogue.metrics import SERVICE_REPORTED, is_throttled, outcome_class
+from bench.catalogue.metrics import SUCCESSFUL as GOOD_OUTCOMES
+from bench.catalogue.remedies import remedy_of
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.summary.metrics import failure_rates

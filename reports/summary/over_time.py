@@ -21,8 +21,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics import REGULAR
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import REGULAR
 from reports.formatting import log_range, time_step
 from reports.statistics.counting import Floats, Integers, dense_codes, order_of_codes, split
 from reports.statistics.quantiles import Sample, quantile, quantiles

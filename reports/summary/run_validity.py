@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bench.metrics import PLANNED_COLUMNS, PlannedEvent
-from bench.run.document import Check, Validity, ValidityStatus
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
+from bench.record.document import Check, Validity, ValidityStatus
 from reports.frames import by_label
 from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, about
 from reports.render.blocks import MARKS

@@ -14,8 +14,8 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from msgspec import field
 
-from bench.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
-from bench.units import NS_PER_MS
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile

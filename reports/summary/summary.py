@@ -9,9 +9,9 @@ from typing import Annotated, NamedTuple
 import pandas as pd
 from msgspec.structs import asdict
 
-from bench.metrics import TRANSCRIPT_METRICS
-from bench.run.metric_values import CARRIED
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import TRANSCRIPT_METRICS
+from bench.record.metric_values import CARRIED
 from reports.json_entries import Count, about
 from reports.planned_turns import expected_greetings
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of

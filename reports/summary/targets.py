@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import pandas as pd
 
-from bench.units import NS_PER_MS
-from bench.untrusted.safe_io import JsonError, read_json
-from bench.untrusted.sanitize import escape_control
+from bench.base.units import NS_PER_MS
+from bench.files.safe_io import JsonError, read_json
+from bench.files.sanitize import escape_control
 from reports.formatting import count, excerpt, join_words, plural
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.strata import Stratum, Traits

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.rate_metrics import MIN_RATE_UNITS
 from reports.runs import RunFrames

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.metrics import CATALOGUE, SLOPE
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import CATALOGUE, SLOPE
 from reports import uncertainty
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames

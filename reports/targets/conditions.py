@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from bench.errors import UsageError
-from bench.metrics import DEFINITIONS_VERSION
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import DEFINITIONS_VERSION
 from reports.formatting import NONE
 from reports.summary.targets import TargetFacts, facts_of_targets
 from reports.targets.compared_target import ComparedTarget

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_words, percent, plural
 from reports.runs import hosts_of
 from reports.statistics.autocorrelation import have_same_distribution

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bench.metrics import CATALOGUE, ORIGIN
+from bench.catalogue.metrics import CATALOGUE, ORIGIN
 from reports.formatting import join_words
 from reports.metric_spec import POINTS, MetricSpec
 from reports.rate_metrics import OF_COLUMNS

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
-from bench.metrics import CATALOGUE, SLOPE
+from bench.catalogue.metrics import CATALOGUE, SLOPE
 from reports.metric_spec import MetricSpec
 from reports.samples import is_latency
 from reports.statistics.arms import TwoSamples

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.metrics import CATALOGUE
-from bench.run.validity_data import bound_columns, bounds_of_rows
+from bench.catalogue.metrics import CATALOGUE
+from bench.record.validity_data import bound_columns, bounds_of_rows
 from reports.formatting import NBSP, format_number, plural
 from reports.metric_spec import MetricSpec
 from reports.samples import MetricSamples, sampled

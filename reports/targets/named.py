@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import UsageError
-from bench.run.presence import is_folder
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.files.sanitize import escape_control
+from bench.record.presence import is_folder
 from reports import runs
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of

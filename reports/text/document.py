@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from bench.metrics import DEFINITIONS_VERSION
-from bench.run.document import Check, ValidityStatus
+from bench.catalogue.metrics import DEFINITIONS_VERSION
+from bench.record.document import Check, ValidityStatus
 from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, Version, about, text_of, to_json_data
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
 from reports.formatting import NONE, excerpt, plural
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.metric_spec import POINTS, MetricSpec

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from bench.run.document import ValidityStatus
-from bench.untrusted.safe_io import save_text
+from bench.files.safe_io import save_text
+from bench.record.document import ValidityStatus
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about, to_json_data
 from reports.metric_spec import MetricSpecEntry
 from reports.render.blocks import Page

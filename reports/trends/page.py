@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from reports.formatting import NBSP, NONE, excerpt, plural
 from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES

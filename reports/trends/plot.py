@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice, pairwise, takewhile
 
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
 from reports.formatting import format_utc, log_range, ms, percent, plural
 from reports.render.markers import colour_class, curve_class, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks

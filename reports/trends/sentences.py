@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
 from reports.formatting import format_number, format_utc, join_words, percent, plural
 from reports.metric_spec import MetricSpec
 from reports.statistics.change_points import DAY, ENOUGH

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.errors import UsageError
-from bench.metrics import SLOPE, WAITS
-from bench.run.presence import is_run, run_folders
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import SLOPE, WAITS
+from bench.files.sanitize import escape_control
+from bench.record.presence import is_run, run_folders
 from reports.formatting import NBSP, plural
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.metric_spec import MetricSpec

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.errors import UsageError
-from bench.run.document import ValidityStatus
-from bench.untrusted import safe_io
-from bench.untrusted.safe_io import JsonError
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.files import safe_io
+from bench.files.safe_io import JsonError
+from bench.files.sanitize import escape_control
+from bench.record.document import ValidityStatus
 from reports.check.baselines import StoredBaseline, read_file
 from reports.check.stored_runs import without_duplicates
 from reports.formatting import NBSP, count, plural

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bench.metrics import VAD_SEGMENTS
+from bench.catalogue.metrics import VAD_SEGMENTS
 from reports.formatting import format_ms_list, join_words, ms
 from reports.summary.metrics import ALL
 from reports.summary.run_validity import distinct_values

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from bench.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
-from bench.run.document import Check, CheckName
+from bench.catalogue.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
+from bench.record.document import Check, CheckName
 from reports.formatting import (
     NBSP,
     NONE,

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from bench.metrics import PlannedEvent
-from bench.model_retirements import SOON_DAYS, retirement_of
-from bench.run.document import ORDINARY_ENDS
-from bench.units import NS_PER_S
-from bench.untrusted.safe_io import read_file, read_json
-from bench.untrusted.sanitize import top_counts
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import PlannedEvent
+from bench.catalogue.model_retirements import SOON_DAYS, retirement_of
+from bench.files.safe_io import read_file, read_json
+from bench.files.sanitize import top_counts
+from bench.record.document import ORDINARY_ENDS
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import Outcomes

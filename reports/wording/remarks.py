@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from bench.pricing import dollars
-from bench.units import NS_PER_MS
-from bench.untrusted.sanitize import excerpt
+from bench.base.units import NS_PER_MS
+from bench.catalogue.pricing import dollars
+from bench.files.sanitize import excerpt
 from reports.formatting import (
     NBSP,
     NONE,

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.metrics import STARVED
-from bench.untrusted.sanitize import escape_control
+from bench.catalogue.metrics import STARVED
+from bench.files.sanitize import escape_control
 from reports.formatting import capitalize, count, format_ms_list, join_words, percent, plural, usd
 from reports.samples import VOICE_TO_VOICE
 from reports.statistics.verdicts import turns_to_decide

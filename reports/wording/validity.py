@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics import EXPECTED, HANG_UP, HOLD, NO_MEDIA, NO_SOUND, UNSENT
-from bench.run.document import ValidityStatus
+from bench.catalogue.metrics import EXPECTED, HANG_UP, HOLD, NO_MEDIA, NO_SOUND, UNSENT
+from bench.record.document import ValidityStatus
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.json_entries import JsonEntry
 from reports.runs import RunFrames, hosts_of

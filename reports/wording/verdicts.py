@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from bench.metrics import CATALOGUE, SLOPE
+from bench.catalogue.metrics import CATALOGUE, SLOPE
 from reports.formatting import NBSP, NONE, change, count, format_number, join_words, plural
 from reports.metric_spec import MetricSpec
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD

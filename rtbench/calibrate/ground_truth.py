@@ -27,21 +27,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics import CATALOGUE, SUCCESSFUL
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import CATALOGUE, SUCCESSFUL
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
 from bench.plan.script import Script
-from bench.protocol.audio import AudioFormat
-from bench.protocol.base import MessageKind
-from bench.protocol.events import EventKind
-from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.run.calibration import Percentiles
+from bench.record.calibration import Percentiles
+from bench.services.openai.dialect import FORMATS
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
 from bench.simulator.agent_behaviour import SILENCE_MS
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.wire.audio import AudioFormat
+from bench.wire.dialect import MessageKind
+from bench.wire.events import EventKind
 
 INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""

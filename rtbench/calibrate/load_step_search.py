@@ -11,7 +11,7 @@ from contextlib import suppress
 from statistics import StatisticsError, linear_regression
 from typing import Any
 
-from bench.run.calibration import (
+from bench.record.calibration import (
     EXACT_MS,
     KINDS,
     LIMIT_MS,

@@ -26,18 +26,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import convert
 
-from bench.clock import monotonic_ns
-from bench.cpu import CpuAssignment, ProcessCpuUsage, cpu_usage, peak_rss_bytes, pinned_to, read_cpu
-from bench.errors import USAGE_STATUS, UsageError
-from bench.installation import EXAMPLES
-from bench.metrics import outcome_class
+from bench.base.clock import monotonic_ns
+from bench.base.cpu import CpuAssignment, ProcessCpuUsage, cpu_usage, peak_rss_bytes, pinned_to, read_cpu
+from bench.base.errors import USAGE_STATUS, UsageError
+from bench.base.installation import EXAMPLES
+from bench.base.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
+from bench.catalogue.metrics import outcome_class
 from bench.plan.recordings import load_pcm
-from bench.protocol.dialects import DIALECTS
-from bench.run import folder as files
-from bench.run import histograms as hdr
-from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, Percentiles, SessionKind
-from bench.run.document import Validity
-from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
+from bench.record import folder as files
+from bench.record import histograms as hdr
+from bench.record.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, Percentiles, SessionKind
+from bench.record.document import Validity
+from bench.services.registry import DIALECTS
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.ground_truth import (
     COLUMNS,

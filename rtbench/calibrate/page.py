@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
-from bench.units import BYTES_PER_MB
+from bench.base.units import BYTES_PER_MB
+from bench.record.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
 from reports.formatting import NONE, count, format_number, log_range, ms, plural
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 from statistics import NormalDist, median
 
-from bench.errors import INVALID_STATUS
+from bench.base.errors import INVALID_STATUS
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from rtbench.capacity.search import (
     SCHEMA_VERSION,

@@ -14,14 +14,14 @@ import msgspec
 import numpy as np
 from msgspec import convert
 
-from bench.clock import monotonic_ns
-from bench.cpu import core_count
-from bench.errors import UsageError
+from bench.base.clock import monotonic_ns
+from bench.base.cpu import core_count
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import is_throttled
+from bench.catalogue.remedies import remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
-from bench.metrics import is_throttled
-from bench.remedies import remedy_of
-from bench.run.document import Validity
-from bench.units import NS_PER_S
+from bench.record.document import Validity
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.clock import monotonic_ns
-from bench.errors import UsageError
-from bench.installation import child_environment, python_command
+from bench.base.clock import monotonic_ns
+from bench.base.errors import UsageError
+from bench.base.installation import child_environment, python_command
+from bench.base.units import NS_PER_S
+from bench.catalogue.pricing import dollars
 from bench.load.planning.command_line import locust_files
-from bench.pricing import dollars
-from bench.run import folder as files
+from bench.record import folder as files
 from bench.target.options import ServiceOptions
-from bench.units import NS_PER_S
 from rtbench.capacity.conclusion import unit
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
 from rtbench.locust_run import environment_without, last_lines, locust_run

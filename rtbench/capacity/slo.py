@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.rate_metrics import RATES
 from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
 from reports.statistics.verdicts import SESSIONS

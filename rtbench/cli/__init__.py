@@ -3,8 +3,8 @@
 import sys
 
 try:
-    from bench.errors import INTERRUPTED_STATUS
-    from bench.installation import refuse_windows
+    from bench.base.errors import INTERRUPTED_STATUS
+    from bench.base.installation import refuse_windows
 except KeyboardInterrupt:
     sys.exit(130)
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench import standard_streams
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
-from bench.untrusted.sanitize import one_line
+from bench.base import standard_streams
+from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
+from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
 from rtbench.cli.reference import reference
@@ -67,7 +67,7 @@ app = typer.Typer(name="rtbench", cls=Commands, no_args_is_help=True, pretty_exc
 
 def _print_version(requested: bool) -> None:
     if requested:
-        from bench.installation import tool_version
+        from bench.base.installation import tool_version
 
         print(f"rtbench {tool_version()}")
         raise typer.Exit
@@ -155,7 +155,7 @@ def main() -> None:
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
         if similar := getattr(error, "possibilities", None):
-            from bench.validation import near_options
+            from bench.files.validation import near_options
 
             error.possibilities = near_options(error.option_name, similar)
         message = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench.errors import USAGE_STATUS, RtbenchError
-from bench.untrusted.sanitize import one_line
+from bench.base.errors import USAGE_STATUS, RtbenchError
+from bench.files.sanitize import one_line
 from reports.formatting import NBSP
 from reports.sequential.decide import analyse_pairs
 from reports.sequential.decision import decision_sentence

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from bench import manual
-from bench.status_line import MAX_WIDTH, text_width
-from bench.untrusted.sanitize import escape_control
+from bench.base import manual
+from bench.base.status_line import MAX_WIDTH, text_width
+from bench.files.sanitize import escape_control
 from rtbench.cli.report import wants_colour
 
 NAME_WIDTH = 18

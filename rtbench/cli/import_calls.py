@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bench.errors import UsageError
-from bench.untrusted.sanitize import one_line, slug
+from bench.base.errors import UsageError
+from bench.files.sanitize import one_line, slug
 
 MAX_LINES = 20
 """The maximum number of lines about calls. If there are more, the rest is counted."""

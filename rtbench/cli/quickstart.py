@@ -20,20 +20,20 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from bench.clock import monotonic_ns
-from bench.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
-from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
-from bench.installation import EXAMPLES
+from bench.base.clock import monotonic_ns
+from bench.base.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
+from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
+from bench.base.installation import EXAMPLES
+from bench.base.units import NS_PER_S
 from bench.load.planning.command_line import COMMAND, program
 from bench.load.planning.cost_estimate import estimate_text, session_cost
 from bench.plan.script import load_script
-from bench.run.document import INTERRUPTED
-from bench.run.validity import LOAD_GENERATOR_CHECKS
+from bench.record.document import INTERRUPTED
+from bench.record.validity import LOAD_GENERATOR_CHECKS
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.target_settings import load_price_table
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
-from bench.units import NS_PER_S
 from reports.formatting import join_words, plural
 from reports.runs import load_frames as load_run
 from reports.summary.summary import Summary, summarise

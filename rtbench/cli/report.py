@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from bench.errors import UsageError
-from bench.manual import see
-from bench.status_line import text_width
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.base.manual import see
+from bench.base.status_line import text_width
+from bench.files.sanitize import escape_control
 
 if TYPE_CHECKING:
     from reports.export import Format
@@ -42,8 +42,8 @@ def run_with_name(name: str) -> Path:
     If `name` is "", return the folder of the newest run, and print this folder on stderr. Raise UsageError if there is
     no such run.
     """
-    from bench.run.presence import file_status
-    from bench.run.run_list import resolve_run
+    from bench.record.presence import file_status
+    from bench.record.run_list import resolve_run
 
     if name and file_status(Path(name)):
         return Path(name)
@@ -58,7 +58,7 @@ def newest_valid_run() -> Path:
 
     Raise UsageError if there is no run.
     """
-    from bench.run.run_list import newest_run
+    from bench.record.run_list import newest_run
 
     run, newest = newest_run(runs_folder(), prefer_valid=True), newest_run(runs_folder())
     noun = "the newest run" if run == newest else "the newest valid run"
@@ -122,7 +122,7 @@ def _evidence(run: Path) -> None:
 
 def _side_by_side(runs: list[Path]) -> None:
     """Write the report of each run, one after the other. Only the table rows of a run stay in memory."""
-    from bench.run.folder import read_document
+    from bench.record.folder import read_document
     from reports.run_report.several_runs import rows_of, several
     from reports.text.document import write_report
 
@@ -150,13 +150,13 @@ def close_if_left(folder: Path) -> None:
 
     Raise UsageError if the folder is not a run.
     """
-    from bench.run import spool
-    from bench.run.folder import read_document
+    from bench.record import spool
+    from bench.record.folder import read_document
 
     document = read_document(folder)
     if not spool.is_stored(folder):
         return
-    from bench.run import finalize
+    from bench.record import finalize
 
     if finalize.writer_is_gone(folder, document):
         finalize.finalize(folder)
@@ -199,7 +199,7 @@ def export(
     Prints a line for each file that it wrote. A run that was killed is finalized first; of a run in progress, the rows
     so far are written.
     """
-    from bench.metrics import CATALOGUE
+    from bench.catalogue.metrics import CATALOGUE
     from reports.export import export_log, export_tables
     from reports.runs import document_of
     from reports.summary.run_validity import validity_of

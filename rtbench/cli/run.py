@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from bench.errors import UsageError
-from bench.installation import child_environment, python_command
+from bench.base.errors import UsageError
+from bench.base.installation import child_environment, python_command
 
 LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the connection to it", "Output files"
 OF_LOCUST = (

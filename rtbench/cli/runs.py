@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.errors import INVALID_STATUS, UsageError
-from bench.status_line import text_width
-from bench.untrusted.sanitize import escape_control, to_safe_json
+from bench.base.errors import INVALID_STATUS, UsageError
+from bench.base.status_line import text_width
+from bench.files.sanitize import escape_control, to_safe_json
 from rtbench.cli.report import FOLDER, wants_colour
 
 
@@ -21,7 +21,7 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="print the list as JSON")] = False,
 ) -> None:
     """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels."""
-    from bench.run.run_list import list_runs
+    from bench.record.run_list import list_runs
 
     if as_json:
         import msgspec
@@ -43,10 +43,10 @@ def open_run(
 
     A killed run gets its report first. The last line is the path.
     """
-    from bench.run.finalize import is_under_way
-    from bench.run.folder import read_document
-    from bench.run.presence import page_of
-    from bench.run.run_list import resolve_run
+    from bench.record.finalize import is_under_way
+    from bench.record.folder import read_document
+    from bench.record.presence import page_of
+    from bench.record.run_list import resolve_run
 
     page = next((page for folder in (Path(run), runs_dir / run) if run and (page := page_of(folder))), None)
     path = page.parent if page else resolve_run(run, runs_dir)
@@ -85,7 +85,7 @@ def merge(
     folder replaces what its master received from it. The result is a run folder like any other. Exit status 0; 4: the
     merged run is not valid. The last line is its path.
     """
-    from bench.run.merging.merge import merge_runs
+    from bench.record.merging.merge import merge_runs
 
     try:
         document = merge_runs(parts, out)
@@ -135,7 +135,7 @@ def upload(
     If the URL of a container has no signature (SAS), the command signs in with Entra ID. Symbolic links are not
     uploaded. The last line is the address.
     """
-    from bench.run.upload import Uploader, destination_of
+    from bench.record.upload import Uploader, destination_of
 
     for line in Uploader(destination_of(url, "URL")).upload(run).lines():
         sys.stdout.write(f"{line}\n")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from bench.run.document import ValidityStatus
-from bench.run.run_list import ListedRun, RunList
-from bench.units import NS_PER_S
-from bench.untrusted.sanitize import escape_control, one_line
+from bench.base.units import NS_PER_S
+from bench.files.sanitize import escape_control, one_line
+from bench.record.document import ValidityStatus
+from bench.record.run_list import ListedRun, RunList
 from reports.formatting import NONE, count, excerpt, quantity
 from reports.render.blocks import Block, Cell, Column, Line, Paragraph, Row, make_row, source_marks, table
 from reports.render.terminal import render_lines

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.units import NS_PER_S
 from bench.target.options import AgentName, ServiceOptions
 from bench.transport.sip.address import SOCKETS_OF_A_CALL
-from bench.units import NS_PER_S
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
-    from bench.cpu import CpuAssignment
-    from bench.run.calibration import Calibration, LoadStep
+    from bench.base.cpu import CpuAssignment
+    from bench.record.calibration import Calibration, LoadStep
     from rtbench.calibrate.load_steps import CalibrationPlan
     from rtbench.capacity.level_evaluation import SearchConfig
     from rtbench.capacity.level_run import PreparedSearch
@@ -55,8 +55,8 @@ def calibrate(
     warn if their load is higher. Exit status 4: there is no conclusion, because the simulator or other programs set
     the limit; 130: interrupted.
     """
-    from bench.cpu import allowed_cores, assign_cores
-    from bench.run.calibration import KINDS, date_of, file_name, machine
+    from bench.base.cpu import allowed_cores, assign_cores
+    from bench.record.calibration import KINDS, date_of, file_name, machine
     from rtbench.calibrate.load_step_search import calibration_of, conclusions, is_concluded
     from rtbench.calibrate.load_steps import plan_of
     from rtbench.calibrate.page import error_lines
@@ -105,7 +105,7 @@ def _writable_folders(out: Path | None) -> list[Path]:
     Raise UsageError if the user's folder cannot be written. If the user named no folder, raise it if the folder that
     runs read cannot be written.
     """
-    from bench.run.calibration import state_folder, writable
+    from bench.record.calibration import state_folder, writable
 
     folders = [writable(out)] if out else []
     try:
@@ -155,8 +155,8 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
     A coarse calibration does not replace a calibration of the same machine that is not coarse. Then the result is also
     "".
     """
-    from bench.run.calibration import load_calibration, save_calibration
-    from bench.untrusted.safe_io import replace_text
+    from bench.files.safe_io import replace_text
+    from bench.record.calibration import load_calibration, save_calibration
     from reports.render.html import render_html
     from rtbench.calibrate.load_step_search import is_coarse
     from rtbench.calibrate.page import calibration_page
@@ -340,7 +340,7 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 
     Raise UsageError if the folder already contains a search.
     """
-    from bench.run.folder import create_named, make_parent
+    from bench.record.folder import create_named, make_parent
 
     folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
     if (folder / "capacity.json").exists() or (folder / "levels").exists():
@@ -351,7 +351,7 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 
 def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
     """Search, print and save the result, and return the exit status. On Ctrl-C, the result has the completed levels."""
-    from bench.run.calibration import date_of
+    from bench.record.calibration import date_of
     from rtbench.capacity.conclusion import conclude
     from rtbench.capacity.level_evaluation import evaluate_level
     from rtbench.capacity.page import closing_lines, level_heads, level_lines
@@ -378,7 +378,7 @@ def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_fi
 
 def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raise UsageError if they cannot be written."""
-    from bench.untrusted.safe_io import replace_text
+    from bench.files.safe_io import replace_text
     from reports.render.html import render_html
     from rtbench.capacity.page import capacity_page
     from rtbench.capacity.search import json_of

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from bench.errors import UsageError
-from bench.status_line import text_width
+from bench.base.errors import UsageError
+from bench.base.status_line import text_width
+from bench.files.sanitize import one_line, to_safe_json
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
-from bench.untrusted.sanitize import one_line, to_safe_json
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
     from bench.doctor.diagnosis import CheckFinding
     from bench.plan.prepared import PreparedScript
     from bench.probe import ReplyAudioListener
-    from bench.run.replay import ReplayedSession
+    from bench.record.replay import ReplayedSession
     from bench.target.target import Target
 
 FAILED_STATUS = 1
@@ -193,8 +193,8 @@ def probe(
 
     Exit status 0 when the turn is ok, 1 when it failed.
     """
-    from bench.protocol.settings import FULL_DUPLEX
     from bench.transport.gevent_patch import patch
+    from bench.wire.settings import FULL_DUPLEX
 
     patch()
     from bench.doctor.service_findings import LIMITS
@@ -249,7 +249,7 @@ def _probed(
     """Run a session of the first script. If the agent does not greet in it, run a session of the next script."""
     from bench.doctor.service_findings import UNANSWERED
     from bench.probe import probe_target
-    from bench.run.replay import replay_log
+    from bench.record.replay import replay_log
 
     reply = probe_target(target, scripts[0], path, record_audio=record_audio)
     replayed = replay_log(path)
@@ -277,7 +277,7 @@ def _of_transcription(
     Without `--audio`, the recording is a WAV of this tool. Models that detect no turns get none.
     """
     from bench.doctor.service_checks import recording
-    from bench.protocol.openai import WITHOUT_DETECTION
+    from bench.services.openai.dialect import WITHOUT_DETECTION
 
     if text is not None:
         raise UsageError(f"{target.label} only transcribes, so --text has no effect: use --audio FILE")
@@ -330,8 +330,8 @@ def replay(
     `--wav` needs a log with audio (`--record-audio`).
     """
     from bench.plan.recordings import write_channels
-    from bench.run.call_audio import call_audio
-    from bench.run.replay import replay_log
+    from bench.record.call_audio import call_audio
+    from bench.record.replay import replay_log
 
     log = _event_log(name)
     if wav is not None:
@@ -346,7 +346,7 @@ def _event_log(name: str) -> Path:
 
     Raise UsageError if the run has no log.
     """
-    from bench.run.presence import file_status, is_folder
+    from bench.record.presence import file_status, is_folder
 
     if name.endswith(".jsonl") or (file_status(Path(name)) and not is_folder(Path(name))):
         return Path(name)

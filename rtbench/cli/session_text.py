@@ -9,18 +9,18 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
+from bench.catalogue.pricing import DELEGATING_DIALECTS, BilledModel, Prices, tariff_of, token_model
 from bench.doctor.diagnosis import hint
 from bench.doctor.service_findings import billed_audio, billed_minutes, billed_tokens, delegation_texts
-from bench.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
+from bench.files.sanitize import escape_control
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.turn import ARRIVALS
-from bench.pricing import DELEGATING_DIALECTS, BilledModel, Prices, tariff_of, token_model
-from bench.protocol.base import MessageKind, is_simulated
-from bench.protocol.events import DELTAS, EventKind, ServerEvent, TokenUsage
-from bench.run.replay import ReplayedSession, WireTransfer
+from bench.record.replay import ReplayedSession, WireTransfer
 from bench.target.target import Target
-from bench.units import NS_PER_MS
-from bench.untrusted.sanitize import escape_control
+from bench.wire.dialect import MessageKind, is_simulated
+from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from reports.formatting import NBSP, count, format_number
 from reports.render.terminal import coloured
 from reports.render.waterfall import Direction, WaterfallRow, folded, message, waterfall

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from bench.clock import monotonic_ns
-from bench.errors import UsageError
-from bench.manual import see
+from bench.base.clock import monotonic_ns
+from bench.base.errors import UsageError
+from bench.base.manual import see
 
 if TYPE_CHECKING:
     import socket
@@ -146,10 +146,10 @@ def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
     """Serve until the server ends. If there is a terminal, show a status line."""
+    from bench.base.status_line import StatusLine
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
-    from bench.status_line import StatusLine
 
     line = StatusLine(sys.stderr, os.environ)
     view = LiveView(line)

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.errors import UsageError
-from bench.installation import EXAMPLES
-from bench.status_line import text_width
+from bench.base.errors import UsageError
+from bench.base.installation import EXAMPLES
+from bench.base.status_line import text_width
+from bench.files.sanitize import escape_control
 from bench.target.options import ServiceOptions
-from bench.untrusted.sanitize import escape_control
 from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
 

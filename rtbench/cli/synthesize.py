@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bench.errors import Mistakes
-from bench.untrusted.sanitize import one_line
+from bench.base.errors import Mistakes
+from bench.files.sanitize import one_line
 
 
 def synthesize(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.errors import USAGE_STATUS, Mistakes, UsageError, each_error
-from bench.untrusted.sanitize import one_line
+from bench.base.errors import USAGE_STATUS, Mistakes, UsageError, each_error
+from bench.files.sanitize import one_line
 
 if TYPE_CHECKING:
-    from bench.yaml_file import YamlValue
+    from bench.files.yaml_file import YamlValue
 
 
 class FileKind(StrEnum):
@@ -52,9 +52,9 @@ def validate(
 
 def _checked(path: Path, kind: FileKind | None) -> FileKind:
     """Check a file, and return its kind. Raise UsageError with all mistakes in the file."""
+    from bench.files.yaml_file import parsed_yaml, read_text
     from bench.plan.script import load_script
     from bench.target.targets import check_targets
-    from bench.yaml_file import parsed_yaml, read_text
     from reports.measurable import refuse_unknown_step
     from reports.thresholds import placed_thresholds, read_thresholds
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.errors import INVALID_STATUS, RtbenchError, UsageError
-from bench.status_line import text_width
-from bench.untrusted.sanitize import escape_control, one_line, to_safe_json
+from bench.base.errors import INVALID_STATUS, RtbenchError, UsageError
+from bench.base.status_line import text_width
+from bench.files.sanitize import escape_control, one_line, to_safe_json
 from rtbench.cli.report import (
     FOLDER,
     RunName,
@@ -121,7 +121,7 @@ def compare(
 
 def target_with_name(name: str) -> str:
     """Return `name`, which is RUN or RUN:TARGET, with the folder of the run in place of the run's name."""
-    from bench.run.presence import file_status
+    from bench.record.presence import file_status
     from reports.targets.named import split_name
 
     folder, target = split_name(name)
@@ -204,7 +204,7 @@ def trend(
 
     Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of the page.
     """
-    from bench.run.presence import is_run
+    from bench.record.presence import is_run
     from reports.trends.trend import in_folders, trend_of, trend_spec
 
     folders = folder or [runs_folder()]
@@ -264,7 +264,7 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
     """
-    from bench.untrusted.safe_io import save_text
+    from bench.files.safe_io import save_text
     from reports.check.check import check_of
     from reports.check.ci import junit_refusal, junit_xml
     from reports.check.document import remove_earlier, write_check
@@ -311,7 +311,7 @@ def _optional() -> Iterator[None]:
 
 def _whole_run(name: str) -> Path:
     """Return the folder of a run. Raise UsageError if the name is RUN:TARGET, or if there is no such run."""
-    from bench.run.presence import file_status, is_folder
+    from bench.record.presence import file_status, is_folder
     from reports.targets.named import split_name
 
     folder, target = split_name(name)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -20,14 +21,13 @@ from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.steps import InterruptSettings, InterruptStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import AudioTurn, GreetingTurn, Step
-from bench.protocol.base import BinaryMessage
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.settings import FULL_DUPLEX, TurnDetection
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import RowContext
-from bench.session import Session
-from bench.timeouts import Timeouts
+from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, about
+from bench.record.recorder import RowContext
+from bench.services.registry import DIALECTS
+from bench.session.session import Session
 from bench.transport.interface import CloseInfo
+from bench.wire.dialect import BinaryMessage
+from bench.wire.settings import FULL_DUPLEX, TurnDetection
 from tests.attack.agents import AFTER_UTTERANCE, ECHO, Actions, AgentVoice
 from tests.helpers import MS, Listening, build_script
 from tests.memory_transport import LiveTransport, PeerAnswer

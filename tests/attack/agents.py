@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
-from bench.protocol.base import BinaryMessage
 from bench.transport.interface import CloseInfo
+from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
+from bench.wire.dialect import BinaryMessage
 
 FRAME_MS = 20
 

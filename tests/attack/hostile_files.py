@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import RtbenchError
+from bench.base.errors import RtbenchError
+from bench.files.sanitize import one_line
 from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_schedule
 from bench.plan.conversation import load_history, load_image
 from bench.plan.random_choices import load_rows, load_think_times
 from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
-from bench.run.replay import replay_log
+from bench.record.replay import replay_log
 from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
-from bench.untrusted.sanitize import one_line
 from reports import thresholds
 from rtbench.cli.session_text import session_text
 from tests.helpers import png

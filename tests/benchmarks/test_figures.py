@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cpu import CpuReading
+from bench.base.cpu import CpuReading
 from benchmarks.peers import table
 from benchmarks.peers.benchmark import differences, middle
 from benchmarks.peers.figures import (

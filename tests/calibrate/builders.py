@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bench.run.calibration import (
+from bench.record.calibration import (
     SCHEMA_VERSION,
     Calibration,
     LoadStep,

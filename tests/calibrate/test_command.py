@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from bench.errors import UsageError
-from bench.run.calibration import LoadStep, Outcome, SessionKind, file_name, load_calibration
+from bench.base.errors import UsageError
+from bench.record.calibration import LoadStep, Outcome, SessionKind, file_name, load_calibration
 from rtbench.calibrate import load_steps
 from tests.calibrate.builders import build_step
 from tests.command_line import call

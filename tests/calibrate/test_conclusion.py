@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bench.run.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, TrustedLoad
+from bench.record.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, TrustedLoad
 from rtbench.calibrate.load_step_search import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
 from tests.calibrate.builders import build_step, steps_of_both
 

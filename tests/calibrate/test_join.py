@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from bench.plan.recordings import SpeechSpan
 from rtbench.calibrate.ground_truth import match_rows, parse_truth, percentiles_of_errors
 from tests.calibrate.builders import appends, build_row, received, sent

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.base.units import NS_PER_MS
 from bench.plan.recordings import Pcm, SpeechSpan
-from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
-from bench.units import NS_PER_MS
+from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat
 from rtbench.calibrate.ground_truth import OF_CALLS, AgentRecording, MatchedErrors, match_rows, parse_truth
 from tests.calibrate.builders import SESSION, build_row, received, sent
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.plan.script import load_script
-from bench.run.calibration import AGENTS, KINDS, Outcome, SessionKind
+from bench.record.calibration import AGENTS, KINDS, Outcome, SessionKind
 from bench.simulator.profile import load_profile
 from rtbench.calibrate import load_steps as climbing
 from rtbench.calibrate.load_step_search import max_duration

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bench.run.calibration import LoadStep, Percentiles
+from bench.record.calibration import LoadStep, Percentiles
 from bench.simulator.ground_truth_log import LATE_MS
 from rtbench.calibrate.load_step_search import FULL, outcome_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from bench.run.calibration import KINDS, Calibration, LoadStep
+from bench.record.calibration import KINDS, Calibration, LoadStep
 from reports.render.html import render_html
 from rtbench.calibrate.load_step_search import calibration_of
 from rtbench.calibrate.page import calibration_page, chart, error_lines, step_heads, step_lines

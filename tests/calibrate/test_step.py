@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.cpu import ProcessCpuUsage
-from bench.run import folder as files
-from bench.run import histograms as hdr
-from bench.run.calibration import LoadStep
-from bench.run.document import SCHEMA_VERSION
+from bench.base.cpu import ProcessCpuUsage
+from bench.record import folder as files
+from bench.record import histograms as hdr
+from bench.record.calibration import LoadStep
+from bench.record.document import SCHEMA_VERSION
 from rtbench.calibrate.load_steps import FinishedRun, load_step_entry
 from tests.calibrate.builders import received, sent
 

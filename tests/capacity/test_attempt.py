@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.runs import RunFrames
 from rtbench.capacity import level_evaluation as playing
 from rtbench.capacity.level_evaluation import FUTILE_TEXT, SearchConfig, evaluate_level, median_call_s

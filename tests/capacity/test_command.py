@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from typer.testing import Result
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.target.options import ServiceOptions
 from rtbench.capacity import level_evaluation as leveling
 from rtbench.capacity import level_run as playing

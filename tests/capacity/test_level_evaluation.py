@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.errors import UsageError
-from bench.metrics import outcome_class
-from bench.remedies import remedy_of
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import outcome_class
+from bench.catalogue.remedies import remedy_of
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_frames
 from reports.statistic_types.quantile import Quantile

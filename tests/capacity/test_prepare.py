@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.target.options import ServiceOptions
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import PreparedSearch, max_calls, prepare_search

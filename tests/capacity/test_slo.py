@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.slo import analysis_result, is_futile, slo_of, too_few, violation_share
 from tests.examples import trials

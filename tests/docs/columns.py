@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.columns import (
+from bench.catalogue.columns import (
     IDENTITY,
     SECONDS,
     SESSION_INSTANT_GROUPS,

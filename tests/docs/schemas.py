@@ -17,11 +17,11 @@ import msgspec
 import reports
 from bench.doctor.diagnosis import DoctorDocument
 from bench.observe.inputs import Input
-from bench.run.calibration import Calibration
-from bench.run.document import CLOSED, RunDocument
-from bench.run.replay import AnyLine
-from bench.run.rows import TranscriptLine
-from bench.run.run_list import RunList
+from bench.record.calibration import Calibration
+from bench.record.document import CLOSED, RunDocument
+from bench.record.replay import AnyLine
+from bench.record.rows import TranscriptLine
+from bench.record.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.serving.ready import ReadyDocument
 from reports.check.document import CheckDocument
@@ -69,7 +69,7 @@ def schemas() -> dict[str, Schema]:
 
 
 def event_log_line() -> Any:
-    """Return the type of a line of the event log: a union of the types in `bench.run.replay`.
+    """Return the type of a line of the event log: a union of the types in `bench.record.replay`.
 
     A line may contain a message of the service. In the returned type, this message may be any JSON.
     """

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import rtbench
-from bench.columns import UNCERTAINTY_COLUMNS
-from bench.run.folder import SCHEMAS, TableName
+from bench.catalogue.columns import UNCERTAINTY_COLUMNS
+from bench.record.folder import SCHEMAS, TableName
 from reports.api.run import Run
 from reports.runs import SESSION_METRICS, TURN_METRICS
 from tests.reports import synthetic

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import typer
 
-from bench import manual
-from bench.metrics import CATALOGUE, SUCCESSFUL, UNFINISHED
+from bench.base import manual
+from bench.catalogue.metrics import CATALOGUE, SUCCESSFUL, UNFINISHED
+from bench.catalogue.timeouts import Timeouts
 from bench.plan.script import load_script
-from bench.run.validity import ValidityData, evaluate_checks
+from bench.record.validity import ValidityData, evaluate_checks
 from bench.target import targets
 from bench.target.options import ServiceOptions
-from bench.timeouts import Timeouts
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.wording.validity import FAMILIES, MEANINGS

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import manual
-from bench.errors import UsageError
+from bench.base import manual
+from bench.base.errors import UsageError
 from rtbench.cli import docs as command
 from tests.command_line import call
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.catalogue.metrics import INAUDIBLE, NO_AUDIO, NO_MEDIA, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.doctor.diagnosis import CheckFinding, remedy_of_agents, without_repeated_remedies
 from bench.doctor.service_findings import (
     AudioPace,
@@ -15,9 +16,8 @@ from bench.doctor.service_findings import (
     check_spoken_greeting,
     check_unread_messages,
 )
-from bench.metrics import INAUDIBLE, NO_AUDIO, NO_MEDIA, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.observe.observation import TurnObservation
-from bench.protocol.audio import G711_ULAW, PCM16_16K
+from bench.wire.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
 
 LIMIT = "within 12 s (timeout `first_delta`)"

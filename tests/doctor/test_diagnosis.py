@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.catalogue.metrics import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
+from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     REMEDIES,
     CheckFinding,
@@ -23,22 +25,20 @@ from bench.doctor.diagnosis import (
     printable_finding,
 )
 from bench.doctor.sign_in import NO_KEY
-from bench.metrics import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.protocol.agents import TWILIO
-from bench.protocol.base import Dialect
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import ReplayedSession, replay_log
+from bench.record.event_log import EventLog, LoggedTimeline
+from bench.record.replay import ReplayedSession, replay_log
+from bench.services.agents.dialects import TWILIO
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.session.service_forms import ga_session
 from bench.target.credentials import Credential
 from bench.target.target import Auth, EntraSignIn, Target
-from bench.timeouts import Timeouts
 from bench.transport.interface import NetworkPath, Proxy
 from bench.transport.received import ReceivedMessage
+from bench.wire.dialect import Dialect
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from bench.doctor.diagnosis import OWN_PARAMETERS, REMEDIES, Refusal, dialect_remedy, explain, shape_of
 from bench.doctor.service_findings import in_other_dialect
-from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS
 from bench.simulator.server_events import OPENAI_GA
 from bench.simulator.session.checks import EventPath, missing
 from bench.simulator.session.service_forms import form_of, ga_session, preview_session
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
+from bench.wire.dialect import Dialect
 from tests.doctor.targets import build_target
 from tests.helpers import OTHER
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cpu import Priority
+from bench.base.cpu import Priority
+from bench.base.installation import tool_version
 from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.machine_checks import (
     clock_resolution,
@@ -21,7 +22,6 @@ from bench.doctor.machine_checks import (
     processors,
     timestamps,
 )
-from bench.installation import tool_version
 
 FOUND: list[tuple[Callable[[], CheckFinding], str, str, str]] = [
     # (a finding; its result, its text, and its remedy)

@@ -10,13 +10,13 @@ from typing import Literal
 
 import pytest
 
+from bench.catalogue.remedies import NO_PROXY
+from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.machine_checks import check_network
-from bench.remedies import NO_PROXY
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
-from bench.timeouts import Timeouts
 from bench.transport import names
 from bench.transport.interface import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy

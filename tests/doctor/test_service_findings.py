@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.pricing import Prices, TurnPricing
 from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
@@ -29,14 +30,13 @@ from bench.doctor.service_findings import (
     settings_in,
 )
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.pricing import Prices, TurnPricing
-from bench.protocol.base import SIMULATOR_VALUE
-from bench.protocol.events import TokenUsage
-from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.rate_limits import RateLimit
+from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.target.credentials import Credential
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_targets
+from bench.wire.dialect import SIMULATOR_VALUE
+from bench.wire.events import TokenUsage
+from bench.wire.rate_limits import RateLimit
 from tests.doctor.targets import build_target
 from tests.helpers import MS, S, build_observation
 

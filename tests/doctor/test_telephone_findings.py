@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.doctor.service_checks import round_trip
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
 from bench.transport.interface import RtpInfo
+from bench.transport.media.rtp import RtpPacket, build_packet
 from bench.transport.sip.call_record import CallFacts
 from bench.transport.sip.messages import HostPort
-from bench.transport.sip.rtp import RtpPacket, build_packet
-from bench.units import NS_PER_MS, NS_PER_S
 
 PUBLIC, PRIVATE, RELAY = "198.51.100.7", "10.0.0.5", "203.0.113.9"
 FRAME_NS = 20 * NS_PER_MS

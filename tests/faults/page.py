@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.files.validation import Choice, Field
 from bench.simulator.faults.kinds import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
 from bench.simulator.refusals import AZURE, OPENAI
-from bench.validation import Choice, Field
 from tests.faults.cells import CASES, TELEPHONE_CASES, FaultCase
 from tests.made_page import listed, made_anew, table
 

@@ -39,10 +39,11 @@ with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
     rtbench.cli.app.app([word.format(folder=folder) for word in {words}], standalone_mode=False)
 """
 LOCUST = (
-    "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.finalize\n"
+    "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat\n"
+    "import bench.record.finalize\n"
     "import inspect; inspect.stack()"
 )
-REPORT = "import bench.run.finalize, reports.comparisons.document, reports.check.document, reports.sequential.decide"
+REPORT = "import bench.record.finalize, reports.comparisons.document, reports.check.document, reports.sequential.decide"
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
 from bench.simulator import recorded_replies
@@ -85,7 +86,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     + "import rtbench.cli.service, bench.doctor.service_checks, bench.target.targets",
     ("rtbench.cli.app", "simulate"): SIMULATE,
     **{("rtbench.cli.app", command): REPORT for command in REPORTING},
-    ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.run.replay",
+    ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.record.replay",
     ("rtbench.cli.decision",): REPORT,
     ("reports.sequential",): REPORT,
 }

@@ -12,9 +12,10 @@ import gevent
 import pyarrow as pa
 from gevent.event import Event
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.dial import Dialer
-from bench.errors import ConnectError
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.errors import ConnectError
+from bench.catalogue.pricing import Prices
+from bench.catalogue.timeouts import Timeouts
 from bench.load.execution.live_run import LiveRun
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.session_registry import LocustCallbacks
@@ -36,13 +37,12 @@ from bench.load.planning.run_options import Options
 from bench.load.planning.run_plan import Concurrency, RunPlan
 from bench.load.planning.tasks import SessionTask, script
 from bench.load.planning.workload import load_scripts, workloads_of_targets
-from bench.pricing import Prices
-from bench.run import folder as files
-from bench.run.spool import Spool
+from bench.record import folder as files
+from bench.record.spool import Spool
+from bench.session.dial import Dialer
 from bench.target.target import Auth, Target
 from bench.target.target_settings import PriceTable
 from bench.target.tokens import Keyring
-from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, DeltaListener, OnMessage, PacedSender
 from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor

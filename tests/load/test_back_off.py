@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import dial
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_S
+from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution import back_off, live_run, session_registry, start_scheduler
 from bench.load.execution.back_off import RefusedCall, due_ns, refusal_of
 from bench.load.execution.target_state import FIRST_WAIT_NS, MAX_INITIAL_FAILURES, MAX_WAIT_NS
 from bench.load.lifecycle import ALL_DONE
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
-from bench.timeouts import MAX_HOLD_NS
-from bench.units import NS_PER_S
+from bench.session import dial
 from tests.helpers import build_session
 from tests.load import fake_live_run
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import ConnectError
+from bench.base.errors import ConnectError
 from bench.load.execution.call import Call
 from bench.load.execution.session_registry import RunListener
 from bench.observe.inputs import SessionStart
@@ -25,8 +25,8 @@ from bench.plan.functions import ScriptFunction
 from bench.plan.prepared import PreparedScript
 from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step
-from bench.protocol.openai_ga import GA
-from bench.session import Session
+from bench.services.openai.ga import GA
+from bench.session.session import Session
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.transport.interface import CloseInfo
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken

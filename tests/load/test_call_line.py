@@ -9,10 +9,10 @@ import gevent
 import pytest
 from gevent.queue import Queue
 
-from bench.clock import monotonic_ns
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_MS
 from bench.load.execution.start_scheduler import CallDispatcher
 from bench.load.planning.tasks import Caller
-from bench.units import NS_PER_MS
 
 
 @dataclass

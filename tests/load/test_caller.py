@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.load.execution.call import StepRunner
 from bench.load.planning.tasks import MAX_RECORDED_STEPS, TaskRecorder, Turn, run_task
 from bench.observe.inputs import SessionStart
@@ -27,9 +27,9 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.random_choices import SessionChoices
 from bench.plan.script import build_script, load_script
 from bench.plan.steps import MAX_RETAINED, StepReader, StepRules, is_turn
-from bench.protocol.openai_ga import GA
-from bench.protocol.settings import SessionSettings, TurnDetection
-from bench.session import Session
+from bench.services.openai.ga import GA
+from bench.session.session import Session
+from bench.wire.settings import SessionSettings, TurnDetection
 from tests.helpers import (
     MS,
     GuardedTransport,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.catalogue.pricing import Prices
 from bench.load.planning.cost_estimate import (
     HIGH,
     LOW,
@@ -29,22 +30,14 @@ from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.script import Script
 from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step, TextTurn
-from bench.pricing import Prices
-from bench.protocol.events import TokenUsage
-from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.openai_ga import GA
-from bench.protocol.settings import (
-    FunctionTool,
-    Image,
-    InputTranscription,
-    McpServer,
-    SessionSettings,
-    TurnDetection,
-)
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.openai.ga import GA
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.recorded_replies import build_reply
 from bench.target.target import Target
 from bench.target.target_settings import usage_usd
+from bench.wire.events import TokenUsage
+from bench.wire.settings import FunctionTool, Image, InputTranscription, McpServer, SessionSettings, TurnDetection
 from tests.helpers import build_message, play, respond, say
 from tests.test_conversations import ORDER
 from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked

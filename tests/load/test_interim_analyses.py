@@ -15,7 +15,7 @@ from bench.load.runners.finalized_run import (
     with_sentence,
 )
 from bench.load.runners.interim_analyses import OverloadWatch
-from bench.run.spool import path_of
+from bench.record.spool import path_of
 from tests.load.fake_live_run import FakeRun
 
 LATE = "send_delay 14.2 ms > 10 ms"

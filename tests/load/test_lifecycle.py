@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS
+from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.load.lifecycle import (
     ALL_DONE,
     MASTER_IS_MISSING,
@@ -35,7 +35,7 @@ from bench.load.lifecycle import (
     UsersStopping,
     not_started_text,
 )
-from bench.run.document import GIVEN_UP, INTERRUPTED
+from bench.record.document import GIVEN_UP, INTERRUPTED
 
 STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunStarted())
 LOCUST_STOPS: tuple[RunEvent, ...] = (UsersStopping(), UsersStopped(), RunClosed())

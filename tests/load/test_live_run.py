@@ -14,19 +14,19 @@ from gevent.event import Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_S
 from bench.load.execution.live_run import raise_all
 from bench.load.execution.pairs import order
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES
 from bench.load.lifecycle import ALL_DONE, SignalReceived
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
-from bench.protocol.openai_ga import GA
-from bench.run.folder import SCHEMAS, create
-from bench.run.spool import Spool
-from bench.run.worker_part import parts
+from bench.record.folder import SCHEMAS, create
+from bench.record.spool import Spool
+from bench.record.worker_part import parts
+from bench.services.openai.ga import GA
 from bench.target.credentials import Credential
-from bench.units import NS_PER_S
 from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun
@@ -175,7 +175,7 @@ def test_a_wall_clock_step_does_not_change_the_block_or_phase_of_a_pair(
     run.play()
     for step_s in (-86_400, 86_400):
         step_ns = step_s * NS_PER_S
-        for module in ("load.execution.live_run", "run.recorder"):
+        for module in ("load.execution.live_run", "record.recorder"):
             monkeypatch.setattr(f"bench.{module}.utc_ns", partial(_stepped, step_ns), raising=False)
         run.play()
     rows = [row for table in ("sessions", "turns") for row in run.rows(table)]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
 from bench.load.planning.load_model import (
     CLOSED_LOOP,
     CONSTANT,
@@ -29,7 +30,6 @@ from bench.load.planning.load_model import (
 )
 from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadSchedule, LoadStage, load_schedule, rate_per_s
-from bench.units import NS_PER_S
 from tests.load.options import parsed
 
 LEVELS = st.floats(0, 1_000)

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
 from bench.load.planning.run_plan import RunPlan

@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveMetricKey
 from bench.load.runners import monitor
 from bench.load.runners.monitor import attributes_of, check_installed

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.base.units import NS_PER_S
+from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import MAX_WAIT_NS, Limited, StartPacer, earliest_ns, pacer_of
 from bench.simulator.quota import MinuteQuota
-from bench.timeouts import MAX_HOLD_NS
-from bench.units import NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S
 

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import monotonic_ns
-from bench.dial import Dialer
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_S
 from bench.load.execution.pairs import block_of, is_sampled, order, phase_of
 from bench.load.execution.start_scheduler import PairStart, StartScheduler
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES, StartPacer, TargetState, earliest_ns
 from bench.load.planning.run_plan import per_minute_of
+from bench.session.dial import Dialer
 from bench.target.tokens import Keyring
 from bench.transport.event_loop import LoopMonitor
-from bench.units import NS_PER_S
 from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
 

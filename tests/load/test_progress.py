@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.pricing import Prices, PricingTerms
 from bench.load.execution.progress import (
     BOUND,
     TARGET_COUNTS,
@@ -27,10 +28,9 @@ from bench.load.execution.progress import (
     unknown_price,
 )
 from bench.load.runners.live_totals import LiveLatency, LiveTotals
-from bench.pricing import Prices, PricingTerms
-from bench.protocol.events import UNREAD, TokenUsage
-from bench.run.histograms import HistogramKey, Histograms
-from bench.run.recorder import Traffic
+from bench.record.histograms import HistogramKey, Histograms
+from bench.record.recorder import Traffic
+from bench.wire.events import UNREAD, TokenUsage
 from reports.statistics.quantiles import quantiles, sample
 from tests.helpers import at, build_observation, build_session, designs
 

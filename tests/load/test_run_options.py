@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
-from bench.installation import EXAMPLES
+from bench.base.errors import UsageError
+from bench.base.installation import EXAMPLES
+from bench.catalogue.reference_workload import SESSIONS, USERS, WORKLOADS, ReferenceWorkload
 from bench.load.planning import command_line, run_options
 from bench.load.planning.command_line import (
     COMMAND,
@@ -32,7 +33,6 @@ from bench.load.planning.run_options import (
     stay_on_loopback,
 )
 from bench.load.runners.finalized_run import check_options
-from bench.reference_workload import SESSIONS, USERS, WORKLOADS, ReferenceWorkload
 from bench.target.options import OPTIONS, ServiceOptions
 from rtbench.cli.run import OF_LOCUST
 from rtbench.cli.start import options

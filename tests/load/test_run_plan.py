@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cpu import Priority
-from bench.errors import UsageError
+from bench.base.cpu import Priority
+from bench.base.errors import UsageError
 from bench.load.planning import run_plan as planning
 from bench.load.planning.run_plan import (
     MAX_SHARE_OF_RUN,
@@ -33,7 +33,7 @@ from bench.load.planning.run_plan import (
 )
 from bench.load.planning.tasks import script
 from bench.plan.script import load_script
-from bench.run.calibration import save_calibration, state_folder
+from bench.record.calibration import save_calibration, state_folder
 from tests.calibrate.builders import build_calibration
 from tests.load.actors import actor, tone
 from tests.load.options import parsed

@@ -7,17 +7,17 @@ from typing import Any, cast
 
 import pytest
 
-from bench.errors import ConnectError
+from bench.base.errors import ConnectError
+from bench.catalogue.timeouts import Timeouts
 from bench.load.execution import session_registry
 from bench.load.execution.session_registry import RunListener, show_session, show_turn
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.timeline import Timeline
-from bench.protocol.events import TokenUsage
-from bench.protocol.openai_ga import GA
-from bench.run.histograms import MEASURED, WARMUP
-from bench.run.recorder import RowContext
-from bench.timeouts import Timeouts
+from bench.record.histograms import MEASURED, WARMUP
+from bench.record.recorder import RowContext
+from bench.services.openai.ga import GA
+from bench.wire.events import TokenUsage
 from tests.helpers import AT_NS, at, build_observation, build_session
 
 LABELS = RowContext("w0-000000", "west", "talk", "talk")

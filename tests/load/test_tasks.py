@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
 from bench.load.planning.tasks import (
     as_sessions,
     file_of,

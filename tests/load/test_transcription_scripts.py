@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.catalogue.pricing import Prices
 from bench.load.planning.cost_estimate import session_cost
 from bench.load.planning.lacking import missing_features
 from bench.load.planning.tasks import script
 from bench.load.planning.workload import load_scripts, script_facts, workloads_of_targets
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import Script, load_script
-from bench.pricing import Prices
 from bench.target.target import Target
 from bench.target.target_settings import load_price_table
 from tests.helpers import resolve_target

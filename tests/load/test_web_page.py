@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.load.planning.run_options import MAX_USERS, SHAPE, Options
 from bench.load.runners.live_totals import LiveLatency, TargetProgress
 from bench.load.runners.web_origin import cross_site_reason
 from bench.load.runners.web_ui import LOOPBACK_NAMES, requested_options, stats
-from bench.run.recorder import Traffic
+from bench.record.recorder import Traffic
 from tests.load.options import parsed
 
 WAIT = LiveLatency("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf)

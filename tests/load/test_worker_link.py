@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bench.load.runners import worker_link
 from bench.load.runners.worker_link import MIN_BYTES, ClockOffset, MasterLiveness, PartSender, best, offset_of
-from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource, part_file
+from bench.record.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource, part_file
 
 TIMES = st.integers(0, 10**12)
 

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.catalogue.metrics import TURN_TYPES
+from bench.catalogue.pricing import Prices
 from bench.load.planning.lacking import MISSING_FEATURES, _of_session, _of_turn, missing_features
 from bench.load.planning.run_plan import Concurrency, check_cost, check_descriptors, check_shares
 from bench.load.planning.tasks import MAX_RECORDED_STEPS, as_sessions, script, tasks_of
@@ -25,21 +27,19 @@ from bench.load.planning.workload import (
     target_facts,
     workloads_of_targets,
 )
-from bench.metrics import TURN_TYPES
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import Script
 from bench.plan.steps import SoundSettings, SoundStep
 from bench.plan.turn_plan import InterruptTrigger
-from bench.pricing import Prices
-from bench.protocol.base import Dialect
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import TurnDetection
-from bench.protocol.telephone import TELEPHONE
-from bench.run.folder import SCHEMAS
+from bench.record.folder import SCHEMAS
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.telephone.dialect import TELEPHONE
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn
 from bench.transport.interface import NetworkPath, Proxy
+from bench.wire.dialect import Dialect
+from bench.wire.settings import TurnDetection
 from tests.helpers import MS, resolve_target, say
 from tests.load.actors import Actor, actor, tone
 from tests.test_talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak

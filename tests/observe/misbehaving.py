@@ -10,16 +10,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-from bench.clock import Arrival
-from bench.metrics import STARVED
+from bench.base.clock import Arrival
+from bench.catalogue.metrics import STARVED
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.base import Dialect
-from bench.protocol.openai_ga import GA
-from bench.timeouts import Timeouts
+from bench.services.openai.ga import GA
 from bench.transport.received import ReceivedMessage
+from bench.wire.dialect import Dialect
 from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tests.helpers import (
     AT_NS,

@@ -11,7 +11,7 @@ from bench.observe import inputs
 from bench.observe.inputs import CallFunction, RequestContinuation
 from bench.observe.observation import TurnObservation
 from bench.observe.pending_turns import NOT_OVER
-from bench.protocol.openai_preview import PREVIEW
+from bench.services.openai.preview import PREVIEW
 from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, error, message, speaks, usage
 
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.delegation import NO_FUNCTIONS, NOT_DONE, NOT_SPOKEN
 from bench.observe.inputs import CallFunction, RequestContinuation, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.audio import PCM16
-from bench.protocol.events import FunctionCall
-from bench.protocol.gpt_live import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
-from bench.timeouts import Timeouts
+from bench.services.gpt_live.dialect import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
 from bench.transport.received import ReceivedMessage
+from bench.wire.audio import PCM16
+from bench.wire.events import FunctionCall
 from tests.helpers import AT_NS, MS, at, build_turn
 
 DELTA_MS, SPOKEN_MS = 100, 200

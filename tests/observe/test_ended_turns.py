@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import NOT_ANSWERED, Timeline
-from bench.protocol.agents import PCM
-from bench.protocol.audio import PCM16_8K
-from bench.protocol.base import BinaryMessage
-from bench.timeouts import Timeouts
+from bench.services.agents.dialects import PCM
 from bench.transport.received import ReceivedMessage
+from bench.wire.audio import PCM16_8K
+from bench.wire.dialect import BinaryMessage
 from tests.helpers import AT_NS, MS, Talk, after_ms, at, build_turn
 
 FORMAT, FRAME_MS = "pcm16@8000", 20

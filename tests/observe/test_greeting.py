@@ -11,21 +11,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS
+from bench.catalogue.remedies import remedy_of
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.onsets import ERRORS_NS
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
-from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormatName
-from bench.protocol.base import BinaryMessage
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.gpt_live import GPT_LIVE, STARTED
-from bench.remedies import remedy_of
-from bench.timeouts import Timeouts
+from bench.services.gpt_live.dialect import GPT_LIVE, STARTED
+from bench.services.registry import DIALECTS
 from bench.transport.received import ReceivedMessage
-from bench.units import NS_PER_MS
+from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormatName
+from bench.wire.dialect import BinaryMessage
 from benchmarks.onsets import FRAME_MS, stream
 from tests.helpers import AT_NS, S, at, build_turn
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
 from bench.observe.input_transcript import MAX_DELTAS, MIN_SPEECH_NS, InputTranscript, TranscriptLag, lags_ns
-from bench.protocol.events import EventKind, ServerEvent, ServiceFailure
+from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 from tests.examples import thorough
 from tests.helpers import MS, S
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 import bench.observe.turn_parts
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import ApproveMcpCall, CallFunction, RequestContinuation
 from bench.observe.timeline import Timeline
-from bench.protocol.openai_ga import GA
-from bench.timeouts import Timeouts
+from bench.services.openai.ga import GA
 from bench.transport.received import ReceivedMessage
 from tests.helpers import AT_NS, MS, Talk, after_ms, at, created, done, message, session_created, session_updated
 from tests.observe.test_calls import (

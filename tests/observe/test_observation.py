@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.metrics import (
+from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
+from bench.catalogue.metrics import (
     CATALOGUE,
     MANUAL_SEGMENTS,
     SEGMENT_NAMES,
@@ -17,9 +17,9 @@ from bench.metrics import (
     outcome_class,
     segments,
 )
+from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import receive_timestamp_source, times_ns
-from bench.run.folder import SCHEMAS
-from bench.timeouts import Timeouts
+from bench.record.folder import SCHEMAS
 from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics import AUDIBLE
+from bench.catalogue.metrics import AUDIBLE
 from bench.observe.onsets import BLOCK_MS, GROUP, OnsetDetector, SoundChange, is_tone
 from bench.plan.recordings import to_pcm16
-from bench.protocol.audio import (
+from bench.wire.audio import (
     G711_ALAW,
     G711_ULAW,
     PCM16,

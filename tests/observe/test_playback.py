@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.observe.reply import ItemPlayer
-from bench.protocol.audio import UNREADABLE, AudioFormat, AudioFormatName, audible_sample
-from bench.protocol.events import StrippedAudio
-from bench.protocol.openai import FORMATS
+from bench.services.openai.dialect import FORMATS
+from bench.wire.audio import UNREADABLE, AudioFormat, AudioFormatName, audible_sample
+from bench.wire.events import StrippedAudio
 from tests.examples import thorough
 
 MS = 1_000_000

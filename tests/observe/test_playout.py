@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.base.units import NEVER_NS, NS_PER_MS
+from bench.catalogue.timeouts import MAX_HOLD_NS, Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import PAUSE_NS
@@ -19,13 +21,11 @@ from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MAX_MARKERS, SILENCE_
 from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
-from bench.protocol.agents import ACS, PCM
-from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
-from bench.protocol.base import BinaryMessage
-from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
-from bench.timeouts import MAX_HOLD_NS, Timeouts
+from bench.services.agents.dialects import ACS, PCM
 from bench.transport.received import MatchedDelta, ReceivedMessage
-from bench.units import NEVER_NS, NS_PER_MS
+from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
+from bench.wire.dialect import BinaryMessage
+from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
 from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
 

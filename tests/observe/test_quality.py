@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.words import normalized_words
 from bench.observe.observation import UNJUDGED, TurnScore, is_done, score_turn, word_errors
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
 from bench.plan.turns import AudioTurn
-from bench.protocol.openai_ga import GA
-from bench.words import normalized_words
+from bench.services.openai.ga import GA
 from tests.helpers import (
     MS,
     Played,

@@ -13,22 +13,22 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.plan.turn_plan import TurnPlan
-from bench.protocol.agents import ACS, PCM
-from bench.protocol.audio import PCM16, PCM16_16K, Samples
-from bench.protocol.base import BinaryMessage, Dialect
-from bench.protocol.events import EventKind, ServerEvent, StrippedAudio
-from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.openai_ga import GA
-from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import replay_log
-from bench.timeouts import Timeouts
+from bench.record.event_log import EventLog, LoggedTimeline
+from bench.record.replay import replay_log
+from bench.services.agents.dialects import ACS, PCM
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.openai.ga import GA
 from bench.transport.received import ReceivedMessage
+from bench.wire.audio import PCM16, PCM16_16K, Samples
+from bench.wire.dialect import BinaryMessage, Dialect
+from bench.wire.events import EventKind, ServerEvent, StrippedAudio
 from benchmarks.onsets import stream
 from tests.helpers import AT_NS, MS, after_ms, at
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.protocol.openai_ga import GA
+from bench.services.openai.ga import GA
 from tests.examples import thorough
 from tests.helpers import (
     MS,

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import session as waits
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.session_facts import ConversationLength, SessionFacts
-from bench.protocol.events import UNREAD, TokenUsage
-from bench.protocol.openai_ga import GA
-from bench.timeouts import Timeouts
+from bench.services.openai.ga import GA
+from bench.session import session as waits
+from bench.wire.events import UNREAD, TokenUsage
 from tests.helpers import (
     AT_NS,
     MS,

@@ -13,20 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.observe.timeline
-from bench import session as waits
-from bench.clock import Arrival
-from bench.metrics import CATALOGUE, HANG_UP, STARVED, outcome_class
+from bench.base.clock import Arrival
+from bench.catalogue.metrics import CATALOGUE, HANG_UP, STARVED, outcome_class
+from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.reply import ItemPlayer
 from bench.observe.timeline import Timeline
-from bench.protocol.base import Dialect
-from bench.protocol.events import EMPTY, TokenUsage
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.timeouts import MAX_ITEMS, Timeouts
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.session import session as waits
 from bench.transport.interface import CloseCause
 from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.wire.dialect import Dialect
+from bench.wire.events import EMPTY, TokenUsage
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.clock import Arrival
-from bench.metrics import NO_SOUND, ONLY_TONES
+from bench.base.clock import Arrival
+from bench.catalogue.metrics import NO_SOUND, ONLY_TONES
+from bench.catalogue.remedies import remedy_of
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import TONE_ERROR_NS, OnsetDetector
@@ -16,14 +18,12 @@ from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.observe.tones import is_pure
 from bench.plan.recordings import to_pcm16
-from bench.protocol.agents import PCM
-from bench.protocol.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
-from bench.protocol.base import BinaryMessage
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import EventKind
-from bench.remedies import remedy_of
-from bench.timeouts import Timeouts
+from bench.services.agents.dialects import PCM
+from bench.services.registry import DIALECTS
 from bench.transport.received import ReceivedMessage
+from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
+from bench.wire.dialect import BinaryMessage
+from bench.wire.events import EventKind
 from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, build_turn
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.protocol.openai_preview import PREVIEW
+from bench.services.openai.preview import PREVIEW
 from tests.helpers import (
     MS,
     Talk,

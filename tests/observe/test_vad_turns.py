@@ -12,16 +12,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bench import session as waits
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import DeliverTurn, MeasureNetwork, ReportUsage, RequestResponse, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.events import TokenUsage
-from bench.protocol.openai_ga import GA
-from bench.timeouts import Timeouts
+from bench.services.openai.ga import GA
+from bench.session import session as waits
 from bench.transport.interface import TcpInfo
+from bench.wire.events import TokenUsage
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.errors import UsageError, each_error
+from bench.base.errors import UsageError, each_error
 from bench.plan.script import load_script
 from bench.plan.synthesizer import SpeechText, missing_speech
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.plan import audio_files
 from bench.plan.recordings import RATE_HZ, load_pcm, resampled_blocks, to_pcm16
 from bench.plan.wav_container import is_placeholder

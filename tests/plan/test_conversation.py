@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.plan.conversation import JPEG, MAX_BYTES, PNG, ReadOnce, jpeg_size, load_history, load_image, png_size
-from bench.protocol.settings import Message
+from bench.wire.settings import Message
 from tests.helpers import build_message, png
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ import pytest
 
 from bench.plan.functions import ExpectedFunctionCall, FunctionRunner, ScriptFunction, error_text
 from bench.plan.random_choices import SessionChoices
-from bench.protocol.events import FunctionCall
-from bench.protocol.settings import FunctionTool, ResponseSettings
+from bench.wire.events import FunctionCall
+from bench.wire.settings import FunctionTool, ResponseSettings
 
 PARAMETERS = {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]}
 FIND = ScriptFunction(FunctionTool(name="find", parameters=PARAMETERS), compute=lambda order: f"found {order}")

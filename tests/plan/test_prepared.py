@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.catalogue.timeouts import Timeouts
+from bench.files.yaml_file import parsed_yaml
 from bench.load.execution.pairs import ORDERS
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import (
@@ -33,17 +35,15 @@ from bench.plan.recordings import BackgroundNoise, Pcm, SpeechSpan
 from bench.plan.script import Script, load_script
 from bench.plan.steps import ExpectSettings, ExpectStep, PauseStep, SendStep
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import AwaitedEvent, ClientMessage, Dialect, MessageKind
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import EventKind
-from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
-from bench.session_io import Microphone
-from bench.timeouts import Timeouts
-from bench.yaml_file import parsed_yaml
+from bench.services.openai.dialect import FORMATS
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS
+from bench.session.session_io import Microphone
+from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, MessageKind
+from bench.wire.events import EventKind
+from bench.wire.settings import ResponseSettings, SessionSettings, TurnDetection
 from tests.examples import few, thorough
 from tests.helpers import FAMILIES, IN_GA, REALTIME, png
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.files.yaml_file import PythonValue
 from bench.plan.script import build_script, load_script, unfilled_names
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import (
@@ -19,8 +20,7 @@ from bench.plan.steps import (
     step_of,
 )
 from bench.plan.turns import ScriptTurn, Step
-from bench.protocol.settings import SessionSettings
-from bench.yaml_file import PythonValue
+from bench.wire.settings import SessionSettings
 from tests.simulator_process import AUDIO
 
 

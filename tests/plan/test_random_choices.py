@@ -13,7 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.files.yaml_file import MAX_BYTES
 from bench.plan.random_choices import (
     MAX_PAUSE_S,
     LogNormalTimes,
@@ -24,7 +25,6 @@ from bench.plan.random_choices import (
     load_think_times,
     names_in,
 )
-from bench.yaml_file import MAX_BYTES
 
 TIMES_S = st.floats(0, MAX_PAUSE_S)
 MEDIANS_S = st.floats(0.001, MAX_PAUSE_S)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.plan.recordings import (
     RATE_HZ,
     BackgroundNoise,
@@ -28,8 +28,8 @@ from bench.plan.recordings import (
     to_pcm16,
     write_wav,
 )
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import RATED_FORMATS
+from bench.services.openai.dialect import RATED_FORMATS
+from bench.wire.audio import AudioFormatName
 from tests.simulator_process import AUDIO
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.installation import EXAMPLES
-from bench.metrics import sessions_to_publish
-from bench.plan.script import Script, load_script
-from bench.reference_workload import (
+from bench.base.installation import EXAMPLES
+from bench.catalogue.metrics import sessions_to_publish
+from bench.catalogue.reference_workload import (
     SCRIPT_NAMES,
     SESSIONS,
     SESSIONS_OF_SCRIPT,
@@ -16,6 +15,7 @@ from bench.reference_workload import (
     WORKLOADS,
     ReferenceWorkload,
 )
+from bench.plan.script import Script, load_script
 from reports.reference.listing import PINNED_SETTINGS
 
 FOLDERS = {"spoken": EXAMPLES / "reference", "typed": EXAMPLES / "reference" / "typed"}

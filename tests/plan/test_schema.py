@@ -16,13 +16,13 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from ruamel.yaml import YAML
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.catalogue.timeouts import Timeouts
+from bench.files.validation import Integer, Number
+from bench.files.yaml_file import PythonValue
 from bench.plan.script import SCRIPT, load_script, script_schema
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
 from bench.target.target_settings import targets_schema
-from bench.timeouts import Timeouts
-from bench.validation import Integer, Number
-from bench.yaml_file import PythonValue
 from tests.examples import thorough
 from tests.plan.missing_texts import missing_texts
 from tests.simulator_process import AUDIO

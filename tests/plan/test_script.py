@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.catalogue.timeouts import Timeouts
 from bench.plan.random_choices import LogNormalTimes, RecordedTimes
 from bench.plan.script import Script, load_script, with_target_settings
 from bench.plan.steps import EXPECTED_EVENTS, PauseStep
 from bench.plan.turns import AudioTurn, RequestTurn, TextTurn
-from bench.protocol.events import EventKind
-from bench.protocol.settings import InputTranscription, ResponseSettings, SessionSettings, TurnDetection
-from bench.timeouts import Timeouts
+from bench.wire.events import EventKind
+from bench.wire.settings import InputTranscription, ResponseSettings, SessionSettings, TurnDetection
 from tests.load.actors import tone
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

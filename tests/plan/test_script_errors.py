@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from bench.errors import ScriptError
+from bench.base.errors import ScriptError
+from bench.catalogue.timeouts import Timeouts
+from bench.files.sanitize import escape_control
 from bench.plan.script import load_script
 from bench.plan.turns import TextTurn
-from bench.timeouts import Timeouts
-from bench.untrusted.sanitize import escape_control
 from tests.helpers import png
 
 DETECTORS = (

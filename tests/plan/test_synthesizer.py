@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError, each_error
+from bench.base.errors import UsageError, each_error
+from bench.files.yaml_file import PythonValue
 from bench.load.planning.workload import script_notices
 from bench.plan.script import Script, load_script
 from bench.plan.script_keys import WAV
 from bench.plan.steps import StepReader
 from bench.plan.synthesizer import SYNTHESIZER, CommandSynthesizer, HttpSynthesizer, SpeechSource, missing_speech
 from bench.plan.turns import AudioTurn
-from bench.yaml_file import PythonValue
 from tests.plan.missing_texts import missing_texts
 
 COMMAND = 'synthesizer: {command: [speak, -v, "{voice}", "{file}", --, "{text}"], voice: anna}'

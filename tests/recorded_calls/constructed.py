@@ -17,9 +17,9 @@ import soundfile
 from numpy.typing import NDArray
 
 import bench.simulator
-from bench.metrics import AUDIBLE
+from bench.catalogue.metrics import AUDIBLE
 from bench.plan.recordings import FULL_SCALE, find_speech, resampled, to_pcm16
-from bench.protocol.audio import G711_ULAW, Samples
+from bench.wire.audio import G711_ULAW, Samples
 from tests.simulator_process import AUDIO
 
 Floats = NDArray[np.float64]

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bench.plan.recordings import Channels, write_channels
-from bench.protocol.audio import Samples
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, read_call
 from bench.recorded_calls.conversation import RecordedConversation, conversation
 from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances
+from bench.wire.audio import Samples
 from tests.command_line import call
 from tests.recorded_calls.constructed import ConstructedCall
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.recorded_calls.channel_order import are_swapped
 from bench.recorded_calls.sounds import ChannelSound
 from bench.recorded_calls.transcripts import Phrase, phrases

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.files.sanitize import escape_control
 from bench.plan.script import load_script
 from bench.plan.turns import AudioTurn
-from bench.protocol.audio import Samples
 from bench.recorded_calls import import_calls as import_of_calls
-from bench.untrusted.sanitize import escape_control
+from bench.wire.audio import Samples
 from rtbench.cli import import_calls
 from tests.command_line import call_or_raise
 from tests.recorded_calls.constructed import Conditions, constructed_call, short_call

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.plan import audio_files, recordings
 from bench.recorded_calls import channels, echo
 from bench.recorded_calls.echo import echo_paths, without_echo

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.observe.observation import TurnObservation
 from bench.plan.script import load_script
-from bench.protocol.audio import Samples
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
 from bench.recorded_calls.script_files import write_script
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import Samples
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, audible, constructed_call, find_speech, voice
 from tests.recorded_calls.imports import found_utterances, recording
 

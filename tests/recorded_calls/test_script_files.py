@@ -12,19 +12,19 @@ import soundfile
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.files.yaml_file import read_yaml
 from bench.plan.recordings import Channels, write_channels
 from bench.plan.script import load_script
 from bench.plan.steps import InterruptStep
 from bench.plan.turns import AudioTurn
-from bench.protocol.audio import ALL_FORMATS
 from bench.recorded_calls import script_files
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import without_greeting
 from bench.recorded_calls.playback import compiled_for_call, measure
 from bench.recorded_calls.script_files import recorded_utterances, write_script
 from bench.recorded_calls.sounds import sounds
-from bench.yaml_file import read_yaml
+from bench.wire.audio import ALL_FORMATS
 from tests.recorded_calls.constructed import Conditions, constructed_call, voice
 from tests.recorded_calls.imports import found_utterances, recording
 from tests.recorded_calls.test_playback import RATE_HZ, composed, words

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.protocol.audio import G711_ULAW, Samples
 from bench.recorded_calls.channels import RecordedCall, read_call
 from bench.recorded_calls.conversation import conversation
+from bench.wire.audio import G711_ULAW, Samples
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
 
 RATE_HZ = 8_000

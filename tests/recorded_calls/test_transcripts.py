@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.files.safe_io import JsonError, read_json
 from bench.plan.recordings import SpeechSpan
 from bench.recorded_calls.transcripts import AROUND_S, Phrase, SideWords, UnknownFormError, aligned, phrases
-from bench.untrusted.safe_io import JsonError, read_json
 
 SAID = [("caller", 1.5, 2.25, "Hello there."), ("agent", 3.0, 4.5, "How can I help?")]
 

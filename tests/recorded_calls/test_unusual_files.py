@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from bench.untrusted.sanitize import escape_control, one_line
+from bench.files.sanitize import escape_control, one_line
 from tests.recorded_calls.constructed import FULL_SCALE, short_call
 from tests.recorded_calls.imports import Imported, run_import
 

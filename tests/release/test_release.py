@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from bench.errors import INVALID_STATUS
+from bench.base.errors import INVALID_STATUS
 from tests.docs.schemas import schemas
 from tests.simulator_process import ROOT, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run

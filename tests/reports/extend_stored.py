@@ -2,7 +2,7 @@
 
     python -m tests.reports.extend_stored
 
-Run it after a column is added to `bench.columns`. It changes nothing if no column is missing.
+Run it after a column is added to `bench.catalogue.columns`. It changes nothing if no column is missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.run.folder import SCHEMAS, STORED
+from bench.record.folder import SCHEMAS, STORED
 
 FOLDER = Path(__file__).parent / "stored"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from reports.runs import RunFrames, load_for_report
 from reports.summary.metrics import MetricSummary
 from reports.summary.summary import Summary, summarise

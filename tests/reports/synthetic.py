@@ -20,14 +20,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.metrics import DEFINITIONS_VERSION
-from bench.run import folder as run_folder
-from bench.run import histograms as hdr
-from bench.run.document import SCHEMA_VERSION
-from bench.run.folder import SCHEMAS, STORED, TableName
-from bench.run.histograms import HistogramKey, Histograms
-from bench.run.spool import path_of
-from bench.run.worker_part import HISTOGRAMS, rows_of
+from bench.catalogue.metrics import DEFINITIONS_VERSION
+from bench.record import folder as run_folder
+from bench.record import histograms as hdr
+from bench.record.document import SCHEMA_VERSION
+from bench.record.folder import SCHEMAS, STORED, TableName
+from bench.record.histograms import HistogramKey, Histograms
+from bench.record.spool import path_of
+from bench.record.worker_part import HISTOGRAMS, rows_of
 
 BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
 MS = 1_000_000

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.protocol.openai_ga import GA
-from bench.run import finalize
-from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import ReplayedSession, replay_log
-from bench.timeouts import Timeouts
+from bench.record import finalize
+from bench.record.event_log import EventLog, LoggedTimeline
+from bench.record.replay import ReplayedSession, replay_log
+from bench.services.openai.ga import GA
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from rtbench.cli.report import report

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rtbench
-from bench.columns import UNCERTAINTY_COLUMNS
-from bench.errors import UsageError
-from bench.run.folder import SCHEMAS, STORED
+from bench.base.errors import UsageError
+from bench.catalogue.columns import UNCERTAINTY_COLUMNS
+from bench.record.folder import SCHEMAS, STORED
 from reports.check.check import check_of
 from reports.check.document import check_data
 from reports.comparisons.comparison import compare_targets
@@ -504,8 +504,8 @@ def test_a_loaded_run_is_not_read_again(nightly: Path, monkeypatch: pytest.Monke
         rtbench.trend(nightly / "run-0", nightly / "run-1").to_frame(),
     ]
     monkeypatch.chdir(nightly)
-    monkeypatch.setattr("bench.run.folder.read_table", None)
-    monkeypatch.setattr("bench.run.folder.read_document", None)
+    monkeypatch.setattr("bench.record.folder.read_table", None)
+    monkeypatch.setattr("bench.record.folder.read_document", None)
 
     verdicts = rtbench.check(other, baseline=run), rtbench.compare(other), rtbench.trend(run, other)
     for mine, theirs in zip([one.to_frame() for one in verdicts], expected, strict=True):

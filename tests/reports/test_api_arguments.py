@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import rtbench
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.shared import write_summary

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench.metrics import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
-from bench.protocol.telephone import TELEPHONE
-from bench.units import NS_PER_MS
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
+from bench.services.telephone.dialect import TELEPHONE
 from reports.check.check import check_of
 from reports.comparisons.comparison import compare_targets
 from reports.runs import load_for_report

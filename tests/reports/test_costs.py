@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import rtbench
-from bench.columns import token_column
-from bench.pricing import Prices, cost_usd
-from bench.run.recorder import SIMULATOR_OVERLOADED
+from bench.catalogue.columns import token_column
+from bench.catalogue.pricing import Prices, cost_usd
+from bench.record.recorder import SIMULATOR_OVERLOADED
 from reports.json_entries import to_json_data
 from reports.run_report import caller_sections, context_sections
 from reports.run_report.context_sections import costs

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 import rtbench
-from bench.metrics import STARVED
-from bench.run.folder import read_document, write_document
-from bench.untrusted.sanitize import escape_control
+from bench.catalogue.metrics import STARVED
+from bench.files.sanitize import escape_control
+from bench.record.folder import read_document, write_document
 from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
 from reports.run_report import caller_sections, metric_sections

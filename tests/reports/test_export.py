@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.columns import UNCERTAINTY_COLUMNS
-from bench.errors import UsageError
-from bench.run import folder as run_folder
-from bench.run import histograms as hdr
-from bench.run.document import SCHEMA_VERSION
-from bench.run.folder import SCHEMAS
-from bench.run.spool import path_of
-from bench.run.worker_part import HISTOGRAMS
+from bench.base.errors import UsageError
+from bench.catalogue.columns import UNCERTAINTY_COLUMNS
+from bench.record import folder as run_folder
+from bench.record import histograms as hdr
+from bench.record.document import SCHEMA_VERSION
+from bench.record.folder import SCHEMAS
+from bench.record.spool import path_of
+from bench.record.worker_part import HISTOGRAMS
 from reports import export as export_rows
 from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_table
 from tests.command_line import call

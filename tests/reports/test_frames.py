@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 import rtbench
-from bench.metrics import VAD_SEGMENTS, segments
-from bench.run.folder import SCHEMAS
-from bench.run.histograms import Histograms
+from bench.catalogue.metrics import VAD_SEGMENTS, segments
+from bench.record.folder import SCHEMAS
+from bench.record.histograms import Histograms
 from reports.formatting import NBSP
 from reports.run_report import metric_sections
 from reports.run_report.bar_charts import segment_bars as draw

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.run.histograms import MAX_STEPS
+from bench.record.histograms import MAX_STEPS
 from reports.runs import load_for_report
 from reports.summary.group_keys import KEYS
 from reports.summary.groups import GroupedLatency

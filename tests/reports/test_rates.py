@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.errors import UsageError
-from bench.metrics import is_throttled
-from bench.run.folder import SCHEMAS
-from bench.run.metric_values import CARRIED
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import is_throttled
+from bench.record.folder import SCHEMAS
+from bench.record.metric_values import CARRIED
 from reports.check.absolute import limit_results
 from reports.check.baselines import baseline_of
 from reports.check.check import check_of

@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import rtbench
-from bench.columns import UNCERTAINTY_COLUMNS
-from bench.errors import UsageError
-from bench.run import folder as run_folder
-from bench.run.document import SCHEMA_VERSION
-from bench.run.folder import SCHEMAS
-from bench.run.histograms import HistogramKey
-from bench.run.replay import replay_log
-from bench.run.spool import path_of
-from bench.run.worker_part import FACTS, HISTOGRAMS
+from bench.base.errors import UsageError
+from bench.catalogue.columns import UNCERTAINTY_COLUMNS
+from bench.record import folder as run_folder
+from bench.record.document import SCHEMA_VERSION
+from bench.record.folder import SCHEMAS
+from bench.record.histograms import HistogramKey
+from bench.record.replay import replay_log
+from bench.record.spool import path_of
+from bench.record.worker_part import FACTS, HISTOGRAMS
 from reports import runs
 from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise

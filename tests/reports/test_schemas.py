@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import inspect
 
-from bench.run import folder as run_folder
-from bench.run.calibration import load_calibration, save_calibration
-from bench.run.document import SCHEMA_VERSION
+from bench.record import folder as run_folder
+from bench.record.calibration import load_calibration, save_calibration
+from bench.record.document import SCHEMA_VERSION
 from reports.check.document import CheckDocument
 from reports.comparisons.document import CompareDocument
 from reports.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data

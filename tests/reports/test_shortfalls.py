@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics import sessions_to_publish
+from bench.catalogue.metrics import sessions_to_publish
 from reports.formatting import NBSP
 from reports.render.blocks import Cell
 from reports.run_report import bar_charts

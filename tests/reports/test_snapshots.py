@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bench.run.validity import EARLY_REPLIES
+from bench.record.validity import EARLY_REPLIES
 from reports.check.check import check_of
 from reports.check.report import check_page
 from reports.check.results import CheckResult

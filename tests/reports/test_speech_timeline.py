@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.observe.reply import ItemPlayer
-from bench.protocol.openai import FORMATS
-from bench.run import folder as run_folder
-from bench.run import replay
-from bench.run.spool import path_of
+from bench.record import folder as run_folder
+from bench.record import replay
+from bench.record.spool import path_of
+from bench.services.openai.dialect import FORMATS
 from reports.run_report import speech_timeline
 from reports.run_report.caller_sections import playback
 from reports.runs import load_for_report, response_ids

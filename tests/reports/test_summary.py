@@ -16,10 +16,10 @@ import pyarrow as pa
 import pytest
 
 import rtbench
-from bench.metrics import outcome_class
-from bench.remedies import remedy_of
-from bench.run.folder import SCHEMAS
-from bench.run.histograms import MAX_STEPS, OTHER_STEP, Histograms
+from bench.catalogue.metrics import outcome_class
+from bench.catalogue.remedies import remedy_of
+from bench.record.folder import SCHEMAS
+from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
 from reports.formatting import NBSP
 from reports.render.blocks import Paragraph
 from reports.run_report.context_sections import health

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import rtbench
-from bench.run import folder as files
-from bench.run.merging.merge import merge_runs
+from bench.record import folder as files
+from bench.record.merging.merge import merge_runs
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.group_keys import NOT_REPORTED

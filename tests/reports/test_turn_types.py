@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.run.folder import SCHEMAS, row_reader
-from bench.run.histograms import HistogramKey, Histograms
-from bench.run.metric_values import record_rows
+from bench.record.folder import SCHEMAS, row_reader
+from bench.record.histograms import HistogramKey, Histograms
+from bench.record.metric_values import record_rows
 from reports.json_entries import to_json_data
 from reports.run_report import caller_sections
 from reports.runs import RunFrames, session_frame, turn_frame

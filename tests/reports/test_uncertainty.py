@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from bench.errors import UsageError
-from bench.run.folder import TableName
-from bench.run.validity import EARLY_REPLIES, EarlyReplies
-from bench.run.validity_data import early_replies
+from bench.base.errors import UsageError
+from bench.record.folder import TableName
+from bench.record.validity import EARLY_REPLIES, EarlyReplies
+from bench.record.validity_data import early_replies
 from reports.check import sentences as check_sentences
 from reports.check.baselines import baseline_of
 from reports.check.check import check_of

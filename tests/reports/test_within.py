@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.check.check import check_of
 from reports.finding_entry import entry_of
 from reports.finding_sentences import sentence

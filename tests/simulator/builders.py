@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
-from bench.protocol.audio import AudioFormatName, Samples
-from bench.protocol.openai import RATED_FORMATS
-from bench.protocol.openai_ga import ga_format
+from bench.services.openai.dialect import RATED_FORMATS
+from bench.services.openai.ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.ground_truth_log import LatenessCounts
@@ -21,6 +20,7 @@ from bench.simulator.profile import Profile, default_profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RATE_HZ, build_reply
 from bench.simulator.server_events import AZURE_GA, GA, Ids, WireDialect
+from bench.wire.audio import AudioFormatName, Samples
 
 AT_NS = 1_000_000_000_000
 MS = 1_000_000

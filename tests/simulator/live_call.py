@@ -15,7 +15,7 @@ from openai.types.live.server_event import ServerEvent
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from bench.protocol.gpt_live import AUDIO_DELTA
+from bench.services.gpt_live.dialect import AUDIO_DELTA
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, default_profile

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import RATED_FORMATS
+from bench.services.openai.dialect import RATED_FORMATS
 from bench.simulator.agent_behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.simulator.profile import AgentSettings, Slowdown, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, constant, sound
 
 SPEECH_MS = 600

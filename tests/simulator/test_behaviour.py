@@ -9,10 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import SIMULATOR_VALUE
-from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import ga_format
+from bench.services.openai.dialect import FORMATS
+from bench.services.openai.ga import ga_format
 from bench.simulator.profile import FunctionCalls, PreambleSettings
 from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.server_events import (
@@ -23,6 +21,8 @@ from bench.simulator.server_events import (
     OPENAI_PREVIEW,
     WireDialect,
 )  # fmt: skip
+from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import SIMULATOR_VALUE
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.base.units import NS_PER_MS
 from bench.simulator.delay import Delay, DelayDrift, Empirical, Gamma, LogNormal, Mixture
 from bench.simulator.profile import load_profile
-from bench.units import NS_PER_MS
 
 DRAWS = 20_000
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, Fault, IndexRange, read_line
 from bench.simulator.profile import load_profile
 from bench.simulator.refusals import RefusedUpgrade, throttled

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
-from bench.protocol.gpt_live import AUDIO_DELTA, DELEGATED, GPT_LIVE
+from bench.services.gpt_live.dialect import AUDIO_DELTA, DELEGATED, GPT_LIVE
 from bench.simulator.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
 from bench.simulator.gpt_live.behaviour import MAX_CONTENT_TOKENS, SILENCE_MS, GptLiveBehaviour
 from bench.simulator.profile import TokenCache, default_profile

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.ground_truth_log import (
     BLOCK_LINES,

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import FORMATS
-from bench.protocol.openai_ga import ga_format
+from bench.services.openai.dialect import FORMATS
+from bench.services.openai.ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.conversation.client_items import IMAGE_TOKENS
 from bench.simulator.profile import ContextLatency, TokenCache
 from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
+from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

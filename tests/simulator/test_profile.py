@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bench.simulator
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.simulator.delay import DelayDrift, LogNormal
 from bench.simulator.faults.kinds import Fault, IndexRange
 from bench.simulator.profile import (

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import AudioFormatName, Samples
-from bench.protocol.openai import FORMATS
+from bench.services.openai.dialect import FORMATS
 from bench.simulator.recorded_replies import (
     OPENING_SILENCE_MS,
     RATE_HZ,
@@ -22,6 +21,7 @@ from bench.simulator.recorded_replies import (
     load_replies,
     opening_with_silence,
 )
+from bench.wire.audio import AudioFormatName, Samples
 
 
 def samples_of(reply: RecordedReply, name: AudioFormatName) -> Samples:

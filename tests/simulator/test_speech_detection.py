@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import RATED_FORMATS
+from bench.services.openai.dialect import RATED_FORMATS
 from bench.simulator.conversation.input_audio import (
     FRAME_MS,
     InputAudio,
@@ -21,6 +20,7 @@ from bench.simulator.conversation.input_audio import (
     level_dbfs,
 )
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.wire.audio import AudioFormatName
 from tests.examples import thorough
 from tests.simulator.builders import noise, sound
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import enable_timestamps, monotonic_ns
+from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.serving import stream

@@ -10,9 +10,9 @@ from azure.ai.voicelive import models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.protocol.audio import PCM16_16K
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.server_events import VOICE_LIVE
+from bench.wire.audio import PCM16_16K
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import rtbench.cli
-from bench.installation import tool_version
+from bench.base.installation import tool_version
 from rtbench.cli import app
 from tests import forked
 from tests.reports.check.examples import ENOUGH, run

@@ -16,10 +16,10 @@ from tests.simulator_process import ROOT
         ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
         ("rtbench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
         ("bench.observe.timeline", {"locust", "gevent", "pandas", "websockets", "pyarrow"}),
-        ("bench.session", {"locust", "gevent", "pandas"}),
+        ("bench.session.session", {"locust", "gevent", "pandas"}),
         ("reports", {"locust", "gevent", "websockets"}),
         ("rtbench.cli.simulate", {"asyncio", "numpy", "websockets", "ruamel"}),
-        ("bench.run.replay, rtbench.cli.session_text", {"locust", "pandas", "pyarrow", "scipy"}),
+        ("bench.record.replay, rtbench.cli.session_text", {"locust", "pandas", "pyarrow", "scipy"}),
         ("bench.probe, rtbench.cli.session_text", {"locust", "pandas", "scipy"}),
     ],
 )

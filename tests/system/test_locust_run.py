@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError
-from bench.run.document import SCHEMA_VERSION
+from bench.base.errors import UsageError
+from bench.record.document import SCHEMA_VERSION
 from rtbench import locust_run as started
 from rtbench.locust_run import LocustRun, locust_run
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.metrics import SUCCESSFUL
-from bench.run import folder as files
+from bench.catalogue.metrics import SUCCESSFUL
+from bench.record import folder as files
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run.replay import replay_log
+from bench.record.replay import replay_log
 from tests.simulator_process import ROOT, Ready, quick_simulator
 from tests.system.end_to_end import locust_process
 

@@ -19,7 +19,7 @@ from threading import Thread
 import pytest
 from typer.testing import Result
 
-from bench.errors import UsageError, each_error
+from bench.base.errors import UsageError, each_error
 from bench.plan.script import load_script
 from rtbench.synthesis import SynthesizerError, make_wav
 from tests.command_line import call

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError, each_error
+from bench.base.errors import UsageError, each_error
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import check_targets, resolve_targets

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean, redacted
 
 SECRET = "s3cr3t"

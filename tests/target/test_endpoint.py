@@ -14,17 +14,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
-from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS, VOICE_LIVE
-from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.openai_ga import GA, Ga
-from bench.protocol.openai_preview import PREVIEW
+from bench.base.errors import UsageError
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.openai.ga import GA, Ga
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS, VOICE_LIVE
 from bench.target.address import endpoint_address
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn, Target
 from bench.target.target_settings import TargetSettings
 from bench.transport.interface import NetworkPath, Proxy
+from bench.wire.dialect import Dialect
 from tests.helpers import resolve_target
 
 KEY = "k3y-of-the-resource"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.load.planning.run_options import Options
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.target_settings import targets_schema

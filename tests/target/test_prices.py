@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import ScriptError
-from bench.pricing import Prices
+from bench.base.errors import ScriptError
+from bench.catalogue.pricing import Prices
 from bench.target.target_settings import load_price_table
 
 GOOD = """\

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.target.network_path import SCHEMES, environment_proxy, environment_proxy_secrets, parsed_proxy, proxy_url
 from bench.transport.interface import Proxy
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.files.yaml_file import PythonValue
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import TARGETS, targets_schema
 from bench.target.targets import resolve_targets
-from bench.yaml_file import PythonValue
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "scenarios" / "targets.example.yaml"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
-from bench.protocol.dialects import DIALECTS
+from bench.base.errors import UsageError
+from bench.services.registry import DIALECTS
 from bench.target.credentials import Credential
 from bench.target.options import ServiceOptions
 from bench.target.services import SERVICES

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from bench.errors import UsageError
-from bench.pricing import Prices
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
+from bench.base.errors import UsageError
+from bench.catalogue.pricing import Prices
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
 from bench.target.credentials import Credential, redacted
 from bench.target.options import ServiceOptions
 from bench.target.target import EntraSignIn, Target

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
 from bench.load.planning.run_plan import Concurrency, check_ports
 from bench.target.options import ServiceOptions
 from bench.target.target import Target

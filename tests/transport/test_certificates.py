@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bench.errors import ConnectError, UsageError
+from bench.base.errors import ConnectError, UsageError
+from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
-from bench.timeouts import Timeouts
 from bench.transport.interface import DIRECT, ConnectTimings
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket

@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.server import ServerConnection, serve
 
-from bench.clock import SendTime, monotonic_ns
-from bench.errors import ConnectError
-from bench.remedies import remedy_of
+from bench.base.clock import SendTime, monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS
+from bench.catalogue.remedies import remedy_of
+from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
 from bench.target.credentials import redacted
-from bench.timeouts import Timeouts
 from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, TcpInfo, authority
 from bench.transport.received import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
-from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import MS, receive
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy

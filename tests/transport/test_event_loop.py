@@ -13,7 +13,7 @@ from gevent.event import Event
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.clock import monotonic_ns
+from bench.base.clock import monotonic_ns
 from bench.transport import _loop_interpreted, event_loop
 from bench.transport.event_loop import (
     ACCOUNT_NS,

@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from bench.clock import Arrival
+from bench.base.clock import Arrival
 from bench.transport.fast import reader
 from bench.transport.fast.frames import MASK_BYTES, leading_texts, masked_frame, missing_bytes
 from bench.transport.fast.reader import MessageReader

@@ -16,10 +16,10 @@ import gevent
 import gevent.threadpool
 import pytest
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
-from bench.metrics import LOOKUPS_FULL
-from bench.timeouts import Timeouts
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.catalogue.metrics import LOOKUPS_FULL
+from bench.catalogue.timeouts import Timeouts
 from bench.transport import names
 from bench.transport.connect import open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy

@@ -27,12 +27,11 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
-from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import DELTAS, StrippedAudio
+from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
+from bench.base.units import NEVER_NS
+from bench.catalogue.timeouts import Timeouts
+from bench.services.registry import DIALECTS
 from bench.simulator.serving.certificates import loopback_tls
-from bench.timeouts import Timeouts
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast import _interpreted, reader
 from bench.transport.fast.frames import leading_texts
@@ -41,7 +40,8 @@ from bench.transport.received import READ_BYTES, MatchedDelta, ReceivedMessage, 
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
-from bench.units import NEVER_NS
+from bench.wire.dialect import Dialect
+from bench.wire.events import DELTAS, StrippedAudio
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, cut, read, text

@@ -30,11 +30,12 @@ import pytest
 from websockets.server import ServerProtocol
 from websockets.sync.server import Server, ServerConnection, serve
 
-from bench.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
-from bench.errors import ConnectError
-from bench.protocol.openai_ga import GA
+from bench.base.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS
+from bench.catalogue.timeouts import Timeouts
+from bench.services.openai.ga import GA
 from bench.simulator.serving.certificates import loopback_tls
-from bench.timeouts import Timeouts
 from bench.transport import connect as connecting
 from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first
@@ -45,7 +46,6 @@ from bench.transport.received import READ_BYTES, MatchedDelta, ReceivedMessage, 
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
-from bench.units import NEVER_NS
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30

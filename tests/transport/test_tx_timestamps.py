@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import clock
-from bench.clock import monotonic_ns
+from bench.base import clock
+from bench.base.clock import monotonic_ns
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import tx_timestamps
 from bench.transport.event_loop import LoopMonitor

@@ -22,13 +22,14 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.clock import SendTime, monotonic_ns
-from bench.errors import ConnectError
+from bench.base.clock import SendTime, monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS
+from bench.catalogue.remedies import remedy_of
+from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
-from bench.remedies import remedy_of
-from bench.session import Session
-from bench.timeouts import Timeouts
+from bench.session.session import Session
 from bench.transport.connect import MAX_REFUSAL_BYTES
 from bench.transport.fast.reader import Sieve
 from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TxTimestamp
@@ -36,7 +37,6 @@ from bench.transport.parser import frame_bytes
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import GOODBYE_NS, WebSocket, client_protocol
-from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
 

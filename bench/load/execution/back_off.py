@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 import gevent
 
-from bench.clock import monotonic_ns
-from bench.dial import LOAD_GENERATOR_FAULT
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import is_throttled, outcome_class
+from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.target_state import FIRST_WAIT_NS, MAX_WAIT_NS
 from bench.load.planning.tasks import Caller
-from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation
-from bench.timeouts import MAX_HOLD_NS
-from bench.units import NS_PER_S
+from bench.session.dial import LOAD_GENERATOR_FAULT
 
 POLL_S = 0.25
 """The interval at which a waiting caller checks whether the run is ending or the caller must leave."""

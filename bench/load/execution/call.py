@@ -8,8 +8,7 @@ from weakref import WeakValueDictionary
 
 import gevent
 
-from bench.clock import monotonic_ns
-from bench.dial import LOAD_GENERATOR_FAULT, RunEnded, connect
+from bench.base.clock import monotonic_ns
 from bench.load.execution.back_off import RefusedCall
 from bench.load.execution.pairs import Pair
 from bench.load.execution.session_registry import RunListener, SessionRegistry
@@ -22,11 +21,12 @@ from bench.plan.prepared import PreparedEvent, PreparedScript, PreparedStep, Pre
 from bench.plan.random_choices import SessionChoices
 from bench.plan.steps import NO_ROW, StepReader, StepRules
 from bench.plan.turns import Step
-from bench.protocol.base import SaidItem
-from bench.protocol.settings import FunctionOutput, Message
-from bench.run.event_log import LoggedTransport
-from bench.run.recorder import RowContext
-from bench.session import Session
+from bench.record.event_log import LoggedTransport
+from bench.record.recorder import RowContext
+from bench.session.dial import LOAD_GENERATOR_FAULT, RunEnded, connect
+from bench.session.session import Session
+from bench.wire.dialect import SaidItem
+from bench.wire.settings import FunctionOutput, Message
 
 POLL_S = 0.05
 """The interval at which a call without an open session checks whether its next session may connect."""

@@ -17,8 +17,8 @@ import gevent
 import numpy as np
 from greenlet import greenlet
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.dial import RunEnded
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.units import NS_PER_S
 from bench.load.execution.back_off import BackOff
 from bench.load.execution.call import Call, CallAssignment
 from bench.load.execution.pairs import Pair, PairCounter, WorkerSlot, is_sampled, order
@@ -31,12 +31,12 @@ from bench.load.planning.load_model import Arrivals
 from bench.load.planning.run_plan import RunPlan
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.observe.observation import load_scorer
-from bench.run.histograms import MEASURED
-from bench.run.recorder import Recorder, RowContext
-from bench.run.spool import Spool
+from bench.record.histograms import MEASURED
+from bench.record.recorder import Recorder, RowContext
+from bench.record.spool import Spool
+from bench.session.dial import RunEnded
 from bench.target.tokens import Keyring
 from bench.transport.names import warm_up
-from bench.units import NS_PER_S
 
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0

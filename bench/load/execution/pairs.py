@@ -14,9 +14,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from bench.run.folder import BLOCK_NS
-from bench.run.histograms import MEASURED, WARMUP
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.record.folder import BLOCK_NS
+from bench.record.histograms import MEASURED, WARMUP
 
 ORDERS = 1
 """A component of the seed. With it, the orders of sessions are independent of the choices of recordings."""

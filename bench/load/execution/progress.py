@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple
 
-from bench.clock import monotonic_ns
-from bench.metrics import (
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_MINUTE, NS_PER_US
+from bench.catalogue.metrics import (
     CATALOGUE,
     HEADLINE,
     MEASURED_FROM,
@@ -23,8 +24,7 @@ from bench.metrics import (
     is_throttled,
     outcome_class,
 )
-from bench.observe.observation import SessionObservation, TurnObservation
-from bench.pricing import (
+from bench.catalogue.pricing import (
     BilledModel,
     Prices,
     PricingTerms,
@@ -34,11 +34,11 @@ from bench.pricing import (
     tariff_of,
     token_model,
 )
-from bench.protocol.events import TokenUsage
-from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
-from bench.run.recorder import NO_TRAFFIC, Traffic
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.record.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
+from bench.record.recorder import NO_TRAFFIC, Traffic
 from bench.target.target_settings import GIVE_PRICES, usage_usd
-from bench.units import NS_PER_MINUTE, NS_PER_US
+from bench.wire.events import TokenUsage
 
 LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"

@@ -7,26 +7,26 @@ from dataclasses import dataclass, replace
 
 import gevent
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import CATALOGUE, awaited, outcome_class
+from bench.files.sanitize import escape_control
 from bench.load.execution.back_off import RefusedCall, refusal_of
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES, TargetState, was_opened
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.run_options import Options
-from bench.metrics import CATALOGUE, awaited, outcome_class
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.protocol.events import ServerEvent, TokenUsage
-from bench.run.event_log import EventLog, LoggedTimeline, about
-from bench.run.histograms import MEASURED
-from bench.run.recorder import Recorder, RowContext, SessionRecorder
-from bench.run.spool import Spool
+from bench.record.event_log import EventLog, LoggedTimeline, about
+from bench.record.histograms import MEASURED
+from bench.record.recorder import Recorder, RowContext, SessionRecorder
+from bench.record.spool import Spool
 from bench.transport.received import MatchedDelta, ReceivedMessage
-from bench.units import NS_PER_MS
-from bench.untrusted.sanitize import escape_control
+from bench.wire.events import ServerEvent, TokenUsage
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -139,7 +139,7 @@ class SessionRegistry:
 
 
 class RunListener:
-    """A `bench.session_io.SessionListener` that records the events of a session, and then passes them on."""
+    """A `bench.session.session_io.SessionListener` that records the events of a session, and then passes them on."""
 
     def __init__(
         self,

@@ -17,11 +17,11 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
-from bench.clock import monotonic_ns
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_S
 from bench.load.execution.target_state import StartPacer, TargetState, earliest_ns
 from bench.load.planning.tasks import Caller
 from bench.transport.event_loop import LoopMonitor
-from bench.units import NS_PER_S
 
 PROBE_POLL_S = 0.05
 TURN_S = 0.001

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from bench.dial import Dialer
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import is_throttled, outcome_class
+from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.planning.run_plan import RunPlan
 from bench.load.planning.workload import Workload
-from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.session.dial import Dialer
 from bench.target.tokens import Keyring
-from bench.timeouts import MAX_HOLD_NS
-from bench.units import NS_PER_S
 
 FIRST_WAIT_NS, MAX_WAIT_NS = NS_PER_S, 60 * NS_PER_S
 """The first and the longest wait if a service refuses because of a limit and requests no wait.

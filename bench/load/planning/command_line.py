@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench import reference_workload
-from bench.errors import UsageError
-from bench.installation import EXAMPLES
-from bench.run.provenance import public_settings
+from bench.base.errors import UsageError
+from bench.base.installation import EXAMPLES
+from bench.catalogue import reference_workload
+from bench.record.provenance import public_settings
 
 SCRIPTS = "RTBENCH_SCRIPTS"
 """The environment variable that contains the paths of a run's YAML scripts, as a JSON list."""

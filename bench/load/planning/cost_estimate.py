@@ -36,17 +36,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from bench.base.units import S_PER_MINUTE
+from bench.catalogue.pricing import BilledModel, Prices, dollars, tariff_of
 from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.recordings import RATE_HZ, Pcm
 from bench.plan.script import Script
 from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn
-from bench.pricing import BilledModel, Prices, dollars, tariff_of
-from bench.protocol.events import TOKEN_KINDS, TokenUsage
-from bench.protocol.settings import Image, Message, SessionSettings, TurnDetection, backend_model
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES, usage_usd
-from bench.units import S_PER_MINUTE
+from bench.wire.events import TOKEN_KINDS, TokenUsage
+from bench.wire.settings import Image, Message, SessionSettings, TurnDetection, backend_model
 
 CHARACTERS_PER_TOKEN = 4
 CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20

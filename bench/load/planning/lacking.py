@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.columns import TURN_INSTANTS
+from bench.catalogue.columns import TURN_INSTANTS
 from bench.observe.turn_observation import RECEIVED, UNREPORTED
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
@@ -25,8 +25,8 @@ class MissingFeature:
     """A condition under which a turn lacks some instants and columns.
 
     `names` are the names of these instants and columns. `holds` is a function that returns True if the turn lacks them.
-    `reason` is a text about the cause. The name `turn_type:…`, which ends with a name of `bench.metrics.TURN_TYPES`,
-    means that there are no turns of this type.
+    `reason` is a text about the cause. The name `turn_type:…`, which ends with a name of
+    `bench.catalogue.metrics.TURN_TYPES`, means that there are no turns of this type.
     """
 
     names: Sequence[str]

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.base.units import NS_PER_S
 from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadSchedule, load_schedule
 from bench.load.planning.tasks import file_of
-from bench.units import NS_PER_S
 
 POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
 PATTERNS = "poisson, constant, gamma:SHAPE, or a file of instants"

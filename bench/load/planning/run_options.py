@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from bench.cpu import core_count
-from bench.errors import USAGE_STATUS, UsageError
+from bench.base.cpu import core_count
+from bench.base.errors import USAGE_STATUS, UsageError
+from bench.files.validation import near_options
 from bench.load.planning.command_line import option_of_other_tool
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTION, OPTIONS, ServiceOptions
-from bench.validation import near_options
 
 INTERIM_EVERY = 50
 MAX_PAIRS = 500

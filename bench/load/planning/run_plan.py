@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from bench.cpu import Priority, available_priority, core_count, niceness
-from bench.errors import UsageError
-from bench.installation import tool_version
+from bench.base.cpu import Priority, available_priority, core_count, niceness
+from bench.base.errors import UsageError
+from bench.base.installation import tool_version
 from bench.load.planning.cost_estimate import SessionCost, below_estimate, estimate, estimate_text, session_cost
 from bench.load.planning.lacking import missing_features
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, load_model_of, schedule_facts, with_scenario_defaults
@@ -31,8 +31,8 @@ from bench.load.planning.workload import (
 )
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
-from bench.run.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
-from bench.run.provenance import named_host, opening_document
+from bench.record.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
+from bench.record.provenance import named_host, opening_document
 from bench.target.credentials import Credential
 from bench.target.target import Target
 from bench.target.target_settings import PriceTable, load_price_table

@@ -18,8 +18,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.validation import Field, OneOrMore, Schema, StructOf, Validator
-from bench.yaml_file import LocatedValue, read_yaml
+from bench.files.validation import Field, OneOrMore, Schema, StructOf, Validator
+from bench.files.yaml_file import LocatedValue, read_yaml
 
 MAX_PER_S = 10_000.0
 MAX_SESSIONS = 1_000_000

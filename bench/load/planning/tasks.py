@@ -20,13 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.base.units import NS_PER_MS
 from bench.observe.observation import TurnObservation
 from bench.plan.script import JUDGED, Script, Task, build_script, script_settings, session_of
 from bench.plan.steps import KINDS, StepReader, StepRules, is_turn
 from bench.plan.synthesizer import SpeechSource
 from bench.plan.turns import Step
-from bench.units import NS_PER_MS
 
 MAX_RECORDED_STEPS = 100
 """The maximum number of steps that a rehearsal records. It is limited because a task may run steps without end."""

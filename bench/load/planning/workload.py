@@ -11,17 +11,17 @@ from typing import Any
 
 import msgspec
 
-from bench.errors import ScriptError, UsageError
+from bench.base.errors import ScriptError, UsageError
+from bench.base.units import NS_PER_MS
 from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, script_path, tasks_of
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
-from bench.protocol.base import Dialect
-from bench.run.document import PlannedTurnEntry
+from bench.record.document import PlannedTurnEntry
 from bench.target.credentials import Credential, variable_secret
 from bench.target.target import Auth, EntraSignIn, Target
-from bench.units import NS_PER_MS
+from bench.wire.dialect import Dialect
 
 SPARE_S = 5.0
 NO_SETTINGS: Mapping[str, Any] = {}

@@ -20,11 +20,11 @@ from typing import Any
 import gevent
 from gevent.os import posix_spawn, waitpid
 
-from bench.clock import monotonic_ns
-from bench.cpu import LOWERED
-from bench.errors import UsageError
-from bench.installation import KILLED_S, child_environment, last_line, python_command
-from bench.units import NS_PER_S
+from bench.base.clock import monotonic_ns
+from bench.base.cpu import LOWERED
+from bench.base.errors import UsageError
+from bench.base.installation import KILLED_S, child_environment, last_line, python_command
+from bench.base.units import NS_PER_S
 
 ANSWER_S = 120.0
 MAX_CHILD_S, AGAIN_S = 600.0, 1.0

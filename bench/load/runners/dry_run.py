@@ -27,13 +27,13 @@ from locust.argument_parser import get_parser, parse_locustfile_option
 from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
-from bench.errors import USAGE_STATUS, RtbenchError
+from bench.base.errors import USAGE_STATUS, RtbenchError
+from bench.base.units import S_PER_MINUTE
+from bench.files.sanitize import one_line
 from bench.load.planning.cost_estimate import LOW, estimate, estimate_text, session_minutes
 from bench.load.planning.run_plan import RunPlan, plan_run, session_s
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners import locust_events
-from bench.units import S_PER_MINUTE
-from bench.untrusted.sanitize import one_line
 
 
 def dry_run(plan: RunPlan) -> dict[str, Any]:

@@ -15,19 +15,19 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from bench.clock import utc_ns
-from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.installation import last_line, python_command
+from bench.base.clock import utc_ns
+from bench.base.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.installation import last_line, python_command
+from bench.base.status_line import text_width
+from bench.base.units import NS_PER_S
 from bench.load.planning.run_options import OF_CHECK, is_command
 from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.load.runners import children
-from bench.run import folder as files
-from bench.run import spool
-from bench.run.lock import permission_to_close
-from bench.run.upload import URL_VARIABLE
-from bench.run.worker_part import parts
-from bench.status_line import text_width
-from bench.units import NS_PER_S
+from bench.record import folder as files
+from bench.record import spool
+from bench.record.lock import permission_to_close
+from bench.record.upload import URL_VARIABLE
+from bench.record.worker_part import parts
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
 """The two parts of a child's time limit.

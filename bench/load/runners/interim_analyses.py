@@ -17,13 +17,13 @@ from typing import Any
 
 import gevent
 
-from bench.installation import python_command
+from bench.base.installation import python_command
+from bench.catalogue.metrics import TRANSCRIPT_METRICS
 from bench.load.planning.run_options import Options
 from bench.load.planning.workload import Workload, script_facts
 from bench.load.runners import children
 from bench.load.runners.children import ANSWER_S
-from bench.metrics import TRANSCRIPT_METRICS
-from bench.run.validity import MORE_PROCESSES
+from bench.record.validity import MORE_PROCESSES
 
 MIN_PAIRS, MIN_TURNS = 10, 200
 """Two conditions for ending a run as invalid.

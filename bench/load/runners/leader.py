@@ -12,8 +12,8 @@ import gevent
 from locust import LoadTestShape
 from locust.argument_parser import get_parser
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import TargetState, target_states
 from bench.load.lifecycle import RunStarted, RunState, StopRequested
@@ -28,11 +28,11 @@ from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
-from bench.run import folder as files
-from bench.run import lock
-from bench.run.document import GIVEN_UP, INTERRUPTED
-from bench.run.upload import destination_of
-from bench.run.worker_part import parts
+from bench.record import folder as files
+from bench.record import lock
+from bench.record.document import GIVEN_UP, INTERRUPTED
+from bench.record.upload import destination_of
+from bench.record.worker_part import parts
 from bench.target.tokens import Keyring, closed_on_failure
 
 

@@ -11,6 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from bench.base.units import NS_PER_S, US_PER_MS
+from bench.catalogue.metrics import (
+    CATALOGUE,
+    HEADLINE,
+    MEASURED_FROM,
+    MIN_EFFECTIVE_SESSIONS,
+    TRANSCRIPT_METRICS,
+    WAITS,
+    sessions_to_publish,
+)
 from bench.load.execution.progress import (
     BOUND,
     COUNTS,
@@ -21,20 +31,10 @@ from bench.load.execution.progress import (
     LiveMetricKey,
     ProgressReport,
 )
-from bench.metrics import (
-    CATALOGUE,
-    HEADLINE,
-    MEASURED_FROM,
-    MIN_EFFECTIVE_SESSIONS,
-    TRANSCRIPT_METRICS,
-    WAITS,
-    sessions_to_publish,
-)
-from bench.run.document import Check, Validity, ValidityStatus
-from bench.run.histograms import SPEECH_END, empty, quantile, record_values
-from bench.run.recorder import Traffic
-from bench.run.validity import MetricUncertainty, ValidityData, evaluate_checks
-from bench.units import NS_PER_S, US_PER_MS
+from bench.record.document import Check, Validity, ValidityStatus
+from bench.record.histograms import SPEECH_END, empty, quantile, record_values
+from bench.record.recorder import Traffic
+from bench.record.validity import MetricUncertainty, ValidityData, evaluate_checks
 
 OK = "OK"
 """The text about the health of a load generator that is not overloaded."""

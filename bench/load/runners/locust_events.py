@@ -24,8 +24,8 @@ from locust import events
 from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench import standard_streams
-from bench.errors import USAGE_STATUS, RtbenchError, each_error
+from bench.base import standard_streams
+from bench.base.errors import USAGE_STATUS, RtbenchError, each_error
 from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
 from bench.load.runners import messages, worker_link
 from bench.load.runners.leader import Standalone

@@ -17,8 +17,9 @@ import gevent
 import msgspec
 from locust import runners
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.errors import UsageError
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
 from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import TargetState
@@ -29,13 +30,12 @@ from bench.load.runners import messages
 from bench.load.runners.leader import Leader
 from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgressMessage
 from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
-from bench.run import folder as files
-from bench.run import spool
-from bench.run.provenance import host_name
-from bench.run.replica import BadChunkError, PartReplica
-from bench.run.worker_part import parts
+from bench.record import folder as files
+from bench.record import spool
+from bench.record.provenance import host_name
+from bench.record.replica import BadChunkError, PartReplica
+from bench.record.worker_part import parts
 from bench.target.tokens import Keyring
-from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0

@@ -19,12 +19,12 @@ from locust.exception import RPCError, RPCReceiveError
 from locust.rpc import Message, rpc
 from locust.runners import MasterRunner
 
-from bench.cpu import core_count
+from bench.base.cpu import core_count
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunRefused, StopRequested
-from bench.run.calibration import SessionKind, citation, state_folder
-from bench.run.provenance import host_name
-from bench.run.replica import PartChunk
+from bench.record.calibration import SessionKind, citation, state_folder
+from bench.record.provenance import host_name
+from bench.record.replica import PartChunk
 
 HERE, STOP, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_drained"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"

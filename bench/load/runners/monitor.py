@@ -17,20 +17,20 @@ import msgspec
 from gevent.queue import Full, Queue
 from gevent.subprocess import DEVNULL, PIPE, Popen
 
-from bench.clock import monotonic_ns
-from bench.cpu import LOWERED
-from bench.errors import UsageError
-from bench.installation import KILLED_S, child_environment, python_command, tool_version
+from bench.base.clock import monotonic_ns
+from bench.base.cpu import LOWERED
+from bench.base.errors import UsageError
+from bench.base.installation import KILLED_S, child_environment, python_command, tool_version
+from bench.base.units import NS_PER_S
+from bench.files.sanitize import one_line
 from bench.load.execution.progress import ProgressReport, over_budget
 from bench.load.lifecycle import RunState
 from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
 from bench.load.runners.live_totals import LiveTotals, TargetProgress
 from bench.load.runners.terminal import ENDINGS, RunPhase, TerminalView, left_s, phase
-from bench.run.document import InterimAnalysesEntry
+from bench.record.document import InterimAnalysesEntry
 from bench.target.target import Target
-from bench.units import NS_PER_S
-from bench.untrusted.sanitize import one_line
 
 MAX_LINES = 1_000
 """The maximum number of lines that wait until the child process reads them. Further lines are dropped."""

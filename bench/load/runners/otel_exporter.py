@@ -22,10 +22,10 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExporti
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
+from bench.base.units import US_PER_S
+from bench.catalogue.metrics import FIRST_DELTAS, outcome_class
 from bench.load.execution.progress import LiveMetricKey, Outcomes, Times
 from bench.load.runners.live_totals import EXPORTED
-from bench.metrics import FIRST_DELTAS, outcome_class
-from bench.units import US_PER_S
 
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
 """Standard environment variables. If one is set, it replaces a default of this module."""

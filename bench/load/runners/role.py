@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 import gevent
 
-from bench.cpu import niceness, set_niceness
-from bench.errors import USAGE_STATUS, RtbenchError
+from bench.base.cpu import niceness, set_niceness
+from bench.base.errors import USAGE_STATUS, RtbenchError
 from bench.load import lifecycle
 from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
@@ -33,8 +33,8 @@ from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
-from bench.run import folder as files
-from bench.run.spool import Spool
+from bench.record import folder as files
+from bench.record.spool import Spool
 from bench.target.tokens import Keyring
 
 LOOK_S, LONG_S = 1.0, 2.0

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from bench.base.status_line import StatusLine, StatusPart, fitted
+from bench.catalogue.pricing import dollars
+from bench.files.sanitize import one_line
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
 from bench.load.runners.live_totals import OK, LiveLatency, LiveTotals
-from bench.pricing import dollars
-from bench.status_line import StatusLine, StatusPart, fitted
-from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"
 """The text of an infinite quantile.

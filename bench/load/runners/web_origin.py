@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from bench.untrusted.sanitize import excerpt
+from bench.files.sanitize import excerpt
 
 FORWARDED, FORWARDED_PORT = "X-Forwarded-Host", "X-Forwarded-Port"
 OF_PROXIES = (FORWARDED, FORWARDED_PORT, "Forwarded")

@@ -22,14 +22,14 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, request, send_file
 from werkzeug.datastructures import ImmutableMultiDict
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
+from bench.base.units import byte_unit
+from bench.catalogue.pricing import dollars
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
 from bench.load.runners.live_totals import LiveLatency, TargetProgress
 from bench.load.runners.terminal import FAILED, UNKNOWN
 from bench.load.runners.web_origin import cross_site_reason
-from bench.pricing import dollars
-from bench.run.document import ValidityStatus
-from bench.units import byte_unit
+from bench.record.document import ValidityStatus
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 """The host names by which a browser on this machine reaches this machine."""

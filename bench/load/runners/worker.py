@@ -15,8 +15,8 @@ from typing import Any
 import gevent
 from locust import runners
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.errors import USAGE_STATUS, UsageError
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.errors import USAGE_STATUS, UsageError
 from bench.load.execution.live_run import ABORT_WAIT_S
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
@@ -25,10 +25,10 @@ from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.runners import messages, worker_link
 from bench.load.runners.role import LOOK_S, ProcessRole
 from bench.load.runners.worker_link import PartSender
-from bench.run import folder as files
-from bench.run import spool
-from bench.run.provenance import host_name
-from bench.run.replica import PartSource, new_key
+from bench.record import folder as files
+from bench.record import spool
+from bench.record.provenance import host_name
+from bench.record.replica import PartSource, new_key
 from bench.target.tokens import closed_on_failure
 
 LEAVE_S = ABORT_WAIT_S

@@ -27,10 +27,10 @@ import gevent
 import msgspec
 from gevent.event import AsyncResult
 
-from bench.clock import monotonic_ns
-from bench.run import lock
-from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
-from bench.units import NS_PER_S
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_S
+from bench.record import lock
+from bench.record.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
 
 PR_SET_PDEATHSIG = 1
 """An option of prctl(2). It sets the signal that a process receives when its parent ends."""

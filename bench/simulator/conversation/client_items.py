@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from bench.protocol.audio import AudioFormat
 from bench.simulator.conversation.items import (
     Conversation,
     ConversationItem,
@@ -20,6 +19,7 @@ from bench.simulator.server_events import GA, PREVIEW, VOICE_LIVE, Json, Rejecte
 from bench.simulator.session import checks
 from bench.simulator.session.checks import CheckTable, EventPath, SettingCheck
 from bench.simulator.session.session_schema import function_name
+from bench.wire.audio import AudioFormat
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
 MAX_AUDIO_BYTES = 15 << 20  # per event

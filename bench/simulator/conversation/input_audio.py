@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.protocol.audio import AudioFormat, Samples
 from bench.simulator.session.effective import InputSettings
+from bench.wire.audio import AudioFormat, Samples
 
 FRAME_MS = 10
 ONSET_FRAMES = 3

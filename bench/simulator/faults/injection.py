@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import ALL, BY_TELEPHONE, OF_RESPONSES, Fault
 from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
-from bench.units import NS_PER_MS, NS_PER_S
 
 
 @dataclass(frozen=True)

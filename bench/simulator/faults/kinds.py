@@ -14,11 +14,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
-from bench.errors import UsageError
-from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade, throttled
-from bench.transport.sip.messages import PHRASES
-from bench.units import NS_PER_S
-from bench.validation import (
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
+from bench.files.validation import (
     Choice,
     Field,
     Integer,
@@ -33,7 +31,9 @@ from bench.validation import (
     entries_of,
     one_of_tables,
 )
-from bench.yaml_file import LocatedValue, PythonValue
+from bench.files.yaml_file import LocatedValue, PythonValue
+from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade, throttled
+from bench.transport.sip.messages import PHRASES
 
 
 @dataclass(frozen=True)

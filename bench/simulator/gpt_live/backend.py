@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from bench.base.units import NS_PER_S
 from bench.simulator.conversation.items import (
     ContextPrefix,
     Conversation,
@@ -28,7 +29,6 @@ from bench.simulator.profile import Profile
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import calls_of, tools_of
 from bench.simulator.server_events import GA, Json, Outbox, PlannedSeries, RejectedError
-from bench.units import NS_PER_S
 
 MAX_BUFFER_ITEMS, MAX_BUFFER_BYTES = 128, 32_768
 """The maximum number and total size of the items that a client may add between two responses, as the service reports

@@ -15,9 +15,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.protocol import gpt_live
-from bench.protocol.audio import AudioFormat
-from bench.protocol.base import SIMULATOR_VALUE
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.services.gpt_live import dialect as gpt_live
 from bench.simulator.behaviour import ClientEvent, Handler, ReceiptFields, SimulatedSession, client_event
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
@@ -32,7 +31,8 @@ from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, Reje
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import AudioFormat
+from bench.wire.dialect import SIMULATOR_VALUE
 
 USAGE_MS = 10_000
 FILLER_SLICES = 8

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.protocol import gpt_live
-from bench.protocol.audio import AudioFormat
+from bench.services.gpt_live import dialect as gpt_live
 from bench.simulator.profile import EFFORTS
 from bench.simulator.responses.function_calls import tools_of
 from bench.simulator.server_events import Json, RejectedError
 from bench.simulator.session import checks
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
 from bench.simulator.session.session_schema import TOOL_CHOICE, function_name
+from bench.wire.audio import AudioFormat
 
 CLIENT, RESPONSES = gpt_live.CLIENT, gpt_live.BACKEND
 FORMATS = tuple(gpt_live.GPT_LIVE.input_formats.values())

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from bench.protocol.dialects import SPOKEN_FORMATS
-from bench.protocol.openai import RATED_FORMATS
-from bench.protocol.openai_ga import ga_format
+from bench.base.units import NS_PER_MS
+from bench.services.openai.dialect import RATED_FORMATS
+from bench.services.openai.ga import ga_format
+from bench.services.registry import SPOKEN_FORMATS
 from bench.simulator.conversation.client_items import ItemReader
 from bench.simulator.conversation.items import (
     NOTHING,
@@ -52,7 +53,6 @@ from bench.simulator.responses.response_plan import (
 )
 from bench.simulator.server_events import GA, Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries, RejectedError
 from bench.simulator.session.effective import EffectiveSession, OutputSettings
-from bench.units import NS_PER_MS
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 

@@ -23,12 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.protocol.audio import AudioFormatName
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.delay import Delay
 from bench.simulator.profile import Profile
 from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import AudioFormatName
 
 OPENING_NS = 10 * NS_PER_MS  # longest time from the opening of the item to its first delta
 

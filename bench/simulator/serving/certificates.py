@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from bench.clock import utc_ns
-from bench.units import NS_PER_S
+from bench.base.clock import utc_ns
+from bench.base.units import NS_PER_S
 
 LIFE = timedelta(days=30)
 NAMES = (

@@ -25,8 +25,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.units import NS_PER_S
 from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, FaultInjector, StallConnection
@@ -41,7 +41,7 @@ from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, ad
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import IdentityEndpoint
 from bench.transport.sip.messages import HostPort
-from bench.units import NS_PER_S
+from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 
 SIP_REQUEST = re.compile(rb"(\r\n)*[A-Z]+ sips?:", re.IGNORECASE)
 """The start of a connection that carries SIP messages instead of HTTP."""

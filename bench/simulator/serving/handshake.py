@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs
 
-from bench.protocol.dialects import API_VERSIONS, VOICE_LIVE
-from bench.protocol.openai import RATED_FORMATS
-from bench.protocol.openai_preview import PREVIEW
+from bench.services.openai.dialect import RATED_FORMATS
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import API_VERSIONS, VOICE_LIVE
 from bench.simulator import refusals, server_events
 from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade

@@ -30,9 +30,9 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from bench.clock import enable_timestamps, monotonic_ns, utc_ns
-from bench.errors import UsageError
-from bench.protocol.audio import AudioFormatName
+from bench.base.clock import enable_timestamps, monotonic_ns, utc_ns
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
 from bench.simulator.agent_behaviour import WIRES, AgentBehaviour, AgentWire
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
@@ -47,7 +47,7 @@ from bench.simulator.serving.handshake import AcceptedUpgrade
 from bench.simulator.serving.telephone_line import TelephoneLine
 from bench.simulator.serving.token_issuer import serving
 from bench.transport.sip.messages import HostPort
-from bench.units import NS_PER_S
+from bench.wire.audio import AudioFormatName
 
 BACKLOG = 1024
 FLUSH_S = 0.5

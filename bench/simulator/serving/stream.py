@@ -14,7 +14,7 @@ import ssl
 import struct
 from collections.abc import Callable
 
-from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
+from bench.base.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.simulator.server_events import ArrivalSpan
 
 READ_BYTES = 65_536

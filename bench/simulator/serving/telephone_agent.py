@@ -10,8 +10,9 @@ from typing import Protocol
 
 from msgspec import structs
 
-from bench.clock import SendTime, monotonic_ns, utc_ns
-from bench.errors import ConnectError
+from bench.base.clock import SendTime, monotonic_ns, utc_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.agent_behaviour import FRAME_MS, AgentBehaviour, AgentWire, TelephoneWire
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
@@ -21,16 +22,15 @@ from bench.simulator.telephone.call_faults import SILENCE, CallFaults, duration_
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
+from bench.transport.datagrams import DatagramSocket
+from bench.transport.media.dtmf import KeyReceiver
+from bench.transport.media.reception import RtpReceiver
+from bench.transport.media.rtcp import RtcpSession, report_delay_ns
+from bench.transport.media.rtp import TIMESTAMPS, RtpSender, StreamNumbers
+from bench.transport.media.srtp import PacketEncryption
 from bench.transport.sip.address import media_sockets, udp_socket
-from bench.transport.sip.datagrams import DatagramSocket
-from bench.transport.sip.dtmf import KeyReceiver
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
-from bench.transport.sip.reception import RtpReceiver
-from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
-from bench.transport.sip.rtp import TIMESTAMPS, RtpSender, StreamNumbers
-from bench.transport.sip.srtp import PacketEncryption
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 
 RTP_PORTS = range(10_000, 16_384, 2)
 """The ports of the simulator's RTP. A caller on the same machine uses other ports by default."""

@@ -14,9 +14,9 @@ from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
-from bench.protocol.base import SIMULATOR_HEADER
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
@@ -27,16 +27,16 @@ from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, Plann
 from bench.simulator.telephone.call_faults import CallFaults
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import bracketed
 from bench.transport.sip.address import media_sockets, udp_socket
-from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import HostPort, Outgoing, SipRequest
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.sdes import new_keys
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.wire.dialect import SIMULATOR_HEADER
 
 USER = "agent"
 """The user of the digest authentication. The password is the key of the simulator."""

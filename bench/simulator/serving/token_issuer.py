@@ -20,12 +20,12 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from bench.clock import utc_ns
-from bench.protocol.base import SIMULATOR_HEADER
+from bench.base.clock import utc_ns
+from bench.base.units import NS_PER_S
 from bench.simulator.faults.kinds import IDENTITY, Fault
 from bench.simulator.profile import is_drawn
 from bench.simulator.serving.handshake import TokenIssuer
-from bench.units import NS_PER_S
+from bench.wire.dialect import SIMULATOR_HEADER
 
 PATH = "/msi/token"
 API_VERSION = "2019-08-01"

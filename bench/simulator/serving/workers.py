@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Any
 
-from bench.errors import UsageError
-from bench.installation import KILLED_S
+from bench.base.errors import UsageError
+from bench.base.installation import KILLED_S
 from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
 from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.server import BACKLOG, TAG_BITS, OnProgress, ServerWorker, listen, serve

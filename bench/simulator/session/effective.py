@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.base import SIMULATOR_VALUE
+from bench.base.units import NS_PER_MS
 from bench.simulator.server_events import Json, RejectedError
 from bench.simulator.session.checks import CheckTable, EventPath, accepted, ignored, missing
-from bench.units import NS_PER_MS
+from bench.wire.audio import AudioFormat, AudioFormatName
+from bench.wire.dialect import SIMULATOR_VALUE
 
 INSTRUCTIONS = (
     "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."

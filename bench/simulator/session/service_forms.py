@@ -5,7 +5,7 @@ It also has the forms of services that implement the Realtime API with small dif
 form of Voice Live.
 
 Only differences that affect clients are simulated: the position and the name of settings, and the sample rates of
-input. `bench.protocol.dialects` describes each service, and docs/targets.md states how each service was tested.
+input. `bench.services.registry` describes each service, and docs/targets.md states how each service was tested.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
-from bench.protocol.base import SIMULATOR_VALUE
-from bench.protocol.openai import FORMATS, RATED_FORMATS, WITHOUT_DETECTION
-from bench.protocol.openai_ga import ga_format
+from bench.services.openai.dialect import FORMATS, RATED_FORMATS, WITHOUT_DETECTION
+from bench.services.openai.ga import ga_format
 from bench.simulator.server_events import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 from bench.simulator.session import checks, effective, session_schema, voice_live_form
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.session.session_schema import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
+from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
+from bench.wire.dialect import SIMULATOR_VALUE
 
 # Initial sessions
 

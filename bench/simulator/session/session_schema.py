@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.openai import FORMATS, RATED_FORMATS
-from bench.protocol.openai_ga import ga_format
+from bench.services.openai.dialect import FORMATS, RATED_FORMATS
+from bench.services.openai.ga import ga_format
 from bench.simulator.profile import EFFORTS
 from bench.simulator.server_events import Json, RejectedError
 from bench.simulator.session import checks
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
+from bench.wire.audio import AudioFormat, AudioFormatName
 
 function_name: SettingCheck = checks.short(64, "[a-zA-Z0-9_-]+")
 

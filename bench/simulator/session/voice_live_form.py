@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
-from bench.protocol.dialects import SPOKEN_FORMATS
-from bench.protocol.openai import FORMATS
+from bench.services.openai.dialect import FORMATS
+from bench.services.registry import SPOKEN_FORMATS
 from bench.simulator.profile import EFFORTS
 from bench.simulator.server_events import Json
 from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
+from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
 RATED: dict[str, AudioFormatName] = {spoken: name for name, spoken in SPOKEN_FORMATS.items()}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.base.units import NS_PER_S
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.sdp import Direction
-from bench.units import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bench.metrics import NO_ACK
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.metrics import NO_ACK
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
 from bench.transport.interface import is_loopback
@@ -19,7 +20,6 @@ from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipRequ
 from bench.transport.sip.offer_answer import AgreedMedia, answer_to, write_offer
 from bench.transport.sip.sdp import parse_description
 from bench.transport.sip.transactions import ServerTransaction, Transactions
-from bench.units import NEVER_NS, NS_PER_S
 
 ACK_WAIT_NS = 3 * NS_PER_S
 """The time in which a final response to INVITE is repeated (twice), and after which a call without an ACK has ended.

@@ -6,6 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 
+from bench.base.units import NEVER_NS
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.login_check import LoginCheck
@@ -13,7 +14,6 @@ from bench.transport.sip.dialog import LocalParty, RandomTokens
 from bench.transport.sip.leg_requests import answer_outside, respond
 from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, accept_message
 from bench.transport.sip.transactions import ServerTransaction, Transactions
-from bench.units import NEVER_NS
 
 MAX_CALLS = 250
 """The maximum number of calls at the same time: as many as one process plays on a slow core."""

@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from bench.protocol.audio import AudioFormat
 from bench.simulator.agent_behaviour import FRAME_MS, FULL_SCALE
+from bench.wire.audio import AudioFormat
 
 TONE_HZ, ON_MS, PERIOD_MS = 425, 1_000, 5_000
 """The ring tone of most countries of Europe (ETSI TR 101 041-2): 1 s on, 4 s off."""

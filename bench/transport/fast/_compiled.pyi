@@ -1,9 +1,9 @@
 import ssl
 from typing import Any
 
-from bench.protocol.events import ServerEvent
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.received import MatchedDelta, ReceivedMessage, SocketRead
+from bench.wire.events import ServerEvent
 
 def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]: ...
 

@@ -13,8 +13,8 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 
 from ssl import SSLError, SSLWantReadError
 
-from bench import clock
-from bench.clock import Arrival
+from bench.base import clock
+from bench.base.clock import Arrival
 from bench.transport.received import MatchedDelta, ReceivedMessage, SocketRead
 
 cdef extern from "<time.h>" nogil:
@@ -87,7 +87,7 @@ cdef long long read_clock(clockid_t clock) noexcept nogil:
 
 
 cdef long long monotonic_of(long long realtime_ns) noexcept nogil:
-    """Do the same as `bench.clock.monotonic_of`."""
+    """Do the same as `bench.base.clock.monotonic_of`."""
     cdef long long before, wall, after, closest = 1 << 62, now_ns = 0, wall_ns = 0, lag_ns
     cdef int tried
     for tried in range(TRIES):

@@ -10,9 +10,9 @@ import struct
 
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # it masks in C if available
 
-from bench.clock import Arrival
-from bench.protocol.base import BinaryMessage
+from bench.base.clock import Arrival
 from bench.transport.received import ReceivedMessage, SocketRead
+from bench.wire.dialect import BinaryMessage
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """The first byte of a complete text message and of a complete binary message.

@@ -15,17 +15,17 @@ import re
 
 import msgspec
 
-from bench.protocol.events import EMPTY, EventKind, ServerEvent
 from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import DeltaListener
 from bench.transport.received import ReceivedMessage, SocketRead
+from bench.wire.events import EMPTY, EventKind, ServerEvent
 
 try:  # without a compiler, deltas are decoded like other messages: slower, with the same results
     from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_texts
 
     COMPILED = True
 except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport.fast._compiled":  # as in `bench.protocol.audio`
+    if missing.name != "bench.transport.fast._compiled":  # as in `bench.wire.audio`
         raise
     from bench.transport.fast._interpreted import (  # type: ignore[assignment]
         Decrypter,

@@ -8,7 +8,7 @@ import socket
 from random import SystemRandom
 from typing import Any, NamedTuple
 
-from bench.errors import ConnectError
+from bench.base.errors import ConnectError
 from bench.transport.sip.messages import DEFAULT_PORTS
 from bench.transport.sip.uri import hop_of
 

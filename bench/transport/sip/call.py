@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from bench.metrics import REDIRECTED
+from bench.base.units import NEVER_NS
+from bench.catalogue.metrics import REDIRECTED
+from bench.transport.media.srtp import SrtpKey
 from bench.transport.sip.bodies import described_in, description_of
 from bench.transport.sip.call_record import (
     CallCounts,
@@ -48,11 +50,10 @@ from bench.transport.sip.messages import (
 from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
 from bench.transport.sip.reach import Reach
 from bench.transport.sip.redirection import Redirection
-from bench.transport.sip.sdes import SrtpKey, without_keys
+from bench.transport.sip.sdes import without_keys
 from bench.transport.sip.session_timer import interval_of
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
 from bench.transport.sip.uri import hop_of
-from bench.units import NEVER_NS
 
 MAX_LEGS = 10
 """The maximum number of peers (tags of To) that may answer one INVITE."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.errors import ConnectError
-from bench.metrics import (
+from bench.base.errors import ConnectError
+from bench.catalogue.metrics import (
     FOREIGN_HOST,
     IGNORED,
     LAST_RESPONSE,
@@ -16,10 +16,10 @@ from bench.metrics import (
     SIP_STATUS,
     WITHOUT_ANSWER,
 )
-from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS, shown
 from bench.transport.sip.sdes import without_keys
+from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 
 STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
 """The headers of the response to INVITE that are stored."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from bench.metrics import HUNG_UP, OWN_HANG_UP, SIP_STATUS
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import HUNG_UP, OWN_HANG_UP, SIP_STATUS
+from bench.files.sanitize import excerpt
+from bench.transport.media.srtp import SrtpKey
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse, readable
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.sdes import SrtpKey, without_keys
-from bench.units import NS_PER_S
-from bench.untrusted.sanitize import excerpt
+from bench.transport.sip.sdes import without_keys
 
 MAX_PHRASE_CHARACTERS = 80
 MAX_REASON_CHARACTERS = 200

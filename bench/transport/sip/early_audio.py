@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bench.clock import Arrival
-from bench.transport.sip.datagrams import SocketAddress
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.transport.datagrams import SocketAddress
 from bench.transport.sip.media import AUDIO, CallMedia
 from bench.transport.sip.messages import HostPort
-from bench.units import NS_PER_MS, NS_PER_S
 
 EARLY_NS = 2 * NS_PER_S
 """The duration of the audio before the answer in which a sound may begin that continues after the answer."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from bench.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.base.units import NEVER_NS, NS_PER_MS
+from bench.catalogue.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch, routed
 from bench.transport.sip.digest import DigestClient
@@ -19,7 +20,6 @@ from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_a
 from bench.transport.sip.sdp import Direction, parse_description
 from bench.transport.sip.session_timer import SessionTimer, interval_of
 from bench.transport.sip.transactions import OutgoingRequest, Transactions
-from bench.units import NEVER_NS, NS_PER_MS
 
 LegState = Literal["early", "confirmed", "ending", "ended"]
 MAX_CHALLENGED = 3

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gevent
 
-from bench.clock import Arrival, monotonic_ns
+from bench.base.clock import Arrival, monotonic_ns
+from bench.transport.datagrams import DatagramSocket
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.listener import Listener
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.signalling import Signalling

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import gevent
 from gevent.hub import Waiter
 
-from bench.clock import monotonic_ns
+from bench.base.clock import monotonic_ns
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.transport.datagrams import DatagramSocket
 from bench.transport.event_loop import READABLE, CallbackScheduler, ScheduledCallback
-from bench.transport.sip.datagrams import DatagramSocket
-from bench.units import NEVER_NS, NS_PER_S
 
 
 class Callbacks(NamedTuple):

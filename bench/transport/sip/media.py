@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from bench.clock import Arrival
-from bench.protocol.audio import G711_ALAW, G711_ULAW
-from bench.transport.sip.dtmf import key_payloads
-from bench.transport.sip.jitter import Frame, JitterBuffer
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS
+from bench.transport.media.dtmf import key_payloads
+from bench.transport.media.jitter import Frame, JitterBuffer
+from bench.transport.media.reception import RtpReceiver
+from bench.transport.media.rtcp import RtcpSession, report_delay_ns
+from bench.transport.media.rtp import HEADER_BYTES, RtpSender, StreamNumbers
+from bench.transport.media.srtp import PacketEncryption
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia
-from bench.transport.sip.reception import RtpReceiver
-from bench.transport.sip.rtcp import RtcpSession, report_delay_ns
-from bench.transport.sip.rtp import HEADER_BYTES, RtpSender, StreamNumbers
-from bench.transport.sip.srtp import PacketEncryption
-from bench.units import NS_PER_MS
+from bench.wire.audio import G711_ALAW, G711_ULAW
 
 HOLD_NS = 60 * NS_PER_MS
 """How long the jitter buffer waits for a packet: as long as the buffers of common telephones."""

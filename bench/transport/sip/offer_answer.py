@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bench.metrics import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
+from bench.catalogue.metrics import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
+from bench.transport.media.srtp import SrtpKey
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.reach import ANYWHERE, UNSPECIFIED, Reach
-from bench.transport.sip.sdes import CryptoAttribute, SrtpKey
+from bench.transport.sip.sdes import CryptoAttribute
 from bench.transport.sip.sdp import (
     Direction,
     MediaLine,

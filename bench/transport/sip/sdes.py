@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import get_args
 from urllib.parse import quote
 
-SrtpSuite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]
+from bench.transport.media.srtp import SrtpKey, SrtpSuite
+
 SUITES: tuple[SrtpSuite, ...] = get_args(SrtpSuite)
 """The supported suites, in the order of preference."""
 MASTER_KEY_BYTES = 16
@@ -27,15 +28,6 @@ MIN_QUOTED = 8
 """The number of letters and digits from which a part of a key is recognized in a text."""
 _IGNORED_PARAMETER = re.compile(r"-\S+|WSH=\d{1,4}", re.ASCII)
 """The session parameters that do not change packets: optional ones, and a hint for the replay window."""
-
-
-@dataclass(frozen=True, slots=True)
-class SrtpKey:
-    """The key of one direction of a call."""
-
-    suite: SrtpSuite
-    secret: bytes = field(repr=False)
-    """The master key and its salt."""
 
 
 @dataclass(frozen=True, slots=True)

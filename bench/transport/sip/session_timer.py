@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.base.units import NEVER_NS, NS_PER_S
 from bench.transport.sip.messages import SipMessage, parameters_of, split_outside_quotes
-from bench.units import NEVER_NS, NS_PER_S
 
 MIN_INTERVAL_S = 90
 MAX_INTERVAL_S = 86_400

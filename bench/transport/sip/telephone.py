@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
 
-from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
-from bench.errors import ConnectError
-from bench.installation import tool_version
-from bench.metrics import CANNOT_SEND, HELD, NO_KEYS
-from bench.protocol.base import BinaryMessage
-from bench.protocol.events import ServerEvent
-from bench.timeouts import Timeouts
+from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
+from bench.base.errors import ConnectError
+from bench.base.installation import tool_version
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.metrics import CANNOT_SEND, HELD, NO_KEYS
+from bench.catalogue.timeouts import Timeouts
+from bench.transport.datagrams import DatagramSocket, SocketAddress
 from bench.transport.interface import (
     CloseInfo,
     ConnectTimings,
@@ -36,25 +36,25 @@ from bench.transport.interface import (
     bracketed,
     is_loopback,
 )
+from bench.transport.media.jitter import Frame
+from bench.transport.media.rtp import StreamNumbers
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_failure import failure_of, headers_of, received_of, with_malformed
 from bench.transport.sip.call_record import CallFacts, CallSettings, CallState, own_hang_up
-from bench.transport.sip.datagrams import DatagramSocket, SocketAddress
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.early_audio import EarlyPacket, early_audio
-from bench.transport.sip.jitter import Frame
 from bench.transport.sip.lingering import linger
 from bench.transport.sip.listener import Listener
 from bench.transport.sip.media import AUDIO, CallMedia
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia
 from bench.transport.sip.reach import UNSPECIFIED, canonical_host
-from bench.transport.sip.rtp import StreamNumbers
 from bench.transport.sip.sdes import new_keys, without_keys
 from bench.transport.sip.signalling import Signalling, open_signalling
-from bench.units import NEVER_NS, NS_PER_S
+from bench.wire.dialect import BinaryMessage
+from bench.wire.events import ServerEvent
 
 NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S

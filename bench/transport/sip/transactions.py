@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, write_message
-from bench.units import NEVER_NS, NS_PER_MS
 
 T1_NS = 500 * NS_PER_MS
 T2_NS = 4_000 * NS_PER_MS

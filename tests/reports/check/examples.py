@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE
 from reports.check.baselines import baseline_of, save
 from reports.check.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
 from reports.metric_comparison import MetricComparison, Result

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.check.absolute import evaluate_limit, limit_results
 from reports.check.check import check_of, dependence_notice
 from reports.check.plan import planned_thresholds

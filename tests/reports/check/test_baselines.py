@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.check.baselines import baseline_of, describe_baselines, list_baselines, read_baselines, safe, save
 from reports.check.check import check_of
 from reports.check.report import check_page

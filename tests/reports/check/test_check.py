@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
-from bench.run import folder as run_folder
+from bench.base.errors import UsageError
+from bench.record import folder as run_folder
 from reports.check.check import check_of
 from reports.check.relative import ASSUMED, STORE_FIVE, BaselineResult, results_of
 from reports.check.report import check_page

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 
-from bench.errors import UsageError
-from bench.untrusted import safe_io
-from bench.untrusted.sanitize import escape_control
+from bench.base.errors import UsageError
+from bench.files import safe_io
+from bench.files.sanitize import escape_control
 from reports.check import ci
 from reports.check.ci import junit_xml
 from reports.check.document import append_summary, check_data, write_check

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.check.absolute import limit_results
 from reports.check.check import check_of, failed_by_chance, unequal_lengths
 from reports.check.results import CheckResult, ThresholdResult

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
-from bench.metrics import CATALOGUE, SLOPE
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, SLOPE
 from reports.measurable import refuse_unmeasurable
 from reports.statistics.differences import Margin
 from reports.strata import Stratum

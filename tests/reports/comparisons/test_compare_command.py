@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from rtbench.cli.verdicts import OnInconclusive, compare
 from tests.reports.comparisons.build import PAIRED, RUN, run
 from tests.reports.synthetic import Plan

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.errors import UsageError
-from bench.metrics import is_throttled
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import is_throttled
 from reports.comparisons.measurements import measured
 from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report

@@ -13,7 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.check.check import check_of
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison, drift_notices

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
-from bench.metrics import DEFINITIONS_VERSION
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import DEFINITIONS_VERSION
 from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
 from reports.statistic_types.quantile import Quantile, margin_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.evidence.document import Evidence, evidence_json, evidence_of, write_evidence
 from reports.evidence.page import MUST_NOT, evidence_page
 from tests.command_line import call_or_raise

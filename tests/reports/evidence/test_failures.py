@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.columns import DETAIL_CHARACTERS
+from bench.catalogue.columns import DETAIL_CHARACTERS
 from reports.evidence.document import evidence_json, evidence_of
 from reports.evidence.failures import MAX_LISTED, allocated, distributed, failures_of
 from tests.reports.edited import Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.reference_workload import SCRIPT_NAMES, SPOKEN, TOOLS_SCRIPT, ReferenceWorkload
+from bench.catalogue.reference_workload import SCRIPT_NAMES, SPOKEN, TOOLS_SCRIPT, ReferenceWorkload
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import MS, Plan

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.reference_workload import SPOKEN, TYPED, WORKLOADS, ReferenceWorkload
+from bench.catalogue.reference_workload import SPOKEN, TYPED, WORKLOADS, ReferenceWorkload
 from reports.reference.listing import ListedTarget, UnlistedTarget, listing_of, run_reasons, workload_of
 from reports.runs import RunFrames, load_for_report
 from tests.reports.edited import Row, edit

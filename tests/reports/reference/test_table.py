@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError
-from bench.reference_workload import TYPED
-from bench.run import finalize
+from bench.base.errors import UsageError
+from bench.catalogue.reference_workload import TYPED
+from bench.record import finalize
 from reports.reference.document import link_of, reference_data
 from reports.reference.run_digest import RAW_FILES, run_digest
 from reports.reference.table import reference_table

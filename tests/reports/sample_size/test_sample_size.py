@@ -13,7 +13,7 @@ import pytest
 import typer
 from msgspec import structs
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from reports.formatting import NBSP
 from reports.json_entries import to_json_data
 from reports.render.terminal import render_lines

@@ -20,11 +20,11 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
-from bench.run.document import GIVEN_UP, INTERRUPTED, KILLED
-from bench.run.folder import SCHEMAS
-from bench.run.spool import path_of
-from bench.run.worker_part import rows_of
+from bench.base.errors import UsageError
+from bench.record.document import GIVEN_UP, INTERRUPTED, KILLED
+from bench.record.folder import SCHEMAS
+from bench.record.spool import path_of
+from bench.record.worker_part import rows_of
 from reports.check.check import check_of
 from reports.runs import load_for_report
 from reports.sequential.__main__ import analyse

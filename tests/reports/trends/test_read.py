@@ -12,8 +12,8 @@ import pytest
 import typer
 from jsonschema import Draft202012Validator
 
-from bench.errors import UsageError
-from bench.run.document import SCHEMA_VERSION
+from bench.base.errors import UsageError
+from bench.record.document import SCHEMA_VERSION
 from reports import runs
 from reports.check import baselines
 from reports.strata import NO_STRATUM

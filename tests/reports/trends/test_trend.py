@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
-from bench.units import NS_PER_S
+from bench.base.errors import UsageError
+from bench.base.units import NS_PER_S
 from reports.render.terminal import render_page
 from reports.statistics.change_points import number_of_comparisons
 from reports.strata import NO_STRATUM, Stratum

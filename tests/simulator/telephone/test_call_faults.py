@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from bench.protocol.audio import G711_ALAW, G711_ULAW, AudioFormat
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.server_events import OutgoingEvent
@@ -15,7 +15,7 @@ from bench.simulator.telephone.answer_plan import AnswerPlan
 from bench.simulator.telephone.call_faults import CallFaults, ends_silently, reason_of
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
 
 FRAME_NS = 20 * NS_PER_MS
 SILENT_FRAMES, FRAMES = 5, 40

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from bench.base.units import NS_PER_S
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.telephone_line import MAX_UNREAD_BYTES, CallerConnection, TelephoneLine
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
@@ -16,7 +17,6 @@ from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import HostPort, Outgoing, SipResponse, parse_message, write_message
-from bench.units import NS_PER_S
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import tokens
 

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 
+from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.simulator.profile import PacketPathSettings
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.telephone.packet_path import REORDER_NS, PacketPath, PathPacket
-from bench.units import NEVER_NS, NS_PER_MS
 
 FRAME_NS = 20 * NS_PER_MS
 PACKETS = 2_000

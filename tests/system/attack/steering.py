@@ -52,7 +52,7 @@ def isolated_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     A simulator that a command starts ends after it has printed its address.
     """
     monkeypatch.setattr("webbrowser.open", lambda _: True)
-    monkeypatch.setattr("bench.run.upload.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("bench.record.upload.FIRST_PAUSE_S", 0)
     monkeypatch.setattr(
         "rtbench.cli.simulate._served",
         lambda *given: given[-1](None, [1]) or [ServedCounts(0, 0, 0, 0.0, LatenessCounts())],

@@ -14,17 +14,17 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.dial import Dialer
-from bench.metrics import outcome_class
+from bench.catalogue.metrics import outcome_class
+from bench.catalogue.timeouts import Timeouts
+from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import GreetingTurn
-from bench.protocol.agents import PCM
-from bench.protocol.settings import FULL_DUPLEX, TurnDetection
+from bench.services.agents.dialects import PCM
+from bench.session.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.timeouts import Timeouts
 from bench.transport import tcp
-from bench.untrusted.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
+from bench.wire.settings import FULL_DUPLEX, TurnDetection
 from reports.wording.validity import meaning
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import LONG, hang_guard, played, rows, short_at

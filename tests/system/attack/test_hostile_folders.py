@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.run import folder as files
-from bench.run.folder import SCHEMAS, open_rows
-from bench.run.spool import WORKERS
+from bench.record import folder as files
+from bench.record.folder import SCHEMAS, open_rows
+from bench.record.spool import WORKERS
 from reports.export import LOG
 from tests.examples import some
 from tests.reports import synthetic
 from tests.system.attack.steering import PLAN, output_of, unsafe_text_in
-from tests.system.run.parts import build_part
+from tests.system.record.parts import build_part
 
 MIB = 1 << 20
 Spoil = Callable[[Path], object]

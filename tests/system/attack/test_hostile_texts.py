@@ -16,17 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.run import folder as files
-from bench.run.document import RunDocument
-from bench.run.spool import path_of
-from bench.run.worker_part import FACTS
+from bench.record import folder as files
+from bench.record.document import RunDocument
+from bench.record.spool import path_of
+from bench.record.worker_part import FACTS
 from reports.stored import Baseline
 from reports.trends.trend_point import RunSummary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
 from tests.system.attack.steering import EVIL, PLAN, output_of, unsafe_text_in
-from tests.system.run.parts import build_part, closed, copied
+from tests.system.record.parts import build_part, closed, copied
 
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\[")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.reference_workload import TYPED
+from bench.catalogue.reference_workload import TYPED
 from reports.reference.table import reference_table, write_table
 from tests.reports.reference.builders import reference_plan, write_reference
 from tests.system.browser.chromium import CONTRAST, Browser

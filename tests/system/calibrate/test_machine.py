@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.cpu import allowed_cores, peak_rss_bytes, pinned_to, read_cpu
+from bench.base.cpu import allowed_cores, peak_rss_bytes, pinned_to, read_cpu
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.clock import monotonic_ns, utc_ns
-from bench.run.document import SCHEMA_VERSION
-from bench.units import NS_PER_S
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.units import NS_PER_S
+from bench.record.document import SCHEMA_VERSION
 from rtbench import locust_run
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from bench.protocol.audio import AudioFormat
-from bench.run.replay import ReplayedSession
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.record.replay import ReplayedSession
+from bench.wire.audio import AudioFormat
 
 Line = dict[str, Any]
 Bounds = tuple[int, int]

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench.run import folder as files
+from bench.record import folder as files
 from rtbench.locust_run import without_proxies
 from tests import forked
 from tests.simulator_process import GUARD_S

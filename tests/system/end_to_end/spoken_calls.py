@@ -8,10 +8,10 @@ from typing import Any
 
 from bench.plan.recordings import RATE_HZ, load_pcm
 from bench.probe import probe_target, script_of
-from bench.protocol.audio import AudioFormat
-from bench.run.replay import ReplayedSession, replay_log
+from bench.record.replay import ReplayedSession, replay_log
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.target.target import Target
+from bench.wire.audio import AudioFormat
 from tests.simulator_process import ROOT
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.remedies import remedy_of
-from bench.run import folder as files
+from bench.catalogue.remedies import remedy_of
+from bench.record import folder as files
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 

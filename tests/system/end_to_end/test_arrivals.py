@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS
-from bench.run import folder as files
+from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS
+from bench.record import folder as files
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import (
     ENDS_WELL,

@@ -10,8 +10,8 @@ import site
 
 import pytest
 
-from bench.cpu import allowed_cores, assign_cores
-from bench.run.calibration import LoadStep, SessionKind
+from bench.base.cpu import allowed_cores, assign_cores
+from bench.record.calibration import LoadStep, SessionKind
 from rtbench.calibrate.ground_truth import METRICS, OF_CALLS
 from rtbench.calibrate.load_steps import CalibrationPlan, LoadStepTiming, run_load_step
 from rtbench.load_search import LoadGrid

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from bench.remedies import remedy_of
-from bench.run import folder as files
+from bench.catalogue.remedies import remedy_of
+from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, wait_for_rows, write_scenario

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bench.run.folder import read_table
+from bench.record.folder import read_table
 from tests.simulator_process import AUDIO, GUARD_S, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 

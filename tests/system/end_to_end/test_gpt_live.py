@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
+from bench.base.units import NS_PER_MS
 from bench.plan.recordings import load_pcm
-from bench.protocol.audio import PCM16
-from bench.protocol.gpt_live import APPEND, AUDIO_DELTA
-from bench.run.replay import WireTransfer
+from bench.record.replay import WireTransfer
+from bench.services.gpt_live.dialect import APPEND, AUDIO_DELTA
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.ground_truth_log import read_truth
-from bench.units import NS_PER_MS
+from bench.wire.audio import PCM16
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import Ready, quick_simulator

@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from bench.run.folder import read_table
-from bench.timeouts import Timeouts
+from bench.catalogue.timeouts import Timeouts
+from bench.files.sanitize import escape_control
+from bench.record.folder import read_table
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.messages import write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.untrusted.sanitize import escape_control
 from benchmarks.fuzz.damage import damaged_bytes
 from tests.simulator_process import AUDIO, GUARD_S, Ready, quick_simulator
 from tests.system.end_to_end.locust_process import rtbench

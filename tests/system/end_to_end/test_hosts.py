@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests.hosted_run import PASSWORD, hosted_run
 from tests.hosts import available
 from tests.system.end_to_end.locust_process import GUARD_S, write_scenario

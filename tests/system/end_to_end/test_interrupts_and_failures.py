@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.run import folder as files
-from bench.run.spool import path_of
-from bench.run.worker_part import FACTS
-from bench.units import NS_PER_S
+from bench.base.units import NS_PER_S
+from bench.record import folder as files
+from bench.record.spool import path_of
+from bench.record.worker_part import FACTS
 from tests.simulator_process import Ready, running_simulator
 from tests.system.attack.evil_server import evil_server
 from tests.system.end_to_end.locust_process import (

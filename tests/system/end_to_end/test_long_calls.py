@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.metrics import CATALOGUE
-from bench.run import folder as files
-from bench.run.replay import replay_log
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import CATALOGUE
+from bench.record import folder as files
+from bench.record.replay import replay_log
 from bench.simulator.ground_truth_log import read_truth
-from bench.units import NS_PER_MS
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 

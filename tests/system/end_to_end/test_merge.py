@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.run import folder as files
+from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.run import folder as files
+from bench.record import folder as files
 from rtbench.locust_run import without_proxies
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator

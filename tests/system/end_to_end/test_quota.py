@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.run import folder as files
+from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario

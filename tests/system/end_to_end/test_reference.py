@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.reference_workload import TYPED
-from bench.run import folder as files
+from bench.catalogue.reference_workload import TYPED
+from bench.record import folder as files
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, only_run, rtbench
 

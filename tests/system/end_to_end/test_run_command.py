@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, rtbench, wait_for_rows

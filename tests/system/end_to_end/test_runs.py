@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests.blob_server import BlobServer, blob_server
 from tests.collector import Collector, attributes, collector
 from tests.simulator_process import ROOT, Ready

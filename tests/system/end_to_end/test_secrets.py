@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 import pytest
 
-from bench.run import folder as files
+from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
-from bench.metrics import SUCCESSFUL
-from bench.run import folder as files
-from bench.run.calibration import AGENTS
+from bench.catalogue.metrics import SUCCESSFUL
+from bench.record import folder as files
+from bench.record.calibration import AGENTS
 from tests.simulator_process import ROOT, quick_simulator, running_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_rows
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.run.folder import read_table
-from bench.units import NS_PER_MS
+from bench.base.units import NS_PER_MS
+from bench.record.folder import read_table
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 from tests.telephone_truth import STOPPED, reply_starts

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from bench.run import folder as files
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
-from bench.units import NS_PER_MS, NS_PER_S
 from tests import forked
 from tests.load.actors import tone
 from tests.simulator_process import quick_simulator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.system.end_to_end.two_targets import ahead, sessions_of, write_targets

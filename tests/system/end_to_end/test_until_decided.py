@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
 from tests.system.end_to_end.two_targets import slower_and_faster, write_services

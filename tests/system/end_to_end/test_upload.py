@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests.blob_server import blob_server
 from tests.command_line import call
 from tests.simulator_process import quick_simulator

@@ -6,8 +6,8 @@ import json
 import signal
 from pathlib import Path
 
-from bench.run import folder as files
-from bench.run.histograms import HistogramKey, read
+from bench.record import folder as files
+from bench.record.histograms import HistogramKey, read
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_phase, write_scenario
 

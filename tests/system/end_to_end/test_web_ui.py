@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, write_scenario

@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from bench.errors import INVALID_STATUS
-from bench.installation import EXAMPLES as EXAMPLE_FILES
-from bench.run import folder as files
+from bench.base.errors import INVALID_STATUS
+from bench.base.installation import EXAMPLES as EXAMPLE_FILES
+from bench.record import folder as files
 from rtbench.cli.start import WORKFLOWS, CiSystem
 from tests import forked
 from tests.simulator_process import QUICK, ROOT, Ready

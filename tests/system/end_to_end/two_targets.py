@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.run import folder as files
+from bench.record import folder as files
 from tests.simulator_process import QUICK, Ready, running_simulator
 
 QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"

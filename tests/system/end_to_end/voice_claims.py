@@ -6,10 +6,10 @@ import json
 from functools import partial
 from pathlib import Path
 
-from bench.clock import MAX_CLOCK_GAP_NS
+from bench.base.clock import MAX_CLOCK_GAP_NS
 from bench.plan.recordings import load_pcm
-from bench.protocol.openai import FORMATS
-from bench.run import folder as files
+from bench.record import folder as files
+from bench.services.openai.dialect import FORMATS
 from bench.simulator.ground_truth_log import read_truth
 from tests.system.end_to_end.bounds import speech_bounds, turn_bounds
 from tests.system.end_to_end.voice_run import Planned, VoiceRun, all_played, instants, unlike_their_logs

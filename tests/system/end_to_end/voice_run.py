@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.columns import TURN_INSTANTS
-from bench.run import folder as files
-from bench.run.replay import ReplayedSession, replay_log
-from bench.run.rows import session_row
+from bench.catalogue.columns import TURN_INSTANTS
+from bench.record import folder as files
+from bench.record.replay import ReplayedSession, replay_log
+from bench.record.rows import session_row
 from bench.simulator.ground_truth_log import read_truth
 from tests.helpers import row_of
 from tests.simulator_process import quick_simulator

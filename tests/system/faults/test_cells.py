@@ -15,21 +15,21 @@ import gevent
 import numpy as np
 import pytest
 
-from bench.dial import Dialer
-from bench.metrics import STARVED, outcome_class
+from bench.catalogue.metrics import STARVED, outcome_class
+from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.prepared import PreparedScript
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan
 from bench.plan.turns import AudioTurn
-from bench.protocol.base import Dialect
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import TurnDetection
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.session.dial import Dialer
 from bench.simulator.faults.kinds import BY_TELEPHONE, EVERYWHERE, KINDS, OF_RESPONSES, OF_TRANSCRIPTS, read_line
 from bench.simulator.ground_truth_log import read_truth
 from bench.target.tokens import Keyring
-from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, Transport
+from bench.wire.dialect import Dialect
+from bench.wire.settings import TurnDetection
 from reports.wording.validity import meaning
 from tests.faults.cells import FaultCell, cells
 from tests.helpers import build_script, resolve_target, say

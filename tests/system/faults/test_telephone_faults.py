@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from bench.run.folder import read_table
+from bench.base.units import NS_PER_S
+from bench.record.folder import read_table
 from bench.simulator.ground_truth_log import read_truth
-from bench.units import NS_PER_S
 from tests.faults.cells import TELEPHONE_CASES
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import rtbench

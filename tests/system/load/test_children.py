@@ -11,13 +11,13 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.errors import USAGE_STATUS
+from bench.base.errors import USAGE_STATUS
 from bench.load.execution.progress import ProgressReport
 from bench.load.runners import monitor
 from bench.load.runners.children import output_of
 from bench.load.runners.finalized_run import finalize_run, holds_rows
 from bench.load.runners.monitor import BEHIND, MAX_LINES, Telemetry
-from bench.run.document import SCHEMA_VERSION
+from bench.record.document import SCHEMA_VERSION
 from tests.load.fake_live_run import FakeRun
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S

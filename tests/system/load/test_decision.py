@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import script
 from bench.load.planning.workload import encode_workload, load_scripts
@@ -27,7 +27,7 @@ from bench.load.runners.interim_analyses import (
     scripts_of,
     sequential_plan,
 )
-from bench.protocol.openai_ga import GA
+from bench.services.openai.ga import GA
 from tests import forked
 from tests.load.actors import Actor, actor
 from tests.load.options import parsed

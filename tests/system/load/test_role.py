@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from locust.runners import WorkerNodes
 from bench.load.runners import master as module
 from bench.load.runners.role import CurrentRun
-from bench.run import spool
+from bench.record import spool
 
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
 away["away"] = SimpleNamespace(id="away", state="missing")
@@ -296,7 +296,7 @@ from bench.load.runners import master as module
 from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunStarted, SignInStarted
 from bench.load.execution.progress import ProgressReport
-from bench.run.replica import PartReplica
+from bench.record.replica import PartReplica
 
 how, folder, said, nodes = sys.argv[1], Path(sys.argv[2]), [], WorkerNodes()
 nodes["far"] = SimpleNamespace(id="far", state="missing" if how == "missing" else "running")

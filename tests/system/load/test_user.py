@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.reference_workload import SCRIPT_NAMES
+from bench.catalogue.reference_workload import SCRIPT_NAMES
 from tests import forked
 
 ROOT = Path(__file__).parents[3]
@@ -105,7 +105,7 @@ from types import SimpleNamespace
 from gevent import GreenletExit
 from locust.exception import RescheduleTask
 from locust.util.load_locustfile import load_locustfile
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 
 def unsupported_reason(user_class, live=None):
     problems = []

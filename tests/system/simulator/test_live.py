@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.base.status_line import StatusLine, fitted
 from bench.simulator.ground_truth_log import LiveView, ServerProgress, live_parts
-from bench.status_line import StatusLine, fitted
 from rtbench.cli.simulate import CLIENTS, to_paste
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator

@@ -16,8 +16,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from bench.clock import monotonic_ns
-from bench.errors import UsageError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import UsageError
 from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.simulate import simulate
 from tests.simulator.builders import append

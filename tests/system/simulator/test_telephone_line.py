@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import pytest
 
-from bench.errors import ConnectError
+from bench.base.errors import ConnectError
+from bench.catalogue.timeouts import Timeouts
 from bench.simulator.ground_truth_log import read_truth
-from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.base.errors import UsageError
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.serving import workers
 from bench.simulator.serving.server import TAG_BITS, ServerWorker

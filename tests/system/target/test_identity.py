@@ -135,9 +135,9 @@ import gevent
 import http.client
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 logging.getLogger("urllib3").propagate = True
-from bench.errors import RtbenchError
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.openai_ga import GA
+from bench.base.errors import RtbenchError
+from bench.services.registry import DIALECTS
+from bench.services.openai.ga import GA
 from bench.target.target import EntraSignIn, Target
 from bench.target.tokens import Keyring
 

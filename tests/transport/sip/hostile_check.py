@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
-from bench.protocol.base import BinaryMessage
-from bench.timeouts import Timeouts
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.timeouts import Timeouts
+from bench.files.sanitize import escape_control
 from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.media.jitter import MAX_WAITING
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip import telephone
 from bench.transport.sip.call import MAX_LEGS
-from bench.transport.sip.jitter import MAX_WAITING
 from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
-from bench.units import NS_PER_MS, NS_PER_S
-from bench.untrusted.sanitize import escape_control
+from bench.wire.dialect import BinaryMessage
 from tests.transport.sip.hostile_line import GUARD_S, MARKER, Behaviour, HostileLine, hostile_line
 
 ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.05)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 
+from bench.transport.media.rtp import RtpPacket, build_packet
 from bench.transport.sip.messages import (
     SipRequest,
     SipResponse,
@@ -17,7 +18,6 @@ from bench.transport.sip.messages import (
     write_message,
     write_response,
 )
-from bench.transport.sip.rtp import RtpPacket, build_packet
 from bench.transport.sip.sdp import parse_description
 
 GUARD_S = 30

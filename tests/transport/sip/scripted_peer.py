@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallSettings
 from bench.transport.sip.messages import (
@@ -19,7 +20,6 @@ from bench.transport.sip.messages import (
     write_response,
 )
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 
 SOURCE = HostPort("192.0.2.4", 5060)
 MEDIA = LocalMedia("192.0.2.1", 40_000, 11)

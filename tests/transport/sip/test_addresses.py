@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
-from bench.remedies import remedy_of
-from bench.timeouts import Timeouts
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.catalogue.remedies import remedy_of
+from bench.catalogue.timeouts import Timeouts
+from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import DIRECT, ConnectTimings, bracketed
 from bench.transport.names import Lookup
 from bench.transport.sip import signalling
 from bench.transport.sip.address import family_of, own_host, udp_socket
-from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.messages import HostPort, Outgoing
 from bench.transport.sip.signalling import Signalling
 from bench.transport.sip.telephone import TelephoneCall, open_call

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import parse_message
-from bench.units import NS_PER_MS, NS_PER_S
 from tests.transport.sip.scripted_peer import ANSWER, PEER_CONTACT, SOURCE, ScriptedPeer, call_settings, tokens
 
 LOGIN = DigestLogin("alice", "correct horse")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bench.metrics import NOT_REFRESHED
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import NOT_REFRESHED
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import SipRequest, parse_message
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from tests.transport.sip.scripted_peer import ANSWER, SOURCE, ScriptedPeer, call_settings, tokens
 
 LOGIN = DigestLogin("alice", "correct horse")

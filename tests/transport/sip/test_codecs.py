@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.clock import Arrival
-from bench.protocol.audio import G711_ALAW, G711_ULAW
+from bench.base.clock import Arrival
+from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
 from bench.transport.sip.media import CallMedia
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
-from bench.transport.sip.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
 from bench.transport.sip.sdp import parse_description
+from bench.wire.audio import G711_ALAW, G711_ULAW
 
 TONE = (8_000 * np.sin(np.arange(160) / 5)).astype(np.int16)
 LOCAL = LocalMedia("192.0.2.1", 4_000, 1)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from bench.remedies import remedy_of
+from bench.catalogue.remedies import remedy_of
 from bench.simulator.telephone import called_party
 from bench.transport.interface import NetworkPath
+from bench.transport.media.rtp import HEADER_BYTES
+from bench.transport.media.srtp import TAG_BYTES, SrtpKey
 from bench.transport.sip.offer_answer import answer_to
-from bench.transport.sip.rtp import HEADER_BYTES
-from bench.transport.sip.sdes import SUITES, SrtpKey, new_keys
-from bench.transport.sip.srtp import TAG_BYTES
+from bench.transport.sip.sdes import SUITES, new_keys
 from tests.transport.sip.test_telephone import FRAME, dial, line, receive, refused
 
 SECURE = NetworkPath(srtp=True)

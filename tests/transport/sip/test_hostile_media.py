@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from bench.transport.sip.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
-from bench.transport.sip.rtp import RtpPacket, build_packet
+from bench.transport.media.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
+from bench.transport.media.rtp import RtpPacket, build_packet
 from tests.transport.sip.hostile_check import Goes, check
 from tests.transport.sip.hostile_line import Behaviour, HostilePeer
 

@@ -9,13 +9,13 @@ from unittest.mock import patch
 import gevent
 import pytest
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_S
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip import lingering, telephone
 from bench.transport.sip.messages import SipRequest
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.units import NS_PER_S
 from tests.transport.sip.hostile_check import ENOUGH, SOON
 from tests.transport.sip.hostile_line import GUARD_S, HostileLine, HostilePeer, hostile_line
 

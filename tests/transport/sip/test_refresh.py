@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
-from bench.units import NS_PER_MS, NS_PER_S
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 HOLD = ANSWER.replace(b"m=audio 50000", b"m=audio 50010") + b"a=sendonly\n"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.transport.media.srtp import SrtpKey
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_failure import failure_of, received_of
 from bench.transport.sip.messages import HostPort
@@ -19,7 +20,6 @@ from bench.transport.sip.sdes import (
     SECRET_BYTES,
     SUITES,
     CryptoAttribute,
-    SrtpKey,
     new_keys,
     parse_crypto,
     usable_crypto,

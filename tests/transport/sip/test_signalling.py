@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
-from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.names import Lookup
 from bench.transport.sip import signalling
@@ -27,7 +28,6 @@ from bench.transport.sip.messages import HostPort
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
-from bench.units import NS_PER_MS, NS_PER_S
 from tests.transport.sip.scripted_peer import tokens
 from tests.transport.sip.test_telephone import ended, line
 

@@ -16,28 +16,27 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.clock import Arrival, monotonic_ns
-from bench.errors import ConnectError
-from bench.metrics import HANG_UP
-from bench.protocol.base import BinaryMessage
-from bench.remedies import remedy_of
+from bench.base.clock import Arrival, monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import HANG_UP
+from bench.catalogue.remedies import remedy_of
+from bench.catalogue.timeouts import Timeouts
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
-from bench.timeouts import Timeouts
+from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, RtpInfo, bracketed
+from bench.transport.media.dtmf import parse_event
+from bench.transport.media.rtp import parse_packet
+from bench.transport.media.srtp import PacketEncryption, SrtpKey
 from bench.transport.received import ReceivedMessage
 from bench.transport.sip import address, signalling
-from bench.transport.sip.datagrams import SocketAddress
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.dtmf import parse_event
 from bench.transport.sip.messages import HostPort, SipRequest, parse_message
 from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.rtp import parse_packet
-from bench.transport.sip.sdes import SrtpKey
-from bench.transport.sip.srtp import PacketEncryption
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.wire.dialect import BinaryMessage
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
 from tests.transport.sip.scripted_peer import tokens
 

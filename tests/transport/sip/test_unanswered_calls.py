@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.clock import monotonic_ns
-from bench.errors import ConnectError
-from bench.remedies import remedy_of
-from bench.timeouts import Timeouts
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_S
+from bench.catalogue.remedies import remedy_of
+from bench.catalogue.timeouts import Timeouts
+from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath
-from bench.transport.sip.datagrams import DatagramSocket
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.units import NS_PER_S
 from tests.transport.sip.hostile_check import ENOUGH, SENT, SOON
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
 

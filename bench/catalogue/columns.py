@@ -1,0 +1,582 @@
+"""The columns of a run's tables: the name, type, source, meaning and file of each column.
+
+Other modules and pages are made from this list: the schemas of Parquet and of the spool (`bench.record.folder`), the
+rows (`bench.record.rows`), the dtypes of frames (`reports.runs`), and the tables of docs/run-folder.md and
+docs/metrics.md. The end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. A column without a unit is a
+count, a share or a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+ColumnKind = Literal["label", "text", "whole", "number", "flag"]
+"""The type of a column. Rows often repeat a label; they seldom repeat a text. Whole numbers have 64 bits."""
+InstantSource = Literal["arrival", "send", "clock"]
+"""The source of an instant. It determines in which direction the instant may be wrong.
+
+An arrival may really have been earlier than its timestamp, by up to its uncertainty. A send may really have been later
+than its timestamp, by up to the duration of the send call. The load generator's own clock is exact.
+"""
+FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
+"""The source of the value that a column has in the row of a turn or session.
+
+- `same`: the field of the turn's or session's observation that has the name of the column.
+- `or null`: the same field, but null if its text is empty.
+- `instant`, `error`, `width`: an instant, the uncertainty of an arrival, or the uncertainty of a send.
+- `tokens`: a number of tokens.
+- `quality`: the score of a turn.
+- `identity`: the identity that all rows of a session share.
+- `own`: a value that the code of the row computes.
+"""
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Columns that share one description, a sentence in Markdown.
+
+    `audit` is True if the columns contain the uncertainty of other columns. Such columns are stored in a separate file.
+    """
+
+    names: tuple[str, ...]
+    kind: ColumnKind
+    sentence: str
+    filled: FilledBy = "same"
+    audit: bool = False
+
+
+@dataclass(frozen=True)
+class InstantGroup:
+    """Instants that share one description, a sentence in Markdown. Their columns are named `<name>_at_ns`."""
+
+    names: tuple[str, ...]
+    timestamp_kind: InstantSource
+    sentence: str
+
+
+def _group(
+    kind: ColumnKind, names: str, sentence: str, filled: FilledBy = "same", *, audit: bool = False
+) -> ColumnGroup:
+    return ColumnGroup(tuple(names.split()), kind, sentence, filled, audit)
+
+
+_label, _whole, _flag = partial(_group, "label"), partial(_group, "whole"), partial(_group, "flag")
+_number, _text = partial(_group, "number"), partial(_group, "text", filled="or null")
+
+
+def _instants(source: InstantSource, names: str, sentence: str) -> InstantGroup:
+    return InstantGroup(tuple(names.split()), source, sentence)
+
+
+_arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "send"), partial(_instants, "clock")
+
+
+def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
+    """Return the names of columns, in the order of the groups.
+
+    If `filled` is given, return only columns that are filled in one of these ways.
+    """
+    return tuple(name for group in columns if not filled or group.filled in filled for name in group.names)
+
+
+def instants_by_source(instants: Iterable[InstantGroup], *sources: InstantSource) -> tuple[str, ...]:
+    """Return the names of instants, in the order of the groups.
+
+    If `sources` are given, return only instants from one of these sources.
+    """
+    return tuple(name for group in instants if not sources or group.timestamp_kind in sources for name in group.names)
+
+
+def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
+    """Return the columns of instants, and the columns of their uncertainties."""
+    at_ns, sends, arrivals = (
+        instants_by_source(instants),
+        instants_by_source(instants, "send"),
+        instants_by_source(instants, "arrival"),
+    )
+    return (
+        _whole(
+            " ".join(f"{name}_at_ns" for name in at_ns),
+            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null if they did not happen",
+            "instant",
+        ),
+        _whole(
+            " ".join(f"{name}_uncertainty_ns" for name in sends),
+            "by how much the send may really have been later; 0 with the kernel's timestamp. Null if unknown",
+            "width",
+            audit=True,
+        ),
+        _whole(
+            " ".join(f"{name}_uncertainty_ns" for name in arrivals),
+            "by how much the arrival may really have been earlier: [the bound](metrics.md#timestamp-uncertainty) of "
+            "each instant. Null if unknown",
+            "error",
+            audit=True,
+        ),
+    )
+
+
+DETAIL_CHARACTERS = 300
+"""The maximum length of the texts `detail`, `close_reason` and `mcp_error`. Longer ones are cut."""
+_RUN = _label("run_id", "the folder's name; of a merged run that of the merged one", "identity")
+_TARGET = _label(
+    "target",
+    "label of the service: its name in `targets.yaml`, else its host; of a variant `<target>.<variant>`",
+    "identity",
+)
+_WORKER = _whole("worker", "number of the process that recorded it, from 0", "identity")
+_HOST = _label("host", "name of the machine that recorded it", "identity")
+_SIMULATED = _flag("simulated", "measured against the simulator", "identity")
+
+IDENTITY = (
+    _RUN,
+    _label("session_id", "ours, unique in the run: `w0-000001`", "identity"),
+    _label(
+        "service_session_id",
+        "the service's own; for a call with an agent, the `{uuid}` in its address",
+        "identity",
+    ),
+    _TARGET,
+    _whole(
+        "block pair",
+        "the two minutes of the run in which its pair began, from 0; the number of the pair: sessions that began "
+        "together, one per target",
+        "identity",
+    ),
+    _label(
+        "phase", "`warmup` or `measurement`, by when the pair started; a row without a phase is measured", "identity"
+    ),
+    _label("scenario script", "the Locust file and the script's name", "identity"),
+    _WORKER,
+    _HOST,
+    _SIMULATED,
+    _label("outcome", "[how it ended](metrics.md#outcomes)"),
+    _label("detail", f"the service's message about how it ended, at most {DETAIL_CHARACTERS} characters", "or null"),
+    _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
+    _whole("start_utc_ns", "when it began, in UTC", "own"),
+)
+"""Columns that turns and sessions share. They contain the identity of a row, how it ended, and when it began."""
+
+TOKENS = (
+    *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
+    *("text_out", "audio_out", "image_in", "cached_image_in", "cache_write_in"),
+)
+
+
+def token_column(kind: str) -> str:
+    """Return the column of a kind of tokens. For example, `cached_text_in` has `input_cached_text_tokens`."""
+    *names, direction = kind.split("_")
+    return "_".join(("input" if direction == "in" else "output", *names, "tokens"))
+
+
+def _tokens(sentence: str) -> ColumnGroup:
+    return _whole(" ".join(map(token_column, TOKENS)), sentence, "tokens")
+
+
+_CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
+_CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
+_RETRY = "the [delay](metrics.md#limits-of-the-service) that the service requested when it refused or throttled the "
+
+TURN_INSTANT_GROUPS = (
+    _send(
+        "speech_start speech_end",
+        "when a microphone had recorded the first, and the last, sample of the caller's [speech](#where-speech-ends): "
+        "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
+    ),
+    _send(
+        "request_sent",
+        "`response.create` handed to the kernel; absent if the service starts the response by itself. In a session "
+        "that only transcribes: `input_audio_buffer.commit`",
+    ),
+    _clock(
+        "request_acked",
+        "the peer's TCP acknowledged `response.create`, by the kernel; null if that comes after the turn's end",
+    ),
+    _arrival(
+        "speech_started speech_stopped", "the first and the last event of these names: what the service's VAD detected"
+    ),
+    _arrival("committed", "`input_audio_buffer.committed`, the last of several"),
+    _arrival("response_created", "`response.created`"),
+    _arrival("first_text first_audio first_transcript", "the first delta of that kind with a payload"),
+    _arrival(
+        "first_audible",
+        "when the simulated player plays the reply's first audible sample ([below](#what-the-caller-hears))",
+    ),
+    _arrival(
+        "last_audible",
+        "when the simulated player plays the reply's last audible sample, if replies are "
+        "[found in the audio](#services-without-turn-events)",
+    ),
+    _arrival("last_audio", "the last audio delta"),
+    _arrival("audio_done transcript_done response_done", "the closing events, of several the last"),
+    _arrival("first_input_transcript", "the first delta with text of the transcript of the caller's audio"),
+    _arrival(
+        "input_transcribed",
+        "the finished transcript of the caller's audio, or of the last of several commits. In a session that only "
+        "transcribes: when all commits were transcribed",
+    ),
+    _arrival(
+        "function_call_added function_call_done",
+        "the first item that names a [function](#function-calls) or a tool of an [MCP server](#mcp-servers), or the "
+        "first [delegated](#delegation) task; the end of the last call's arguments in the first response that makes "
+        "any",
+    ),
+    _arrival(
+        "mcp_call_started mcp_call_ended",
+        "`response.mcp_call.in_progress` of the first MCP call; `response.mcp_call.completed` or `.failed`, the first",
+    ),
+    _send(
+        "answer_request_sent",
+        "the last `response.create` that followed what functions or MCP calls returned; or the result of a task that "
+        "was delegated to the client",
+    ),
+    _arrival("answer_audio answer_audible", "`first_audio` and `first_audible` of the [answer](#answers-in-parts)"),
+    _arrival("function_audible", "`answer_audible`, of turns with function calls"),
+    _send(
+        "barge_in",
+        "when the reply was [interrupted](#interruptions): the first sample of the speech or sound; or the clock "
+        "before `response.cancel`",
+    ),
+    _arrival("barge_in_detected", "the `speech_started` that this caused"),
+    _arrival(
+        "barge_in_silent",
+        "when the simulated player was silent: at `speech_started`; if the service did not detect it within 2 s, at "
+        "the end of the reply",
+    ),
+    _arrival(
+        "barge_in_last_audio barge_in_response_done",
+        "`last_audio` and `response_done` of a response that it cancelled, if they came after `barge_in`",
+    ),
+    _send("truncate_sent", "`conversation.item.truncate` handed to the kernel"),
+    _arrival("truncated", "the last `conversation.item.truncated`"),
+    _clock("ended", "when the outcome was determined"),
+)
+
+TURNS = (
+    *IDENTITY,
+    _text(
+        "response_id answer_response_id item_id",
+        "the service's ids of the turn's first response, of its last one (the same if there is only one), and of the "
+        "caller's audio",
+    ),
+    _label("step", "the step's label"),
+    _text("audio", "the file that was played; null in a text turn"),
+    _whole("turn", "the number of the turn in its session, from 1"),
+    _label(
+        "measured_from",
+        "the instant that latency counts from: `request_sent`, or `speech_end` if the service starts the response "
+        "itself",
+    ),
+    _label(
+        "turn_type",
+        "[turn type](metrics.md#turn-types), by which turns of a step are never pooled, joined by `+`; `regular` of "
+        "all others",
+    ),
+    *_of_instants(TURN_INSTANT_GROUPS),
+    _whole(
+        "transmit_delay_ns",
+        "the kernel's transmit timestamp of `response.create` − our clock just before the send; null without a "
+        "timestamp",
+    ),
+    _label(
+        "send_timestamp_source",
+        "where `request_sent` and `speech_end` come from: `kernel`, `userspace` (our clock), `mixed`",
+    ),
+    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`"),
+    _whole(
+        "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
+        "[timestamp uncertainty](decisions/0002-timestamp-uncertainty.md) of the first delta (of audio if there is "
+        "any); the largest of the turn's events",
+    ),
+    _whole(_CARRIED, _CARRIED_SENTENCE),
+    _whole("events audio_deltas text_deltas transcript_deltas unknown_events", "counts of received events"),
+    _whole(
+        "input_transcript_deltas",
+        "deltas with text of the transcript of the caller's audio; null if it is not transcribed",
+    ),
+    _whole(
+        "transcript_lag_ns transcript_lag_max_ns",
+        "how far these deltas were [behind the speech](metrics.md#transcription): median and maximum; null if unknown",
+    ),
+    _whole(
+        "transcript_lag_uncertainty_ns transcript_lag_max_uncertainty_ns",
+        "by how much each of the two lags may really have been shorter",
+        audit=True,
+    ),
+    _number(
+        "transcription_speed",
+        "how much faster than speech a recording was transcribed that was sent all at once, ×; null if it was paced",
+    ),
+    _whole("input_audio_ns", "how much audio of the caller was sent: `audio_bytes_sent` as time"),
+    _whole("late_chunks", "audio chunks that left later than a tenth of their length"),
+    _whole(
+        "delta_gap_max_ns delta_gap_p95_ns",
+        "gaps between audio deltas: the longest, and the shortest that 95 % of them do not exceed",
+        "own",
+    ),
+    _whole("uncertain_gaps", "the gaps between audio deltas that are not exact to 1 ms"),
+    _whole(
+        "stall_duration_ns stall_count",
+        "silence that the simulated player was forced into within the reply, and how often",
+    ),
+    _whole("stall_duration_uncertainty_ns", "the uncertainty of `stall_duration_ns`, in both directions", audit=True),
+    _whole(
+        "onset_uncertainty_ns",
+        "the uncertainty of the start of the reply if it is [found in the "
+        "audio](accuracy.md#audio-onset-detection): a part of `first_audible_uncertainty_ns`; null elsewhere",
+        audit=True,
+    ),
+    _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
+    _whole(
+        "network_rtt_ns network_rtt_smoothed_ns retransmits",
+        "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent again since the "
+        "session's last turn. Null off Linux. In a telephone call, the round trips are those of RTCP, without "
+        "`retransmits`",
+    ),
+    _number("audio_speed", "how much faster than playback the reply's audio was received, ×"),
+    _label(
+        "rtt_scope",
+        "where the round trips and `retransmits` end: at the `service` (its nearest end of TCP), or at a `proxy`",
+    ),
+    _whole("retry_after_ns", _RETRY + "turn"),
+    _whole(
+        "context_tokens context_cached_tokens",
+        "input tokens of the turn's first response, which are the conversation so far, and the cached among them; "
+        "null if it reported none",
+    ),
+    _flag(
+        "preamble",
+        "whether audio was received before the answer; null in turns that failed, without audio, and if no event "
+        "marks the answer",
+    ),
+    _flag(
+        "yielded",
+        "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself",
+    ),
+    _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
+    _flag(
+        "truncation_correct",
+        "of truncated replies, if the script checks it: whether the service [retained nothing beyond what was "
+        "played](metrics.md#interruptions)",
+    ),
+    _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
+    _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
+    _label(
+        "interruption",
+        "how the reply was interrupted: by `speech` or by the `client`; or the sound in it that is not an "
+        "interruption: `backchannel`, `noise`, `talking_to_others`",
+    ),
+    _flag(
+        "interruption_missed",
+        "of turns whose reply the script interrupts, or in which it plays a sound: whether the reply was over before",
+    ),
+    _whole(
+        "function_calls function_execution_ns",
+        "calls of functions; how long our own functions took. Null if the session declares none",
+    ),
+    _whole(
+        "mcp_calls mcp_execution_ns",
+        "calls of [MCP servers](metrics.md#mcp-servers); how long the service executed them. Null if the session "
+        "declares no server",
+    ),
+    _flag("mcp_call_failed", "whether an MCP call failed; null without MCP calls"),
+    _label("mcp_error", "the first MCP call that failed, and its error", "or null"),
+    _whole(
+        "delegations",
+        "how often the service needed a result before it could answer: the tasks that it "
+        "[delegated](metrics.md#delegation), or the responses that called functions. Null if it could need none",
+    ),
+    _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
+    _whole(
+        "late_audio_ns unplayed_audio_ns",
+        "of interrupted replies: audio received after the stop; audio received but never played",
+    ),
+    _whole(
+        "received_audio_ns", "how much audio was received, of all responses of the turn: `audio_bytes_received` as time"
+    ),
+    _whole("overlap_ns", "of interrupted replies: how long both spoke"),
+    _tokens(
+        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached ones are a part of "
+        "the input, and so are those that were written into the cache"
+    ),
+    _whole(
+        "input_words input_word_errors reply_words reply_word_errors",
+        "words of the references of the input and of the reply, and the [errors](metrics.md#quality) in both",
+        "quality",
+    ),
+    _flag("task_success", "whether the turn did what the script calls [success](metrics.md#quality)", "quality"),
+    _whole(
+        "input_characters reply_characters",
+        "of `input_words` and `reply_words`: how many are [characters](metrics.md#quality) of scripts without spaces",
+        "quality",
+    ),
+)
+
+SESSION_INSTANT_GROUPS = (
+    _clock("call_arrival", "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop"),
+    _clock("previous_reply_end", "the end of playback of the last reply in the session that this one replaces"),
+    _clock("intended_start", "its planned start"),
+    _clock(
+        "connect_start", "the start of connecting, after sign-in and after the start of a thread that resolves names"
+    ),
+    _clock(
+        "dns_done tcp_done tls_done",
+        "the ends of the phases of connecting, behind a proxy those of the proxy and its tunnel",
+    ),
+    _arrival("ringing", "180 Ringing, for an agent on a telephone"),
+    _arrival(
+        "opened",
+        "the transport is open: the answer to the upgrade to WebSocket; for an agent on a telephone: it has answered",
+    ),
+    _arrival("session_created", "`session.created`"),
+    _send("update_sent", "`session.update` handed to the kernel"),
+    _arrival("session_updated", "`session.updated`"),
+    _arrival("mcp_listed", "the last `mcp_list_tools.completed`, if the script declares MCP servers"),
+    _clock("history_start", "before the first item of a history is sent"),
+    _arrival("history_acked", "the acknowledgement of its last item"),
+    _arrival(
+        "first_reply",
+        "the first audio delta of the first turn's reply, else its first text delta. In a session that only "
+        "transcribes: its finished transcript",
+    ),
+    _arrival("first_audible", "`first_audible` of the same reply"),
+    _arrival("greeting_audible", "`first_audible` of the [greeting](scripts.md#wait_for)"),
+    _clock("idle_prompt_due", "when the service should speak by itself: its idle timeout after the reply was played"),
+    _arrival("idle_prompt_received", "`input_audio_buffer.timeout_triggered`"),
+    _clock("ended", "the session's end"),
+)
+
+SESSIONS = (
+    *IDENTITY,
+    *_of_instants(SESSION_INSTANT_GROUPS),
+    _whole("auth_wait_ns", "how long it waited for a sign-in before connecting"),
+    _whole(
+        "caller_time_ns",
+        "the caller's own time for the first turn: the last of `session_updated`, `mcp_listed` and `history_acked` → "
+        "its origin",
+    ),
+    _whole("retry_after_ns", _RETRY + "session"),
+    _whole(
+        "turns_planned turns_started turns_ended turns_succeeded turns_not_started",
+        "in the script; started; with a row; succeeded; planned and not started",
+    ),
+    _whole(
+        "interruptions_planned interruptions_missed sounds_planned sounds_missed expectations_planned "
+        "expectations_missed",
+        "[interruptions, sounds and expectations](metrics.md#interruptions) of the script, and how many of them did "
+        "not take place. Null for recorded calls",
+    ),
+    _whole(_CARRIED, _CARRIED_SENTENCE),
+    _whole("events", "events received"),
+    _whole("unknown_events", "events of unknown name", "own"),
+    _whole("service_errors", "`error` events that failed nothing"),
+    _whole("timestamp_fallbacks", "events without a usable kernel timestamp"),
+    _whole(
+        "unattributed_commits",
+        "commits that no turn of the script caused: noise, sounds during silence, or the idle timeout",
+    ),
+    _flag("renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) replaced it"),
+    _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
+    _whole(
+        "billed_ns paused_ns",
+        "the billable duration that the service reported when the session ended, and the part of it in standby. "
+        "Null if it reported none",
+    ),
+    _whole(
+        "rtp_expected rtp_lost rtp_late rtp_sent rtp_unsent",
+        "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets that should have "
+        "arrived, did not arrive, and arrived too late to be played; packets that the caller sent; and packets that "
+        "the kernel of this machine refused to send. Null elsewhere",
+    ),
+    _whole(
+        "rtp_uncounted_pauses rtp_restarts",
+        "how often the agent's RTP packets stopped for longer than their timestamps say, and how often its stream "
+        "began again: another source (SSRC), numbers or timestamps that began again, or a much longer delay. Null "
+        "elsewhere",
+    ),
+    _whole(
+        "peer_rtp_expected peer_rtp_lost",
+        "by the agent's last RTCP report: how many of the caller's packets should have reached it until then, and how "
+        "many did not. Null without a report",
+    ),
+    _whole("rtp_jitter_ns peer_rtp_jitter_ns", "the jitter of both streams by RFC 3550; that of the agent by RTCP"),
+    _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
+    _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
+    _flag("event_log", "whether its events are in `events/`", "own"),
+    _whole("close_code", "if the peer closed, or the connection broke"),
+    _label(
+        "other_hosts",
+        "of a [telephone](agents.md#telephones) call, until the end of its last turn: the hosts that only the agent "
+        "named, and to which the call sent audio or SIP",
+        "or null",
+    ),
+    _label("close_reason", "the peer's words", "or null"),
+    _label(
+        "model backend_model region",
+        "as the service named them; the backend does [delegated](metrics.md#delegation) tasks",
+        "own",
+    ),
+    _text("request_id", "of the upgrade, as the service named it", filled="own"),
+    _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
+    _text("response_headers", "JSON: the response headers of the upgrade", filled="own"),
+)
+
+SECONDS = (
+    _RUN,
+    _whole("second", "UTC, seconds since 1970"),
+    _whole(
+        "duration_ns",
+        "the recorded part of the second: less at both ends of the run, more if the event loop was blocked",
+    ),
+    _label("phase", "`warmup` or `measurement`, by when the second began"),
+    _TARGET,
+    _WORKER,
+    _HOST,
+    _SIMULATED,
+    _whole(
+        "calls_offered calls_blocked calls_delayed calls_not_started",
+        "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
+        "(counted at their start), and that were still waiting when the run ended",
+    ),
+    _whole(
+        "calls_backed_off callers_backing_off",
+        "in a closed loop, [after refused calls](load.md#refused-calls): the number of calls whose delay started in "
+        "the second; the number of callers who are delayed at its end",
+    ),
+    _whole("sessions_active session_starts", "open at the end of the second; started within it"),
+    _whole("turns_started turns_ended turns_failed", "turns that began, ended and failed in it"),
+    _whole("events audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received", "as of turns"),
+    _whole(
+        "receive_delay_max_ns event_loop_delay_max_ns",
+        "the maximum of the second; `event_loop_delay` belongs to the process, and is the same for all targets",
+    ),
+    _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
+    _whole(
+        "requests_limit requests_remaining tokens_limit tokens_remaining",
+        "what the service reported of its [limits](metrics.md#limits-of-the-service): the last limit, and the "
+        "minimum that remained",
+    ),
+    _number("cpu", "share of one core that the worker's process took"),
+)
+
+TURN_INSTANTS, SESSION_INSTANTS = instants_by_source(TURN_INSTANT_GROUPS), instants_by_source(SESSION_INSTANT_GROUPS)
+TURN_ARRIVALS, TURN_SENDS = (
+    instants_by_source(TURN_INSTANT_GROUPS, "arrival"),
+    instants_by_source(TURN_INSTANT_GROUPS, "send"),
+)
+SESSION_ARRIVALS, SESSION_SENDS = (
+    instants_by_source(SESSION_INSTANT_GROUPS, "arrival"),
+    instants_by_source(SESSION_INSTANT_GROUPS, "send"),
+)
+TURN_KEYS = ("session_id", "turn")
+"""The columns that identify a turn in a file of turns."""
+UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)
+"""The columns with the uncertainties of a turn: of its instants, of `stall_duration_ns`, and of the onset.
+
+These columns are stored in a separate file, after TURN_KEYS.
+"""
+LABELS = frozenset(name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names)
+"""The columns with texts that rows often repeat."""

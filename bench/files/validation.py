@@ -1,0 +1,566 @@
+"""Validators: the forms that a value in a file can have. Scripts, targets, prices and profiles are made of these forms.
+
+Each validator reads a value, or rejects it with a message that states what is allowed. It also describes its form as
+JSON Schema (draft 2020-12), so that editors check the same rules.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import date
+from keyword import iskeyword
+from typing import Any, ClassVar, Generic, TypeVar
+
+from bench.base.errors import Mistakes, UsageError
+from bench.files.sanitize import excerpt
+from bench.files.yaml_file import TABLE, LocatedValue
+
+ENTRY, ENTRIES = "entry", "entries"
+T = TypeVar("T")
+Schema = dict[str, Any]
+END = r"$(?!\n)"
+"""The end of a regular expression in a schema. `$` alone also matches before a final line break."""
+
+
+class Validator(ABC, Generic[T]):
+    """The form that the value at one position of a file must have."""
+
+    @abstractmethod
+    def read(self, value: LocatedValue) -> T:
+        """Return the checked and converted value.
+
+        Raise UsageError if the value is wrong. It states the problem, the position, and what is allowed.
+        """
+
+    @abstractmethod
+    def schema(self) -> Schema:
+        """Return the form as JSON Schema, as far as JSON Schema can express it."""
+
+
+@dataclass(frozen=True)
+class String(Validator[str]):
+    """A string.
+
+    `allowed` describes the form in messages. `blank` is True if the string may be empty or only white space.
+    """
+
+    allowed: str = "a string"
+    blank: bool = False
+
+    def read(self, value: LocatedValue) -> str:
+        text = value.content()
+        if not isinstance(text, str):
+            raise value.type_error(self.allowed, " (put it in quotes)" if value.source_text else "")
+        if not self.blank and not text.strip():
+            raise value.refuse("must not be empty")
+        return unicode_text(value, text)
+
+    def schema(self) -> Schema:
+        return {"type": "string"} | ({} if self.blank else {"pattern": r"\S"})
+
+
+def unicode_text(value: LocatedValue, text: str) -> str:
+    """Return the text of a value. Raise UsageError if UTF-8 cannot encode it."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise value.refuse("must be Unicode text, without surrogates")
+    return text
+
+
+@dataclass(frozen=True)
+class RegexString(Validator[str]):
+    """A string that matches the regular expression `pattern`. `allowed` describes this form in messages."""
+
+    pattern: str
+    allowed: str
+
+    def read(self, value: LocatedValue) -> str:
+        text = String(self.allowed, blank=True).read(value)
+        if not re.fullmatch(self.pattern, text):
+            raise value.type_error(self.allowed)
+        return text
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^{self.pattern}{END}"}
+
+
+@dataclass(frozen=True)
+class Date(Validator[date]):
+    """A date, with or without quotes."""
+
+    def read(self, value: LocatedValue) -> date:
+        content = value.content()
+        try:
+            return content if isinstance(content, date) else date.fromisoformat(str(content))
+        except ValueError:
+            raise value.type_error("a date, as in 2026-11-01") from None
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "date"}
+
+
+@dataclass(frozen=True)
+class Number(Validator[float]):
+    """A number from `minimum` to `maximum`, both included. `unit` is its unit in messages, such as `of seconds`."""
+
+    minimum: float
+    maximum: float
+    unit: str = ""
+    description: ClassVar = "a number"
+
+    def read(self, value: LocatedValue) -> float:
+        number = value.content()
+        if not isinstance(number, int | float) or isinstance(number, bool) or not self._holds(number):
+            bounds = f"from {self.minimum:.10g} to {self.maximum:.10g}"
+            raise value.type_error(" ".join(filter(None, (self.description, self.unit, bounds))))
+        return float(number)
+
+    def _holds(self, number: float) -> bool:
+        return self.minimum <= number <= self.maximum
+
+    def schema(self) -> Schema:
+        return {"type": "number", "minimum": self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True)
+class Integer(Number):
+    description: ClassVar = "a whole number"
+
+    def read(self, value: LocatedValue) -> int:
+        return int(super().read(value))
+
+    def _holds(self, number: float) -> bool:
+        return super()._holds(number) and number == int(number)
+
+    def schema(self) -> Schema:
+        return super().schema() | {"type": "integer"}
+
+
+@dataclass(frozen=True)
+class Boolean(Validator[bool]):
+    def read(self, value: LocatedValue) -> bool:
+        flag = value.content()
+        if not isinstance(flag, bool):
+            raise value.type_error("true or false")
+        return flag
+
+    def schema(self) -> Schema:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class Choice(Validator[str]):
+    """A word out of a list of allowed words."""
+
+    keywords: tuple[str, ...]
+
+    def read(self, value: LocatedValue) -> str:
+        word = value.content()
+        if not isinstance(word, str) or word not in self.keywords:
+            raise value.type_error(either(self.keywords))
+        return word
+
+    def schema(self) -> Schema:
+        return {"enum": list(self.keywords)}
+
+
+@dataclass(frozen=True)
+class OneOrMore(Validator[tuple[T, ...]]):
+    """A value of the form `shape`, or a non-empty list of such values."""
+
+    shape: Validator[T]
+
+    def read(self, value: LocatedValue) -> tuple[T, ...]:
+        content = value.content()
+        if not isinstance(content, list):
+            return (self.shape.read(value),)
+        if not content:
+            raise value.refuse("must not be an empty list")
+        return _read_each(self.shape, content)
+
+    def schema(self) -> Schema:
+        single = self.shape.schema()
+        return {"if": {"type": "array"}, "then": {"items": single, "minItems": 1}, "else": single}
+
+
+def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, ...]:
+    """Read the items of a list. Raise the errors of all items together."""
+    read, mistakes = [], Mistakes()
+    for item in items:
+        with mistakes.gather():
+            read.append(shape.read(item))
+    mistakes.refuse()
+    return tuple(read)
+
+
+@dataclass(frozen=True)
+class ListOf(Validator[tuple[T, ...]]):
+    """A list of values of the form `shape`. It may be empty."""
+
+    shape: Validator[T]
+
+    def read(self, value: LocatedValue) -> tuple[T, ...]:
+        content = value.content()
+        if not isinstance(content, list):
+            raise value.type_error("a list")
+        return _read_each(self.shape, content)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.shape.schema()}
+
+
+@dataclass(frozen=True)
+class MapOf(Validator[dict[str, T]]):
+    """A mapping. Its names match `pattern`, and its values have the form `shape`.
+
+    It has from `minimum` to `maximum` entries. `allowed` describes all these rules in messages.
+    """
+
+    pattern: str
+    shape: Validator[T]
+    allowed: str = "a table (`name: settings`)"
+    minimum: int = 0
+    maximum: int | None = None
+
+    def read(self, value: LocatedValue) -> dict[str, T]:
+        entries = value.content()
+        if not isinstance(entries, dict) or not self.minimum <= len(entries) <= (self.maximum or len(entries)):
+            raise value.type_error(self.allowed)
+        read, mistakes = {}, Mistakes()
+        for name, entry in entries.items():
+            with mistakes.gather():
+                if not re.fullmatch(self.pattern, name):
+                    raise entry.error(f"{excerpt(name)} is not allowed here: {value.name} must be {self.allowed}")
+                read[name] = self.shape.read(entry)
+        mistakes.refuse()
+        return read
+
+    def schema(self) -> Schema:
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{self.pattern}{END}"},
+            "additionalProperties": self.shape.schema(),
+            **({"minProperties": self.minimum} if self.minimum else {}),
+            **({} if self.maximum is None else {"maxProperties": self.maximum}),
+        }
+
+
+@dataclass(frozen=True)
+class AnyJson(Validator[Any]):
+    """Any JSON value, unchanged."""
+
+    def read(self, value: LocatedValue) -> Any:
+        match value.content():
+            case dict() as entries:
+                return {key: self.read(entry) for key, entry in entries.items()}
+            case list() as items:
+                return [self.read(item) for item in items]
+            case str() as text:
+                return unicode_text(value, text)
+            case bool() | None as constant:
+                return constant
+            case int() as whole if -(1 << 63) <= whole < 1 << 64:
+                return whole
+            case float() as number if math.isfinite(number):
+                return number
+        raise value.type_error(
+            "a JSON value (text, a number, true, false, null)", "; to make it text, put it in quotes"
+        )
+
+    def schema(self) -> Schema:
+        return {}
+
+
+@dataclass(frozen=True)
+class JsonObject(Validator[dict[str, Any]]):
+    """A mapping of which the values are any JSON values."""
+
+    def read(self, value: LocatedValue) -> dict[str, Any]:
+        return {key: AnyJson().read(entry) for key, entry in entries_of(value).items()}
+
+    def schema(self) -> Schema:
+        return {"type": ["object", "null"]}
+
+
+@dataclass(frozen=True)
+class Converted(Validator[T]):
+    """A value of the form `shape` that is converted by the function `make`.
+
+    `make` is called with the located value, which it needs for errors, and the value that was read. `more` is what the
+    schema contains in addition to the schema of the form.
+    """
+
+    shape: Validator[Any]
+    make: Callable[[LocatedValue, Any], T]
+    more: Schema = field(default_factory=dict)
+
+    def read(self, value: LocatedValue) -> T:
+        return self.make(value, self.shape.read(value))
+
+    def schema(self) -> Schema:
+        return self.shape.schema() | self.more
+
+
+@dataclass(frozen=True)
+class Field(Generic[T]):
+    """The value at a key of a table.
+
+    `note` is a description in one line. `default` is the value if the key is absent. `nothing` is True if null at this
+    key means the same as an absent key. `is_hidden` is True if errors must not quote the value, because it may be a
+    secret.
+    """
+
+    shape: Validator[T]
+    note: str
+    required: bool = False
+    default: T | None = None
+    nothing: bool = False
+    is_hidden: bool = False
+
+    def read(self, value: LocatedValue) -> T | None:
+        if self.nothing and value.content() is None:
+            return self.default
+        return self.shape.read(value.unquoted() if self.is_hidden else value)
+
+    def schema(self) -> Schema:
+        shape = self.shape.schema()
+        default = {} if self.default is None else {"default": self.default}
+        return (_or_null(shape) if self.nothing else shape) | {"description": self.note} | default
+
+
+def _or_null(schema: Schema) -> Schema:
+    """Return a schema that also permits null. It reports the same errors as the given schema alone."""
+    if "enum" in schema:
+        return schema | {"enum": [*schema["enum"], None]}
+    if isinstance(schema.get("type"), str):
+        return schema | {"type": [schema["type"], "null"]}
+    return {"if": {"type": "null"}, "else": schema}
+
+
+def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
+    """Return the schema of a mapping in which the value at `key` selects one of `tables`.
+
+    The reported errors are those of the selected table.
+    """
+    chosen = [
+        {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
+        for name, schema in tables.items()
+    ]
+    return {"type": "object", "required": [key], "properties": {key: {"enum": list(tables)}}, "allOf": chosen}
+
+
+class InvalidCombinationError(Exception):
+    """An error in a combination of values of a table. Each value alone is valid. The error is reported at `key`."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(problem)
+        self.key, self.error_text = key, problem
+
+
+@dataclass(frozen=True)
+class StructOf(Validator[T]):
+    """A mapping that has only the keys of `fields`.
+
+    `build` makes the result, and may raise InvalidCombinationError. `nothing` is True if null means the same as an
+    empty mapping.
+    """
+
+    fields: Mapping[str, Field[Any]]
+    build: Callable[..., T]
+    nothing: bool = True
+
+    def read(self, value: LocatedValue) -> T:
+        mistakes = Mistakes()
+        values = self.gather(value, mistakes)
+        mistakes.refuse()
+        try:
+            return self.build(**values)
+        except InvalidCombinationError as error:
+            raise entries_of(value)[error.key].refuse(error.error_text) from None
+
+    def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
+        """Return the values of the readable keys, and the defaults of the others. Add the errors to `mistakes`."""
+        allowed = f"allowed: {', '.join(self.fields)}"
+        values = {key: field.default for key, field in self.fields.items() if field.default is not None}
+        try:
+            entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
+        except UsageError as error:
+            mistakes.errors.append(error)
+            return values
+        for key, entry in entries.items():
+            with mistakes.gather():
+                if key not in self.fields:
+                    hint = similar_name_hint(key, self.fields) or ";"
+                    raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
+                values[key] = self.fields[key].read(entry)
+        for key in self.required:
+            if key not in entries:
+                with mistakes.gather():
+                    raise value.refuse(f"needs `{key}`")
+        return values
+
+    @property
+    def required(self) -> list[str]:
+        return [key for key, field in self.fields.items() if field.required]
+
+    def schema(self) -> Schema:
+        return {
+            "type": ["object", "null"] if self.nothing and not self.required else "object",
+            "properties": {key: field.schema() for key, field in self.fields.items()},
+            "additionalProperties": False,
+        } | ({"required": self.required} if self.required else {})
+
+
+def field_key(
+    shape: Validator[Any],
+    note: str,
+    default: Any = None,
+    *,
+    required: bool = False,
+    quiet: bool = False,
+    absent: Any = None,
+) -> Any:
+    """Return a field of a dataclass that describes a table of a file.
+
+    The key in the file has the name of the field, without the final underscore of a keyword of Python. The value at the
+    key has the form `shape`. `absent` is the value of the field if the file does not have the key and the key has no
+    default.
+    """
+    entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
+    value = absent if default is None else default
+    return field(metadata={ENTRY: entry}) if required else field(default=value, metadata={ENTRY: entry})
+
+
+def field_keys(table: StructOf[Any]) -> Any:
+    """Return a field of a dataclass (see `field_key`) that contains several keys of a table.
+
+    In a file, these keys are at the same level as the other keys of the dataclass.
+    """
+    return field(default=table.build(), metadata={ENTRIES: table})
+
+
+def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
+    """Return the table that a dataclass describes. Its fields must be made by `field_key` and `field_keys`.
+
+    If `nulls` is True, a key that is optional and has no default may be null; null means the same as an absent key. If
+    `nulls` is False, the table itself may be null.
+    """
+    entries: dict[str, Field[Any]] = {}
+    groups: dict[str, StructOf[Any]] = {}
+    for dataclass_field in fields(kind):  # type: ignore[arg-type]
+        if ENTRY in dataclass_field.metadata:
+            entry = dataclass_field.metadata[ENTRY]
+            entries[dataclass_field.name.removesuffix("_")] = replace(
+                entry, nothing=nulls and entry.default is None and not entry.required
+            )
+        elif ENTRIES in dataclass_field.metadata:
+            groups[dataclass_field.name] = dataclass_field.metadata[ENTRIES]
+            entries |= groups[dataclass_field.name].fields
+
+    def build(**values: Any) -> T:
+        group_values = {
+            name: table.build(**{key: values.pop(key) for key in table.fields if key in values})
+            for name, table in groups.items()
+        }
+        named = {f"{key}_" if iskeyword(key) else key: value for key, value in values.items()}
+        return kind(**named, **group_values)
+
+    return StructOf(entries, build, nothing=not nulls)
+
+
+@dataclass(frozen=True)
+class OrKeyword(Validator[Any]):
+    """A value of the form `shape`, or the word `keyword`, which is then itself the value."""
+
+    shape: Validator[Any]
+    keyword: str
+
+    def read(self, value: LocatedValue) -> Any:
+        return self.keyword if value.content() == self.keyword else self.shape.read(value)
+
+    def schema(self) -> Schema:
+        return {"if": {"type": "string"}, "then": {"const": self.keyword}, "else": self.shape.schema()}
+
+
+@dataclass(frozen=True)
+class OrStruct(Validator[Any]):
+    """A value of the form `shape`, or a mapping of the form `table` that expresses the same in more detail."""
+
+    shape: Validator[Any]
+    table: Validator[Any]
+
+    def read(self, value: LocatedValue) -> Any:
+        return (self.table if isinstance(value.content(), dict) else self.shape).read(value)
+
+    def schema(self) -> Schema:
+        return {"if": {"type": "object"}, "then": self.table.schema(), "else": self.shape.schema()}
+
+
+@dataclass(frozen=True)
+class OneKeyOf(Validator[T]):
+    """A mapping that has exactly one of the keys of `tables`. This key selects the table that reads the mapping."""
+
+    tables: Mapping[str, StructOf[T]]
+
+    def read(self, value: LocatedValue) -> T:
+        entries = entries_of(value)
+        selected = [key for key in entries if key in self.tables]
+        if len(selected) == 1:
+            return self.tables[selected[0]].read(value)
+        requirement = f"must have exactly one of {', '.join(self.tables)}"
+        known = {key for table in self.tables.values() for key in table.fields}
+        unknown = next((key for key in entries if key not in known), None)
+        if selected or unknown is None:
+            raise value.refuse(f"{requirement}, not {' and '.join(selected) or 'none'}")
+        hint = f"not the unknown key '{excerpt(unknown)}'{similar_name_hint(unknown, self.tables)}"
+        raise entries[unknown].error(f"{value.name} {requirement}, {hint}")
+
+    def schema(self) -> Schema:
+        known = {key: True for table in self.tables.values() for key in table.fields}
+        return {
+            "type": "object",
+            "properties": known,
+            "additionalProperties": False,
+            "oneOf": [{"required": [key]} for key in self.tables],
+            "allOf": [{"if": {"required": [key]}, "then": table.schema()} for key, table in self.tables.items()],
+        }
+
+
+def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
+    """Return the values of a mapping. If `nothing` is True, null counts as an empty mapping.
+
+    Raise UsageError for any other value.
+    """
+    content = value.content()
+    if content is None and nothing:
+        return {}
+    if not isinstance(content, dict):
+        raise value.type_error(TABLE, hint)
+    return content
+
+
+def either(words: Iterable[str]) -> str:
+    """Return the words as an English list, such as `a, b or c`."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+OPTION_SIMILARITY = 0.75
+"""The similarity of options, without their dashes, from which one may be a misspelling of the other."""
+
+
+def near_options(unknown: str, flags: Iterable[str]) -> list[str]:
+    """Return the options of which an unknown option may be a misspelling, the most similar first."""
+    names = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
+    near = difflib.get_close_matches(unknown.lstrip("-"), list(names), cutoff=OPTION_SIMILARITY)
+    return [names[name] for name in near]
+
+
+def similar_name_hint(name: str, allowed: Collection[str]) -> str:
+    """Return a hint at the allowed name that the user probably meant; "" if no allowed name is similar."""
+    near = difflib.get_close_matches(name, list(allowed), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

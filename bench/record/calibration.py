@@ -1,0 +1,280 @@
+"""The calibration of this machine: storage of the results of `rtbench calibrate`, and their citation in later runs.
+
+A calibration states the highest load at which this machine's values can be trusted. There is one file for each kind
+of machine and of connection (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default
+`~/.local/state/rtbench`: `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node
+pool share one file. A later calibration replaces the file, unless the later calibration is coarser. A run cites the
+calibration that fits best. The citation states what has changed on the machine since that calibration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from bench.base.cpu import core_count, cpu_limit
+from bench.base.errors import UsageError
+from bench.base.installation import tool_version
+from bench.base.units import NS_PER_S
+from bench.files.safe_io import JsonError, read_file, read_json, replace_text
+from bench.record.document import ValidityStatus
+from bench.record.provenance import host
+from bench.target.options import AgentName
+
+SCHEMA_VERSION = 2
+MAX_LETTERS = 60
+FIRST_SESSIONS = 100
+LIMIT_MS, EXACT_MS = 1.0, 0.1
+"""The limits of the p99 error, in ms. Up to `LIMIT_MS` a value is trusted. Up to `EXACT_MS` it is called exact."""
+
+SessionKind = Literal["text", "voice", AgentName]
+"""The kind of sessions.
+
+`text` is for sessions with only text turns. `voice` is for sessions that also have turns with speech, which is sent at
+the rate of a microphone. The name of an agent's dialect is for calls to this agent.
+"""
+AGENTS: tuple[AgentName, ...] = get_args(AgentName)
+KINDS: tuple[SessionKind, ...] = ("text", "voice")
+Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
+"""The result of a load step.
+
+If the result is `simulator_late` or `machine_busy` (other programs took CPU time), the step shows nothing about
+rtbench.
+"""
+
+CHANGES = {
+    "rtbench": "with another version of rtbench",
+    "kernel": "with another kernel",
+    "cpu": "with other processors",
+    "cores": "with another number of cores, or another CPU limit",
+    "python": "with another Python",
+}
+"""The properties of the machine that must be unchanged for a calibration to hold.
+
+The value of each property is the text that reports its change.
+"""
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Percentiles of `n` values (inverse CDF), in ms."""
+
+    n: int
+    p50: float
+    p99: float
+    p999: float
+    high: float
+
+
+class LoadStep(msgspec.Struct, frozen=True):
+    """The results of one load step. They cover its steady part, except `load_generator`, which covers the whole run.
+
+    `turns` is the number of turns that started, plus the turns that did not start because their session failed.
+    `failed` includes the turns that did not start, too. `unmatched` is the number of successful turns that are missing
+    in the ground truth. `open` is the smallest number of open sessions. `errors` has percentiles of |measured − true|
+    for each metric. `instants` has such percentiles for the instants from which metrics are computed. `cpu` is the load
+    generator's share of one core. `background` is the share of the used cores that other programs took. `rss_bytes` is
+    the load generator's peak memory. `left_out` is the number of events for which the simulator has no instants. If the
+    run of a step died, the step has no values.
+    """
+
+    kind: SessionKind
+    sessions: int
+    result: Outcome
+    why: str
+    turns: int = 0
+    failed: int = 0
+    unmatched: int = 0
+    open: int = 0
+    validity: ValidityStatus = "no_verdict"
+    events_per_s: float = 0.0
+    errors: dict[str, Percentiles] = {}
+    instants: dict[str, Percentiles] = {}
+    load_generator: dict[str, Percentiles] = {}
+    cpu: float | None = None
+    us_per_event: float | None = None
+    rss_bytes: int | None = None
+    simulator_late_p99_ms: float | None = None
+    simulator_cpu: float | None = None
+    background: float | None = None
+    left_out: int = 0
+
+    @property
+    def worst_p99_ms(self) -> float | None:
+        """The largest p99 error of any metric, in ms; None if no turn could be compared."""
+        return max((percentiles.p99 for percentiles in self.errors.values()), default=None)
+
+    @property
+    def fewest(self) -> int:
+        """The smallest number of compared values of any metric; 0 if no turn could be compared."""
+        return min((percentiles.n for percentiles in self.errors.values()), default=0)
+
+
+class TrustedLoad(msgspec.Struct, frozen=True):
+    """The largest load up to which every load step passed.
+
+    `sessions` is the number of sessions of one process. `events_per_s` is the number of events per second of all these
+    sessions together.
+    """
+
+    sessions: int
+    events_per_s: float
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """The content of a calibration file.
+
+    `trusted` is the load up to which the p99 error is at most 1 ms. `exact` is the load up to which it is at most 100
+    µs. `ended` is the reason why the load was not raised further, if the load generator was not the limit. `trusted`,
+    `exact` and `ended` have one entry for each kind of sessions. `quick` is true if the calibration has few and short
+    load steps. `agent` is the dialect of the calls, if an agent was called.
+    """
+
+    schema: int
+    date_utc: str
+    machine: dict[str, Any]
+    tls: bool
+    trusted: dict[SessionKind, TrustedLoad]
+    exact: dict[SessionKind, TrustedLoad]
+    ended: dict[SessionKind, str]
+    steps: list[LoadStep]
+    quick: bool = False
+    agent: AgentName | None = None
+
+    @property
+    def kinds(self) -> tuple[SessionKind, ...]:
+        return (self.agent,) if self.agent else KINDS
+
+    @property
+    def file_name(self) -> str:
+        return file_name(tls=self.tls, agent=self.agent)
+
+
+def machine() -> dict[str, Any]:
+    """Return the properties of this machine that must be unchanged for a calibration to hold (CHANGES)."""
+    facts = host() | {"rtbench": tool_version(), "cores": _cores()}
+    return {name: facts[name] for name in CHANGES}
+
+
+def _cores() -> str:
+    """Return the number of cores that this process may use, as text such as `4`.
+
+    If the machine has 4 cores, but the container may use the CPU time of only 2, the text is `2of4`.
+    """
+    limit = cpu_limit()
+    return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
+
+
+def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [text for name, text in CHANGES.items() if was.get(name) != now.get(name)]
+
+
+def state_folder(environ: Mapping[str, str]) -> Path | None:
+    """Return the folder for a user's program state (XDG Base Directory Specification); None without a home."""
+    state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
+    if state.is_absolute():
+        return state / "rtbench"
+    return home / ".local" / "state" / "rtbench" if home.is_absolute() else None
+
+
+def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
+    """Return the file name of this machine's calibration.
+
+    The name contains every property of the machine that separates calibrations, because several machines may share a
+    home folder.
+    """
+    facts = host()
+    values = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
+    cpu, cores, own_kernel = (re.sub(r"[^A-Za-z0-9.-]+", "_", value).strip("_")[:MAX_LETTERS] for value in values)
+    suffix = "".join(f"-{value}" for value in (agent, "tls" if tls else "") if value)
+    return f"calibration-{cpu}-{cores}-{kernel or own_kernel}{suffix}.json"
+
+
+def writable(folder: Path | None) -> Path:
+    """Create the folder if it is missing, and return it. Raise UsageError if no file can be created in it."""
+    if folder is None:
+        raise UsageError("there is no home folder for the calibration: set XDG_STATE_HOME to a folder of yours")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UsageError(f"{folder}: the calibration cannot be saved: {error.strerror}") from None
+
+
+def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
+    """Write a calibration atomically; return its path. Raise UsageError if that fails."""
+    path = writable(folder) / calibration.file_name
+    try:
+        replace_text(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode() + "\n")
+    except OSError as error:
+        raise UsageError(f"{path}: the calibration cannot be saved: {error.strerror}") from None
+    return path
+
+
+def load_calibration(path: Path) -> Calibration | None:
+    """Read a calibration. Return None if the file is missing, unreadable, or of another version.
+
+    A run does not need a calibration.
+    """
+    try:
+        calibration: Calibration = read_json(read_file(path), Calibration)
+    except (OSError, JsonError):
+        return None
+    return calibration if calibration.schema == SCHEMA_VERSION else None
+
+
+def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
+    """Return the entry in run.json that cites this machine's calibration for this kind of sessions.
+
+    Return None if there is no such calibration. A calibration with the same kind of connection (plain or TLS) is
+    preferred. If there is none, a calibration with the other kind of connection is cited. `stale` in the entry then
+    states this.
+    """
+    if folder is None:
+        return None
+    agent = kind if kind in AGENTS else None
+    for with_tls in (tls, not tls):
+        own_name = file_name(tls=with_tls, agent=agent)
+        others = folder.glob(
+            file_name(tls=with_tls, kernel="*")
+        )  # of this machine with other kernels, the newest first
+        calibrations = [(path.name, load_calibration(path)) for path in (folder / own_name, *others)]
+        matches = [(name, c) for name, c in calibrations if c is not None and c.tls is with_tls and kind in c.trusted]
+        if not matches:
+            continue
+        name, calibration = max(matches, key=lambda match: (match[0] == own_name, match[1].date_utc))
+        trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
+        tls_change = [] if with_tls == tls else ["over TLS" if with_tls else "without TLS"]
+        return {
+            "date": calibration.date_utc,
+            "kind": kind,
+            "sessions": trusted.sessions,
+            # voice sessions receive few events
+            "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),
+            "exact_sessions": exact.sessions if exact else 0,
+            "ended": calibration.ended.get(kind, ""),
+            "tls": with_tls,
+            "file": name,
+            "stale": [*changes(calibration.machine, machine()), *tls_change],
+        }
+    return None
+
+
+def at_least(ended: str) -> str:
+    """Return the text before a number of sessions: "at least " if the number is only a lower bound, otherwise "".
+
+    The number is a lower bound if something other than the load generator ended the load steps. `ended` is then the
+    reason.
+    """
+    return "at least " if ended else ""
+
+
+def date_of(utc_ns: int) -> str:
+    """Return the UTC date, such as 2026-11-20."""
+    return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d}"

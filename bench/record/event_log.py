@@ -1,0 +1,223 @@
+"""An event log: all inputs of a session's timeline, as JSON lines, so that they can be replayed.
+
+Logging an event costs as much as all other work on the event. So a run logs only a sample of its sessions. The sample
+depends on the numbers of the sessions, and is the same in every run.
+
+Audio is removed from the log, unless it is to be recorded. The simulated player needs only the size of a delta and the
+position of its first audible sample. The secrets that `hide` removes are never written, nor are request headers.
+`bench.record.replay` reads the logs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from bench.base.clock import Arrival
+from bench.base.installation import tool_version
+from bench.observe import inputs
+from bench.observe.timeline import Timeline
+from bench.plan.prepared import PreparedScript
+from bench.record.recorder import RowContext
+from bench.record.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogHeader
+from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
+from bench.transport.interface import CloseInfo, SendReceipt, Transport
+from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.wire.audio import AudioFormat, audible_sample
+from bench.wire.dialect import Dialect
+from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
+
+BUFFER_BYTES = 1 << 16
+QUOTED = 300
+MAX_BYTES = 1 << 30
+"""The maximum size of the log of one session, in bytes. A log of one hour with all audio has half of this size."""
+NO_MESSAGE = b""
+
+
+def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, Any]:
+    """Return the description of a session for the first line of its log."""
+    return {
+        "run_id": run_id,
+        "session_id": labels.session_id,
+        "target": labels.target,
+        "scenario": labels.scenario,
+        "script": script.name,
+        "variables_row": script.variables_row,
+        "dialect": script.dialect.name,
+        "input_format": script.input_format.name,
+        "output_format": script.output_format.name,
+    }
+
+
+class EventLog:
+    """The log file of one session, up to MAX_BYTES. It never raises: `error` is the failure that ended the log."""
+
+    def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
+        self.path, self.redact, self.record_audio = path, hide, record_audio
+        self.error: str | None = None
+        self.outgoing = NO_MESSAGE
+        """The message that is being sent. `LoggedTransport` sets it. The next line about a sent message contains it."""
+        self._file: BinaryIO | None = None
+        self._left = MAX_BYTES
+        self._guarded(self._open)
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("wb", buffering=BUFFER_BYTES)
+
+    def write(self, line: inputs.Input) -> None:
+        if self._file is not None and self.error is None and self._left > 0:
+            file = self._file
+            self._guarded(lambda: self._add(file, msgspec.json.encode(line) + b"\n"))
+
+    def _add(self, file: BinaryIO, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left > 0:
+            file.write(data)
+        else:
+            print(f"rtbench: {self.path} is full at {MAX_BYTES >> 20} MiB; this event log ends here", file=sys.stderr)
+
+    def flush(self) -> None:
+        if self._file is not None and self.error is None:
+            self._guarded(self._file.flush)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._guarded(self._file.close)
+            self._file = None
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception as error:  # after any failure the session continues; the log ends here, with a message
+            if self.error is None:
+                error_text = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                self.error = f"cannot write {self.path}: {error_text}; this event log ends here"
+                print(f"rtbench: {self.error}", file=sys.stderr)
+
+
+class LoggedTransport:
+    """A transport that passes each sent message to the log, so that the log contains the content of client events."""
+
+    def __init__(self, transport: Transport, log: EventLog) -> None:
+        self._transport, self._log = transport, log
+        self.handshake = transport.handshake
+        self.now_ns, self.handled_ns, self.network = transport.now_ns, transport.handled_ns, transport.network
+        self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
+        self.receive_until = transport.receive_until
+        self.add_template, self.flush = transport.add_template, transport.flush
+        self.keeps_texts = transport.keeps_texts = True
+
+    @property
+    def closed(self) -> CloseInfo | None:
+        return self._transport.closed
+
+    @property
+    def watermark_ns(self) -> int:
+        return self._transport.watermark_ns
+
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        self._log.outgoing = message
+        return self._transport.send(message, stamped=stamped)
+
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        self._log.outgoing = message
+        return self._transport.try_send(message, stamped=stamped)
+
+
+class LoggedTimeline(Timeline):
+    """A timeline that logs each input before it applies the input.
+
+    `about` is the description of the session in the first line of the log.
+    """
+
+    def __init__(
+        self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
+    ) -> None:
+        super().__init__(start, dialect, reply_format=about.get("output_format"))
+        self._log = log
+        log.write(LogHeader(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
+        log.flush()  # so that the file is a valid event log even if the process is killed
+
+    def apply(self, session_input: inputs.AnyInput) -> None:
+        self._log.write(self._line(session_input))
+        if isinstance(session_input, inputs.TurnsDelivered):
+            self._log.flush()
+        super().apply(session_input)
+
+    def _line(self, session_input: inputs.AnyInput) -> inputs.AnyInput:
+        """Return an input as it is logged, without secrets. A line about a sent message gets the message's content."""
+        hide = self._log.redact
+        match session_input:
+            case inputs.Connected():
+                headers = {
+                    name: hide(value) for name, value in session_input.headers.items() if name not in HIDDEN_HEADERS
+                }
+                # mapping proxies cannot be encoded
+                instants, uncertainties_ns = dict(session_input.instants), dict(session_input.uncertainties_ns)
+                return msgspec.structs.replace(
+                    session_input,
+                    instants=instants,
+                    headers=headers,
+                    uncertainties_ns=uncertainties_ns,
+                    early_audio=session_input.early_audio if self._log.record_audio else b"",
+                )
+            case inputs.Sent():
+                message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
+                event = sent_event(message, self._dialect, hide, record_audio=self._log.record_audio)
+                return msgspec.structs.replace(session_input, instants=dict(session_input.instants), event=event)
+            case inputs.SessionFailed():
+                return msgspec.structs.replace(session_input, detail=hide(session_input.detail))
+            case inputs.ConnectionClosed():
+                return msgspec.structs.replace(session_input, reason=hide(session_input.reason))
+            case _:
+                return session_input
+
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
+        events = self.detect_replies(events, message.arrival)
+        self._log.write(self._received_line(events, message))
+        super().received(events, message)
+
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        for delta in deltas:
+            message = ReceivedMessage(delta.data, Arrival(delta.at_ns, delta.uncertainty_ns), delta.wire_bytes)
+            self._log.write(self._received_line(self._dialect.decode(delta.data), message))
+        super().received_deltas(deltas)
+
+    def _received_line(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> LoggedMessage:
+        log, (at_ns, uncertainty_ns, kernel) = self._log, message.arrival
+        if unreadable := [event.reason for event in events if event.kind is EventKind.MALFORMED]:
+            text = log.redact(message.data.decode("utf-8", "replace"))[:QUOTED]
+            return LoggedMessage(
+                at_ns, message.wire_bytes, uncertainty_ns, kernel, unreadable=log.redact(unreadable[0]), text=text
+            )
+        raw_event = received_events(events, message.data, self._dialect, log.redact, record_audio=log.record_audio)
+        with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
+        stripped_audio = None if log.record_audio or with_audio is None else strip_audio(with_audio, self._format)
+        unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
+        return LoggedMessage(
+            at_ns,
+            message.wire_bytes,
+            uncertainty_ns,
+            kernel,
+            event=raw_event,
+            audio=stripped_audio,
+            unknown=log.redact(unknown),
+        )
+
+
+def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
+    """Return the data of an audio delta that the simulated player needs.
+
+    For a retrieved item, return the size of its audio.
+    """
+    if event.kind is EventKind.ITEM_RETRIEVED:
+        return LoggedAudio(event.payload_bytes)
+    if isinstance(event.payload, StrippedAudio):
+        stripped = event.payload
+        return LoggedAudio(event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns, stripped.tones)
+    return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))

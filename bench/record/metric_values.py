@@ -1,0 +1,183 @@
+"""Metrics of stored rows, computed for a complete table at once, and the histograms of these metrics.
+
+`Metric.value_ns` does the same for one observation. Histograms of the times of turns and sessions are computed only
+from a run's rows. So they are complete whenever the rows are complete, and they cost nothing while the run is active.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.base.units import NS_PER_S, NS_PER_US
+from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, SUCCESSFUL, Metric, Scope
+from bench.record import folder as files
+from bench.record.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
+from bench.record.worker_part import PartLike
+
+CARRIED = {
+    f"{kind}_{direction}": f"{kind}_bytes_{direction}"
+    for kind in ("wire", "audio")
+    for direction in ("sent", "received")
+}
+"""The metrics in bytes per second. The value of each is the name of the column that counts its bytes."""
+RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
+Floats = npt.NDArray[np.float64]
+Rows: TypeAlias = pd.DataFrame | pa.Table
+
+
+def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
+    """Compute a metric for each row: in nanoseconds, or as the values of the metric's column. A missing value is NaN.
+
+    `rows` has the columns `metric.columns`. `origins_ns` is the result of `measured_from_ns` for these rows. Pass it if
+    several metrics of the same rows are computed.
+    """
+    if metric.column:
+        values = floats(rows, metric.column)
+        if metric.plus:
+            values = values + floats(rows, metric.plus)
+        if metric.of:
+            whole = floats(rows, metric.of)
+            values = 100 * values / np.where(whole == 0, np.nan, whole)
+    else:
+        if metric.begin != ORIGIN:
+            start, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
+            for other in others:
+                start = np.where(np.isnan(start), other, start)
+        else:
+            start = measured_from_ns(rows) if origins_ns is None else origins_ns
+        values = floats(rows, f"{metric.end}_at_ns") - start
+        if metric.is_answer_wait:
+            values[values < 0] = np.nan
+        if metric.less:
+            values -= floats(rows, metric.less)
+    return values if metric.unless is None else np.where(_is(rows, *metric.unless), np.nan, values)
+
+
+def bytes_per_s(sessions: Rows, metric: str) -> Floats:
+    """Compute each session's bytes per second, from the upgrade to the session's end.
+
+    The value is NaN for a session that was never ready. `metric` is a key of CARRIED.
+    """
+    upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
+    duration_s = (ended - upgraded) / NS_PER_S
+    opened = ~np.isnan(updated) & (duration_s > 0)
+    rates: Floats = np.divide(
+        floats(sessions, CARRIED[metric]), duration_s, out=np.full(len(sessions), np.nan), where=opened
+    )
+    return rates
+
+
+def measured_from_ns(rows: Rows) -> Floats:
+    """Return, for each row, the instant from which latency is measured.
+
+    The column `measured_from` contains the name of the instant. The value is NaN if the column is null.
+    """
+    values = np.full(len(rows), np.nan)
+    for name in MEASURED_FROM:
+        mask = _is(rows, ORIGIN, name)
+        values[mask] = floats(rows, f"{name}_at_ns")[mask]
+    return values
+
+
+def floats(rows: Rows, column: str) -> Floats:
+    """Return a column of whole numbers as floats; null becomes NaN.
+
+    Floats are exact up to 2⁵³ ns, which is 104 days.
+    """
+    values = rows[column]
+    if isinstance(values, pd.Series):
+        if not isinstance(values.dtype, pd.ArrowDtype):
+            return values.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = values.array.__arrow_array__()  # the conversion by pandas takes three times as long
+    if values.null_count:  # otherwise numpy would check each value in Python
+        values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
+    converted: Floats = values.to_numpy().astype(np.float64, copy=False)
+    return converted
+
+
+def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
+    if isinstance(rows, pa.Table):
+        flags: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(rows[column], value), False).to_numpy()
+        return flags
+    return (rows[column] == value).to_numpy(dtype=bool, na_value=False)
+
+
+def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
+    """Return, for each row of an Arrow table, the first instant in `names` that is not null in the row."""
+    return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
+
+
+FROM_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.unit == "ms" and (metric.begin or metric.column))
+"""The metrics that are times and are computed from rows: metrics of turns, of sessions, and of the load generator."""
+
+Integers = npt.NDArray[np.int64]
+KeyedValues = Sequence[tuple[HistogramKey, Integers]]
+"""Histogram keys, each with the indexes of the rows that are counted under the key.
+
+The metric of a key is not set yet. The same key may occur twice.
+"""
+
+
+def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histograms:
+    """Return the histograms of all parts and of the rows, including the counts of out-of-range values.
+
+    If a part is a finalized run, it also has histograms of its rows and rates. These are not used, because they are
+    computed again. Raise UsageError if the histograms of a part cannot be read.
+    """
+    total = Histograms()
+    for part in parts:
+        total.merge(part.histograms())
+        total.out_of_range.update(part.facts.out_of_range)
+        total.negative.update(part.facts.negative)
+    total.discard((*FROM_ROWS, *CARRIED))
+    record_rows(read, total)
+    return total
+
+
+def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
+    """Record the times of all successful turns and of all sessions of a run."""
+    of_sessions = _grouped(read("sessions", ["target", "phase"]))
+    sessions = [
+        (HistogramKey("", target, ALL, phase or MEASURED), row_indexes) for (target, phase), row_indexes in of_sessions
+    ]
+    tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
+        ("turns", ("turn",), list(_good_turns(read))),
+        ("sessions", ("session", "load_generator"), sessions),
+    )
+    for table, scopes, keyed_rows in tables:
+        for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
+            # one metric after another, so that the values of a million turns fit into memory
+            values = values_ns(read(table, list(metric.columns)), metric)
+            is_present, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
+            for key, row_indexes in keyed_rows:
+                histograms.record_all(key._replace(metric=metric.name), values_us[row_indexes[is_present[row_indexes]]])
+
+
+def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]:
+    """Yield (histogram key, indexes of the successful turns that are counted under it). The key has no metric yet."""
+    names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
+    rows = read("turns", [*names, "outcome"])
+    successful = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))).to_numpy())
+    label_groups = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
+    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # a worker meets labels in the order of its rows
+    labels = {step: of_worker[step[0]].count(*step[1:]) for step, _ in label_groups}
+    for (worker, target, phase, script, step, *stratum), indexes in _grouped(rows.select(names).take(successful)):
+        turn_label = turn_step(script, labels[worker, script, step], *stratum)
+        yield HistogramKey("", target, turn_label, phase or MEASURED), successful[indexes]
+
+
+def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
+    """Yield (combination of labels, indexes of the rows that have these labels)."""
+    names = labels.column_names
+    rows = labels.append_column("place", pa.array(np.arange(len(labels))))
+    groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])
+    for index, group in enumerate(groups.select(names).to_pylist()):
+        yield tuple(group.values()), groups["place_list"][index].values.to_numpy()

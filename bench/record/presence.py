@@ -1,0 +1,93 @@
+"""Checks of which files, folders and runs exist.
+
+If the system does not permit a check, the check raises an error, because the file may exist.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from bench.base.errors import UsageError
+
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""The error numbers that mean that a file does not exist. After any other error, such as EACCES, the file may exist."""
+
+
+def file_status(path: Path) -> os.stat_result | None:
+    """Return the status of a file or folder; None if it does not exist.
+
+    Raise UsageError if that cannot be determined.
+    """
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}; check the permissions of its folder, or name another run"
+        ) from None
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder. Raise UsageError if that cannot be determined."""
+    status = file_status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder has a run.json. Raise UsageError if that cannot be determined."""
+    return file_status(folder / "run.json") is not None
+
+
+WRITTEN_BY = {
+    "capacity.html": "capacity",
+    "levels": "capacity",  # the runs of a search; a search that was killed has no page
+    "compare.html": "compare",
+    "reference.html": "reference",
+    "trend.html": "trend",
+    "calibration*.html": "calibrate",
+}
+"""The commands that write folders or pages that are no runs, by the names of their files."""
+
+
+def page_of(folder: Path) -> Path | None:
+    """Return the page of a folder that is no run; None if there is none."""
+    if not is_folder(folder) or is_run(folder):
+        return None
+    pages = (page for name in WRITTEN_BY for page in sorted(folder.glob(name)) if page.suffix == ".html")
+    return next(pages, None)
+
+
+def not_a_run(folder: Path) -> str:
+    """Return the text that a folder is not a run, with the command that wrote it and the command that shows it."""
+    text = f"{folder} is not a run folder: it has no run.json"
+    written = (command for name, command in WRITTEN_BY.items() if is_folder(folder) and any(folder.glob(name)))
+    if (writer := next(written, None)) is None:
+        return text
+    page = page_of(folder)
+    shown = f"{page.name}, which `rtbench open {folder}` opens" if page else "levels; name one of its runs"
+    return f"{text}; `rtbench {writer}` wrote its {shown}"
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Return the folders in `folder` that are runs, or may be runs.
+
+    Raise UsageError if `folder` is not a folder, or cannot be read.
+    """
+    try:
+        return [path for path in folder.iterdir() if _may_be_run(path)]
+    except OSError as error:
+        raise UsageError(
+            f"there are no runs in {folder} ({error.strerror}): make one (`rtbench quickstart`), or name a run "
+            "or the folder of runs"
+        ) from None
+
+
+def _may_be_run(folder: Path) -> bool:
+    try:
+        return is_run(folder)
+    except UsageError:
+        return True

@@ -1,0 +1,429 @@
+"""The recorder of a worker process in a run: rows of observations, and histograms of events and of the load generator.
+
+Rows contain the times of turns and sessions. Histograms of these times are computed when the rows are read
+(`bench.record.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never accesses a
+socket. Rows are in the spool within a second (`flush`), and histograms within ten seconds (`histogram_slices`). So they
+are stored even if the process is killed later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.cpu import CpuMonitor
+from bench.base.units import NS_PER_S, NS_PER_US
+from bench.catalogue.metrics import is_throttled, outcome_class
+from bench.files.sanitize import escape_control
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.record import folder as files
+from bench.record.document import HostEntry, IncidentEntry
+from bench.record.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
+from bench.record.provenance import named_host
+from bench.record.rows import (
+    IDENTITY,
+    SecondCounts,
+    TextSanitizer,
+    session_row,
+    transcript_line,
+    turn_columns,
+    turn_row,
+)
+from bench.record.spool import BatchWriter, Spool, columns_of
+from bench.record.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, PartFacts, rows_of
+from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.wire.dialect import is_simulated, simulator_late_ms
+from bench.wire.events import EventKind, ServerEvent
+from bench.wire.rate_limits import limits_in
+
+AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
+"""The event kinds with which the kind of every event is compared.
+
+They are names of this module, because access to a member of an enumeration is slow.
+"""
+UNKNOWN_NAMES = 200
+SIMULATOR_OVERLOADED = (
+    "{}: since its start (restart it to reset this value), 99 % of the simulator's events were at most {:.1f} ms late"
+)
+INCIDENTS = 100
+
+
+@dataclass(frozen=True)
+class RowContext:
+    """The values that identify a session. Each row of the session and of its turns contains them."""
+
+    session_id: str
+    target: str
+    scenario: str
+    script: str
+    block: int | None = None
+    pair: int | None = None
+    phase: str | None = None
+    variables_row: int | None = None
+    event_log: bool = False
+
+
+class Traffic(NamedTuple):
+    """The counts of one target's traffic, in both directions."""
+
+    events_received: int = 0
+    events_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+
+
+NO_TRAFFIC = Traffic()
+
+
+@dataclass
+class _Target:
+    """The counts of one target in this process. `past` is the traffic up to the end of the last recorded second."""
+
+    second: SecondCounts = field(default_factory=SecondCounts)
+    active: int = 0
+    backing_off: int = 0
+    simulated: bool = False
+    simulator_late_ms: float = 0.0
+    events_sent: int = 0
+    past: Traffic = NO_TRAFFIC
+
+    @property
+    def traffic(self) -> Traffic:
+        past, second = self.past, self.second
+        return Traffic(
+            past.events_received + second.events,
+            self.events_sent,
+            past.bytes_received + second.wire_bytes_received,
+            past.bytes_sent + second.wire_bytes_sent,
+        )
+
+
+class Recorder:
+    """The recorder of one process in a run. It writes into the process's `spool`.
+
+    `hide` removes secrets from the service's messages. `transcripts` is true if transcripts are also stored.
+    `warm_until_ns` is the instant of CLOCK_MONOTONIC at which the warm-up ends. It applies to the rows of seconds and
+    to the event-loop delay. The phase of a session depends on the session's start, and is in its `RowContext`. `host`
+    has the facts about this machine, with at least the facts of `named_host`. `ahead_ns` is by how much this machine's
+    UTC clock is ahead of the run's clock.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        started_utc_ns: int,
+        hide: Callable[[str], str] = str,
+        *,
+        transcripts: bool = False,
+        warm_until_ns: int = 0,
+        ahead_ns: int = 0,
+        host: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._redact = hide
+        self._host = named_host() if host is None else dict(host)
+        self._host_name = str(self._host["name"])
+        self._run_id, self._worker, self._started_utc_ns = spool.run_id, spool.worker, started_utc_ns
+        self.histograms = Histograms()
+        self._words, self._spool = TextSanitizer(hide), spool
+        self._tables: dict[files.TableName, BatchWriter] = {
+            table: BatchWriter(
+                spool.stream(rows_of(table)),
+                schema,
+                partial(turn_columns, sanitizer=self._words) if table == "turns" else columns_of,
+                partial(self._refused, table),
+            )
+            for table, schema in files.SCHEMAS.items()
+        }
+        self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
+        self._transcripts: list[str] = []
+        self._targets = defaultdict[str, _Target](_Target)
+        self._event_loop_delay_max_ns = 0
+        self._record_event_loop_delay = {
+            phase: self.histograms.recorder(HistogramKey("event_loop_delay", "all", phase=phase))
+            for phase in (WARMUP, MEASURED)
+        }
+        self._cpu = CpuMonitor()
+        self._cpu_s, self._second_start_ns = time.process_time(), monotonic_ns()
+        self._ahead_ns = ahead_ns
+        self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
+        self._warm_until_ns = warm_until_ns
+        counts = self.histograms.out_of_range, self.histograms.negative
+        self._facts = PartFacts(pid=os.getpid(), out_of_range=counts[0], negative=counts[1])
+        self._write_facts(done=False)
+
+    # Methods for sessions.
+
+    def count_calls(self, targets: Iterable[str], **counts: int) -> None:
+        """Add counts of calls to the current second of each target. The names of `counts` are columns of `seconds`."""
+        for label in targets:
+            second = self._targets[label].second
+            for name, count in counts.items():
+                setattr(second, name, getattr(second, name) + count)
+
+    def back_off(self, targets: Collection[str], *, starts: bool) -> None:
+        """Count the start or the end of a back-off.
+
+        A call is delayed, because the last call of its caller was refused.
+        """
+        self.count_calls(targets, calls_backed_off=starts)
+        for label in targets:
+            self._targets[label].backing_off += 1 if starts else -1
+
+    def session(self, labels: RowContext) -> SessionRecorder:
+        """Start the record of a session that will connect next."""
+        target = self._targets[labels.target]
+        target.second.session_starts += 1
+        target.active += 1
+        return SessionRecorder(self, labels, target)
+
+    # Methods that are called rarely.
+
+    def incident(self, kind: str, text: str, late_ms: float | None = None) -> None:
+        """Record an incident that may explain results. `kind` is the name of its kind, such as `value_dropped`.
+
+        `late_ms` is how late a simulator was; None for other incidents.
+        All incidents are counted. The first 100 are stored.
+        """
+        facts = self._facts
+        facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
+        if len(facts.incidents) < INCIDENTS:
+            clean_text = self._words.clean("detail", text)
+            incident: IncidentEntry = {"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": clean_text}
+            facts.incidents.append(incident if late_ms is None else {**incident, "late_ms": late_ms})
+
+    def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str) -> None:
+        """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits.
+
+        The other values of the row are stored.
+        """
+        session_text = f" of session {row['session_id']}" if "session_id" in row else ""
+        self.incident("value_dropped", f"{column} in {table}{session_text}, null there: {reason}")
+
+    def event_loop_delay(self, delay_ns: int) -> None:
+        """Record by how much a 10 ms timer of the event loop was late."""
+        self._record_event_loop_delay[self._phase(monotonic_ns())](max(0, delay_ns) // NS_PER_US)
+        self._event_loop_delay_max_ns = max(self._event_loop_delay_max_ns, delay_ns)
+
+    def _phase(self, at_ns: int) -> str:
+        return WARMUP if at_ns < self._warm_until_ns else MEASURED
+
+    def end_second(self) -> None:
+        """End the current second: append one row for each target.
+
+        A failure becomes an incident, and counting continues.
+        """
+        try:
+            self._append_seconds()
+        except Exception as error:  # after any failure the rows of turns and sessions must still reach the disk
+            self.incident("second_dropped", f"{type(error).__name__}: {error}")
+
+    def _append_seconds(self) -> None:
+        now_ns, cpu_s = monotonic_ns(), time.process_time()
+        duration_ns = max(1, now_ns - self._second_start_ns)
+        cpu = (cpu_s - self._cpu_s) / (duration_ns / NS_PER_S)
+        phase = self._phase(self._second_start_ns)
+        second = (self._second_start_ns + duration_ns // 2 + self._utc_offset_ns) // NS_PER_S
+        self._cpu_s, self._second_start_ns = cpu_s, now_ns
+        self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
+        for label, target in self._targets.items():
+            self._tables["seconds"].append(
+                {
+                    "run_id": self._run_id,
+                    "second": second,
+                    "duration_ns": duration_ns,
+                    "phase": phase,
+                    "target": label,
+                    "worker": self._worker,
+                    "host": self._host_name,
+                    "simulated": target.simulated,
+                    "callers_backing_off": target.backing_off,
+                    "sessions_active": target.active,
+                    "event_loop_delay_max_ns": self._event_loop_delay_max_ns,
+                    "cpu": cpu,
+                }
+                | vars(target.second),
+            )
+            target.past, target.second = target.traffic, SecondCounts()
+        self._event_loop_delay_max_ns = 0
+
+    def flush(self) -> None:
+        """Write the buffered rows into the spool.
+
+        Raise OSError if the spool accepts no more rows. The rows then stay buffered for the next attempt.
+        """
+        for table in self._tables.values():
+            table.flush()
+        if self._transcript is not None:
+            self._transcript.append("".join(self._transcripts).encode())
+            self._transcripts.clear()
+
+    @property
+    def unwritten_rows(self) -> int:
+        return sum(map(len, self._tables.values()))
+
+    @property
+    def simulated(self) -> bool:
+        """True if the recorder has seen a session with the simulator."""
+        return any(target.simulated for target in self._targets.values())
+
+    @property
+    def traffic(self) -> dict[str, Traffic]:
+        return {label: target.traffic for label, target in self._targets.items()}
+
+    def histogram_slices(self) -> Iterator[None]:
+        """Write the histograms and facts.
+
+        Yield after every histogram, so that the caller can let other greenlets run.
+        """
+        log = [header(self._started_utc_ns, simulated=self.simulated)]
+        for line in self.histograms.lines(self._started_utc_ns, utc_ns()):
+            log.append(line)
+            yield
+        self._spool.replace(HISTOGRAMS, "".join(log))
+        self._write_facts(done=False)
+
+    def close(self) -> None:
+        """Write the last rows, histograms and facts. Raise OSError if the spool accepts no more data."""
+        self.end_second()
+        self.flush()
+        for _ in self.histogram_slices():
+            pass
+        for table in self._tables.values():
+            table.close()
+        if self._transcript is not None:
+            self._transcript.close()
+        self._write_facts(done=True)
+
+    def _write_facts(self, *, done: bool) -> None:
+        facts = msgspec.structs.replace(
+            self._facts,
+            done=done,
+            simulated=self.simulated,
+            hosts=[cast("HostEntry", self._host | {"workers": 1, "cpu_use": self._cpu.sample()})],
+            rows={table: rows.written for table, rows in self._tables.items()} if done else {},
+        )
+        self._spool.replace(FACTS, msgspec.json.encode(facts).decode())
+
+
+class SessionRecorder:
+    """The recorder of one session; a `bench.session.session_io.SessionListener`."""
+
+    def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
+        self._recorder, self.labels, self.target = recorder, labels, target
+        self.service_session_id = ""
+        self.phase = labels.phase or MEASURED
+        self._errors, self._lags, send_delays, self._gaps = (
+            HistogramKey(metric, labels.target, phase=self.phase)
+            for metric in ("timestamp_uncertainty", "receive_delay", "send_delay", "delta_gap")
+        )
+        self._record_error, self._record_lag, self._record_send_delay = map(
+            recorder.histograms.recorder, (self._errors, self._lags, send_delays)
+        )
+
+    def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
+        """Record the headers of the service's response to the upgrade.
+
+        The response may have any status. `call_id` is the id of the call that an agent received; "" for other services.
+        """
+        self.service_session_id = call_id
+        self._set_simulated(headers, {})
+        # much later than at the last incident that was recorded
+        if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:
+            self.target.simulator_late_ms = late_ms
+            text = SIMULATOR_OVERLOADED.format(self.labels.target, late_ms)
+            self._recorder.incident("simulator_late", text, late_ms)
+        self.target.second.add(limits_in(headers))
+
+    def _set_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
+        self.target.simulated = self.target.simulated or is_simulated(headers, session)
+
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+        second = self.target.second
+        _, (at_ns, uncertainty_ns, kernel), wire_bytes = message
+        second.wire_bytes_received += wire_bytes
+        second.events += len(events)
+        for event in events:
+            kind = event.kind
+            if kind is AUDIO_DELTA:
+                if event.payload_bytes > 0:
+                    second.audio_bytes_received += event.payload_bytes
+            elif kind is SESSION_CREATED and event.session:
+                self.service_session_id = event.session_id
+                self._set_simulated({}, event.session)
+            elif kind is RATE_LIMITS:
+                second.add(event.limits)
+        self._record_error(uncertainty_ns // NS_PER_US)
+        if kernel:
+            lag_ns = handled_ns - at_ns
+            if lag_ns > second.receive_delay_max_ns:
+                second.receive_delay_max_ns = lag_ns
+            self._record_lag(lag_ns // NS_PER_US)
+
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        second, histograms = self.target.second, self._recorder.histograms
+        lags_ns = [delta.lag_ns for delta in deltas]
+        second.events += len(deltas)
+        second.wire_bytes_received += sum([delta.wire_bytes for delta in deltas])
+        second.audio_bytes_received += sum([d.payload_bytes for d in deltas if d.event.kind is AUDIO_DELTA])
+        second.receive_delay_max_ns = max(second.receive_delay_max_ns, *lags_ns)
+        histograms.record_several(self._errors, [delta.uncertainty_ns // NS_PER_US for delta in deltas])
+        histograms.record_several(self._lags, [lag_ns // NS_PER_US for lag_ns in lags_ns])
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        second = self.target.second
+        self.target.events_sent += 1
+        second.wire_bytes_sent += wire_bytes
+        second.audio_bytes_sent += audio_bytes
+        if lag_ns is not None:
+            self._record_send_delay(max(0, lag_ns) // NS_PER_US)
+
+    def turn_started(self) -> None:
+        self.target.second.turns_started += 1
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        recorder, second = self._recorder, self.target.second
+        second.turns_ended += 1
+        if outcome_class(turn.outcome) == "failed":
+            second.turns_failed += 1
+            second.throttled += is_throttled(turn.outcome)
+        recorder.histograms.record_several(self._gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
+        recorder._tables["turns"].append(turn_row(self._identity(), turn, recorder._utc_offset_ns))
+        if recorder._transcript is not None:
+            line = transcript_line(self.labels.session_id, self.service_session_id, turn)
+            recorder._transcripts.append(json.dumps(recorder._words.clean_row(line), ensure_ascii=False) + "\n")
+
+    def session_ended(self, session: SessionObservation) -> None:
+        recorder, labels, facts = self._recorder, self.labels, self._recorder._facts
+        self.target.active -= 1
+        self.target.second.throttled += is_throttled(session.outcome)
+        for raw_name, count in session.unknown_events.items():
+            name = escape_control(recorder._redact(raw_name))
+            known = name in facts.unknown_events or len(facts.unknown_events) < UNKNOWN_NAMES
+            counted_name = name if known else "other"
+            facts.unknown_events[counted_name] = facts.unknown_events.get(counted_name, 0) + count
+        facts.timestamp_fallbacks += session.timestamp_fallbacks
+        row = session_row(session, recorder._utc_offset_ns, recorder._redact)
+        row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
+        row |= dict(zip(IDENTITY, self._identity(), strict=True))
+        recorder._tables["sessions"].append(recorder._words.clean_row(row))
+
+    def _identity(self) -> tuple[Any, ...]:
+        """Return the values of the columns IDENTITY.
+
+        They state whether the service is a simulator, as far as is known now.
+        """
+        recorder, labels = self._recorder, self.labels
+        return (
+            *(recorder._run_id, labels.session_id, self.service_session_id or None, labels.target),
+            *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
+            *(recorder._worker, recorder._host_name, self.target.simulated),
+        )

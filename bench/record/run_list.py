@@ -1,0 +1,158 @@
+"""The runs of a folder, with a description of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bench.base.errors import UsageError
+from bench.files.sanitize import excerpt
+from bench.record import folder as files
+from bench.record.document import Count, ValidityStatus, is_recorded
+from bench.record.finalize import CLOSED, is_under_way, writer_is_gone
+from bench.record.presence import WRITTEN_BY, is_folder, is_run, not_a_run, run_folders
+
+SCHEMA: Literal[2] = 2
+KeptState = Literal["running", "closing", "ended", "killed"]
+
+
+class _Target(msgspec.Struct):
+    name: str
+
+
+class _Totals(msgspec.Struct):
+    sessions: dict[str, int] = {}
+    turns: dict[str, int] = {}
+
+
+class _Validity(msgspec.Struct):
+    status: ValidityStatus = "no_verdict"
+
+
+class _Document(msgspec.Struct):
+    """The keys of run.json that a list of runs shows."""
+
+    started_utc_ns: int
+    state: KeptState
+    ended_utc_ns: int | None = None
+    simulated: bool | None = None
+    targets: list[_Target] = []
+    labels: dict[str, str] = {}
+    totals: _Totals = msgspec.field(default_factory=_Totals)
+    validity: _Validity = msgspec.field(default_factory=_Validity)
+
+
+class ListedRun(msgspec.Struct, frozen=True):
+    """A run in a list of runs. `name` is the name of its folder.
+
+    Counts that are computed when the run is finalized are null before that. `under_way` is true if a process may still
+    write to the run; it is null if only another host can know that.
+    """
+
+    name: str
+    started_utc_ns: int
+    ended_utc_ns: int | None
+    state: KeptState
+    under_way: bool | None
+    simulated: bool | None
+    recorded: bool
+    targets: list[str]
+    labels: dict[str, str]
+    sessions: Count | None
+    turns: Count | None
+    validity: ValidityStatus
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, description="of all of its files")]
+
+
+class RunList(msgspec.Struct, frozen=True):
+    """The runs of a folder, newest first. `notices` are the reasons why runs are damaged or cannot be read."""
+
+    schema: Literal[2]
+    folder: str
+    runs: list[ListedRun]
+    notices: list[str]
+
+
+def list_runs(folder: Path) -> RunList:
+    """Return the runs in this folder. Raise UsageError if `folder` is not a folder."""
+    notices: list[str] = []
+    runs = [_listed_run(path, document, read) for path, document, read in _readable(folder, notices)]
+    written = {path.parent for name in WRITTEN_BY for path in folder.glob(f"*/{name}")}
+    notices += [not_a_run(path) for path in sorted(written) if not is_run(path)]
+    return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
+
+
+def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
+    """Yield the readable runs of a folder. Append the reason why each other run cannot be read to `problems`."""
+    for path in run_folders(folder):
+        try:
+            document = files.read_document(path)
+            yield path, document, msgspec.convert(document, _Document)
+        except UsageError as error:
+            problems.append(str(error))
+        except msgspec.ValidationError as error:
+            problems.append(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}")
+
+
+def resolve_run(name: str, folder: Path) -> Path:
+    """Return the folder of a run, which is given by its path, or by its name in `folder`.
+
+    If `name` is "", return the newest run that has ended. Raise UsageError if there is no such run.
+    """
+    if not name:
+        return newest_run(folder)
+    for path in (Path(name), folder / name):
+        if is_run(path):
+            return path
+    for path in (Path(name), folder / name):
+        if is_folder(path):
+            raise UsageError(not_a_run(path))
+    raise UsageError(f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list")
+
+
+def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:
+    """Return the newest run that has ended and can be read. The newest run is the one that started last.
+
+    If `prefer_valid`, return the newest valid run if there is one. Raise UsageError if there is no run.
+    """
+    problems: list[str] = []
+    start_keys = {
+        path: (prefer_valid and read.validity.status == "valid", read.started_utc_ns, path.name)
+        for path, document, read in _readable(folder, problems)
+        if not is_under_way(path, document)
+    }
+    if not start_keys and problems:
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        raise UsageError(f"none of the completed runs in {folder} can be read: {min(problems)}{more}")
+    if not start_keys:
+        raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
+    return max(start_keys, key=lambda path: start_keys[path])
+
+
+def _listed_run(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
+    closed = read.state in CLOSED
+    is_active = is_under_way(folder, document)
+    size_bytes = 0
+    for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
+        with suppress(OSError):  # files of an active run may disappear
+            size_bytes += path.lstat().st_size
+    return ListedRun(
+        name=folder.name,
+        started_utc_ns=read.started_utc_ns,
+        ended_utc_ns=read.ended_utc_ns,
+        state=read.state,
+        under_way=is_active if is_active or writer_is_gone(folder, document) else None,
+        simulated=read.simulated,
+        recorded=is_recorded(document),
+        targets=[target.name for target in read.targets],
+        labels=read.labels,
+        sessions=sum(read.totals.sessions.values()) if closed else None,
+        turns=sum(read.totals.turns.values()) if closed else None,
+        validity=read.validity.status,
+        size_bytes=size_bytes,
+    )

@@ -1,0 +1,339 @@
+"""The validity checks and their limits. They detect runs in which the load generator was the bottleneck.
+
+A run without any measured turn has no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from msgspec import structs
+
+from bench.catalogue.metrics import FIRST_DELTAS, HEADLINE, STARVED, TRANSCRIPT_METRICS
+from bench.record.document import Check, CheckName, UncertainMetric, Validity
+
+MAX_UNCERTAINTY_MS = 1.0
+MAX_UNCERTAINTY_SHARE = 0.01
+"""The limit of `timestamp_uncertainty`, as a share of the metric's median.
+
+The p99 of the uncertainty may be 1 ms, or 1 % of the median if that is more. The check is made separately for each
+target, each metric, and each instant from which the metric is measured.
+"""
+MAX_LOOP_DELAY_MS = 5.0
+MAX_LOOP_DELAY_SHARE = 0.05
+"""The limit of `event_loop_delay`, as a share. This check applies if timestamps come from user space.
+
+The p99 of the delay may be 5 ms, or 5 % of the lowest median latency of a first delta if that is more.
+"""
+MAX_USER_TIMESTAMPS_SHARE = 0.01
+MAX_CHUNK_SHARE = 0.1
+"""The limit of `send_delay`, as a share: its p99 may be a tenth of the duration of a chunk."""
+MAX_START_DELAY_MS = 5.0
+MAX_START_DELAY_SHARE = 0.05
+"""The limit of `start_delay` in an open loop, as a share of the median service time.
+
+The p99 of the delay may be 5 ms, or 5 % of the median service time if that is more.
+"""
+MAX_MISSING_PERCENT = 1.0
+"""The limit of `missing_data`: the maximum share of turns whose end is unknown.
+
+The end of a turn is unknown if a part of a merged run could not be read, if a worker is missing, or if a process did
+not run when a timeout ended.
+"""
+
+MAX_EARLY_PERCENT = 1.0
+"""The maximum percentage of replies that start before their question ends.
+
+If more replies start early, a latency may have been measured with the reply to another question.
+"""
+EARLY_REPLIES: Final = "early_replies"
+
+MERGE_MISSING = "merge the missing data when it is available, or repeat the run"
+MORE_PROCESSES = "lower the load, free a core of the machine, or use more --processes"
+
+
+@dataclass(frozen=True)
+class MetricUncertainty:
+    """The uncertainty of one metric of one target.
+
+    `bound_p99` is the p99 of the metric's uncertainty, and `p50` is the metric's median, both in the metric's unit.
+    Each is None if unknown. Targets are not pooled, nor are values of `measured_from`. The limit depends on the median,
+    so a slow target would raise the limit of a fast one.
+    """
+
+    target: str
+    metric: str
+    bound_p99: float | None
+    p50: float | None
+    unit: str = "ms"
+    host: str = ""
+    """The host that recorded these rows; empty for the rows of all hosts together."""
+    timestamps_p99: float | None = None
+    """The p99 of the uncertainty that comes only from timestamps.
+
+    It is set if `bound_p99` also includes the uncertainty of detecting a start in the audio.
+    """
+    measured_from: str = ""
+    """The instant from which latency is measured (`bench.catalogue.metrics.MEASURED_FROM`); empty if the metric has
+    only one.
+    """
+
+    @property
+    def limit(self) -> float:
+        """The largest permitted uncertainty: 1 % of the median, but at least 1 ms if the metric is a time."""
+        return max(MAX_UNCERTAINTY_MS if self.unit != "×" else 0.0, MAX_UNCERTAINTY_SHARE * abs(self.p50 or 0.0))
+
+    @property
+    def used(self) -> float:
+        return math.inf if not self.limit else (self.bound_p99 or 0.0) / self.limit
+
+    @property
+    def exact(self) -> bool:
+        """True if the uncertainty is within its limit, or unknown."""
+        return self.bound_p99 is None or self.bound_p99 <= self.limit
+
+
+@dataclass(frozen=True)
+class EarlyReplies:
+    """The replies of a target that started before their question had ended.
+
+    `percent` is the percentage of such replies. `metrics` are the latencies that they affect.
+    """
+
+    target: str
+    percent: float
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ValidityData:
+    """The data that the validity checks evaluate. Times are in ms; a value is None if there is no data for it.
+
+    `metrics` has the uncertainties of each target's metrics in the measured phase. `user_stamps_share` is the share of
+    turns with a timestamp that did not come from the kernel. `chunk` is the duration of the shortest paced chunk.
+    `paced_audio` is true if any paced chunk was sent. `start_delay_p99` and `service_time_p50` are computed only from
+    calls that arrived.
+    """
+
+    metrics: tuple[MetricUncertainty, ...]
+    user_stamps_share: float | None
+    event_loop_delay_p99: float | None
+    send_delay_p99: float | None
+    chunk: float | None
+    paced_audio: bool
+    start_delay_p99: float | None = None
+    service_time_p50: float | None = None
+    host: str = ""
+    """The host whose processes and rows these are; empty for all hosts together."""
+    missing_share: float | None = None
+    """The maximum share of turns that are missing, because parts were not merged or workers are missing.
+
+    It is NaN if unknown.
+    """
+    starved_share: float = 0.0
+    """The share of measured turns without a known outcome, because their process did not run when a timeout ended."""
+    busy_reason: str = ""
+    """A text that names the programs that used the machine's cores, and what to do about them.
+
+    It is empty if no program used many cores, or if their use is unknown.
+    """
+    failed: tuple[Check, ...] = ()
+    """The failed checks of the runs from which this run was merged."""
+    early: tuple[EarlyReplies, ...] = ()
+    """The targets that have replies that started before their question had ended."""
+    refused: str = ""
+    """A problem that the user has to correct first, such as a worker of another version; empty if there is none."""
+
+
+def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
+    """Evaluate a run. `pooled` is the data of the whole run. `hosts` is the data of each host, if there are several.
+
+    A check passes only if it passes for the whole run, for every host, and for every part. So a host with a large
+    uncertainty cannot be hidden by the data of the other hosts.
+    """
+    strata = (pooled, *hosts)
+    checks = [_worst(of_check) for of_check in zip(*map(_checks, strata), strict=True)]
+    checks = [_worst([check, *(other for other in pooled.failed if other.name == check.name)]) for check in checks]
+    checks += _missing_data(pooled)
+    failed = [check.name for check in checks if check.result == "fail"]
+    unknown = ["timestamp_uncertainty"] if any(map(_of_unknown_bounds, strata)) else []
+    if any(stratum.paced_audio and stratum.send_delay_p99 is None for stratum in strata):
+        unknown.append("send_delay")
+    if not any(metric.bound_p99 is not None for metric in _headline(pooled)):
+        unknown = unknown or ["no_data"]
+    return Validity(
+        "invalid" if failed else "no_verdict" if unknown else "valid",
+        [*(failed or unknown)],
+        checks,
+        uncertain_metrics((metric for stratum in strata for metric in stratum.metrics), pooled.early),
+    )
+
+
+def _checks(evidence: ValidityData) -> list[Check]:
+    checks = [check(evidence) for check in LOAD_GENERATOR_CHECKS.values()]
+    if evidence.busy_reason:  # a lower load would not help
+        checks = [structs.replace(check, remedy=evidence.busy_reason) for check in checks]
+    if evidence.host:
+        host = f"on {evidence.host}"
+        checks = [structs.replace(check, note=", ".join(filter(None, (check.note, host)))) for check in checks]
+    return checks
+
+
+def _worst(checks: Sequence[Check]) -> Check:
+    """Return the check that failed. If no check failed, return the evaluated check that is nearest to its limit.
+
+    If several checks failed, return the one that exceeds its limit most. If several are equal, return the first.
+    """
+    return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
+
+
+def _missing_data(evidence: ValidityData) -> list[Check]:
+    """Return a list with the `missing_data` check; an empty list if the end of each turn is known.
+
+    The end is unknown for missing turns, and for turns of a process that did not run when a timeout ended.
+    """
+    missing, starved = evidence.missing_share, evidence.starved_share
+    if missing is None and not starved:
+        return []
+    share = (missing or 0.0) + starved
+    known = not math.isnan(share)
+    merge_remedy = f"{evidence.refused}; then repeat the run" if evidence.refused else MERGE_MISSING
+    remedies = [*([merge_remedy] if missing is not None else []), *([MORE_PROCESSES] if starved else [])]
+    turns_note = "of all turns (upper bound)" if missing is not None else f"of the turns ended as {STARVED}"
+    result: Literal["pass", "fail"] = "pass" if known and 100 * share <= MAX_MISSING_PERCENT else "fail"
+    note = turns_note if known else "the missing share is unknown"
+    percent = round(100 * share, 4) if known else None
+    return [Check("missing_data", percent, MAX_MISSING_PERCENT, result, note, "; ".join(remedies), "%")]
+
+
+def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
+    """Return the uncertain metrics of each target and host.
+
+    A metric is uncertain if its largest uncertainty is above its limit, or if too many replies began early.
+    """
+    worst: dict[tuple[str, ...], MetricUncertainty] = {}
+    for uncertainty in metrics:
+        key = (uncertainty.host, uncertainty.target, uncertainty.metric)
+        if not uncertainty.exact and (key not in worst or uncertainty.used > worst[key].used):
+            worst[key] = uncertainty
+    early_entries: list[UncertainMetric] = [
+        {
+            "target": replies.target,
+            "metric": metric,
+            "value": round(replies.percent, 4),
+            "limit": MAX_EARLY_PERCENT,
+            "unit": "%",
+            "reason": EARLY_REPLIES,
+        }
+        for replies in early
+        if replies.percent > MAX_EARLY_PERCENT
+        for metric in replies.metrics
+    ]
+    return [*early_entries, *(_entry(uncertainty) for uncertainty in worst.values())]
+
+
+def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
+    """Return the entry in run.json for an uncertain metric. `value` is null if the uncertainty has no bound."""
+    bound = uncertainty.bound_p99
+    entry: UncertainMetric = {
+        "target": uncertainty.target,
+        "metric": uncertainty.metric,
+        "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
+        "limit": round(uncertainty.limit, 4),
+        "unit": uncertainty.unit,
+    }
+    return {**entry, "host": uncertainty.host} if uncertainty.host else entry
+
+
+def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
+    """Return the uncertainties of the headline metrics; if no turn has a reply, of the main metric of transcripts.
+
+    If sessions have only greetings, return those of `connect_total`. The uncertainty of a greeting is not a property of
+    the load generator alone: by telephone, it includes the jitter of the first packets.
+    """
+    has_greetings = any(uncertainty.metric == "greeting" for uncertainty in evidence.metrics)
+    names = (HEADLINE, *((name,) for name in TRANSCRIPT_METRICS), ("connect_total",) if has_greetings else ())
+    found = ([uncertainty for uncertainty in evidence.metrics if uncertainty.metric in among] for among in names)
+    return next(filter(None, found), [])
+
+
+def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
+    """Return the headline metrics that have values but whose uncertainty is unknown."""
+    unknown = (
+        uncertainty.metric
+        for uncertainty in _headline(evidence)
+        if uncertainty.bound_p99 is None and uncertainty.p50 is not None
+    )
+    return list(dict.fromkeys(unknown))
+
+
+def _timestamp_uncertainty(evidence: ValidityData) -> Check:
+    headline = _headline(evidence)
+    uncertainties = (
+        uncertainty
+        if uncertainty.timestamps_p99 is None
+        else replace(uncertainty, bound_p99=uncertainty.timestamps_p99)
+        for uncertainty in headline
+    )
+    known = [metric for metric in uncertainties if metric.bound_p99 is not None]
+    worst = max(known, key=lambda metric: metric.used, default=MetricUncertainty("", "", None, None))
+    target_text = f" of {worst.target}" if len({uncertainty.target for uncertainty in evidence.metrics}) > 1 else ""
+    from_text = (
+        f" from {worst.measured_from}"
+        if len({uncertainty.measured_from for uncertainty in known if uncertainty.metric == worst.metric}) > 1
+        else ""
+    )
+    value, absent = worst.bound_p99, "no turn had a latency"
+    if worst.exact and (unknown := _of_unknown_bounds(evidence)):
+        value, absent = None, f"the uncertainty of {', '.join(unknown)} is unknown in more than 1 % of its turns"
+    return _check("timestamp_uncertainty", value, worst.limit,
+                 note=f"{worst.metric}{from_text}{target_text}",
+                 absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
+
+
+def _event_loop_delay(evidence: ValidityData) -> Check:
+    names = {metric.metric for metric in _headline(evidence)}
+    waits = names & {*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS}
+    medians = [metric.p50 for metric in evidence.metrics if metric.metric in waits and metric.p50 is not None]
+    fastest = min(medians, default=0.0)
+    limit = max(MAX_LOOP_DELAY_MS, MAX_LOOP_DELAY_SHARE * fastest)
+    is_needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > MAX_USER_TIMESTAMPS_SHARE
+    return _check("event_loop_delay", evidence.event_loop_delay_p99 if is_needed else None, limit,
+                 note="", absent="not needed: the kernel sets the timestamps", remedy=MORE_PROCESSES)  # fmt: skip
+
+
+def _send_delay(evidence: ValidityData) -> Check:
+    limit = None if evidence.chunk is None else MAX_CHUNK_SHARE * evidence.chunk
+    absent = (
+        "unknown: the run was killed before its first counts were saved"
+        if evidence.paced_audio
+        else "no paced audio was sent"
+    )
+    return _check("send_delay", evidence.send_delay_p99 if limit else None, limit,
+                 note="a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
+
+
+def _start_delay(evidence: ValidityData) -> Check:
+    limit = max(MAX_START_DELAY_MS, MAX_START_DELAY_SHARE * (evidence.service_time_p50 or 0.0))
+    value = evidence.start_delay_p99
+    return _check("start_delay", value, None if value is None else limit,
+                 note="open-loop arrivals", absent="closed loop: a session starts when its user is free",
+                 remedy=MORE_PROCESSES)  # fmt: skip
+
+
+LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[ValidityData], Check]] = {
+    "timestamp_uncertainty": _timestamp_uncertainty,
+    "event_loop_delay": _event_loop_delay,
+    "send_delay": _send_delay,
+    "start_delay": _start_delay,
+}
+
+
+def _check(name: CheckName, value: float | None, limit: float | None, *, note: str, absent: str, remedy: str) -> Check:
+    if value is None or limit is None or math.isnan(value):
+        return Check(name, None, None, "not_evaluated", absent, remedy)
+    result: Literal["pass", "fail"] = "pass" if value <= limit else "fail"
+    return Check(name, round(value, 4), round(limit, 4), result, note, remedy)

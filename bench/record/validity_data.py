@@ -1,0 +1,352 @@
+"""The data that the validity checks evaluate: delays and uncertainties, from a run's rows and histograms.
+
+The uncertainty of a metric is computed as in `bench.catalogue.metrics.uncertainty_ns`, but for a complete table at
+once, and in the metric's unit. It is NaN if it is unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import convert, structs
+
+from bench.base.cpu import busy_reason
+from bench.base.units import NS_PER_MS
+from bench.catalogue.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
+from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, STARVED, SUCCESSFUL, Metric
+from bench.record import folder as files
+from bench.record import metric_values
+from bench.record.document import Check, is_recorded
+from bench.record.histograms import Histograms
+from bench.record.metric_values import Floats, floats
+from bench.record.provenance import p99s_ms
+from bench.record.validity import EarlyReplies, MetricUncertainty, ValidityData
+
+COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
+TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
+ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
+SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
+SPEED = (
+    "first_audio_at_ns",
+    "last_audio_at_ns",
+    "first_audio_uncertainty_ns",
+    "last_audio_uncertainty_ns",
+    "audio_speed",
+)
+TRANSCRIPTION_SPEED = ("input_transcribed_at_ns", "input_transcribed_uncertainty_ns", "transcription_speed")
+ONSET = "first_audible"
+"""The instant at which a reply starts in the audio. It is detected if a service sends no events about its replies."""
+STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
+BY_COLUMN = {
+    "stall_duration": ("stall_duration_uncertainty_ns",),
+    "dead_air": ("stall_duration_uncertainty_ns", "onset_uncertainty_ns"),
+    "function_execution": ("function_call_done_uncertainty_ns",),
+    "mcp_execution": ("mcp_call_started_uncertainty_ns", "mcp_call_ended_uncertainty_ns"),
+    "unplayed_audio": STOPPED,
+    "overlap": STOPPED,
+    "audio_speed": SPEED,
+    "transcript_lag": ("transcript_lag_uncertainty_ns",),
+    "transcript_lag_max": ("transcript_lag_max_uncertainty_ns",),
+    "transcription_speed": TRANSCRIPTION_SPEED,
+}
+"""The metrics that are not the difference of two instants.
+
+The value of each is the columns from which its uncertainty is computed. `stall_count` is exact if `stall_duration` is
+exact. The amount of audio after a reply was stopped depends only on the order of events.
+"""
+
+
+class MaskedRows(NamedTuple):
+    """Masks of the rows of one target on one host.
+
+    `counted` selects the measured rows. `succeeded` selects the measured rows that are successful. `host` is "" for all
+    hosts together.
+    """
+
+    host: str
+    target: str
+    counted: npt.NDArray[np.bool_]
+    succeeded: npt.NDArray[np.bool_]
+
+
+def load_validity_data(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
+    """Return the data of the validity checks, from the measured phase of a run.
+
+    The first item is the data of the whole run. If there are several hosts, the data of each host follows.
+    """
+    every_host = document.get("hosts") or []
+    hosts = every_host if len(every_host) > 1 else []
+    uncertainties = defaultdict[str, list[MetricUncertainty]](list)
+    for uncertainty in metric_uncertainties(read, ["", *(host["name"] for host in hosts)]):
+        uncertainties[uncertainty.host].append(uncertainty)
+    all_hosts = {"name": "", **p99s_ms(histograms)}
+    pooled, *by_host = (_of_host(read, document, uncertainties[host["name"]], host) for host in (all_hosts, *hosts))
+    parts = document.get("parts") or []
+    busy = (busy_reason(host.get("cpu_use")) for host in every_host)
+    pooled = replace(
+        pooled,
+        missing_share=_missing_share(read, document, parts),
+        starved_share=_starved_share(read),
+        failed=tuple(
+            structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
+            for part in parts
+            for check in convert(part["failed_checks"], list[Check])
+            if check.name != "missing_data"  # missing data are counted again
+        ),
+        busy_reason=next(filter(None, busy), ""),
+        early=tuple(early_replies(read, document)),
+        refused=str(document.get("refused") or ""),
+    )
+    return [pooled, *by_host]
+
+
+def _of_host(
+    read: files.ReadRows, document: dict[str, Any], uncertainties: Sequence[MetricUncertainty], facts: Mapping[str, Any]
+) -> ValidityData:
+    """Return the data of one host, or of all hosts together.
+
+    `facts` is the host's entry in run.json. For all hosts together, `facts` has the name "" and the p99s of the run.
+    """
+    host = facts["name"]
+    turns = _rows(read, "turns", COLUMNS, host)
+    counted = is_measured(turns)
+    sources = turns["receive_timestamp_source"].filter(counted).drop_null()
+    starts = _starts(read, host)
+    chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
+    sends_audio = (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0
+    return ValidityData(
+        metrics=tuple(uncertainties),
+        user_stamps_share=pc.mean(pc.not_equal(sources, "kernel").cast(pa.float64())).as_py() if len(sources) else None,
+        event_loop_delay_p99=facts["event_loop_delay_p99_ms"],
+        send_delay_p99=facts["send_delay_p99_ms"],
+        chunk=min(chunks) if chunks else None,
+        paced_audio=bool(chunks) and not is_recorded(document) and sends_audio,
+        start_delay_p99=_quantile_ms(starts, "start_delay", 0.99),
+        service_time_p50=_quantile_ms(starts, "service_time", 0.5),
+        host=host,
+        busy_reason=busy_reason(facts.get("cpu_use")),
+    )
+
+
+def _missing_share(
+    read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """Return the maximum share of turns that are missing, because parts were left out or workers are missing.
+
+    Return None if nothing is missing, and NaN if the number of missing turns is unknown.
+    """
+    missing = [part["turns"] for part in parts if part["excluded_because"]]
+    missing += [worker["turns"] for worker in document.get("missing_workers") or []]
+    if not missing:
+        return None
+    return math.nan if None in missing else sum(missing) / max(1, sum(missing) + len(read("turns", ["turn"])))
+
+
+def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
+    """Yield, for each target, the share of replies that started before their question had ended.
+
+    Only measured, successful, spoken turns are counted. If a service sends no events about replies, replies are
+    detected in the audio. An early reply may then be the answer to the question before, so every early reply counts
+    (`cut_off`). Other services send events that identify the question of a reply. So only the reply to the turn's own
+    question is checked.
+    """
+    full_duplex_targets = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
+    metrics = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
+    first = [f"{instant}_at_ns" for instant in ("first_audio", "first_text", "first_audible")]
+    ends = [f"{metric.end}_at_ns" for metric in metrics]
+    rows = read("turns", list(dict.fromkeys(["cut_off", ORIGIN, "speech_end_at_ns", *first, *ends])))
+    spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
+    spoken = pc.fill_null(spoken, False).to_numpy()
+    starts_ns = metric_values.first_ns(rows, ("first_audio", "first_text", "first_audible"))
+    started_early = pc.fill_null(pc.less(starts_ns, rows["speech_end_at_ns"]), False).to_numpy()
+    cut_off = pc.fill_null(rows["cut_off"], False).to_numpy()
+    for _, target, _, succeeded in _positions(read, "turns", [""]):
+        counted = succeeded & spoken
+        is_early = (cut_off if target in full_duplex_targets else started_early) & counted
+        if is_early.any():
+            affected = (
+                m.name
+                for m, end in zip(metrics, ends, strict=True)
+                if pc.any(rows[end].is_valid().filter(counted)).as_py()
+            )
+            yield EarlyReplies(target, 100 * float(is_early.sum() / counted.sum()), tuple(affected))
+
+
+def _starved_share(read: files.ReadRows) -> float:
+    """Return the share of measured turns whose outcome is unknown.
+
+    It is unknown if the process of the turn did not run when a timeout ended.
+    """
+    turns = read("turns", ["phase", "outcome"])
+    outcomes = turns["outcome"].filter(is_measured(turns))
+    return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
+
+
+def is_measured(rows: pa.Table) -> Any:
+    """Return a mask of the rows of the measured phase. Rows without a phase count as measured."""
+    return pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
+
+
+def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host: str) -> pa.Table:
+    if not host:
+        return read(table, columns)
+    rows = read(table, [*columns, "host"])
+    return rows.filter(pc.equal(rows["host"], host)).drop_columns("host")
+
+
+def _starts(read: files.ReadRows, host: str) -> pa.Table:
+    """Return the measured sessions that belong to arrived calls.
+
+    The columns of `start_delay` and `service_time` are read.
+    """
+    needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
+    rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
+    return rows.filter(pc.and_(is_measured(rows), pc.is_valid(rows["call_arrival_at_ns"])))
+
+
+def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
+    values = metric_values.values_ns(sessions, CATALOGUE[name]) / NS_PER_MS
+    return quantile_or_none(values[~np.isnan(values)], p)
+
+
+def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[MetricUncertainty]:
+    """Compute the uncertainty and the median of each metric that depends on timestamps, for each target.
+
+    Only successful turns are used. If no turn of a target succeeded, all turns that have the metric are used instead.
+    Turns that are measured from different instants are not pooled. A metric is left out if it has no rows, or no row
+    with a known uncertainty. If the uncertainty of one row in a hundred is unknown, the p99 is unknown. If there are
+    many rows, they are read for one metric after another, so that a million turns fit into memory. `hosts` are the
+    names of hosts; "" means the rows of all hosts together.
+    """
+    for scope, table in TABLES.items():
+        row_masks = list(_positions(read, table, hosts))
+        origins = {}
+        if table == "turns":
+            measured_from = read("turns", [ORIGIN])[ORIGIN]
+            origins = {name: pc.fill_null(pc.equal(measured_from, name), False).to_numpy() for name in MEASURED_FROM}
+        for metric in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
+            yield from _of_metric(read, metric, row_masks, origins)
+
+
+def bounds_of_rows(folder: Path, metric: Metric) -> Floats:
+    """Return the uncertainty of a metric in each row of its table, in the metric's unit; NaN if it is unknown.
+
+    The metric must have an uncertainty (`bound_columns`).
+    """
+    return row_bounds(files.read_table(folder, TABLES[metric.scope], bound_columns(metric)), metric)
+
+
+def _positions(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
+    rows = read(table, ["target", "phase", "outcome", "host"])
+    counted = is_measured(rows).to_numpy()
+    succeeded = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))), False).to_numpy()
+    for host in hosts:
+        on_host = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
+        for target in sorted(pc.unique(rows["target"].filter(pa.array(on_host))).to_pylist()):
+            mask = on_host & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
+            yield MaskedRows(host, target, mask, mask & succeeded)
+
+
+def _of_metric(
+    read: files.ReadRows, metric: Metric, row_masks: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
+) -> Iterator[MetricUncertainty]:
+    values, bounds = _values_with_bounds(read, metric)
+    onset_ms = np.zeros(len(values))
+    if metric.scope == "turn" and metric.end == ONSET:
+        onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
+    measured_rows, known = ~np.isnan(values), ~np.isnan(bounds)
+    strata = origins if metric.begin == ORIGIN else {"": True}
+    for (host, target, measured, succeeded), (measured_from, of_origin) in product(row_masks, strata.items()):
+        has_value = measured_rows & of_origin
+        counted = has_value & (succeeded if (succeeded & has_value & known).any() else measured)
+        if (counted & known).any():
+            median = quantile_or_none(values[succeeded & has_value & known], 0.5)
+            rank = math.ceil(0.99 * int(counted.sum()))
+            known_bounds = np.sort(bounds[counted & known])  # an unknown bound may be larger than any known one
+            p99 = float(known_bounds[rank - 1]) if rank <= known_bounds.size else None
+            timestamps_p99 = None
+            if p99 is not None and (known_onset_ms := onset_ms[counted & known]).any():
+                timestamps_p99 = float(np.sort(bounds[counted & known] - known_onset_ms)[rank - 1])
+            yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, timestamps_p99, measured_from)
+
+
+def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
+    """Return (the value of a metric in each row, its uncertainty), in the metric's unit; NaN if unknown."""
+    rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
+    values = metric_values.values_ns(rows, metric)
+    return values / NS_PER_MS if metric.unit == "ms" else values, row_bounds(rows, metric)
+
+
+def quantile_or_none(values: Floats, p: float) -> float | None:
+    """Return the quantile `p`: the smallest value that at least the share `p` of all values does not exceed.
+
+    Return None if there are no values.
+    """
+    return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
+
+
+def bound_columns(metric: Metric) -> list[str]:
+    """Return the columns from which `row_bounds` computes the uncertainty of a metric.
+
+    The list is empty if the metric depends on no timestamp, and so has no uncertainty.
+    """
+    if metric.column:
+        return list(BY_COLUMN.get(metric.name, ()))
+    arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
+    uncertainties = [
+        *(f"{name}_uncertainty_ns" for name in (metric.end, *metric.begins) if name in arrivals),
+        *(f"{name}_uncertainty_ns" for name in metric.begins if name in sends),
+    ]
+    starts = ["request_sent_at_ns"] if metric.begin == ORIGIN else []
+    return [*uncertainties, *starts]
+
+
+def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
+    if metric.name == "audio_speed":
+        return _of_speed(*(floats(rows, name) for name in SPEED))
+    if metric.name == "transcription_speed":  # instants are relative to the start of the turn, by our own clock
+        transcribed, error, speed = (floats(rows, name) for name in TRANSCRIPTION_SPEED)
+        return _of_speed(np.zeros(len(rows)), transcribed, np.zeros(len(rows)), error, speed)
+    if metric.column:
+        terms = [floats(rows, name) for name in BY_COLUMN[metric.name]]
+        unknown = np.logical_and.reduce([np.isnan(term) for term in terms])
+        return np.where(unknown, np.nan, np.nansum(terms, axis=0)) / NS_PER_MS
+    if metric.begin == ORIGIN:
+        is_requested = ~np.isnan(floats(rows, "request_sent_at_ns"))
+        later = np.where(
+            is_requested, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns")
+        )
+    else:
+        later = _uncertainty(rows, metric.begin, SENDS[metric.scope])
+    arrivals = ARRIVALS[metric.scope]
+    earlier, start_earlier = _uncertainty(rows, metric.end, arrivals), _uncertainty(rows, metric.begin, arrivals)
+    bound: Floats = np.maximum(earlier + later, start_earlier) / NS_PER_MS
+    return bound
+
+
+def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
+    """Return the uncertainty of an instant in each row, if the instant is one of `inexact`; otherwise 0."""
+    return floats(rows, f"{instant}_uncertainty_ns") if instant in inexact else np.zeros(len(rows))
+
+
+def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
+    """Return an upper bound for the error of a speed that is measured over the time from `first` to `last`.
+
+    With d = last − first, the true time is between d − last_error and d + first_error. The bound is inf if the true
+    time may be 0.
+    """
+    span = last - first
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slower, faster = first_error / (span + first_error), last_error / (span - last_error)
+        bound: Floats = speed * np.maximum(slower, np.where(faster < 0, np.inf, faster))
+    return bound

@@ -1,0 +1,63 @@
+"""The dialects of services that send audio whenever they speak, without naming the turn that it answers.
+
+GPT-Live (`gpt_live.py`) is such a service, and so are agents behind a telephony provider (`agents.py`). These services
+have no responses to request, no turns to commit, and no items to truncate: the caller and the service always listen.
+`bench.observe.reply_detector` detects turns in the audio alone.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bench.wire.dialect import Dialect, Feature
+from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection, UnsupportedSetting
+
+UNSPEAKABLE = (
+    *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.EXPECTATION),
+    *(Feature.PIPELINED, Feature.RENEWAL, Feature.CUT),
+)
+"""The features that no full-duplex dialect has."""
+
+
+class FullDuplexDialect(Dialect):
+    """The common part of the full-duplex dialects.
+
+    `title` is the name of the service for users, and `settings` are the session settings that it supports.
+    `only_duplex` is the reason why its turn detection cannot be changed. `also_missing` are further features that it
+    does not have. `one_format` is True if both directions have the same audio format.
+    """
+
+    title: ClassVar[str]
+    settings: ClassVar[frozenset[str]]
+    only_duplex: ClassVar[str]
+    also_missing: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
+    one_format: ClassVar[bool] = True
+    has_turn_events = takes_requests = False
+
+    def __init__(self) -> None:
+        problem = f"which {self.title} does not support"
+        self.missing_features = dict.fromkeys((*UNSPEAKABLE, *self.also_missing), f"{problem}: remove it") | {
+            Feature.TYPED: f"{problem}: use a recording instead (`audio`)"
+        }
+
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
+            return UnsupportedSetting(("turn_detection",), f"turn_detection must be {FULL_DUPLEX}: {self.only_duplex}")
+        if settings.output != "audio":
+            return UnsupportedSetting(
+                ("output",), f"output must be audio: {self.title} has no {settings.output} output"
+            )
+        unset = SessionSettings()
+        for name in settings.__struct_fields__:
+            if name not in self.settings and getattr(settings, name) != getattr(unset, name):
+                return UnsupportedSetting((name,), f"{name} is not a setting of {self.title}: remove it")
+        if refused := self.unknown_format(settings):
+            return refused
+        if self.one_format and self.input_format_for(settings) is not self.output_format_for(settings):
+            problem = f"output_format must equal input_format: {self.title} has one format for both directions"
+            return UnsupportedSetting(("output_format",), problem)
+        return self.own_unsupported(settings)
+
+    def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        """Return the first setting that this dialect does not support although other full-duplex dialects may."""
+        return None

@@ -1,0 +1,340 @@
+"""The common part of the OpenAI Realtime API dialects, preview and GA (`openai_preview.py`, `openai_ga.py`).
+
+Names and fields are those of the Realtime API's client and server events, as in the preview (api-versions
+2024-10-01-preview, 2025-04-01-preview) and in GA. This module encodes client messages. `openai_events.py` decodes
+server events.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bench.services.openai.events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
+from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
+from bench.wire.dialect import AwaitedEvent, ClientMessage, Feature, MessageKind, secret_placeholder
+from bench.wire.events import EventKind, FunctionCall
+from bench.wire.settings import (
+    FULL_DUPLEX,
+    ONLY_TRANSCRIPT,
+    REPLY_SETTINGS,
+    FunctionOutput,
+    Keys,
+    McpServer,
+    Message,
+    Output,
+    ResponseSettings,
+    SessionSettings,
+    UnsupportedSetting,
+    conflict,
+    merged,
+    undone,
+    without_none,
+)
+
+FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
+"""The formats that OpenAI accepts and sends."""
+RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
+"""The formats that are possible if a setting can state the rate: OpenAI's formats, and those of compatible servers."""
+NAMES = {
+    MessageKind.SET_UP: "session.update",
+    MessageKind.ITEM: "conversation.item.create",
+    MessageKind.APPEND: "input_audio_buffer.append",
+    MessageKind.COMMIT: "input_audio_buffer.commit",
+    MessageKind.CLEAR: "input_audio_buffer.clear",
+    MessageKind.REQUEST: "response.create",
+    MessageKind.CANCEL: "response.cancel",
+    MessageKind.TRUNCATE: "conversation.item.truncate",
+    MessageKind.RETRIEVE: "conversation.item.retrieve",
+}
+TOOL_CHOICES = ("auto", "none", "required")
+"""The values of `tool_choice` that are not the name of a function. Any other value is the name of a function."""
+GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME, GPT_LIVE_NAME = "ga", "preview", "voice-live", "gpt-live"
+TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live", GPT_LIVE_NAME: "GPT-Live"}
+
+
+class DialectSetting(NamedTuple):
+    """A setting that not every dialect has.
+
+    `keys` is the path of the setting below a script's `session`. `owners` are the names of the dialects that have the
+    setting. `called` is its name in errors. If only some values need such a dialect, `holds` returns whether a value
+    does.
+    """
+
+    keys: tuple[str, ...]
+    owners: tuple[str, ...]
+    called: str
+    holds: Callable[[Any], bool] = lambda value: True
+
+
+OWNED = (
+    DialectSetting(("temperature",), (PREVIEW_NAME, VOICE_LIVE_NAME), "temperature"),
+    DialectSetting(("turn_detection", "idle_timeout_ms"), (GA_NAME,), "idle_timeout_ms"),
+    DialectSetting(("reasoning",), (GA_NAME, VOICE_LIVE_NAME), "reasoning"),
+    DialectSetting(("truncation",), (GA_NAME,), "truncation"),
+    DialectSetting(("model",), (GPT_LIVE_NAME,), "model"),
+    DialectSetting(("turn_detection", "type"), (GPT_LIVE_NAME,), FULL_DUPLEX, lambda name: name == FULL_DUPLEX),
+    DialectSetting(
+        ("turn_detection", "type"), (VOICE_LIVE_NAME,), "Azure's semantic VAD", lambda name: name.startswith("azure_")
+    ),
+    DialectSetting(("turn_detection", "auto_truncate"), (VOICE_LIVE_NAME,), "auto_truncate"),
+    DialectSetting(("turn_detection", "end_of_utterance_detection"), (VOICE_LIVE_NAME,), "end_of_utterance_detection"),
+    DialectSetting(("voice",), (VOICE_LIVE_NAME,), "a voice as a table", lambda voice: isinstance(voice, Mapping)),
+    DialectSetting(
+        ("noise_reduction",), (VOICE_LIVE_NAME,), "Azure's noise suppression", lambda name: name.startswith("azure_")
+    ),
+    DialectSetting(("echo_cancellation",), (VOICE_LIVE_NAME,), "echo_cancellation"),
+    DialectSetting((FILLERS,), (VOICE_LIVE_NAME,), FILLERS),
+)
+
+
+WITHOUT_DETECTION = ("gpt-live-transcribe", "gpt-realtime-whisper")
+"""The transcription models that detect no turns. A session with them must have a null `turn_detection`."""
+NO_REPLY = f"but a session with `output: {ONLY_TRANSCRIPT}` has no replies: remove it"
+UNANSWERABLE: Mapping[Feature, str] = MappingProxyType(
+    dict.fromkeys(
+        (
+            *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.INTERRUPTION, Feature.CUT),
+            *(Feature.SOUND, Feature.CUE, Feature.HISTORY, Feature.RENEWAL, Feature.FUNCTIONS, Feature.REPLY),
+            Feature.MCP,
+        ),
+        NO_REPLY,
+    )
+    | {Feature.TYPED: f"but a session with `output: {ONLY_TRANSCRIPT}` only listens: use a recording (`audio`)"}
+)
+"""The features that a session lacks if it only transcribes."""
+
+
+class OpenAIDialect(EventReader):
+    """The common part of a `bench.wire.dialect.Dialect` of the Realtime API.
+
+    `family` is the name of a dialect: this dialect has the same settings. `reply_part` is the type of a text part in
+    the assistant's messages. `stored` has the paths of the settings that only this tool may set in an update. It maps
+    each path to a remedy, for scripts that set the path in `extra`.
+    """
+
+    input_formats = output_formats = FORMATS
+    message_kinds = MappingProxyType({name: kind for kind, name in NAMES.items()})
+    own_transcription = False
+    """True if the dialect has sessions that only transcribe."""
+    family: str
+    reply_part: str
+    stored: Mapping[Keys, str]
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        """Return the `session` of a session.update, without `extra`."""
+        raise NotImplementedError
+
+    def session_family(self, settings: SessionSettings) -> str:
+        """Return the prefix of the names of the events about a session."""
+        return "session"
+
+    def output(self, output: Output) -> dict[str, Any]:
+        """Return the settings that select the output kinds of a session or response."""
+        raise NotImplementedError
+
+    # Sent messages.
+
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        """Return the first session setting that the dialect does not support; None if it supports all settings.
+
+        A setting in `extra` is also unsupported if it conflicts with a setting on which this tool relies.
+        """
+        return (
+            self.unknown_format(settings, f" in the {self.name} dialect")
+            or self._missing_feature(settings)
+            or (self._unsupported_of_transcription(settings) if settings.only_transcribes else None)
+            or undone(self.session(settings), settings.extra, self.stored)
+        )
+
+    def _missing_feature(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        setting = next(
+            (setting for setting in OWNED if self.family not in setting.owners and _is_set(settings, setting)), None
+        )
+        if setting is None:
+            return None
+        owner = setting.owners[0]
+        if setting.called == FULL_DUPLEX:
+            problem = f"{setting.called} needs the {TITLES[owner]} dialect, or that of an agent"
+            remedy = "remove it, or use --dialect twilio, acs or pcm for the URL of an agent, gpt-live for GPT-Live's"
+        else:
+            problem = f"{setting.called} needs the {TITLES[owner]} dialect"
+            remedy = f"remove it, or use --dialect {owner}"
+        problem = f"{problem}; {TITLES[self.family]} does not support it"
+        return UnsupportedSetting(setting.keys, f"{problem}: {remedy}")
+
+    def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
+        return {**self.missing_features, **UNANSWERABLE} if settings.only_transcribes else self.missing_features
+
+    def _unsupported_of_transcription(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        """Return the first setting that a session cannot have if it only transcribes; None if there is none."""
+        if not self.own_transcription:
+            problem = f"output: {ONLY_TRANSCRIPT} needs the GA or preview dialect; {self.name} does not support it"
+            return UnsupportedSetting(("output",), f"{problem}: remove it, or use --dialect ga")
+        for name in REPLY_SETTINGS:
+            if getattr(settings, name) is not None:
+                return UnsupportedSetting((name,), f"{name} is about replies, {NO_REPLY}")
+        transcription, detection = settings.input_transcription, settings.turn_detection
+        if transcription is None:
+            problem = f"output: {ONLY_TRANSCRIPT} needs `input_transcription`: the model that transcribes"
+            return UnsupportedSetting(("output",), f"{problem} (on Azure GA its deployment)")
+        if detection is None:
+            return None
+        if transcription.model in WITHOUT_DETECTION:
+            problem = f"turn_detection must be none: {transcription.model} detects no turns"
+            return UnsupportedSetting(("turn_detection",), problem)
+        if detection.idle_timeout_ms is not None:
+            return UnsupportedSetting(
+                ("turn_detection", "idle_timeout_ms"), f"idle_timeout_ms is about replies, {NO_REPLY}"
+            )
+        return None
+
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        """Return why a session update in a script conflicts with a setting on which this tool relies; "" if it does
+        not.
+
+        The update may repeat settings of the session's first update, and add other settings.
+        """
+        session = event.get("session")
+        if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
+            return ""
+        own_settings = self.session(settings)
+        others = {key: value for key, value in session.items() if own_settings.get(key) != value}
+        unsupported = conflict(own_settings, others, self.stored)
+        return "" if unsupported is None else unsupported.reason
+
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
+        """Return the set-up: wait for the service's first event, send the settings, and wait for the service's
+        confirmation.
+
+        Also wait for the tools of MCP servers, because the model can call no tool that is not listed yet.
+        """
+        listed = (AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed"),) if settings.mcp_servers else ()
+        family = self.session_family(settings)
+        return (
+            AwaitedEvent(EventKind.SESSION_CREATED, f"{family}.created"),
+            self._named(
+                MessageKind.SET_UP,
+                f"{family}.update",
+                event_id,
+                session=merged(self.session(settings), settings.extra),
+            ),
+            AwaitedEvent(EventKind.SESSION_UPDATED, f"{family}.updated"),
+            *listed,
+        )
+
+    def message(self, message: Message, event_id: str) -> ClientMessage:
+        return self._message(MessageKind.ITEM, event_id, item=self._item(message))
+
+    def _item(self, message: Message) -> dict[str, Any]:
+        kind = self.reply_part if message.role == "assistant" else "input_text"
+        content = [{"type": kind, "text": message.text}]
+        if message.image is not None:
+            content.append({"type": "input_image", "image_url": message.image.url})
+        return {"type": "message", "role": message.role, "content": content}
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return self._message(MessageKind.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
+
+    def commit(self, event_id: str) -> ClientMessage:
+        return self._message(MessageKind.COMMIT, event_id)
+
+    def clear(self, event_id: str) -> ClientMessage:
+        return self._message(MessageKind.CLEAR, event_id)
+
+    def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
+        metadata = settings.metadata
+        if settings.out_of_band:  # with our own id, which identifies its response
+            metadata = (metadata or {}) | {REQUEST_KEY: event_id}
+        response = without_none(
+            {
+                "instructions": settings.instructions,
+                **(self.output(settings.output) if settings.output else {}),
+                "max_output_tokens": settings.max_output_tokens,
+                "conversation": settings.conversation,
+                "input": None if settings.input is None else [self._item(message) for message in settings.input],
+                "metadata": metadata,
+                "tool_choice": tool_choice(settings.tool_choice),
+            }
+        )
+        return self._message(MessageKind.REQUEST, event_id, **({"response": response} if response else {}))
+
+    def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
+        item = {"type": FUNCTION_CALL, "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+        return self._message(MessageKind.ITEM, event_id, item=item)
+
+    def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
+        item = {"type": "function_call_output", "call_id": result.call_id, "output": result.output}
+        return self._message(MessageKind.ITEM, event_id, item=item)
+
+    def mcp_approval(self, request_id: str, event_id: str) -> ClientMessage:
+        # the item needs an id, and the id of the event is unique in the session
+        item = {"id": event_id, "type": "mcp_approval_response", "approval_request_id": request_id, "approve": True}
+        return self._message(MessageKind.ITEM, event_id, item=item)
+
+    def cancel(self, event_id: str) -> ClientMessage:
+        return self._message(MessageKind.CANCEL, event_id)
+
+    def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
+        return self._message(
+            MessageKind.TRUNCATE, event_id, item_id=item_id, content_index=0, audio_end_ms=audio_end_ms
+        )
+
+    def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
+        return self._message(MessageKind.RETRIEVE, event_id, item_id=item_id)
+
+    def _message(self, kind: MessageKind, event_id: str, **fields: Any) -> ClientMessage:
+        return self._named(kind, NAMES[kind], event_id, **fields)
+
+    def _named(self, kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
+        return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
+
+    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
+        """Return the filler settings; None if the session has none. Only Azure Voice Live has fillers.
+
+        With the preview dialect, these settings are in `extra`.
+        """
+        interim_response = merged(self.session(settings), settings.extra).get(FILLERS)
+        return interim_response if isinstance(interim_response, Mapping) else None
+
+
+def tools(settings: SessionSettings) -> dict[str, Any]:
+    """Return the functions and MCP servers that a session declares, and its `tool_choice`; {} if it declares none."""
+    if not settings.tools and not settings.mcp_servers:
+        return {}
+    functions = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
+    declared = [*functions, *map(_mcp_tool, settings.mcp_servers)]
+    return without_none({"tools": declared, "tool_choice": tool_choice(settings.tool_choice)})
+
+
+def _mcp_tool(server: McpServer) -> dict[str, Any]:
+    token = server.authorization_env
+    return without_none(
+        {
+            "type": "mcp",
+            "server_label": server.label,
+            "server_url": server.url,
+            "connector_id": server.connector_id,
+            "server_description": server.description,
+            "allowed_tools": server.allowed_tools,
+            "require_approval": server.require_approval,
+            "authorization": None if token is None else secret_placeholder(token),
+        }
+    )
+
+
+def tool_choice(choice: str | None) -> str | dict[str, str] | None:
+    """Return the `tool_choice` of a session or response as the service expects it."""
+    return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
+
+
+def _is_set(settings: SessionSettings, setting: DialectSetting) -> bool:
+    """Return whether the session sets this setting to a value that not every dialect has."""
+    value: Any = settings
+    for key in setting.keys:
+        value = getattr(value, key, None)
+    return value is not None and setting.holds(value)

@@ -1,0 +1,515 @@
+"""The decoder of OpenAI Realtime API server events, with the names of the preview and of GA. Pure.
+
+A server message is one event, whatever its content. This module shortens every text of the service that is stored
+(`untrusted/values.py`), because all texts pass through this module.
+
+The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text. Cached tokens
+without a kind count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an
+unreadable usage does not mean that a response is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import msgspec
+
+from bench.files.sanitize import slug
+from bench.files.values import (
+    MAX_ARGUMENTS_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    get_object,
+    get_text,
+    milliseconds_in,
+    object_in,
+    shortened_settings,
+    string_in,
+)
+from bench.wire.dialect import NOT_JSON, Dialect, MessageKind, decode_again
+from bench.wire.events import (
+    DELTAS,
+    EMPTY,
+    TOKEN_KINDS,
+    UNREAD,
+    ErrorScope,
+    EventKind,
+    FunctionCall,
+    McpItem,
+    ServerEvent,
+    ServiceFailure,
+    TokenUsage,
+    base64_bytes,
+    text_characters,
+)
+from bench.wire.rate_limits import rate_limits
+
+SHARED_KINDS = {
+    "session.created": EventKind.SESSION_CREATED,
+    "conversation.created": EventKind.SESSION_CREATED,  # some servers send only this event at the start
+    "session.updated": EventKind.SESSION_UPDATED,
+    "transcription_session.created": EventKind.SESSION_CREATED,
+    "transcription_session.updated": EventKind.SESSION_UPDATED,
+    "input_audio_buffer.speech_started": EventKind.SPEECH_STARTED,
+    "input_audio_buffer.speech_stopped": EventKind.SPEECH_STOPPED,
+    "input_audio_buffer.committed": EventKind.COMMITTED,
+    "input_audio_buffer.timeout_triggered": EventKind.IDLE_TIMEOUT,
+    "conversation.item.created": EventKind.ITEM_ADDED,
+    "conversation.item.added": EventKind.ITEM_ADDED,
+    "conversation.item.deleted": EventKind.ITEM_DELETED,
+    "conversation.item.input_audio_transcription.completed": EventKind.INPUT_TRANSCRIBED,
+    "conversation.item.input_audio_transcription.delta": EventKind.INPUT_DELTA,
+    "conversation.item.input_audio_transcription.failed": EventKind.INPUT_NOT_TRANSCRIBED,
+    "response.created": EventKind.RESPONSE_CREATED,
+    "response.done": EventKind.RESPONSE_DONE,
+    "response.output_item.added": EventKind.OUTPUT_ADDED,
+    "response.output_item.done": EventKind.OUTPUT_DONE,
+    "response.function_call_arguments.done": EventKind.CALL_DONE,
+    "conversation.item.truncated": EventKind.TRUNCATED,
+    "conversation.item.retrieved": EventKind.ITEM_RETRIEVED,
+    "rate_limits.updated": EventKind.RATE_LIMITS,
+    "error": EventKind.ERROR,
+} | dict.fromkeys(
+    (
+        "conversation.item.done",
+        "conversation.item.input_audio_transcription.segment",
+        "input_audio_buffer.cleared",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+    ),
+    EventKind.NOTED,
+)
+
+
+def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
+    """Return a mapping from the names of events to their kinds, for the events of the parts of a response.
+
+    Each argument is the beginning of the names of one type of part.
+    """
+    return {
+        f"{text}.delta": EventKind.TEXT_DELTA,
+        f"{text}.done": EventKind.TEXT_DONE,
+        f"{audio}.delta": EventKind.AUDIO_DELTA,
+        f"{audio}.done": EventKind.AUDIO_DONE,
+        f"{transcript}.delta": EventKind.TRANSCRIPT_DELTA,
+        f"{transcript}.done": EventKind.TRANSCRIPT_DONE,
+    }
+
+
+# The three families of events that GA renamed. If a server sends one with the name of the other dialect, every client
+# of this dialect misreads it. So it is an error (`ServerEvent.other_dialect`), and not a missing sample.
+PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
+GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
+EFFECTS = {
+    "session_expired": ErrorScope.EXPIRED,
+    "beta_api_shape_disabled": ErrorScope.FATAL,
+    "invalid_api_key": ErrorScope.FATAL,
+    "missing_model": ErrorScope.FATAL,
+    "invalid_model": ErrorScope.FATAL,
+    "model_not_found": ErrorScope.FATAL,
+    "rate_limit_exceeded": ErrorScope.THROTTLED,
+    "insufficient_quota": ErrorScope.THROTTLED,
+    "server_error": ErrorScope.TURN_FAILED,
+    "inference_not_authorized_error": ErrorScope.TURN_FAILED,
+    "conversation_already_has_active_response": ErrorScope.UNANSWERED,
+}
+"""A mapping from the code of an error to its effect. If an error has no code, the type of the error is used as the key.
+"""
+REQUEST_KEY = "rtbench_request"
+"""The key in a response's metadata under which the service returns the event id of the request."""
+FUNCTION_CALL = "function_call"
+"""The type of an item that calls a function."""
+MCP_CALL, MCP_APPROVAL_REQUEST = "mcp_call", "mcp_approval_request"
+"""The types of the items that call an MCP server's tool, and that request the client's approval of such a call."""
+WITH_ERROR = frozenset({EventKind.ERROR, EventKind.INPUT_NOT_TRANSCRIBED})
+OF_OUTPUT = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE})
+MODALITIES = ("output_modalities", "modalities")
+"""The names of the setting for a session's output kinds, one of each dialect."""
+IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
+"""The path of the setting for the caller's silence after which the service speaks."""
+FILLERS = "interim_response"
+"""The setting for Azure Voice Live's fillers. It determines which fillers are spoken, and when.
+
+The source is azure-ai-voicelive, `RequestSession`.
+"""
+MAX_DURATION_CLOSE = (1001, "maximum duration")
+"""(close code, part of the close reason) if a session has reached its maximum age."""
+MANY_TOKENS = 2**40
+"""A limit for a number of tokens. This value and larger ones are invalid, because a turn's sum would not fit its
+column."""
+
+Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
+
+
+class _Item(msgspec.Struct):
+    """The decoded fields of an item. A function call has its own name and id, an item of an MCP server its label."""
+
+    id: Short = ""
+    type: Short = ""
+    phase: Short | None = None
+    name: Short | None = None
+    call_id: Short | None = None
+    server_label: Short | None = None
+    error: Any = None
+
+
+class _Wire(msgspec.Struct):
+    """The decoded fields of a message, with the types that services use. msgspec skips all other fields."""
+
+    type: Short = ""
+    response_id: Short | None = None
+    item_id: Short | None = None
+    delta: msgspec.Raw = EMPTY
+    item: _Item | None = None
+    response: msgspec.Raw = EMPTY
+    session: msgspec.Raw = EMPTY
+    error: msgspec.Raw = EMPTY
+    text: str | None = None
+    transcript: str | None = None
+    audio_start_ms: int | None = None
+    audio_end_ms: int | None = None
+    call_id: Short | None = None
+    name: Short | None = None
+    arguments: str | None = None
+
+
+class _Names(msgspec.Struct):
+    """The fields that must be text in every event. If they are not, the event is malformed."""
+
+    type: str = ""
+    response_id: str | None = None
+    item_id: str | None = None
+
+
+class _Limits(msgspec.Struct):
+    """The only decoded field of `rate_limits.updated`, an event that arrives at most once per response."""
+
+    rate_limits: Any = None
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_names = msgspec.json.Decoder(_Names, strict=False).decode
+_decode_limits = msgspec.json.Decoder(_Limits, strict=False).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _loose(message: bytes) -> _Wire:
+    """Decode a message that has fields of unexpected types, or names and ids that are too long.
+
+    Fields of unexpected types count as missing. Names and ids are shortened.
+    """
+    names, fields = _decode_names(message), _decode_fields(message)
+
+    def raw(name: str) -> msgspec.Raw:
+        return fields.get(name, EMPTY)
+
+    return _Wire(
+        type=names.type[:MAX_ID_CHARACTERS],
+        response_id=(names.response_id or "")[:MAX_ID_CHARACTERS],
+        item_id=(names.item_id or "")[:MAX_ID_CHARACTERS],
+        delta=raw("delta"),
+        item=_Item(*(get_text(object_in(raw("item")), name) for name in _Item.__struct_fields__)),
+        response=raw("response"),
+        session=raw("session"),
+        error=raw("error"),
+        text=string_in(raw("text")),
+        transcript=string_in(raw("transcript")),
+        audio_start_ms=milliseconds_in(raw("audio_start_ms")),
+        audio_end_ms=milliseconds_in(raw("audio_end_ms")),
+        call_id=string_in(raw("call_id"))[:MAX_ID_CHARACTERS],
+        name=string_in(raw("name"))[:MAX_ID_CHARACTERS],
+        arguments=string_in(raw("arguments")),
+    )
+
+
+class EventReader(Dialect):
+    """The decoding half of a Realtime API dialect.
+
+    The three mappings are from the name of an event to its kind. `parts` is for the events of a response's parts.
+    `other_kinds` is for the same events with the names of the other dialect. `own_kinds` is for the additional events
+    of this dialect.
+    """
+
+    parts: Mapping[str, EventKind]
+    other_kinds: Mapping[str, EventKind]
+    own_kinds: Mapping[str, EventKind] = MappingProxyType({})
+    item_kinds: Mapping[tuple[EventKind, str], EventKind] = MappingProxyType({})
+    """A mapping from (kind of an event, type of its item) to the kind of the event, if it depends on the item."""
+
+    def __init__(self) -> None:
+        self.kinds: Mapping[str, EventKind] = {**SHARED_KINDS, **self.parts, **self.own_kinds}
+        self._kind_of = self.kinds.get
+        self._other_dialect = frozenset(name for name, kind in self.other_kinds.items() if kind in DELTAS)
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        """Return the event of a message. A message is always one event."""
+        try:
+            try:
+                wire = _decode_wire(message)
+            except msgspec.ValidationError:
+                wire = _loose(message)
+            kind = self._kind_of(wire.type)
+            if kind is EventKind.AUDIO_DELTA:  # first, because most messages are of this kind
+                delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
+                size = base64_bytes(delta)
+                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+            if kind in DELTAS:
+                delta = wire.delta
+                size = text_characters(delta)
+                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+            if kind is EventKind.INPUT_DELTA:
+                text = string_in(wire.delta)[:MAX_TEXT_CHARACTERS]
+                return (ServerEvent(kind, wire.type, item_id=wire.item_id or "", text=text),)
+            if kind is None:  # an unknown name, or one of the other dialect
+                is_other_dialect = wire.type in self._other_dialect
+                return (
+                    ServerEvent(
+                        EventKind.UNKNOWN,
+                        wire.type,
+                        wire.response_id or "",
+                        wire.item_id or "",
+                        other_dialect=is_other_dialect,
+                    ),
+                )
+            if kind is EventKind.RATE_LIMITS:
+                return (ServerEvent(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
+            if kind is EventKind.ITEM_RETRIEVED:
+                return (_retrieved(wire, _parts(_decode_object(message))),)
+            if wire.item is not None:
+                if kind is EventKind.OUTPUT_ADDED and wire.item.type == FUNCTION_CALL:
+                    kind = EventKind.CALL_ADDED
+                else:
+                    kind = self.item_kinds.get((kind, wire.item.type), kind)
+            return (_described(kind, wire),)
+        except NOT_JSON as error:
+            return decode_again(self, message, error)
+
+    def without_audio(self, message: bytes) -> bytes:
+        (event,) = self.decode(message)
+        if self.message_kinds.get(event.name) is MessageKind.APPEND:
+            fields = _decode_fields(message)
+            return msgspec.json.encode({name: value for name, value in fields.items() if name != "audio"})
+        if event.kind is EventKind.ITEM_RETRIEVED:
+            message_fields = _decode_object(message)
+            for part in _parts(message_fields):
+                part.pop("audio", None)
+            return msgspec.json.encode(message_fields)
+        if event.kind is EventKind.AUDIO_DELTA or event.other_dialect:
+            return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
+        return message
+
+    def text_only(self, session: Mapping[str, Any]) -> str:
+        outputs = {name: session.get(name) for name in MODALITIES}
+        return next((name for name, value in outputs.items() if isinstance(value, list) and "audio" not in value), "")
+
+    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
+        """Return the idle timeout, which only GA has (`session.audio.input.turn_detection`)."""
+        value: Any = session
+        for key in IDLE_TIMEOUT:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def fills_waits(self, session: Mapping[str, Any]) -> bool:
+        """Return whether the session speaks fillers.
+
+        Only Azure Voice Live speaks fillers. It uses the names of the preview.
+        """
+        return isinstance(session.get(FILLERS), Mapping)
+
+    def is_expiry(self, code: int, reason: str) -> bool:
+        """Return whether OpenAI closed a session because it expired.
+
+        Azure sends an error before such a close (`session_expired`).
+        """
+        close_code, text = MAX_DURATION_CLOSE
+        return code == close_code and text in reason
+
+
+def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
+    """Return a JSON string without unnecessary escapes. Some encoders escape `+` and `/` of base64."""
+    value = msgspec.json.decode(raw) if len(raw) else None
+    return msgspec.Raw(b'"' + value.encode() + b'"') if isinstance(value, str) else raw
+
+
+def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
+    """Return an event that is not a delta, with its ids, its status and the object that it contains."""
+    event = ServerEvent(
+        kind,
+        wire.type,
+        wire.response_id or "",
+        wire.item_id or (wire.item.id if wire.item else ""),
+        text=(wire.transcript or wire.text or "")[:MAX_TEXT_CHARACTERS],
+        audio_ms=wire.audio_start_ms if kind is EventKind.SPEECH_STARTED else wire.audio_end_ms,
+        mcp=_mcp_item(wire.item) if wire.item is not None and wire.item.server_label else None,
+    )
+    if kind in OF_OUTPUT:
+        return msgspec.structs.replace(event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire))
+    if not (len(wire.response) or len(wire.session) or len(wire.error)):  # most events have none of these objects
+        return event
+    response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
+    details = get_object(response, "status_details")
+    error = object_in(wire.error) if kind in WITH_ERROR else get_object(details, "error")
+    return msgspec.structs.replace(
+        event,
+        response_id=event.response_id or get_text(response, "id"),
+        status=slug(get_text(response, "status")),
+        reason=slug(get_text(details, "reason")),
+        request=get_text(get_object(response, "metadata"), REQUEST_KEY),
+        failure=failure_of(error) if error else None,
+        usage=usage_of(response.get("usage")) if kind is EventKind.RESPONSE_DONE else None,
+        calls=tuple(_calls(response)) if kind is EventKind.RESPONSE_DONE else (),
+        session=session,
+        session_id=get_text(session or {}, "id"),
+    )
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of the item in a message."""
+    content = get_object(message, "item").get("content")
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
+    """Return the event with the content of an item, as the service keeps it: the size of the audio, and the text."""
+    sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
+    texts = (get_text(part, name, MAX_TEXT_CHARACTERS) for part in parts for name in ("transcript", "text"))
+    return ServerEvent(
+        EventKind.ITEM_RETRIEVED,
+        wire.type,
+        item_id=wire.item_id or (wire.item.id if wire.item else ""),
+        payload_bytes=-1 if min(sizes, default=0) < 0 else sum(sizes),
+        text=" ".join(filter(None, texts))[:MAX_TEXT_CHARACTERS],
+    )
+
+
+def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
+    """Return the function call in an item's event; an empty tuple if the item is of another kind."""
+    item = wire.item or _Item()
+    call_id = wire.call_id or item.call_id
+    if not call_id:
+        return ()
+    return (FunctionCall(call_id, wire.name or item.name or "", (wire.arguments or "")[:MAX_ARGUMENTS_CHARACTERS]),)
+
+
+def _mcp_item(item: _Item) -> McpItem:
+    """Return an item of an MCP server. Its error has a type, a message, and sometimes a code, which is a number."""
+    error = item.error if isinstance(item.error, dict) else {}
+    code = error.get("code")
+    cause = f"{get_text(error, 'type')} {code if isinstance(code, int) else ''}".strip()
+    message = get_text(error, "message", MAX_MESSAGE_CHARACTERS)
+    return McpItem(item.server_label or "", item.name or "", ": ".join(filter(None, (cause, message))))
+
+
+def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
+    """Yield the function calls in the output of a response that is done."""
+    output = response.get("output")
+    for item in output if isinstance(output, list) else ():
+        if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := get_text(item, "call_id")):
+            yield FunctionCall(call_id, get_text(item, "name"), get_text(item, "arguments", MAX_ARGUMENTS_CHARACTERS))
+
+
+def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
+    """Return an error that the service reported. `id_name` is the field that contains the client's id of a message."""
+    kind, code = (slug(get_text(error, name)) for name in ("type", "code"))
+    effect = EFFECTS.get(code or kind, ErrorScope.NONE)
+    return ServiceFailure(
+        kind, code, get_text(error, "message", MAX_MESSAGE_CHARACTERS), get_text(error, id_name), effect
+    )
+
+
+def usage_of(usage: Any) -> TokenUsage | None:
+    """Return the tokens of a response; None if no tokens are reported, `UNREAD` if the usage is unreadable."""
+    if usage is None or usage == {}:
+        return None
+    try:
+        return TokenUsage(**tokens_in(usage))
+    except UnreadableError:
+        return UNREAD
+
+
+class UnreadableError(Exception):
+    """A number of tokens that is invalid or missing."""
+
+
+def tokens_in(usage: Any) -> dict[str, int]:
+    """Return a mapping from a kind of tokens to their number. The keys are the fields of
+    `bench.wire.events.TokenUsage`.
+
+    Raise `UnreadableError` if a number is invalid or missing.
+    """
+    input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
+    output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
+    no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
+    input_tokens = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
+    text_out, audio_out, _ = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
+    cached = _tokens(input_details, "cached_tokens")
+    cached_tokens = _cached(_details(input_details, "cached_tokens_details"), cached or 0, input_tokens)
+    return {
+        **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, input_tokens, strict=True)},
+        "cached_in": cached or sum(cached_tokens),
+        **{
+            f"cached_{kind}_in": min(tokens)
+            for kind, *tokens in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
+        },
+        "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
+        "text_out": text_out,
+        "audio_out": audio_out,
+    }
+
+
+def _details(parent: Any, name: str) -> Any:
+    """Return the object with this name in the object `parent`; {} if it is missing."""
+    if not isinstance(parent, dict):
+        raise UnreadableError
+    value = parent.get(name)
+    return {} if value is None else value
+
+
+def _tokens(parent: Any, name: str) -> int | None:
+    """Return the number of tokens with this name; None if it is missing."""
+    if not isinstance(parent, dict):
+        raise UnreadableError
+    value = parent.get(name)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():  # JSON has only one kind of number
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MANY_TOKENS:
+        raise UnreadableError
+    return value
+
+
+def _token_counts(details: Any) -> list[int | None]:
+    """Return the number of tokens of each of `TOKEN_KINDS`; None for a kind that is not reported."""
+    return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
+
+
+def _by_kind(details: Any, *totals: int | None) -> list[int]:
+    """Return the number of tokens of each of `TOKEN_KINDS`.
+
+    If no kind has tokens, return the first reported total as the number of text tokens.
+    """
+    counts = _token_counts(details)
+    total = next((tokens for tokens in totals if tokens is not None), None)
+    if total is None and all(tokens is None for tokens in counts):
+        raise UnreadableError
+    return [tokens or 0 for tokens in counts] if any(counts) else [total or 0, 0, 0]
+
+
+def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:
+    """Return the number of cached tokens of each of `TOKEN_KINDS`.
+
+    If the service does not report cached tokens by kind, they count as text up to the input's text tokens, then as
+    audio up to the input's audio tokens, and then as image.
+    """
+    counts = _token_counts(details)
+    if any(tokens is not None for tokens in counts):
+        return [tokens or 0 for tokens in counts]
+    text = min(input_tokens[0], cached)
+    audio = min(input_tokens[1], cached - text)
+    return [text, audio, cached - text - audio]

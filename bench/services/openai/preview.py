@@ -1,0 +1,102 @@
+"""The preview dialect of the Realtime API. The session is flat. The parts of a response have their original names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from bench.services.openai.dialect import PREVIEW_NAME, RATED_FORMATS, OpenAIDialect, tools
+from bench.services.openai.events import GA_PARTS, PREVIEW_PARTS
+from bench.wire.audio import PCM16
+from bench.wire.dialect import Feature, MessageKind
+from bench.wire.settings import Keys, Output, SessionSettings, without_none
+
+STORED: Mapping[Keys, str] = {
+    ("modalities",): "use `output`",
+    ("instructions",): "use `instructions`",
+    ("tools",): "use `tools`",
+    ("tool_choice",): "use `tool_choice`",
+    ("input_audio_format",): "use `input_format`",
+    ("input_audio_sampling_rate",): "use `input_format`, which sets the rate",
+    ("output_audio_format",): "use `output_format`",
+    ("max_response_output_tokens",): "use `max_output_tokens`",
+    ("turn_detection", "create_response"): "use `turn_detection`",
+    ("input_audio_transcription", "model"): "use `input_transcription`",
+}
+
+
+TRANSCRIPTION_SESSION = "transcription_session"
+"""The prefix of the names of the events about a session that only transcribes."""
+TRANSCRIPTION_UPDATE = f"{TRANSCRIPTION_SESSION}.update"
+
+
+class Preview(OpenAIDialect):
+    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview.
+
+    It is also the dialect of OpenAI with the header `realtime=v1`.
+    """
+
+    name = family = PREVIEW_NAME
+    parts, other_kinds = PREVIEW_PARTS, GA_PARTS
+    input_formats = RATED_FORMATS
+    stored = STORED
+    reply_part = "text"
+    own_transcription = True
+    message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
+    missing_features: Mapping[Feature, str] = MappingProxyType(
+        {
+            Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga",
+            Feature.MCP: "which only the GA dialect supports: remove them, or use --dialect ga",
+        }
+    )
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        transcription, noise = settings.input_transcription, settings.noise_reduction
+        if settings.only_transcribes:
+            heard = without_none(
+                {
+                    "input_audio_format": self.formats(settings)["input_audio_format"],
+                    "input_audio_transcription": transcription.explicit if transcription else None,
+                    "input_audio_noise_reduction": {"type": noise} if noise else None,
+                }
+            )
+            return heard | {"turn_detection": settings.detection_update}
+        return without_none(
+            {
+                **self.output(settings.output),
+                "instructions": settings.instructions,
+                "voice": settings.voice,
+                **self.formats(settings),
+                "input_audio_transcription": transcription.explicit if transcription else None,
+                "input_audio_noise_reduction": {"type": noise} if noise else None,
+                "temperature": settings.temperature,
+                "max_response_output_tokens": settings.max_output_tokens,
+                **tools(settings),
+            }
+        ) | {"turn_detection": settings.detection_update}
+
+    def session_family(self, settings: SessionSettings) -> str:
+        return TRANSCRIPTION_SESSION if settings.only_transcribes else super().session_family(settings)
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        """Return the settings for a session's audio formats.
+
+        The rate of OpenAI's own PCM format is not included, because OpenAI has no key for a rate.
+        """
+        input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
+        rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
+        name = "pcm16" if input_format.is_pcm else input_format.name
+        return {"input_audio_format": name, "output_audio_format": output_format.name} | without_none(
+            {"input_audio_sampling_rate": rate_hz}
+        )
+
+    def output(self, output: Output) -> dict[str, Any]:
+        """Return the setting for the output kinds.
+
+        The preview has no audio without text, so the output is text only, or both.
+        """
+        return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
+
+
+PREVIEW = Preview()

@@ -1,0 +1,147 @@
+"""The code that connects to a target. All sessions connect here.
+
+Therefore a session's timeline contains the result of connecting, even after an unexpected error.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from greenlet import GreenletExit
+
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import CHALLENGE
+from bench.catalogue.timeouts import Timeouts
+from bench.files.sanitize import excerpt
+from bench.observe.inputs import Connected, SessionFailed
+from bench.observe.timeline import Timeline
+from bench.target.target import Target
+from bench.transport.event_loop import LoopMonitor
+from bench.transport.interface import ConnectTimings, OpenTransport, Transport
+from bench.transport.sip.telephone import open_call
+from bench.transport.tls import tls_context
+from bench.transport.websocket import open_websocket
+from bench.wire.rate_limits import with_arrival
+
+if TYPE_CHECKING:
+    from bench.target.tokens import Keyring
+
+MAX_CHALLENGE_CHARACTERS = 300
+LOAD_GENERATOR_FAULT = "failed:load_generator"
+TRANSPORTS: Mapping[str, OpenTransport] = {
+    "ws": open_websocket,
+    "wss": open_websocket,
+    "sip": open_call,
+    "sips": open_call,
+}
+"""The function that opens a transport, by the scheme of the URL."""
+
+
+class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
+    """An exception that a session gets when the run ends. The session's user continues until Locust stops it."""
+
+    def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
+        super().__init__(outcome, detail)
+        self.outcome, self.detail = outcome, detail
+
+
+class Dialer:
+    """An object that opens connections to one target, with its certificates, its headers, and its token or key.
+
+    A process has one dialer per target, so that it makes the TLS context only once. The constructor raises UsageError
+    if a client certificate cannot be used.
+    """
+
+    def __init__(self, target: Target, keyring: Keyring) -> None:
+        self.target, self._keyring = target, keyring
+        path = target.network_path
+        # a proxy or a redirection may require TLS for a telephone call
+        has_tls = target.tls or target.dialect.is_telephone
+        self._context = tls_context(path.ca, path.client_cert, path.client_key) if has_tls else None
+
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
+        """Open the transport that the scheme of the target's URL requires.
+
+        Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
+        the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
+        """
+        authorization, call_id = self._authorization(limits, phases), uuid.uuid4().hex
+        headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
+        url = self.target.connection_url(call_id)
+        try:
+            transport = TRANSPORTS[urlsplit(url).scheme](
+                url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
+            )
+        except ConnectError as error:
+            detail = self._keyring.redact(error.detail)
+            received = with_arrival(self._hidden(error.headers), utc_ns() / NS_PER_S)
+            if (challenge := received.get("www-authenticate")) and not self.target.dialect.is_telephone:
+                detail += f"{CHALLENGE}{excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}"
+            raise ConnectError(error.outcome, detail, received) from None
+        redacted_headers = self._hidden(transport.handshake.headers)
+        agent_call_id = call_id if self.target.dialect.provider else ""
+        transport.handshake = transport.handshake._replace(
+            headers=redacted_headers, call_id=agent_call_id, fill=self._keyring.fill
+        )
+        return transport
+
+    def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {name: self._keyring.redact(value) for name, value in headers.items()}
+
+    def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
+        """Return the header that authenticates the client; None if the client sends no key and no token.
+
+        Record the time in `phases` as a wait for a token only if the event loop polled during it, because only then did
+        this greenlet wait.
+        """
+        monitor, start_ns = LoopMonitor.of_hub(), monotonic_ns()
+        polls = monitor.polls
+        try:
+            return self._keyring.header(self.target, limits.upgrade)
+        finally:
+            if monitor.polls > polls:
+                phases.auth_wait_ns = monotonic_ns() - start_ns
+
+
+def connect(
+    dialer: Dialer, limits: Timeouts, timeline: Timeline, on_handshake: Callable[[Mapping[str, str], str], None]
+) -> Transport | None:
+    """Open a connection. Return None if it was refused; the timeline then contains the outcome.
+
+    `on_handshake` is called with the headers of the service's response and the id of the call. The headers are empty if
+    there was no response. The id is "" if the service is not an agent. If the greenlet is ended, or an unexpected error
+    occurs, record the outcome in the timeline and then raise the exception again. Such a session counts as a failure,
+    and never as a missing sample.
+    """
+    phases = ConnectTimings()
+    try:
+        transport = dialer.open(limits, phases)
+    except ConnectError as error:
+        on_handshake(error.headers, "")
+        _failed(timeline, phases, error.outcome, error.detail, error.headers)
+        return None
+    except GreenletExit as error:
+        run_ended = error if isinstance(error, RunEnded) else RunEnded()
+        _failed(timeline, phases, run_ended.outcome, run_ended.detail)
+        raise
+    except Exception as error:
+        # Any error may occur during connecting, and a session without an end would be a missing sample. Therefore it
+        # ends as `failed:load_generator`, and the caller gets the error and shows it.
+        _failed(timeline, phases, LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}")
+        raise
+    instants, headers, errors_ns, call_id, _, early_audio, early_end_ns = transport.handshake
+    on_handshake(headers, call_id)
+    timeline.apply(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id, early_audio, early_end_ns))
+    return transport
+
+
+def _failed(
+    timeline: Timeline, phases: ConnectTimings, outcome: str, detail: str, headers: Mapping[str, str] | None = None
+) -> None:
+    timeline.apply(Connected(phases.instants, headers or {}, phases.auth_wait_ns, phases.uncertainties_ns))
+    timeline.apply(SessionFailed(outcome, monotonic_ns(), detail))

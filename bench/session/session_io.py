@@ -1,0 +1,451 @@
+"""The input and output of one session: it sends and receives messages, and executes the actions of the timeline.
+
+The session sleeps in `SessionIO.receive_until`. Meanwhile the event loop passes each message to `_on_message`, and
+calls `send_due` to send the microphone's chunks. The timeline determines the actions, and the session determines what
+is sent next.
+
+A chunk of the caller's microphone is due when its last sample has been recorded. Each due instant follows from the one
+before, so there is no drift. A microphone that is open between turns records silence (or noise) there; any other
+records only speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from bench.catalogue.timeouts import MAX_HOLD_NS
+from bench.observe import inputs
+from bench.observe.inputs import (
+    AcknowledgeMark,
+    ApproveMcpCall,
+    CallFunction,
+    CancelResponse,
+    DeliverTurn,
+    MeasureNetwork,
+    ReportUsage,
+    RequestContinuation,
+    RequestResponse,
+    RetrieveItem,
+    TruncateItem,
+)
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.functions import FunctionRunner
+from bench.plan.prepared import PreparedScript, PreparedTurn
+from bench.plan.turn_plan import SuccessPredicate
+from bench.transport.interface import RtpInfo, SendReceipt, TcpInfo, Transport
+from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.wire.dialect import ClientMessage, Dialect, MessageKind
+from bench.wire.events import DELTAS, ServerEvent, TokenUsage
+
+
+class Microphone:
+    """The schedule of the caller's audio chunks. It is closed at first.
+
+    `silence_chunks` are the chunks that an open microphone records while no one speaks, in a loop.
+    """
+
+    def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
+        self._between, self._position = silence_chunks, 0
+        """The chunks that are recorded while no one speaks, and the index of the next one."""
+        self._speech: list[ClientMessage] = []
+        """Speech that is not recorded yet, in reverse order."""
+        self._recorded_ns: int | None = None
+        """The instant up to which the microphone has recorded; None while it is closed."""
+
+    def open(self, now_ns: int) -> None:
+        """Begin to record at this instant."""
+        self._recorded_ns = now_ns
+
+    def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
+        """Record speech next; if the microphone is already open, after the chunk in progress."""
+        chunks = list(speech)
+        if self._between:
+            chunks = [self._between[self._position], *chunks]
+            self._between, self._position = silence_chunks, 0
+        self._speech[:0] = reversed(chunks)
+
+    def stop_speech(self) -> None:
+        """Drop the speech that is not recorded yet."""
+        self._speech.clear()
+
+    @property
+    def speaking(self) -> bool:
+        return bool(self._speech)
+
+    @property
+    def due_ns(self) -> int | None:
+        """The instant at which the next chunk is due; None while there is nothing to record."""
+        if self._recorded_ns is None:
+            return None
+        if self._speech:
+            return self._recorded_ns + _length_ns(self._speech[-1])
+        return self._recorded_ns + _length_ns(self._between[self._position]) if self._between else None
+
+    def pop_due(self) -> tuple[ClientMessage, int]:
+        """Record the next chunk. Return (chunk, instant at which it is due)."""
+        due_ns = self.due_ns
+        assert due_ns is not None, "nothing is recorded"
+        # from its due instant, not from now, so that the schedule does not drift
+        self._recorded_ns = due_ns
+        if self._speech:
+            return self._speech.pop(), due_ns
+        chunk = self._between[self._position]
+        self._position = (self._position + 1) % len(self._between)
+        return chunk, due_ns
+
+
+def _length_ns(message: ClientMessage) -> int:
+    assert message.duration_ns is not None, "only audio is recorded"
+    return message.duration_ns
+
+
+FAR_NS = 3_600_000_000_000
+LATE_SHARE = 10
+"""A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
+
+
+class SessionListener(Protocol):
+    """The callbacks of a session. A class that inherits them overrides those that it needs.
+
+    mypy treats a method without a statement as abstract, hence the `return`s.
+    """
+
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+        """Receive a message and its events, after they were handled."""
+
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        """Receive matched deltas, after they were handled."""
+        return
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        """Note that a message was handed to the kernel.
+
+        `lag_ns` is the time by which a paced message was late; None if the message is not paced.
+        """
+        return
+
+    def turn_started(self) -> None:
+        return
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """Receive the observation of a turn that is over and complete."""
+        return
+
+    def usage_reported(self, usage: TokenUsage) -> None:
+        """Receive the tokens of finished responses. Each response is reported once, and may belong to no turn."""
+        return
+
+    def may_request(self) -> bool:
+        """Return whether the open turn may request another response; False after the run's budget is used up."""
+        return True
+
+
+class SessionIO:
+    """The input and output of one session, over an open transport.
+
+    While it receives, it also sends the microphone's chunks.
+    """
+
+    def __init__(
+        self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
+    ) -> None:
+        self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
+        self._decode = script.dialect.decode
+        self._codec = script.dialect.provider and script.dialect.provider.codec(transport.handshake.call_id)
+        self.microphone = Microphone(script.silence_chunks)
+        self.functions = FunctionRunner(script.functions, script.choices)
+        self._only_transcribes = script.settings.only_transcribes
+        self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._only_transcribes)
+        """True if the VAD starts no response, so the client requests it after the VAD has committed all of the speech.
+        """
+        self._turn: PreparedTurn | None = None
+        """The last turn that was started."""
+        self._judges: dict[int, SuccessPredicate] = {}
+        """Functions, by the numbers of turns, that decide whether a turn has done its task."""
+        self._opening: ClientMessage | None = None
+        """The first chunk of the last turn that was started, until it is sent."""
+        self.streaming = False
+        """True if only the end of a reply is awaited."""
+        self._wake_ns = 0
+        """The instant at which the session wakes if no message wakes it earlier."""
+        self._for_turn = False
+        """True if the session sleeps until the turn's end."""
+        self._matches = False
+        """True if no later step within the turn depends on the content of deltas, so that deltas may be matched."""
+        self._offered: tuple[ClientMessage, int] | None = None
+        """The chunk that could not be sent without waiting, and the instant at which it was due."""
+        self.retry_after_ns = 0
+        """The instant before which no turn may begin, because the service asked for a pause."""
+        self._ticket = 0
+        """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
+
+    # The current turn.
+
+    def start_turn(self, turn: PreparedTurn) -> None:
+        """Begin a turn: a spoken turn when its first chunk is sent, any other at once."""
+        self._turn = turn
+        if turn.judge is not None:
+            self._judges[turn.plan.number] = turn.judge
+        if turn.speech:
+            self.microphone.speak(turn.speech, turn.silence_chunks)
+            self._opening = turn.speech[0]
+        else:
+            self._start(turn)
+
+    @property
+    def is_turn_started(self) -> bool:
+        """True if the last turn that was started has begun."""
+        return self._opening is None
+
+    def until_sound_sent(self, timeline: Timeline, _: int) -> int | None:
+        """Return the next deadline while the microphone has speech to record, else None. This is a WaitCondition."""
+        return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
+
+    def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
+        """Return the next deadline while the microphone has speech of a turn to record.
+
+        Return None if it has none, or if the turn is over.
+        """
+        return (
+            None if self._opening is None and timeline.turns.are_all_over else self.until_sound_sent(timeline, now_ns)
+        )
+
+    def _start(self, turn: PreparedTurn) -> None:
+        self.functions.start(turn.calls, turn.response, turn.plan.event_prefix)
+        self._timeline.apply(inputs.TurnStarted(self._transport.now_ns(), turn.plan))
+        self._listener.turn_started()
+
+    # Input and output.
+
+    def send(self, message: ClientMessage) -> None:
+        """Send a message. If the connection is gone, report that to the timeline instead."""
+        self._record_sent(message, self._transport.send(self._encode(message), stamped=self._is_stamped(message)))
+
+    def _encode(self, message: ClientMessage) -> bytes:
+        data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        if message.kind is MessageKind.SET_UP and (fill := self._transport.handshake.fill) is not None:
+            return fill(data)
+        return data
+
+    def _is_stamped(self, message: ClientMessage) -> bool:
+        """Return whether the kernel's timestamp of a message is needed. Without replies, the commit is the request."""
+        is_request = message.kind is MessageKind.REQUEST or (
+            message.kind is MessageKind.COMMIT and self._only_transcribes
+        )
+        return is_request or "speech_end" in message.instants
+
+    def close(self) -> None:
+        """Send a goodbye message, if the dialect has one, and close the connection."""
+        goodbye = None if self._codec is None else self._codec.goodbye()
+        if goodbye is not None and self._transport.closed is None:
+            # only `close` waits for a peer that reads nothing
+            sent = self._transport.try_send(self._encode(goodbye))
+            if sent is not None:
+                self._record_sent(goodbye, sent)
+        self._transport.close()
+
+    def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
+        """Report that a message was handed to the kernel. If it could not be sent, report the end of the connection.
+
+        `due_ns` is when it was due; None if the message is not paced.
+        """
+        if sent is None:
+            self._record_close()
+            return
+        handed, wire_bytes, unsent = sent
+        if unsent and message.audio_bytes:
+            self._record_sent(replace(message, audio_bytes=0), sent, due_ns)
+            self._timeline.apply(inputs.NotSent(message.audio_bytes, unsent, message.instants))
+            return
+        at_ns, width_ns, ticket = handed
+        lag_ns = None if due_ns is None else at_ns - due_ns
+        late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
+        self._timeline.apply(
+            inputs.Sent(
+                message.name,
+                at_ns,
+                wire_bytes,
+                width_ns,
+                ticket,
+                message.audio_bytes,
+                message.instants,
+                late,
+                untracked=message.untracked,
+                item=message.item,
+                played_ms=message.played_ms,
+            )
+        )
+        self._listener.sent(wire_bytes, message.audio_bytes, lag_ns)
+        if ticket:
+            self._ticket = ticket
+            self._record_transmitted()
+
+    def _record_transmitted(self) -> None:
+        """Report the kernel's transmit timestamps that are available now."""
+        for timestamp in self._transport.transmitted():
+            self._timeline.apply(
+                inputs.Transmitted(ticket=timestamp.ticket, at_ns=timestamp.at_ns, acknowledged=timestamp.acknowledged)
+            )
+            if timestamp.acknowledged and timestamp.ticket == self._ticket:
+                self._ticket = 0
+
+    @property
+    def due_ns(self) -> int | None:
+        """The instant at which the microphone's next chunk is due; None if there is none, or one is being sent."""
+        return None if self._offered is not None else self.microphone.due_ns
+
+    def send_due(self) -> bool:
+        """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
+        was_speaking, sent, was_started = self.microphone.speaking, False, self.is_turn_started
+        while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
+            if self._transport.closed is not None:
+                return True
+            self._try_send(*self.microphone.pop_due())
+            if self._offered is not None or self._asks_late or self.microphone.speaking is not was_speaking:
+                return True
+            if self.is_turn_started is not was_started:  # deltas of the last reply may no longer be matched
+                return True
+            sent = True
+        return sent and self._timeline.next_deadline_ns < self._wake_ns
+
+    def _try_send(self, message: ClientMessage, due_ns: int) -> None:
+        """Send a chunk, or as much of it as is possible without waiting."""
+        if message is self._opening and self._turn is not None:
+            self._opening = None
+            self._start(self._turn)  # before the send, because no instant of a turn may precede its start
+        receipt = self._transport.try_send(self._encode(message), stamped=self._is_stamped(message))
+        if receipt is None:
+            self._offered = message, due_ns
+        else:
+            self._record_sent(message, receipt, due_ns)
+
+    def _flush(self) -> None:
+        """Wait until the rest of the offered chunk is handed over."""
+        if self._offered is not None:
+            (message, due_ns), self._offered = self._offered, None
+            self._record_sent(message, self._transport.flush(), due_ns)
+
+    def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
+        """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
+
+        `for_turn` is True if only the end of the turn is awaited.
+        """
+        until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
+        self.streaming, self._wake_ns = self._timeline.turns.is_streaming, until_ns
+        self._for_turn = for_turn and not self._asks_late
+        # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
+        self._matches = for_turn and not self.microphone.speaking
+        # a chunk that is due now may have results, to which the session must react before it sleeps
+        if not self.send_due():
+            reply = self if self._matches and self._timeline.turns.is_answering else None
+            self._transport.receive_until(until_ns, self._on_message, reply, self)
+        # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
+        # is reported before the next actions are determined.
+        self._flush()
+        self._record_close()
+        self._send_function_outputs()
+        self.run_actions()
+
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        """Report deltas of the reply in progress."""
+        self._timeline.received_deltas(deltas)
+        self._listener.received_deltas(deltas)
+
+    def _on_message(self, message: ReceivedMessage) -> bool:
+        """Handle a message. Return False if the session need not wake."""
+        # first, because the time at which the request left changes the instant from which this message is measured
+        if self._ticket:
+            self._record_transmitted()
+        events = self._decode(message.data)
+        if self._codec is not None:
+            events = self._codec.decode(events)
+        timeline = self._timeline
+        timeline.received(events, message)
+        self._listener.received(events, message, self._transport.handled_ns())
+        for event in events:
+            if self._matches and event.kind in DELTAS and timeline.may_match(event):
+                self._transport.add_template(message, event)
+        # A wake-up costs more than decoding a message. Therefore a session that waits for the turn's end wakes only if
+        # it must.
+        return not self._for_turn or timeline.must_wake(events, self._wake_ns, streaming=self.streaming)
+
+    def _record_close(self) -> None:
+        if self._transport.closed is not None:
+            code, reason, at_ns, ours, cause, error_ns = self._transport.closed
+            closed = inputs.ConnectionClosed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
+            self._timeline.apply(closed)
+
+    # Actions of the timeline.
+
+    def run_actions(self) -> None:
+        """Execute the actions that are due now."""
+        if self._ticket:  # first, because a delivered turn does not change any more
+            self._record_transmitted()
+        timeline = self._timeline
+        for action in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
+            match action:
+                case ReportUsage(usage):
+                    self._listener.usage_reported(usage)
+                case AcknowledgeMark(mark):
+                    if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
+                        self.send(report)
+                case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
+                    self.send(_message_of(action, self._script.dialect))
+                case MeasureNetwork():
+                    match self._transport.network():
+                        case TcpInfo() as tcp:
+                            timeline.apply(inputs.NetworkMeasured(**tcp._asdict()))
+                        case RtpInfo() as rtp:
+                            timeline.apply(inputs.RtpMeasured(**rtp._asdict()))
+                case DeliverTurn(turn):
+                    self._listener.turn_ended(turn)
+                    if turn.retry_after_ns is not None:
+                        wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
+                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
+                case RequestResponse():
+                    if self._turn is not None and self._turn.request is not None:
+                        self.send(self._turn.request)
+                case CallFunction(call):
+                    self.functions.call(call, self._transport.now_ns())
+                    self._send_function_outputs()
+                case RequestContinuation():
+                    self._request_continuation()
+
+    def _request_continuation(self) -> None:
+        """Request the next response. If the run's budget is used up, end the session as unfinished."""
+        if self._listener.may_request():
+            self.send(self._script.dialect.request(*self.functions.next_request()))
+        else:
+            self._timeline.apply(
+                inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's budget is spent")
+            )
+
+    def _send_function_outputs(self) -> None:
+        """Send the outputs that functions have returned by now. Drop those for turns that are over."""
+        now_ns = self._transport.now_ns()
+        if self.functions.due_ns > now_ns:
+            return
+        for result in self.functions.returned(now_ns):
+            if self._timeline.turns.awaits_output(result.output.call_id):
+                event_id = f"{self.functions.prefix}output-{result.number}"
+                self.send(self._script.dialect.function_output(result.output, event_id))
+                output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
+                self._timeline.apply(output_sent)
+
+
+def _message_of(
+    action: CancelResponse | TruncateItem | RetrieveItem | ApproveMcpCall, dialect: Dialect
+) -> ClientMessage:
+    """Return the message that an action sends."""
+    match action:
+        case CancelResponse(event_id):
+            return dialect.cancel(event_id)
+        case TruncateItem(item_id, played_ms, event_id):
+            return replace(dialect.truncate(item_id, played_ms, event_id), item=item_id, played_ms=played_ms)
+        case RetrieveItem(item_id, event_id):
+            return replace(dialect.retrieve(item_id, event_id), item=item_id)
+        case ApproveMcpCall(request_id, event_id):
+            return dialect.mcp_approval(request_id, event_id)

@@ -1,0 +1,118 @@
+"""UDP sockets whose datagrams have the kernel's arrival timestamps. They need no event loop of their own.
+
+A datagram has its own timestamp, so its arrival is exact. Only without a kernel timestamp is the arrival uncertain: it
+is then at most as early as the last instant at which the socket was empty.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
+from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
+
+MAX_DATAGRAM_BYTES = 65_535
+HANDFUL = 64
+"""The maximum number of datagrams that are read from a socket at once."""
+SocketAddress = tuple[Any, ...]
+"""The address of a peer, as the socket module has it."""
+
+
+class Datagram(NamedTuple):
+    """A received datagram."""
+
+    data: bytes
+    source: SocketAddress
+    arrival: Arrival
+
+
+class DatagramSocket:
+    """A UDP socket that never blocks.
+
+    If `notes_refusals` is True, it notes the ICMP errors about its datagrams, as far as the platform reports them.
+    """
+
+    def __init__(self, raw: socket.socket, *, notes_refusals: bool = False) -> None:
+        self._raw = raw
+        self._notes_refusals = notes_refusals and _request_errors(raw)
+        raw.setblocking(False)
+        enable_timestamps(raw)
+        self._empty_ns = monotonic_ns()
+        self.address: SocketAddress = raw.getsockname()
+        self.fallbacks = 0
+        """The number of datagrams without a kernel timestamp."""
+        self.unsent = 0
+        """The number of datagrams that the kernel did not accept."""
+        self.refusal = 0
+        """The number of the error with which the kernel refused the last of them, such as ENETUNREACH."""
+        self.refused: dict[tuple[str, int], int] = {}
+        """The destinations, each a host and a port, of datagrams about which an ICMP error arrived, with its number."""
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def receive(self) -> Iterator[Datagram]:
+        """Yield the datagrams that have arrived, at most `HANDFUL`."""
+        for _ in range(HANDFUL):
+            now_ns = monotonic_ns()
+            try:
+                data, ancillary, _, source = self._raw.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
+            except (BlockingIOError, InterruptedError):
+                self._empty_ns = now_ns
+                return
+            except OSError:  # an ICMP error, which the kernel reports once
+                self._read_errors()
+                return
+            at_ns = arrival_ns(ancillary)
+            if at_ns is None:
+                self.fallbacks += 1
+                now_ns = monotonic_ns()
+                yield Datagram(data, source, Arrival(now_ns, now_ns - self._empty_ns, is_kernel=False))
+            else:
+                yield Datagram(data, source, Arrival(at_ns))
+
+    def send(self, data: bytes, destination: SocketAddress) -> SendTime | None:
+        """Send a datagram. Return None if the kernel does not accept it."""
+        before_ns = monotonic_ns()
+        try:
+            self._raw.sendto(data, destination)
+        except OSError as error:
+            if self._read_errors():  # it was the error of an earlier datagram
+                return self.send(data, destination)
+            self.unsent += 1
+            self.refusal = error.errno or errno.EIO
+            return None
+        return SendTime(before_ns, monotonic_ns() - before_ns)
+
+    def _read_errors(self) -> bool:
+        """Empty the error queue, because its socket is always ready otherwise. Return whether it had an error."""
+        has_any = False
+        while self._notes_refusals:
+            try:
+                _, ancillary, _, destination = self._raw.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
+            except OSError:  # the queue is empty
+                break
+            has_any = True
+            for level, kind, data in ancillary:
+                if (level, kind) in RECEIVED_ERRORS and len(data) >= EXTENDED_ERROR.size:
+                    self.refused[destination[:2]] = EXTENDED_ERROR.unpack_from(data)[0]
+        return has_any
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def _request_errors(raw: socket.socket) -> bool:
+    """Ask the kernel to queue ICMP errors (IP_RECVERR). Return False if the platform has no queue for them."""
+    if not sys.platform.startswith("linux"):
+        return False
+    level, kind = RECEIVED_ERRORS[raw.family == socket.AF_INET6]
+    with suppress(OSError):
+        raw.setsockopt(level, kind, 1)
+        return True
+    return False

@@ -1,0 +1,408 @@
+"""The jitter buffer: the frames of a stream in order, each with the instant at which a player plays it. Pure.
+
+A frame's instant is its media time plus an offset (`bench.transport.media.offset`). The media time comes from the RTP
+timestamps. The instant is the latest possible one. It may really be earlier, by up to the uncertainty of the frame.
+
+The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm
+(tests/transport/media/test_jitter_accuracy.py). With delays from 0 to 20 ms, an instant is at most 20 ms too late at
+the start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to 0.1 ms, it is at most 0.2 ms too late. An
+instant is at most 0.02 % of `hold_ns` too early.
+
+The packets of the first 4 s bound the offset of the first frame better than any assumption. Therefore the buffer later
+states `start_uncertainty_ns`, which replaces an uncertainty of `ASSUMED_START_NS`. After few packets, it is at least as
+large.
+
+The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
+this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
+too. A concealed frame is silence, so that all detected sound was really received. If a packet is next in order, its
+frame is released at once. If earlier packets are missing, it waits until these arrive or are due. If packets of more
+than `RESYNC_NS` are missing, or more than `MAX_CONCEALED_FRAMES`, or the packet after them has no audio, they are
+counted as lost without concealed frames.
+
+A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does not. If the silence is
+at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer silence, the instant of the next frame jumps.
+
+If packets are late after a standstill, they wait until it is known whether the path stood still, or the sender. If it
+was the sender, all later instants have another offset. If it was the path, late packets stay late. The buffer also
+takes another offset if the last packets are all later than jitter explains, although in time.
+
+The buffer synchronizes again, and takes the offset from the next packet alone, after a new source, after a timestamp
+that is earlier than the end of the previous frame, and after a packet that is faster than the offset by `RESYNC_NS`. If
+all packets have been late for `RESYNC_NS`, it takes the minimum of these packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.base.clock import Arrival
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.transport.media.offset import (
+    MIN_STEP_NS,
+    RESYNC_NS,
+    SLOWER_PACKETS,
+    DelayIncrease,
+    OffsetEstimate,
+    Standstill,
+)
+from bench.transport.media.reception import ReceivedPacket
+from bench.transport.media.rtp import MAX_PACKET_BYTES, TIMESTAMPS
+from bench.wire.audio import AudioFormat
+
+MAX_FILLED_NS = 200 * NS_PER_MS
+"""The longest silence that is filled.
+
+A playout queue takes a shorter gap for a delay on the network (`bench.observe.reply_detector.GAP_NS`).
+"""
+MAX_CONCEALED_FRAMES = 200
+"""The largest number of missing frames that are concealed: `RESYNC_NS` of frames of 5 ms.
+
+A packet may follow 3,000 missing ones (`reception.MAX_DROPOUT`). Without this limit, a packet of one byte that follows
+them would make 3,000 frames.
+"""
+MAX_WAITING = 64
+"""The maximum number of packets that wait for an earlier packet."""
+_HALF_TIMESTAMP = TIMESTAMPS // 2
+
+
+class Frame(NamedTuple):
+    """A piece of the stream. `at_ns` is the latest possible instant at which it is played, without the buffer's delay.
+
+    The real instant may be up to `uncertainty_ns` earlier. `is_concealed` is True if the audio is silence because the
+    frame was lost or late.
+    """
+
+    at_ns: int
+    uncertainty_ns: int
+    audio: bytes
+    is_concealed: bool = False
+
+
+@dataclass(slots=True)
+class PlayedCounts:
+    """The numbers of packets and frames.
+
+    Every packet that was added is in exactly one of `played`, `late`, `without_audio`, and `bad_audio`, or still waits.
+    Every sequence number of a source that was played is in exactly one of them, or in `lost`. `late` packets arrived
+    after the end of their time in the buffer.
+    """
+
+    played: int = 0
+    late: int = 0
+    without_audio: int = 0
+    bad_audio: int = 0
+    """The packets that end in the middle of a sample, or contain no sample. They are treated like silence."""
+    lost: int = 0
+    concealed_frames: int = 0
+    concealed_ns: int = 0
+    unsent_ns: int = 0
+    """The duration of the silence that was not sent."""
+    resyncs: int = 0
+    uncounted_pauses: int = 0
+    """The resyncs after pauses that the timestamps do not count."""
+
+
+class JitterBuffer:
+    """The jitter buffer of one stream, which holds a packet for at most `hold_ns` after its instant.
+
+    `expire` must not be called with an instant before all packets that arrived by then have been added. Then the result
+    depends only on the packets and their arrivals.
+    """
+
+    def __init__(self, audio: AudioFormat, hold_ns: int) -> None:
+        self.counts = PlayedCounts()
+        self._rate_hz, self._sample_bytes, self._hold_ns = audio.rate_hz, audio.sample_bytes, hold_ns
+        self._silence = _silence(audio)
+        self._source = -1
+        self._next = 0
+        """The extended sequence number of the next frame."""
+        self._ticks = self._timestamp = 0
+        """The media time in ticks, and the timestamp, of the packet that was last added."""
+        self._end_ticks = self._frame_ticks = 0
+        """The end of the last frame, and its duration."""
+        self._at_ns = 0
+        self._waiting: dict[int, tuple[int, ReceivedPacket]] = {}
+        """The packets that wait for an earlier packet, with their media times in ticks."""
+        self._offset = OffsetEstimate(0, Arrival(0))
+        self._ended_uncertainty_ns = 0
+        """The maximum `start_uncertainty_ns` of the earlier streams."""
+        self._late_offset: OffsetEstimate | None = None
+        """The offset of the packets since the last packet that was in time; None if that was the last packet."""
+        self._late_since_ns = 0
+        self._step_ns = MIN_STEP_NS
+        """The increase of the delay from one packet to the next that may be none of its jitter."""
+        self._last_offset_ns = 0
+        """(arrival − media time) of the last packet."""
+        self._standstill: Standstill | None = None
+        self._increase: DelayIncrease | None = None
+        self._ahead: dict[int, tuple[int, Arrival]] = {}
+        """The packets, by sequence number, that become part of the offset when they are released."""
+
+    @property
+    def start_uncertainty_ns(self) -> int:
+        """The uncertainty of each frame that was released with `ASSUMED_START_NS`, by the packets after it.
+
+        Each synchronization starts a stream. The value is the maximum of all streams.
+        """
+        return max(self._ended_uncertainty_ns, self._offset.start_uncertainty_ns)
+
+    @property
+    def next_ns(self) -> int:
+        """The instant at which `expire` releases a frame; `NEVER_NS` if no frame waits."""
+        if self._standstill is not None:
+            return self._standstill.until_ns + 1
+        return self._due_ns() + 1 if self._waiting else NEVER_NS
+
+    def add(self, packet: ReceivedPacket) -> list[Frame]:
+        """Add a packet that the receiver returned, of any kind. Return the frames that are now released."""
+        frames: list[Frame] = []
+        kind, source, sequence, timestamp, _, arrival, _, _ = packet
+        if source != self._source:
+            self._release_before(NEVER_NS, frames)
+            if self._source >= 0:
+                self._end_stream()
+            self._source, self._next = source, sequence
+            self._ticks = self._end_ticks = 0
+            self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
+            self._last_offset_ns = arrival.at_ns
+        elif self._waiting:
+            self._release_before(arrival.at_ns, frames)
+        ticks, before_ns = self._ticks, arrival.at_ns
+        is_behind = sequence < self._next
+        if kind == "audio":  # the timestamps of other packets may have another clock
+            ticks += ((timestamp - self._timestamp + _HALF_TIMESTAMP) & 0xFFFFFFFF) - _HALF_TIMESTAMP
+            self._ticks, self._timestamp = ticks, timestamp
+            if is_behind:
+                self._count_late(ticks, arrival)
+            elif self._is_continuous(ticks, arrival):
+                media_ns = self._media_ns(ticks)
+                offset_ns = arrival.at_ns - media_ns
+                step_ns, self._last_offset_ns = offset_ns - self._last_offset_ns, offset_ns
+                if step_ns > self._step_ns or self._standstill is not None or self._increase is not None:
+                    self._add_after(step_ns, packet, media_ns)
+                else:
+                    self._offset.add(media_ns, arrival)
+            else:
+                before_ns = NEVER_NS
+        elif is_behind:
+            self.counts.without_audio += 1
+        if is_behind:
+            # The receiver passes on each packet once. So this one was missing when later frames were released.
+            self.counts.lost -= 1
+        elif sequence == self._next and not self._waiting and self._standstill is None:
+            self._next += 1
+            self._play(ticks, packet, frames)
+        else:
+            self._waiting[sequence] = ticks, packet
+            self._release_before(before_ns, frames)
+        return frames
+
+    def expire(self, now_ns: int) -> list[Frame]:
+        """Return the frames that are released because earlier packets have not arrived by `now_ns`."""
+        frames: list[Frame] = []
+        self._release_before(now_ns, frames)
+        return frames
+
+    def _release_before(self, before_ns: int, frames: list[Frame]) -> None:
+        """Release the frames in order, and those that wait for packets which were due before an instant."""
+        if self._standstill is not None and not self._ends_standstill(before_ns):
+            return
+        waiting = self._waiting
+        while waiting:
+            if (held := waiting.pop(self._next, None)) is not None:
+                if self._ahead and (ahead := self._ahead.pop(self._next, None)) is not None:
+                    self._offset.add(*ahead)
+                self._next += 1
+                self._play(*held, frames)
+            elif self._due_ns() < before_ns or len(waiting) > MAX_WAITING:
+                self._pass_missing(frames)
+            else:
+                return
+
+    def _add_after(self, step_ns: int, packet: ReceivedPacket, media_ns: int) -> None:
+        """Add a packet whose offset is higher than that of the packet before it, or that follows such a packet."""
+        arrival, offset = packet.arrival, self._offset
+        late_ns = offset.delay_ns(media_ns, arrival.at_ns)
+        if self._standstill is None:
+            usual_ns = MIN_STEP_NS + offset.least_delay_ns(SLOWER_PACKETS[-1])
+            self._step_ns = usual_ns // 2
+            if late_ns <= (usual_ns if self._increase is None else self._increase.usual_ns):
+                self._increase = None
+                offset.add(media_ns, arrival)
+                return
+            limit_ns = min(self._hold_ns, MIN_STEP_NS + offset.least_delay_ns(1))
+            if late_ns <= limit_ns or media_ns < offset.media_ns:
+                if self._increase is None and offset.is_settled:
+                    self._increase = DelayIncrease(offset)
+                offset.add(media_ns, arrival)
+                if self._increase is not None and (packets := self._increase.add(late_ns, media_ns, arrival)):
+                    self._shift(packets)
+                return
+            starts_talk = packet.marker or media_ns - self._media_ns(self._end_ticks) > MAX_FILLED_NS
+            self._standstill = Standstill(late_ns, limit_ns, starts_talk, arrival.at_ns, self._hold_ns)
+        self._standstill.add(packet.sequence, media_ns, arrival, late_ns)
+
+    def _ends_standstill(self, before_ns: int) -> bool:
+        """Decide which offset the packets after a standstill have. Return False if that is not due before an instant.
+
+        If the path stood still, the packets keep the offset. If the sender did, they have another one. At the start of
+        talk it may have been the sender also if the last packets are in time: it then sends the first ones at once.
+        """
+        still = self._standstill
+        assert still is not None, "only called after a standstill"
+        if not still.is_decided(before_ns):
+            return False
+        self._standstill = self._increase = None
+        packets = list(still.packets.values())
+        if still.has_caught_up and not (still.starts_talk and still.is_burst):
+            for each in packets:
+                self._offset.add(*each)
+            return True
+        if still.is_burst:
+            packets, self._ahead = packets[:1], still.lasting
+        self._shift(packets, is_pause=not still.has_caught_up)
+        return True
+
+    def _shift(self, packets: Sequence[tuple[int, Arrival]], *, is_pause: bool = True) -> None:
+        """Take another offset, with the same delays. `is_pause` is False if later packets have the old offset.
+
+        If the packets would still be in time, they may only be delayed: the sender is slow for some time.
+        """
+        self._late_offset = None
+        late_ns = min(self._offset.delay_ns(media_ns, arrival.at_ns) for media_ns, arrival in packets)
+        may_be_early = late_ns <= self._hold_ns or not is_pause
+        self._end_stream(resyncs=is_pause)
+        self._offset = self._offset.shifted(packets, late_ns if may_be_early else 0)
+        self.counts.uncounted_pauses += is_pause
+
+    def _missing(self) -> tuple[int, int, int]:
+        """Return the number of missing packets before the first one that waits, and their start and end in ticks.
+
+        They are as long as the last frame, and end where the first waiting one starts. They may carry no audio, so
+        there may be less time between the two frames. Before a packet without audio, they take no time.
+        """
+        first = min(self._waiting)
+        ticks, packet = self._waiting[first]
+        count, end = first - self._next, ticks if packet.kind == "audio" else self._end_ticks
+        return count, max(self._end_ticks, end - count * self._frame_ticks), end
+
+    def _due_ns(self) -> int:
+        return self._offset.latest_ns + self._media_ns(self._missing()[1]) + self._hold_ns
+
+    def _pass_missing(self, frames: list[Frame]) -> None:
+        """Conceal the next missing frame.
+
+        If the connection was interrupted for a long time, or the first waiting packet has another media time, pass all
+        missing frames without frames of silence.
+        """
+        count, start, end = self._missing()
+        duration = count * self._frame_ticks
+        _, first = self._waiting[self._next + count]
+        is_long = self._media_ns(duration) > RESYNC_NS or count > MAX_CONCEALED_FRAMES
+        if is_long or not self._is_continuous(end, first.arrival):
+            self.counts.lost += count
+            self._next += count
+            self._end_ticks = max(self._end_ticks, min(end, self._end_ticks + duration))
+            return
+        self.counts.lost += 1
+        self._next += 1
+        if end > start:
+            self._fill(start, frames)
+            self._conceal(start, min(self._frame_ticks, end - start), frames)
+
+    def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame]) -> None:
+        """Release the frame of a packet, or a concealed frame if the packet is late."""
+        counts, payload, arrival = self.counts, packet.payload, packet.arrival
+        if packet.kind != "audio":
+            counts.without_audio += 1
+            return
+        duration, rest = divmod(len(payload), self._sample_bytes)
+        if rest or not duration:
+            counts.bad_audio += 1
+            return
+        media_ns = self._media_ns(ticks)
+        if not self._is_continuous(ticks, arrival):
+            self._end_ticks = ticks
+            self._synchronize(OffsetEstimate(media_ns, arrival))
+            self._offset.add(media_ns, arrival)
+        if arrival.at_ns > self._offset.latest_ns + media_ns + self._hold_ns:
+            self._count_late(ticks, arrival)
+            self._fill(ticks, frames)
+            self._conceal(ticks, duration, frames)
+            return
+        self._late_offset = None
+        if ticks != self._end_ticks:
+            self._fill(ticks, frames)
+        counts.played += 1
+        frames.append(self._frame(media_ns, payload))
+        self._end_ticks, self._frame_ticks = ticks + duration, duration
+
+    def _end_stream(self, *, resyncs: int = 1) -> None:
+        self._ended_uncertainty_ns = self.start_uncertainty_ns
+        self.counts.resyncs += resyncs
+        self._increase = None
+
+    def _synchronize(self, offset: OffsetEstimate) -> None:
+        """Take another offset. The packets that wait were not part of it."""
+        self._end_stream()
+        self._offset = offset
+        for ticks, packet in self._waiting.values():
+            if packet.kind == "audio" and self._is_continuous(ticks, packet.arrival):
+                offset.add(self._media_ns(ticks), packet.arrival)
+
+    def _is_continuous(self, ticks: int, arrival: Arrival) -> bool:
+        """Return False if a packet in order does not fit to the media time of the packets before it."""
+        if ticks < self._end_ticks:
+            return False
+        return arrival.at_ns - self._media_ns(ticks) > self._offset.latest_ns - RESYNC_NS
+
+    def _count_late(self, ticks: int, arrival: Arrival) -> None:
+        self.counts.late += 1
+        media_ns = self._media_ns(ticks)
+        if self._late_offset is None:
+            self._late_offset, self._late_since_ns = OffsetEstimate(media_ns, arrival), arrival.at_ns
+        self._late_offset.add(media_ns, arrival)
+        if arrival.at_ns - self._late_since_ns >= RESYNC_NS:
+            self._synchronize(self._late_offset)
+            self._late_offset = None
+
+    def _fill(self, until_ticks: int, frames: list[Frame]) -> None:
+        """Fill the silence that was not sent before a frame, if it is short."""
+        ticks = until_ticks - self._end_ticks
+        unsent_ns = self._media_ns(ticks)
+        self.counts.unsent_ns += unsent_ns
+        if 0 < unsent_ns <= MAX_FILLED_NS:
+            silence = self._silence[: ticks * self._sample_bytes]
+            frames.append(self._frame(self._media_ns(self._end_ticks), silence))
+        self._end_ticks = until_ticks
+
+    def _conceal(self, ticks: int, duration: int, frames: list[Frame]) -> None:
+        silence = self._silence[: duration * self._sample_bytes]
+        frames.append(self._frame(self._media_ns(ticks), silence, is_concealed=True))
+        self.counts.concealed_frames += 1
+        self.counts.concealed_ns += self._media_ns(duration)
+        self._end_ticks = ticks + duration
+
+    def _frame(self, media_ns: int, audio: bytes, *, is_concealed: bool = False) -> Frame:
+        """Return a frame. Its instant is not earlier than that of the frame before it."""
+        at_ns, uncertainty_ns = self._offset.latest_ns + media_ns, self._offset.uncertainty_ns
+        if at_ns < self._at_ns:
+            uncertainty_ns += self._at_ns - at_ns
+            at_ns = self._at_ns
+        self._at_ns = at_ns
+        return Frame(at_ns, uncertainty_ns, audio, is_concealed)
+
+    def _media_ns(self, ticks: int) -> int:
+        return ticks * NS_PER_S // self._rate_hz
+
+
+@cache
+def _silence(audio: AudioFormat) -> bytes:
+    """Return silence that is as long as the longest filled silence and the longest packet."""
+    samples = max(audio.rate_hz * MAX_FILLED_NS // NS_PER_S, MAX_PACKET_BYTES)
+    return audio.encode(np.zeros(samples, np.int16))

@@ -1,0 +1,244 @@
+"""The offset of a stream: the smallest difference between a packet's arrival and its media time. Pure.
+
+The offset is that of the fastest packets: the minimum, over all earlier packets, of (arrival − media time). To follow
+the drift between the clocks of sender and receiver, each earlier value grows by `MAX_DRIFT_PPM` of the time since its
+packet. The offset is therefore an upper bound if the clocks differ by no more than that: the fastest possible packet
+would not have arrived later. So the instant of a frame, which is its media time plus the offset, is the latest possible
+one.
+
+The uncertainty is the `CONFIDENCE` quantile of the delay of the fastest packet behind the fastest possible packet. It
+follows from the number of packets, their mean delay m behind the offset, and the growth of their values. One assumption
+is necessary: a share of at least x / 4m of all packets has a delay of at most x. It is true, with a factor of 2, if
+shorter delays are more frequent than longer ones. Before the delays of a stream are known, a mean delay of
+`ASSUMED_DELAY_NS` is assumed, with the weight of `ASSUMED_PACKETS` packets. If the delay of the path increases little
+by little for good, or if the clocks differ by more, the instants stay too early until packets are late.
+
+A standstill is a time in which no packet arrived, and after which packets are later than jitter explains. Either the
+path stood still, and then delivers the delayed packets faster than real time, until they are in time again. Or the
+sender stopped, and its timestamps do not count that time. Then its packets stay late, and have another offset. An
+increase of the path's delay in one step cannot be distinguished from that, and has another offset, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from functools import cache
+
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.transport.received import ASSUMED_START_NS
+
+MAX_DRIFT_PPM = 200
+"""The largest difference between the rates of two clocks that the buffer follows. Quartz clocks differ by up to 100."""
+CONFIDENCE = 0.999
+ASSUMED_DELAY_NS, ASSUMED_PACKETS = ASSUMED_START_NS // 2, 8
+START_PACKETS, MIN_START_PACKETS = 200, 50
+"""The number of packets that bound the offset of the first one, and the minimum that reduces the assumed bound."""
+MAX_DELAY_PACKETS = 256
+"""The number of packets over which the mean delay is averaged: 5 s of audio."""
+RESYNC_NS = NS_PER_S
+MIN_STEP_NS = 3 * NS_PER_MS
+"""The smallest increase of the delay that is followed, if the path has no jitter."""
+SLOWER_PACKETS = 4, 16
+"""The numbers of packets by which an increase is found that is smaller than the jitter of one packet."""
+MAX_EARLY_NS = 60 * NS_PER_MS
+"""The longest time by which a packet may have been played before its arrival: the delay of a telephone's buffer."""
+MAX_STANDSTILL_PACKETS = 500
+"""The maximum number of packets that a decision waits for: 10 s of audio."""
+_NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
+_LOG_DOUBT = -math.log(1 - CONFIDENCE)
+
+
+class OffsetEstimate:
+    """The estimate of the smallest difference between a packet's arrival and its media time. All values are in ns."""
+
+    def __init__(self, media_ns: int, arrival: Arrival) -> None:
+        self.latest_ns = arrival.at_ns - media_ns
+        """The upper bound of the offset, at the media time of the last packet."""
+        self._earliest_ns = self.latest_ns - arrival.uncertainty_ns
+        self.media_ns = media_ns
+        """The latest media time of a packet."""
+        self._first_ns = media_ns
+        self._packets = 0
+        self._mean_delay_ns = float(ASSUMED_DELAY_NS)
+        self._excess_ns = float(ASSUMED_START_NS)
+        self._start_ns, self._start_media_ns = self.latest_ns, media_ns
+        self._start_packets = 0
+        self._start_uncertainty_ns: int | None = None
+        self._early_ns = 0
+        """The part of the uncertainty that ends with the start of the stream."""
+        self._assumed_ns: int | None = None
+        """What `start_uncertainty_ns` is after a pause; None at the start of a source."""
+
+    @property
+    def uncertainty_ns(self) -> int:
+        return self.latest_ns - self._earliest_ns + int(self._excess_ns)
+
+    @property
+    def start_uncertainty_ns(self) -> int:
+        """The uncertainty of the first frame, by the packets after it. If they are few, they can only increase it."""
+        if self._assumed_ns is not None:
+            return self._assumed_ns
+        if self._start_uncertainty_ns is not None:
+            return self._start_uncertainty_ns
+        drift_ns = (self.media_ns - self._start_media_ns) // _NS_PER_DRIFT_NS
+        bound_ns = self._start_ns - self.latest_ns + self.uncertainty_ns + drift_ns
+        return bound_ns if self._start_packets >= MIN_START_PACKETS else max(ASSUMED_START_NS, bound_ns)
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether the mean delay is known."""
+        return self._packets >= MIN_START_PACKETS
+
+    def least_delay_ns(self, packets: int) -> int:
+        """Return the delay that all of some packets exceed with a probability of at most 1 − `CONFIDENCE`.
+
+        If the delays of n packets with the mean m are exponential, all exceed x with the probability exp(−nx / m). By
+        the assumption of this module, they do so with at most (1 − x / 4m)ⁿ. The result is the larger quantile.
+        """
+        return int(self._mean_delay_ns * _least_delay(packets))
+
+    def delay_ns(self, media_ns: int, at_ns: int) -> int:
+        """Return the delay of a packet behind the offset at its media time."""
+        return at_ns - media_ns - self.latest_ns - max(0, media_ns - self.media_ns) // _NS_PER_DRIFT_NS
+
+    def shifted(self, packets: Sequence[tuple[int, Arrival]], early_ns: int = 0) -> OffsetEstimate:
+        """Return another offset, from the media times and the arrivals of some packets, with the same mean delay.
+
+        The mean delay is smaller if the packets show that most of it was the difference between the two offsets. In the
+        first 4 s, the offset may be lower by `early_ns`: the packets were only delayed, and will be in time again.
+        """
+        estimate = OffsetEstimate(*packets[0])
+        estimate._mean_delay_ns = self._mean_delay_ns
+        if len(packets) >= SLOWER_PACKETS[1]:
+            offsets_ns = [arrival.at_ns - media_ns for media_ns, arrival in packets]
+            mean_ns = sum(offsets_ns) / len(packets) - min(offsets_ns)
+            estimate._mean_delay_ns = min(mean_ns, self._mean_delay_ns)
+        estimate._excess_ns = float(estimate.least_delay_ns(len(packets)))
+        for packet in packets:
+            estimate.add(*packet)
+        if early_ns:
+            # this offset may be too late, too
+            estimate._early_ns = min(early_ns + self.latest_ns - self._earliest_ns, MAX_EARLY_NS)
+            estimate._earliest_ns -= estimate._early_ns
+        # frames that are less certain than at the start of a call keep their uncertainty
+        estimate._assumed_ns = ASSUMED_START_NS if estimate.uncertainty_ns >= ASSUMED_START_NS else 0
+        return estimate
+
+    def add(self, media_ns: int, arrival: Arrival) -> None:
+        """Add a packet. Its media time may be earlier than that of the packet before it."""
+        at_ns, arrival_uncertainty_ns, _ = arrival
+        offset_ns = at_ns - media_ns
+        passed_ns = media_ns - self.media_ns
+        if self._start_uncertainty_ns is None:
+            enough = MIN_START_PACKETS if passed_ns >= RESYNC_NS else START_PACKETS
+            if self._start_packets >= enough:
+                self._start_uncertainty_ns = self.start_uncertainty_ns
+                self._earliest_ns = min(self._earliest_ns + self._early_ns, self.latest_ns)
+        self._start_packets += 1
+        if passed_ns > 0:
+            self.media_ns = media_ns
+            drift_ns = passed_ns // _NS_PER_DRIFT_NS
+            self.latest_ns += drift_ns
+            self._earliest_ns += drift_ns
+            self._excess_ns += 2 * drift_ns
+            if passed_ns >= RESYNC_NS:  # earlier packets say little about the offset after a long silence
+                self._packets, self._first_ns = 0, media_ns
+        if offset_ns < self.latest_ns:
+            self.latest_ns = offset_ns
+        if offset_ns - arrival_uncertainty_ns < self._earliest_ns:
+            self._earliest_ns = offset_ns - arrival_uncertainty_ns
+        self._packets = packets = self._packets + 1
+        weight = min(packets + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
+        self._mean_delay_ns += (offset_ns - self.latest_ns - self._mean_delay_ns) / weight
+        # The value of a packet is too late by its delay, and by up to twice the followed drift since the packet. For n
+        # packets with a followed drift d over all of them, the quantile of the smallest value is log · 4m / n + d. If n
+        # is large, the quantile of the last packets alone is smaller. The mean delay m is relative to a value that is
+        # itself too late, on average by a quarter of its quantile.
+        drift_ns = (self.media_ns - self._first_ns) // _NS_PER_DRIFT_NS
+        spread_ns = _LOG_DOUBT * (4 * self._mean_delay_ns + self._excess_ns)
+        if packets * drift_ns > spread_ns:
+            excess_ns = 2 * math.sqrt(spread_ns * drift_ns / packets)
+        else:
+            excess_ns = spread_ns / packets + drift_ns
+        if excess_ns < self._excess_ns:
+            self._excess_ns = excess_ns
+
+
+class Standstill:
+    """The packets after a standstill, of which it is not known whether the path stood still, or the sender.
+
+    The path did if a packet is late by at most half of `limit_ns`, or by half of what the first one is late and at most
+    half of `window_ns`. The sender did if no packet has caught up by more than half of `window_ns` within `window_ns`.
+    """
+
+    def __init__(self, late_ns: int, limit_ns: int, starts_talk: bool, at_ns: int, window_ns: int) -> None:
+        self.late_ns = late_ns
+        """The lateness of the first packet."""
+        self.starts_talk = starts_talk
+        """True if the first packet has the marker, or if silence before it was not sent."""
+        self.packets: dict[int, tuple[int, Arrival]] = {}
+        """The media times and the arrivals of the packets, by sequence number, in the order of arrival."""
+        self.has_caught_up = False
+        self.until_ns = at_ns + window_ns
+        """The instant at which the decision is due, if no further packet arrives."""
+        self._limit_ns, self._window_ns = limit_ns, window_ns
+        self._least_ns = self._compared_ns = late_ns
+
+    @property
+    def is_burst(self) -> bool:
+        """True if packets arrived faster than real time, by more than jitter explains."""
+        return self.late_ns - self._least_ns > self._limit_ns
+
+    @property
+    def lasting(self) -> dict[int, tuple[int, Arrival]]:
+        """The packets without those that are earlier than the last one, by more than jitter explains."""
+        last_media_ns, last = next(reversed(self.packets.values()))
+        least_ns = last.at_ns - last_media_ns - self._limit_ns
+        return {n: (media_ns, at) for n, (media_ns, at) in self.packets.items() if at.at_ns - media_ns >= least_ns}
+
+    def add(self, sequence: int, media_ns: int, arrival: Arrival, late_ns: int) -> None:
+        self.packets[sequence] = media_ns, arrival
+        self._least_ns = min(self._least_ns, late_ns)
+        self.has_caught_up |= late_ns <= max(self._limit_ns, min(self.late_ns, self._window_ns)) // 2
+
+    def is_decided(self, before_ns: int) -> bool:
+        """Return whether the decision is due before an instant. All packets that arrived by then were added."""
+        if self.has_caught_up or len(self.packets) > MAX_STANDSTILL_PACKETS:
+            return True
+        while self.until_ns < before_ns:
+            if self._compared_ns - self._least_ns <= self._window_ns // 2:
+                return True
+            self._compared_ns, self.until_ns = self._least_ns, self.until_ns + self._window_ns
+        return False
+
+
+class DelayIncrease:
+    """The last packets of a path whose delay may have increased, by less than the jitter of one packet."""
+
+    def __init__(self, offset: OffsetEstimate) -> None:
+        self._least_ns = [MIN_STEP_NS + offset.least_delay_ns(count) for count in SLOWER_PACKETS]
+        """The lateness that not all of the last packets exceed, for each of `SLOWER_PACKETS`, before the increase."""
+        self.usual_ns = self._least_ns[-1]
+        """The lateness of a packet that shows that the delay has not increased."""
+        self._late: deque[tuple[int, int, Arrival]] = deque(maxlen=SLOWER_PACKETS[-1])
+        """The lateness, the media time and the arrival of each packet."""
+
+    def add(self, late_ns: int, media_ns: int, arrival: Arrival) -> list[tuple[int, Arrival]]:
+        """Add a packet. Return the last packets if all are later than jitter explains; none if they are too few."""
+        self._late.append((late_ns, media_ns, arrival))
+        for count, least_ns in zip(SLOWER_PACKETS, self._least_ns, strict=True):
+            if len(self._late) >= count and late_ns > least_ns:
+                last = list(self._late)[-count:]
+                if min(last)[0] > least_ns:
+                    return [(media_ns, arrival) for _, media_ns, arrival in last]
+        return []
+
+
+@cache
+def _least_delay(packets: int) -> float:
+    """Return `OffsetEstimate.least_delay_ns` for a mean delay of 1."""
+    share = _LOG_DOUBT / packets
+    return max(share, -4 * math.expm1(-share))

@@ -1,0 +1,213 @@
+"""Audio formats on the wire, and the conversion between 16-bit samples and bytes.
+
+The narrowband formats are those of ITU-T G.711. A service's dialect states its formats and their rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import AUDIBLE
+from bench.wire.events import StrippedAudio, audio_payload
+
+try:
+    from bench.wire._audible import first_audible_pcm, measure_blocks
+except ModuleNotFoundError as missing:
+    if missing.name != "bench.wire._audible":  # another import is missing, not the compiled module
+        raise
+    first_audible_pcm = measure_blocks = None  # type: ignore[assignment]
+AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
+"""The name of a format for users and in files. `pcm16` has 24 kHz. The other PCM formats have their rate after the `@`.
+"""
+Samples = NDArray[np.int16]
+UNREADABLE = -1
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """An audio format.
+
+    `encode` converts samples to bytes. `decode` converts bytes to samples. It drops the last sample if it is
+    incomplete.
+    """
+
+    name: AudioFormatName
+    rate_hz: int
+    sample_bytes: int
+    encode: Callable[[Samples], bytes]
+    decode: Callable[[bytes], Samples]
+
+    @property
+    def is_pcm(self) -> bool:
+        """True if the bytes of the format are unencoded samples."""
+        return self.decode is _pcm_samples
+
+    @property
+    def bytes_per_s(self) -> int:
+        return self.rate_hz * self.sample_bytes
+
+    def duration_ns(self, audio_bytes: int) -> int:
+        """Return the duration of audio with this number of bytes."""
+        return audio_bytes * NS_PER_S // self.bytes_per_s
+
+
+def _pcm_bytes(samples: Samples) -> bytes:
+    return samples.astype("<i2").tobytes()
+
+
+def _pcm_samples(data: bytes) -> Samples:
+    return np.frombuffer(data, dtype="<i2", count=len(data) // 2)
+
+
+def ulaw(samples: Samples) -> bytes:
+    """Encode samples in G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, with all bits
+    inverted.
+    """
+    magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8158) + 33
+    exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
+    mantissa = (magnitude >> (exponent + 1)) & 0x0F
+    sign = np.where(samples < 0, 0x80, 0)
+    return np.asarray(~(sign | (exponent << 4) | mantissa) & 0xFF, dtype=np.uint8).tobytes()
+
+
+def alaw(samples: Samples) -> bytes:
+    """Encode samples in G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, with even bits inverted."""
+    magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 3, 4095)
+    exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
+    mantissa = (magnitude >> np.maximum(exponent, 1)) & 0x0F
+    sign = np.where(samples < 0, 0, 0x80)
+    return np.asarray((sign | (exponent << 4) | mantissa) ^ 0x55, dtype=np.uint8).tobytes()
+
+
+def _ulaw_table() -> Samples:
+    """Return the table of samples for µ-law bytes. A byte's sample is the middle of its quantization step."""
+    code = ~np.arange(256) & 0xFF
+    magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code >> 4) & 0x07)) - 0x84
+    return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+def _alaw_table() -> Samples:
+    """Return the table of samples for A-law bytes. A byte's sample is the middle of its quantization step."""
+    code = np.arange(256) ^ 0x55
+    exponent, step = (code >> 4) & 0x07, ((code & 0x0F) << 4) + 8
+    magnitude = np.where(exponent > 0, (step + 0x100) << np.maximum(exponent - 1, 0), step)
+    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
+
+
+def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
+    """Return an encoder that looks up each sample in a table of all 16-bit samples. The table is created at first use.
+
+    A negative sample is an index from the end of the table.
+    """
+
+    @cache
+    def table() -> NDArray[np.uint8]:
+        return np.frombuffer(law(np.arange(1 << 16).astype(np.int16)), np.uint8)
+
+    return lambda samples: table()[samples].tobytes()
+
+
+def _decoder(table: Samples) -> Callable[[bytes], Samples]:
+    return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
+
+
+def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
+    """Return a format of unencoded little-endian samples."""
+    return AudioFormat(name, rate_hz, 2, _pcm_bytes, _pcm_samples)
+
+
+def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
+    """Return a mapping from names to formats, in the given order. The first format is a service's default."""
+    return {format.name: format for format in formats}
+
+
+def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
+    """Return the format with this name. If the name is None, return the service's default: the first format."""
+    return next(iter(formats.values())) if name is None else formats[name]
+
+
+PCM16 = _pcm("pcm16", 24_000)
+PCM16_8K = _pcm("pcm16@8000", 8_000)
+PCM16_16K = _pcm("pcm16@16000", 16_000)
+PCM16_48K = _pcm("pcm16@48000", 48_000)
+G711_RATE_HZ = 8_000
+G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, _encoder(ulaw), _decoder(_ulaw_table()))
+G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_alaw_table()))
+ALL_FORMATS = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALAW)
+
+
+def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
+    """Return the position of the first audible sample in a delta.
+
+    None if no sample is audible. `UNREADABLE` if the payload is not base64.
+    """
+    if isinstance(payload, StrippedAudio):
+        return payload.audible
+    if first_audible_pcm is None or not audio.is_pcm:
+        return decoded_audible(payload, audio)
+    return first_audible_pcm(payload)
+
+
+def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
+    """Return the result of `audible_sample` by decoding the audio, which works for every format."""
+    data = audio_payload(payload)
+    if data is None:
+        return UNREADABLE
+    return audible_position(audio.decode(data))
+
+
+def audible_position(samples: Samples) -> int | None:
+    """Return the position of the first audible sample; None if no sample is audible."""
+    loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
+    position = int(loud.argmax()) if loud.size else 0
+    return position if loud.size and loud[position] else None
+
+
+class SampleStream:
+    """Audio in one format that arrives in pieces. A piece may end in the middle of a sample, which the next piece
+    completes.
+    """
+
+    def __init__(self, audio: AudioFormat) -> None:
+        self.audio = audio
+        self.rest = b""
+        """The bytes of an incomplete sample at the end of the last piece."""
+
+    def samples(self, piece: bytes) -> Samples:
+        """Return the samples that this piece completes."""
+        data = self.rest + piece if self.rest else piece
+        incomplete_bytes = len(data) % self.audio.sample_bytes
+        self.rest = data[len(data) - incomplete_bytes :] if incomplete_bytes else b""
+        return self.audio.decode(data)
+
+
+def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
+    """Return (energy, position of the first audible sample, position after the last audible sample) of each block.
+
+    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
+    of `size` samples each. The energy is the mean square after a filter. For each sample, the filter takes the sample
+    that is `lag` samples earlier, and subtracts three quarters of it.
+    """
+    if measure_blocks is None or len(wide) <= lag:
+        return counted_blocks(wide, lag, size)
+    return measure_blocks(wide, lag, size)
+
+
+def counted_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
+    """Return the result of `measured_blocks` without using the compiled module."""
+    samples = wide.astype(np.int64)
+    filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
+    energies = (filtered * filtered).sum(axis=1) // (16 * size)
+    audible = np.abs(samples[lag:].reshape(-1, size)) >= AUDIBLE
+    has_audible = audible.any(axis=1)
+    firsts = np.where(has_audible, audible.argmax(axis=1), -1)
+    lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
+    return list(zip(energies.tolist(), firsts.tolist(), lasts.tolist(), strict=True))

@@ -1,0 +1,407 @@
+"""The base class of dialects. A dialect encodes client messages and decodes server events for one kind of service.
+
+Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds
+(`bench.wire.events`), and settings (`bench.wire.settings`). Only a dialect knows their form on the wire. A new
+dialect is one file in this folder and one row of the table in `dialects.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bench.files.safe_io import json_problem, without_lone_surrogates
+from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
+from bench.wire.events import EventKind, FunctionCall, ServerEvent
+from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
+
+NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""The errors of msgspec if a message is not valid JSON, or not of the required type."""
+
+SaidItem = Message | FunctionCall | FunctionOutput
+"""An item of a conversation that a client can send again."""
+SIMULATOR_HEADER = "x-rtbench-simulator"
+"""A header of every response of `rtbench simulate`. If a gateway answers the upgrade, the header may be missing."""
+SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
+"""A header of the simulator's responses while the simulator is late. Its value is the p99 lateness since its start, in
+ms."""
+SIMULATOR_VALUE = "rtbench_simulator"
+"""A key of the simulator's session description. Its value is true. No service has this key, and clients ignore it."""
+SESSION_PREFIX = "session-"
+"""The prefix of the ids of set-up messages. If a set-up message fails, the session differs from its script."""
+SET_UP_ID = f"{SESSION_PREFIX}update"
+"""The id that the client gives to the message that sets up a session."""
+MESSAGE_ID = f"{SESSION_PREFIX}message"
+"""The id that the client gives to a message outside of any turn."""
+
+
+class MessageKind(Enum):
+    """The effect of a client message, the same for every dialect."""
+
+    __hash__ = object.__hash__  # Enum's own is a Python function
+
+    SET_UP = auto()
+    """Set up the session."""
+    ITEM = auto()
+    """Add an item other than audio to the conversation: text, an image, or a function output."""
+    APPEND = auto()
+    """Send a piece of the caller's audio."""
+    COMMIT = auto()
+    """End the caller's audio. The service then uses the sent audio as the caller's speech."""
+    CLEAR = auto()
+    """Delete the audio that was sent and not committed."""
+    REQUEST = auto()
+    """Request a response."""
+    RAW = auto()
+    """Send an event that the script contains in the format of the service, or send a message of the telephony provider.
+    """
+    CANCEL = auto()
+    """Cancel the response in progress."""
+    TRUNCATE = auto()
+    """Report the playback position at which the service must truncate an item."""
+    RETRIEVE = auto()
+    """Request the content of an item, as the service keeps it."""
+    CLOSE = auto()
+    """Ask the service to end the session and to report its billable duration."""
+
+
+BINARY = "binary"
+"""The key under which a log contains a binary message, in base64."""
+
+
+class BinaryMessage(bytes):
+    """Audio as bytes, not text. A WebSocket sends it in binary frames (RFC 6455 §5.6), another transport as media."""
+
+    __slots__ = ()
+
+
+NO_INSTANTS: Mapping[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientMessage:
+    """One encoded message to the service. `name` is its name in the dialect.
+
+    `audio_bytes` is the size of the decoded audio in the message. `duration_ns` is the duration of audio that is sent
+    at the pace of a microphone; the message is due at its last sample. It is None if the message is sent at once.
+    `instants` maps instants of speech (`bench.catalogue.columns`) in the message to their time before the recording of
+    the last sample, in ns. `untracked` is the event id of a message that belongs to no turn, even if a turn is open. It
+    is "" for all other messages. `item` is the item that the message retrieves, or the item that it truncates after
+    `played_ms`.
+    """
+
+    kind: MessageKind
+    name: str
+    data: bytes = field(repr=False)
+    duration_ns: int | None = None
+    audio_bytes: int = 0
+    instants: Mapping[str, int] = field(default_factory=lambda: NO_INSTANTS)
+    untracked: str = ""
+    item: str = ""
+    played_ms: int = 0
+
+
+class AwaitedEvent(NamedTuple):
+    """An event that must arrive before the client continues the set-up. `name` is its name in the dialect."""
+
+    kind: EventKind
+    name: str
+
+
+class Feature(Enum):
+    """A feature of scripts that not every service has.
+
+    The value is a predicate. In an error, the predicate follows a step's name.
+    """
+
+    IMAGE = "has an image"
+    OUT_OF_BAND = "requests a response outside the conversation, or to an input of its own"
+    TYPED = "is a text turn"
+    ASKED = "requests an answer without new input"
+    MESSAGE = "adds a message to the conversation"
+    INTERRUPTION = "interrupts a reply"
+    CUT = "stops a reply without speech, or checks what is retained of it"
+    SOUND = "plays a sound"
+    CUE = "waits for a share of a reply, or for a text in it"
+    EXPECTATION = "expects an event"
+    HISTORY = "begins with a history"
+    PIPELINED = "sends before the service has greeted (`pipelined`)"
+    MCP = "declares MCP servers (`mcp_servers`)"
+    RENEWAL = "continues in another session (`renew_after`)"
+    FUNCTIONS = "declares functions (`tools`)"
+    REPLY = "sets what the reply must be or say"
+
+
+def secret_placeholder(variable: str) -> str:
+    """Return the placeholder for the value of an environment variable in an encoded message.
+
+    The secret itself is inserted only when the message is sent (`bench.target.tokens.Keyring.fill`).
+    """
+    return f"{{secret:{variable}}}"
+
+
+CALL_ID = "{uuid}"
+"""The placeholder for the id of the call, or of the connection. It occurs in messages, in a header and in a query."""
+
+
+class CallCodec:
+    """The converter for the parts of a session's messages that differ by call: ids, numbers and times.
+
+    It has state; a dialect has none.
+    """
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
+
+    def encode(self, kind: MessageKind, data: bytes) -> bytes:
+        """Return a message with the ids, numbers and times of this session, ready to be sent next.
+
+        `data` is the message, encoded for all sessions.
+        """
+        if isinstance(data, BinaryMessage):
+            return data
+        return data.replace(CALL_ID.encode(), self.call_id.encode())
+
+    def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
+        """Return the events of a message, as this call receives them.
+
+        If the message is for another call, its events become unknown events.
+        """
+        return events
+
+    def acknowledge(self, mark: str) -> ClientMessage | None:
+        """Return the message that reports that all audio before this mark was played or dropped; None if none is
+        needed.
+        """
+        return None
+
+    def goodbye(self) -> ClientMessage | None:
+        """Return the last message that is sent before the connection is closed; None if no such message is needed."""
+        return None
+
+
+class TelephonyProvider(NamedTuple):
+    """The telephony provider between the caller and an agent. A call is open as soon as its connection is open.
+
+    `codec` maps the id of a call to a codec of that call. `frame_ms` is the duration of each piece of the caller's
+    audio; None if the script sets it. `headers` are headers of the upgrade, in addition to the target's headers. In
+    `headers`, `{uuid}` is the id of the call.
+    """
+
+    codec: Callable[[str], CallCodec]
+    frame_ms: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Dialect:
+    """The message format of one kind of service. A dialect has no state: one object serves all sessions.
+
+    If a dialect does not override a method, its service does not have that function, and scripts that need it are
+    refused (`missing_features`). `event_id` is the id that the client gives to a message. If a message causes an error,
+    and the dialect has such ids, the error contains the id of the message (`ServiceFailure.event_id`).
+    """
+
+    name: str
+    """The name for users, as in `--dialect ga`."""
+    provider: TelephonyProvider | None = None
+    """The provider between the caller and an agent; None for a service that has no provider."""
+    is_telephone = False
+    """True if the service is called by telephone (SIP and RTP) instead of a WebSocket."""
+    has_turn_events = True
+    """True if events name turns and responses. Otherwise the audio is continuous, and replies are detected in the
+    audio."""
+    takes_requests = True
+    """True if the client may request responses and send a turn as text. Otherwise the service decides when to speak."""
+    delegates = False
+    """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
+    history_in_setup = False
+    """True if the history is a setting of the session. Otherwise the client sends it as messages."""
+    input_formats: Mapping[AudioFormatName, AudioFormat]
+    """The formats of the caller's audio, with their rates. The first is the service's default."""
+    output_formats: Mapping[AudioFormatName, AudioFormat]
+    """The formats of the service's audio. The first is the service's default."""
+    message_kinds: Mapping[str, MessageKind]
+    """A mapping from the name of a client message in this dialect to the kind of the message."""
+    missing_features: Mapping[Feature, str] = MappingProxyType({})
+    """A mapping from each feature that the service lacks to the end of its error message, which contains a remedy."""
+
+    def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
+        """Return `missing_features`, with the features that a session with these settings lacks."""
+        return self.missing_features
+
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        """Return the first session setting that the dialect does not support; None if it supports all settings."""
+        raise NotImplementedError
+
+    def unknown_format(self, settings: SessionSettings, suffix: str = "") -> UnsupportedSetting | None:
+        """Return the error for an audio format that the dialect lacks; None if it has the formats of the session.
+
+        In the error, `suffix` follows the list of the dialect's formats.
+        """
+        for key, name, formats in (
+            ("input_format", settings.input_format, self.input_formats),
+            ("output_format", settings.output_format, self.output_formats),
+        ):
+            if name is not None and name not in formats:
+                return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{suffix}, not {name}")
+        return None
+
+    def input_format_for(self, settings: SessionSettings) -> AudioFormat:
+        """Return the format of the caller's audio."""
+        return resolve_format(self.input_formats, settings.input_format)
+
+    def output_format_for(self, settings: SessionSettings) -> AudioFormat:
+        """Return the format of the service's audio."""
+        return resolve_format(self.output_formats, settings.output_format)
+
+    # Sent messages.
+
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+        """Return the steps of a session's set-up: messages to send and events to wait for, in their sequence.
+
+        The last step is to wait for an event of `EventKind.SESSION_UPDATED`, after which the session is ready.
+        """
+        raise NotImplementedError
+
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        """Return why a script's event conflicts with a setting on which this tool relies; "" if there is no conflict.
+
+        The text contains a remedy.
+        """
+        return ""
+
+    def message(self, message: Message, event_id: str) -> ClientMessage:
+        """Return the client message that adds a message to the conversation, without requesting a response."""
+        raise NotImplementedError
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        """Return the message for an event as a script contains it. If the event has no id, it gets `event_id`."""
+        return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        """Return the message with a piece of the caller's speech. `audio` is in the session's input format."""
+        raise NotImplementedError
+
+    def commit(self, event_id: str) -> ClientMessage:
+        """Return the message that ends the caller's speech. It is needed if the service does not detect the end of
+        speech.
+        """
+        raise NotImplementedError
+
+    def clear(self, event_id: str) -> ClientMessage:
+        """Return the message that deletes the appended audio that was not committed."""
+        raise NotImplementedError
+
+    def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
+        """Return the message that requests a response. It is needed if the service does not start responses itself."""
+        raise NotImplementedError
+
+    def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
+        """Return the message that repeats a function call which the service made in another session.
+
+        The output of the function must follow.
+        """
+        raise NotImplementedError
+
+    def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
+        """Return the message with the output of a function that the service called."""
+        raise NotImplementedError
+
+    def mcp_approval(self, request_id: str, event_id: str) -> ClientMessage:
+        """Return the message that approves an MCP call, which the service has requested with the item `request_id`."""
+        raise NotImplementedError
+
+    def cancel(self, event_id: str) -> ClientMessage:
+        """Return the message that cancels the response in progress."""
+        raise NotImplementedError
+
+    def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
+        """Return the message that truncates an item. `audio_end_ms` is how much of the item the caller has heard."""
+        raise NotImplementedError
+
+    def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
+        """Return the message that requests the content of an item, as the service keeps it."""
+        raise NotImplementedError
+
+    def close(self, event_id: str) -> ClientMessage | None:
+        """Return the message that ends the session, after which the service reports its billable duration.
+
+        Return None if a session ends with its connection.
+        """
+        return None
+
+    # Received messages.
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        """Return the events in one message; an empty sequence if the message has no event. At most one event has
+        audio.
+
+        Never raise an error: an unreadable message is one event of `EventKind.MALFORMED`.
+        """
+        raise NotImplementedError
+
+    def without_audio(self, message: bytes) -> bytes:
+        """Return a message without its audio, for storage. The message is from the client or the service.
+
+        The result still decodes to events of the same kinds. If an event has audio, or if another dialect would find
+        audio in it, only the ids of the event remain. A message without audio is returned unchanged.
+        """
+        raise NotImplementedError
+
+    # The session as the service describes it.
+
+    def text_only(self, session: Mapping[str, Any]) -> str:
+        """Return the name of the setting that makes a session text-only; "" if the session has audio."""
+        return ""
+
+    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
+        """Return the caller's silence, in ms, after which the service speaks; None if the service never speaks after
+        silence.
+        """
+        return None
+
+    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
+        """Return the settings that make a service speak fillers while its caller waits; None if there are no such
+        settings.
+        """
+        return None
+
+    def fills_waits(self, session: Mapping[str, Any]) -> bool:
+        """Return whether a session speaks fillers while its caller waits."""
+        return False
+
+    def is_expiry(self, code: int, reason: str) -> bool:
+        """Return whether a close with this code and reason means that the session has reached its maximum age."""
+        return False
+
+
+def simulator_late_ms(headers: Mapping[str, str]) -> float:
+    """Return the lateness in ms that the simulator reports; 0 if the header is missing or is not a number."""
+    try:
+        return float(headers.get(SIMULATOR_LATE_HEADER) or 0)
+    except ValueError:
+        return 0.0
+
+
+def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
+    """Return whether the server is the simulator.
+
+    `headers` are those of the response to an upgrade. `session` is the server's description of the session.
+    """
+    return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session
+
+
+def decode_again(dialect: Dialect, message: bytes, error: Exception) -> Sequence[ServerEvent]:
+    """Return the events of a message that `dialect.decode` could not read because of `error`, one of `NOT_JSON`.
+
+    U+FFFD replaces lone surrogates in any part of the message.
+    """
+    whole = without_lone_surrogates(message)
+    if whole != message:
+        return dialect.decode(whole)
+    return (ServerEvent(EventKind.MALFORMED, reason=json_problem(message, error)[:200]),)

@@ -1,0 +1,327 @@
+"""The kinds and fields of a realtime service's events, the same for every dialect. A dialect's `decode` creates them.
+
+An unreadable message is also an event (`EventKind.MALFORMED`). An event with an unknown name is `EventKind.UNKNOWN`.
+
+The payload of a delta stays raw JSON. This module does not decode its audio to count bytes: the number of audio bytes
+follows from the length and the padding of the base64 text. Code that needs the samples decodes them (`audio_payload`).
+"""
+
+from __future__ import annotations
+
+import binascii
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import astuple
+
+from bench.wire.rate_limits import RateLimit
+
+
+class EventKind(Enum):
+    """The kind of an event, the same for every dialect."""
+
+    __hash__ = object.__hash__  # Enum's own is a Python function, and every event looks up a kind
+
+    SESSION_CREATED = auto()
+    SESSION_UPDATED = auto()
+    SESSION_CLOSED = auto()
+    """The service has ended the session, and reports its billable duration."""
+    SPEECH_STARTED = auto()
+    SPEECH_STOPPED = auto()
+    COMMITTED = auto()
+    IDLE_TIMEOUT = auto()
+    """The service commits the audio because the caller was silent for too long."""
+    ITEM_ADDED = auto()
+    ITEM_DELETED = auto()
+    """The client removed an item from the conversation."""
+    OUTPUT_ADDED = auto()
+    """An item of a response starts: a message, or a step of reasoning."""
+    OUTPUT_DONE = auto()
+    """An item of a response is complete."""
+    CALL_ADDED = auto()
+    """An item of a response starts, and the item is a function call."""
+    CALL_DONE = auto()
+    """The arguments of a function call are complete."""
+    MCP_LISTED = auto()
+    """The service has the list of an MCP server's tools, which the model may call from now on."""
+    MCP_NOT_LISTED = auto()
+    """The service could not get the list of an MCP server's tools."""
+    MCP_CALL_ADDED = auto()
+    """An item of a response starts, and the item is a call of an MCP server's tool. The service executes the call."""
+    MCP_CALL_DONE = auto()
+    """The arguments of an MCP call are complete."""
+    MCP_APPROVAL = auto()
+    """The service executes an MCP call only if the client approves it. `item_id` is the id of the request."""
+    MCP_CALL_STARTED = auto()
+    """The service executes an MCP call."""
+    MCP_CALL_ENDED = auto()
+    """An MCP call has succeeded."""
+    MCP_CALL_FAILED = auto()
+    """An MCP call has failed."""
+    DELEGATED = auto()
+    """The service delegates a task: to a backend of its own, or, if the event has a call, to the client."""
+    BACKEND_STARTED = auto()
+    """The backend of a delegation starts a response."""
+    RESULT_ACCEPTED = auto()
+    """The service has the result of a delegation, or its beginning: what it says from now on may be the answer."""
+    BACKEND_DONE = auto()
+    """The backend of a delegation has ended a response."""
+    TRUNCATED = auto()
+    """The service has truncated one of its items at the playback position that the client sent."""
+    CLEARED = auto()
+    """The client must drop the audio that was not played yet, because the service has detected its caller's speech."""
+    MARKED = auto()
+    """The client must report when all audio before this position was played. `text` is the service's name of the
+    position."""
+    ITEM_RETRIEVED = auto()
+    """The service returns the content that it keeps of an item, because the client has retrieved the item."""
+    INPUT_DELTA = auto()
+    """A part of the transcript of the caller's audio. `text` is the part."""
+    INPUT_TRANSCRIBED = auto()
+    INPUT_NOT_TRANSCRIBED = auto()
+    RESPONSE_CREATED = auto()
+    TEXT_DELTA = auto()
+    AUDIO_DELTA = auto()
+    TRANSCRIPT_DELTA = auto()
+    TEXT_DONE = auto()
+    AUDIO_DONE = auto()
+    TRANSCRIPT_DONE = auto()
+    RESPONSE_DONE = auto()
+    RATE_LIMITS = auto()
+    """The service reports what remains of its rate limits. The limits are for the session or for all sessions, never
+    for a turn."""
+    ERROR = auto()
+    NOTED = auto()
+    """A known event for which no instant is recorded. Examples are the end of a part and an acknowledgement."""
+    UNKNOWN = auto()
+    MALFORMED = auto()
+
+
+QUOTE, PADDING = b'"='
+EMPTY = msgspec.Raw()
+COMMENTARY, ANSWER = "commentary", "final_answer"
+"""The phases of an item, if the service reports a phase. `COMMENTARY` comes before the answer, `ANSWER` is the answer.
+"""
+DELTAS = frozenset({EventKind.TEXT_DELTA, EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA})
+WITH_AUDIO = frozenset({EventKind.AUDIO_DELTA, EventKind.ITEM_RETRIEVED})
+TOKEN_KINDS = ("text", "audio", "image")
+"""The kinds of input tokens.
+
+If cached tokens have no kind, they are assigned to the kinds in this sequence. No output token is an image token.
+"""
+
+
+class TokenUsage(msgspec.Struct, frozen=True):
+    """The tokens of one or several responses.
+
+    The input tokens include the cached tokens, which the service had read before, and the tokens that it wrote into its
+    cache (`cache_write_in`).
+    """
+
+    text_in: int = 0
+    audio_in: int = 0
+    cached_in: int = 0
+    cached_text_in: int = 0
+    cached_audio_in: int = 0
+    text_out: int = 0
+    audio_out: int = 0
+    image_in: int = 0
+    cached_image_in: int = 0
+    cache_write_in: int = 0
+    unread: int = 0
+    """The number of responses with an unreadable usage.
+
+    No other field includes the tokens of these responses. If there are such responses, the total number of tokens is
+    unknown.
+    """
+
+    @property
+    def input(self) -> int:
+        """The number of input tokens, including cached tokens."""
+        return self.text_in + self.audio_in + self.image_in
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
+
+
+UNREAD = TokenUsage(unread=1)
+"""The usage of a response whose reported usage is unreadable."""
+
+
+class ErrorScope(Enum):
+    """The effect of an error, the same for every dialect."""
+
+    NONE = auto()
+    """The error ends neither the session nor a turn. If it names a client message, that message has failed."""
+    EXPIRED = auto()
+    """The session has reached its maximum age and has ended."""
+    FATAL = auto()
+    """The session has ended, or will not start."""
+    THROTTLED = auto()
+    """A limit was reached. The open turn has ended."""
+    TURN_FAILED = auto()
+    """The open turn has ended, even if the error names none of the turn's messages."""
+    UNANSWERED = auto()
+    """A VAD has committed speech while a response was in progress. The service starts no response to this speech."""
+
+
+class ServiceFailure(msgspec.Struct, frozen=True):
+    """An error, or the failure of a response. `event_id` is the id of the client message that caused the error."""
+
+    type: str = ""
+    code: str = ""
+    message: str = ""
+    event_id: str = ""
+    effect: ErrorScope = ErrorScope.NONE
+
+    @property
+    def cause(self) -> str:
+        """The code of the error. If it has no code, its type; "" if it has neither."""
+        return self.code or self.type
+
+    @property
+    def detail(self) -> str:
+        """The cause of the error, and the message that the service sent with it."""
+        cause = self.cause or "unknown"
+        return f"{cause}: {self.message}" if self.message else cause
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    """A call of a client's function.
+
+    `arguments` is the JSON text that the model wrote; "" until it is complete. If `of_delegation` is True, it is a task
+    that the service delegated to the client without naming a function.
+    """
+
+    call_id: str
+    name: str = ""
+    arguments: str = ""
+    of_delegation: bool = False
+
+
+class McpItem(msgspec.Struct, frozen=True):
+    """An item of an MCP server: the list of its tools, a call of a tool, or the request to approve a call.
+
+    `server` is the server's label in the script. `tool` is the called tool; "" for a list. `error` is the error of a
+    failed call; "" if there is none.
+    """
+
+    server: str
+    tool: str = ""
+    error: str = ""
+
+
+class PlayoutPosition(NamedTuple):
+    """The position of a delta in the caller's playout queue, which plays one delta after the other.
+
+    `delay_ns` is the time from the arrival of the delta to its playback, while the delta waits for earlier audio.
+    `uncertainty_ns` is the uncertainty of the playback time, which follows from the timestamps. `uneven_ns` is the
+    largest difference between the delays of this delta and of the deltas near it, some of which arrived late.
+    """
+
+    delay_ns: int
+    uncertainty_ns: int
+    uneven_ns: int
+
+
+class StrippedAudio(msgspec.Struct, frozen=True):
+    """The facts about an audio payload that was removed. `audible` is the first audible sample; None if no sample is
+    audible.
+
+    If replies are detected in the audio, `audible` is the start of a sound. The start may be before this payload, and
+    it is 0 if a sound continues. `until` is the position after the last sample of the sound, which may also be before
+    this payload. `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply,
+    if the caller's line plays all received audio. `tones` is the number of tones that ended or became certain: ring
+    tones, beeps and the like.
+    """
+
+    audible: int | None = None
+    until: int | None = None
+    error_ns: int = 0
+    place: PlayoutPosition | None = None
+    tones: int = 0
+
+
+class ServerEvent(msgspec.Struct, frozen=True):
+    """One server event. A field has its default if events of this kind do not have the field.
+
+    - `payload_bytes` is the size of the payload. For audio, it is the decoded bytes of a delta or of a retrieved item
+    (-1 if the audio is not base64). For another delta, it is the number of characters of its JSON text.
+    - `payload` is the content of a delta as raw JSON. Audio is a base64 string.
+    - `text` is the complete text or transcript, if the event has it.
+    - `audio_ms` is the position of the start or end of speech on the session's clock of input audio; None if it is not
+    reported.
+    - `other_dialect` is True if the name of the event belongs to another dialect. All clients of this dialect misread
+    such an event.
+    - `request` is the client's id of the request that a response answers, if the service reports the id.
+    - `phase` is the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
+    - `calls` is the function call of the event. If a response is done, it is all function calls of the response.
+    - `session` is the session as the service describes it. `session_id` is the service's id of the session.
+    - `mcp` is the item of the event, if it is an item of an MCP server.
+    - `backend_response_id` is the id of a response of the backend that does a delegated task.
+    - `billed_ns` is the billable duration of a session that has ended. `paused_ns` is the part of it in standby.
+    - `status` is how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is why it ended.
+    Both become parts of outcomes, so they are single words. The codes of `failure` are single words too.
+    """
+
+    kind: EventKind
+    name: str = ""
+    response_id: str = ""
+    item_id: str = ""
+    payload_bytes: int = 0
+    payload: msgspec.Raw | StrippedAudio = EMPTY
+    text: str = ""
+    audio_ms: int | None = None
+    other_dialect: bool = False
+    status: str = ""
+    reason: str = ""
+    request: str = ""
+    failure: ServiceFailure | None = None
+    usage: TokenUsage | None = None
+    limits: tuple[RateLimit, ...] = ()
+    session: dict[str, Any] | None = None
+    session_id: str = ""
+    phase: str = ""
+    calls: tuple[FunctionCall, ...] = ()
+    mcp: McpItem | None = None
+    backend_response_id: str = ""
+    billed_ns: int | None = None
+    paused_ns: int | None = None
+
+
+def base64_bytes(raw: msgspec.Raw) -> int:
+    """Return the decoded length of a base64 JSON string (RFC 4648 §4); -1 if the string is invalid.
+
+    The length follows from the length and the padding of the string.
+    """
+    text = memoryview(raw)
+    characters = len(text) - 2
+    if characters <= 2 and text.tobytes() in (b"", b"null"):
+        return 0
+    if text[0] != QUOTE or characters % 4:
+        return -1
+    return characters // 4 * 3 - (text[-2] == PADDING) - (text[-3] == PADDING) if characters else 0
+
+
+def audio_payload(raw: msgspec.Raw) -> bytes | None:
+    """Return the decoded audio of a delta's payload; None if the payload is not base64."""
+    try:
+        audio = binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
+    except (ValueError, binascii.Error):
+        return None
+    return audio if len(audio) == max(0, base64_bytes(raw)) else None  # otherwise binascii has ignored padding
+
+
+def delta_text(payload: msgspec.Raw | StrippedAudio) -> str:
+    """Return the text of a delta; "" if the delta has no text."""
+    try:
+        return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""
+    except msgspec.MsgspecError:
+        return ""
+
+
+def text_characters(raw: msgspec.Raw) -> int:
+    """Return the number of characters of a JSON string on the wire, with its escapes; 0 if it is not a string."""
+    text = memoryview(raw)
+    return len(text) - 2 if len(text) > 2 and text[0] == QUOTE else 0

@@ -1,0 +1,319 @@
+"""The settings of a session and its responses, and the content of messages, independent of dialects.
+
+A script can contain settings that this tool does not know (`extra`). They are merged into the update of the session,
+but cannot replace a setting on which this tool relies: which audio is sent, what ends a turn, what a reply contains. If
+`extra` changed such a setting, the measurement would be wrong. Each dialect has its own names for these settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from bench.wire.audio import AudioFormatName
+
+Keys = tuple[str, ...]
+Output = Literal["audio", "text", "transcript"]
+"""The output of a session: audio or text replies, or only transcripts of the caller's speech."""
+ONLY_TRANSCRIPT: Literal["transcript"] = "transcript"
+Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
+TokenCap = int | Literal["inf"]
+"""The maximum length of a response, in tokens. `inf` allows the maximum length of the model."""
+
+
+FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
+DetectorName = Literal[
+    "server_vad",
+    "semantic_vad",
+    "azure_semantic_vad",
+    "azure_semantic_vad_en",
+    "azure_semantic_vad_multilingual",
+    "full_duplex",
+]
+"""The types of turn detection.
+
+Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents, which listen all
+the time.
+"""
+MessageRole = Literal["system", "assistant", "user"]
+NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
+"""The types of noise reduction: for a near microphone, for a far microphone, and that of Azure Voice Live."""
+EchoCancellation = Literal["server_echo_cancellation"]
+
+
+class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
+    """The service's voice activity detection. A field is None if the service's default is used.
+
+    `bench/plan/script_keys.py` has the options of each type.
+    """
+
+    type: DetectorName = "server_vad"
+    threshold: float | None = None
+    prefix_padding_ms: int | None = None
+    silence_duration_ms: int | None = None
+    idle_timeout_ms: int | None = None
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    speech_duration_ms: int | None = None
+    remove_filler_words: bool | None = None
+    languages: list[str] | None = None
+    end_of_utterance_detection: dict[str, Any] | None = None
+    auto_truncate: bool | None = None
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+
+    @property
+    def explicit(self) -> dict[str, Any]:
+        """The settings that the script sets, without those for which the service's default is used."""
+        return without_none(msgspec.structs.asdict(self))
+
+
+class InputTranscription(msgspec.Struct, frozen=True, kw_only=True):
+    """How the service transcribes the caller's audio. None means the service's default.
+
+    The fields are those of `AudioTranscription` in the SDK `openai` 3.57. On Azure GA, `model` is a deployment.
+    """
+
+    model: str
+    language: str | None = None
+    languages: list[str] | None = None
+    delay: Effort | None = None
+    keywords: list[str] | None = None
+    prompt: str | None = None
+
+    @property
+    def explicit(self) -> dict[str, Any]:
+        """The settings that are not left to the service."""
+        return without_none(msgspec.structs.asdict(self))
+
+
+class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that the model may call. `parameters` is the JSON Schema of its arguments, which form an object."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The required arguments of a call."""
+        names = self.parameters.get("required")
+        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
+class McpServer(msgspec.Struct, frozen=True, kw_only=True):
+    """An MCP server whose tools the service lists and calls itself. A field is None if the service's default is used.
+
+    The server has a `url` or a `connector_id` of the service. `authorization_env` is the environment variable with the
+    access token. `approve` is True if the client approves each call that the service asks about.
+    """
+
+    label: str
+    url: str | None = None
+    connector_id: str | None = None
+    description: str | None = None
+    allowed_tools: list[str] | None = None
+    require_approval: Literal["always", "never"] | None = None
+    approve: bool = False
+    authorization_env: str | None = None
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image of a message.
+
+    `url` is the complete image as a data URL. `width` and `height` are in pixels. `digest` is the SHA-256 of the image
+    file, in hex.
+    """
+
+    url: str
+    width: int
+    height: int
+    digest: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of a conversation. It has a text. A message of a user may also have an image."""
+
+    role: MessageRole
+    text: str
+    image: Image | None = None
+
+
+OF_RESPONSES = ("create_response", "interrupt_response")
+"""The keys of turn detection that are about responses."""
+REPLY_SETTINGS = (
+    *("instructions", "voice", "max_output_tokens", "temperature", "output_format"),
+    *("reasoning", "truncation", "interim_response", "tool_choice"),
+)
+"""The settings of a session that have no effect if it only transcribes."""
+
+
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that a script sends for a session. A field is None if the default is used.
+
+    `bench/plan/script_keys.py` explains the fields.
+    """
+
+    output: Output = "audio"
+    instructions: str | None = None
+    voice: str | dict[str, Any] | None = None
+    max_output_tokens: TokenCap | None = None
+    input_transcription: InputTranscription | None = None
+    temperature: float | None = None
+    turn_detection: TurnDetection | None = None
+    """The service's turn detection. None disables it, so that the client commits turns."""
+    input_format: AudioFormatName | None = None
+    output_format: AudioFormatName | None = None
+    model: str | None = None
+    reasoning: dict[str, Any] | None = None
+    """The reasoning settings, in the format of GA."""
+    truncation: str | dict[str, Any] | None = None
+    noise_reduction: NoiseReduction | None = None
+    echo_cancellation: EchoCancellation | None = None
+    interim_response: dict[str, Any] | None = None
+    tools: tuple[FunctionTool, ...] = ()
+    mcp_servers: tuple[McpServer, ...] = ()
+    tool_choice: str | None = None
+    """`auto`, `none`, `required`, or the name of a function."""
+    delegation: dict[str, Any] | None = None
+    """The executor of the tasks that GPT-Live delegates, in the service's format."""
+    history: tuple[Message, ...] = ()
+    """The conversation before the session, if it is a setting of the session (`Dialect.history_in_setup`)."""
+    extra: dict[str, Any] = {}
+    """Additional settings in the dialect's format. They are merged into the update after all other settings (`merged`).
+    """
+
+    @property
+    def only_transcribes(self) -> bool:
+        """True if the session has no responses: the service only transcribes the caller's audio."""
+        return self.output == ONLY_TRANSCRIPT
+
+    @property
+    def service_responds(self) -> bool:
+        """True if the service starts responses, which is the default with turn detection."""
+        detection = self.turn_detection
+        return detection is not None and detection.create_response is not False and not self.only_transcribes
+
+    @property
+    def detection_update(self) -> dict[str, Any] | None:
+        """The explicit settings of turn detection; None if it is off. A session without responses has none of them."""
+        if self.turn_detection is None:
+            return None
+        explicit = self.turn_detection.explicit
+        if not self.only_transcribes:
+            return explicit
+        return {name: value for name, value in explicit.items() if name not in OF_RESPONSES}
+
+
+class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one response. They are used in place of the session's settings."""
+
+    instructions: str | None = None
+    output: Output | None = None
+    max_output_tokens: TokenCap | None = None
+    conversation: Literal["auto", "none"] | None = None
+    """If it is `none`, the response is out of band and does not become part of the conversation."""
+    input: tuple[Message, ...] | None = None
+    """The input of the response, in place of the conversation. If `input` is empty, the response has no input."""
+    metadata: dict[str, str] | None = None
+    tool_choice: str | None = None
+
+    @property
+    def out_of_band(self) -> bool:
+        """True if the response is outside of the conversation. Another response may then be in progress at the same
+        time.
+        """
+        return self.conversation == "none"
+
+
+def without_none(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class UnsupportedSetting(NamedTuple):
+    """A setting that a dialect does not support.
+
+    `setting` is the path of the setting below a script's `session`. `reason` is a sentence with a remedy.
+    """
+
+    setting: tuple[str, ...]
+    reason: str
+
+
+def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings merged with `extra`. Two mappings are merged key by key. Any other value of `extra` replaces
+    the old.
+    """
+    result = dict(settings)
+    for key, value in extra.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def conflict(
+    settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
+) -> UnsupportedSetting | None:
+    """Return the first setting in `extra` that conflicts with a setting on which this tool relies; None if there is
+    none.
+
+    The result contains the remedy. `settings` is the update without `extra`. If `settings` disables a setting, `extra`
+    cannot set details of that setting, because this would enable it.
+    """
+    for path, remedy in stored.items():
+        keys = _meeting(settings, extra, path)
+        if keys is not None:
+            return UnsupportedSetting(keys, f"must not set {'.'.join(keys)}, which this tool relies on: {remedy}")
+    return None
+
+
+def undone(
+    settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
+) -> UnsupportedSetting | None:
+    """Return why `extra` cannot be merged into `settings`, with the remedy; None if it can be merged.
+
+    The parameters have the same meaning as in `conflict`.
+    """
+    unsupported = conflict(settings, extra, stored)
+    return (
+        None
+        if unsupported is None
+        else UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
+    )
+
+
+def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
+    """Return the first part of `path` at which `extra` replaces the value at `path`; None if `extra` does not replace
+    it.
+    """
+    for depth, key in enumerate(path):
+        if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
+            return path[:depth]
+        if key not in extra:
+            return None
+        settings, extra = settings.get(key), extra[key]
+    return path
+
+
+def backend_model(delegation: object) -> str | None:
+    """Return the model of the backend that does delegated tasks, from a session's setting `delegation`.
+
+    Return None if the client does them, or if the setting names no model.
+    """
+    backend = delegation.get("responses") if isinstance(delegation, Mapping) else None
+    model = backend.get("model") if isinstance(backend, Mapping) else None
+    return model if isinstance(model, str) and model else None
+
+
+class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """The output of a function that the service called.
+
+    `call_id` is the id of the call. If `of_delegation` is True, the output is the result of the delegated task with
+    this id.
+    """
+
+    call_id: str
+    output: str
+    of_delegation: bool = False

@@ -1,0 +1,302 @@
+"""The audio of a logged session, as a call in two channels."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from bench.base.clock import Arrival
+from bench.base.errors import UsageError
+from bench.catalogue.timeouts import Timeouts
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.plan.recordings import Channels
+from bench.record.call_audio import call_audio
+from bench.record.event_log import EventLog, LoggedTimeline
+from bench.services.agents.dialects import ACS, PCM, TWILIO
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.transport.received import ReceivedMessage
+from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
+from bench.wire.dialect import BinaryMessage, Dialect, MessageKind
+from tests.command_line import call, call_or_raise
+from tests.helpers import AT_NS, MS, at, build_script, build_turn, message, play, say
+from tests.record.test_replay import logged
+
+LEVEL = 8_000
+MakeDelta = Callable[[bytes], bytes]
+
+
+def openai_delta(item_id: str, dialect: Dialect = GA) -> MakeDelta:
+    name = "response.output_audio.delta" if dialect is GA else "response.audio.delta"
+    return lambda data: message(name, response_id="r1", item_id=item_id, delta=base64.b64encode(data).decode())
+
+
+def acs_delta(data: bytes) -> bytes:
+    return json.dumps({"kind": "AudioData", "audioData": {"data": base64.b64encode(data).decode()}}).encode()
+
+
+def twilio_delta(data: bytes) -> bytes:
+    return json.dumps(
+        {"event": "media", "streamSid": "MZ0", "media": {"payload": base64.b64encode(data).decode()}}
+    ).encode()
+
+
+AGENTS: dict[str, tuple[Dialect, AudioFormatName, MakeDelta, bytes]] = {
+    "acs": (ACS, "pcm16@16000", acs_delta, b'{"kind":"StopAudio","stopAudio":{}}'),
+    "twilio": (TWILIO, "g711_ulaw", twilio_delta, b'{"event":"clear","streamSid":"MZ0"}'),
+    "pcm": (PCM, "pcm16@8000", BinaryMessage, b'{"action":"clear"}'),
+}
+
+
+class Session:
+    """A logged session. All instants are in milliseconds from its start."""
+
+    def __init__(
+        self, path: Path, dialect: Dialect, format: AudioFormatName, *, record_audio: bool = True, **facts: Any
+    ) -> None:
+        self.path, self.dialect, self.audio = path, dialect, ALL_FORMATS[format]
+        self._log = EventLog(path, hide=str, record_audio=record_audio)
+        about = {"dialect": dialect.name, "input_format": format, "output_format": format} | facts
+        self._codec = dialect.provider.codec("0" * 32) if dialect.provider else None
+        start = SessionStart(AT_NS, 1, Timeouts(), service_responds=True)
+        self.timeline = LoggedTimeline(start, dialect, log=self._log, about=about)
+
+    def begin(self, at_ms: float, jitter_buffer_ms: int = 0) -> None:
+        changes: dict[str, Any] = {
+            "reply_format": self.audio.name,
+            "jitter_buffer_ns": jitter_buffer_ms * MS,
+            "vad": True,
+        }
+        self.timeline.apply(inputs.TurnStarted(at(at_ms), build_turn(**changes)))
+
+    def say(self, at_ms: float, milliseconds: int, level: int = LEVEL) -> None:
+        """Send audio of this duration, whose last sample was recorded at `at_ms`."""
+        audio = self.audio.encode(sound(self.audio, milliseconds, level))
+        sent = self.dialect.append(audio, "event-1")
+        self._log.outgoing = self._codec.encode(MessageKind.APPEND, sent.data) if self._codec else sent.data
+        self.timeline.apply(inputs.Sent(sent.name, at(at_ms), 9, audio_bytes=len(audio)))
+
+    def hear(self, at_ms: float, *messages: bytes) -> None:
+        for data in messages:
+            self.timeline.received(self.dialect.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
+
+    def encoded(self, milliseconds: int, level: int = LEVEL) -> bytes:
+        return self.audio.encode(sound(self.audio, milliseconds, level))
+
+    def finish(self, at_ms: float) -> Channels:
+        self.timeline.apply(inputs.ScriptFinished(at(at_ms)))
+        self._log.close()
+        assert self._log.error is None
+        return call_audio(self.path)
+
+
+def sound(audio: AudioFormat, milliseconds: int, level: int) -> Samples:
+    return np.full(audio.rate_hz * milliseconds // 1_000, level, np.int16)
+
+
+def spans(channels: Channels, channel: int) -> list[tuple[float, float, int]]:
+    """Return (start ms, end ms, level) of each part of a channel with the same level that is not silent."""
+    return list(_spans(channels.samples[:, channel], channels.rate_hz))
+
+
+def _spans(samples: Samples, rate_hz: int) -> Iterator[tuple[float, float, int]]:
+    levels = np.rint(samples / 1_000).astype(int) * 1_000
+    edges = np.flatnonzero(np.diff(levels, prepend=0, append=0))
+    for start, end in pairwise(edges):
+        if levels[start]:
+            yield start * 1_000 / rate_hz, end * 1_000 / rate_hz, int(levels[start])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_both_channels_have_each_sound_at_its_instant(agent: str, tmp_path: Path) -> None:
+    dialect, format, make_delta, _ = AGENTS[agent]
+    session = Session(tmp_path / "s.jsonl", dialect, format)
+    session.begin(0)
+    for at_ms in range(120, 220, 20):
+        session.say(at_ms, 20)
+    for at_ms in range(500, 560, 20):
+        session.hear(at_ms, make_delta(session.encoded(20)))
+    channels = session.finish(1_000)
+
+    assert channels.rate_hz == session.audio.rate_hz
+    assert len(channels.samples) == channels.rate_hz
+    assert spans(channels, 0) == [(100, 200, LEVEL)]
+    assert spans(channels, 1) == [(500, 560, LEVEL)]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_audio_of_an_agent_waits_in_a_queue_which_a_clear_empties(agent: str, tmp_path: Path) -> None:
+    dialect, format, make_delta, clear = AGENTS[agent]
+    session = Session(tmp_path / "s.jsonl", dialect, format)
+    session.begin(0)
+    session.say(100, 100)
+    session.hear(500, make_delta(session.encoded(200)), make_delta(session.encoded(300, 4_000)))
+    session.hear(800, clear)
+    session.hear(900, make_delta(session.encoded(100, 6_000)))
+    channels = session.finish(2_000)
+
+    assert spans(channels, 1) == [(500, 700, LEVEL), (700, 800, 4_000), (900, 1_000, 6_000)]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_jitter_buffer_delays_the_audio_of_an_agent(agent: str, tmp_path: Path) -> None:
+    dialect, format, make_delta, _ = AGENTS[agent]
+    session = Session(tmp_path / "s.jsonl", dialect, format)
+    session.begin(0, jitter_buffer_ms=60)
+    session.say(100, 100)
+    session.hear(500, make_delta(session.encoded(200)), make_delta(session.encoded(100)))
+
+    assert spans(session.finish(2_000), 1) == [(560, 860, LEVEL)]
+
+
+@pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=lambda dialect: str(dialect.name))
+def test_deltas_that_arrive_early_are_played_one_after_another(dialect: Dialect, tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", dialect, "pcm16")
+    first, second = (openai_delta(item, dialect) for item in ("i1", "i2"))
+    session.begin(0, jitter_buffer_ms=100)
+    session.say(200, 200)
+    session.hear(500, first(session.encoded(200)), first(session.encoded(200, 4_000)))
+    session.hear(520, first(session.encoded(100)), second(session.encoded(100, 6_000)))
+    channels = session.finish(3_000)
+
+    assert spans(channels, 0) == [(0, 200, LEVEL)]
+    assert spans(channels, 1) == [(600, 800, LEVEL), (800, 1_000, 4_000), (1_000, 1_100, LEVEL), (1_100, 1_200, 6_000)]
+
+
+def test_a_delta_that_arrives_late_is_played_after_a_gap(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
+    delta = openai_delta("i1")
+    session.begin(0)
+    session.say(100, 100)
+    session.hear(500, delta(session.encoded(100)))
+    session.hear(601, delta(session.encoded(100)))
+    session.hear(900, delta(session.encoded(100)))
+
+    assert spans(session.finish(2_000), 1) == [(500, 700, LEVEL), (900, 1_000, LEVEL)]
+
+
+@pytest.mark.parametrize("by", ["service", "client"])
+def test_an_interruption_drops_what_was_not_played_and_what_arrives_later(by: str, tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
+    old, new = openai_delta("i1"), openai_delta("i2")
+    session.begin(0)
+    session.say(100, 100)
+    session.hear(500, old(session.encoded(1_000)))
+    if by == "service":
+        session.hear(800, message("input_audio_buffer.speech_started", item_id="u2", audio_start_ms=700))
+    else:
+        session.timeline.apply(inputs.ClientInterrupted(at(800)))
+    session.hear(850, old(session.encoded(500)))
+    session.hear(1_200, new(session.encoded(100, 4_000)))
+
+    assert spans(session.finish(3_000), 1) == [(500, 800, LEVEL), (1_200, 1_300, 4_000)]
+
+
+def test_a_delta_may_end_in_the_middle_of_a_sample(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
+    first, second = openai_delta("i1"), openai_delta("i2")
+    audio = session.encoded(100, 0x3A98)
+    session.begin(0)
+    session.say(100, 100)
+    session.hear(500, first(audio[:1_001]), first(audio[1_001:3_333]), first(audio[3_333:]), first(audio[:1]))
+    session.hear(700, second(audio))
+
+    assert spans(session.finish(2_000), 1) == [(500, 600, 15_000), (700, 800, 15_000)]
+
+
+def test_audio_that_was_sent_at_once_is_complete(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
+    session.begin(0)
+    for level in (2_000, 4_000, 6_000):
+        session.say(500, 100, level)
+    session.hear(900, openai_delta("i1")(session.encoded(100)))
+
+    assert spans(session.finish(2_000), 0) == [(400, 500, 2_000), (500, 600, 4_000), (600, 700, 6_000)]
+
+
+def test_channels_of_different_rates_get_the_higher_one(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "g711_ulaw", output_format="pcm16")
+    session.begin(0)
+    session.say(200, 200)
+    session.hear(500, openai_delta("i1")(ALL_FORMATS["pcm16"].encode(sound(ALL_FORMATS["pcm16"], 100, LEVEL))))
+    channels = session.finish(1_000)
+
+    assert channels.rate_hz == 24_000
+    assert channels.samples[2_400, 0] == pytest.approx(LEVEL, rel=0.05)
+    assert spans(channels, 1) == [(500, 600, LEVEL)]
+
+
+def test_a_log_without_audio_is_refused_with_the_option(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16", record_audio=False)
+    session.begin(0)
+    session.say(100, 100)
+    session.hear(500, openai_delta("i1")(session.encoded(100)))
+
+    with pytest.raises(UsageError, match="contains no audio: record it with --record-audio"):
+        session.finish(1_000)
+
+
+def test_a_log_that_does_not_state_its_formats_is_refused(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16", input_format="mp3")
+    session.begin(0)
+
+    with pytest.raises(UsageError, match=r"s\.jsonl:1: this line does not state the input_format"):
+        session.finish(1_000)
+
+
+def test_a_log_of_many_hours_is_refused(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
+    session.begin(0)
+    session.say(100, 100)
+    session.hear(500, openai_delta("i1")(session.encoded(100)))
+
+    with pytest.raises(UsageError, match=r"lasts 5\.0 hours, the maximum of --wav is 4"):
+        session.finish(5 * 3_600_000)
+
+
+def test_messages_whose_audio_is_unreadable_or_was_too_long_are_left_out(tmp_path: Path) -> None:
+    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
+    session.begin(0)
+    session.say(100, 100)
+    session.timeline.apply(inputs.Sent("input_audio_buffer.append", at(200), 9, audio_bytes=4_800))
+    session.hear(500, message("response.output_audio.delta", response_id="r1", item_id="i1", delta="%%%"))
+    session.hear(600, openai_delta("i1")(b""), openai_delta("i1")(session.encoded(100)))
+    channels = session.finish(1_000)
+
+    assert spans(channels, 0) == [(0, 100, LEVEL)]
+    assert spans(channels, 1) == [(600, 700, LEVEL)]
+
+
+@pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=lambda dialect: str(dialect.name))
+def test_replay_writes_the_call_of_a_session(dialect: Dialect, tmp_path: Path) -> None:
+    log, wav = tmp_path / "s.jsonl", tmp_path / "call.wav"
+    logged(log, build_script(play(250), play(250), dialect=dialect), record_audio=True)
+
+    found = call("replay", log, "--wav", wav)
+
+    assert found.exit_code == 0, found.output
+    assert found.output.startswith(f"{wav}: channel 1 is the caller, and channel 2 is what the caller heard\n")
+    (written, rate_hz), heard = soundfile.read(wav, dtype="int16"), call_audio(log)
+    assert rate_hz == heard.rate_hz
+    assert written.shape[1] == 2
+    assert np.array_equal(written, heard.samples)
+
+
+def test_replay_refuses_a_log_without_audio_and_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    log = tmp_path / "s.jsonl"
+    logged(log, build_script(say("hello")))
+
+    with pytest.raises(UsageError, match="contains no audio"):
+        call_or_raise("replay", log, "--wav", tmp_path / "call.wav")
+    with pytest.raises(UsageError, match="--wav"):
+        call_or_raise("replay", log, "--wav", tmp_path / "missing" / "call.wav")
+    assert not (tmp_path / "call.wav").exists()

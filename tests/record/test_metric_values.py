@@ -1,0 +1,148 @@
+"""Metrics. A metric has one definition, which is evaluated for one turn or session, and also for whole tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
+from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN
+from bench.record.folder import SCHEMAS, TableName
+from bench.record.metric_values import values_ns
+from bench.record.rows import session_row
+from reports.runs import session_frame, turn_frame
+from tests.helpers import AT_NS, MS, build_observation, build_session, row_of
+
+LATER_NS = st.integers(0, 10**12)
+VALUES = {"turn": st.integers(1, 2), "rtt_scope": st.sampled_from(["proxy", "service"])}
+CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened", "session_created", "ended")
+
+
+def metrics_in_row(frame: pd.DataFrame, place: int) -> dict[str, float]:
+    """Return the metrics, in ms, of the row number `place` of a frame."""
+    values = {name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns}
+    return {name: float(value) for name, value in values.items() if value == value}
+
+
+def frame_of(table: TableName, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    read = turn_frame if table == "turns" else session_frame
+    return read(pa.Table.from_pylist(rows, schema=SCHEMAS[table]))
+
+
+def in_ms(metrics_ns: Mapping[str, int]) -> dict[str, float]:
+    return {name: value / 1e6 for name, value in metrics_ns.items()}
+
+
+@given(
+    st.lists(
+        st.tuples(st.dictionaries(st.sampled_from(SESSION_INSTANTS), LATER_NS), st.integers(0, 10**9)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_session_and_its_row_have_the_same_metrics(drawn: list[tuple[dict[str, int], int]]) -> None:
+    """Each phase of the connection may be missing in a session."""
+    sessions = [
+        build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
+        for instants, wait_ns in drawn
+    ]
+    frame = frame_of("sessions", [session_row(session, 0) for session in sessions])
+
+    for place, session in enumerate(sessions):
+        assert metrics_in_row(frame, place) == in_ms(session.metrics_ns())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from(TURN_INSTANTS), LATER_NS),
+            st.none() | st.integers(0, 10**9),
+            st.none() | st.integers(0, 10**9),
+            st.sampled_from([None, "service", "proxy"]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_turn_and_its_row_have_the_same_metrics(
+    drawn: list[tuple[dict[str, int], int | None, int | None, str | None]],
+) -> None:
+    turns = [
+        build_observation(
+            instants={name: AT_NS + ns for name, ns in instants.items()},
+            stall_duration_ns=stall_duration_ns,
+            network_rtt_ns=rtt_ns,
+            rtt_scope=scope,
+        )
+        for instants, stall_duration_ns, rtt_ns, scope in drawn
+    ]
+    frame = frame_of("turns", [row_of(turn) for turn in turns])
+
+    for place, turn in enumerate(turns):
+        assert metrics_in_row(frame, place) == in_ms(turn.metrics_ns())
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected_ms"),
+    [
+        ((), {"connect_dns": 10, "connect_tcp": 10, "connect_tls": 10, "connect_upgrade": 10}),
+        (("tls_done",), {"connect_dns": 10, "connect_tcp": 10, "connect_upgrade": 20}),
+        (("dns_done",), {"connect_tcp": 20, "connect_tls": 10, "connect_upgrade": 10}),
+        (("dns_done", "tls_done"), {"connect_tcp": 20, "connect_upgrade": 20}),
+        (("dns_done", "tcp_done", "tls_done"), {"connect_upgrade": 40}),
+    ],
+)
+def test_a_connect_phase_begins_at_the_end_of_the_last_one_before_it(
+    missing: tuple[str, ...], expected_ms: dict[str, int]
+) -> None:
+    instants = {name: AT_NS + 10 * MS * place for place, name in enumerate(CONNECTED) if name not in missing}
+    session = build_session(instants=instants)
+    frame = frame_of("sessions", [session_row(session, 0)])
+
+    phases = [name for name in CATALOGUE if name.startswith("connect_") and name != "connect_total"]
+    for found in (in_ms(session.metrics_ns()), metrics_in_row(frame, 0)):
+        assert {name: ms for name, ms in found.items() if name in phases} == expected_ms
+
+
+OF_TIME = [metric for metric in CATALOGUE.values() if metric.unit == "ms" and metric.columns]
+POSSIBLE = (
+    *OF_TIME,
+    replace(CATALOGUE["dead_air"], plus="overlap_ns"),
+    replace(CATALOGUE["dead_air"], unless=("turn", 1)),
+    replace(CATALOGUE["ttfa"], less="overlap_ns", unless=("rtt_scope", "proxy")),
+)
+"""The metrics of time, and some that use the other fields of a definition."""
+
+
+NAMES = sorted({name for metric in POSSIBLE for name in metric.columns} - {ORIGIN})
+
+
+@given(st.fixed_dictionaries({name: st.none() | VALUES.get(name, LATER_NS) for name in NAMES}))
+def test_a_time_of_one_row_is_the_time_of_the_table(row: dict[str, Any]) -> None:
+    instants = {name: row[column] for name in TURN_INSTANTS + SESSION_INSTANTS if (column := f"{name}_at_ns") in row}
+    instants = {name: at_ns for name, at_ns in instants.items() if at_ns is not None}
+    row[ORIGIN] = next((name for name in MEASURED_FROM if name in instants), None)
+    table = pa.table({name: [value] for name, value in row.items()})
+    values = {metric: values_ns(table, metric)[0] for metric in POSSIBLE}
+
+    assert {metric: metric.value_ns(instants, row.get) for metric in POSSIBLE} == {
+        metric: None if np.isnan(value) else value for metric, value in values.items()
+    }
+
+
+def test_only_shares_are_computed_for_whole_tables_alone() -> None:
+    assert not [metric.name for metric in OF_TIME if metric.of]
+
+
+def test_a_share_of_nothing_is_absent() -> None:
+    rows = pa.table({"rtp_lost": [0, 1], "rtp_late": [0, 0], "rtp_expected": [0, 0]})
+
+    assert np.isnan(values_ns(rows, CATALOGUE["rtp_loss"])).all()

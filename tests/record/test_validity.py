@@ -1,0 +1,516 @@
+"""The validity checks with values at their limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.catalogue.columns import TURN_ARRIVALS, TURN_SENDS
+from bench.catalogue.metrics import CATALOGUE, HEADLINE, Slack, uncertainty_ns
+from bench.record import metric_values, validity_data
+from bench.record.document import Check
+from bench.record.finalize import finalize
+from bench.record.folder import SCHEMAS, row_reader
+from bench.record.validity import MORE_PROCESSES, MetricUncertainty, ValidityData, evaluate_checks
+from bench.record.validity_data import _starved_share, bounds_of_rows, metric_uncertainties
+from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
+from tests.record.builders import build_run, kill, labels, leave
+
+STATUS = {True: "valid", False: "invalid", None: "no_verdict"}
+RESULT = {True: "pass", False: "fail", None: "not_evaluated"}
+
+BEST: dict[str, Any] = {
+    "user_stamps_share": 0.0,
+    "event_loop_delay_p99": 0.0,
+    "send_delay_p99": 0.0,
+    "chunk": 100.0,
+    "paced_audio": True,
+}
+
+
+def verdict(
+    *metrics: MetricUncertainty, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any
+) -> Any:
+    """Return the verdict from these metrics, which may belong to several targets.
+
+    If no metric is given, use the `ttfa` of one target.
+    """
+    return evaluate_checks(
+        ValidityData(metrics or (MetricUncertainty("one", "ttfa", error_p99, p50),), **BEST | changes)
+    )
+
+
+def results(**changes: Any) -> dict[str, str]:
+    return {check.name: check.result for check in verdict(**changes).checks}
+
+
+def test_a_run_without_delays_is_valid() -> None:
+    assert verdict().status == "valid"
+    assert results() == {
+        "timestamp_uncertainty": "pass",
+        "event_loop_delay": "not_evaluated",
+        "send_delay": "pass",
+        "start_delay": "not_evaluated",
+    }
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "ok"),
+    [
+        ("timestamp_uncertainty", {"error_p99": 1.0}, True),
+        ("timestamp_uncertainty", {"error_p99": 1.001}, False),
+        ("timestamp_uncertainty", {"error_p99": 1.001, "p50": 100.0}, False),
+        ("timestamp_uncertainty", {"error_p99": 5.0, "p50": 500.0}, True),
+        ("timestamp_uncertainty", {"error_p99": 5.01, "p50": 500.0}, False),
+        ("timestamp_uncertainty", {"error_p99": 1.001, "p50": None}, False),
+        ("timestamp_uncertainty", {"error_p99": None}, None),
+        ("event_loop_delay", {"user_stamps_share": 0.01, "event_loop_delay_p99": 900.0}, None),
+        ("event_loop_delay", {"user_stamps_share": 0.011, "event_loop_delay_p99": 5.0}, True),
+        ("event_loop_delay", {"user_stamps_share": 0.011, "event_loop_delay_p99": 5.001}, False),
+        ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.0, "p50": 500.0}, True),
+        ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.01, "p50": 500.0}, False),
+        ("event_loop_delay", {"user_stamps_share": None, "event_loop_delay_p99": 900.0}, None),
+        ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": None}, None),
+        ("send_delay", {"send_delay_p99": 10.0}, True),
+        ("send_delay", {"send_delay_p99": 10.001}, False),
+        ("send_delay", {"send_delay_p99": 3.0, "chunk": 20.0}, False),
+        ("send_delay", {"send_delay_p99": 900.0, "chunk": None, "paced_audio": False}, None),
+        ("send_delay", {"send_delay_p99": None, "paced_audio": False}, None),
+        ("send_delay", {"send_delay_p99": float("nan")}, None),
+    ],
+)
+def test_a_check_passes_up_to_its_limit(check: str, changes: dict[str, Any], ok: bool | None) -> None:
+    assert results(**changes)[check] == RESULT[ok]
+    assert verdict(**changes).status == STATUS[None if changes.get("error_p99", 0) is None else ok is not False]
+
+
+VALID: dict[str, tuple[list[MetricUncertainty], dict[str, Any], bool | None]] = {
+    "paced audio without a send delay gives no verdict": ([], {"send_delay_p99": None}, None),
+    "another failed check makes it invalid": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
+    "a failed check makes a run without turns invalid":
+        ([], {"error_p99": None, "send_delay_p99": 99.0}, False),
+    "targets without values give no verdict":
+        ([MetricUncertainty("a", "ttfa", None, None), MetricUncertainty("b", "ttfa", None, None)], {}, None),
+    **{f"{name} is judged": ([MetricUncertainty("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("metrics", "changes", "valid"), VALID.values(), ids=VALID)
+def test_a_run_is_valid_if_all_checks_pass_and_has_a_verdict_if_all_are_known(
+    metrics: list[MetricUncertainty], changes: dict[str, Any], valid: bool | None
+) -> None:
+    assert verdict(*metrics, **changes).status == STATUS[valid]
+
+
+@pytest.mark.parametrize(("connect_ms", "status"), [(0.9, "valid"), (1.1, "invalid")])
+def test_a_run_with_only_greetings_is_decided_by_the_instants_of_connecting(connect_ms: float, status: str) -> None:
+    greeting, connect = (
+        MetricUncertainty("one", "greeting", 20.0, 600.0),
+        MetricUncertainty("one", "connect_total", connect_ms, 3.0),
+    )
+
+    assert verdict(greeting, connect).status == status
+    assert verdict(connect).status == "no_verdict"
+
+
+def test_a_run_without_a_measured_turn_has_no_verdict() -> None:
+    unknown: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
+    found = evaluate_checks(ValidityData((), **unknown))
+
+    assert found.status == "no_verdict"
+    assert {check.result for check in found.checks} == {"not_evaluated"}
+
+
+def test_if_other_programs_used_the_cores_the_remedy_is_to_end_them() -> None:
+    (failed,) = [
+        check for check in verdict(send_delay_p99=99.0, busy_reason="end them").checks if check.result == "fail"
+    ]
+
+    assert failed.remedy == "end them"
+
+
+def test_the_validity_has_the_metric_its_limit_and_a_remedy() -> None:
+    found = verdict(MetricUncertainty("sim", "ttfa", 7.5, 50.0))
+    (check,) = [check for check in found.checks if check.result == "fail"]
+
+    assert found.uncertain_metrics == [{"target": "sim", "metric": "ttfa", "value": 7.5, "limit": 1.0, "unit": "ms"}]
+    assert (check.name, check.value, check.limit) == ("timestamp_uncertainty", 7.5, 1.0)
+    assert check.unit == "ms"
+    assert check.remedy
+
+
+# Several targets.
+
+
+def uncertainty_check(*metrics: MetricUncertainty) -> Any:
+    return verdict(*metrics).checks[0]
+
+
+FAST, SLOW = MetricUncertainty("fast", "ttfa", 3.0, 200.0), MetricUncertainty("slow", "ttfa", 6.0, 1_000.0)
+
+
+@pytest.mark.parametrize("targets", [(FAST, SLOW), (SLOW, FAST)])
+def test_the_limit_of_a_fast_target_does_not_depend_on_a_slow_one(targets: tuple[MetricUncertainty, ...]) -> None:
+    check = uncertainty_check(*targets)
+
+    assert (check.value, check.limit, check.result) == (3.0, 2.0, "fail")
+    assert check.note == "ttfa of fast"
+    assert verdict(*targets).status == "invalid"
+
+
+def test_if_all_targets_pass_the_one_closest_to_its_limit_is_named() -> None:
+    check = uncertainty_check(
+        MetricUncertainty("fast", "ttfa", 0.5, 200.0), SLOW, MetricUncertainty("silent", "ttfa", None, None)
+    )
+
+    assert (check.value, check.limit, check.result) == (6.0, 10.0, "pass")
+    assert "slow" in check.note
+    assert uncertainty_check(SLOW).note == "ttfa", "a single target is not named"
+
+
+@pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
+def test_the_limit_of_the_event_loop_delay_follows_from_the_fastest_target(delay_ms: float, ok: bool) -> None:
+    waits = {"fast": 200.0, "slow": 1_000.0, "silent": None}
+    targets = [MetricUncertainty(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
+
+    assert verdict(*targets, user_stamps_share=1.0, event_loop_delay_p99=delay_ms).checks[1].result == RESULT[ok]
+
+
+def test_turns_measured_from_different_instants_have_separate_limits() -> None:
+    typed, spoken = (
+        MetricUncertainty("one", "ttfa", 3.0, 200.0, measured_from="request_sent"),
+        MetricUncertainty("one", "ttfa", 3.0, 900.0, measured_from="speech_end"),
+    )
+    found = verdict(typed, spoken)
+
+    assert (found.checks[0].limit, found.checks[0].result) == (2.0, "fail")
+    assert found.checks[0].note == "ttfa from request_sent"
+    assert [(entry["metric"], entry["limit"]) for entry in found.uncertain_metrics] == [("ttfa", 2.0)]
+
+
+# Several metrics.
+
+
+def test_an_uncertain_transcript_latency_makes_a_run_with_exact_audio_invalid() -> None:
+    found = verdict(
+        MetricUncertainty("sim", "ttfa", 0.0, 500.0), MetricUncertainty("sim", "transcript_first", 30.0, 400.0)
+    )
+
+    assert found.status == "invalid"
+    assert (found.checks[0].value, found.checks[0].limit) == (30.0, 4.0)
+    assert found.checks[0].note == "transcript_first"
+
+
+WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
+INEXACT: dict[str, tuple[list[MetricUncertainty], bool, list[tuple[str, float | None, float]]]] = {
+    # (metrics, whether the run is valid, the name, uncertainty and limit of each uncertain metric)
+    "a headline metric": ([MetricUncertainty("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
+    "another metric than the headline leaves the run valid":
+        ([WELL, MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
+          MetricUncertainty("sim", "end_of_turn_delay", 1.0, 40.0)],
+         True, [("response_total", 30.0, 20.0)]),
+    "an infinite bound of audio_speed has no value":
+        ([WELL, MetricUncertainty("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
+    "an unknown bound is not listed": ([WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)], True, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("metrics", "valid", "listed"), INEXACT.values(), ids=INEXACT)
+def test_uncertain_metrics_are_listed(
+    metrics: list[MetricUncertainty], valid: bool, listed: list[tuple[str, float | None, float]]
+) -> None:
+    found = verdict(*metrics)
+
+    assert found.status == STATUS[valid]
+    assert [(entry["metric"], entry["value"], entry["limit"]) for entry in found.uncertain_metrics] == listed
+
+
+@pytest.mark.parametrize(("bound", "exact"), [(0.02, True), (0.021, False), (float("inf"), False)])
+def test_a_speed_is_exact_to_one_percent(bound: float, exact: bool) -> None:
+    assert MetricUncertainty("sim", "audio_speed", bound, 2.0, "×").exact is exact
+
+
+def test_a_start_delay_of_the_load_generator_makes_a_run_invalid() -> None:
+    on_time = verdict(start_delay_p99=4.9, service_time_p50=60.0)
+    slow_service = verdict(start_delay_p99=40.0, service_time_p50=900.0)
+    late = verdict(start_delay_p99=5.1, service_time_p50=60.0)
+
+    assert (on_time.status, slow_service.status, late.status) == ("valid", "valid", "invalid")
+    (check,) = [check for check in late.checks if check.result == "fail"]
+    assert (check.name, check.value, check.limit) == ("start_delay", 5.1, 5.0)
+
+
+# Several hosts, and the parts of a merged run.
+
+
+def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> ValidityData:
+    return ValidityData(
+        (MetricUncertainty("one", "ttfa", error_p99, 50.0, host=host),), **BEST | {"host": host} | changes
+    )
+
+
+def test_a_failed_check_names_its_host() -> None:
+    verdict = evaluate_checks(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=11.0))
+    failed = {check.name: check.note for check in verdict.checks if check.result == "fail"}
+    assert failed == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "a tenth of a chunk, on blue"}
+    assert verdict.status == "invalid"
+    assert [entry["host"] for entry in verdict.uncertain_metrics] == ["red"]
+
+
+def test_hosts_that_pass_do_not_change_the_validity() -> None:
+    assert evaluate_checks(of_host(""), of_host("red"), of_host("blue")) == evaluate_checks(of_host(""))
+
+
+def test_an_unknown_send_delay_of_a_host_gives_no_verdict() -> None:
+    assert evaluate_checks(of_host(""), of_host("red", send_delay_p99=None)).status == "no_verdict"
+
+
+def test_a_failed_check_of_a_merged_part_fails() -> None:
+    check = Check("send_delay", 12.0, 10.0, "fail", "p99, in the part x on red", "")
+    verdict = evaluate_checks(of_host("", failed=(check,)))
+    assert [check.note for check in verdict.checks if check.result == "fail"] == ["p99, in the part x on red"]
+    assert verdict.status == "invalid"
+
+
+MERGE = "merge the missing data when it is available, or repeat the run"
+MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
+    # (shares of turns; the value of the check, whether the run is valid, and the remedy)
+    "one percent may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
+    "more than one percent starved": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
+    "one percent may be missing": ({"missing_share": 0.01}, 1.0, True, MERGE),
+    "more than one percent missing": ({"missing_share": 0.0101}, 1.01, False, MERGE),
+    "an unknown share missing": ({"missing_share": float("nan")}, None, False, MERGE),
+    "starved and missing shares are added": (
+        {"starved_share": 0.006, "missing_share": 0.006},
+        1.2,
+        False,
+        f"{MERGE}; {MORE_PROCESSES}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("shares", "value", "valid", "remedy"), MISSING.values(), ids=MISSING)
+def test_turns_with_an_unknown_outcome_are_missing_data(
+    shares: dict[str, float], value: float | None, valid: bool, remedy: str
+) -> None:
+    verdict = evaluate_checks(of_host("", **shares))
+    (check,) = (check for check in verdict.checks if check.name == "missing_data")
+    assert (check.value, check.result, check.remedy) == (value, RESULT[valid], remedy)
+    assert verdict.status == STATUS[valid]
+
+
+def test_starved_turns_of_the_warmup_are_not_counted() -> None:
+    rows = pa.table({
+        "phase": ["warmup", "measurement", None, "measurement", "measurement"],
+        "outcome": ["starved", "starved", "ok", "unfinished", None],
+    })  # fmt: skip
+    assert _starved_share(lambda table, columns: rows.select(columns)) == 0.25
+    assert _starved_share(lambda table, columns: rows.select(columns).slice(0, 0)) == 0.0
+
+
+def test_the_remedy_of_missing_data_is_the_refusal_of_the_worker() -> None:
+    refused = "this worker has rtbench 1.0, but its master has 1.1: install the same version on both"
+    verdict = evaluate_checks(of_host("", missing_share=0.5, refused=refused))
+
+    (check,) = (check for check in verdict.checks if check.name == "missing_data")
+    assert check.remedy == f"{refused}; then repeat the run"
+
+
+# The uncertainty of metrics in rows, and the uncertainty in the verdict of a recorded run.
+
+
+STORED = Path(__file__).parents[1] / "reports" / "stored"
+BETWEEN = [one for one in CATALOGUE.values() if one.scope == "turn" and one.end in TURN_ARRIVALS]
+NAMES = st.sampled_from([*TURN_ARRIVALS, *TURN_SENDS])
+OFFSETS = st.integers(0, 50 * MS)
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=SCHEMAS["turns"])
+
+
+def bound_of(name: str, **row: Any) -> float:
+    return float(validity_data.row_bounds(table(row), CATALOGUE[name])[0])
+
+
+# One metric.
+
+
+@given(st.tuples(OFFSETS, OFFSETS), st.tuples(OFFSETS, OFFSETS), st.data())
+def test_the_true_value_is_within_the_bound(begin: Slack, end: Slack, data: Any) -> None:
+    began, ended = (data.draw(st.integers(-earlier, later)) for earlier, later in (begin, end))
+
+    assert abs(ended - began) <= uncertainty_ns(begin, end)
+
+
+def test_the_bound_is_tight() -> None:
+    assert uncertainty_ns((0, 9), (30, 0)) == 39  # the request left later than stated, and the answer came earlier
+    assert uncertainty_ns((50, 0), (30, 0)) == 50
+
+
+@given(st.dictionaries(NAMES, st.tuples(OFFSETS, st.none() | OFFSETS)))
+def test_the_bound_of_a_turn_equals_that_of_its_row(instants: dict[str, tuple[int, int | None]]) -> None:
+    errors = {name: slack for name, (_, slack) in instants.items() if name in TURN_ARRIVALS and slack is not None}
+    widths = {name: slack for name, (_, slack) in instants.items() if name in TURN_SENDS and slack is not None}
+    turn = build_observation(
+        instants={name: AT_NS + after for name, (after, _) in instants.items()},
+        uncertainties_ns=errors,
+        widths_ns=widths,
+    )
+    row = table(row_of(turn) | {"timestamp_uncertainty_ns": None})
+
+    for metric in BETWEEN:
+        found = validity_data.row_bounds(row.select(validity_data.bound_columns(metric)), metric)[0]
+        value_ns = metric_values.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
+        turn_bound = turn.bound_ns(metric)
+        if not np.isnan(value_ns):
+            assert (None if np.isnan(found) else round(found * MS)) == turn_bound
+
+
+def test_each_metric_that_depends_on_an_arrival_has_a_bound() -> None:
+    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not validity_data.bound_columns(one)}
+
+    assert without == {"vad_splits", "network_rtt", "retransmits", "stall_count", "barge_in_late_audio", "cached_share"}
+
+
+def test_an_unknown_send_uncertainty_gives_an_unknown_bound() -> None:
+    typed = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_uncertainty_ns": MS}
+    turn = build_observation(uncertainties_ns={"first_audio": MS}, widths_ns={})
+
+    assert np.isnan(bound_of("ttfa", **typed))
+    assert np.isnan(bound_of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
+    assert turn.bound_ns(CATALOGUE["ttfa"]) is None
+
+
+def test_the_bound_includes_the_uncertainty_of_the_start_instant() -> None:
+    spoken = {"speech_end_at_ns": 0, "speech_end_uncertainty_ns": 4 * MS, "first_audio_uncertainty_ns": MS}
+
+    assert bound_of("ttfa", **spoken) == 5.0
+    assert bound_of("ttfa", **spoken, request_sent_at_ns=MS, request_sent_uncertainty_ns=2 * MS) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("first_error_ms", "last_error_ms", "bound"), [(0, 0, 0.0), (0, 100, 2 / 9), (100, 0, 2 / 11), (0, 1_000, np.inf)]
+)
+def test_the_bound_of_audio_speed_follows_from_that_of_its_duration(
+    first_error_ms: int, last_error_ms: int, bound: float
+) -> None:
+    row = {"first_audio_at_ns": 0, "last_audio_at_ns": 1_000 * MS, "audio_speed": 2.0}
+    errors = {"first_audio_uncertainty_ns": first_error_ms * MS, "last_audio_uncertainty_ns": last_error_ms * MS}
+
+    assert bound_of("audio_speed", **row, **errors) == pytest.approx(bound)
+
+
+# Runs.
+
+EXACT = {"first_audio": 0, "first_transcript": 0, "transcript_done": 0, "response_done": 0}
+
+
+def test_more_than_one_percent_of_unknown_bounds_give_no_verdict(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number in range(100):
+        widths_ns = {"request_sent": 0} if number > 1 else {}
+        recorder.session(labels(number)).turn_ended(build_observation(uncertainties_ns=EXACT, widths_ns=widths_ns))
+    recorder.close()
+    verdict = finalize(folder)["validity"]
+
+    assert verdict["status"] == "no_verdict"
+    assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == ("not_evaluated", None)
+    assert verdict["checks"][0]["note"] == (
+        "the uncertainty of ttfa, transcript_first, transcript_total is unknown in more than 1 % of its turns"
+    )
+
+
+def test_turns_measured_from_different_instants_have_separate_bounds(tmp_path: Path) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number in range(20):
+        late = {"first_audio": 6 * MS}
+        typed = build_observation(uncertainties_ns=EXACT | late, widths_ns={"request_sent": 0})
+        spoken = build_observation(
+            instants={"speech_end": AT_NS, "first_audio": AT_NS + 900 * MS},
+            uncertainties_ns=late,
+            widths_ns={"speech_end": 0},
+        )
+        recorder.session(labels(number)).turn_ended(typed if number % 2 else spoken)
+    recorder.close()
+    leave(folder)
+
+    (typed_ttfa, spoken_ttfa) = (one for one in metric_uncertainties(row_reader(folder)) if one.metric == "ttfa")
+    assert (typed_ttfa.measured_from, typed_ttfa.exact) == ("request_sent", False)
+    assert (spoken_ttfa.measured_from, spoken_ttfa.p50, spoken_ttfa.exact) == ("speech_end", 900.0, True)
+    assert finalize(folder)["validity"]["checks"][0]["note"] == "ttfa from request_sent"
+
+
+@pytest.mark.parametrize("end", [leave, kill])
+def test_transcripts_that_share_reads_make_a_run_invalid(tmp_path: Path, end: Any) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number in range(100):
+        shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
+        recorder.session(labels(number)).turn_ended(
+            build_observation(uncertainties_ns=EXACT | shared, widths_ns={"request_sent": 0})
+        )
+    recorder.close()
+    end(folder)
+    verdict = finalize(folder)["validity"]
+
+    assert verdict["status"] == "invalid"
+    assert verdict["checks"][0]["note"] == "transcript_first"
+    assert (verdict["checks"][0]["value"], verdict["checks"][0]["limit"]) == (30.0, 3.99)
+    assert [(one["target"], one["metric"]) for one in verdict["uncertain_metrics"]] == [
+        ("simulator", "transcript_first"),
+        ("simulator", "transcript_lead"),
+    ]
+
+
+EXACT_TURN = build_observation(uncertainties_ns=EXACT)
+HEARD = {"speech_end": at(0), "first_audible": at(1_000), "ended": at(2_000)}
+LATE = {"uncertainties_ns": {"first_audible": 99 * MS}, "widths_ns": {"speech_end": 0}}
+FAILED = build_observation(outcome="failed:x", uncertainties_ns=EXACT | {"first_audio": 99 * MS})
+UNREADY = build_session(uncertainties_ns={"session_created": 9 * MS, "opened": 0})
+INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
+    # (turns, sessions; whether the run is valid, the names of the uncertain metrics)
+    "an uncertain response end leaves the run valid":
+        ([build_observation(uncertainties_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
+    # The load generator is not the bottleneck if a voice cannot be distinguished from the noise behind it.
+    "an onset in noise does not make a run invalid":
+        ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
+    "a late onset makes a run invalid":
+        ([build_observation(instants=HEARD, onset_uncertainty_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
+    "a failed turn makes no metric uncertain": ([EXACT_TURN, FAILED], [], True, []),
+    "a session metric can be uncertain": ([EXACT_TURN], [UNREADY], True, ["session_ready"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ended", "over", "valid", "inexact"), INEXACT_RUNS.values(), ids=INEXACT_RUNS)
+def test_uncertain_metrics_are_reported_and_make_some_runs_invalid(
+    tmp_path: Path, ended: list[Any], over: list[Any], valid: bool, inexact: list[str]
+) -> None:
+    folder, (recorder,) = build_run(tmp_path)
+    for number, turn in enumerate(ended):
+        recorder.session(labels(number)).turn_ended(turn)
+    for session in over:
+        recorder.session(labels(1)).session_ended(session)
+    recorder.close()
+    verdict = finalize(folder)["validity"]
+
+    assert verdict.keys() == {"status", "reasons", "checks", "uncertain_metrics"}
+    assert (verdict["status"], [one["metric"] for one in verdict["uncertain_metrics"]]) == (
+        "valid" if valid else "invalid",
+        inexact,
+    )
+
+
+def test_each_p99_bound_is_at_most_the_largest_bound_of_a_row() -> None:
+    known = {
+        (metric.target, metric.metric): metric.bound_p99
+        for metric in metric_uncertainties(row_reader(STORED))
+        if CATALOGUE[metric.metric].scope == "turn" and metric.bound_p99 is not None
+    }
+    assert known
+    assert all(np.nanmax(bounds_of_rows(STORED, CATALOGUE[name])) >= p99 for (_, name), p99 in known.items())

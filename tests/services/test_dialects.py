@@ -1,0 +1,564 @@
+"""The client's messages in both dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types import realtime
+from openai.types.beta import realtime as beta
+from pydantic import BaseModel
+
+from bench.record.document import TargetEntry
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
+from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import AwaitedEvent, BinaryMessage, ClientMessage, Dialect, MessageKind
+from bench.wire.events import EMPTY, EventKind, FunctionCall, ServerEvent
+from bench.wire.settings import (
+    FunctionOutput,
+    FunctionTool,
+    Image,
+    InputTranscription,
+    Message,
+    MessageRole,
+    Output,
+    ResponseSettings,
+    SessionSettings,
+    TurnDetection,
+    merged,
+)
+from tests.examples import thorough
+from tests.helpers import OTHER, REALTIME, build_message, delta, event_of, message, transcribed
+
+FULL = SessionSettings(
+    output="audio",
+    instructions="Be brief.",
+    voice="alloy",
+    max_output_tokens=400,
+    input_transcription=InputTranscription(model="whisper-1"),
+)
+
+
+def decoded(message: ClientMessage) -> dict[str, Any]:
+    """Return a message's JSON. Assert that its type is the message's name."""
+    body = msgspec.json.decode(message.data, type=dict[str, Any])
+    assert body["type"] == message.name
+    return body
+
+
+def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[str, Any]:
+    """Return the only message that sets up a session."""
+    (update,) = (step for step in dialect.setup_messages(settings, event_id) if isinstance(step, ClientMessage))
+    return decoded(update)
+
+
+def session_of(dialect: Dialect, **settings: Any) -> dict[str, Any]:
+    """Return the session object of the message that sets up a session."""
+    session: dict[str, Any] = set_up(dialect, SessionSettings(**settings), "e")["session"]
+    return session
+
+
+def test_preview_writes_a_flat_session() -> None:
+    settings = msgspec.structs.replace(FULL, temperature=0.7)
+
+    assert set_up(PREVIEW, settings, "session-update") == {
+        "type": "session.update",
+        "event_id": "session-update",
+        "session": {
+            "modalities": ["audio", "text"],
+            "instructions": "Be brief.",
+            "voice": "alloy",
+            "input_audio_format": "pcm16",
+            "output_audio_format": "pcm16",
+            "input_audio_transcription": {"model": "whisper-1"},
+            "turn_detection": None,
+            "temperature": 0.7,
+            "max_response_output_tokens": 400,
+        },
+    }
+
+
+def test_ga_writes_a_nested_session_with_its_type() -> None:
+    pcm = {"type": "audio/pcm", "rate": 24_000}
+
+    assert set_up(GA, FULL, "session-update") == {
+        "type": "session.update",
+        "event_id": "session-update",
+        "session": {
+            "type": "realtime",
+            "output_modalities": ["audio"],
+            "instructions": "Be brief.",
+            "audio": {
+                "input": {"format": pcm, "turn_detection": None, "transcription": {"model": "whisper-1"}},
+                "output": {"format": pcm, "voice": "alloy"},
+            },
+            "max_output_tokens": 400,
+        },
+    }
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_settings_that_are_not_set_are_omitted_but_turn_detection_is_always_written(dialect: Dialect) -> None:
+    session = session_of(dialect)
+    input_settings = session.get("audio", {}).get("input", {}) | session
+
+    assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
+    assert input_settings["turn_detection"] == ({"type": "client_vad"} if dialect is GLM else None)
+    assert {"transcription", "input_audio_transcription"}.isdisjoint(input_settings)
+
+
+def input_settings_of(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
+    """Return the session's input format and turn detection, from the place that the dialect uses."""
+    session = set_up(dialect, settings, "e")["session"]
+    input_settings = session.get("audio", {}).get("input", {}) | session
+    format = input_settings["input_audio_format"] if "input_audio_format" in session else input_settings["format"]
+    return {"format": format, "turn_detection": input_settings["turn_detection"]}
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+@pytest.mark.parametrize(
+    ("wanted", "written"),
+    [
+        (TurnDetection(), {"type": "server_vad"}),
+        (
+            TurnDetection(threshold=0.0, prefix_padding_ms=0, silence_duration_ms=500, create_response=False,
+                          interrupt_response=False),
+            {"type": "server_vad", "threshold": 0.0, "prefix_padding_ms": 0, "silence_duration_ms": 500,
+             "create_response": False, "interrupt_response": False},
+        ),
+        (TurnDetection(idle_timeout_ms=6_000), {"type": "server_vad", "idle_timeout_ms": 6_000}),
+        (TurnDetection(type="semantic_vad", eagerness="high"), {"type": "semantic_vad", "eagerness": "high"}),
+    ],
+)  # fmt: skip
+def test_turn_detection_is_written_with_only_the_given_settings(
+    dialect: Dialect, wanted: TurnDetection, written: dict[str, Any]
+) -> None:
+    assert input_settings_of(dialect, SessionSettings(turn_detection=wanted))["turn_detection"] == written
+
+
+@pytest.mark.parametrize(
+    ("format", "ga"),
+    [
+        ("pcm16", {"type": "audio/pcm", "rate": 24_000}),
+        ("g711_ulaw", {"type": "audio/pcmu"}),
+        ("g711_alaw", {"type": "audio/pcma"}),
+    ],
+)
+def test_each_dialect_has_its_name_for_an_audio_format(format: AudioFormatName, ga: dict[str, Any]) -> None:
+    settings = SessionSettings(input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw")
+    back = SessionSettings(output_format=format)
+
+    assert input_settings_of(PREVIEW, settings)["format"] == format
+    assert input_settings_of(GA, settings)["format"] == ga
+    assert set_up(PREVIEW, back, "e")["session"]["output_audio_format"] == format
+    assert set_up(GA, back, "e")["session"]["audio"]["output"]["format"] == ga
+
+
+@pytest.mark.parametrize(
+    ("format", "rate_hz"), [("pcm16@8000", 8_000), ("pcm16@16000", 16_000), ("pcm16@48000", 48_000)]
+)
+def test_each_dialect_writes_a_pcm_sample_rate_in_its_own_place(format: AudioFormatName, rate_hz: int) -> None:
+    settings = SessionSettings(input_format=format)
+
+    assert (
+        set_up(PREVIEW, settings, "e")["session"].items()
+        >= {
+            "input_audio_format": "pcm16",
+            "input_audio_sampling_rate": rate_hz,
+        }.items()
+    )
+    assert input_settings_of(GA, settings)["format"] == {"type": "audio/pcm", "rate": rate_hz}
+    assert "input_audio_sampling_rate" not in session_of(PREVIEW)
+
+
+def test_an_output_sample_rate_that_preview_does_not_support_is_refused() -> None:
+    refused = PREVIEW.unsupported_setting(SessionSettings(output_format="pcm16@16000"))
+
+    assert refused is not None
+    assert refused.setting == ("output_format",)
+    assert "not pcm16@16000" in refused.reason
+    assert GA.unsupported_setting(SessionSettings(output_format="pcm16@16000")) is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "output", "keys"),
+    [
+        (PREVIEW, "audio", {"modalities": ["audio", "text"]}),
+        (PREVIEW, "text", {"modalities": ["text"]}),
+        (GA, "audio", {"output_modalities": ["audio"]}),
+        (GA, "text", {"output_modalities": ["text"]}),
+    ],
+)
+def test_each_dialect_has_its_key_for_the_output_modality(
+    dialect: Dialect, output: Output, keys: dict[str, Any]
+) -> None:
+    response = decoded(dialect.request(ResponseSettings(output=output), "e"))["response"]
+    session = session_of(dialect, output=output)
+
+    assert response == keys
+    assert keys.items() <= session.items()
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_a_response_without_settings_is_a_bare_event(dialect: Dialect) -> None:
+    assert decoded(dialect.request(ResponseSettings(), "e1")) == {"type": "response.create", "event_id": "e1"}
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_a_response_request_has_its_settings(dialect: Dialect) -> None:
+    settings = ResponseSettings(instructions="Sing.", max_output_tokens=9)
+
+    assert decoded(dialect.request(settings, "e1"))["response"] == {
+        "instructions": "Sing.",
+        "max_output_tokens": 9,
+    }
+
+
+def test_the_other_client_events_are_the_same_in_all_dialects() -> None:
+    item = decoded(GA.message(build_message('say "é"'), "e1"))
+
+    assert item["type"] == "conversation.item.create"
+    assert item["item"] == {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": 'say "é"'}],
+    }
+    assert decoded(GA.append(bytes(3), "e2")) == {
+        "type": "input_audio_buffer.append",
+        "event_id": "e2",
+        "audio": "AAAA",
+    }
+    assert decoded(GA.commit("e3")) == {"type": "input_audio_buffer.commit", "event_id": "e3"}
+    assert decoded(GA.clear("e4")) == {"type": "input_audio_buffer.clear", "event_id": "e4"}
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_settings_are_sent_after_session_created_and_acknowledged_by_session_updated(dialect: Dialect) -> None:
+    greeting, update, taken = dialect.setup_messages(SessionSettings(), "e")
+
+    assert isinstance(greeting, AwaitedEvent)
+    assert isinstance(update, ClientMessage)
+    assert isinstance(taken, AwaitedEvent)
+    assert (greeting.kind, update.kind, taken.kind) == (
+        EventKind.SESSION_CREATED,
+        MessageKind.SET_UP,
+        EventKind.SESSION_UPDATED,
+    )
+    assert [event_of(message(step.name), dialect).kind for step in (greeting, taken)] == [greeting.kind, taken.kind]
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
+    sent = [
+        *(step for step in dialect.setup_messages(SessionSettings(), "e") if isinstance(step, ClientMessage)),
+        dialect.message(build_message("Hello"), "e"),
+        dialect.append(b"", "e"),
+        dialect.commit("e"),
+        dialect.clear("e"),
+        dialect.request(ResponseSettings(), "e"),
+        dialect.cancel("e"),
+        dialect.truncate("item_1", 250, "e"),
+        dialect.retrieve("item_1", "e"),
+    ]
+
+    # RAW is a message whose name comes from the script; a session of these dialects ends with its connection
+    acts = [act for act in MessageKind if act not in (MessageKind.RAW, MessageKind.CLOSE)]
+    assert [dialect.message_kinds[message.name] for message in sent] == [message.kind for message in sent] == acts
+    assert len(set(dialect.message_kinds.values())) == len(acts)
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_a_message_without_its_audio_decodes_to_the_same_events(dialect: Dialect) -> None:
+    append, other = dialect.append(bytes(300), "e1"), dialect.message(build_message("Hello"), "e2")
+    for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):
+        whole, stored = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
+        assert (stored.kind, stored.name, stored.other_dialect) == (whole.kind, whole.name, whole.other_dialect)
+        assert (stored.response_id, stored.item_id, stored.payload) == (whole.response_id, whole.item_id, EMPTY)
+
+    assert decoded(replace(append, data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
+    for data in (other.data, transcribed("item_1"), delta(dialect, "text", "resp_1")):
+        assert dialect.without_audio(data) == data
+
+
+def test_the_dialect_names_of_a_targets_file_are_those_of_the_dialects() -> None:
+    assert tuple(DIALECTS) == tuple(dialect.name for dialect in DIALECTS.values())
+    assert get_args(get_type_hints(TargetEntry)["dialect"]) == (*DIALECTS,)
+
+
+VAD = TurnDetection(silence_duration_ms=400)
+
+
+def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ...], str] | None:
+    """Return (key under `extra`, remedy) if the dialect refuses a key on which the load generator relies."""
+    refused = dialect.unsupported_setting(settings)
+    if refused is None:
+        return None
+    above, *place = refused.setting
+    assert above == "extra"
+    refused_key, remedy = refused.reason.removeprefix("extra must not set ").split(", which this tool relies on: ")
+    assert refused_key == ".".join(place)
+    return tuple(place), remedy
+
+
+def test_mappings_merge_key_by_key_and_other_values_replace() -> None:
+    settings = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}}
+
+    assert merged(settings, {"a": {"c": {"h": None}}, "e": [2], "f": None, "i": {}}) == {
+        "a": {"b": 1, "c": {"d": 2, "h": None}},
+        "e": [2],
+        "f": None,
+        "i": {},
+    }
+    assert settings == {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}}
+
+
+def test_ga_merges_extra_into_the_session() -> None:
+    extra = {"tool_choice": "none", "audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
+    plain, more = session_of(GA), session_of(GA, extra=extra)
+
+    assert more == merged(plain, extra)
+    assert more["audio"]["input"]["format"] == plain["audio"]["input"]["format"]
+
+
+def test_preview_supports_voice_objects_and_custom_detectors_through_extra() -> None:
+    voice = {"type": "azure-standard", "name": "en-US-Ava:DragonHDLatestNeural"}
+    extra = {"voice": voice, "turn_detection": {"type": "azure_semantic_vad", "remove_filler_words": True}}
+    session = session_of(PREVIEW, voice="alloy", turn_detection=VAD, extra=extra)
+
+    assert session["voice"] == voice
+    assert session["turn_detection"] == {
+        "type": "azure_semantic_vad",
+        "silence_duration_ms": 400,
+        "remove_filler_words": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "remedy"),
+    [(GA, *kept) for kept in GA.stored.items()] + [(PREVIEW, *kept) for kept in PREVIEW.stored.items()],
+)
+def test_extra_must_not_set_keys_that_the_tool_relies_on_or_their_parents(
+    dialect: Dialect, path: tuple[str, ...], remedy: str
+) -> None:
+    for depth in range(1, len(path) + 1):
+        extra: Any = None
+        for key in reversed(path[:depth]):
+            extra = {key: extra}
+        settings = SessionSettings(
+            turn_detection=VAD, input_transcription=InputTranscription(model="whisper-1"), extra=extra
+        )
+        place, advice = conflict(dialect, settings) or ((), "")
+        assert place == path[:depth]
+        assert advice == remedy or depth < len(path)
+
+
+def test_a_disabled_feature_cannot_be_refined_with_extra() -> None:
+    for dialect, extra in (
+        (PREVIEW, {"turn_detection": {"type": "azure_semantic_vad"}}),
+        (GA, {"audio": {"input": {"turn_detection": {"threshold": 0.3}}}}),
+    ):
+        assert conflict(dialect, SessionSettings(turn_detection=VAD, extra=extra)) is None
+        _, remedy = conflict(dialect, SessionSettings(extra=extra)) or ((), "")
+        assert remedy == "use `turn_detection`"
+    language = {"audio": {"input": {"transcription": {"language": "de"}}}}
+    assert (
+        conflict(GA, SessionSettings(input_transcription=InputTranscription(model="whisper-1"), extra=language)) is None
+    )
+    assert conflict(GA, SessionSettings(extra=language)) is not None
+
+
+def test_extra_keys_of_another_dialect_are_passed_to_the_service() -> None:
+    assert conflict(GA, SessionSettings(extra={"modalities": ["text"]})) is None
+
+
+LOUD_VAD = TurnDetection(threshold=0.5, silence_duration_ms=800)
+SAID_VAD = {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 800}
+FIND = FunctionTool(name="find", description="Finds.", parameters={"type": "object"})
+SHELLED = {
+    "type": "function",
+    "function": {"name": "find", "description": "Finds.", "parameters": {"type": "object"}},
+}
+
+
+def refusal(dialect: Dialect, **settings: Any) -> str:
+    refused = dialect.unsupported_setting(SessionSettings(**settings))
+    return "" if refused is None else refused.reason
+
+
+def test_xai_receives_voice_and_turn_detection_at_the_top_level() -> None:
+    session = session_of(XAI, voice="ara", turn_detection=LOUD_VAD, input_format="pcm16@16000")
+
+    assert (session["voice"], session["turn_detection"]) == ("ara", SAID_VAD)
+    assert session["audio"]["input"] == {"format": {"type": "audio/pcm", "rate": 16_000}}
+    assert session["audio"]["output"] == {"format": {"type": "audio/pcm", "rate": 24_000}}
+    assert session_of(XAI)["turn_detection"] is None
+
+
+def test_extra_must_not_override_xai_s_turn_detection_settings_that_the_tool_relies_on() -> None:
+    undone = {"turn_detection": {"create_response": False}}
+
+    assert "extra must not set turn_detection.create_response" in refusal(XAI, turn_detection=LOUD_VAD, extra=undone)
+    assert refusal(XAI, turn_detection=LOUD_VAD, extra={"turn_detection": {"threshold": 0.9}}) == ""
+
+
+def test_inworld_is_asked_for_audio_and_text() -> None:
+    assert session_of(INWORLD)["output_modalities"] == ["audio", "text"]
+    assert session_of(INWORLD, output="text")["output_modalities"] == ["text"]
+
+
+def test_qwen_input_is_16_khz_by_default_and_other_rates_are_written_like_its_sdk() -> None:
+    assert session_of(QWEN, turn_detection=LOUD_VAD, voice="Cherry") == {
+        "modalities": ["audio", "text"],
+        "voice": "Cherry",
+        "input_audio_format": "pcm",
+        "output_audio_format": "pcm",
+        "turn_detection": SAID_VAD,
+    }
+    wide = session_of(QWEN, input_format="pcm16")
+    assert wide["audio"] == {
+        "input": {"format": {"type": "pcm", "sample_rate": 24_000}},
+        "output": {"format": {"type": "pcm", "sample_rate": 24_000}},
+    }
+    assert "input_audio_format" not in wide
+    assert "must be one of pcm16@16000, pcm16@8000, pcm16, pcm16@48000" in refusal(QWEN, input_format="g711_ulaw")
+
+
+@pytest.mark.parametrize("dialect", [QWEN, STEPFUN], ids=lambda dialect: dialect.name)
+def test_functions_are_wrapped_if_the_service_requires_it(dialect: Dialect) -> None:
+    assert session_of(dialect, tools=(FIND,))["tools"] == [SHELLED]
+
+
+def test_glm_receives_the_sample_rate_in_the_format_name_and_who_ends_turns() -> None:
+    by_client, by_service = session_of(GLM), session_of(GLM, turn_detection=LOUD_VAD, input_format="pcm16")
+
+    assert (by_client["input_audio_format"], by_client["output_audio_format"]) == ("pcm16", "pcm")
+    assert by_client["turn_detection"] == {"type": "client_vad"}
+    assert by_client["beta_fields"] == {"chat_mode": "audio"}
+    assert (by_service["input_audio_format"], by_service["turn_detection"]) == ("pcm24", SAID_VAD)
+
+
+def test_stepfun_supports_only_24_khz_audio_output() -> None:
+    assert "always audio" in refusal(STEPFUN, output="text")
+    assert "must be one of pcm16" in refusal(STEPFUN, input_format="pcm16@16000")
+    assert session_of(STEPFUN)["modalities"] == ["audio", "text"]
+
+
+@pytest.mark.parametrize("dialect", [XAI, GLM, STEPFUN], ids=lambda dialect: dialect.name)
+def test_semantic_vad_is_refused_by_dialects_without_it(dialect: Dialect) -> None:
+    assert "use server_vad" in refusal(dialect, turn_detection=TurnDetection(type="semantic_vad"))
+    assert refusal(dialect, turn_detection=TurnDetection()) == ""
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "kind"),
+    [
+        (XAI, "conversation.created", EventKind.SESSION_CREATED),
+        (XAI, "conversation.item.input_audio_transcription.updated", EventKind.NOTED),
+        (XAI, "response.text.delta", EventKind.TEXT_DELTA),
+        (XAI, "response.output_audio.delta", EventKind.AUDIO_DELTA),
+        (QWEN, "response.audio.delta", EventKind.AUDIO_DELTA),
+        (GLM, "heartbeat", EventKind.NOTED),
+        (STEPFUN, "response.audio_transcript.delta", EventKind.TRANSCRIPT_DELTA),
+    ],
+)
+def test_events_specific_to_a_service_are_known(dialect: Dialect, name: str, kind: EventKind) -> None:
+    assert event_of(message(name), dialect).kind is kind
+
+
+@thorough
+@given(data=st.binary(max_size=300), binary=st.booleans(), dialect=st.sampled_from(list(DIALECTS.values())))
+def test_no_message_makes_a_dialect_raise(data: bytes, binary: bool, dialect: Dialect) -> None:
+    assert all(isinstance(event, ServerEvent) for event in dialect.decode(BinaryMessage(data) if binary else data))
+
+
+OFFICIAL: dict[Dialect, Any] = {GA: realtime, PREVIEW: beta}
+IMAGE = Image(url="data:image/png;base64,iVBORw==", width=1, height=1, digest="")
+INPUT = tuple(build_message("Hello", role) for role in get_args(MessageRole))
+
+
+def unknown(value: Any, at: str = "") -> Iterator[str]:
+    """Yield the path of each value that the SDK's types do not define."""
+    if isinstance(value, BaseModel):
+        yield from (f"{at}.{name}" for name in value.model_extra or {})
+        for name in type(value).model_fields:
+            yield from unknown(getattr(value, name), f"{at}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from unknown(item, at)
+
+
+def read_as(model: type[BaseModel], written: ClientMessage) -> Any:
+    """Return a message as the SDK's type reads it. Assert that the type knows all values."""
+    read = model.model_validate(msgspec.json.decode(written.data), strict=True)
+    assert list(unknown(read)) == []
+    return read
+
+
+@pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("written", INPUT, ids=lambda said: said.role)
+def test_a_message_is_an_item_with_its_role(dialect: Dialect, written: Message) -> None:
+    read = read_as(OFFICIAL[dialect].ConversationItemCreateEvent, dialect.message(written, "e1"))
+
+    assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", written.role, "Hello")
+    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(written.role, "input_text")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
+def test_a_function_call_of_an_earlier_session_and_its_output_are_items(dialect: Dialect) -> None:
+    event = OFFICIAL[dialect].ConversationItemCreateEvent
+    call = read_as(event, dialect.function_call(FunctionCall("c1", "find_parcel", '{"order": "7"}'), "e1")).item
+    output = read_as(event, dialect.function_output(FunctionOutput(call_id="c1", output="here"), "e2")).item
+
+    assert (call.type, call.call_id, call.name, call.arguments) == (
+        "function_call", "c1", "find_parcel", '{"order": "7"}'
+    )  # fmt: skip
+    assert (output.type, output.call_id, output.output) == ("function_call_output", "c1", "here")
+
+
+def test_an_image_follows_the_text_of_its_message() -> None:
+    read = read_as(realtime.ConversationItemCreateEvent, GA.message(build_message("This?", image=IMAGE), "e1"))
+
+    assert [(part.type, part.text or part.image_url) for part in read.item.content] == [
+        ("input_text", "This?"),
+        ("input_image", IMAGE.url),
+    ]
+
+
+@pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("given", [(), INPUT], ids=["nothing", "messages"])
+def test_an_out_of_band_response_has_its_input_and_its_identifying_name(
+    dialect: Dialect, given: tuple[Message, ...]
+) -> None:
+    settings = ResponseSettings(conversation="none", input=given, metadata={"a": "b"})
+    read = read_as(OFFICIAL[dialect].ResponseCreateEvent, dialect.request(settings, "turn-1-response")).response
+
+    assert (read.conversation, len(read.input)) == ("none", len(given))
+    assert read.metadata == {"a": "b", "rtbench_request": "turn-1-response"}
+
+
+@pytest.mark.parametrize(
+    "truncation",
+    ["auto", "disabled", {"type": "retention_ratio", "retention_ratio": 0.8, "token_limits": {"post_instructions": 9}}],
+)
+def test_reasoning_and_truncation_are_session_settings(truncation: Any) -> None:
+    settings = SessionSettings(reasoning={"effort": "low"}, truncation=truncation, max_output_tokens="inf")
+    (update,) = (step for step in GA.setup_messages(settings, "e") if isinstance(step, ClientMessage))
+    session = read_as(realtime.SessionUpdateEvent, update).session
+
+    assert session.reasoning.effort == "low"
+    assert session.max_output_tokens == "inf"
+    assert session.truncation == truncation or session.truncation.model_dump(exclude_none=True) == truncation
+
+
+def test_the_request_name_in_a_response_s_metadata_is_read() -> None:
+    given: list[Any] = [{"rtbench_request": "turn-1-response"}, {"rtbench_request": 7}, {}, [], None]
+    bodies = [message("response.created", response={"id": "r1", "metadata": metadata}) for metadata in given]
+
+    assert [event_of(body, GA).request for body in bodies] == ["turn-1-response", "", "", "", ""]

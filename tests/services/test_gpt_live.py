@@ -1,0 +1,270 @@
+"""The dialect of GPT-Live: its messages, its features, and the settings that it refuses."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.live import ClientEvent, ServerEvent, SessionStartEvent
+from pydantic import TypeAdapter
+
+from bench.base.errors import ScriptError
+from bench.files.yaml_file import PythonValue
+from bench.plan.script_keys import SESSION
+from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
+from bench.plan.turns import Step
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.registry import DIALECTS
+from bench.wire.dialect import AwaitedEvent, ClientMessage
+from bench.wire.events import ErrorScope, EventKind
+from bench.wire.settings import (
+    FULL_DUPLEX,
+    FunctionOutput,
+    FunctionTool,
+    Message,
+    ResponseSettings,
+    SessionSettings,
+    TurnDetection,
+)
+from tests.helpers import S, build_message, build_script, event_of, play, respond, say
+
+CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(ClientEvent)
+DUPLEX = TurnDetection(type=FULL_DUPLEX)
+OF_OTHERS = ("session.input_audio.append", "transport.")
+"""Prefixes of the names of server events that only additional connections of a session receive."""
+
+
+def settings_of(given: Any) -> SessionSettings:
+    """Read the value of `session` in a script."""
+    return SESSION.read(PythonValue("session", given))
+
+
+def event_names() -> list[str]:
+    union = get_args(get_args(ServerEvent)[0])
+    return [name for kind in union for name in get_args(kind.model_fields["type"].annotation)]
+
+
+def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
+    settings = settings_of(
+        {"turn_detection": "full_duplex", "model": "gpt-live-1.1", "voice": "cedar", "instructions": "Be brief.",
+         "input_format": "g711_ulaw", "output_format": "g711_ulaw", "extra": {"store": False}}
+    )  # fmt: skip
+    start, awaited = GPT_LIVE.setup_messages(settings, "e1")
+
+    assert isinstance(start, ClientMessage)
+    body = msgspec.json.decode(start.data)
+    assert SessionStartEvent.model_validate(body, strict=True).to_dict() == body
+    assert body["session"] == {
+        "model": "gpt-live-1.1",
+        "instructions": "Be brief.",
+        "audio": {"format": {"type": "audio/pcmu", "rate": 8_000}, "output": {"voice": "cedar"}},
+        "store": False,
+    }
+    assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "session.started")
+
+
+@pytest.mark.parametrize("name", event_names())
+def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connections(name: str) -> None:
+    kinds = {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))}
+
+    assert (kinds == {EventKind.UNKNOWN}) == name.startswith(OF_OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("reason", "effect"),
+    [
+        ("close_requested", None),
+        ("expired", ErrorScope.EXPIRED),
+        ("content", ErrorScope.FATAL),
+        ("connection_lost", ErrorScope.FATAL),
+    ],
+)
+def test_the_end_of_a_session_has_its_reason_and_billed_duration(reason: str, effect: ErrorScope | None) -> None:
+    usage = {"seconds": 90, "active_seconds": 60, "paused_seconds": 30}
+    closed, *errors = GPT_LIVE.decode(msgspec.json.encode({"type": "session.closed", "reason": reason, "usage": usage}))
+
+    assert (closed.kind, closed.billed_ns, closed.paused_ns) == (EventKind.SESSION_CLOSED, 90 * S, 30 * S)
+    assert [event.failure and event.failure.effect for event in errors] == [effect] * (effect is not None)
+
+
+@pytest.mark.parametrize("seconds", [None, "90", -1, True, float("1e300"), [], {}])
+def test_a_billed_duration_that_is_no_number_of_seconds_is_unknown(seconds: object) -> None:
+    event = event_of(
+        msgspec.json.encode({"type": "session.closed", "reason": "close_requested", "usage": {"seconds": seconds}}),
+        GPT_LIVE,
+    )
+
+    assert event.billed_ns is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "turn_detection must be full_duplex: GPT-Live decides by itself when to speak"),
+        ({"turn_detection": "server_vad"}, "turn_detection must be full_duplex"),
+        ({"turn_detection": "full_duplex", "output": "text"}, "output must be audio"),
+        ({"turn_detection": "full_duplex", "temperature": 0.8}, "temperature is not a setting of GPT-Live: remove it"),
+        ({"turn_detection": "full_duplex", "voice": {"type": "openai", "name": "x"}}, "voice must be the name"),
+        ({"turn_detection": "full_duplex", "input_format": "g711_ulaw"}, "output_format must equal input_format"),
+        ({"turn_detection": "full_duplex", "input_format": "pcm16@48000"}, "input_format must be one of pcm16,"),
+        ({"turn_detection": "full_duplex", "extra": {"model": "x"}}, "extra must not set model"),
+        ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "decisions"}}},
+         "extra must not set delegation, which this tool relies on: use `delegation`"),
+        ({"turn_detection": "full_duplex", "extra": {"store": True}}, "extra must not set store"),
+        ({"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
+         "extra must not set triggers, which this tool relies on: the tokens of that backend are not reported"),
+        ({"turn_detection": "full_duplex", "delegation": {"type": "responses", "responses": {}}},
+         "delegation names no model of the backend: `delegation: {type: responses, responses: {model: NAME}}`"),
+        ({"turn_detection": "full_duplex", "tool_choice": "auto"}, "tool_choice needs `delegation: {type: responses}`"),
+    ],
+)  # fmt: skip
+def test_settings_that_gpt_live_does_not_support_are_refused(settings: dict[str, Any], words: str) -> None:
+    refused = GPT_LIVE.unsupported_setting(settings_of(settings))
+
+    assert refused is not None
+    assert refused.reason.startswith(words)
+
+
+TOOL = FunctionTool(name="weather", description="The weather.", parameters={"type": "object", "properties": {}})
+BACKEND = {"type": "responses", "responses": {"model": "gpt-6-luna", "reasoning": {"effort": "low"}}}
+
+
+@pytest.mark.parametrize(
+    ("delegation", "sent"),
+    [
+        (None, None),
+        ("client", {"type": "client"}),
+        ({"type": "client", "acknowledgement_delay_ms": 400}, {"type": "client", "acknowledgement_delay_ms": 400}),
+        (BACKEND, {
+            "type": "responses",
+            "responses": {
+                "tools": [{"type": "function", "name": "weather", "description": "The weather.",
+                           "parameters": {"type": "object", "properties": {}}}],
+                "tool_choice": "required", "model": "gpt-6-luna", "reasoning": {"effort": "low"},
+            },
+        }),
+    ],
+)  # fmt: skip
+def test_functions_are_the_tools_of_a_backend_and_are_not_sent_without_one(delegation: Any, sent: Any) -> None:
+    settings = settings_of({"turn_detection": "full_duplex", **({"delegation": delegation} if delegation else {})})
+    choice = "required" if delegation is BACKEND else None
+    settings = msgspec.structs.replace(settings, tools=(TOOL,), tool_choice=choice)
+    start, _ = GPT_LIVE.setup_messages(settings, "e1")
+
+    assert isinstance(start, ClientMessage)
+    body = msgspec.json.decode(start.data)
+    assert GPT_LIVE.unsupported_setting(settings) is None
+    assert SessionStartEvent.model_validate(body, strict=True).to_dict() == body
+    assert body["session"].get("delegation") == sent
+
+
+def test_the_history_is_a_setting_of_the_session() -> None:
+    messages = (
+        Message(role="system", text="The caller is Ada."), Message(role="user", text="Hi."),
+        Message(role="assistant", text="Hello, Ada."),
+    )  # fmt: skip
+    settings = msgspec.structs.replace(settings_of({"turn_detection": "full_duplex"}), history=messages)
+    start, _ = GPT_LIVE.setup_messages(settings, "e1")
+
+    assert isinstance(start, ClientMessage)
+    body = msgspec.json.decode(start.data)
+    assert SessionStartEvent.model_validate(body, strict=True).to_dict() == body
+    assert [(item["role"], item["content"][0]["text"]) for item in body["session"]["input"]] == [
+        ("developer", "The caller is Ada."), ("user", "Hi."), ("assistant", "Hello, Ada."),
+    ]  # fmt: skip
+    refused = GPT_LIVE.unsupported_setting(msgspec.structs.replace(settings, history=messages * 43))
+    assert refused is not None
+    assert refused.reason == "the history has 129 messages: GPT-Live accepts at most 128"
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (
+            {"type": "session.update", "session": {"delegation": {"type": "decisions"}}},
+            "must not delegate to decisions",
+        ),
+        ({"type": "session.start", "session": {}}, "starts another session"),
+        ({"type": "session.close"}, "ends the session"),
+        ({"type": "session.update", "session": {"delegation": None}}, ""),
+        ({"type": "session.commentary.append", "content": "Greet.", "delegation_id": None}, ""),
+        ({"type": "session.input_audio.mute"}, ""),
+    ],
+)
+def test_a_script_may_send_any_event_except_those_that_this_tool_needs(event: dict[str, Any], words: str) -> None:
+    problem = GPT_LIVE.unsupported_event(event, settings_of({"turn_detection": "full_duplex"}))
+
+    assert problem.startswith(words)
+    assert bool(problem) is bool(words)
+
+
+def test_the_messages_of_a_delegation_are_those_of_the_official_sdk() -> None:
+    sent = [
+        GPT_LIVE.function_output(FunctionOutput(call_id="d1", output="Sunny.", of_delegation=True), "turn-1-output-1"),
+        GPT_LIVE.function_output(FunctionOutput(call_id="c1", output="Sunny."), "turn-1-output-2"),
+        GPT_LIVE.request(ResponseSettings(), "turn-1-response-2"),
+        GPT_LIVE.close("session-close"),
+    ]
+
+    for message in sent:
+        assert message is not None
+        body = msgspec.json.decode(message.data)
+        assert CLIENT_EVENT.validate_python(body, strict=True).type == message.name == body["type"]
+        assert GPT_LIVE.message_kinds[message.name] is message.kind
+
+
+@pytest.mark.parametrize("target", ["decisions", "", None])
+def test_a_task_for_an_unknown_backend_ends_the_session(target: object) -> None:
+    event = event_of(
+        msgspec.json.encode({"type": "session.delegation.created", "delegation": {"id": "d1", "target": target}}),
+        GPT_LIVE,
+    )
+
+    assert event.failure is not None
+    assert (event.failure.cause, event.failure.effect) == ("delegation", ErrorScope.FATAL)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (say(), "step 2 is a text turn, which GPT-Live does not support: use a recording instead (`audio`)"),
+        (respond(), "step 2 requests an answer without new input, which GPT-Live does not support: remove it"),
+        (
+            MessageStep(build_message("I am.")),
+            "step 2 adds a message to the conversation, which GPT-Live does not",
+        ),
+        (InterruptStep(InterruptSettings()), "step 2 interrupts a reply, which GPT-Live does not support"),
+        (ExpectStep(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live does not support"),
+    ],
+)
+def test_steps_that_gpt_live_does_not_support_are_refused(step: Step, words: str) -> None:
+    with pytest.raises(ScriptError) as refused:
+        build_script(play(), step, dialect=GPT_LIVE, turn_detection=DUPLEX)
+    assert words in str(refused.value)
+
+
+def test_other_dialects_refuse_settings_specific_to_gpt_live() -> None:
+    for dialect in DIALECTS.values():
+        if dialect.has_turn_events:
+            for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
+                refused = dialect.unsupported_setting(settings_of(settings))
+                assert refused is not None
+                assert "needs the GPT-Live dialect" in refused.reason
+                offers_agents = "--dialect twilio, acs or pcm for the URL of an agent" in refused.reason
+                assert offers_agents == ("turn_detection" in settings)
+
+
+@given(name=st.sampled_from([*event_names(), "x"]), fields=st.dictionaries(
+    st.sampled_from(["delta", "session", "error", "reason"]), st.none() | st.integers() | st.text(max_size=9)
+    | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2)
+))  # fmt: skip
+def test_no_event_raises_for_any_values_of_its_fields(name: str, fields: dict[str, Any]) -> None:
+    message = msgspec.json.encode({"type": name} | fields)
+
+    assert GPT_LIVE.decode(message)
+    assert [event.kind for event in GPT_LIVE.decode(GPT_LIVE.without_audio(message))] == [
+        event.kind for event in GPT_LIVE.decode(message)
+    ]

@@ -1,0 +1,139 @@
+"""The errors of the instants of the jitter buffer, relative to the media clock of a simulated sender.
+
+These are the numbers of the docstring of `bench.transport.media.jitter`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import chain, repeat
+
+import pytest
+
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.transport.media.jitter import Frame, JitterBuffer
+from bench.transport.received import ASSUMED_START_NS
+from bench.wire.audio import G711_ULAW
+from tests.transport.media.path import FRAME_NS, HOLD_NS, START_NS, Path, number_of, received
+
+EARLY_NS = HOLD_NS // 5_000
+SETTLED = 200
+"""The frames of the first 4 s."""
+
+
+def clean(chance: random.Random) -> float:
+    return chance.random() * 0.1 * NS_PER_MS
+
+
+def uniform(chance: random.Random) -> float:
+    return chance.random() * 20 * NS_PER_MS
+
+
+def exponential(chance: random.Random) -> float:
+    return min(chance.expovariate(1 / 5), 60) * NS_PER_MS
+
+
+def errors(path: Path, frames: list[Frame]) -> list[tuple[int, int]]:
+    """Return (error, uncertainty) of each frame that was received."""
+    numbers = [(frame, number_of(frame)) for frame in frames]
+    return [(f.at_ns - path.sent_ns(number), f.uncertainty_ns) for f, number in numbers if number is not None]
+
+
+@pytest.mark.parametrize("drift_ppm", [0, 200, -200])
+@pytest.mark.parametrize(
+    ("delay_ns", "start_ms", "settled_ms"), [(clean, 0.2, 0.2), (uniform, 20, 2.5), (exponential, 20, 2.5)]
+)
+def test_instants_follow_the_media_clock(
+    delay_ns: Callable[[random.Random], float], start_ms: float, settled_ms: float, drift_ppm: int
+) -> None:
+    path = Path(delay_ns, loss=0.01, drift_ppm=drift_ppm, seed=drift_ppm)
+    frames, buffer, _ = path.play(4_000)
+    measured = errors(path, frames)
+
+    assert len(measured) == buffer.counts.played
+    assert 10 < buffer.counts.lost < 90
+    assert all(-EARLY_NS <= error <= start_ms * NS_PER_MS for error, _ in measured)
+    assert max(error for error, _ in measured[SETTLED:]) <= settled_ms * NS_PER_MS
+
+
+@pytest.mark.parametrize("drift_ppm", [0, 200, -200])
+@pytest.mark.parametrize("delay_ns", [uniform, exponential])
+def test_the_uncertainty_contains_the_error_with_the_stated_confidence(
+    delay_ns: Callable[[random.Random], float], drift_ppm: int
+) -> None:
+    covered = total = 0
+    for seed in range(20):
+        path = Path(delay_ns, loss=0.01, drift_ppm=drift_ppm, seed=seed, is_silent=lambda number: number % 500 < 150)
+        measured = errors(path, path.play(700)[0])
+        covered += sum(-EARLY_NS <= error <= uncertainty_ns for error, uncertainty_ns in measured)
+        total += len(measured)
+
+    assert covered >= 0.999 * total
+
+
+def test_the_uncertainty_is_small_on_a_clean_path_and_after_four_seconds_with_jitter() -> None:
+    for delay_ns, limit_ms in ((clean, 0.5), (uniform, 2.5)):
+        path = Path(delay_ns, loss=0.01)
+        frames = path.play(1_000)[0]
+
+        assert frames[0].uncertainty_ns == 20 * NS_PER_MS
+        assert max(frame.uncertainty_ns for frame in frames[SETTLED:]) < limit_ms * NS_PER_MS
+
+
+def wide(chance: random.Random) -> float:
+    return chance.random() * 60 * NS_PER_MS
+
+
+@pytest.mark.parametrize("drift_ppm", [0, 200, -200])
+@pytest.mark.parametrize("delay_ns", [clean, uniform, exponential, wide])
+def test_later_packets_bound_the_error_of_the_first_frames(
+    delay_ns: Callable[[random.Random], float], drift_ppm: int
+) -> None:
+    """With delays of up to 60 ms, the assumed uncertainty of 20 ms is wrong."""
+    covered = total = 0
+    for seed in range(20):
+        path = Path(delay_ns, loss=0.01, drift_ppm=drift_ppm, seed=seed)
+        frames, buffer, _ = path.play(SETTLED + 50)
+        first = [error for error, uncertainty_ns in errors(path, frames) if uncertainty_ns >= ASSUMED_START_NS]
+        covered += sum(-EARLY_NS <= error <= buffer.start_uncertainty_ns for error in first)
+        total += len(first)
+
+    assert total > 20 * 10
+    assert covered >= 0.999 * total
+
+
+def test_the_bound_of_the_first_frames_is_the_assumed_one_after_few_packets_and_then_small_on_a_clean_path() -> None:
+    few, some, many = (Path(clean).play(count)[1].start_uncertainty_ns for count in (40, 60, 1_000))
+
+    assert few == ASSUMED_START_NS
+    assert some < 3 * NS_PER_MS
+    assert many < 2 * NS_PER_MS
+
+
+@pytest.mark.parametrize("count", [4, 13, 49, 100])
+def test_late_first_packets_widen_the_bound_of_the_first_frames_of_a_short_call_too(count: int) -> None:
+    delays_ns = chain((late_ms * NS_PER_MS for late_ms in (42, 23, 4)), repeat(0.0))
+    frames, buffer, _ = (path := Path(lambda _: next(delays_ns))).play(count)
+    first_error_ns, _ = errors(path, frames)[0]
+
+    assert first_error_ns <= buffer.start_uncertainty_ns <= first_error_ns + 21 * NS_PER_MS
+
+
+@pytest.mark.parametrize("slow_first", [True, False])
+def test_the_bound_of_the_first_frames_is_the_largest_one_of_several_streams(slow_first: bool) -> None:
+    buffer = JitterBuffer(G711_ULAW, HOLD_NS)
+    for source, is_slow in enumerate((slow_first, not slow_first)):
+        for number in range(60):
+            late_ns = max(0, 40 - 20 * number) * NS_PER_MS if is_slow else 0
+            buffer.add(received(number, START_NS + source * NS_PER_S + number * FRAME_NS + late_ns, source=source))
+
+    assert buffer.counts.resyncs == 1
+    assert buffer.start_uncertainty_ns >= 40 * NS_PER_MS
+
+
+def test_a_long_silence_does_not_widen_the_bound_of_the_first_frames() -> None:
+    spoken = Path(clean, is_silent=lambda number: 100 <= number < 1_000)
+    uncertainty_ns = spoken.play(1_200)[1].start_uncertainty_ns
+
+    assert uncertainty_ns < 3 * NS_PER_MS

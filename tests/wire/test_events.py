@@ -1,0 +1,614 @@
+"""The meaning of a service's messages, and the rate limits in them. No sequence of bytes raises an error."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.registry import XAI
+from bench.wire.dialect import Dialect
+from bench.wire.events import (
+    UNREAD,
+    ErrorScope,
+    EventKind,
+    ServerEvent,
+    ServiceFailure,
+    StrippedAudio,
+    TokenUsage,
+    audio_payload,
+)
+from bench.wire.rate_limits import MAX_WAIT_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
+from tests.examples import thorough
+from tests.helpers import (
+    FAMILIES,
+    MS,
+    OTHER,
+    REALTIME,
+    USAGE,
+    S,
+    base64_of,
+    committed,
+    delta,
+    done,
+    error,
+    event_of,
+    idle_timeout,
+    message,
+    part_done,
+    speech_started,
+    speech_stopped,
+    transcribed,
+    usage,
+)
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=9,
+)
+FIELDS = (
+    "response_id", "item_id", "delta", "item", "response", "session", "error", "event_id", "text", "transcript",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+@pytest.mark.parametrize(
+    ("family", "kind", "closing"),
+    [
+        ("text", EventKind.TEXT_DELTA, EventKind.TEXT_DONE),
+        ("audio", EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE),
+        ("transcript", EventKind.TRANSCRIPT_DELTA, EventKind.TRANSCRIPT_DONE),
+    ],
+)
+def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
+    dialect: Dialect, family: str, kind: EventKind, closing: EventKind
+) -> None:
+    event = event_of(delta(dialect, family, "resp_1"), dialect)
+    foreign = event_of(delta(OTHER[dialect], family, "resp_1"), dialect)
+
+    if (dialect, family) == (XAI, "text"):  # xAI uses both names of the text family
+        assert foreign.kind is kind
+        return
+    assert (event.kind, event.other_dialect, event.response_id, event.item_id) == (
+        kind,
+        False,
+        "resp_1",
+        "item_of_resp_1",
+    )
+    assert (foreign.kind, foreign.other_dialect) == (EventKind.UNKNOWN, True)
+    assert foreign.name == f"{FAMILIES[OTHER[dialect]][family]}.delta"
+    assert event_of(part_done(dialect, family, "resp_1"), dialect).kind is closing
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("conversation.item.created", EventKind.ITEM_ADDED),
+        ("conversation.item.added", EventKind.ITEM_ADDED),
+        ("input_audio_buffer.cleared", EventKind.NOTED),
+        ("response.smell.delta", EventKind.UNKNOWN),
+        ("", EventKind.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_an_event_name_has_its_kind(name: str, kind: EventKind, dialect: Dialect) -> None:
+    event = event_of(message(name), dialect)
+
+    assert (event.kind, event.name, event.other_dialect) == (kind, name, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "audio_bytes", "words"),
+    [
+        ([{"type": "audio", "audio": base64_of(960), "transcript": "No."}], 960, "No."),
+        ([{"type": "audio", "audio": base64_of(7), "transcript": None}, {"text": "Yes."}], 7, "Yes."),
+        ([{"audio": "a"}, {"audio": base64_of(3)}], -1, ""),
+        ([{"audio": 12, "transcript": ["No."]}, "No."], -1, ""),
+        ([{"type": "input_audio"}], 0, ""),
+        ([], 0, ""),
+        ("No.", 0, ""),
+        (None, 0, ""),
+    ],
+)
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_a_retrieved_item_has_its_audio_bytes_and_its_words(
+    content: Any, audio_bytes: int, words: str, dialect: Dialect
+) -> None:
+    shown = message("conversation.item.retrieved", item={"id": "item_1", "type": "message", "content": content})
+    event = event_of(shown, dialect)
+
+    assert (event.kind, event.item_id, event.payload_bytes, event.text) == (
+        EventKind.ITEM_RETRIEVED, "item_1", audio_bytes, words,
+    )  # fmt: skip
+    stored = dialect.without_audio(shown)
+    assert b'"audio":' not in stored
+    assert (event_of(stored, dialect).text, event_of(stored, dialect).payload_bytes) == (words, 0)
+
+
+def test_response_done_has_its_status_its_failure_and_its_usage() -> None:
+    failed = {"type": "failed", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "Try later."}}
+    event = event_of(done("resp_7", "failed", usage=usage(audio_out=20), **failed), GA)
+    cancelled = event_of(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), GA)
+
+    assert (event.response_id, event.status) == ("resp_7", "failed")
+    assert event.failure == ServiceFailure("tokens", "rate_limit_exceeded", "Try later.", "", ErrorScope.THROTTLED)
+    assert event.usage == USAGE
+    assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
+
+
+def usage_of(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
+    return {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
+
+
+def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> TokenUsage | None:
+    """Return the token counts that are decoded from a `response.done` with this usage."""
+    return event_of(done("r1", usage=usage_of(came, went, **totals)), GA).usage
+
+
+BOTH = {"text_tokens": 100, "audio_tokens": 50}
+
+
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [
+        ({"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
+        ({"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40}}, (70, 40, 0)),
+        ({"cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
+        ({"cached_tokens": 70}, (70, 70, 0)),
+        ({"cached_tokens": 120, "cached_tokens_details": None}, (120, 100, 20)),
+        ({"cached_tokens": 120, "cached_tokens_details": {"image_tokens": 120}}, (120, 0, 0)),
+        ({"cached_tokens": 400}, (400, 100, 50)),
+        ({"cached_tokens": 150, "cached_tokens_details": {"text_tokens": 120, "audio_tokens": 30}}, (150, 100, 30)),
+        ({}, (0, 0, 0)),
+    ],
+)
+def test_cached_tokens_are_assigned_to_the_reported_kind_or_else_to_text(
+    details: dict[str, Any], cached: tuple[int, int, int]
+) -> None:
+    usage = tokens(BOTH | details)
+
+    assert usage is not None
+    assert (usage.cached_in, usage.cached_text_in, usage.cached_audio_in) == cached
+
+
+IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
+READ: dict[str, tuple[Any, TokenUsage | None]] = {
+    "image tokens are separate, also cached ones":
+        (usage_of(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
+         TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
+    "image tokens without kinds of cached tokens":
+        (usage_of(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
+    "tokens without a kind are text":
+        (usage_of({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
+    "tokens that are written into the cache are reported by the Responses API":
+        ({"input_tokens": 30, "output_tokens": 7,
+          "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 20}},
+         TokenUsage(text_in=30, cached_in=4, cached_text_in=4, cache_write_in=20, text_out=7)),
+    "cached tokens without a kind are text":
+        (usage_of({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
+    "a reported kind takes precedence over the total":
+        (usage_of({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
+    "kinds of zero with a total count as text":
+        (usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
+    "an integer may be written as a float":
+        ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7)),
+    "a total of zero is zero": ({"total_tokens": 0}, TokenUsage()),
+    "a null usage is none": (None, None),
+    "an empty usage is none": ({}, None),
+    **{f"{unread} cannot be read": (unread, UNREAD) for unread in (
+        {"total_tokens": 50},
+        {"input_tokens": 30},
+        {"output_tokens": 30},
+        {"prompt_tokens": 30, "completion_tokens": 7},
+        {"input_tokens": "30", "output_tokens": 7},
+        {"input_tokens": 30.5, "output_tokens": 7},
+        {"input_tokens": -1, "output_tokens": 7},
+        {"input_tokens": True, "output_tokens": 7},
+        {"input_tokens": 2**40, "output_tokens": 7},
+        {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"text_tokens": "30"}},
+        {"input_tokens": 30, "output_tokens": 7, "input_token_details": [30]},
+        {"input_tokens": 30, "output_tokens": 7, "output_token_details": {"audio_tokens": {}}},
+        {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"cached_tokens": "20"}},
+        [30, 7],
+        "many",
+        37,
+    )},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reported", "read"), READ.values(), ids=READ)
+def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(
+    reported: Any, read: TokenUsage | None
+) -> None:
+    assert event_of(done("r1", usage=reported), GA).usage == read
+
+
+def test_image_tokens_are_part_of_the_input() -> None:
+    assert TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64).input == 115
+
+
+COUNTS = st.none() | st.integers(-5, 2**70)
+DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "image_tokens", "cached_tokens"]), COUNTS)
+
+
+@thorough
+@given(came=DETAILS, cached=st.none() | DETAILS, went=DETAILS, total=st.integers(0, 2**70))
+def test_cached_tokens_never_exceed_the_input_and_sums_fit_their_column(
+    came: dict[str, Any], cached: dict[str, Any] | None, went: dict[str, Any], total: int
+) -> None:
+    usage = tokens(came | {"cached_tokens_details": cached}, went, input_tokens=total)
+
+    assert usage is not None
+    assert 0 <= usage.cached_text_in <= usage.text_in < 2**40
+    assert 0 <= usage.cached_audio_in <= usage.audio_in < 2**40
+    assert 0 <= usage.cached_image_in <= usage.image_in < 2**40
+    assert usage + usage == TokenUsage(*(2 * count for count in msgspec.structs.astuple(usage)))
+
+
+def test_an_error_has_the_id_of_the_client_event_it_refers_to() -> None:
+    event = event_of(error("invalid_value", "turn-3-item"), PREVIEW)
+
+    assert event.failure == ServiceFailure("invalid_request_error", "invalid_value", "No.", "turn-3-item")
+    assert event_of(error(None), GA).failure == ServiceFailure("invalid_request_error", "", "No.", "")
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+@pytest.mark.parametrize(
+    ("code", "effect"),
+    [
+        ("session_expired", ErrorScope.EXPIRED),
+        ("invalid_api_key", ErrorScope.FATAL),
+        ("insufficient_quota", ErrorScope.THROTTLED),
+        ("server_error", ErrorScope.TURN_FAILED),
+        ("conversation_already_has_active_response", ErrorScope.UNANSWERED),
+        ("invalid_value", ErrorScope.NONE),
+    ],
+)
+def test_the_scope_of_an_error_is_determined_by_its_code_or_its_type(
+    dialect: Dialect, code: str, effect: ErrorScope
+) -> None:
+    by_code, by_type = event_of(error(code), dialect).failure, event_of(error(None, type_=code), dialect).failure
+    failed = event_of(done("r1", "failed", error={"code": code}), dialect).failure
+
+    assert [failure and failure.effect for failure in (by_code, by_type, failed)] == [effect] * 3
+
+
+def test_a_session_event_has_the_session_and_an_item_event_the_item_id() -> None:
+    session = {"id": "sess_1", "turn_detection": None}
+
+    assert event_of(message("session.updated", session=session), GA).session == session
+    assert event_of(message("conversation.item.added", item={"id": "item_4"}), GA).item_id == "item_4"
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+@thorough
+@given(payload=st.binary(min_size=1, max_size=60), escaped=st.sets(st.sampled_from("+/=A")))
+@example(payload=b"\xff\xff\xff", escaped={"/"})
+@example(payload=b"\xfb\xef\xbe\xff", escaped={"+"})
+def test_audio_is_decoded_correctly_for_any_json_escapes_in_its_base64(
+    dialect: Dialect, payload: bytes, escaped: set[str]
+) -> None:
+    """Any character of a string may be escaped (RFC 8259 §7). Some encoders always escape `/` or `+`."""
+    text = base64.b64encode(payload).decode()
+    spelt = "".join(f"\\u{ord(letter):04x}" if letter in escaped else letter for letter in text)
+    wire = delta(dialect, "audio", "resp_1", "@").replace(b'"@"', f'"{spelt}"'.encode())
+    event = event_of(wire, dialect)
+
+    assert json.loads(wire)["delta"] == text
+    assert not isinstance(event.payload, StrippedAudio)
+    assert (event.payload_bytes, audio_payload(event.payload)) == (len(payload), payload)
+
+
+@pytest.mark.parametrize("delta_json", ["null", '""'])
+def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
+    wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
+
+    assert event_of(wire, GA).payload_bytes == 0
+    assert event_of(message("response.output_audio.delta"), GA).payload_bytes == 0
+
+
+@pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b"null", b"7"])
+def test_a_payload_that_is_no_base64_has_no_audio(text: bytes) -> None:
+    assert audio_payload(msgspec.Raw(text)) in (None, b"")
+
+
+@pytest.mark.parametrize("make", [speech_started, speech_stopped, committed, idle_timeout, transcribed])
+def test_an_event_about_the_caller_s_speech_has_its_item_id(make: Callable[[str], bytes]) -> None:
+    assert event_of(make("item_7"), GA).item_id == "item_7"
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_the_done_event_of_a_text_has_the_whole_text(dialect: Dialect) -> None:
+    names = FAMILIES[dialect]
+    text = event_of(message(f"{names['text']}.done", text="Yes."), dialect)
+    transcript = event_of(message(f"{names['transcript']}.done", transcript="No."), dialect)
+    transcription = event_of(transcribed("item_1", "Hm?"), dialect)
+
+    assert [event.text for event in (text, transcript, transcription)] == ["Yes.", "No.", "Hm?"]
+    assert event_of(message(f"{names['text']}.done", text=None), dialect).text == ""
+
+
+@pytest.mark.parametrize("delta_json", ['"abc"', '"abcde"', '{"a": "b"}', "[1, 2, 3]", "false", "12", "[]", "{}"])
+def test_an_impossible_base64_payload_has_minus_one_bytes(delta_json: str) -> None:
+    wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
+
+    assert event_of(wire, GA).payload_bytes == -1
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [b"", b"{", b"null", b"[]", b'"error"', b"\xff\xfe", b'{"type": 5}', b'{"type": "error", "error": {', b"\x00" * 9,
+     pytest.param(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep")],
+)  # fmt: skip
+def test_an_unreadable_message_is_a_malformed_event_with_a_reason(wire: bytes) -> None:
+    event = event_of(wire, GA)
+
+    assert event.kind is EventKind.MALFORMED
+    assert event.reason
+
+
+@thorough
+@given(
+    name=st.sampled_from(sorted({**GA.kinds, **PREVIEW.kinds})) | st.text(max_size=12),
+    fields=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES),
+    status_details=JSON_VALUES,
+    usage_value=JSON_VALUES,
+    dialect=st.sampled_from(list(REALTIME.values())),
+)
+def test_no_json_document_makes_decoding_raise(
+    name: str, fields: dict[str, Any], status_details: Any, usage_value: Any, dialect: Dialect
+) -> None:
+    response = {"id": fields.get("item_id"), "status_details": status_details, "usage": usage_value}
+    for document in (fields, fields | {"response": response}):
+        wire = json.dumps({"type": name} | document).encode()
+        event = event_of(wire, dialect)
+
+        assert event.payload_bytes >= -1
+        assert all(isinstance(text, str) for text in (event.name, event.response_id, event.item_id, event.status))
+
+
+@thorough
+@given(document=JSON_VALUES, place=st.integers(0, 200), byte=st.integers(0, 255))
+def test_a_changed_byte_never_makes_decoding_raise(document: Any, place: int, byte: int) -> None:
+    wire = bytearray(done("resp_1", "failed", usage=usage(audio_out=3), error={"code": document}))
+    wire[place % len(wire)] = byte
+
+    assert isinstance(event_of(bytes(wire), GA), ServerEvent)
+
+
+LONG = "i" * 200_000
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_long_ids_names_and_texts_are_truncated_when_they_are_decoded(dialect: Dialect) -> None:
+    failure = {"type": LONG, "code": LONG, "message": LONG, "event_id": LONG}
+    reason = {"type": LONG, "reason": LONG, "error": failure}
+    limits = [{"name": LONG, "limit": 1}]
+    messages = [
+        *(delta(dialect, kind, LONG) for kind in FAMILIES[dialect]),
+        delta(OTHER[dialect], "audio", LONG),
+        part_done(dialect, "audio", LONG),
+        message(LONG, response_id=LONG, item_id=LONG),
+        message("conversation.item.added", item={"id": LONG}),
+        message("session.created", session={"id": LONG, LONG: [LONG] * 200, "voice": {"deep": [[[[[[[[LONG]]]]]]]]}}),
+        message("rate_limits.updated", rate_limits=limits),
+        message("error", error=failure),
+        transcribed(LONG, LONG),
+        done(LONG, LONG, **reason),
+    ]
+    for data in messages:
+        event = event_of(data, dialect)
+        event = msgspec.structs.replace(event, payload=msgspec.Raw())
+        assert event.kind is not EventKind.MALFORMED
+        assert max(len(event.response_id), len(event.item_id), len(event.name), len(event.session_id)) <= 128
+        assert len(msgspec.json.encode(event)) <= (101_000 if event.text else 200 * 128)
+
+
+def test_nested_settings_are_dropped_if_a_session_has_too_many() -> None:
+    def kept(**session: Any) -> dict[str, Any]:
+        event = event_of(message("session.created", session={"id": "sess_1", "voice": "alloy"} | session), GA)
+        assert event.session is not None
+        return event.session
+
+    few, many = [{"name": "x" * 900}] * 20, [{"name": "x" * 900}] * 90
+    assert kept(tools=few) == {"id": "sess_1", "voice": "alloy", "tools": few}
+    assert kept(tools=many) == {"id": "sess_1", "voice": "alloy", "tools": None}
+    assert len(kept(**{str(number): "x" for number in range(9_999)})) == 100
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=9,
+)
+WHOLE = st.none() | st.integers(-(2**53), 2**53)
+
+# The pause that a message requests.
+
+LIMIT_REACHED = (
+    "Rate limit reached for gpt-realtime in organization org-1 on tokens per min (TPM): Limit 40000, Used 39669, "
+    "Requested 800. Please try again in {}. Visit the page of your limits to learn more."
+)
+
+
+@pytest.mark.parametrize(
+    ("length", "wait_ns"),
+    [
+        ("20s", 20 * S),
+        ("1m26.4s", 86_400 * MS),
+        ("2d1h", 49 * 3600 * S),
+        ("1 minute 3 seconds", 63 * S),
+        ("0s", 0),
+    ],
+)
+def test_the_wait_is_read_from_an_error_message(length: str, wait_ns: int) -> None:
+    assert wait_in(LIMIT_REACHED.format(length)) == wait_ns
+
+
+def test_the_wait_is_read_from_an_azure_error_message() -> None:
+    assert wait_in("Requests have exceeded the call rate limit. Please retry after 6 seconds.") == 6 * S
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "You exceeded your current quota, please check your plan and billing details.",
+        "Limit 40000, Used 39669, Requested 800.", "Please try again in a moment.", "Please try again in 6",
+        "Please try again in 6 sheep.", "Please try again in -6s.", "Try again.",
+        "Please try again in 999999999999d.", "try again in 99999999999999999999s",
+    ],
+)  # fmt: skip
+def test_a_message_without_a_duration_asks_for_no_wait(words: str) -> None:
+    assert wait_in(words) is None
+
+
+@thorough
+@given(
+    hours=st.integers(0, 99),
+    minutes=st.integers(0, 59),
+    ms=st.integers(0, 59_999),
+    spelling=st.sampled_from(["ms", "s"]),
+)
+def test_a_wait_in_hours_minutes_and_seconds_is_read(hours: int, minutes: int, ms: int, spelling: str) -> None:
+    last = f"{ms}ms" if spelling == "ms" else f"{ms / 1000:.3f}s"
+    text = "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m")) if number) + last
+
+    assert wait_in(f"Please try again in {text}.") == ((hours * 60 + minutes) * 60_000 + ms) * MS
+
+
+@thorough
+@given(text=st.text(max_size=40) | st.from_regex(r"(try again|retry) (in|after) [0-9a-z .]{0,30}"))
+def test_any_text_gives_no_wait_or_a_limited_one(text: str) -> None:
+    wait_ns = wait_in(text)
+
+    assert wait_ns is None or 0 <= wait_ns <= MAX_WAIT_S * S
+
+
+# The pause that headers request.
+
+NOW = "Fri, 20 Nov 2026 14:00:00 GMT"
+LATER = "Fri, 20 Nov 2026 14:00:30 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_ns"),
+    [
+        ({"retry-after": "7"}, 7 * S),
+        ({"retry-after": " 7 "}, 7 * S),
+        ({"retry-after": "1.5"}, 1_500 * MS),
+        ({"retry-after-ms": "250"}, 250 * MS),
+        ({"retry-after": "1", "retry-after-ms": "250"}, 250 * MS),
+        ({"retry-after": "1", "retry-after-ms": "soon"}, 1 * S),
+        ({"retry-after": LATER, "date": NOW}, 30 * S),
+        ({"retry-after": NOW, "date": LATER}, 0),
+        ({"retry-after": LATER}, None),
+        ({"retry-after": LATER, "date": "yesterday"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "1_0"}, None),
+        ({"retry-after": "6, 6"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e300"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "soon", "date": NOW}, None),
+        ({}, None),
+    ],
+)
+def test_the_wait_is_read_from_the_headers_of_a_refusal(headers: dict[str, str], wait_ns: int | None) -> None:
+    assert wait_of(headers) == wait_ns
+
+
+@thorough
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text(max_size=30) | st.just(NOW) | st.just(LATER)
+    )
+)
+def test_any_headers_give_no_wait_or_a_limited_one(headers: dict[str, str]) -> None:
+    wait_ns = wait_of(headers)
+
+    assert wait_ns is None or 0 <= wait_ns <= MAX_WAIT_S * S
+
+
+# The remaining quota.
+
+
+def limits_read(entries: Any) -> tuple[RateLimit, ...]:
+    event = event_of(message("rate_limits.updated", rate_limits=entries), GA)
+    assert (event.kind, event.name) == (EventKind.RATE_LIMITS, "rate_limits.updated")
+    return event.limits
+
+
+def test_an_event_reports_the_rest_of_each_rate_limit() -> None:
+    entries = [
+        {"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60},
+        {"name": "tokens", "limit": 50000, "remaining": 49950, "reset_seconds": 0.06},
+    ]
+
+    assert limits_read(entries) == (RateLimit("requests", 1000, 999, 60.0), RateLimit("tokens", 50000, 49950, 0.06))
+
+
+@pytest.mark.parametrize(
+    ("entry", "limit"),
+    [
+        ({"name": "tokens"}, RateLimit("tokens")),
+        ({"name": "tokens", "limit": None, "remaining": None, "reset_seconds": None}, RateLimit("tokens")),
+        ({"name": "tokens", "limit": "40000", "remaining": "12.0"}, RateLimit("tokens", 40000, 12)),
+        ({"name": "tokens", "limit": 4e4, "remaining": -3.5}, RateLimit("tokens", 40000, -3)),
+        ({"name": "tokens", "limit": [1], "remaining": True}, RateLimit("tokens")),
+        ({"name": "tokens", "reset_seconds": "6m0s"}, RateLimit("tokens", reset_s=360.0)),
+        ({"name": "tokens", "limit": "many", "remaining": 10**40}, RateLimit("tokens")),
+    ],
+)  # fmt: skip
+def test_values_that_a_rate_limit_omits_are_none(entry: dict[str, Any], limit: RateLimit) -> None:
+    assert limits_read([entry]) == (limit,)
+
+
+@pytest.mark.parametrize("entries", [None, [], {}, "none", 7, [None, 3, {"limit": 5}, {"name": 5}]])
+def test_an_event_without_rate_limits_is_valid(entries: Any) -> None:
+    assert limits_read(entries) == ()
+
+
+def test_a_rate_limits_event_belongs_to_no_response_or_item() -> None:
+    event = event_of(message("rate_limits.updated", response_id="r1", item_id="i1"), PREVIEW)
+
+    assert (event.response_id, event.item_id) == ("", "")
+
+
+@thorough
+@given(value=ANY_JSON | st.lists(st.dictionaries(st.sampled_from(["name", "limit", "remaining"]), ANY_JSON)))
+def test_any_rate_limits_json_is_read_and_every_count_fits_its_column(value: Any) -> None:
+    event = event_of(json.dumps({"type": "rate_limits.updated", "rate_limits": value}).encode(), GA)
+
+    counts = [count for limit in (*event.limits, *rate_limits(value)) for count in (limit.limit, limit.remaining)]
+    assert all(count is None or abs(count) < 2**63 for count in counts)
+
+
+@thorough
+@given(limit=WHOLE, remaining=WHOLE)
+def test_integer_counts_are_read_from_numbers_and_from_strings(limit: int | None, remaining: int | None) -> None:
+    def text(count: int | None) -> str | None:
+        return None if count is None else str(count)
+
+    numbers = rate_limits([{"name": "tokens", "limit": limit, "remaining": remaining}])
+    strings = rate_limits([{"name": "tokens", "limit": text(limit), "remaining": text(remaining)}])
+
+    assert numbers == strings == (RateLimit("tokens", limit, remaining),)
+
+
+def test_rate_limits_are_read_from_handshake_headers() -> None:
+    headers = {
+        "x-ratelimit-limit-requests": "36", "x-ratelimit-remaining-requests": "35",
+        "x-ratelimit-reset-requests": "1.6s", "x-ratelimit-remaining-tokens": "5,000?", "date": NOW,
+    }  # fmt: skip
+
+    assert limits_in(headers) == (RateLimit("requests", 36, 35, 1.6), RateLimit("tokens"))
+    assert limits_in({"date": NOW}) == ()
