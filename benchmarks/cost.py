@@ -31,9 +31,9 @@ from bench.record import folder as files
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.services.openai.ga import GA
-from bench.transport.interface import TcpInfo, TxTimestamp
-from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.websocket import WebSocket
+from bench.wire.connection import NetworkMeasured, Transmitted
+from bench.wire.received import ReceivedMessage, SocketRead
 from benchmarks.locust_runs import quantiles, run_locust, truth_of, turns_of, with_truth
 from benchmarks.watch import cores
 from rtbench.calibrate.load_steps import PROFILE
@@ -64,10 +64,10 @@ class SilentStream:
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         return SendTime(0)
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         return []
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> NetworkMeasured | None:
         return None
 
     def close(self) -> None:

@@ -34,10 +34,11 @@ from bench.session.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
-from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
+from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import Dialect
 from bench.wire.events import ServerEvent, TokenUsage
+from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import Image, InputTranscription, Message, MessageRole, ResponseSettings, SessionSettings
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
@@ -625,7 +626,7 @@ class Played:
 
 
 def closing(delay_ns: int, code: int, reason: str = "") -> PeerAnswer:
-    return delay_ns, CloseInfo(code, reason, 0)
+    return delay_ns, ConnectionClosed(code, 0, reason)
 
 
 # Targets.

@@ -12,26 +12,19 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from websockets.frames import Frame, Opcode
 
 from bench.base.clock import Arrival, SendTime
 from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.fast.reader import MessageReader
-from bench.transport.interface import (
-    CloseInfo,
-    DeltaListener,
-    Handshake,
-    OnMessage,
-    PacedSender,
-    SendReceipt,
-    TcpInfo,
-    TxTimestamp,
-)
+from bench.transport.interface import DeltaListener, Handshake, OnMessage, PacedSender, SendReceipt
 from bench.transport.parser import frame_bytes
-from bench.transport.received import ReceivedMessage, SocketRead
+from bench.wire.connection import ConnectionClosed, NetworkMeasured, Transmitted
 from bench.wire.events import ServerEvent
+from bench.wire.received import ReceivedMessage, SocketRead
 
-PeerAnswer = tuple[int, bytes | CloseInfo]
+PeerAnswer = tuple[int, bytes | ConnectionClosed]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]
 
 
@@ -61,12 +54,12 @@ class MemoryTransport:
         self.clock = clock or VirtualClock()
         now = self.clock.now_ns
         self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "opened": now}, {})
-        self.closed: CloseInfo | None = None
+        self.closed: ConnectionClosed | None = None
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True
         """The uncertainty of receive timestamps, and True if they are timestamps of the kernel."""
-        self._transmitted: list[TxTimestamp] = []
-        self._due: list[tuple[int, int, bytes | CloseInfo]] = []
+        self._transmitted: list[Transmitted] = []
+        self._due: list[tuple[int, int, bytes | ConnectionClosed]] = []
         self._number = 0
         self.schedule(greeting)
 
@@ -100,11 +93,11 @@ class MemoryTransport:
         if self.transmit is None:
             return 0
         now_ns, ticket = self.clock.now_ns, len(self.sent)
-        self._transmitted.append(TxTimestamp(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
-        self._transmitted.append(TxTimestamp(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
+        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
+        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
         return ticket
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         told = [one for one in self._transmitted if one.at_ns <= self.clock.now_ns]
         self._transmitted = [one for one in self._transmitted if one.at_ns > self.clock.now_ns]
         return told
@@ -130,8 +123,8 @@ class MemoryTransport:
                 continue
             at_ns, _, answer = heapq.heappop(self._due)
             self.clock.now_ns = max(self.clock.now_ns, at_ns)
-            if isinstance(answer, CloseInfo):
-                self.closed = answer._replace(at_ns=at_ns)
+            if isinstance(answer, ConnectionClosed):
+                self.closed = msgspec.structs.replace(answer, at_ns=at_ns)
             elif on_message(
                 ReceivedMessage(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))
             ):
@@ -143,7 +136,7 @@ class MemoryTransport:
     def _come_about(self, until_ns: int) -> None:
         """Schedule the messages that the peer sends until this instant without a request."""
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> NetworkMeasured | None:
         return None
 
     def close(self) -> None:
@@ -151,7 +144,7 @@ class MemoryTransport:
 
     def abort(self) -> None:
         if self.closed is None:
-            self.closed = CloseInfo(1000, "", self.clock.now_ns)
+            self.closed = ConnectionClosed(1000, self.clock.now_ns)
 
 
 class LivePeer(Protocol):

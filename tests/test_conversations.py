@@ -7,13 +7,13 @@ is compared with the ground truth to the nanosecond.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import reduce
 from itertools import accumulate
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -441,7 +441,8 @@ def test_an_item_that_the_service_does_not_return_is_awaited_as_long_as_a_late_t
         """A simulator that does not answer requests for an item."""
 
         def say(self, now_ns: int) -> Iterator[PeerAnswer]:
-            return ((at_ns, data) for at_ns, data in super().say(now_ns) if b"item.retrieved" not in data)
+            answers = cast(Iterable[tuple[int, bytes]], super().say(now_ns))
+            return ((at_ns, data) for at_ns, data in answers if b"item.retrieved" not in data)
 
     script = build_script(
         say(),

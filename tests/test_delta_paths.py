@@ -32,7 +32,7 @@ from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, ab
 from bench.record.recorder import RowContext
 from bench.record.replay import replay_log
 from bench.session.session_io import SessionIO
-from bench.transport.interface import CloseInfo
+from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import Dialect
 from bench.wire.settings import FunctionTool, TurnDetection
 from tests.examples import thorough
@@ -360,7 +360,7 @@ class DeltaPaths(RuleBasedStateMachine):
     def close(self, code: int, closes: bool) -> None:
         if closes:
             for copy in self.copies:
-                copy.transport.schedule([(0, CloseInfo(code, "", 0))])
+                copy.transport.schedule([(0, ConnectionClosed(code, 0))])
             self._wait(1)
 
     def _tell(self, noted: Callable[[int], inputs.AnyInput]) -> None:

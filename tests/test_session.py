@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.timeouts import MAX_HOLD_NS, Timeouts
-from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
@@ -23,10 +21,11 @@ from bench.plan.steps import ExpectSettings, ExpectStep, MessageStep, PauseStep,
 from bench.plan.turns import Step
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.transport.interface import CloseInfo, RtpInfo, SendReceipt, TcpInfo, TxTimestamp
-from bench.transport.received import ReceivedMessage
+from bench.transport.interface import SendReceipt
+from bench.wire.connection import ConnectionClosed, NetworkMeasured, Transmitted
 from bench.wire.dialect import Dialect
 from bench.wire.events import ServerEvent
+from bench.wire.received import ReceivedMessage
 from bench.wire.settings import TurnDetection
 from tests.examples import thorough
 from tests.helpers import (
@@ -377,7 +376,7 @@ def test_a_late_transcription_does_not_delay_the_next_turn() -> None:
 def test_a_turn_is_delivered_as_soon_as_its_late_transcription_arrives() -> None:
     script = build_script(play(100), play(5_000), input_transcription="whisper-1")
     transport = GuardedTransport(Service(transcript_ns=900 * MS))
-    transport.network = lambda: TcpInfo(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
+    transport.network = lambda: NetworkMeasured(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
     handed_out = {}
 
     class Clocked(Listening):
@@ -614,10 +613,10 @@ def test_history_is_awaited_as_long_as_acknowledgements_continue() -> None:
                          ids=["history", "a message"])  # fmt: skip
 @pytest.mark.parametrize(
     ("answer", "outcome"), [(error("invalid_value", "session-message"), "failed:invalid_value"),
-                            (CloseInfo(1006, "", 0), "closed:1006")]
+                            (ConnectionClosed(1006, 0), "closed:1006")]
 )  # fmt: skip
 def test_a_refused_message_or_history_fails_the_session(
-    script: PreparedScript, answer: bytes | CloseInfo, outcome: str
+    script: PreparedScript, answer: bytes | ConnectionClosed, outcome: str
 ) -> None:
     class Failing(Service):
         def __call__(self, data: bytes) -> list[PeerAnswer]:
@@ -826,7 +825,7 @@ class StampingTransport(GuardedTransport):
             self.stamped.append(message)
         return super().send(message, stamped=stamped)
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         self.looks += 1
         return super().transmitted()
 
@@ -917,27 +916,3 @@ def test_a_refused_history_fails_the_session() -> None:
         [],
         1,
     )
-
-
-MEASURED: dict[str, Any] = {
-    "Transmitted": TcpInfo(900, 700, 2),
-    "NetworkMeasured": TcpInfo(900, 700, 2),
-    "RtpMeasured": RtpInfo(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
-}
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_what_a_transport_measured_is_passed_on_by_the_names_of_its_fields(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By position, a field that is added to one of the two types would give its value to another field."""
-    original, passed = getattr(inputs, name), list[dict[str, object]]()
-    monkeypatch.setattr(inputs, name, lambda **values: passed.append(values) or original(**values))
-    transport = StampingTransport(Service(), TransmitDelays())
-    transport.network = lambda: MEASURED[name]  # type: ignore[method-assign]
-    session, _, listening = seated(build_script(say()), transport)
-    session.run()
-
-    assert [turn.outcome for turn in listening.turns] == ["ok"]
-    assert passed
-    assert all(set(values) == set(original.__struct_fields__) for values in passed)

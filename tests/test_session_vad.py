@@ -17,7 +17,8 @@ from bench.observe.timeline import Timeline
 from bench.plan.steps import PauseStep
 from bench.plan.turns import Step
 from bench.services.openai.ga import GA
-from bench.transport.interface import CloseInfo, SendReceipt
+from bench.transport.interface import SendReceipt
+from bench.wire.connection import ConnectionClosed
 from bench.wire.settings import TurnDetection
 from tests.examples import thorough
 from tests.helpers import (
@@ -320,7 +321,7 @@ class Full(GuardedTransport):
         assert message is not None
         self.clock.now_ns += 7 * MS
         if self._goes:
-            self.closed = CloseInfo(1006, "the connection broke while sending", self.clock.now_ns)
+            self.closed = ConnectionClosed(1006, self.clock.now_ns, "the connection broke while sending")
         return self.send(message)
 
 

@@ -68,8 +68,9 @@ from bench.simulator.server_events import (
     OutgoingEvent,
     WireDialect,
 )
-from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender
 from bench.wire.audio import AudioFormatName
+from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import Dialect, Feature
 from bench.wire.settings import DetectorName, FunctionTool, InputTranscription, SessionSettings, TurnDetection
 from tests.helpers import (
@@ -675,7 +676,7 @@ def test_the_delay_of_idle_prompts_equals_the_ground_truth(speed: float) -> None
 # Any script with any fault.
 
 
-Trouble = str | int | bytes | CloseInfo
+Trouble = str | int | bytes | ConnectionClosed
 """A fault of an event.
 
 The event is not sent (`lost`), is sent `twice`, is delayed by a number of ns, or follows other data.
@@ -693,7 +694,7 @@ class Troubled(Simulator):
     ) -> None:
         super().__init__(dialect, profile, seed)
         self._troubles, self._endless = troubles, endless
-        self._coming: list[tuple[int, int, bytes | CloseInfo]] = []
+        self._coming: list[tuple[int, int, bytes | ConnectionClosed]] = []
 
     def next_due_ns(self) -> int | None:
         coming = [self._coming[0][0]] if self._coming else []
@@ -705,7 +706,9 @@ class Troubled(Simulator):
             trouble = self._troubles.get(len(self.said))
             if trouble == "lost" or (self._endless and b'"response.done"' in body):
                 continue
-            before = [trouble] if isinstance(trouble, bytes | CloseInfo) else [body] if trouble == "twice" else []
+            before = (
+                [trouble] if isinstance(trouble, bytes | ConnectionClosed) else [body] if trouble == "twice" else []
+            )
             for said in (*before, body):
                 late_ns = trouble if isinstance(trouble, int) else 0
                 heappush(self._coming, (due_ns + late_ns, len(self.said) * 2 + (said is body), said))
@@ -795,7 +798,9 @@ UNASKED = [
     transcribed("item_x"),
 ]  # fmt: skip
 """Messages that a service may send at any time without a request."""
-CLOSURES = [CloseInfo(code, reason, 0) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")]
+CLOSURES = [
+    ConnectionClosed(code, 0, reason) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")
+]
 TROUBLES: st.SearchStrategy[Mapping[int, Trouble]] = st.dictionaries(
     st.integers(2, 90),
     st.sampled_from(["lost", "lost", "twice", 30 * MS, 700 * MS, 4 * S, *UNASKED, *CLOSURES]),

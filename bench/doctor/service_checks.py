@@ -55,13 +55,14 @@ from bench.target.services import SERVICES
 from bench.target.target import Target
 from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
-from bench.transport.interface import RtpInfo, TcpInfo, Transport
+from bench.transport.interface import Transport
 from bench.transport.names import warm_up
-from bench.transport.received import ReceivedMessage
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
+from bench.wire.connection import NetworkMeasured, RtpMeasured
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.rate_limits import RateLimit, limits_in
+from bench.wire.received import ReceivedMessage
 from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40
@@ -379,8 +380,8 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
         return script_of(target, wav, session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
-def round_trip(network: TcpInfo | RtpInfo | None) -> CheckFinding:
-    if isinstance(network, RtpInfo):
+def round_trip(network: NetworkMeasured | RtpMeasured | None) -> CheckFinding:
+    if isinstance(network, RtpMeasured):
         if network.min_rtt_ns is None:
             has_report = network.peer_expected is not None
             reason = "no RTCP report of the agent has what it needs (LSR, DLSR)" if has_report else NO_REPORT

@@ -17,12 +17,12 @@ from bench.catalogue.metrics import NO_MEDIA, UNSENT
 from bench.catalogue.remedies import OF_OUTCOMES
 from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.transport.datagrams import SocketAddress
-from bench.transport.interface import RtpInfo
 from bench.transport.media.offset import MAX_DRIFT_PPM
 from bench.transport.media.rtp import TIMESTAMPS, parse_packet
 from bench.transport.sip.address import is_address
 from bench.transport.sip.call_record import CallFacts
 from bench.transport.sip.media import AUDIO
+from bench.wire.connection import RtpMeasured
 
 MAX_LOSS, MAX_JITTER_NS = 0.01, 30 * NS_PER_MS
 """The limits above which callers hear the network: a share of packets, and the jitter of RFC 3550."""
@@ -139,7 +139,7 @@ def check_call(facts: CallFacts) -> Iterator[CheckFinding]:
     yield CheckFinding("codec", "pass", f"{facts.codec}, {encryption}, {keys}")
 
 
-def check_media(facts: CallFacts, packets: RtpInfo | None, probe: PacketProbe) -> Iterator[CheckFinding]:
+def check_media(facts: CallFacts, packets: RtpMeasured | None, probe: PacketProbe) -> Iterator[CheckFinding]:
     """Yield the findings about the packets of a call that has ended. `packets` are those at its end."""
     yield _source(facts, probe)
     if packets is None:
@@ -183,14 +183,14 @@ def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:
     return CheckFinding("media", "pass", f"RTP arrives from {source}, as the SDP names it")
 
 
-def _packets(packets: RtpInfo) -> CheckFinding:
+def _packets(packets: RtpMeasured) -> CheckFinding:
     missing = packets.lost + packets.late
     message = f"{missing:,} of {packets.expected:,} missing or late, {_jitter(packets.jitter_ns)}"
     good = missing <= MAX_LOSS * packets.expected and packets.jitter_ns <= MAX_JITTER_NS
     return warning_unless(good, "packets", message, NETWORK)
 
 
-def _packets_at_agent(packets: RtpInfo) -> CheckFinding:
+def _packets_at_agent(packets: RtpMeasured) -> CheckFinding:
     """Check what the agent reports about the caller's packets."""
     name = "packets at agent"
     if packets.peer_expected is None or packets.peer_lost is None or packets.peer_jitter_ns is None:

@@ -6,13 +6,12 @@ between them (`bench.record.event_log`). The lines of the log omit fields with t
 are the most frequent events, so they are not inputs: `Timeline.received` applies them.
 
 `Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and
-reports them as inputs.
+reports them as inputs. The inputs that a transport reports are in `bench.wire.connection`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import msgspec
 
@@ -20,15 +19,16 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import InterruptionKind, TurnPlan
-from bench.transport.received import ASSUMED_START_NS
 from bench.wire.audio import AudioFormatName
+from bench.wire.connection import Connected as Connected
+from bench.wire.connection import ConnectionClosed as ConnectionClosed
+from bench.wire.connection import Input as Input
+from bench.wire.connection import NetworkMeasured as NetworkMeasured
+from bench.wire.connection import RtpMeasured as RtpMeasured
+from bench.wire.connection import Transmitted as Transmitted
 from bench.wire.events import FunctionCall, TokenUsage
 
 NO_JSON = msgspec.Raw()
-
-
-class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="action"):
-    """The base class of all inputs. `action` is their type in a log."""
 
 
 class SessionStart(Input, frozen=True):
@@ -52,23 +52,6 @@ class SessionStart(Input, frozen=True):
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
     mcp_servers: int = 0
     planned_events: Mapping[str, int] = {}
-
-
-class Connected(Input, frozen=True, tag="connected"):
-    """The success or refusal of the upgrade, with its phases, the service's response headers and the wait for a token.
-
-    `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts when the token is
-    available. `call_id` is the id of the call that the agent received; "" for other services. `early_audio` is the
-    agent's audio before the answer of a telephone call. It ended at `early_end_ns`.
-    """
-
-    instants: Mapping[str, int]
-    headers: Mapping[str, str]
-    auth_wait_ns: int = 0
-    uncertainties_ns: Mapping[str, int] = {}
-    call_id: str = ""
-    early_audio: bytes = b""
-    early_end_ns: int = 0
 
 
 class TurnStarted(Input, frozen=True, tag="begin"):
@@ -136,17 +119,6 @@ class ReplacedBySession(Input, frozen=True, tag="renewed"):
     """The replacement of this session by another one, which runs the rest of the script."""
 
 
-class Transmitted(Input, frozen=True, tag="transmitted"):
-    """The kernel's timestamp of when a message was sent, or of when the peer's TCP acknowledged the message.
-
-    The timestamp is used until the turn of the message is delivered. It does not change earlier decisions.
-    """
-
-    ticket: int
-    at_ns: int
-    acknowledged: bool = False
-
-
 class EventExpected(Input, frozen=True, tag="expect"):
     """An event that the script requires by an instant. `kind` is the name of an `EventKind` in lower case."""
 
@@ -195,40 +167,6 @@ class FunctionOutputSent(Input, frozen=True, tag="call"):
     wrong: str = ""
 
 
-class NetworkMeasured(Input, frozen=True, tag="measured"):
-    """The state of the path to the peer (`TCP_INFO`, or RTCP) when the last turn ended. A proxy may be the peer.
-
-    `rtt_ns` is smoothed. `min_rtt_ns` is the recent minimum. `retransmits` is the number since the connection was
-    opened; None if the path has no retransmissions.
-    """
-
-    rtt_ns: int
-    min_rtt_ns: int
-    retransmits: int | None
-    scope: Literal["service", "proxy"] = "service"
-
-
-class RtpMeasured(Input, frozen=True, tag="rtp"):
-    """The packets of a telephone call when the last turn ended. `bench.transport.interface.RtpInfo` has the fields."""
-
-    expected: int
-    lost: int
-    late: int
-    jitter_ns: int
-    sent: int
-    peer_expected: int | None = None
-    peer_lost: int | None = None
-    peer_jitter_ns: int | None = None
-    rtt_ns: int | None = None
-    min_rtt_ns: int | None = None
-    start_uncertainty_ns: int = ASSUMED_START_NS
-    unsent: int = 0
-    other_hosts: str = ""
-    uncounted_pauses: int = 0
-    restarts: int = 0
-    without_audio: str = ""
-
-
 class DeadlinePassed(Input, frozen=True, tag="expire"):
     """The expiry of a deadline."""
 
@@ -254,22 +192,6 @@ class SessionFailed(Input, frozen=True, tag="fail"):
     outcome: str
     at_ns: int
     detail: str = ""
-
-
-class ConnectionClosed(Input, frozen=True, tag="closed"):
-    """The end of the connection.
-
-    `ours` is True if the client closed it, because a message broke a rule of the protocol or exceeded a limit. `cause`
-    and `uncertainty_ns` are the fields of `bench.transport.interface.CloseInfo`. OpenAI refuses a session with an error
-    and a close after the upgrade.
-    """
-
-    code: int
-    at_ns: int
-    reason: str = ""
-    ours: bool = False
-    cause: str = ""
-    uncertainty_ns: int = 0
 
 
 class ScriptFinished(Input, frozen=True, tag="finish"):

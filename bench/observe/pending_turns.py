@@ -18,7 +18,6 @@ from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_observation import all_instants
-from bench.transport.interface import TcpInfo
 from bench.wire.events import EventKind, ServiceFailure
 
 UNDETECTED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
@@ -270,7 +269,7 @@ class PendingTurns:
     def measured(self, network: inputs.NetworkMeasured) -> None:
         self.awaits_network = False
         if self.last is not None:
-            self.last.network = TcpInfo(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
+            self.last.network = network
             if network.retransmits is not None:  # the kernel counts from the start of the connection
                 self.last.retransmits = network.retransmits - self._retransmits
                 self._retransmits = network.retransmits

@@ -23,7 +23,6 @@ from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.observation import Instants
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.transport.received import MatchedDelta
 from bench.wire.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.wire.events import (
     ANSWER,
@@ -36,6 +35,7 @@ from bench.wire.events import (
     StrippedAudio,
     delta_text,
 )
+from bench.wire.received import MatchedDelta
 
 
 class ItemPlayer:

@@ -21,8 +21,9 @@ from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, Repla
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
-from bench.transport.received import ASSUMED_START_NS, MatchedDelta
+from bench.wire.connection import ASSUMED_START_NS
 from bench.wire.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.wire.received import MatchedDelta
 from bench.wire.settings import backend_model
 
 

@@ -52,10 +52,10 @@ from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
-from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.wire.dialect import SESSION_PREFIX, Dialect, MessageKind
 from bench.wire.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.wire.received import MatchedDelta, ReceivedMessage
 
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together.

@@ -25,10 +25,10 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
-from bench.transport.interface import TcpInfo
-from bench.transport.received import MatchedDelta
 from bench.wire.audio import AudioFormat
+from bench.wire.connection import NetworkMeasured
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure, TokenUsage
+from bench.wire.received import MatchedDelta
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NOT_SENT = SendTime(0)
@@ -153,7 +153,7 @@ class PendingTurn(Instants):
     may_have_filler: bool = False
     after_truncation: bool = False
     """True if the service had truncated the conversation before this turn."""
-    network: TcpInfo | None = None
+    network: NetworkMeasured | None = None
     retransmits: int | None = None
 
     def __post_init__(self) -> None:

@@ -25,11 +25,12 @@ from bench.plan.prepared import PreparedScript
 from bench.record.recorder import RowContext
 from bench.record.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogHeader
 from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
-from bench.transport.interface import CloseInfo, SendReceipt, Transport
-from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.transport.interface import SendReceipt, Transport
 from bench.wire.audio import AudioFormat, audible_sample
+from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import Dialect
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
+from bench.wire.received import MatchedDelta, ReceivedMessage
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
@@ -113,7 +114,7 @@ class LoggedTransport:
         self.keeps_texts = transport.keeps_texts = True
 
     @property
-    def closed(self) -> CloseInfo | None:
+    def closed(self) -> ConnectionClosed | None:
         return self._transport.closed
 
     @property

@@ -26,10 +26,10 @@ from bench.observe.inputs import NO_JSON, AnyInput, Input, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
-from bench.transport.received import ReceivedMessage as Message
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import Dialect, MessageKind
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
+from bench.wire.received import ReceivedMessage as Message
 
 SCHEMA_VERSION = 6
 

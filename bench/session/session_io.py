@@ -35,10 +35,10 @@ from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
-from bench.transport.interface import RtpInfo, SendReceipt, TcpInfo, Transport
-from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.transport.interface import SendReceipt, Transport
 from bench.wire.dialect import ClientMessage, Dialect, MessageKind
 from bench.wire.events import DELTAS, ServerEvent, TokenUsage
+from bench.wire.received import MatchedDelta, ReceivedMessage
 
 
 class Microphone:
@@ -286,9 +286,7 @@ class SessionIO:
     def _record_transmitted(self) -> None:
         """Report the kernel's transmit timestamps that are available now."""
         for timestamp in self._transport.transmitted():
-            self._timeline.apply(
-                inputs.Transmitted(ticket=timestamp.ticket, at_ns=timestamp.at_ns, acknowledged=timestamp.acknowledged)
-            )
+            self._timeline.apply(timestamp)
             if timestamp.acknowledged and timestamp.ticket == self._ticket:
                 self._ticket = 0
 
@@ -374,9 +372,7 @@ class SessionIO:
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:
-            code, reason, at_ns, ours, cause, error_ns = self._transport.closed
-            closed = inputs.ConnectionClosed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
-            self._timeline.apply(closed)
+            self._timeline.apply(self._transport.closed)
 
     # Actions of the timeline.
 
@@ -395,11 +391,8 @@ class SessionIO:
                 case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
                     self.send(_message_of(action, self._script.dialect))
                 case MeasureNetwork():
-                    match self._transport.network():
-                        case TcpInfo() as tcp:
-                            timeline.apply(inputs.NetworkMeasured(**tcp._asdict()))
-                        case RtpInfo() as rtp:
-                            timeline.apply(inputs.RtpMeasured(**rtp._asdict()))
+                    if (network := self._transport.network()) is not None:
+                        timeline.apply(network)
                 case DeliverTurn(turn):
                     self._listener.turn_ended(turn)
                     if turn.retry_after_ns is not None:

@@ -17,8 +17,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.received import ASSUMED_START_NS, MatchedDelta, ReceivedMessage
+from bench.wire.connection import ConnectionClosed, NetworkMeasured, RtpMeasured, Transmitted
 from bench.wire.events import ServerEvent
+from bench.wire.received import MatchedDelta, ReceivedMessage
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 BAD_FRAME, TOO_LARGE = 1002, 1009
@@ -48,39 +49,6 @@ class SendReceipt(NamedTuple):
     unsent: str = ""
 
 
-class TxTimestamp(NamedTuple):
-    """A timestamp of the kernel for a message that was sent with `stamped`.
-
-    It is the instant at which the message left, or at which the peer's TCP acknowledged it (`acknowledged`). `ticket`
-    identifies the message. It is the ticket in `SendReceipt.handed`.
-    """
-
-    ticket: int
-    at_ns: int
-    acknowledged: bool
-
-
-CloseCause = Literal["", "reset", "timed_out", "unreachable"]
-
-
-class CloseInfo(NamedTuple):
-    """The end of a connection.
-
-    `code` is the close code, or 1006 if there was no close frame. `at_ns` is the instant of the end. The end may have
-    happened earlier than that, by up to `uncertainty_ns`. `ours` is True if the client ended the connection, because
-    the peer broke a rule of the protocol or exceeded a limit, or the script could not continue. `cause` is the kernel's
-    reason if the connection ended without a close frame: the peer or a device on the path reset it, the peer
-    acknowledged no more data, or there was no longer a route to the peer.
-    """
-
-    code: int
-    reason: str
-    at_ns: int
-    ours: bool = False
-    cause: CloseCause = ""
-    uncertainty_ns: int = 0
-
-
 class Handshake(NamedTuple):
     """The phases of connecting, as instants of `bench.catalogue.columns.SESSION_INSTANTS`, and the response headers.
 
@@ -97,51 +65,6 @@ class Handshake(NamedTuple):
     fill: Callable[[bytes], bytes] | None = None
     early_audio: bytes = b""
     early_end_ns: int = 0
-
-
-class TcpInfo(NamedTuple):
-    """The kernel's values for the path to the peer.
-
-    `rtt_ns` is the smoothed round trip. `min_rtt_ns` is the shortest one. `retransmits` counts the segments that were
-    retransmitted until now; None for a telephone call, whose round trips are those of RTCP. `scope` states who the peer
-    is: the service (its nearest TCP endpoint), or the proxy in front of the service.
-    """
-
-    rtt_ns: int
-    min_rtt_ns: int
-    retransmits: int | None
-    scope: Literal["service", "proxy"] = "service"
-
-
-class RtpInfo(NamedTuple):
-    """The numbers of RTP packets of a telephone call until now, and their jitter (RFC 3550 §6.4.1).
-
-    Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
-    jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
-    its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
-    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived. `unsent` are
-    the caller's packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to which the
-    call sent something, each with its purpose. `uncounted_pauses` is how often the peer's packets stopped for longer
-    than their timestamps say. `restarts` is how often its stream began again for another reason. `without_audio` states
-    how many packets were received that contain no new audio.
-    """
-
-    expected: int
-    lost: int
-    late: int
-    jitter_ns: int
-    sent: int
-    peer_expected: int | None = None
-    peer_lost: int | None = None
-    peer_jitter_ns: int | None = None
-    rtt_ns: int | None = None
-    min_rtt_ns: int | None = None
-    start_uncertainty_ns: int = ASSUMED_START_NS
-    unsent: int = 0
-    other_hosts: str = ""
-    uncounted_pauses: int = 0
-    restarts: int = 0
-    without_audio: str = ""
 
 
 @dataclass(slots=True)
@@ -287,7 +210,7 @@ class Transport(Protocol):
     """True if a `MatchedDelta` contains its message, for a log."""
 
     @property
-    def closed(self) -> CloseInfo | None:
+    def closed(self) -> ConnectionClosed | None:
         """The end of the connection.
 
         It is None while the connection is open, and while messages from before the end are not delivered yet.
@@ -315,7 +238,7 @@ class Transport(Protocol):
     def flush(self) -> SendReceipt | None:
         """Send the rest of the message that was last passed to `try_send`. Return None if the connection has ended."""
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         """Return the kernel's new timestamps for messages that were sent with `stamped`. Do not block."""
 
     def receive_until(
@@ -351,7 +274,7 @@ class Transport(Protocol):
         So a deadline before this instant has passed.
         """
 
-    def network(self) -> TcpInfo | RtpInfo | None:
+    def network(self) -> NetworkMeasured | RtpMeasured | None:
         """Return the current state of the path to the peer; None if the platform does not report it."""
 
     def close(self) -> None:

@@ -18,9 +18,10 @@ from bench.base.units import NEVER_NS, NS_PER_S, NS_PER_US
 from bench.catalogue.metrics import NO_READ
 from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
-from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
-from bench.transport.received import SocketRead
+from bench.transport.interface import PacedSender
 from bench.transport.tx_timestamps import TxTimestamps
+from bench.wire.connection import NetworkMeasured, Transmitted
+from bench.wire.received import SocketRead
 
 SHARE_NS = 10_000_000
 """The time of work in the event loop after which a connection yields, although it could read more."""
@@ -104,14 +105,14 @@ class ByteStream(Protocol):
     def flush(self) -> SendTime:
         """Send the rest of the data that was last passed to `try_write`. Raise OSError."""
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         """Return the kernel's new timestamps for sent data. Do not block."""
 
     @property
     def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The addresses of the socket and of its peer, as the socket module has them."""
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> NetworkMeasured | None:
         """Return the kernel's TCP_INFO; None if the platform does not report it, or if the socket is closed."""
 
     def close(self) -> None:
@@ -391,7 +392,7 @@ class TcpStream:
         assert send_time is not None, "nothing was offered"
         return send_time
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         return self._transmit.pop()
 
     def _wait(self, kind: int, until_ns: int) -> bool:
@@ -424,7 +425,7 @@ class TcpStream:
     def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return self._raw.getsockname(), self._raw.getpeername()
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> NetworkMeasured | None:
         if sys.platform != "linux":
             return None
         try:
@@ -439,7 +440,7 @@ class TcpStream:
         )
         if min_rtt_us == NOT_MEASURED:
             return None
-        return TcpInfo(rtt_us * NS_PER_US, min_rtt_us * NS_PER_US, retransmits, self._scope)
+        return NetworkMeasured(rtt_us * NS_PER_US, min_rtt_us * NS_PER_US, retransmits, self._scope)
 
     def close(self) -> None:
         self._leave_poller()

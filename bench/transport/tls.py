@@ -14,9 +14,10 @@ from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.transport.fast.reader import Decrypter, Sieve
-from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
-from bench.transport.received import SocketRead
+from bench.transport.interface import PacedSender
 from bench.transport.tcp import TakeRead, TcpStream
+from bench.wire.connection import NetworkMeasured, Transmitted
+from bench.wire.received import SocketRead
 
 TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
@@ -178,14 +179,14 @@ class TlsStream:
     def flush(self) -> SendTime:
         return self._tcp.flush()
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         return self._tcp.transmitted()
 
     @property
     def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return self._tcp.endpoints
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> NetworkMeasured | None:
         return self._tcp.network()
 
     def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:

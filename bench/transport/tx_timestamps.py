@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from bench.base.clock import monotonic_of
 from bench.base.units import NS_PER_S
-from bench.transport.interface import TxTimestamp
+from bench.wire.connection import Transmitted
 
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module has neither this constant nor the next ones
 TX_SOFTWARE, REPORT_SOFTWARE, OPT_ID, TX_ACK, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 9, 1 << 11
@@ -74,7 +74,7 @@ class TxTimestamps:
         self._sock = sock
         self._written = 0
         self._requested: dict[int, int] = {}  # position of the last byte → ticket
-        self._reported: list[TxTimestamp] = []
+        self._reported: list[Transmitted] = []
         self._left = self._last_ns = 0
         self.enabled = sys.platform.startswith("linux") and _switch_on(sock)
 
@@ -103,7 +103,7 @@ class TxTimestamps:
         self._requested[(self._written - 1) % PLACES] = self._written
         return count
 
-    def pop(self) -> list[TxTimestamp]:
+    def pop(self) -> list[Transmitted]:
         """Return the timestamps that arrived since the last `pop`."""
         if self.owed:
             self.drain()
@@ -135,7 +135,7 @@ class TxTimestamps:
             # Each conversion of the clock has an error of some ns. The kernel reports events in order, so the instants
             # must not decrease.
             self._last_ns = max(self._last_ns, at_ns)
-            self._reported.append(TxTimestamp(ticket, self._last_ns, acknowledged))
+            self._reported.append(Transmitted(ticket, self._last_ns, acknowledged))
         if acknowledged:
             self._requested = {
                 position: pending_ticket

@@ -36,8 +36,6 @@ from bench.transport.interface import (
     DIRECT,
     MIB,
     TOO_LARGE,
-    CloseCause,
-    CloseInfo,
     ConnectTimings,
     DeltaListener,
     Handshake,
@@ -45,14 +43,13 @@ from bench.transport.interface import (
     OnMessage,
     PacedSender,
     SendReceipt,
-    TcpInfo,
-    TxTimestamp,
 )
 from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
-from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import ByteStream
+from bench.wire.connection import CloseCause, ConnectionClosed, NetworkMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
+from bench.wire.received import ReceivedMessage, SocketRead
 
 ABNORMAL = 1006
 NORMAL = 1000
@@ -130,7 +127,7 @@ class WebSocket:
     def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
         self._stream, self._protocol = stream, protocol
         self.handshake = Handshake({}, {})
-        self._end: CloseInfo | None = None
+        self._end: ConnectionClosed | None = None
         self._came: list[ReceivedMessage] = []
         self._unread: SocketRead | None = None  # a read in the loop that was left to the listener
         self._parser = ProtocolParser(protocol, stream.yield_to_loop)
@@ -147,7 +144,7 @@ class WebSocket:
         stream.sieve = self._reader
 
     @property
-    def closed(self) -> CloseInfo | None:
+    def closed(self) -> ConnectionClosed | None:
         return None if self._came else self._end  # the end follows all earlier messages
 
     def now_ns(self) -> int:
@@ -238,7 +235,7 @@ class WebSocket:
             self._on_connection_lost(error)
             return None
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         return self._stream.transmitted()
 
     def receive_until(
@@ -356,9 +353,9 @@ class WebSocket:
         """Record the end of the connection, once. If there was no close frame, the cause is the kernel's error."""
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
-            self._end = CloseInfo(code, reason, at_ns, ours, cause, error_ns)
+            self._end = ConnectionClosed(code, at_ns, reason, ours, cause, error_ns)
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> NetworkMeasured | None:
         return self._stream.network()
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, ab
 from bench.record.recorder import RowContext
 from bench.services.registry import DIALECTS
 from bench.session.session import Session
-from bench.transport.interface import CloseInfo
+from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import BinaryMessage
 from bench.wire.settings import FULL_DUPLEX, TurnDetection
 from tests.attack.agents import AFTER_UTTERANCE, ECHO, Actions, AgentVoice
@@ -68,7 +68,7 @@ class Agent:
 
     def __init__(self, actions: Actions) -> None:
         self._actions, self._numbers = actions, count()
-        self._due = list[tuple[int, int, bytes | CloseInfo | None]]()
+        self._due = list[tuple[int, int, bytes | ConnectionClosed | None]]()
         """Entries of (instant, number, message). The message is None if the entry only resumes the generator."""
         self._heard, self._awaited, self._loud = 0, 0, False
         self.echoes = False
@@ -79,7 +79,7 @@ class Agent:
     def begin(self, at_ns: int) -> None:
         self._plan(at_ns, None)
 
-    def _plan(self, at_ns: int, message: bytes | CloseInfo | None) -> None:
+    def _plan(self, at_ns: int, message: bytes | ConnectionClosed | None) -> None:
         heapq.heappush(self._due, (at_ns, next(self._numbers), message))
 
     def hear(self, message: bytes, at_ns: int) -> None:
@@ -119,7 +119,7 @@ class Agent:
             elif isinstance(action, int):
                 self._plan(at_ns + action * MS, None)
                 return
-            elif isinstance(action, bytes | CloseInfo):
+            elif isinstance(action, bytes | ConnectionClosed):
                 self.sent_bytes += len(action) if isinstance(action, bytes) else 0
                 yield at_ns, action
                 if number == MANY:  # a generator may yield without end and never wait

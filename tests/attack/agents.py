@@ -1,8 +1,9 @@
 """Misbehaving agents in three dialects, and the expected outcomes of a call with each agent.
 
-An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a `CloseInfo`. The caller
-waits for the greeting, asks something, and interrupts the answer after 0.2 s. In some cases the caller only waits for
-the greeting. Attacks below the level of messages do not depend on the dialect: see `tests.system.attack.evil_server`.
+An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a `ConnectionClosed`. The
+caller waits for the greeting, asks something, and interrupts the answer after 0.2 s. In some cases the caller only
+waits for the greeting. Attacks below the level of messages do not depend on the dialect: see
+`tests.system.attack.evil_server`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.transport.interface import CloseInfo
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
+from bench.wire.connection import ConnectionClosed
 from bench.wire.dialect import BinaryMessage
 
 FRAME_MS = 20
@@ -34,7 +35,7 @@ class Cue(Enum):
 
 
 AFTER_UTTERANCE, ECHO = Cue.AFTER_UTTERANCE, Cue.ECHO
-Action = bytes | int | CloseInfo | Cue
+Action = bytes | int | ConnectionClosed | Cue
 Actions = Iterator[Action]
 
 
@@ -382,7 +383,7 @@ def hangs_up(code: int, *, after: int, heard: int = 0) -> Act:
             yield AFTER_UTTERANCE
         if heard:
             yield from voice.says(after)
-        yield CloseInfo(code, "", 0)
+        yield ConnectionClosed(code, 0)
 
     return act
 

@@ -37,8 +37,8 @@ from bench.simulator.session.service_forms import ga_session
 from bench.target.credentials import Credential
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
-from bench.transport.received import ReceivedMessage
 from bench.wire.dialect import Dialect
+from bench.wire.received import ReceivedMessage
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 

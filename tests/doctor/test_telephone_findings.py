@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,15 +12,15 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.doctor.service_checks import round_trip
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
-from bench.transport.interface import RtpInfo
 from bench.transport.media.rtp import RtpPacket, build_packet
 from bench.transport.sip.call_record import CallFacts
 from bench.transport.sip.messages import HostPort
+from bench.wire.connection import RtpMeasured
 
 PUBLIC, PRIVATE, RELAY = "198.51.100.7", "10.0.0.5", "203.0.113.9"
 FRAME_NS = 20 * NS_PER_MS
 CALL_S = 30
-GOOD = RtpInfo(1_000, 2, 3, 4 * NS_PER_MS, 1_000, 900, 1, 2 * NS_PER_MS)
+GOOD = RtpMeasured(1_000, 2, 3, 4 * NS_PER_MS, 1_000, 900, 1, 2 * NS_PER_MS)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def heard(
 
 
 def results(
-    probe: PacketProbe, call: CallFacts | None = None, packets: RtpInfo = GOOD
+    probe: PacketProbe, call: CallFacts | None = None, packets: RtpMeasured = GOOD
 ) -> dict[str, tuple[str, str, str]]:
     found = check_media(call or facts(), packets, probe)
     return {finding.name: (finding.result, finding.message, finding.remedy) for finding in found}
@@ -105,7 +106,7 @@ def test_without_packets_the_report_of_the_agent_is_still_checked() -> None:
     ],
 )
 def test_an_unknown_round_trip_has_its_reason(changes: dict[str, Any], result: str, message: str) -> None:
-    found = round_trip(GOOD._replace(**changes))
+    found = round_trip(msgspec.structs.replace(GOOD, **changes))
 
     assert (found.result, found.message) == (result, message)
 
@@ -150,7 +151,7 @@ def test_a_drift_that_the_call_does_not_bound_is_unknown(probe: PacketProbe, rea
     ],
 )
 def test_packets_that_callers_miss_are_a_warning(changes: dict[str, Any], name: str, result: str, remedy: str) -> None:
-    found = results(heard(PUBLIC), packets=GOOD._replace(**changes))[name]
+    found = results(heard(PUBLIC), packets=msgspec.structs.replace(GOOD, **changes))[name]
 
     assert found[0] == result
     assert found[2].startswith(remedy)
@@ -170,7 +171,7 @@ def test_pauses_that_the_timestamps_do_not_count_are_a_warning_and_no_drift() ->
     for number in range(600):
         packet = RtpPacket(0, number, number * 160, 7, bytes(160), marker=False)
         probe.add(build_packet(packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * 3 * NS_PER_S))
-    found = results(probe, packets=GOOD._replace(uncounted_pauses=3))
+    found = results(probe, packets=msgspec.structs.replace(GOOD, uncounted_pauses=3))
 
     assert found["pauses"][:2] == ("warning", "its RTP stopped 3 × for longer than its timestamps say")
     assert found["media clock"][0] == "pass"
@@ -184,7 +185,7 @@ def test_a_stream_that_began_again_with_the_same_source_is_a_warning(ssrcs: int,
         packet = RtpPacket(0, number % 150, number % 150 * 160, 7 + number // 150 % ssrcs, bytes(160), marker=False)
         probe.add(build_packet(packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * NS_PER_S))
 
-    assert results(probe, packets=GOOD._replace(restarts=1))["restarts"][0] == result
+    assert results(probe, packets=msgspec.structs.replace(GOOD, restarts=1))["restarts"][0] == result
 
 
 def test_what_is_no_rtp_packet_is_no_source() -> None:
@@ -204,7 +205,9 @@ def test_the_codec_and_the_authentication_are_reported() -> None:
 
 
 def test_refused_packets_and_hosts_that_only_the_agent_named_are_reported() -> None:
-    found = results(heard(PUBLIC), packets=GOOD._replace(sent=600, unsent=400, other_hosts="192.0.2.9 (SIP)"))
+    found = results(
+        heard(PUBLIC), packets=msgspec.structs.replace(GOOD, sent=600, unsent=400, other_hosts="192.0.2.9 (SIP)")
+    )
 
     assert found["packets sent"][:2] == ("fail", "this machine refused 400 of 1,000 packets of the caller")
     assert "no way to the address" in found["packets sent"][2]

@@ -28,7 +28,7 @@ from bench.plan.turns import Step
 from bench.services.openai.ga import GA
 from bench.session.session import Session
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
-from bench.transport.interface import CloseInfo
+from bench.wire.connection import ConnectionClosed
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
 from tests.load.fake_live_run import FakeDialer, FakeRun
 from tests.memory_transport import PeerAnswer, VirtualClock
@@ -68,7 +68,7 @@ class CappedAgent(Simulator):
         elif self._ends_ns < NEVER:
             ends_ns, self._ends_ns = self._ends_ns, NEVER
             yield ends_ns, error("session_expired", words=LIMIT)
-            yield ends_ns, CloseInfo(1001, LIMIT, 0)
+            yield ends_ns, ConnectionClosed(1001, 0, LIMIT)
 
 
 class SessionObserver(Listening):

@@ -19,9 +19,9 @@ from bench.observe.inputs import CallFunction, RequestContinuation, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.gpt_live.dialect import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
-from bench.transport.received import ReceivedMessage
 from bench.wire.audio import PCM16
 from bench.wire.events import FunctionCall
+from bench.wire.received import ReceivedMessage
 from tests.helpers import AT_NS, MS, at, build_turn
 
 DELTA_MS, SPOKEN_MS = 100, 200

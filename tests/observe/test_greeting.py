@@ -23,9 +23,9 @@ from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
 from bench.services.gpt_live.dialect import GPT_LIVE, STARTED
 from bench.services.registry import DIALECTS
-from bench.transport.received import ReceivedMessage
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormatName
 from bench.wire.dialect import BinaryMessage
+from bench.wire.received import ReceivedMessage
 from benchmarks.onsets import FRAME_MS, stream
 from tests.helpers import AT_NS, S, at, build_turn
 

@@ -20,10 +20,10 @@ from bench.observe.tones import is_pure
 from bench.plan.recordings import to_pcm16
 from bench.services.agents.dialects import PCM
 from bench.services.registry import DIALECTS
-from bench.transport.received import ReceivedMessage
 from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
+from bench.wire.received import ReceivedMessage
 from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, build_turn
 

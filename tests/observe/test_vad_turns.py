@@ -20,7 +20,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.openai.ga import GA
 from bench.session import session as waits
-from bench.transport.interface import TcpInfo
+from bench.wire.connection import NetworkMeasured
 from bench.wire.events import TokenUsage
 from tests.examples import thorough
 from tests.helpers import (
@@ -536,7 +536,7 @@ def test_playback_ends_when_the_reply_was_played_or_at_once_if_it_was_cancelled(
 
 def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_the_last() -> None:
     talk, asked = Talk(wanted=4), []
-    networks = (TcpInfo(900, 700, 2), TcpInfo(800, 600, 5), None, TcpInfo(700, 600, None))
+    networks = (NetworkMeasured(900, 700, 2), NetworkMeasured(800, 600, 5), None, NetworkMeasured(700, 600, None))
     for number, network in enumerate(networks, 1):
         asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
         talk.ask(1_000 * number, number)
@@ -544,7 +544,7 @@ def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_t
         works = talk.timeline.actions(at(1_000 * number + 20), at(1_000 * number + 20))
         asked.append(isinstance(next(works), ReportUsage) and isinstance(next(works), MeasureNetwork))
         if network is not None:
-            talk.timeline.apply(inputs.NetworkMeasured(*network))
+            talk.timeline.apply(network)
         talk.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
 
     assert asked == [False, True] * 4

@@ -18,7 +18,7 @@ from bench.record.histograms import Histograms, distribution
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.services.openai.ga import GA
-from bench.transport.received import ReceivedMessage
+from bench.wire.received import ReceivedMessage
 from tests.command_line import call
 from tests.helpers import MS, S, at, build_observation, build_session, delta, present
 from tests.reports import synthetic

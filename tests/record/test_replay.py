@@ -28,8 +28,8 @@ from bench.record.replay import SCHEMA_VERSION, AnyLine, replay_log
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.session import Session
-from bench.transport.interface import TcpInfo
-from bench.transport.received import ReceivedMessage
+from bench.wire.connection import NetworkMeasured
+from bench.wire.received import ReceivedMessage
 from tests.helpers import (
     AT_NS,
     MS,
@@ -148,8 +148,8 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
         ),
         st.sampled_from([*ARRIVALS]),
     ),
-    st.sampled_from([TcpInfo(5, 4, 1), TcpInfo(6, 4, 3, "proxy")]).map(
-        lambda network: lambda timeline, now_ns: timeline.apply(inputs.NetworkMeasured(*network))
+    st.sampled_from([NetworkMeasured(5, 4, 1), NetworkMeasured(6, 4, 3, "proxy")]).map(
+        lambda network: lambda timeline, now_ns: timeline.apply(network)
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),

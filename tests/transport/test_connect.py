@@ -26,10 +26,11 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.target.credentials import redacted
 from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
-from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, TcpInfo, authority
-from bench.transport.received import SocketRead
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from bench.wire.connection import NetworkMeasured
+from bench.wire.received import SocketRead
 from tests.examples import thorough
 from tests.helpers import MS, receive
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
@@ -102,7 +103,7 @@ def opened(
     return open_websocket(url, [], context, limits, phases or ConnectTimings(), path)
 
 
-def echoed(transport: WebSocket) -> TcpInfo | None:
+def echoed(transport: WebSocket) -> NetworkMeasured | None:
     """Send a message, receive its echo, and close the connection. Return the kernel's data about the network path."""
     transport.send(b"hello")
     (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)

@@ -40,12 +40,13 @@ from bench.transport import connect as connecting
 from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first
 from bench.transport.event_loop import LoopMonitor, Poller
-from bench.transport.interface import ConnectTimings, TcpInfo
+from bench.transport.interface import ConnectTimings
 from bench.transport.names import Lookup, look_up
-from bench.transport.received import READ_BYTES, MatchedDelta, ReceivedMessage, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from bench.wire.connection import NetworkMeasured
+from bench.wire.received import READ_BYTES, MatchedDelta, ReceivedMessage, SocketRead
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
@@ -538,12 +539,12 @@ def test_network_data_are_available_while_the_socket_is_open(linked: Linked) -> 
 @pytest.mark.parametrize(
     ("info", "network"),
     [
-        (tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3), TcpInfo(900_000, 700_000, 3)),
+        (tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3), NetworkMeasured(900_000, 700_000, 3)),
         pytest.param(tcp_info(rtt_us=0, min_rtt_us=0xFFFF_FFFF, retransmits=1), None, id="no round trip was measured"),
         pytest.param(tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3)[:104], None, id="an older kernel"),
     ],
 )
-def test_network_data_that_the_kernel_does_not_have_are_none(info: bytes, network: TcpInfo | None) -> None:
+def test_network_data_that_the_kernel_does_not_have_are_none(info: bytes, network: NetworkMeasured | None) -> None:
     class Socket:
         def getsockopt(self, *asked: int) -> bytes:
             return info

@@ -22,7 +22,6 @@ from bench.base.clock import monotonic_ns
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import tx_timestamps
 from bench.transport.event_loop import LoopMonitor
-from bench.transport.interface import TxTimestamp
 from bench.transport.tx_timestamps import (
     ACKNOWLEDGED,
     FLAGS,
@@ -36,6 +35,7 @@ from bench.transport.tx_timestamps import (
     TxTimestamps,
     read_tx_report,
 )
+from bench.wire.connection import Transmitted
 from tests.examples import thorough
 from tests.transport.test_tcp import KINDS, connected
 
@@ -163,7 +163,7 @@ def test_a_send_has_reports_of_its_transmission_and_its_acknowledgement() -> Non
     sock.answers += [answered(SENT, 7, WALL_NS - 300), answered(ACKNOWLEDGED, 7, WALL_NS - 100)]
 
     assert owed
-    assert timestamps.pop() == [TxTimestamp(ticket, NOW_NS - 300, False), TxTimestamp(ticket, NOW_NS - 100, True)]
+    assert timestamps.pop() == [Transmitted(ticket, NOW_NS - 300, False), Transmitted(ticket, NOW_NS - 100, True)]
     assert timestamps.pop() == []
     assert not timestamps.owed
 
@@ -195,7 +195,7 @@ def test_every_report_is_assigned_to_its_send_for_any_number_of_bytes(
                 kinds = [SENT] * sent + [ACKNOWLEDGED] * acknowledged
                 sock.answers += [answered(kind, (written - 1) % PLACES) for kind in kinds]
                 assert timestamps.pop() == [
-                    TxTimestamp(timestamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds
+                    Transmitted(timestamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds
                 ]
 
 
@@ -224,7 +224,7 @@ def test_each_plausible_report_is_returned_once(
         timestamps.send(b"1234", stamped=True)
     sock.answers += [answered(kind, place, WALL_NS + sum(after)) for kind, place, *after in answers]
 
-    assert timestamps.pop() == [TxTimestamp(ticket, NOW_NS + after, acked) for ticket, after, acked in expected]
+    assert timestamps.pop() == [Transmitted(ticket, NOW_NS + after, acked) for ticket, after, acked in expected]
     assert not timestamps.owed
 
 
@@ -285,9 +285,9 @@ def timestamps_or_skip(sock: socket.socket) -> TxTimestamps:
     return timestamps
 
 
-def reports_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
+def reports_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> list[Transmitted]:
     """Return at least `answers` timestamps. A poll of the socket waits for them in its error queue."""
-    reports: list[TxTimestamp] = []
+    reports: list[Transmitted] = []
     poll = select.poll()
     poll.register(sock, 0)  # poll always reports errors
     while len(reports) < answers:
@@ -340,8 +340,8 @@ def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmissi
     before_ns, read = monotonic_ns(), 0
     while read < last:
         read += len(theirs.recv(1 << 16))
-    reports: list[TxTimestamp] = []
-    while not reports or reports[-1] != (last, reports[-1].at_ns, True):
+    reports: list[Transmitted] = []
+    while not reports or reports[-1] != Transmitted(last, reports[-1].at_ns, acknowledged=True):
         reports += reports_of(timestamps, ours, 1)
 
     assert [one.at_ns >= before_ns for one in reports if one.ticket == last] == [True, True]
@@ -363,7 +363,7 @@ def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate:
         if not handed.ticket:
             pytest.skip("this platform has no transmit stamps")
         peer.do(lambda sock: sock.recv(64))
-        reports: list[TxTimestamp] = []
+        reports: list[Transmitted] = []
         until_ns = monotonic_ns() + int(GUARD_S * 1e9)
         while len(reports) < 2 and monotonic_ns() < until_ns:
             stream.read(monotonic_ns() + 1_000_000)

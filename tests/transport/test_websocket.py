@@ -32,18 +32,19 @@ from bench.observe.timeline import Timeline
 from bench.session.session import Session
 from bench.transport.connect import MAX_REFUSAL_BYTES
 from bench.transport.fast.reader import Sieve
-from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TxTimestamp
+from bench.transport.interface import ConnectTimings, PacedSender
 from bench.transport.parser import frame_bytes
-from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import GOODBYE_NS, WebSocket, client_protocol
+from bench.wire.connection import NetworkMeasured, Transmitted
+from bench.wire.received import ReceivedMessage, SocketRead
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
 
 FAR_NS = 1 << 62
 LIMIT = 1 << 20
 EMPTY_NS, STAMP_NS = 1_000, 5_000
-NETWORK = TcpInfo(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
+NETWORK = NetworkMeasured(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
 
 def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> SocketRead:
@@ -114,7 +115,7 @@ class FakeStream:
     def flush(self) -> SendTime:
         return self.write(b"")
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         return []
 
     def _upgrade(self, request: bytes) -> None:
@@ -125,7 +126,7 @@ class FakeStream:
         answer = accepted if self._answer is None else self._answer
         self.reads += [read(part) for part in [answer] if part] + [read(b"")] * self._ends
 
-    def network(self) -> TcpInfo | None:
+    def network(self) -> NetworkMeasured | None:
         return None if self.closed else NETWORK
 
     def close(self) -> None:

@@ -25,8 +25,8 @@ from bench.record.event_log import EventLog, LoggedTimeline, about
 from bench.record.histograms import MEASURED
 from bench.record.recorder import Recorder, RowContext, SessionRecorder
 from bench.record.spool import Spool
-from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent, TokenUsage
+from bench.wire.received import MatchedDelta, ReceivedMessage
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""

@@ -28,7 +28,7 @@ from functools import cache
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.received import ASSUMED_START_NS
+from bench.wire.connection import ASSUMED_START_NS
 
 MAX_DRIFT_PPM = 200
 """The largest difference between the rates of two clocks that the buffer follows. Quartz clocks differ by up to 100."""

@@ -23,22 +23,18 @@ from bench.catalogue.metrics import CANNOT_SEND, HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket, SocketAddress
 from bench.transport.interface import (
-    CloseInfo,
     ConnectTimings,
     DeltaListener,
     Handshake,
     NetworkPath,
     OnMessage,
     PacedSender,
-    RtpInfo,
     SendReceipt,
-    TxTimestamp,
     bracketed,
     is_loopback,
 )
 from bench.transport.media.jitter import Frame
 from bench.transport.media.rtp import StreamNumbers
-from bench.transport.received import ReceivedMessage
 from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_failure import failure_of, headers_of, received_of, with_malformed
@@ -53,8 +49,10 @@ from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia
 from bench.transport.sip.reach import UNSPECIFIED, canonical_host
 from bench.transport.sip.sdes import new_keys, without_keys
 from bench.transport.sip.signalling import Signalling, open_signalling
+from bench.wire.connection import ConnectionClosed, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
+from bench.wire.received import ReceivedMessage
 
 NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S
@@ -134,7 +132,7 @@ class TelephoneCall:
         )
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._media: CallMedia | None = None
-        self._closed: CloseInfo | None = None
+        self._closed: ConnectionClosed | None = None
         self._on_message: OnMessage | None = None
         self._frames: list[tuple[Frame, int]] = []
         """The frames that have not been passed on, and the instants at which they became available."""
@@ -223,7 +221,7 @@ class TelephoneCall:
         self._call.hang_up(monotonic_ns())
         self._send_signals()
         detail = f"{HELD if is_held else NO_KEYS}, so the key {key} was not sent"
-        self._closed = CloseInfo(NORMAL, own_hang_up(detail), monotonic_ns(), ours=True)
+        self._closed = ConnectionClosed(NORMAL, monotonic_ns(), own_hang_up(detail), ours=True)
         return None
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
@@ -232,7 +230,7 @@ class TelephoneCall:
     def flush(self) -> SendReceipt | None:
         return None  # `try_send` leaves nothing over; it fails only after the end of the call
 
-    def transmitted(self) -> list[TxTimestamp]:
+    def transmitted(self) -> list[Transmitted]:
         return []
 
     def _send_signals(self) -> None:
@@ -378,10 +376,10 @@ class TelephoneCall:
             at_ns = self._call.instants.ended_ns or monotonic_ns()
             if ending is None or cause:  # the peer may never answer BYE
                 reason = with_malformed(own_hang_up(cause), self._call)
-                self._closed = CloseInfo(NORMAL, reason, at_ns, ours=True)
+                self._closed = ConnectionClosed(NORMAL, at_ns, reason, ours=True)
                 return True
             code = NORMAL if ending.by in ("peer", "caller") else ABNORMAL
-            self._closed = CloseInfo(code, ending.text, at_ns, ours=ending.by == "caller")
+            self._closed = ConnectionClosed(code, at_ns, ending.text, ours=ending.by == "caller")
         return True
 
     @property
@@ -390,7 +388,7 @@ class TelephoneCall:
         return bool(self._peer)
 
     @property
-    def closed(self) -> CloseInfo | None:
+    def closed(self) -> ConnectionClosed | None:
         return None if self._frames else self._closed
 
     @property
@@ -409,12 +407,12 @@ class TelephoneCall:
         has_phone_keys, is_encrypted = agreed.send_event_payload_type is not None, agreed.send_key is not None
         return CallFacts(agreed.codec, is_encrypted, has_phone_keys, self._call.has_signed_in, media, self._peer)
 
-    def network(self) -> RtpInfo | None:
+    def network(self) -> RtpMeasured | None:
         """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
         if self._media is None:
             return None
         counts, played, peer = self._media.receiver.counts, self._media.buffer.counts, self._media.rtcp.peer
-        return RtpInfo(
+        return RtpMeasured(
             counts.expected,
             max(0, counts.lost + counts.duplicates),
             played.late,
@@ -456,7 +454,7 @@ class TelephoneCall:
 
     def abort(self) -> None:
         if self._closed is None:
-            self._closed = CloseInfo(ABNORMAL, "closed by this tool", monotonic_ns(), ours=True)
+            self._closed = ConnectionClosed(ABNORMAL, monotonic_ns(), "closed by this tool", ours=True)
             if self._call.ending is None:
                 self._call.hang_up(monotonic_ns())
                 self._send_signals()

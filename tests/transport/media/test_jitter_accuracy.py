@@ -13,8 +13,8 @@ import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.received import ASSUMED_START_NS
 from bench.wire.audio import G711_ULAW
+from bench.wire.connection import ASSUMED_START_NS
 from tests.transport.media.path import FRAME_NS, HOLD_NS, START_NS, Path, number_of, received
 
 EARLY_NS = HOLD_NS // 5_000

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import gevent
+import msgspec
 import pytest
 
 from bench.base.clock import Arrival, monotonic_ns
@@ -25,18 +26,19 @@ from bench.catalogue.timeouts import Timeouts
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import SocketAddress
-from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, RtpInfo, bracketed
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, bracketed
 from bench.transport.media.dtmf import parse_event
 from bench.transport.media.rtp import parse_packet
 from bench.transport.media.srtp import PacketEncryption, SrtpKey
-from bench.transport.received import ReceivedMessage
 from bench.transport.sip import address, signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import HostPort, SipRequest, parse_message
 from bench.transport.sip.offer_answer import LocalMedia
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.wire.connection import RtpMeasured
 from bench.wire.dialect import BinaryMessage
+from bench.wire.received import ReceivedMessage
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
 from tests.transport.sip.scripted_peer import tokens
 
@@ -459,13 +461,17 @@ def test_the_packets_of_both_directions_are_counted() -> None:
         receive(call, lambda found: len(found) == 3)
         counted = call.network()
         assert counted is not None
-        assert counted._replace(jitter_ns=0, start_uncertainty_ns=0) == RtpInfo(3, 0, 0, 0, 3, start_uncertainty_ns=0)
+        assert msgspec.structs.replace(counted, jitter_ns=0, start_uncertainty_ns=0) == RtpMeasured(
+            3, 0, 0, 0, 3, start_uncertainty_ns=0
+        )
         assert call._media is not None
         peer = call._media.rtcp.peer
         peer.reports, peer.expected, peer.cumulative_lost = 1, 3, 2
         peer.jitter, peer.round_trip_ns, peer.min_round_trip_ns = 8, 9, 7
 
-        reported = counted._replace(peer_expected=3, peer_lost=2, peer_jitter_ns=NS_PER_MS, rtt_ns=9, min_rtt_ns=7)
+        reported = msgspec.structs.replace(
+            counted, peer_expected=3, peer_lost=2, peer_jitter_ns=NS_PER_MS, rtt_ns=9, min_rtt_ns=7
+        )
         assert call.network() == reported
         call.close()
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bench.base.clock import Arrival
-from bench.base.units import NS_PER_MS
 from bench.wire.events import ServerEvent
 
 READ_BYTES = 65_536
 """The maximum number of bytes of one read."""
-ASSUMED_START_NS = 20 * NS_PER_MS
-"""The uncertainty of a frame of a telephone call until the delays of its packets are known."""
 RECORD_HEADER, RECORD_BYTES = 5, 16_384
 """The size of a TLS record's header, and the maximum size of its content, in bytes (RFC 8446 §5.1)."""
 

@@ -1,0 +1,111 @@
+"""The records of a connection: transports return them, and a session's timeline receives them as inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from bench.base.units import NS_PER_MS
+
+ASSUMED_START_NS = 20 * NS_PER_MS
+"""The uncertainty of a frame of a telephone call until the delays of its packets are known."""
+CloseCause = Literal["", "reset", "timed_out", "unreachable"]
+
+
+class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="action"):
+    """The base class of all inputs. `action` is their type in a log."""
+
+
+class Connected(Input, frozen=True, tag="connected"):
+    """The success or refusal of the upgrade, with its phases, the service's response headers and the wait for a token.
+
+    `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts when the token is
+    available. `call_id` is the id of the call that the agent received; "" for other services. `early_audio` is the
+    agent's audio before the answer of a telephone call. It ended at `early_end_ns`.
+    """
+
+    instants: Mapping[str, int]
+    headers: Mapping[str, str]
+    auth_wait_ns: int = 0
+    uncertainties_ns: Mapping[str, int] = {}
+    call_id: str = ""
+    early_audio: bytes = b""
+    early_end_ns: int = 0
+
+
+class Transmitted(Input, frozen=True, tag="transmitted"):
+    """The kernel's timestamp of a message that was sent with `stamped`.
+
+    It is the instant at which the message left, or at which the peer's TCP acknowledged it (`acknowledged`). `ticket`
+    identifies the message, as in `bench.transport.interface.SendReceipt.handed`. The timestamp is used until the turn
+    of the message is delivered. It does not change earlier decisions.
+    """
+
+    ticket: int
+    at_ns: int
+    acknowledged: bool = False
+
+
+class NetworkMeasured(Input, frozen=True, tag="measured"):
+    """The state of the path to the peer (`TCP_INFO`, or RTCP).
+
+    `rtt_ns` is the smoothed round trip. `min_rtt_ns` is the recent minimum. `retransmits` is the number of segments
+    that were retransmitted since the connection was opened; None if the path has no retransmissions. `scope` states who
+    the peer is: the service (its nearest TCP endpoint), or the proxy in front of the service.
+    """
+
+    rtt_ns: int
+    min_rtt_ns: int
+    retransmits: int | None
+    scope: Literal["service", "proxy"] = "service"
+
+
+class RtpMeasured(Input, frozen=True, tag="rtp"):
+    """The numbers of RTP packets of a telephone call until now, and their jitter (RFC 3550 §6.4.1).
+
+    Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
+    jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
+    its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
+    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived. `unsent` are
+    the caller's packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to which the
+    call sent something, each with its purpose. `uncounted_pauses` is how often the peer's packets stopped for longer
+    than their timestamps say. `restarts` is how often its stream began again for another reason. `without_audio` states
+    how many packets were received that contain no new audio.
+    """
+
+    expected: int
+    lost: int
+    late: int
+    jitter_ns: int
+    sent: int
+    peer_expected: int | None = None
+    peer_lost: int | None = None
+    peer_jitter_ns: int | None = None
+    rtt_ns: int | None = None
+    min_rtt_ns: int | None = None
+    start_uncertainty_ns: int = ASSUMED_START_NS
+    unsent: int = 0
+    other_hosts: str = ""
+    uncounted_pauses: int = 0
+    restarts: int = 0
+    without_audio: str = ""
+
+
+class ConnectionClosed(Input, frozen=True, tag="closed"):
+    """The end of the connection. OpenAI refuses a session with an error and a close after the upgrade.
+
+    `code` is the close code, or 1006 if there was no close frame. `at_ns` is the instant of the end. The end may have
+    happened earlier than that, by up to `uncertainty_ns`. `ours` is True if the client ended the connection, because
+    the peer broke a rule of the protocol or exceeded a limit, or the script could not continue. `cause` is the kernel's
+    reason if the connection ended without a close frame: the peer or a device on the path reset it, the peer
+    acknowledged no more data, or there was no longer a route to the peer.
+    """
+
+    code: int
+    at_ns: int
+    reason: str = ""
+    ours: bool = False
+    cause: CloseCause = ""
+    uncertainty_ns: int = 0
