@@ -83,6 +83,11 @@ class TwoSamples:
         assert self.steps is not None, "steps are weighted"
         return Mixed(self.base, self.cand, self.steps, self.clusters)
 
+    @cached_property
+    def cand_weights(self) -> Floats | None:
+        """The weight of each turn of the candidate. The mean is 1. It is None if turns are not weighted."""
+        return None if self.steps is None else self.mixed.weights * self.cand.n
+
 
 def target_resamples(
     samples: TwoSamples, ps: Sequence[float], *, draws: int = RESAMPLES, rng: np.random.Generator

@@ -45,7 +45,7 @@ def changes_by_length(samples: TwoSamples) -> Literal[-1, 0, 1]:
     """
     if not (samples.base.has_whole_sessions and samples.cand.has_whole_sessions):
         return 0
-    both, weights = (samples.base, samples.cand), _weights(samples)
+    both, weights = (samples.base, samples.cand), (None, samples.cand_weights)
     lengths = [_lengths(*of_target) for of_target in zip(both, weights, samples.clusters, strict=True)]
     used = [of_target > 0 for of_target in lengths]
     if samples.paired:
@@ -64,11 +64,6 @@ def changes_by_length(samples: TwoSamples) -> Literal[-1, 0, 1]:
     if 2 * float(ndtr(-abs(largest))) >= DEPENDENCE_ALPHA / len(deviates):
         return 0
     return 1 if largest > 0 else -1
-
-
-def _weights(samples: TwoSamples) -> tuple[Floats | None, Floats | None]:
-    """Return the weights of the turns of each target. Their mean is 1; None if all are 1."""
-    return None, None if samples.steps is None else samples.mixed.weights * samples.cand.n
 
 
 def _lengths(sample: Sample, weights: Floats | None, clusters: int = 0) -> Lengths:
@@ -113,7 +108,7 @@ def _levels(samples: TwoSamples, weights: Sequence[Floats | None], lengths: Sequ
 
 def reaches(samples: TwoSamples, p: float, level: float) -> tuple[float, float]:
     """Return the distances of the lower and of the upper bound from the log ratio; inf if a bound is open."""
-    both = zip((samples.base, samples.cand), _weights(samples), samples.values(p), strict=True)
+    both = zip((samples.base, samples.cand), (None, samples.cand_weights), samples.values(p), strict=True)
     (low_b, high_b), (low_c, high_c) = (_reaches(*of_target, p, level) for of_target in both)
     return math.hypot(low_c, high_b), math.hypot(high_c, low_b)
 

@@ -45,11 +45,12 @@ def share_difference(
     if not (0 < q < math.inf and 0 < value < math.inf):
         return None
     base = beyond(samples.base, q, samples.clusters[0])
-    weights = None if samples.steps is None else samples.mixed.weights * samples.cand.n
 
     def tested(cut: float, sign: int = 1) -> OneSidedBounds:
         """Return the bounds of D at a cut, times `sign`, and the p-value of "D times `sign` is not above 0"."""
-        totals = ClusterTotals(base, beyond(samples.cand, cut, samples.clusters[1], weights), samples.paired)
+        totals = ClusterTotals(
+            base, beyond(samples.cand, cut, samples.clusters[1], samples.cand_weights), samples.paired
+        )
         error, (first, second) = se_of_rates(totals), totals.ratios
         first, second = (first, second) if sign > 0 else (second, first)
         (first_low, first_high), (low, high) = (_end_distances(ratio, inference.level) for ratio in (first, second))
