@@ -20,9 +20,10 @@ from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import DeltaListener, Handshake, OnMessage, PacedSender, SendReceipt
 from bench.transport.parser import frame_bytes
+from bench.transport.socket_read import SocketRead
 from bench.wire.connection import ConnectionClosed, NetworkMeasured, Transmitted
 from bench.wire.events import ServerEvent
-from bench.wire.received import ReceivedMessage, SocketRead
+from bench.wire.received import ReceivedMessage
 
 PeerAnswer = tuple[int, bytes | ConnectionClosed]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]

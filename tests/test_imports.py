@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": ("full_duplex", "openai", "gpt_live", "agents", "telephone", "registry"),
     "bench.transport": (
-        "challenges", "gevent_patch", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
+        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
         "datagrams", "names", "fast", "parser", "tcp", "tls", "connect", "websocket", "media", "sip",
     ),
     "bench.load": (

@@ -19,9 +19,9 @@ from bench.catalogue.metrics import NO_READ
 from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.interface import PacedSender
+from bench.transport.socket_read import SocketRead
 from bench.transport.tx_timestamps import TxTimestamps
 from bench.wire.connection import NetworkMeasured, Transmitted
-from bench.wire.received import SocketRead
 
 SHARE_NS = 10_000_000
 """The time of work in the event loop after which a connection yields, although it could read more."""

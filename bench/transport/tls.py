@@ -15,9 +15,9 @@ from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import PacedSender
+from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.wire.connection import NetworkMeasured, Transmitted
-from bench.wire.received import SocketRead
 
 TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")

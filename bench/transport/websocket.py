@@ -45,11 +45,12 @@ from bench.transport.interface import (
     SendReceipt,
 )
 from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
+from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 from bench.wire.connection import CloseCause, ConnectionClosed, NetworkMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
-from bench.wire.received import ReceivedMessage, SocketRead
+from bench.wire.received import ReceivedMessage
 
 ABNORMAL = 1006
 NORMAL = 1000

@@ -27,10 +27,10 @@ from bench.target.credentials import redacted
 from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
+from bench.transport.socket_read import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.wire.connection import NetworkMeasured
-from bench.wire.received import SocketRead
 from tests.examples import thorough
 from tests.helpers import MS, receive
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy

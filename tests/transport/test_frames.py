@@ -19,8 +19,9 @@ from bench.transport.fast import reader
 from bench.transport.fast.frames import MASK_BYTES, leading_texts, masked_frame, missing_bytes
 from bench.transport.fast.reader import MessageReader
 from bench.transport.parser import frame_bytes
+from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
-from bench.wire.received import ReceivedMessage, SocketRead
+from bench.wire.received import ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import receive
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text

@@ -42,11 +42,12 @@ from bench.transport.connect import connect, connect_first
 from bench.transport.event_loop import LoopMonitor, Poller
 from bench.transport.interface import ConnectTimings
 from bench.transport.names import Lookup, look_up
+from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.wire.connection import NetworkMeasured
-from bench.wire.received import READ_BYTES, MatchedDelta, ReceivedMessage, SocketRead
+from bench.wire.received import MatchedDelta, ReceivedMessage
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30

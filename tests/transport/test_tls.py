@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
+from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tls import INCOMING, tls_context
-from bench.wire.received import READ_BYTES, SocketRead
 from tests.helpers import delta
 from tests.transport.test_reader import GA, Reply
 from tests.transport.test_websocket import cut, read, text

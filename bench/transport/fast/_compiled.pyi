@@ -2,8 +2,9 @@ import ssl
 from typing import Any
 
 from bench.transport.event_loop import LoopMonitor
+from bench.transport.socket_read import SocketRead
 from bench.wire.events import ServerEvent
-from bench.wire.received import MatchedDelta, ReceivedMessage, SocketRead
+from bench.wire.received import MatchedDelta, ReceivedMessage
 
 def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]: ...
 

@@ -15,7 +15,8 @@ from ssl import SSLError, SSLWantReadError
 
 from bench.base import clock
 from bench.base.clock import Arrival
-from bench.wire.received import MatchedDelta, ReceivedMessage, SocketRead
+from bench.transport.socket_read import SocketRead
+from bench.wire.received import MatchedDelta, ReceivedMessage
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -49,8 +50,8 @@ ctypedef const unsigned char *Text
 
 cdef enum:
     ROOM = 64
-    READ_BYTES = 65536  # as in bench.wire.received
-    RECORD_HEADER = 5  # both as in bench.wire.received
+    READ_BYTES = 65536  # as in bench.transport.socket_read
+    RECORD_HEADER = 5  # both as in bench.transport.socket_read
     RECORD_BYTES = 16384
     PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may complete a record of which only one byte was missing
     MANY = 32

@@ -11,8 +11,9 @@ from typing import Any
 from bench.base.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast.frames import leading_texts as leading_texts
+from bench.transport.socket_read import READ_BYTES, RECORD_BYTES, RECORD_HEADER, SocketRead
 from bench.wire.events import ServerEvent
-from bench.wire.received import READ_BYTES, RECORD_BYTES, RECORD_HEADER, MatchedDelta, SocketRead
+from bench.wire.received import MatchedDelta
 
 
 class Sieve:

@@ -27,8 +27,8 @@ from bench.transport.names import look_up
 from bench.transport.sip.address import CallAddress, family_of, host_of, own_host, udp_socket
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing
+from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
-from bench.wire.received import SocketRead
 
 LISTEN_NS = 3_600 * NS_PER_S
 """The time after which a listener of a connection starts to listen again."""
