@@ -17,7 +17,9 @@ import pytest
 from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.ground_truth_log import read_truth
+from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
@@ -32,11 +34,12 @@ class PlainCaller:
     def __init__(self, url: str) -> None:
         host, port = url.rpartition("@")[2].split(":")
         self._agent, self._url = (host, int(port)), url
-        self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+        self.signals = udp_socket("127.0.0.1")
+        # the agent sends RTCP to the port after RTP's
+        (self.first_rtp, *first), (self.second_rtp, *second) = (media_sockets("127.0.0.1", RTP_PORTS) for _ in range(2))
+        self.sockets = (self.signals, self.first_rtp, *first, self.second_rtp, *second)
         for sock in self.sockets:
-            sock.bind(("127.0.0.1", 0))
             sock.settimeout(GUARD_S)
-        self.signals, self.first_rtp, self.second_rtp = self.sockets
         self._own_port = self.signals.getsockname()[1]
         self._to, self._cseq = f"<{url}>", 0
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 
+from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.transport.media.rtp import RtpPacket, build_packet
+from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.messages import (
     SipRequest,
     SipResponse,
@@ -43,9 +45,8 @@ class HostilePeer:
         self.line, self.invite = line, invite
         self.source = ("", 0)
         self.inbox: queue.Queue[tuple[SipRequest | SipResponse, tuple[str, int]]] = queue.Queue()
-        self.rtp, self.rtcp, self.stranger = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3))
-        for sock in self._sockets():
-            sock.bind((LOOPBACK, 0))
+        self.rtp, self.rtcp = media_sockets(LOOPBACK, RTP_PORTS)  # the call sends RTCP to the port after RTP's
+        self.stranger = udp_socket(LOOPBACK)
         audio = parse_description(invite.body).audio
         assert audio is not None
         self.caller_rtp = LOOPBACK, audio.port

@@ -17,11 +17,13 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
+from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.names import Lookup
 from bench.transport.sip import signalling
+from bench.transport.sip.address import media_sockets
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import HostPort
@@ -45,8 +47,7 @@ class StreamLine:
     def __init__(self, context: ssl.SSLContext | None, contact: str | None, *, answers: bool, **changes: Any) -> None:
         self._listening = socket.create_server((LOOPBACK, 0))
         self.port = self._listening.getsockname()[1]
-        self.rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.rtp.bind((LOOPBACK, 0))
+        self.rtp, self.rtcp = media_sockets(LOOPBACK, RTP_PORTS)  # the call sends RTCP to the port after RTP's
         self._context, self._answers = context, answers
         name = "TCP" if context is None else "TLS"
         self.url = f"sip:agent@localhost:{self.port};transport={name.lower()}"
@@ -99,7 +100,7 @@ class StreamLine:
         self.break_connections()
         for thread in self._threads:
             thread.join(GUARD_S)
-        for sock in (self._listening, self.rtp, *self.connections):
+        for sock in (self._listening, self.rtp, self.rtcp, *self.connections):
             sock.close()
 
 

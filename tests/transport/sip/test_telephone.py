@@ -23,6 +23,7 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import HANG_UP
 from bench.catalogue.remedies import remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import SocketAddress
@@ -60,7 +61,8 @@ class CalledLine:
         keys: tuple[SrtpKey, ...],
         host: str,
     ) -> None:
-        self.signals, self.rtp = (address.udp_socket(host) for _ in range(2))
+        self.signals = address.udp_socket(host)
+        self.rtp, self._rtcp = address.media_sockets(host, RTP_PORTS)  # the call sends RTCP to the port after RTP's
         self.port = self.signals.getsockname()[1]
         self.url = f"sip:agent@{bracketed(host)}:{self.port}"
         self.heard: list[bytes] = []
@@ -102,7 +104,7 @@ class CalledLine:
     def close(self) -> None:
         self._ends.set()
         self._thread.join(GUARD_S)
-        for sock in (self.signals, self.rtp):
+        for sock in (self.signals, self.rtp, self._rtcp):
             sock.close()
 
     def wait_for_request(self, method: bytes) -> None:
