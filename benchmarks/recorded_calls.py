@@ -1,20 +1,23 @@
-"""Errors of imported calls, by condition: 250 constructed calls with known instants, in one table.
+"""Errors of imported calls, by condition: 450 constructed calls with known instants, in one table.
 
 Each call has five turns. Noise is the given number of dB below the caller's voice, in both channels. The echo is the
-agent's voice in the caller's channel, through a small room. Lossy calls are decoded to a WAV. `make benchmark
-PARTS=recorded_calls` prints the table that docs/recorded-calls.md quotes.
+agent's voice in the caller's channel, through a small room. Lossy calls are decoded to a WAV. Noise that changes
+(`tests.recorded_calls.changing_noise`) is in both channels, and a fifth of these calls has beeps of a recorder. `make
+benchmark PARTS=recorded_calls` prints the table that docs/recorded-calls.md quotes.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
 from bench.plan.script import load_script
 from bench.recorded_calls.channels import read_call
@@ -22,6 +25,7 @@ from bench.recorded_calls.conversation import conversation
 from bench.recorded_calls.playback import compiled_for_call, measure
 from bench.recorded_calls.script_files import recorded_utterances, write_script
 from tests.made_page import table
+from tests.recorded_calls.changing_noise import Change
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
 
 CALLS = 25
@@ -35,6 +39,16 @@ CONDITIONS: Mapping[str, Conditions] = {
     "echo, −15 dB": Conditions(echo_db=-15),
     "interruptions": Conditions(overlaps=True),
     "all: G.711, noise 25 dB, echo −15 dB, interruptions": Conditions(overlaps=True, echo_db=-15, snr_db=25, g711=True),
+}
+CHANGING: Mapping[str, Change] = {
+    "noise that begins": "begins",
+    "noise that stops": "stops",
+    "noise that swells": "swells",
+    "noise in steps": "steps",
+    "noise gate": "gate",
+    "noise gate, each word": "words",
+    "comfort noise in pauses": "comfort",
+    "automatic gain": "pumps",
 }
 LOSSY: Mapping[str, tuple[str, str, str]] = {
     "MP3, 16 kbit/s, as a WAV": ("MP3", "MPEG_LAYER_III", "mp3"),
@@ -58,10 +72,13 @@ class Errors:
 
 
 def main() -> None:
+    calls = {name: [(seed, conditions) for seed in range(CALLS)] for name, conditions in CONDITIONS.items()}
+    calls |= {name: list(_changing(change)) for name, change in CHANGING.items()}
+    calls |= {name: [(seed, Conditions(rate_hz=8_000)) for seed in range(CALLS)] for name in LOSSY}
     rows = []
-    for name, conditions in [*CONDITIONS.items(), *((name, Conditions(rate_hz=8_000)) for name in LOSSY)]:
+    for name, constructed in calls.items():
         errors = Errors()
-        for seed in range(CALLS):
+        for seed, conditions in constructed:
             _import(constructed_call(seed, conditions), errors, LOSSY.get(name), g711=conditions.g711)
         absolute = np.abs(errors.errors_ms)
         rows.append(
@@ -79,6 +96,12 @@ def main() -> None:
     print(table(heads, rows))
 
 
+def _changing(change: Change) -> Iterator[tuple[int, Conditions]]:
+    for seed in range(CALLS):
+        rate_hz, g711 = (8_000, 16_000)[seed % 2], seed % 3 == 1
+        yield seed, Conditions(rate_hz, g711=g711, overlaps=seed % 4 == 3, beeps=seed % 5 == 4, change=change)
+
+
 def _import(call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] | None, *, g711: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "call.wav"
@@ -90,7 +113,13 @@ def _import(call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] |
             soundfile.write(encoded, channels, call.rate_hz, format=lossy[0], subtype=lossy[1], compression_level=level)
             decoded, rate_hz = soundfile.read(encoded, dtype="int16")
             soundfile.write(path, decoded, rate_hz, subtype="PCM_16")
-        recorded = read_call(path, "auto", None if lossy is None else lossy[2])
+        try:
+            recorded = read_call(path, "auto", None if lossy is None else lossy[2])
+        except UsageError as error:
+            print(error, file=sys.stderr)
+            errors.turns += len(call.waits_ms)
+            errors.missed += len(call.waits_ms)
+            return
         rate_hz = recorded.audio.rate_hz
         talk = conversation(recorded.caller_sounds, recorded.agent_sounds, rate_hz, len(recorded.agent))
         utterances = recorded_utterances(recorded, talk)

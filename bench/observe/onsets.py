@@ -11,6 +11,12 @@ nor on the machine.
 A loud and steady start of a stream may be a sound or background. It is no background if it is a tone (`is_tone`), or if
 it stops within `SETTLED` blocks.
 
+Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that is not voiced
+(`bench.observe.voiced`) is therefore not reported until it is. If `LEAD` steady blocks precede its voiced part, they
+are background. Fewer blocks may be an unvoiced consonant or noise: the sound starts with them, and they are its
+uncertainty, until its level falls so far that no noise is behind the voice. A sound without any voiced part for
+`SETTLED` blocks is background if it is steady, and otherwise a sound. Steady noise after a voice ends the sound.
+
 A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a sound may be a tone, the
 detector waits until the tone ends, or until it has lasted for `CERTAIN` blocks. If the sound then turns out to be a
 voice, its start is still the instant at which the energy rose. In a tone, a voice starts with the first block that is
@@ -31,7 +37,8 @@ import numpy as np
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe.tones import Tone, is_pure, noise_energy
+from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
+from bench.observe.voiced import is_voiced
 from bench.wire.audio import Samples, measured_blocks
 
 BLOCK_MS = 5
@@ -106,6 +113,18 @@ STREAMED = 16
 
 No reply ends with as much noise.
 """
+LEAD, EVEN = 50, (5, 2)
+"""The minimum number of blocks before a voice that are noise, and no unvoiced consonant of the voice, if the ratio of
+their highest to their lowest level is at most `EVEN`, as (numerator, denominator)."""
+CHECKED = 5
+"""The number of blocks between two checks of whether a sound is voiced."""
+CLEAR = 2**19
+"""The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS has this level."""
+PLATEAU, QUIETER = 36, 8
+"""Noise has ended a sound if it is steady for `PLATEAU` blocks, and if the ratio of the sound's energy to it is at
+least `QUIETER`."""
+DROP, DROP_BLOCKS = 3, 8
+"""A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
@@ -124,10 +143,10 @@ All errors were smaller than the maximum.
 """
 
 
-HELD_NS = 700 * NS_PER_MS
+HELD_NS = 800 * NS_PER_MS
 """The maximum duration of audio between the start of a sound and its detection.
 
-A detection takes longest at the start of a stream.
+A detection takes longest if the sound is not voiced.
 """
 What = Literal["begins", "sounds", "ends"]
 
@@ -172,6 +191,7 @@ class OnsetDetector:
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
 
     __slots__ = (
+        "_above_lead",
         "_behind",
         "_behind_sound",
         "_blocks",
@@ -183,9 +203,12 @@ class OnsetDetector:
         "_keys_count",
         "_lag",
         "_last",
+        "_lead_level",
+        "_lead_ns",
         "_left",
         "_level",
         "_loud",
+        "_moved",
         "_noise",
         "_number",
         "_onset",
@@ -206,7 +229,7 @@ class OnsetDetector:
         "tones",
     )  # an object with more than 30 attributes is slow without it
 
-    def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
+    def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:  # noqa: PLR0915
         self.tones = list[Tone]()
         """The tones that have ended, or that are certain. The end of the last one may still move."""
         self._keys_count = keys_count
@@ -222,7 +245,7 @@ class OnsetDetector:
         self._number = 0
         """The number of the next block."""
         self._energies = (0, 0, 0)
-        self._blocks: deque[Block] = deque(maxlen=SETTLED)
+        self._blocks: deque[Block] = deque(maxlen=SETTLED + REACH + WINDOW)
         self._group = 0
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
@@ -253,6 +276,11 @@ class OnsetDetector:
 
         This sound, and another sound soon after it, may continue that voice. Their uncertainty is at least this time.
         """
+        self._lead_ns = self._lead_level = self._above_lead = 0
+        """`_lead_ns` is the duration of the unvoiced part at the start of the sound, which may be noise. `_lead_level`
+        is its level. `_above_lead` is the last block that was clearly louder."""
+        self._moved = False
+        """True if noise has moved the end of the sound back, which is not reported yet."""
         self._quiet = 0
         """The number of blocks since the sound was last audible."""
         self._last = 0
@@ -398,6 +426,8 @@ class OnsetDetector:
             self._peak = max(self._peak, mean)
             if self._holds_tone(mean):
                 return
+            if self._quiet < 2 * GROUP and mean * QUIETER < self._peak:
+                self._end_in_noise()
         self._groups.append(mean)
         if self._behind is None:
             return
@@ -417,6 +447,27 @@ class OnsetDetector:
             self._tone = is_tone(self._samples(self._number - GROUP))
         return self._tone
 
+    def _levels(self, first: int, last: int) -> list[int]:
+        return [self._at(block)[1] for block in range(first, last + 1)]
+
+    def _settle(self, levels: list[int]) -> int:
+        """Use the mean of these levels as the background from now on, and return it."""
+        self._behind = sum(levels) // len(levels)
+        self._groups.extend([self._behind] * GROUPS)
+        return self._behind
+
+    def _end_in_noise(self) -> None:
+        """If steady noise has followed the sound, move the end of the sound back to the start of the noise."""
+        last = self._number - 1
+        levels = self._levels(last - PLATEAU + 1, last)
+        if max(levels) * EVEN[1] > min(levels) * EVEN[0] or is_voiced(self._samples(last - GROUP + 1)):
+            return
+        level = self._behind_sound = self._settle(levels)
+        first = last - PLATEAU
+        while first >= 0 and level < STEADY * self._at(first)[1] < STEADY * STEADY * level:
+            first -= 1
+        self._last, self._quiet, self._moved = (first + 1) * self._size, last - first, True
+
     def _is_background(self, mean: int) -> bool:
         """Return whether the group that has just ended shows the background.
 
@@ -434,11 +485,17 @@ class OnsetDetector:
 
     def _classify(self, number: int) -> Known:
         if self._sounding:
+            if self._lead_ns and self._falls_below_lead(number):
+                self._lead_ns = 0
+                yield "sounds", self._last
             if self._continues(number):
                 self._quiet, self._last = 0, number * self._size + self._at(number)[3]
                 yield "sounds", self._last
                 return
             self._quiet += 1
+            if self._moved:
+                self._moved = False
+                yield "sounds", self._last
             if self._quiet >= self._pause:
                 self._sounding = False
                 yield "ends", self._last
@@ -458,13 +515,67 @@ class OnsetDetector:
             if self._is_pure(self._onset, number):
                 last = next(block for block in range(number, self._onset - 1, -1) if self._is_loud(block))
                 self._suspect = SuspectedTone(self._onset, last)
-            else:
-                yield from self._start_sound(self._onset, number)
+            elif (number - self._onset + 1 - WINDOW) % CHECKED == 0:
+                yield from self._start_if_voiced(self._onset, number)
             return
         later = range(self._onset + 1, number + 1)  # a click; a sound may still follow it
         self._onset = next((block for block in later if self._is_loud(block)), None)
         if self._onset is not None:
             self._loud = sum(self._is_loud(block) for block in range(self._onset, number + 1))
+
+    def _start_if_voiced(self, start: int, number: int) -> Known:
+        """Start a sound if it is voiced or over. Noise before its voiced part becomes the background."""
+        voiced = number + 1 - GROUP
+        waits = number - start + 1 > WINDOW
+        if max(self._levels(voiced, number)) > CLEAR or is_voiced(self._samples(voiced)):
+            noise = self._last_noise(start, voiced) if waits else None
+        elif max(self._levels(number - SILENT + 1, number)) * EDGE[1] <= EDGE[0] * (self._behind or 0):
+            if self._loud < WINDOW:
+                self._onset = None  # a click
+            else:
+                yield from self._start_sound(start, number)
+            return
+        elif number - start + 1 < SETTLED:
+            return
+        else:
+            voiced, noise = start, self._last_noise(start, number)
+        if noise is None:
+            yield from self._start_sound(
+                start, number, lead=voiced + GROUP // 2 - start if waits else self._rise(start, number)
+            )
+            return
+        self._settle(self._levels(noise - LEAD + 1, noise))
+        loud = [block for block in range(noise + 1, number + 1) if self._is_loud(block)]
+        self._onset, self._loud = (loud[0], len(loud)) if loud else (None, 0)
+
+    def _rise(self, start: int, number: int) -> int:
+        """Return the number of blocks of a sound before its level last rises by more than `STEADY`, as above noise."""
+        levels = self._levels(start + SMOOTHED - 1, number)
+        rises = (
+            at
+            for at in range(len(levels) - 1, SMOOTHED - 1, -1)
+            if levels[at] > STEADY * max(levels[: at - SMOOTHED + 1])
+        )
+        return next(rises, -SMOOTHED) + SMOOTHED
+
+    def _last_noise(self, start: int, end: int) -> int | None:
+        """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there are none."""
+        levels = self._levels(start + SMOOTHED - 1, end)
+        for last in range(len(levels), LEAD - 1, -1):
+            steady = levels[last - LEAD : last]
+            if max(steady) * EVEN[1] <= min(steady) * EVEN[0]:
+                return start + SMOOTHED - 2 + last
+        return None
+
+    def _falls_below_lead(self, number: int) -> bool:
+        """Return whether the level falls fast from above the unvoiced start of the sound to below it.
+
+        Then no noise is behind the voice, and the sound started with an unvoiced consonant.
+        """
+        level = self._at(number)[1]
+        if level > DROP * self._lead_level:
+            self._above_lead = number
+        return level * DROP < self._lead_level and number - self._above_lead <= DROP_BLOCKS
 
     def _follow_tone(self, tone: SuspectedTone, number: int, *, is_loud: bool) -> Known:
         if is_loud:
@@ -529,11 +640,11 @@ class OnsetDetector:
         self._note_tone(self._suspect)
         yield "ends", self._last
 
-    def _start_sound(self, start: int, number: int, tone_error_ns: int = 0) -> Known:
+    def _start_sound(self, start: int, number: int, tone_error_ns: int = 0, lead: int = 0) -> Known:
         """Yield the changes of a detected sound: that it begins, and that it continues up to the block `number`.
 
         The sound begins before the block `start` if the energy rose slowly. `tone_error_ns` is the uncertainty that a
-        tone before the sound causes.
+        tone before the sound causes. `lead` is the number of its first blocks that may be noise.
         """
         behind = self._behind or 0
         for earlier in () if tone_error_ns else range(start - 1, max(start - REACH, 0) - 1, -1):
@@ -541,6 +652,8 @@ class OnsetDetector:
             if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= pair_energy * EDGE[1]:
                 break
             start = earlier
+        self._lead_level = min(self._levels(start + SMOOTHED - 1, start + max(SMOOTHED, lead) - 1))
+        self._lead_ns, self._above_lead = lead * BLOCK_MS * NS_PER_MS, number
         self._sounding, self._onset, self._suspect, self._behind_sound = True, None, None, behind
         self._level = self._same = 0
         self._tone = False
@@ -571,53 +684,6 @@ class OnsetDetector:
     @property
     def _uncertainty_ns(self) -> int:
         if self._behind_sound < HUSHED:
-            return self._early_ns
+            return max(self._early_ns, self._lead_ns)
         error_ns = next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_sound)
-        return max(error_ns, self._early_ns)
-
-
-# A tone is a sum of a few sines and can be predicted from the samples before it; noise cannot. Each sample is predicted
-# as the best weighted sum of the samples before it, which leaves only the rounding of up to ORDER / 2 sines. White and
-# pink noise, and a room, leave more than a fiftieth of their energy. Voices and music may leave as little as tones for
-# some time, but their level changes, which is checked first. The sums are of integers, and the rest is calculated in a
-# fixed order, so the result does not depend on the machine.
-ORDER = 16
-"""The number of samples from which the next sample is predicted. A prediction needs two samples for each sine of a
-tone."""
-GAIN = 50
-"""The minimum ratio of a tone's energy to the part of its energy that cannot be predicted."""
-ROUNDING = 1 / 12
-"""The energy of the rounding error of a sample. Without this energy, a pure tone has more than one best prediction."""
-
-
-def is_tone(samples: Samples) -> bool:
-    """Return whether 50 ms of audio at 8 kHz are a tone. A direct current is not a tone, because it is inaudible."""
-    count = len(samples) - ORDER
-    wide = samples.astype(np.int64)
-    wide -= int(wide.sum()) // len(wide)
-    shifted = np.array([wide[ORDER - step :][:count] for step in range(ORDER + 1)])
-    (energy, *correlations), *products = (shifted @ shifted.T).tolist()
-    if energy <= GAIN * count * ROUNDING:
-        return False
-    return bool(_unpredicted([row[1:] for row in products], correlations, energy, count * ROUNDING) * GAIN < energy)
-
-
-def _unpredicted(products: list[list[int]], correlations: list[int], energy: float, rounding: float) -> float:
-    """Return the energy that the best prediction cannot explain.
-
-    The method is a Cholesky decomposition of the normal equations.
-    """
-    rows, solved = list[list[float]](), list[float]()
-    for index, product_row in enumerate(products):
-        row = list[float]()
-        for before, earlier in enumerate(rows):
-            known = sum(mine * other for mine, other in zip(row, earlier, strict=False))
-            row.append((product_row[before] - known) / earlier[before])
-        diagonal = product_row[index] + rounding - sum(value * value for value in row)
-        if diagonal <= 0:  # this sample has no more information
-            diagonal = rounding
-        row.append(float(diagonal**0.5))
-        rows.append(row)
-        known = sum(value * solution for value, solution in zip(row, solved, strict=False))
-        solved.append((correlations[index] - known) / row[index])
-    return energy - sum(value * value for value in solved)
+        return max(error_ns + self._lead_ns, self._early_ns)

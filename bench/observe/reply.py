@@ -21,6 +21,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.words import HeardText
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.observation import Instants
+from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.wire.audio import UNREADABLE, AudioFormat, audible_sample
@@ -259,8 +260,6 @@ class Reply(Instants):
         first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)
         if first and sound.place is not None:
             self.uneven_ns = sound.place.uneven_ns
-        start_error_ns = sound.error_ns + self.uneven_ns
-        self.start_uncertainty_ns = start_error_ns if first else min(self.start_uncertainty_ns, start_error_ns)
         if self.stopped_ns is not None:
             start_ns = max(self.late_until_ns, at_ns + self.jitter_buffer_ns)
             self.late_until_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
@@ -274,6 +273,9 @@ class Reply(Instants):
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
                 sound_error_ns = self.item.player.uncertainty_ns + sound.error_ns + uneven_ns
                 self.spoken_answer.on_sound(audible_ns, self.silent_ns, sound_error_ns, at_ns, gap_ns)
+        if self.longest_pause_ns < PAUSE_NS:  # no second sound, whose start has another uncertainty
+            start_error_ns = sound.error_ns + self.uneven_ns
+            self.start_uncertainty_ns = start_error_ns if first else min(self.start_uncertainty_ns, start_error_ns)
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind

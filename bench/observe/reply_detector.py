@@ -264,7 +264,7 @@ class ReplyDetector:
             if what == "begins" and audible is None:
                 audible = position
             elif what == "sounds":
-                audible, until = 0 if audible is None else audible, position
+                audible, until = min(0, position) if audible is None else audible, position
         size = len(samples) * self.audio.sample_bytes
         payload = StrippedAudio(audible, until, error_ns, tones=max(0, self._known_tones - known_tones))
         return msgspec.structs.replace(event, payload_bytes=size, payload=payload)

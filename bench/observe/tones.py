@@ -99,3 +99,58 @@ def _lines_hz(samples: Samples) -> tuple[Sequence[float], float]:
 @cache
 def _window(count: int) -> NDArray[np.float64]:
     return np.hanning(count + 1)[:count]
+
+
+# A tone is a sum of a few sines and can be predicted from the samples before it; noise cannot. Each sample is predicted
+# as the best weighted sum of the samples before it, which leaves only the rounding of up to ORDER / 2 sines. White and
+# pink noise, and a room, leave more than a fiftieth of their energy. Voices and music may leave as little as tones for
+# some time, but their level changes, which is checked first. The sums are of integers, and the rest is calculated in a
+# fixed order, so the result does not depend on the machine.
+HUM = 72
+"""The ratio of the energy of a tone of 150 Hz to that of the differences of its samples. That of a hum is larger."""
+ORDER = 16
+"""The number of samples from which the next sample is predicted. A prediction needs two samples for each sine of a
+tone."""
+GAIN = 50
+"""The minimum ratio of a tone's energy to the part of its energy that cannot be predicted."""
+ROUNDING = 1 / 12
+"""The energy of the rounding error of a sample. Without this energy, a pure tone has more than one best prediction."""
+
+
+def is_tone(samples: Samples) -> bool:
+    """Return whether 50 ms of audio at 8 kHz are a tone.
+
+    A direct current is not a tone, because it is inaudible. The hum of the mains belongs to the background.
+    """
+    count = len(samples) - ORDER
+    wide = samples.astype(np.int64)
+    wide -= int(wide.sum()) // len(wide)
+    steps = np.diff(wide)
+    if HUM * int(steps @ steps) < int(wide @ wide):
+        return False
+    shifted = np.array([wide[ORDER - step :][:count] for step in range(ORDER + 1)])
+    (energy, *correlations), *products = (shifted @ shifted.T).tolist()
+    if energy <= GAIN * count * ROUNDING:
+        return False
+    return bool(_unpredicted([row[1:] for row in products], correlations, energy, count * ROUNDING) * GAIN < energy)
+
+
+def _unpredicted(products: list[list[int]], correlations: list[int], energy: float, rounding: float) -> float:
+    """Return the energy that the best prediction cannot explain.
+
+    The method is a Cholesky decomposition of the normal equations.
+    """
+    rows, solved = list[list[float]](), list[float]()
+    for index, product_row in enumerate(products):
+        row = list[float]()
+        for before, earlier in enumerate(rows):
+            known = sum(mine * other for mine, other in zip(row, earlier, strict=False))
+            row.append((product_row[before] - known) / earlier[before])
+        diagonal = product_row[index] + rounding - sum(value * value for value in row)
+        if diagonal <= 0:  # this sample has no more information
+            diagonal = rounding
+        row.append(float(diagonal**0.5))
+        rows.append(row)
+        known = sum(value * solution for value, solution in zip(row, solved, strict=False))
+        solved.append((correlations[index] - known) / row[index])
+    return energy - sum(value * value for value in solved)

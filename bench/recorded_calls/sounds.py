@@ -3,7 +3,8 @@
 The starts of sounds come from the detector that also listens to live agents (`bench.observe.onsets`). The end of a
 caller's speech is searched as in the recordings of a script (`bench.plan.recordings.find_speech`). In noise the end of
 speech is below the noise, so the end that is found may be too early. `TAILS_NS` has the maximum errors, which `make
-benchmark PARTS=recorded_calls` measures.
+benchmark PARTS=recorded_calls` measures. The noise is that around the sound, or that after it if it is louder. If
+speech ends with a steady low level, a noise gate may have closed late, and the bound covers that part.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
@@ -35,6 +37,13 @@ ABOVE_NOISE = 10 ** (6 / 10)
 """The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
 NOISE_PEAK = 10 ** (12 / 10)
 """The peaks of noise above its mean: 12 dB, as a ratio of energies. A peak may lengthen speech by up to `WINDOW_MS`."""
+EDGE_MS, AFTER_MS = 80, 1_000
+"""The part of the time after speech in which noise is searched."""
+PEAK = 10 ** (1 / 10)
+"""The minimum distance of speech above the loudest window of the noise after it: 1 dB, as a ratio of energies."""
+TAIL_DEPTH, TAIL_RANGE, MIN_TAIL_MS, ABRUPT = 10 ** (18 / 10), 10 ** (6 / 10), 30, 10 ** (6 / 10)
+"""The properties of noise that a gate lets through after speech: it is at least 18 dB below the level of the speech,
+its level changes by at most 6 dB, and it lasts at least 30 ms or ends at once, more than 6 dB above `DEPTH`."""
 TAILS_NS = ((1_000, 25 * NS_PER_MS), (100, 120 * NS_PER_MS), (30, 1_100 * NS_PER_MS), (0, 2_000 * NS_PER_MS))
 """The maximum errors of the end of speech in noise, in descending order of loudness.
 
@@ -95,18 +104,41 @@ def _sounds(detector: OnsetDetector, samples: SampleSequence, rate_hz: int) -> I
         yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)
 
 
-def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int) -> Speech:
-    """Return the speech in the sounds `found`, which is followed by no other sound before the position `until`."""
-    margin = round(AROUND_S * rate_hz)
+def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int, limit: int) -> Speech:
+    """Return the speech in the sounds `found`, which ends before `until`. No other sound follows before `limit`."""
+    margin, per_ms = round(AROUND_S * rate_hz), rate_hz // 1_000
     first, last = max(0, found.begin - margin), min(len(samples), found.end + margin)
-    around = window_energies(samples[first:last], rate_hz // 1_000)
-    noise = float(np.quantile(around, NOISE_QUANTILE))
+    noise = float(np.quantile(window_energies(samples[first:last], per_ms), NOISE_QUANTILE))
+    # what follows the quiet edge of the last word is noise, even if there was none before
+    after = samples[found.end + EDGE_MS * per_ms : min(limit, found.end + AFTER_MS * per_ms)]
+    loudest = window_energies(after, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0)
+    changed_ns = 0
+    if loudest * PEAK > noise * ABOVE_NOISE:
+        changed_ns = WINDOW_MS * NS_PER_MS
+        noise, until = float(loudest) * PEAK / ABOVE_NOISE, min(until, found.end + WINDOW_MS * per_ms)
     segment = samples[found.begin : until]
     level = speech_level(segment, rate_hz)
     span = find_speech(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
     error_ns = 0
     if noise * ABOVE_NOISE > level / DEPTH:
-        error_ns = next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise)
+        error_ns = changed_ns + next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise)
     elif noise * NOISE_PEAK > level / DEPTH:
         error_ns = WINDOW_MS * NS_PER_MS
-    return Speech(found.begin, found.begin + span.end, error_ns)
+    end = found.begin + span.end
+    tail_ns = _tail_ms(window_energies(samples[found.begin : end], per_ms), level) * NS_PER_MS
+    return Speech(found.begin, end, max(error_ns, tail_ns))
+
+
+def _tail_ms(energies: NDArray[np.float64], level: float) -> int:
+    """Return for how long speech ends with the same low level, as noise that a gate lets through after the last word.
+
+    A word fades, to `DEPTH` below the level of speech.
+    """
+    tail = energies[: 1 - WINDOW_MS][::-1]
+    if not len(tail) or tail[0] > level / TAIL_DEPTH:
+        return 0
+    differs = np.flatnonzero((tail * TAIL_RANGE < tail[0]) | (tail > TAIL_RANGE * tail[0]))
+    length = int(differs[0]) if len(differs) else len(tail)
+    if length < len(tail) and tail[length] < tail[0]:  # a consonant after a closure
+        return 0
+    return length + WINDOW_MS if length >= MIN_TAIL_MS or tail[0] > ABRUPT * level / DEPTH else 0

@@ -41,7 +41,7 @@ NEARLY = 1 / 100
 """The maximum ratio of the energy that remains to the energy of the beep, if only the beep was audible."""
 FADE, FADED = 2, 1 / 4
 """The number of blocks at the edges of a beep, and the maximum ratio of their energies to the energy of the beep."""
-BACKGROUND_S = 0.2
+BACKGROUND_S, QUIET = 0.2, 10
 
 Floats = NDArray[np.float64]
 
@@ -208,13 +208,22 @@ def _energy(wide: Floats) -> float:
 
 
 def _background(samples: SampleSequence, start: int, end: int, rate_hz: int) -> Samples:
-    """Return samples for a stretch of the channel: the quietest stretch of `BACKGROUND_S` in the seconds around it."""
+    """Return samples for a stretch of the channel: the nearest stretch of `BACKGROUND_S` that contains no voice.
+
+    It is at most `QUIET` times as loud as the quietest one in the seconds around it.
+    """
     size = round(BACKGROUND_S * rate_hz)
-    around = samples[max(0, start - 15 * size) : start], samples[end : end + 15 * size]
-    parts = [side[at : at + size] for side in around for at in range(0, len(side) - size + 1, size)]
+    firsts = sorted(
+        (*range(start - 15 * size, start, size), *range(end, end + 15 * size, size)), key=lambda at: abs(at - start)
+    )
+    parts = [samples[at : at + size] for at in firsts if 0 <= at <= len(samples) - size]
     if not parts:
         return np.zeros(end - start, np.int16)
-    return np.resize(min(parts, key=lambda part: _energy(part.astype(np.float64))), end - start)
+    energies = [_energy(part.astype(np.float64)) for part in parts]
+    nearest = next(
+        part for part, energy in zip(parts, energies, strict=True) if energy <= QUIET * max(1, min(energies))
+    )
+    return np.resize(nearest, end - start)
 
 
 def _replaced(samples: SampleSequence, pieces: Sequence[tuple[int, Samples]]) -> Iterator[Samples]:

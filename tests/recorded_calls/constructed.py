@@ -7,6 +7,7 @@ first audible sample of the reply.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 import bench.simulator
 from bench.catalogue.metrics import AUDIBLE
-from bench.plan.recordings import FULL_SCALE, find_speech, resampled, to_pcm16
+from bench.plan.recordings import DEPTH, FULL_SCALE, find_speech, resampled, to_pcm16, window_energies
 from bench.wire.audio import G711_ULAW, Samples
+from tests.recorded_calls.changing_noise import Change, add_beeps, changing_noise
 from tests.simulator_process import AUDIO
 
 Floats = NDArray[np.float64]
@@ -32,7 +34,10 @@ Background = Literal["silence", "noise", "room"]
 
 @dataclass(frozen=True)
 class Conditions:
-    """The properties of a constructed call. `snr_db` and `echo_db` are None if there is no noise or no echo."""
+    """The properties of a constructed call. `snr_db` and `echo_db` are None if there is no noise or no echo.
+
+    `change` is the noise that changes in both channels, if there is any.
+    """
 
     rate_hz: int = 16_000
     snr_db: float | None = None
@@ -40,6 +45,8 @@ class Conditions:
     overlaps: bool = False
     g711: bool = False
     greets: bool = True
+    change: Change | None = None
+    beeps: bool = False
 
 
 @dataclass
@@ -78,8 +85,11 @@ def constructed_call(seed: int, conditions: Conditions, turns: int = 5) -> Const
     caller, agent = np.zeros(length), np.zeros(length)
     call = ConstructedCall(rate_hz, np.zeros(0, np.int16), np.zeros(0, np.int16))
     at = round(rate_hz * random.uniform(0.3, 1.5))
+    spoken = list[tuple[int, int]]()
     if conditions.greets:
-        at = _put(agent, voice("hello", rate_hz), at)
+        greeting = voice("hello", rate_hz)
+        spoken.append((at + audible(greeting)[0], at + audible(greeting)[1]))
+        at = _put(agent, greeting, at)
     at += round(rate_hz * random.uniform(0.4, 2.5))
     interrupts = False
     for number in range(turns):
@@ -100,21 +110,18 @@ def constructed_call(seed: int, conditions: Conditions, turns: int = 5) -> Const
         if interrupts:
             barge_in = start + round(rate_hz * random.uniform(0.8, (last - first) / rate_hz - 0.9))
             silent = barge_in + round(rate_hz * random.uniform(0.2, 0.6))
+            spoken.append((start, silent))
             _put(agent, reply[: silent - start + first], start - first)
             call.kinds.append("interruption")
             call.starts_s.append(barge_in / rate_hz)
             following = voice(CALLERS[0], rate_hz)
             at = barge_in - find_speech(following, rate_hz).begin
         else:
+            spoken.append((start, start + last - first))
             at = _put(agent, reply, start - first) + round(rate_hz * random.uniform(0.4, 3.0))
     length = at + rate_hz
     caller, agent = caller[:length], agent[:length]
-    if conditions.snr_db is not None:
-        level = np.sqrt((voice(CALLERS[0], rate_hz).astype(np.float64) ** 2).mean())
-        for channel in (caller, agent):
-            channel += random.normal(0, level / 10 ** (conditions.snr_db / 20), length)
-    if conditions.echo_db is not None:
-        caller += _echo(agent, conditions.echo_db, rate_hz, random)
+    _add_noise((caller, agent), (_heard(call), spoken), conditions, rate_hz, random)
     call.caller, call.agent = (to_pcm16((channel / FULL_SCALE).astype(np.float32)) for channel in (caller, agent))
     if conditions.g711:
         call.caller, call.agent = (G711_ULAW.decode(G711_ULAW.encode(samples)) for samples in (call.caller, call.agent))
@@ -130,6 +137,42 @@ def short_call(rate_hz: int) -> tuple[Samples, Samples]:
     _put(caller, words, start)
     _put(agent, reply, answer)
     return to_pcm16((caller / FULL_SCALE).astype(np.float32)), to_pcm16((agent / FULL_SCALE).astype(np.float32))
+
+
+def _heard(call: ConstructedCall) -> list[tuple[int, int]]:
+    words_s = zip(call.starts_s, call.ends_s, strict=True)
+    return [(round(start_s * call.rate_hz), round(end_s * call.rate_hz)) for start_s, end_s in words_s]
+
+
+def _add_noise(
+    channels: tuple[Floats, Floats],
+    spoken: tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]],
+    conditions: Conditions,
+    rate_hz: int,
+    random: np.random.Generator,
+) -> None:
+    """Add noise, the echo of the agent, and beeps to the channels of the caller and the agent."""
+    caller, agent = channels
+    if conditions.snr_db is not None:
+        level = np.sqrt((voice(CALLERS[0], rate_hz).astype(np.float64) ** 2).mean())
+        for channel in channels:
+            channel += random.normal(0, level / 10 ** (conditions.snr_db / 20), len(channel))
+    if conditions.echo_db is not None:
+        caller += _echo(agent, conditions.echo_db, rate_hz, random)
+    for channel, stretches, backwards in zip(channels, spoken, (False, True), strict=True):
+        if conditions.change is not None:
+            open_in = words_in(channel, rate_hz) if conditions.change == "words" else stretches
+            channel += changing_noise(conditions.change, open_in, len(channel), rate_hz, random, backwards=backwards)
+        if conditions.beeps:
+            add_beeps(channel, rate_hz)
+
+
+def words_in(channel: Floats, rate_hz: int) -> list[tuple[int, int]]:
+    """Return the stretches of a channel without noise that contain words. They end at each gap of 20 ms."""
+    energies = window_energies(channel.astype(np.int16), rate_hz // 1_000)
+    loud = np.flatnonzero(energies >= energies.max() / DEPTH)
+    runs = np.split(loud, np.flatnonzero(np.diff(loud) > 1) + 1)
+    return [(int(run[0]) * rate_hz // 1_000, int(run[-1]) * rate_hz // 1_000) for run in runs]
 
 
 def _put(channel: Floats, samples: Samples, at: int) -> int:

@@ -93,7 +93,7 @@ def test_speech_in_louder_noise_has_a_larger_uncertainty() -> None:
     noise = np.random.default_rng(2).normal(0, 1, len(channel))
     span = SpeechSpan(2 * RATE_HZ + audible(words.astype(np.int16))[0], 2 * RATE_HZ + len(words))
     uncertainties = [
-        speech((channel + level * noise).astype(np.int16), RATE_HZ, span, span.end + 800).uncertainty_ns
+        speech((channel + level * noise).astype(np.int16), RATE_HZ, span, span.end + 800, len(channel)).uncertainty_ns
         for level in (0, 30, 120, 500, 2_000)
     ]
 
@@ -106,7 +106,7 @@ def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
     words = voice("opening_hours", RATE_HZ)
     channel = np.concatenate([silence(1), words, silence(1)])
     sound = ChannelSound(RATE_HZ + audible(words)[0], RATE_HZ + audible(words)[1], 0)
-    found = speech(channel, RATE_HZ, SpeechSpan(sound.start, sound.end), sound.end + 1_600)
+    found = speech(channel, RATE_HZ, SpeechSpan(sound.start, sound.end), sound.end + 1_600, len(channel))
 
     assert found.start == sound.start
     assert sound.end - RATE_HZ // 5 < found.end <= sound.end + 1_600
