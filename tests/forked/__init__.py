@@ -211,7 +211,7 @@ class Popen(subprocess.Popen[Any]):
 
     def _execute_child(self, *values: Any) -> None:
         how = EXECUTE.bind(self, *values).arguments
-        command = [os.fsdecode(word) for word in how["args"]]
+        command = executed([os.fsdecode(word) for word in how["args"]])
         env = {os.fsdecode(k): os.fsdecode(v) for k, v in (os.environ if how["env"] is None else how["env"]).items()}
         preparation = _preparation(command, env)
         if preparation is None:
@@ -259,6 +259,13 @@ class Popen(subprocess.Popen[Any]):
             finally:
                 self._waitpid_lock.release()  # type: ignore[attr-defined]
         return self.returncode
+
+
+def executed(command: list[str]) -> list[str]:
+    """Return the command by which `rtbench run` replaces its own process; any other command unchanged."""
+    interpreter, words = _split(command)
+    is_run = words[:3] == ["-m", "rtbench.cli.app", "run"] and not {"-h", "--help"} & {*words} and len(words) > 3
+    return [interpreter[0], "-P", "-m", "bench.load.run_files", *words[3:]] if is_run else command
 
 
 def _preparation(command: list[str], env: dict[str, str]) -> str | None:

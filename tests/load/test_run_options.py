@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ from bench.load.runners.finalized_run import check_options
 from bench.target.options import OPTIONS, ServiceOptions
 from rtbench.cli.run import OF_LOCUST
 from rtbench.cli.start import options
+from tests import forked
+from tests.command_line import call
 from tests.load.options import Parser, help_parser, parsed
 
 SERVICE: dict[str, tuple[str, Any]] = {
@@ -505,3 +509,12 @@ def test_each_choice_of_an_option_is_in_the_documentation() -> None:
 
     assert words.keys() >= {"--auth", "--dialect", "--compression"}
     assert [(name, word) for name, of in words.items() for word in of if f"`{word}`" not in rows[name]] == []
+
+
+def test_the_command_replaces_its_process_by_the_one_that_system_tests_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    executed: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda _, command, environ: executed.append(command))
+    words = ["run", "mine.yaml", "-u", "4"]
+    call(*words)
+
+    assert executed == [forked.executed([sys.executable, "-W", "error", "-m", "rtbench.cli.app", *words])]
