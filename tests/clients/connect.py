@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
-
-from azure.ai.voicelive.aio import connect as connect_voice_live
-from azure.core.credentials import AzureKeyCredential
-from openai import AsyncAzureOpenAI, AsyncOpenAI
+from typing import TYPE_CHECKING, Any
 
 from tests.clients.cells import ROWS
 from tests.clients.steps import GA, PREVIEW, Spelling
@@ -16,13 +12,21 @@ from tests.clients.steps import GA, PREVIEW, Spelling
 KEY = "a-client's-key"
 Connection = AbstractAsyncContextManager[Any]
 
+# Every worker imports this module to collect tests, and the import of the clients takes a second.
+if TYPE_CHECKING:
+    from openai import AsyncAzureOpenAI, AsyncOpenAI
+
 
 def openai(port: int, path: str) -> AsyncOpenAI:
+    from openai import AsyncOpenAI
+
     at = f"127.0.0.1:{port}{path}"
     return AsyncOpenAI(api_key=KEY, base_url=f"http://{at}", websocket_base_url=f"ws://{at}")
 
 
 def azure(port: int) -> AsyncAzureOpenAI:
+    from openai import AsyncAzureOpenAI
+
     at = f"127.0.0.1:{port}"
     version = "2025-04-01-preview"
     return AsyncAzureOpenAI(
@@ -31,6 +35,9 @@ def azure(port: int) -> AsyncAzureOpenAI:
 
 
 def voice_live(port: int) -> Connection:
+    from azure.ai.voicelive.aio import connect as connect_voice_live
+    from azure.core.credentials import AzureKeyCredential
+
     return connect_voice_live(
         endpoint=f"http://127.0.0.1:{port}", credential=AzureKeyCredential(KEY), model="gpt-realtime"
     )

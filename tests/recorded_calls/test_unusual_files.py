@@ -59,101 +59,112 @@ def music(seconds: float) -> Frames:
 
 QUIET = 0.0001 * NOISE.normal(size=len(CALL))
 SILENT = np.zeros(len(CALL))
-IMPORTED: dict[str, bytes] = {
-    "ordinary.wav": audio(),
-    **{f"wav {subtype}.wav": audio(subtype=subtype)
-       for subtype in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW")},
-    "flac.flac": audio(form="FLAC"),
-    "opus.ogg": audio(subtype="OPUS", form="OGG"),
-    "vorbis.ogg": audio(subtype="VORBIS", form="OGG"),
-    "rf64.wav": audio(form="RF64"),
-    "w64.wav": audio(form="W64"),
-    "wavex.wav": audio(form="WAVEX"),
-    "sun.au": audio(subtype="ULAW", form="AU"),
-    "apple.aiff": audio(form="AIFF"),
-    "apple.caf": audio(subtype="ALAW", form="CAF"),
-    **{f"{rate_hz} Hz.wav": at_rate(rate_hz) for rate_hz in (7_999, 11_025, 16_000, 22_050, 44_100, 48_000, 384_000)},
-    "with DC offset.wav": audio(CALL + np.array([0.02, -0.05])),
-    "caller inverted.wav": audio(CALL * np.array([-1, 1])),
-    "clipped.wav": audio(np.clip(CALL * 60, -1, 1)),
-    "quiet.wav": audio(CALL / 20),
-    "noisy.wav": audio(CALL + 0.002 * NOISE.normal(size=CALL.shape)),
-    "floats beyond full scale.wav": audio(CALL * 3, subtype="FLOAT"),
-    "without extension": audio(),
-    "wrong extension.mp3": audio(),
-    "a name with  spaces, 'quotes' and \"quotes\".wav": audio(),
-    "line\nbreak\r\x1b[31m.wav": audio(),
-    "::error ##vso[task].wav": audio(),
-    os.fsdecode(b"not-utf-8-\xff\xfe.wav"): audio(),
-    "名前 نام имя 🎧.wav": audio(),
-    "x" * 251 + ".wav": audio(),
-    "-starts-with-a-dash.wav": audio(),
-    ".hidden.wav": audio(),
-    "....wav": audio(),
-    "'; rm -rf $HOME #.wav": audio(),
-    "%s %d {0} {name}.wav": audio(),
-}  # fmt: skip
-REFUSED: dict[str, tuple[bytes, str]] = {
-    "empty.wav": (b"", "is empty"),
-    "text.wav": (b"hello, this is no audio\n" * 50, "is not readable audio"),
-    "json.wav": (b'{"a": 1}', "is not readable audio"),
-    "one byte.wav": (b"R", "is not readable audio"),
-    "zeros.wav": (bytes(50_000), "is not readable audio"),
-    "random.wav": (NOISE.bytes(20_000), "is not readable audio"),
-    **{f"wav header cut at {size}.wav": (audio()[:size], "") for size in (4, 11, 12, 20, 35, 43, 44)},
-    **{f"wav body cut at {size}.wav": (audio()[:size], "is truncated") for size in (45, 46, 1_000, 30_000)},
-    **{f"flac cut at {size}.flac": (audio(form="FLAC")[:size], "") for size in (4, 20, 41, 42, 86, 1_000, 20_000)},
-    **{f"ogg cut at {size}.ogg": (audio(subtype="VORBIS", form="OGG")[:size], "")
-       for size in (4, 27, 58, 1_000, 4_000, 9_000)},
-    **{f"opus cut at {size}.ogg": (audio(subtype="OPUS", form="OGG")[:size], "") for size in (30, 100, 5_000)},
-    "caf cut.caf": (audio(form="CAF")[:9_000], ""),
-    "au cut.au": (audio(form="AU")[:9_000], "is truncated"),
-    "one channel.wav": (audio(CALLER), "is mono; record the caller and the agent in two channels"),
-    "one side.wav": (audio(AGENT), "join them: sox -M caller.wav agent.wav call.wav"),
-    "three channels.wav": (audio(np.column_stack([CALL, CALLER])), "has 3 channels"),
-    "eight channels.wav": (audio(np.column_stack([CALL] * 4)), "has 8 channels"),
-    "no frames.wav": (audio(CALL[:0]), "lasts 0.00 s, the minimum is 1 s"),
-    "one frame.wav": (audio(CALL[:1]), "lasts 0.00 s"),
-    "half a second.wav": (audio(CALL[:4_000]), "lasts 0.50 s"),
-    "rate 0.wav": (patched(audio(), 24, bytes(4)), ""),
-    "rate 1 Hz.wav": (audio(CALL[:100], 1), "has 1 samples per second"),
-    "rate 100 Hz.wav": (at_rate(100), "has 100 samples per second"),
-    "rate 4 GHz.wav": (patched(audio(), 24, b"\xff\xff\xff\xff"), ""),
-    "no channels.wav": (patched(audio(), 22, bytes(2)), ""),
-    "no bits.wav": (patched(audio(), 34, bytes(2)), ""),
-    "unknown encoding.wav": (patched(audio(), 20, b"\x99\x99"), ""),
-    **{f"a sample of {bad}.wav": (audio(np.concatenate([CALL, [[bad, 0]]]), subtype="FLOAT"), "is damaged")
-       for bad in (np.nan, np.inf)},
-    "absurd floats.wav": (audio(CALL * 1e30, subtype="DOUBLE"), "is damaged"),
-    "both silent.wav": (audio(both(SILENT, SILENT)), "channel 1, the caller's, is silent"),
-    "caller silent.wav": (audio(both(SILENT, AGENT)), "channel 1, the caller's, is silent"),
-    "agent silent.wav": (audio(both(CALLER, SILENT)), "channel 2, the agent's, is silent"),
-    "only the agent speaks.wav": (audio(both(QUIET, AGENT)), "the call has no caller's voice: leave it out"),
-    "only the caller speaks.wav": (audio(both(CALLER, QUIET)), "the call has no agent's voice"),
-    "the agent never answers.wav":
-        (audio(both(np.concatenate([SILENT, CALLER]), np.concatenate([AGENT, SILENT]))), "answers nothing"),
-    "same channels.wav": (audio(both(CALLER, CALLER)), "both channels are the same, a mono recording"),
-    "same channels, both sides.wav": (audio(both(CALLER, CALLER)), "join them: sox -M caller.wav agent.wav call.wav"),
-    "same channels, one quieter.wav": (audio(both(CALLER, CALLER / 8)), "both channels are the same"),
-    "same channels, one inverted.wav": (audio(both(CALLER, -CALLER)), "are the same (one of them inverted)"),
-    "same channels, one delayed.wav": (audio(both(CALLER, np.roll(CALLER, 40))), ""),
-    "swapped.wav": (audio(both(AGENT, CALLER + 0.1 * np.roll(AGENT, 800))), "add --caller 2"),
-    "only noise.wav": (audio(0.05 * NOISE.normal(size=CALL.shape)), "has no sound above its background"),
-    "only DC.wav": (audio(both(SILENT + 0.1, SILENT - 0.3)), ""),
-    "a constant.wav": (audio(both(SILENT + 0.1, AGENT)), "has no sound above its background"),
-    "hold music.wav": (audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, music(35)]))), "like hold music"),
-    "a long tone.wav": (audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, tone(35)]))), "like hold music"),
-    "mp3.mp3": (audio(subtype="MPEG_LAYER_III", form="MP3"), "is an MP3"),
-    "mp3 as wav.wav": (audio(subtype="MPEG_LAYER_III", form="MP3"), "is an MP3, even if its name differs"),
-    "mp3 with a tag.mp3": (b"ID3\x04" + NOISE.bytes(10_000), "is an MP3"),
-    "aac.m4a": (b"\x00\x00\x00\x20ftypM4A " + NOISE.bytes(10_000), "is MP4 or M4A (such as AAC); convert it to WAV"),
-    "amr.amr": (b"#!AMR\n" + NOISE.bytes(10_000), "is AMR; convert it to WAV"),
-    "refused\nline\r\x1b[31m.wav": (b"", "is empty"),
-    "::refused ##vso[task].wav": (b"", "is empty"),
-    os.fsdecode(b"refused-\xff\xfe.wav"): (b"", "is empty"),
-    "x" * 250 + "2.wav": (b"", "is empty"),
-    "raw.raw": (audio()[44:], "is not readable audio"),
-}  # fmt: skip
+
+
+def imported_files() -> dict[str, bytes]:
+    """Return the files that are imported, by name."""
+    return {
+        "ordinary.wav": audio(),
+        **{f"wav {subtype}.wav": audio(subtype=subtype)
+           for subtype in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW")},
+        "flac.flac": audio(form="FLAC"),
+        "opus.ogg": audio(subtype="OPUS", form="OGG"),
+        "vorbis.ogg": audio(subtype="VORBIS", form="OGG"),
+        "rf64.wav": audio(form="RF64"),
+        "w64.wav": audio(form="W64"),
+        "wavex.wav": audio(form="WAVEX"),
+        "sun.au": audio(subtype="ULAW", form="AU"),
+        "apple.aiff": audio(form="AIFF"),
+        "apple.caf": audio(subtype="ALAW", form="CAF"),
+        **{f"{rate_hz} Hz.wav": at_rate(rate_hz)
+           for rate_hz in (7_999, 11_025, 16_000, 22_050, 44_100, 48_000, 384_000)},
+        "with DC offset.wav": audio(CALL + np.array([0.02, -0.05])),
+        "caller inverted.wav": audio(CALL * np.array([-1, 1])),
+        "clipped.wav": audio(np.clip(CALL * 60, -1, 1)),
+        "quiet.wav": audio(CALL / 20),
+        "noisy.wav": audio(CALL + 0.002 * NOISE.normal(size=CALL.shape)),
+        "floats beyond full scale.wav": audio(CALL * 3, subtype="FLOAT"),
+        "without extension": audio(),
+        "wrong extension.mp3": audio(),
+        "a name with  spaces, 'quotes' and \"quotes\".wav": audio(),
+        "line\nbreak\r\x1b[31m.wav": audio(),
+        "::error ##vso[task].wav": audio(),
+        os.fsdecode(b"not-utf-8-\xff\xfe.wav"): audio(),
+        "名前 نام имя 🎧.wav": audio(),
+        "x" * 251 + ".wav": audio(),
+        "-starts-with-a-dash.wav": audio(),
+        ".hidden.wav": audio(),
+        "....wav": audio(),
+        "'; rm -rf $HOME #.wav": audio(),
+        "%s %d {0} {name}.wav": audio(),
+    }  # fmt: skip
+
+
+def refused_files() -> dict[str, tuple[bytes, str]]:
+    """Return the files that are not imported, by name. Each has a part of its message."""
+    return {
+        "empty.wav": (b"", "is empty"),
+        "text.wav": (b"hello, this is no audio\n" * 50, "is not readable audio"),
+        "json.wav": (b'{"a": 1}', "is not readable audio"),
+        "one byte.wav": (b"R", "is not readable audio"),
+        "zeros.wav": (bytes(50_000), "is not readable audio"),
+        "random.wav": (NOISE.bytes(20_000), "is not readable audio"),
+        **{f"wav header cut at {size}.wav": (audio()[:size], "") for size in (4, 11, 12, 20, 35, 43, 44)},
+        **{f"wav body cut at {size}.wav": (audio()[:size], "is truncated") for size in (45, 46, 1_000, 30_000)},
+        **{f"flac cut at {size}.flac": (audio(form="FLAC")[:size], "") for size in (4, 20, 41, 42, 86, 1_000, 20_000)},
+        **{f"ogg cut at {size}.ogg": (audio(subtype="VORBIS", form="OGG")[:size], "")
+           for size in (4, 27, 58, 1_000, 4_000, 9_000)},
+        **{f"opus cut at {size}.ogg": (audio(subtype="OPUS", form="OGG")[:size], "") for size in (30, 100, 5_000)},
+        "caf cut.caf": (audio(form="CAF")[:9_000], ""),
+        "au cut.au": (audio(form="AU")[:9_000], "is truncated"),
+        "one channel.wav": (audio(CALLER), "is mono; record the caller and the agent in two channels"),
+        "one side.wav": (audio(AGENT), "join them: sox -M caller.wav agent.wav call.wav"),
+        "three channels.wav": (audio(np.column_stack([CALL, CALLER])), "has 3 channels"),
+        "eight channels.wav": (audio(np.column_stack([CALL] * 4)), "has 8 channels"),
+        "no frames.wav": (audio(CALL[:0]), "lasts 0.00 s, the minimum is 1 s"),
+        "one frame.wav": (audio(CALL[:1]), "lasts 0.00 s"),
+        "half a second.wav": (audio(CALL[:4_000]), "lasts 0.50 s"),
+        "rate 0.wav": (patched(audio(), 24, bytes(4)), ""),
+        "rate 1 Hz.wav": (audio(CALL[:100], 1), "has 1 samples per second"),
+        "rate 100 Hz.wav": (at_rate(100), "has 100 samples per second"),
+        "rate 4 GHz.wav": (patched(audio(), 24, b"\xff\xff\xff\xff"), ""),
+        "no channels.wav": (patched(audio(), 22, bytes(2)), ""),
+        "no bits.wav": (patched(audio(), 34, bytes(2)), ""),
+        "unknown encoding.wav": (patched(audio(), 20, b"\x99\x99"), ""),
+        **{f"a sample of {bad}.wav": (audio(np.concatenate([CALL, [[bad, 0]]]), subtype="FLOAT"), "is damaged")
+           for bad in (np.nan, np.inf)},
+        "absurd floats.wav": (audio(CALL * 1e30, subtype="DOUBLE"), "is damaged"),
+        "both silent.wav": (audio(both(SILENT, SILENT)), "channel 1, the caller's, is silent"),
+        "caller silent.wav": (audio(both(SILENT, AGENT)), "channel 1, the caller's, is silent"),
+        "agent silent.wav": (audio(both(CALLER, SILENT)), "channel 2, the agent's, is silent"),
+        "only the agent speaks.wav": (audio(both(QUIET, AGENT)), "the call has no caller's voice: leave it out"),
+        "only the caller speaks.wav": (audio(both(CALLER, QUIET)), "the call has no agent's voice"),
+        "the agent never answers.wav":
+            (audio(both(np.concatenate([SILENT, CALLER]), np.concatenate([AGENT, SILENT]))), "answers nothing"),
+        "same channels.wav": (audio(both(CALLER, CALLER)), "both channels are the same, a mono recording"),
+        "same channels, both sides.wav":
+            (audio(both(CALLER, CALLER)), "join them: sox -M caller.wav agent.wav call.wav"),
+        "same channels, one quieter.wav": (audio(both(CALLER, CALLER / 8)), "both channels are the same"),
+        "same channels, one inverted.wav": (audio(both(CALLER, -CALLER)), "are the same (one of them inverted)"),
+        "same channels, one delayed.wav": (audio(both(CALLER, np.roll(CALLER, 40))), ""),
+        "swapped.wav": (audio(both(AGENT, CALLER + 0.1 * np.roll(AGENT, 800))), "add --caller 2"),
+        "only noise.wav": (audio(0.05 * NOISE.normal(size=CALL.shape)), "has no sound above its background"),
+        "only DC.wav": (audio(both(SILENT + 0.1, SILENT - 0.3)), ""),
+        "a constant.wav": (audio(both(SILENT + 0.1, AGENT)), "has no sound above its background"),
+        "hold music.wav": (audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, music(35)]))), "like hold music"),
+        "a long tone.wav": (audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, tone(35)]))), "like hold music"),
+        "mp3.mp3": (audio(subtype="MPEG_LAYER_III", form="MP3"), "is an MP3"),
+        "mp3 as wav.wav": (audio(subtype="MPEG_LAYER_III", form="MP3"), "is an MP3, even if its name differs"),
+        "mp3 with a tag.mp3": (b"ID3\x04" + NOISE.bytes(10_000), "is an MP3"),
+        "aac.m4a":
+            (b"\x00\x00\x00\x20ftypM4A " + NOISE.bytes(10_000), "is MP4 or M4A (such as AAC); convert it to WAV"),
+        "amr.amr": (b"#!AMR\n" + NOISE.bytes(10_000), "is AMR; convert it to WAV"),
+        "refused\nline\r\x1b[31m.wav": (b"", "is empty"),
+        "::refused ##vso[task].wav": (b"", "is empty"),
+        os.fsdecode(b"refused-\xff\xfe.wav"): (b"", "is empty"),
+        "x" * 250 + "2.wav": (b"", "is empty"),
+        "raw.raw": (audio()[44:], "is not readable audio"),
+    }  # fmt: skip
 
 
 def written(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
@@ -178,9 +189,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Unusual:
     calls, other = folder / "calls", folder / "other"
     calls.mkdir()
     other.mkdir()
-    imported = [*written(calls, IMPORTED), *written(other, {name: audio() for name in ("ordinary.wav", "flac.flac")})]
-    paths = written(calls, {name: data for name, (data, _) in REFUSED.items()})
-    refused = [(path, part) for path, (_, part) in zip(paths, REFUSED.values(), strict=True)]
+    imported = [
+        *written(calls, imported_files()),
+        *written(other, {name: audio() for name in ("ordinary.wav", "flac.flac")}),
+    ]
+    files = refused_files()
+    paths = written(calls, {name: data for name, (data, _) in files.items()})
+    refused = [(path, part) for path, (_, part) in zip(paths, files.values(), strict=True)]
     (linked,) = written(other, {"linked.data": audio()})
     (folder / "link.wav").symlink_to(linked)
     (folder / "same.wav").symlink_to(imported[0])

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPart, UserMessageItem
 
 from bench.simulator.recorded_replies import load_replies
 from tests.clients.cells import STEPS, ClientRow
@@ -36,8 +35,10 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
         yield ready
 
 
-def voice_live_item(item: dict[str, Any]) -> UserMessageItem | FunctionCallOutputItem:
+def voice_live_item(item: dict[str, Any]) -> Any:
     """Convert an item to a type of Voice Live's client, which accepts no other type."""
+    from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPart, UserMessageItem
+
     if item["type"] == "message":
         return UserMessageItem(content=[InputTextContentPart(text=part["text"]) for part in item["content"]])
     return FunctionCallOutputItem(call_id=item["call_id"], output=item["output"])

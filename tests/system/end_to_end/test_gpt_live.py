@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI
 
 from bench.base.units import NS_PER_MS
 from bench.plan.recordings import load_pcm
@@ -104,6 +103,8 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 
 
 async def conversation(simulator: Ready, key: str) -> list[Any]:
+    from openai import AsyncOpenAI  # takes a second, and every worker imports this module
+
     audio = WAV_BYTES + bytes(48_000 * 6)
     events: list[Any] = []
     client = AsyncOpenAI(api_key=key, base_url=f"http://127.0.0.1:{simulator.port}/v1", max_retries=0)
@@ -146,6 +147,8 @@ FUNCTION = {"type": "function", "name": "find_parcel", "parameters": {"type": "o
 
 async def delegated_task(port: int, delegation: Any) -> list[Any]:
     """Hold a call in which the official SDK does a delegated task. Return its events."""
+    from openai import AsyncOpenAI
+
     events: list[Any] = []
     client = AsyncOpenAI(api_key="any", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)
     async with client.live.connect() as connection:
