@@ -13,7 +13,7 @@ help: ## list the targets
 bench: .venv/run ## one small run: simulated, or with your deployment if AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
 	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
 
-test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
+test test-system test-release coverage: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
 test: .venv/dev ## tests without a process of their own, and one real run of each part: three to four minutes on two cores (EXAMPLES=all: 300 examples of each property)
 	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
@@ -26,9 +26,11 @@ test-all: test test-system ## both: all tests that a change must pass
 test-release: .venv/dev ## install the wheel with pip and with uv in an empty folder, and test the first steps of a new user (needs the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
 
-coverage: .venv/dev ## branch coverage of the pure core, and of plans, runs, summaries and verdicts, by their own tests; fails below a minimum
+coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)
+coverage: export COVERAGE_DOES_NOT_COUNT = $(SLOW)
+coverage: .venv/dev ## make test, and branch coverage of the pure core, and of plans, runs, summaries and verdicts, by their own tests; fails below a minimum
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ) $(JUDGED)
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) $(OUTSIDE) $(filter tests/system/%,$(COVERAGE_COUNTS))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include 'bench/observe/*,bench/wire/*,bench/services/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
@@ -48,6 +50,10 @@ PURE := tests/observe tests/wire tests/services tests/transport tests/system/tra
 READ := tests/plan tests/record tests/system/record tests/recorded_calls tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_types summary terminal)
 JUDGED := $(patsubst %,tests/reports/%,check comparisons sequential test_api.py test_all_commands.py test_uncertainty.py) \
 	tests/system/load/test_decision.py
+SLOW := $(patsubst %,tests/%.py,recorded_calls/test_codecs recorded_calls/test_playback reports/statistics/test_change_points \
+	reports/statistics/test_rates record/test_names test_session_vad \
+	transport/media/test_jitter_accuracy transport/media/test_jitter_drift transport/sip/test_fuzz_signalling)# cover nothing that others do not
+OUTSIDE := $(filter-out tests/system tests/release tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
 
 lint: .venv/dev ## check style, types and spelling
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +177,37 @@ def _spent() -> tuple[float, int]:
     return sum(os.times()[:4]) + forked.cpu_s, started.total()
 
 
+COUNTED, NOT_COUNTED = (
+    tuple(os.environ.get(name, "").split()) for name in ("COVERAGE_COUNTS", "COVERAGE_DOES_NOT_COUNT")
+)
+"""The tests whose coverage `make coverage` counts: files and folders, and the files in these folders that do not count.
+
+Any other test is not traced, because tracing doubles its CPU time.
+"""
+is_traced = True
+
+
+def trace_if_counted(file: str) -> None:
+    global is_traced
+    counts = file not in NOT_COUNTED and any(file == name or file.startswith(f"{name}/") for name in COUNTED)
+    if counts != is_traced:
+        (tracer().start if counts else tracer().stop)()
+        is_traced = counts
+
+
+@cache
+def tracer() -> Any:
+    """Return the tracer of this process. Call this function first while it traces, because later it is not found."""
+    from coverage import Coverage  # only `make coverage` needs it
+
+    return Coverage.current()
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     global spent
+    if COUNTED:
+        trace_if_counted(item.nodeid.split("::")[0])
     spent = _spent()
     return (yield)
 
