@@ -95,7 +95,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 # The cost of each test file goes to build/tests.json: wall-clock seconds, CPU seconds (including ended child processes)
 # and the number of processes that it started. The CPU time of a simulator that several files share is assigned to none.
-COSTS = Path(__file__).parents[1] / "build" / "tests.json"
+ROOT = Path(__file__).parents[1]
+COSTS = ROOT / "build" / "tests.json"
 SYSTEM = "tests/system/"
 MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
 """The beginnings of the paths of the tests that may start processes. Any other test that starts a process fails."""
@@ -111,7 +112,7 @@ OVER = {
     "agents that misbehave, and tens of thousands of random datagrams": "system/end_to_end/test_hostile_telephones",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
-    "each step of a close is cut, in a run folder of its own": "run/test_finalize",
+    "each step of a close is cut, in a run folder of its own": "record/test_finalize",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs and as many comparisons are drawn and parsed": """
         reports/test_every_page reports/test_snapshots
@@ -129,7 +130,7 @@ OVER = {
     "each way of talking is held against the truth, in each dialect and format": "test_talking",
     "each reader meets each of its files, spoilt in each way": "attack/test_files",
     "documents of runs of every kind are held against their schemas": "reports/test_schemas",
-    "runs are played or invented, merged, and read again as one": "system/run/test_merge",
+    "runs are played or invented, merged, and read again as one": "system/record/test_merge",
     "rows are changed for one figure, and the run with them is summarised, in nearly every test": """
         reports/test_targets reports/test_costs reports/test_not_started reports/test_turn_types reports/test_summary
     """,
@@ -153,9 +154,10 @@ SLOWEST = """
     system/end_to_end/test_secrets system/doctor/test_doctor system/end_to_end/test_shipped test_main_job
 """
 """The files with the longest durations, which start first in a new clone."""
+PLACES = {f"tests/{name}.py": place for place, name in enumerate(SLOWEST.split())}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()
-spent: tuple[float, int] = (0.0, 0)
+began, spent = 0, 0.0
 EARLIER = pytest.StashKey[dict[str, dict[str, float]]]()
 by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
@@ -172,9 +174,9 @@ def _note_start(starts: tuple[str, ...], event: str, _: object) -> None:
 sys.addaudithook(partial(_note_start, STARTS))
 
 
-def _spent() -> tuple[float, int]:
-    """Return the CPU time in seconds that this process has used, and the number of processes that it has started."""
-    return sum(os.times()[:4]) + forked.cpu_s, started.total()
+def _spent() -> float:
+    """Return the CPU time in seconds that this process and its ended child processes have used."""
+    return sum(os.times()[:4]) + forked.cpu_s
 
 
 COUNTED, NOT_COUNTED = (
@@ -205,36 +207,38 @@ def tracer() -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    global spent
+    global began, spent
     if COUNTED:
         trace_if_counted(item.nodeid.split("::")[0])
-    spent = _spent()
+    began, spent = started.total(), _spent()
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
-    """Add the cost of a phase of a test (setup, call or teardown) to the report of this phase.
+    """Add the cost of a test to the report of its last phase, the teardown.
 
-    If the test started a process but may not start any, let the test fail.
+    If a phase started a process but may not start any, let the test fail.
     """
-    global spent
     report = yield
-    last, spent = spent, _spent()
-    report.cost = {"cpu_s": spent[0] - last[0], "processes": spent[1] - last[1]}
-    if report.passed and report.cost["processes"] and not report.nodeid.startswith(MAY_START):
+    processes = started.total() - began
+    if report.when == "teardown":
+        report.cost = {"cpu_s": _spent() - spent, "processes": processes}
+    if report.passed and processes and not report.nodeid.startswith(MAY_START):
         report.outcome = "failed"
-        report.longrepr = f"{report.nodeid} started {report.cost['processes']} processes: it belongs to tests/system"
+        report.longrepr = f"{report.nodeid} started {processes} processes: it belongs to tests/system"
     return report
 
 
 def pytest_runtest_logreport(report: Any) -> None:
-    # The report of a crashed worker has no cost.
+    # Only the last report of a test has a cost.
     cost = {"s": report.duration, "tests": report.when == "call"} | getattr(report, "cost", {})
     by_file[report.nodeid.split("::")[0]].update(cost)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if moved := [name for name in (*COUNTED, *NOT_COUNTED, *EXCUSED, *PLACES) if not (ROOT / name).exists()]:
+        raise pytest.UsageError(f"Makefile or {__file__} names files that do not exist: {' '.join(moved)}")
     with suppress(FileNotFoundError, ValueError):
         config.stash[EARLIER] = json.loads(COSTS.read_text(encoding="utf-8"))
 
@@ -251,11 +255,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     A file of unknown duration comes before the others.
     """
     costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
-    places = {f"tests/{name}.py": place for place, name in enumerate(SLOWEST.split())}
 
     def place_of(item: pytest.Item) -> tuple[float, int]:
         file = item.nodeid.split("::")[0]
-        return -costs[file]["s"] if file in costs else -math.inf, places.get(file, len(places))
+        return -costs[file]["s"] if file in costs else -math.inf, PLACES.get(file, len(PLACES))
 
     items.sort(key=place_of)
 
@@ -264,7 +267,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if by_file and not hasattr(session.config, "workerinput"):
         costs = {name: {key: round(of, 2) for key, of in cost.items()} for name, cost in by_file.items()}
         earlier = session.config.stash.get(EARLIER, {})
-        kept = {name: cost for name, cost in earlier.items() if (COSTS.parents[1] / name).exists()}
+        kept = {name: cost for name, cost in earlier.items() if (ROOT / name).exists()}
         COSTS.parent.mkdir(exist_ok=True)
         COSTS.write_text(json.dumps(dict(sorted((kept | costs).items())), indent=1), encoding="utf-8")
         far = any(cpu_s > FAR * budget_s for _, cpu_s, budget_s in over_budget())
