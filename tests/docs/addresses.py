@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -23,15 +24,19 @@ FOLDERS = (".github", "bench", "docs", "reports", "rtbench", "scenarios")
 SUFFIXES = {"", ".1", ".ipynb", ".j2", ".json", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
 
 
+@cache
+def urls() -> dict[str, str]:
+    return dict(tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["urls"])
+
+
 def written(text: str) -> str:
     """Return the text of a file, with each address replaced by the address in `pyproject.toml`."""
-    urls = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["urls"]
-    repository, site = urls["Repository"], urls["Documentation"]
+    repository, site = (urls()[name] for name in ("Repository", "Documentation"))
 
     def own(found: re.Match[str]) -> str:
         if "github.io" in found[0]:
-            return str(site)
-        return str(repository) if found[0].startswith("https:") else str(repository).removeprefix("https://github.com/")
+            return site
+        return repository if found[0].startswith("https:") else repository.removeprefix("https://github.com/")
 
     return OWN.sub(own, text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,9 +12,8 @@ CLAIM = re.compile(r"- (?P<claim>.+?\.)(?P<tests>(?: `tests/[\w/]+\.py::test_\w+
 
 
 def functions_of(path: str) -> set[str]:
-    """Return the names of a file's functions without importing the file."""
-    module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    return {node.name for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
+    """Return the names of a module's functions without importing the module."""
+    return set(re.findall(r"^def (\w+)\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def test_every_claim_names_tests_that_exist() -> None:

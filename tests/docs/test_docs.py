@@ -26,7 +26,8 @@ from rtbench.cli.app import app
 from tests.docs import addresses, columns, options, site
 
 ROOT = Path(__file__).parents[2]
-NAMING = ("bench", "reports", "scenarios", "docs", "rtbench")
+PRODUCT = ("bench", "reports", "rtbench")
+NAMING = (*PRODUCT, "scenarios", "docs")
 COMMAND = r"`rtbench docs ([a-z][\w-]*)(?:#([\w-]+))?`"
 HELPER = r"""\bsee\(['"]([\w-]+)['"](?:, ['"]([\w-]+)['"])?\)"""
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -153,11 +154,12 @@ def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
 
 def test_no_message_names_a_file_of_docs() -> None:
     """An installed wheel does not contain the files of docs. `manual.see` returns the command that prints a page."""
+    texts = {path: path.read_text(encoding="utf-8") for top in PRODUCT for path in (ROOT / top).rglob("*.py")}
     named = [
         (path.relative_to(ROOT), node.value)
-        for top in ("bench", "reports", "rtbench")
-        for path in (ROOT / top).rglob("*.py")
-        for node in _strings(ast.parse(path.read_text(encoding="utf-8")))
+        for path, own in texts.items()
+        if "docs" in own
+        for node in _strings(ast.parse(own))
         if re.search(r"\bdocs/[a-z-]+\.md", node.value)
     ]
 
