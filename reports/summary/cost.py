@@ -128,7 +128,8 @@ class UsageArrays:
         return of_all
 
     def conversation_minutes(self, sessions: Integers) -> float:
-        theirs = self.run.sessions[self.run.sessions["session_id"].isin(self.ids[sessions]).to_numpy()]
+        theirs = self.run.sessions[["ended_at_ns", "opened_at_ns"]]
+        theirs = theirs[self.run.sessions["session_id"].isin(self.ids[sessions]).to_numpy()]
         return float((theirs["ended_at_ns"] - theirs["opened_at_ns"]).sum()) / NS_PER_MINUTE
 
 

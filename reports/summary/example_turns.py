@@ -199,9 +199,11 @@ def failures_by_context(
             failed = failed[np.argsort(tokens[failed], kind="stable")]
             _, first_of_session = np.unique(turns.session[failed], return_index=True)
             chosen += failed[np.sort(first_of_session)[:OF_CONTEXT]].tolist()
-    rows = turns.rows[chosen] if chosen else turns.rows[:0]
+    if not chosen:
+        return ()
+    rows = turns.rows[chosen]
     stored = records(turns.frame.iloc[rows])
-    sessions, responses = sessions_of(run, stored), response_ids(run, rows.tolist()) if chosen else []
+    sessions, responses = sessions_of(run, stored), response_ids(run, rows.tolist())
     entries = []
     for index, turn, response in zip(chosen, stored, responses, strict=True):
         session = str(turn["session_id"])

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -209,7 +210,8 @@ class PlannedEvents(JsonEntry, frozen=True):
 
 def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
     """Yield the counts of each target and kind of event that its scripts planned. `sessions` are the measured ones."""
-    for target, rows in sessions.groupby("target", observed=True, sort=False):
+    counted = sessions[["target", *chain.from_iterable(PLANNED_COLUMNS.values())]]
+    for target, rows in counted.groupby("target", observed=True, sort=False):
         for event, columns in PLANNED_COLUMNS.items():
             planned, missed = (int(rows[column].sum()) for column in columns)
             if planned:

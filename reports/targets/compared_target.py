@@ -89,7 +89,7 @@ class ComparedTarget:
 
         A verdict cannot detect changes that are slower than this.
         """
-        rows = self.session_rows
+        rows = self.run.sessions[["start_utc_ns", "ended_at_ns"]].iloc[self.clusters.rows]
         ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
         return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
 
