@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ from tests.reports.check import examples
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, run_text, trend_html
+from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, trend_html
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, target_keys
@@ -171,14 +171,20 @@ For all other runs, only the part before the folded sections is stored.
 """
 
 
-def run_words(name: str) -> str:
+@cache
+def forms_of(name: str) -> tuple[str, str, str, str]:
+    """Return a report of a run: its last line, its text on the terminal, its Markdown, and its HTML."""
     summary = RUNS[name]()
     page = run_page(summary)
-    markdown = render_markdown(page)
+    return run_essentials(summary), render_page(page), render_markdown(page), render_html(page)
+
+
+def run_words(name: str) -> str:
+    last_line, terminal, markdown, html = forms_of(name)
     # without every instant of each slow turn
-    whole = re.sub(r'<section id="slow".*?</section>', "", render_html(page), flags=re.S)
+    whole = re.sub(r'<section id="slow".*?</section>', "", html, flags=re.S)
     return joined({
-        "last line": run_essentials(summary), "terminal": run_text(summary),
+        "last line": last_line, "terminal": terminal,
         "page": words(whole if name == "rich" else whole.partition("<section")[0]),
         "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
     })  # fmt: skip
@@ -307,9 +313,9 @@ PAGES: dict[str, tuple[Callable[[], str], str]] = {
     # (page, names of its stored figures)
     "": (lambda: run_html(summary_of(DRAWN)), ""),
     "climbing ": (lambda: run_html(summary_of(CLIMBING)), "load-"),
-    "eventful ": (lambda: run_html(RUNS["eventful"]()), "context-1|heard-1|segments-1"),
-    "arriving ": (lambda: run_html(arriving()), "calls-"),
-    "six targets ": (lambda: run_html(RUNS["six targets"]()), "spread-1"),
+    "eventful ": (lambda: forms_of("eventful")[-1], "context-1|heard-1|segments-1"),
+    "arriving ": (lambda: forms_of("calls that arrive")[-1], "calls-"),
+    "six targets ": (lambda: forms_of("six targets")[-1], "spread-1"),
     "comparison ": (lambda: comparison_html(invented.comparison("gateway", "canary", checks=())), ""),
     "trend ": (lambda: trend_html(trend_of_points([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
 }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.catalogue.reference_workload import SCRIPT_NAMES, SPOKEN, TOOLS_SCRIPT, ReferenceWorkload
+from bench.record.folder import TableName
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import MS, Plan
@@ -52,6 +56,14 @@ def write_reference(
     plan = plan or reference_plan(workload)
     keys = {"scripts": scripts_of(workload, plan.targets), "settings": {"num_users": 8}}
     synthetic.write(folder, plan, **keys | document)
+    for table, content in _tables(plan, workload is SPOKEN).items():
+        (folder / f"{table}.parquet").write_bytes(content)
+    return folder
+
+
+@cache
+def _tables(plan: Plan, is_spoken: bool) -> dict[TableName, bytes]:
+    """Return the tables of sessions and turns in Parquet format."""
 
     def script(row: Row) -> str:
         return SCRIPT_NAMES[int(row["session_id"][1:]) // len(plan.targets) % len(SCRIPT_NAMES)]
@@ -67,7 +79,7 @@ def write_reference(
         if name == TOOLS_SCRIPT:
             answer_ns = at_ns + (ANSWER_MS + row["turn"]) * MS
             changes |= {"function_call_added_at_ns": at_ns + MS, "answer_audio_at_ns": answer_ns}
-            changes |= {"function_audible_at_ns": answer_ns} if workload is SPOKEN else {}
+            changes |= {"function_audible_at_ns": answer_ns} if is_spoken else {}
         if name == "interruptions":
             begin_ns = row["first_audio_at_ns"] + 1_000 * MS
             changes |= {"outcome": "interrupted", "barge_in_at_ns": begin_ns}
@@ -75,5 +87,10 @@ def write_reference(
             changes |= {"truncate_sent_at_ns": begin_ns, "truncated_at_ns": begin_ns + (ACK_MS + row["turn"]) * MS}
         return row | changes
 
-    edit(folder, "sessions", lambda _, row: row | {"script": script(row)})
-    return edit(folder, "turns", turn)
+    changes: dict[TableName, Callable[[int, Row], Row]] = {
+        "sessions": lambda _, row: row | {"script": script(row)},
+        "turns": turn,
+    }
+    with TemporaryDirectory() as name:
+        folder = synthetic.write(Path(name), plan)
+        return {table: (edit(folder, table, of) / f"{table}.parquet").read_bytes() for table, of in changes.items()}

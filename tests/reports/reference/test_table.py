@@ -12,7 +12,7 @@ import pytest
 from bench.base.errors import UsageError
 from bench.catalogue.reference_workload import TYPED
 from bench.record import finalize
-from reports.reference.document import link_of, reference_data
+from reports.reference.document import link_of
 from reports.reference.run_digest import RAW_FILES, run_digest
 from reports.reference.table import reference_table
 from reports.render.html import render_html
@@ -36,8 +36,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
-def test_the_document_has_a_row_for_each_listed_target_and_reasons_for_the_others(folders: list[Path]) -> None:
-    data = reference_data(reference_table([(folder, None) for folder in folders], folders[0].parent).document)
+@pytest.fixture(scope="module")
+def made(folders: list[Path]) -> tuple[int, str, Path]:
+    """Return the exit status of the command, what it printed, and the folder of its files and of the runs."""
+    return *call_or_raise("reference", *folders, "--out", folders[0].parent), folders[0].parent
+
+
+def test_the_document_has_a_row_for_each_listed_target_and_reasons_for_the_others(
+    folders: list[Path], made: tuple[int, str, Path]
+) -> None:
+    data = json.loads((made[2] / "reference.json").read_text(encoding="utf-8"))
 
     spoken, typed = data["listed"]
     assert problems("reference", data) == []
@@ -111,13 +119,17 @@ def test_a_run_without_all_raw_files_has_no_digest(tmp_path: Path) -> None:
         run_digest(folder)
 
 
-def test_the_command_writes_three_files_and_exits_0_if_a_target_is_listed(folders: list[Path], tmp_path: Path) -> None:
-    status, printed = call_or_raise("reference", *folders, "--out", tmp_path)
+def test_the_command_writes_three_files_and_exits_0_if_a_target_is_listed(
+    folders: list[Path], made: tuple[int, str, Path]
+) -> None:
+    status, printed, folder = made
 
     assert status == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"reference.html", "reference.md", "reference.json"}
-    assert len(json.loads((tmp_path / "reference.json").read_text(encoding="utf-8"))["listed"]) == 2
-    assert printed.splitlines()[-1] == str(tmp_path / "reference.html")
+    assert {path.name for path in {*folder.iterdir()} - {*folders}} == {
+        *("reference.html", "reference.md", "reference.json")
+    }
+    assert len(json.loads((folder / "reference.json").read_text(encoding="utf-8"))["listed"]) == 2
+    assert printed.splitlines()[-1] == str(folder / "reference.html")
     assert re.search(r"not listed +sim of \S+: the run is too small", printed)
 
 
