@@ -70,9 +70,11 @@ CODE = re.compile(r"[a-z0-9_.:/+-]*")
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line, text) of each string literal of a module that is neither a docstring nor a name."""
     module = ast.parse(path.read_text(encoding="utf-8"))
-    docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
+    docstrings = set[int]()
     for node in ast.walk(module):
-        if isinstance(node, ast.Constant) and id(node) not in docstrings:
+        if isinstance(node, ast.Expr):  # which ast.walk yields before its value
+            docstrings.add(id(node.value))
+        elif isinstance(node, ast.Constant) and id(node) not in docstrings:
             text = node.value if isinstance(node.value, str) else ""
             if not CODE.fullmatch(text):
                 yield node.lineno, text
