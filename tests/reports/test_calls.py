@@ -54,6 +54,16 @@ def summary_of_calls(folder: Path, *changes: dict[str, Any], **options: Any) -> 
     return summarise(load_for_report(called(folder, *changes, **options)))
 
 
+@pytest.fixture(scope="module")
+def plain_calls(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    return summary_of_calls(tmp_path_factory.mktemp("calls") / "run")
+
+
+@pytest.fixture(scope="module")
+def plain_page(plain_calls: Summary) -> str:
+    return run_html(plain_calls)
+
+
 def hung_up(reason: str = "") -> dict[str, Any]:
     text = f"{HUNG_UP} ({reason})" if reason else HUNG_UP
     return {"outcome": "closed:1000", "detail": text, "close_reason": text, "close_code": 1000}
@@ -183,13 +193,11 @@ def test_a_run_in_which_no_call_was_answered_has_no_lines_on_setup_and_packets(t
     assert not re.search("^(setup|packets) ", text, re.MULTILINE)
 
 
-def test_counts_of_0_are_left_out_except_of_calls_tried_and_answered(tmp_path: Path) -> None:
-    page = run_html(summary_of_calls(tmp_path / "run"))
-
+def test_counts_of_0_are_left_out_except_of_calls_tried_and_answered(plain_page: str) -> None:
     for name in ("tried", "answered", "refused"):
-        assert f">{name}</th>" in page
+        assert f">{name}</th>" in plain_page
     for name in ("not answered", "not set up", "answered, no RTP", "ended by the agent"):
-        assert f">{name}</th>" not in page
+        assert f">{name}</th>" not in plain_page
 
 
 @pytest.mark.parametrize(
@@ -207,11 +215,9 @@ def test_a_threshold_on_calls_counts_sessions_not_turns(kept: int, text: str, tm
     assert plain(found.reason_text) == text
 
 
-def test_the_definitions_of_a_run_of_calls_name_no_websocket_upgrade(tmp_path: Path) -> None:
-    page = run_html(summary_of_calls(tmp_path / "run"))
-
-    assert 'id="def-connect_total"' in page
-    assert 'id="def-connect_upgrade"' not in page
+def test_the_definitions_of_a_run_of_calls_name_no_websocket_upgrade(plain_page: str) -> None:
+    assert 'id="def-connect_total"' in plain_page
+    assert 'id="def-connect_upgrade"' not in plain_page
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -239,8 +245,8 @@ def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: i
     assert not metrics.keys() & {"session_ready p50", "peer_rtp_loss mean"}
 
 
-def test_round_trips_of_calls_are_measured_by_rtcp(tmp_path: Path) -> None:
-    text = round_trips(summary_of_calls(tmp_path / "run"))
+def test_round_trips_of_calls_are_measured_by_rtcp(plain_calls: Summary) -> None:
+    text = round_trips(plain_calls)
 
     assert "by RTCP" in text
     assert "TLS" not in text
