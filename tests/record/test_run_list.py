@@ -61,7 +61,7 @@ def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
 
     assert [each.name for each in listed.runs] == ["good"]
     assert len(listed.notices) == 3
-    assert runs_text(listed).count("not shown: ") == 3
+    assert " ".join(runs_text(listed).split()).count("not shown: ") == 3  # a long path moves the end of a line
 
 
 def test_control_characters_of_a_document_are_not_printed(tmp_path: Path) -> None:
