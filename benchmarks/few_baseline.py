@@ -1,21 +1,25 @@
-"""Verdicts on failure rates if the baseline has few sessions, such as recorded calls (docs/statistics.md). Seeded.
+"""Verdicts if the baseline has few sessions, such as recorded calls (docs/statistics.md). Seeded.
 
 The candidate is exactly on the margin, or far beyond it. Both ends count: a baseline with few sessions may be called
-better, and a candidate with few sessions may be called improved.
+better, and a candidate with few sessions may be called improved. Other cells compare a p95 of unequal numbers.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from benchmarks.on_the_margin import error, failing
+from benchmarks.on_the_margin import Row, at_most, error, failing, generator, print_rows, waits
+from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import rate_by_order
 from reports.statistics.baselines import RATE_RUN_SD
-from reports.statistics.differences import Inference, Margin, student
+from reports.statistics.differences import Inference, Margin, quantile_differences, student
+from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ClusterTotals
 
 REPETITIONS, TURNS = 500, 10
@@ -50,10 +54,39 @@ CASES = (
 )
 
 
+TAILS = ((100, 300), 0.06), ((300, 100), 0.06), ((40, 400), 0.12), ((400, 40), 0.08)
+"""(sessions of baseline and candidate, maximum share of each verdict as documented) of cells of p95."""
+COMPARED, DRAWS, SIGMA = 400, 500, 0.5
+
+
 def main() -> bool:
     print(f"\nfailure rates, unequal numbers of sessions, {REPETITIONS} repetitions, %: by t alone called worse;")
     print("as analysed: called worse, improved; the text states the number of baseline sessions; the mean number")
-    return all([_met(case) for case in CASES])
+    met = all([_met(case) for case in CASES])
+    print("\np95, unequal numbers of sessions, on the margin of 20 %")
+    rows = [row for sizes, most in TAILS for row in _tails(sizes, most)]
+    print_rows(rows)
+    return met & all(is_met for *_, is_met in rows)
+
+
+def _tails(sizes: tuple[int, int], most: float) -> Iterable[Row]:
+    rng, called = generator("few", sizes), Counter[str]()
+    for _ in range(COMPARED):
+        base, cand = (_sample(rng, size, factor) for size, factor in zip(sizes, (1.0, 1.2), strict=True))
+        (difference,) = quantile_differences(
+            TwoSamples(base, cand, sizes, paired=False),
+            [(0.95, Margin(ratio=0.2))],
+            "lower",
+            Inference(resamples=DRAWS, seed=rng),
+        )
+        called["worse"] += difference.worse.low > 0
+        called["passed"] += difference.worse.high < 0
+    for word in ("worse", "passed"):
+        yield at_most(f"{sizes[0]} against {sizes[1]} sessions: {word}", called[word], COMPARED, most)
+
+
+def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
+    return sample(waits(rng, sessions, 600 * factor, SIGMA).ravel(), np.repeat(np.arange(sessions), TURNS))
 
 
 def _met(case: Case) -> bool:
