@@ -123,7 +123,7 @@ CLEAR = 2**19
 PLATEAU, QUIETER = 36, 8
 """Noise has ended a sound if it is steady for `PLATEAU` blocks, and if the ratio of the sound's energy to it is at
 least `QUIETER`."""
-DROP, DROP_BLOCKS = 3, 8
+DROP, DROP_BLOCKS = 3, 6
 """A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
@@ -194,6 +194,7 @@ class OnsetDetector:
         "_above_lead",
         "_behind",
         "_behind_sound",
+        "_behind_start",
         "_blocks",
         "_early_ns",
         "_energies",
@@ -265,9 +266,9 @@ class OnsetDetector:
         """The number of the first loud block of a possible sound; None if no sound may have begun."""
         self._loud = 0
         self._sounding = False
-        self._behind_sound = self._peak = 0
-        """`_behind_sound` is the energy of the background at the start of the sound. `_peak` is the energy of its
-        loudest group."""
+        self._behind_start = self._behind_sound = self._peak = 0
+        """`_behind_start` is the energy of the background at the start of the sound, and `_behind_sound` that at its
+        end. `_peak` is the energy of the loudest group of the sound."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._early_ns = 0
@@ -462,7 +463,7 @@ class OnsetDetector:
         levels = self._levels(last - PLATEAU + 1, last)
         if max(levels) * EVEN[1] > min(levels) * EVEN[0] or is_voiced(self._samples(last - GROUP + 1)):
             return
-        level = self._behind_sound = self._settle(levels)
+        level = self._behind_start = self._behind_sound = self._settle(levels)
         first = last - PLATEAU
         while first >= 0 and level < STEADY * self._at(first)[1] < STEADY * STEADY * level:
             first -= 1
@@ -540,23 +541,19 @@ class OnsetDetector:
         else:
             voiced, noise = start, self._last_noise(start, number)
         if noise is None:
-            yield from self._start_sound(
-                start, number, lead=voiced + GROUP // 2 - start if waits else self._rise(start, number)
-            )
+            latest = number if waits else self._rise(start, number)
+            yield from self._start_sound(start, number, latest=latest)
             return
         self._settle(self._levels(noise - LEAD + 1, noise))
         loud = [block for block in range(noise + 1, number + 1) if self._is_loud(block)]
         self._onset, self._loud = (loud[0], len(loud)) if loud else (None, 0)
 
     def _rise(self, start: int, number: int) -> int:
-        """Return the number of blocks of a sound before its level last rises by more than `STEADY`, as above noise."""
+        """Return the block at which the level last rises by more than `STEADY`, as above noise; or `start`."""
         levels = self._levels(start + SMOOTHED - 1, number)
-        rises = (
-            at
-            for at in range(len(levels) - 1, SMOOTHED - 1, -1)
-            if levels[at] > STEADY * max(levels[: at - SMOOTHED + 1])
-        )
-        return next(rises, -SMOOTHED) + SMOOTHED
+        rises = range(len(levels) - 1, SMOOTHED - 1, -1)
+        last = next((at for at in rises if levels[at] > STEADY * max(levels[: at - SMOOTHED + 1])), -SMOOTHED)
+        return start + SMOOTHED + last
 
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there are none."""
@@ -640,21 +637,26 @@ class OnsetDetector:
         self._note_tone(self._suspect)
         yield "ends", self._last
 
-    def _start_sound(self, start: int, number: int, tone_error_ns: int = 0, lead: int = 0) -> Known:
+    def _start_sound(self, start: int, number: int, tone_error_ns: int = 0, latest: int | None = None) -> Known:
         """Yield the changes of a detected sound: that it begins, and that it continues up to the block `number`.
 
         The sound begins before the block `start` if the energy rose slowly. `tone_error_ns` is the uncertainty that a
-        tone before the sound causes. `lead` is the number of its first blocks that may be noise.
+        tone before the sound causes. The blocks of the sound before `latest` may be noise.
         """
+        loud = start
         behind = self._behind or 0
         for earlier in () if tone_error_ns else range(start - 1, max(start - REACH, 0) - 1, -1):
             pair_energy = self._at(earlier)[0] + self._at(earlier - 1)[0]
             if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= pair_energy * EDGE[1]:
                 break
             start = earlier
+        lead = 0 if latest in (None, loud) else latest - start
+        if loud - start == REACH:  # the energy did not rise here: the background is louder than `behind`
+            lead = max(lead, REACH)
         self._lead_level = min(self._levels(start + SMOOTHED - 1, start + max(SMOOTHED, lead) - 1))
         self._lead_ns, self._above_lead = lead * BLOCK_MS * NS_PER_MS, number
-        self._sounding, self._onset, self._suspect, self._behind_sound = True, None, None, behind
+        self._sounding, self._onset, self._suspect = True, None, None
+        self._behind_start = self._behind_sound = behind
         self._level = self._same = 0
         self._tone = False
         if tone_error_ns:
@@ -683,7 +685,7 @@ class OnsetDetector:
 
     @property
     def _uncertainty_ns(self) -> int:
-        if self._behind_sound < HUSHED:
+        if self._behind_start < HUSHED:
             return max(self._early_ns, self._lead_ns)
-        error_ns = next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_sound)
+        error_ns = next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_start)
         return max(error_ns + self._lead_ns, self._early_ns)

@@ -274,8 +274,7 @@ class Reply(Instants):
                 sound_error_ns = self.item.player.uncertainty_ns + sound.error_ns + uneven_ns
                 self.spoken_answer.on_sound(audible_ns, self.silent_ns, sound_error_ns, at_ns, gap_ns)
         if self.longest_pause_ns < PAUSE_NS:  # no second sound, whose start has another uncertainty
-            start_error_ns = sound.error_ns + self.uneven_ns
-            self.start_uncertainty_ns = start_error_ns if first else min(self.start_uncertainty_ns, start_error_ns)
+            self.start_uncertainty_ns = sound.error_ns + self.uneven_ns
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind

@@ -108,6 +108,8 @@ def _window(count: int) -> NDArray[np.float64]:
 # fixed order, so the result does not depend on the machine.
 HUM = 72
 """The ratio of the energy of a tone of 150 Hz to that of the differences of its samples. That of a hum is larger."""
+MAX_HUM = 2**19
+"""The maximum energy of a hum in the background: −33 dBFS."""
 ORDER = 16
 """The number of samples from which the next sample is predicted. A prediction needs two samples for each sine of a
 tone."""
@@ -120,13 +122,14 @@ ROUNDING = 1 / 12
 def is_tone(samples: Samples) -> bool:
     """Return whether 50 ms of audio at 8 kHz are a tone.
 
-    A direct current is not a tone, because it is inaudible. The hum of the mains belongs to the background.
+    A direct current is not a tone, because it is inaudible. The hum of the mains belongs to the background, unless it
+    is loud.
     """
     count = len(samples) - ORDER
     wide = samples.astype(np.int64)
     wide -= int(wide.sum()) // len(wide)
-    steps = np.diff(wide)
-    if HUM * int(steps @ steps) < int(wide @ wide):
+    steps, hum = np.diff(wide), int(wide @ wide)
+    if hum < MAX_HUM * len(wide) and HUM * int(steps @ steps) < hum:
         return False
     shifted = np.array([wide[ORDER - step :][:count] for step in range(ORDER + 1)])
     (energy, *correlations), *products = (shifted @ shifted.T).tolist()

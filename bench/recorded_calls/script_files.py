@@ -49,9 +49,8 @@ def recorded_utterances(call: RecordedCall, talk: RecordedConversation) -> list[
     recorded: list[RecordedUtterance] = []
     for number, utterance in enumerate(talk.utterances, 1):
         until = min(utterance.end + lead, utterance.until)
-        silent_until = utterance.until
-        if utterance.kind == "turn" and utterance.reply_start is not None:  # the reply may have an echo
-            silent_until = max(until, min(silent_until, utterance.reply_start))
+        answers = (sound.start for sound in call.agent_sounds if sound.end > utterance.end)  # may have an echo
+        silent_until = max(until, min(utterance.until, next(answers, utterance.until)))
         found = speech(call.caller, rate_hz, utterance.span, until, silent_until)
         found = found._replace(uncertainty_ns=found.uncertainty_ns + call.codec_errors.end_ns)
         earliest = recorded[-1].end if recorded else 0

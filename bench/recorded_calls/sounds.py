@@ -37,13 +37,13 @@ ABOVE_NOISE = 10 ** (6 / 10)
 """The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
 NOISE_PEAK = 10 ** (12 / 10)
 """The peaks of noise above its mean: 12 dB, as a ratio of energies. A peak may lengthen speech by up to `WINDOW_MS`."""
-EDGE_MS, AFTER_MS = 80, 1_000
+EDGE_MS, AFTER_MS = 100, 1_000
 """The part of the time after speech in which noise is searched."""
 PEAK = 10 ** (1 / 10)
 """The minimum distance of speech above the loudest window of the noise after it: 1 dB, as a ratio of energies."""
-TAIL_DEPTH, TAIL_RANGE, MIN_TAIL_MS, ABRUPT = 10 ** (18 / 10), 10 ** (6 / 10), 30, 10 ** (6 / 10)
+TAIL_DEPTH, TAIL_RANGE, MIN_TAIL_MS, ABRUPT = 10 ** (18 / 10), 10 ** (6 / 10), 10, 10 ** (6 / 10)
 """The properties of noise that a gate lets through after speech: it is at least 18 dB below the level of the speech,
-its level changes by at most 6 dB, and it lasts at least 30 ms or ends at once, more than 6 dB above `DEPTH`."""
+its level changes by at most 6 dB, and it lasts at least 10 ms or ends at once, more than 6 dB above `DEPTH`."""
 TAILS_NS = ((1_000, 25 * NS_PER_MS), (100, 120 * NS_PER_MS), (30, 1_100 * NS_PER_MS), (0, 2_000 * NS_PER_MS))
 """The maximum errors of the end of speech in noise, in descending order of loudness.
 
@@ -123,7 +123,7 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
     if noise * ABOVE_NOISE > level / DEPTH:
         error_ns = changed_ns + next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise)
     elif noise * NOISE_PEAK > level / DEPTH:
-        error_ns = WINDOW_MS * NS_PER_MS
+        error_ns = changed_ns + WINDOW_MS * NS_PER_MS
     end = found.begin + span.end
     tail_ns = _tail_ms(window_energies(samples[found.begin : end], per_ms), level) * NS_PER_MS
     return Speech(found.begin, end, max(error_ns, tail_ns))

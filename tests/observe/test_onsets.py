@@ -89,6 +89,14 @@ def test_a_click_is_no_sound_and_does_not_hide_the_next_one() -> None:
     assert marks(stream) == [("begins", 9_000), ("ends", 16_000)]
 
 
+def test_continuous_loud_noise_after_silence_becomes_the_background() -> None:
+    noise = np.random.default_rng(1).normal(0, 800, 80_000).astype(np.int16)
+    found = marks(np.concatenate([np.zeros(8_000, np.int16), noise]))
+
+    assert [what for what, _ in found] == ["begins", "ends"]
+    assert found[1][1] < 8_000 + 4 * 8_000
+
+
 @given(stream=STREAMS, lag=st.integers(1, 6), size=st.sampled_from([40, 80, 120]))
 def test_the_c_and_python_block_measurements_are_equal(stream: Samples, lag: int, size: int) -> None:
     wide = stream[: lag + (len(stream) - lag) // size * size] if len(stream) > lag else np.zeros(lag, np.int16)
