@@ -274,7 +274,8 @@ def _request_wav(
         except UsageError as error:
             raise SynthesizerError(str(error)) from None
         _, value = key.header()
-        headers |= {"api-key": value} if synthesizer.is_azure else {"Authorization": f"Bearer {value}"}
+        name, scheme = synthesizer.key_header
+        headers[name] = f"{scheme} {value}".strip()
         secrets.append(key)
     direct = is_loopback(urlsplit(synthesizer.url).hostname or "")
     opener = build_opener(ProxyHandler({} if direct else None), _NoRedirects())

@@ -39,7 +39,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "units", "errors", "installation", "standard_streams", "manual", "clock", "cpu", "status_line",
     ),
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
-    "bench.services": ("full_duplex", "openai", "gpt_live", "agents", "telephone", "registry"),
+    "bench.services": (
+        "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "azure",
+        "openai_hosts", "agents", "telephone", "registry",
+    ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
         "datagrams", "names", "fast", "parser", "tcp", "tls", "connect", "websocket", "media", "sip",

@@ -36,23 +36,17 @@ from bench.files.sanitize import escape_control
 from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
+from bench.services.azure.service import GA_ROUTE, PREVIEW_ROUTE, azure_cloud
+from bench.services.names import AgentName
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECTS
-from bench.target.address import (
-    AZURE_GA,
-    AZURE_PREVIEW,
-    OF_PATHS,
-    VERSIONS,
-    VOICE_LIVE_PATH,
-    agent_dialects,
-    azure_cloud,
-    known_path,
-)
-from bench.target.options import AgentName
+from bench.services.registry import DIALECTS, route_at
+from bench.services.voice_live import VOICE_LIVE_ROUTE
+from bench.target.address import agent_dialects, known_path
 from bench.target.target import Target
-from bench.wire.dialect import Dialect
+from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind
+from bench.wire.service import SIP
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
 
@@ -144,9 +138,9 @@ OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
 """The outcomes that a wrong dialect never causes. The text after the colon of an outcome is left out."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a target's "
-    f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {AZURE_PREVIEW}",
+    f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {PREVIEW_ROUTE.path}",
     PREVIEW: "the service uses the preview dialect: use --dialect preview. This tool uses GA if --dialect or a "
-    f"target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for other paths than {AZURE_PREVIEW}",
+    f"target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for other paths than {PREVIEW_ROUTE.path}",
 }
 """The remedies if the client uses the wrong dialect, by the dialect that the service uses."""
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
@@ -229,11 +223,11 @@ def explain(refusal: Refusal, target: Target) -> str:
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.message, target.dialect, refusal.greeting):
         return remedy
-    if target.dialect.is_telephone:
+    if target.link is SIP:
         return remedy_of(refusal.outcome, refusal.message, by_telephone=True)
     if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
         return remedy
-    if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
+    if target.dialect.peer is Peer.AGENT and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
         proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
@@ -255,7 +249,7 @@ def explain(refusal: Refusal, target: Target) -> str:
 def _agent_remedy(outcome: str, target: Target) -> str:
     """Return the remedy if the server may be an agent that is called like a realtime service; otherwise ""."""
     path = known_path(target.resource.partition("?")[0].rstrip("/"))
-    if target.dialect.provider is not None or target.service != "other" or path in OF_PATHS:
+    if target.dialect.peer is Peer.AGENT or target.service != "other" or route_at(path):
         return ""
     if outcome != "timeout:session" and not outcome.startswith("protocol_error:"):
         return ""
@@ -275,8 +269,9 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 f"model: deploy {either(REALTIME_MODELS)}, and use that deployment"
             )
         case 400 if _API_VERSION.search(message):
-            known = " or ".join(VERSIONS.get(azure_path, VERSIONS[AZURE_PREVIEW]))
-            undated = "" if azure_path == VOICE_LIVE_PATH else f", or the path {AZURE_GA}, which needs none"
+            route = route_at(azure_path)
+            known = " or ".join((route and route.versions) or PREVIEW_ROUTE.versions or ())
+            undated = "" if route is VOICE_LIVE_ROUTE else f", or the path {GA_ROUTE.path}, which needs none"
             return f"the service does not support this api-version: use {known}{undated}"
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"

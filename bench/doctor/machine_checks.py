@@ -35,6 +35,7 @@ from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
 from bench.transport.sip.address import call_address
 from bench.transport.tls import shake_hands, tls_context
+from bench.wire.service import SIP
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64
@@ -185,7 +186,7 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
         yield from _tls(target, limits, reached=proxied.result == "pass")
         return
     is_udp = False
-    if target.dialect.is_telephone:
+    if target.link is SIP:
         hop = call_address(path.sip_proxy or target.url)
         is_udp = hop.transport == "UDP"
         target = replace(target, host=hop.host, port=hop.port, tls=hop.transport == "TLS")

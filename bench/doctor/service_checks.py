@@ -51,7 +51,6 @@ from bench.session.session import Session
 from bench.session.session_io import SessionListener
 from bench.target.identity import SignInError
 from bench.target.network_path import PROXIED
-from bench.target.services import SERVICES
 from bench.target.target import Target
 from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
@@ -60,9 +59,11 @@ from bench.transport.names import warm_up
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, RtpMeasured
+from bench.wire.dialect import SOUND, Peer
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.rate_limits import RateLimit, limits_in
 from bench.wire.received import ReceivedMessage
+from bench.wire.service import SIP
 from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40
@@ -141,7 +142,7 @@ def _examine_target(
 def configuration(target: Target) -> Iterator[CheckFinding]:
     """Yield findings about a target's configuration: address, dialect, and notices. Open no connection."""
     message = f"{target.public_url}, {target.dialect.name} dialect"
-    if (known := SERVICES.get(target.service)) is not None:
+    if (known := target.known_service) is not None and known.url:
         limit = "" if known.minutes is None else f", whose sessions last at most {known.minutes} minutes"
         message += f" of {known.title}{limit}"
     yield CheckFinding("target", "pass", message)
@@ -159,7 +160,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
         return CheckFinding("sign-in", "pass", VARIABLES_SENT)
     if sign_in_kind == "nothing" and target.loopback:
         return CheckFinding("sign-in", "pass", NOTHING_SENT)
-    if sign_in_kind == "nothing" and target.dialect.is_telephone:
+    if sign_in_kind == "nothing" and target.link is SIP:
         return CheckFinding("sign-in", "pass", NO_PASSWORD)
     if sign_in_kind == "nothing":
         return CheckFinding(
@@ -171,7 +172,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     if sign_in_kind == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
-        if target.dialect.is_telephone:
+        if target.link is SIP:
             return CheckFinding("sign-in", "pass", "a user and a password, of which only digests are sent")
         message = f"a key of {len(key)} characters, in the header {name}"
         return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)
@@ -240,7 +241,7 @@ class ServiceProbe:
         """Connect, run the checks, and yield each finding as soon as it is known."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
-        is_telephone, (first, *later) = self._target.dialect.is_telephone, steps_of(self._target)
+        is_telephone, (first, *later) = self._target.link is SIP, steps_of(self._target)
         if transport is None:
             yield self._refused(first, timeline)
         else:
@@ -270,7 +271,7 @@ class ServiceProbe:
         yield from check_unread_messages(timeline.session())
 
     def _answer(self, turn: TurnObservation | None, observed: SessionObservation) -> Iterator[CheckFinding]:
-        pace, by_telephone = self._listener.pace, self._target.dialect.is_telephone
+        pace, by_telephone = self._listener.pace, self._target.link is SIP
         return check_answer(turn, observed, pace, self._reply_format, by_telephone=by_telephone)
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
@@ -291,7 +292,7 @@ class ServiceProbe:
     def _reply_format(self) -> AudioFormat | None:
         """The audio format of the replies; None if it cannot be wrong, because it is agreed or the only one."""
         dialect = self._script.dialect
-        return self._script.output_format if len(dialect.output_formats) > 1 and not dialect.is_telephone else None
+        return self._script.output_format if len(dialect.output_formats) > 1 and not dialect.has_track else None
 
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
         session = Session(self._script, transport, timeline, self._listener, lambda: False)
@@ -299,7 +300,7 @@ class ServiceProbe:
         if isinstance(transport, TelephoneCall):
             if (facts := transport.facts()) is not None:
                 yield from check_call(facts)
-        elif timeline.facts.is_ready and self._script.dialect.provider is not None:
+        elif timeline.facts.is_ready and self._script.dialect.peer is Peer.AGENT:
             yield round_trip(transport.network())
         elif timeline.facts.is_ready:
             now_s = utc_ns() / NS_PER_S
@@ -320,7 +321,7 @@ class ServiceProbe:
             if not session.run_step(step):
                 break
         session.close()
-        if self._script.dialect.provider is not None and with_turn and timeline.facts.is_ready:
+        if self._script.dialect.peer is Peer.AGENT and with_turn and timeline.facts.is_ready:
             yield from self._call(timeline.session())
             if not self.is_unanswered:  # otherwise the next call is checked, in which the caller speaks
                 yield from self._media(transport)
@@ -330,7 +331,7 @@ class ServiceProbe:
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings about a call in which the agent was expected to speak first."""
         greeting, *others = *self._listener.turns[:2], None
-        by_telephone = self._target.dialect.is_telephone
+        by_telephone = self._target.link is SIP
         yield (first := check_spoken_greeting(greeting, observed, by_telephone=by_telephone))
         self.is_unanswered = first.result == "warning"
         if first.result == "pass":
@@ -373,10 +374,10 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
     if target.only_transcribes:
         model = target.session.get("input_transcription") or target.model or TRANSCRIBER
         return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
-    if target.dialect.takes_requests:
+    if target.dialect.turn_source is not SOUND:
         return script_of(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:
-        is_agent, session = target.dialect.provider is not None, {"turn_detection": FULL_DUPLEX, **target.session}
+        is_agent, session = target.dialect.peer is Peer.AGENT, {"turn_detection": FULL_DUPLEX, **target.session}
         return script_of(target, wav, session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 

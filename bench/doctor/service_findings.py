@@ -41,6 +41,7 @@ from bench.wire.audio import AudioFormat
 from bench.wire.dialect import Dialect, is_simulated
 from bench.wire.events import TokenUsage
 from bench.wire.rate_limits import RateLimit, wait_of
+from bench.wire.service import SIP
 from bench.wire.settings import backend_model
 
 MINUTE_S = 60
@@ -83,7 +84,7 @@ def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: C
 
 def steps_of(target: Target) -> tuple[str, ...]:
     """Return the names of the steps of a target that need a working network, in their order."""
-    return ("call", "turn") if target.dialect.is_telephone else ("upgrade", "session", "turn")
+    return target.link.steps
 
 
 def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
@@ -97,7 +98,7 @@ def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
         if target.subprotocols
         else ""
     )
-    answer = "the call was answered" if target.dialect.is_telephone else "HTTP 101"
+    answer = "the call was answered" if target.link is SIP else "HTTP 101"
     return CheckFinding(
         steps_of(target)[0],
         "pass",

@@ -7,7 +7,9 @@ from typing import Literal
 
 from bench.catalogue.metrics import CHALLENGE
 from bench.files.sanitize import excerpt
-from bench.target.address import AZURE_GA, VOICE_LIVE_PATH, azure_cloud, known_path
+from bench.services.azure.service import GA_ROUTE, azure_cloud
+from bench.services.voice_live import VOICE_LIVE_ROUTE
+from bench.target.address import known_path
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn, Target
 from bench.transport.challenges import challenges
@@ -34,10 +36,10 @@ def signed_by(target: Target) -> Signed:
 def unauthorized(message: str, claims: Mapping[str, str], target: Target) -> str:
     """Return the remedy for status 401. `claims` are the public claims of the token that the client sent."""
     signed, path = signed_by(target), known_path(target.resource.partition("?")[0].rstrip("/"))
-    if path == AZURE_GA and "api-version=" in target.resource:
-        return f"remove api-version from the URL: {AZURE_GA} has none, and Azure answers 401 if there is one"
+    if path == GA_ROUTE.path and "api-version=" in target.resource:
+        return f"remove api-version from the URL: {GA_ROUTE.path} has none, and Azure answers 401 if there is one"
     if "PermissionDenied" in message or (signed == "entra" and "lack" in message.lower()):
-        role, other = ROLES[::-1] if path == VOICE_LIVE_PATH else ROLES
+        role, other = ROLES[::-1] if path == VOICE_LIVE_ROUTE.path else ROLES
         identity = claims.get("oid") or claims.get("appid") or "OBJECT_ID"
         return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
                 f'az role assignment create --assignee {identity} --role "{role}" --scope RESOURCE_ID; '

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from bench.base.units import NS_PER_MS
 from bench.observe.delegation import DELEGATION_KINDS
 from bench.observe.turn import ARRIVALS, TRANSCRIPTIONS, Decision, PendingTurn, State
+from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServerEvent
 
 ANNOUNCES_ITEM = frozenset({EventKind.SPEECH_STARTED, EventKind.COMMITTED, EventKind.IDLE_TIMEOUT})
@@ -133,7 +134,7 @@ class Attributor:
         if self._unanswered:
             turn, requests = self._take_request(event.request)
             attribution = Attribution(turn, "answers", requests)
-        elif current is not None and current.state is State.CALLING and current.plan.has_turn_events:
+        elif current is not None and current.state is State.CALLING and current.turn_source is not SOUND:
             # There is no request for it: all requests are answered, and the client has not requested the continuation.
             attribution = Attribution(current, "fills")
         elif current is not None and self.service_responds and current.is_speech_end_detected:

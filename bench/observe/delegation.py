@@ -27,6 +27,8 @@ NOT_SPOKEN = "nothing was said after the result of the delegated task"
 class Delegations:
     """The delegated tasks of one turn. `count` is their number."""
 
+    are_possible: bool = False
+    """True if the service may delegate tasks. Then a request is for the backend."""
     count: int = 0
     handed_ns: int = 0
     """The instant at which the backend last received work, or started a response. The limit on the backend counts from

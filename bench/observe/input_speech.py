@@ -93,7 +93,7 @@ class InputSpeech(Instants):
 
     vad: bool
     end_tolerance_ns: int
-    only_transcribed: bool = False
+    awaits_transcript: bool = False
     """The field of `TurnPlan`."""
     clock_ns: dict[str, int] = field(default_factory=dict)
     """A mapping from an instant of the speech to its position on the session's clock of input audio."""
@@ -173,7 +173,7 @@ class InputSpeech(Instants):
                 self.arrived("first_input_transcript", arrival)
         elif self.words.end_segment(event) and event.kind is EventKind.INPUT_TRANSCRIBED:
             is_last = self.committed_item in ("", event.item_id)
-            if self.transcript is not None if self.only_transcribed else is_last:
+            if self.transcript is not None if self.awaits_transcript else is_last:
                 self.arrived("input_transcribed", arrival)
 
     @property

@@ -18,7 +18,9 @@ from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_observation import all_instants
+from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServiceFailure
+from bench.wire.settings import ONLY_TRANSCRIPT
 
 UNDETECTED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
 NOTHING = "nothing came"
@@ -44,7 +46,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state is State.CALLING and turn.delegations.awaits_backend:
         deadlines.append(_timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE))
-    elif (transcribed_ns := turn.transcribed_ns if turn.plan.only_transcribed else None) is not None:
+    elif (transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None) is not None:
         deadlines.append((transcribed_ns, *turn.transcript_ending()))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, detail = _timeout(turn, limits)
@@ -55,13 +57,13 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
     if turn.input_complete_ns and (
         soonest is None or soonest[0] > turn.input_complete_ns + limits.turn * NS_PER_S
     ):  # seldom
-        missing = NO_PAUSE if not turn.plan.has_turn_events and turn.reply.has_started else NOT_OVER
+        missing = NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else NOT_OVER
         return None if turn.state is State.OVER else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
     return soonest
 
 
 def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
-    has_events, instants = turn.plan.has_turn_events, turn.input_speech.instants
+    has_events, instants = turn.turn_source is not SOUND, turn.input_speech.instants
     if turn.state is State.UNNOTICED:
         missing = UNDETECTED if "speech_started" in instants else UNHEARD
         timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
@@ -74,14 +76,14 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
             if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:  # the filler was the answer, too
                 return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", ""
             missing = NOT_SPOKEN
-        missing = NO_TRANSCRIPT if turn.plan.only_transcribed else missing
+        missing = NO_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else missing
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
         # If the service sends no turn events, no delta is due before the received audio has been played.
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
-        missing = NO_WHOLE_TRANSCRIPT if turn.plan.only_transcribed else NOTHING
+        missing = NO_WHOLE_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else NOTHING
         timeout = _timed_out(max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing)
     if turn.reply.created_ns is None:
         return timeout
@@ -203,7 +205,7 @@ class PendingTurns:
     def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
         """Yield the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
         stopped_turn = self.interrupted
-        if stopped_turn is not None and stopped_turn.interruption is not None and stopped_turn.plan.has_turn_events:
+        if stopped_turn is not None and stopped_turn.interruption is not None and stopped_turn.turn_source is not SOUND:
             interruption, prefix = stopped_turn.interruption, stopped_turn.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False

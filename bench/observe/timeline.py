@@ -53,9 +53,10 @@ from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
-from bench.wire.dialect import SESSION_PREFIX, Dialect, MessageKind
+from bench.wire.dialect import SESSION_PREFIX, SOUND, Dialect, MessageKind, Peer
 from bench.wire.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
 from bench.wire.received import MatchedDelta, ReceivedMessage
+from bench.wire.settings import ONLY_TRANSCRIPT
 
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together.
@@ -156,11 +157,11 @@ class Timeline:
         self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector = (
             None
-            if dialect.has_turn_events
-            else ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.provider is not None)
+            if dialect.turn_source is not SOUND
+            else ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT)
         )
         self._split = SplitSamples()
-        self.facts.announced = dialect.provider is None
+        self.facts.announced = dialect.peer is Peer.SERVICE
         self._watch: FalseReplyWatch | None = None
         self._false_reply: bool | None = None
         """True if the service replied to a sound in silence since the last turn started; None if there was no sound."""
@@ -250,7 +251,7 @@ class Timeline:
         if message_kind is MessageKind.ITEM:
             turn.item_sent = send_time
         # without a reply, the commit requests the transcript
-        asks = is_request or (message_kind is MessageKind.COMMIT and turn.plan.only_transcribed)
+        asks = is_request or (message_kind is MessageKind.COMMIT and turn.output == ONLY_TRANSCRIPT)
         turn.count_sent(
             send_time, sent.wire_bytes, sent.audio_bytes, instants=instants, is_request=asks, late=sent.late
         )
@@ -350,7 +351,7 @@ class Timeline:
         the turn's audio is already audible. The caller checks that the script looks for no word in the deltas.
         """
         turn = self.turns.last
-        if turn is None or not turn.plan.has_turn_events or not self.turns.is_answering:
+        if turn is None or turn.turn_source is SOUND or not self.turns.is_answering:
             return False
         if event.payload_bytes <= 0:  # an empty delta begins no item, so later deltas may be of an unknown item
             return False
@@ -421,7 +422,7 @@ class Timeline:
             self._fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
-        elif kind in TRANSCRIPTIONS and (turn.state is State.OVER or not turn.plan.only_transcribed):
+        elif kind in TRANSCRIPTIONS and (turn.state is State.OVER or turn.output != ONLY_TRANSCRIPT):
             turn.note_transcript(event, arrival)
         elif kind is EventKind.TRUNCATED or kind is EventKind.ITEM_RETRIEVED:
             turn.on_truncation_event(event, arrival)
@@ -465,7 +466,7 @@ class Timeline:
         facts.unpaid = usage if facts.unpaid is None else facts.unpaid + usage
         if turn is not None and turn.state is not State.OVER:
             turn.usage = usage if turn.usage is None else turn.usage + usage
-            if not turn.plan.has_turn_events:  # the tokens are those of a backend, not of the conversation
+            if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
                 return
             if turn.context is None and usage.input:
                 turn.context = usage
@@ -580,7 +581,7 @@ class Timeline:
         at_ns, outcome, detail, turn = due
         if detail.startswith(NOTHING_AUDIBLE):
             detail = f"{detail}: {self._inaudible(turn.format)}"
-            if self._dialect.is_telephone and self._detector is not None and not self._detector.has_detected:
+            if self._dialect.has_track and self._detector is not None and not self._detector.has_detected:
                 outcome = NO_SOUND if self.facts.events else NO_MEDIA
         elif detail.startswith(NOT_ENDED):
             detail = f"{detail}: {turn.calls.mcp.unended_tools}"
@@ -617,10 +618,10 @@ class Timeline:
         """Return a description of the audio that arrived while the caller waited for a reply, if no reply began."""
         pairs = zip(self._counts, self._received_counts, strict=True)
         messages, size, tones = (count - earlier for count, earlier in pairs)
-        is_telephone = self._dialect.is_telephone
+        has_track = self._dialect.has_track
         if not messages:
-            return NO_PACKET if is_telephone else NO_MESSAGE
-        arrivals = f"{messages} {'packet' if is_telephone else 'message'}{'s' * (messages > 1)} came"
+            return NO_PACKET if has_track else NO_MESSAGE
+        arrivals = f"{messages} {'packet' if has_track else 'message'}{'s' * (messages > 1)} came"
         if not size:
             return f"{arrivals}, {NO_AUDIO}"
         seconds = format.duration_ns(size) / NS_PER_S

@@ -27,8 +27,10 @@ from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationChec
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured
+from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure, TokenUsage
 from bench.wire.received import MatchedDelta
+from bench.wire.settings import ONLY_TRANSCRIPT, Output
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NOT_SENT = SendTime(0)
@@ -86,10 +88,12 @@ class PendingTurn(Instants):
     plan: TurnPlan
     start_ns: int
     format: AudioFormat
+    turn_source: TurnSource = field(init=False)
+    output: Output = field(init=False)
     input_speech: InputSpeech = field(init=False)
     reply: Reply = field(init=False)
     calls: TurnFunctionCalls = field(init=False)
-    delegations: Delegations = field(default_factory=Delegations)
+    delegations: Delegations = field(init=False)
     item_sent: SendTime = NOT_SENT
     """The instants of sending the last item: a function output, or the result of a delegated task."""
     has_ended_answer: bool = False
@@ -157,14 +161,16 @@ class PendingTurn(Instants):
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.input_speech = InputSpeech(self.plan.vad, self.plan.end_tolerance_ns, self.plan.only_transcribed)
+        self.turn_source, self.output = self.plan.turn_source, self.plan.output
+        self.delegations = Delegations(self.plan.delegates)
+        self.input_speech = InputSpeech(self.plan.vad, self.plan.end_tolerance_ns, self.output == ONLY_TRANSCRIPT)
         self.reply = self._new_reply()
         self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:
             self.state, self.undetected_ns, self.input_complete_ns = State.WAITING, self.start_ns, self.start_ns
 
     def _new_reply(self) -> Reply:
-        is_searched = self.plan.answer_min_ns or self.plan.delegates
+        is_searched = self.plan.answer_min_ns or self.delegations.are_possible
         answer = SpokenAnswer(self.plan.answer_min_ns) if is_searched else None
         return Reply(self.format, self.plan.jitter_buffer_ns, answer)
 
@@ -196,7 +202,7 @@ class PendingTurn(Instants):
     @property
     def may_name_item(self) -> bool:
         """True if the service may transcribe the turn's speech before it announces the commit of the speech."""
-        is_uncommitted = self.state is State.SENDING or self.plan.only_transcribed
+        is_uncommitted = self.state is State.SENDING or self.output == ONLY_TRANSCRIPT
         return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
     # Sent events.
@@ -242,14 +248,14 @@ class PendingTurn(Instants):
             self.sending.add(send_time, ("request_sent",))
         self.progress_ns, self.state = send_time.at_ns, State.WAITING
         self.input_complete_ns = self.input_complete_ns or send_time.at_ns
-        if self.plan.delegates:  # the request is for the backend, and the caller waits for its result
+        if self.delegations.are_possible:  # the request is for the backend, and the caller waits for its result
             self.state = State.CALLING
             self.delegations.hand_over(send_time.at_ns)
 
     def on_output_sent(self, call_id: str, at_ns: int, error: str) -> None:
         """Record that the output of a call, or the result of a delegated task, was sent."""
         self.calls.on_output_sent(call_id, at_ns, error)
-        if self.state is State.CALLING and self.plan.delegates and not self.calls.is_request_due:
+        if self.state is State.CALLING and self.delegations.are_possible and not self.calls.is_request_due:
             self.instants["answer_request_sent"] = self.item_sent.at_ns
             self.widths_ns["answer_request_sent"] = self.item_sent.width_ns
             if self.calls.are_all_answered:
@@ -259,7 +265,7 @@ class PendingTurn(Instants):
     @property
     def is_delegated(self) -> bool:
         """True if the service has delegated a task, even if it has only reported a call of the backend."""
-        return self.plan.delegates and bool(self.delegations.count or self.calls.rounds)
+        return self.delegations.are_possible and bool(self.delegations.count or self.calls.rounds)
 
     @property
     def wants_continuation(self) -> bool:
@@ -287,7 +293,7 @@ class PendingTurn(Instants):
     @property
     def is_speech_end_detected(self) -> bool:
         """True if the service has detected an end of the caller's speech, or sends no such events."""
-        return self.input_speech.is_end_detected or not self.plan.has_turn_events
+        return self.input_speech.is_end_detected or self.turn_source is SOUND
 
     def transmitted(self, timestamp: Transmitted) -> None:
         """Apply the kernel's timestamp of a sent or acknowledged message.
@@ -341,7 +347,7 @@ class PendingTurn(Instants):
 
     def wants_request(self, now_ns: int) -> bool:
         """Return whether the service has committed all of the speech and leaves the response request to the client."""
-        client_requests = self.plan.vad and not self.plan.service_responds and not self.plan.only_transcribed
+        client_requests = self.plan.vad and not self.plan.service_responds and self.output != ONLY_TRANSCRIPT
         return client_requests and "request_sent" not in self.instants and self.input_speech.all_committed(now_ns)
 
     # Received events.
@@ -352,7 +358,7 @@ class PendingTurn(Instants):
         Return (outcome, detail) if it ends the turn.
         """
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        sent = event.name != "" or self.plan.has_turn_events  # otherwise the event was detected in the audio
+        sent = event.name != "" or self.turn_source is not SOUND  # otherwise the event was detected in the audio
         self._count(sent, at_ns, error_ns, wire_bytes, kernel)
         if kind in DELTAS:
             if not event.payload_bytes:  # neither audio nor text, so it is not the first delta
@@ -395,7 +401,7 @@ class PendingTurn(Instants):
             return "protocol_error:base64", f"the payload of {deltas[-1].event.name} is not base64"
         if len(self.reply.items) > MAX_ITEMS:  # triggers and observations iterate over all items
             return "limit_exceeded:items", f"over {MAX_ITEMS} items with audio in one reply"
-        if not self.plan.has_turn_events:
+        if self.turn_source is SOUND:
             self.reply.on_sound(deltas[-1])
         return None
 
@@ -424,7 +430,7 @@ class PendingTurn(Instants):
             self.reply.add_calls(self.calls.complete_calls.values())
             if exceeded_limit := self.calls.exceeded_limit:
                 return "limit_exceeded:calls", exceeded_limit
-            if self.plan.delegates:  # the text before the call was no result
+            if self.delegations.are_possible:  # the text before the call was no result
                 self._await_result()
         elif kind in MCP_KINDS or kind is EventKind.MCP_APPROVAL:
             return self._on_mcp_event(event, arrival)
@@ -440,7 +446,7 @@ class PendingTurn(Instants):
             self.filler = ""
             self.reply.await_another()
             return None
-        if self.plan.only_transcribed:
+        if self.output == ONLY_TRANSCRIPT:
             transcribed_ns = self.transcribed_ns
             return self.transcript_ending() if transcribed_ns is not None and transcribed_ns <= at_ns else None
         return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
@@ -535,7 +541,7 @@ class PendingTurn(Instants):
         # The caller continued after a pause that the service had answered, and the service cancelled that response. The
         # turn's response follows.
         has_yielded = event.status == "cancelled" and self.plan.vad and not self._is_interrupted
-        if has_yielded and not self.plan.has_turn_events and self._is_early:
+        if has_yielded and self.turn_source is SOUND and self._is_early:
             self._await_next_reply(arrival.at_ns)
             return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":

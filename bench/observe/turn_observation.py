@@ -14,7 +14,9 @@ from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receiv
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
 from bench.wire.audio import ALL_FORMATS
+from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind
+from bench.wire.settings import ONLY_TRANSCRIPT
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
 """A mapping from an instant to the instant from which it is copied.
@@ -66,7 +68,7 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
             after = {name: instants.get(source, 0) for name, source in AFTER_BARGE_IN.items()}
             instants |= {name: at_ns for name, at_ns in after.items() if at_ns > barge_in_ns}
         instants |= turn.interruption.instants
-    if turn.plan.has_turn_events:
+    if turn.turn_source is not SOUND:
         return instants
     absent = set() if turn.plan.answer_min_ns or turn.is_delegated else {"answer_audible"}
     if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
@@ -161,7 +163,7 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
     """
     instants = all_instants(turn)
     measured_from_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
-    if not turn.plan.has_turn_events:
+    if turn.turn_source is SOUND:
         audible_ns = instants.get("first_audible")
         if measured_from_ns is None or audible_ns is None or audible_ns < measured_from_ns:
             return None
@@ -173,7 +175,7 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
 
 def _delegations(turn: PendingTurn) -> int | None:
     """Return how often the service needed a result before it could answer; None if it can have needed none."""
-    if turn.plan.delegates:
+    if turn.delegations.are_possible:
         return turn.delegations.count
     return turn.calls.rounds if turn.plan.functions or turn.plan.mcp_servers else None
 
@@ -182,7 +184,7 @@ def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
     """Return how far the deltas of the caller's transcript lagged behind the speech; None if it is unknown."""
     speech = turn.input_speech
     start_ns, end_ns = (speech.instants.get(name) for name in ("speech_start", "speech_end"))
-    if start_ns is None or end_ns is None or not turn.plan.has_turn_events:
+    if start_ns is None or end_ns is None or turn.turn_source is SOUND:
         return None
     return speech.words.lag(start_ns, end_ns, max(speech.widths_ns["speech_start"], speech.widths_ns["speech_end"]))
 
@@ -190,7 +192,7 @@ def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
 def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
     """Return the audio of an unpaced recording divided by the time until its transcript; None if there is none."""
     transcribed_ns = turn.input_speech.instants.get("input_transcribed")
-    if not turn.plan.only_transcribed or "speech_start" in turn.input_speech.instants or transcribed_ns is None:
+    if turn.output != ONLY_TRANSCRIPT or "speech_start" in turn.input_speech.instants or transcribed_ns is None:
         return None
     return audio_ns / max(1, transcribed_ns - turn.start_ns)
 
@@ -214,7 +216,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
     # known from events, or from sounds
-    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns or turn.is_delegated
+    is_answer_known = turn.turn_source is not SOUND or turn.plan.answer_min_ns or turn.is_delegated
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
@@ -283,4 +285,4 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,
     )
-    return observed if turn.plan.has_turn_events else msgspec.structs.replace(observed, **UNREPORTED)
+    return observed if turn.turn_source is not SOUND else msgspec.structs.replace(observed, **UNREPORTED)

@@ -32,7 +32,7 @@ from bench.plan.recordings import (
 )
 from bench.plan.turn_plan import InterruptTrigger, SoundKind, SuccessPredicate, TurnPlan, TurnReference
 from bench.wire.audio import AudioFormat
-from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, AwaitedEvent, ClientMessage, Dialect, SaidItem
+from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, SOUND, AwaitedEvent, ClientMessage, Dialect, SaidItem
 from bench.wire.events import FunctionCall
 from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
 
@@ -286,7 +286,7 @@ class ScriptEncoder:
 
         Return None if the dialect has no such request, because the model decides when to speak.
         """
-        if not self.dialect.takes_requests:
+        if self.dialect.turn_source is SOUND:
             return None
         response = self.with_instructions(response, row)
         if response.input:
@@ -357,8 +357,7 @@ class ScriptEncoder:
 
         If a telephony provider prescribes one, it replaces `chunk_ms`.
         """
-        provider = self.dialect.provider
-        return chunk_ms if provider is None or provider.frame_ms is None else provider.frame_ms
+        return chunk_ms if self.dialect.frame_ms is None else self.dialect.frame_ms
 
     def _wire(self, pcm: Pcm) -> bytes:
         key = (pcm.digest, pcm.speech)  # the speech determines the level of the noise

@@ -36,16 +36,16 @@ from bench.files.yaml_file import LocatedValue
 from bench.plan.random_choices import names_in
 from bench.plan.recordings import Pcm
 from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
-from bench.target.address import azure_cloud, split_url, url_path
-from bench.target.services import SERVICES, service_at
+from bench.services.registry import service_at
+from bench.target.address import split_url, url_path
 from bench.transport.interface import is_loopback
+from bench.wire.service import BEARER, KeyHeader
 
 FOLDER = "speech"
 """The folder of synthesized WAVs. It is in the folder of their script."""
 DIGEST_CHARACTERS = 16
 MAX_COMMAND_WORDS = 100
 ENDPOINT = "/audio/speech"
-AZURE_KEY = "AZURE_OPENAI_API_KEY"
 _PLACE = re.compile(r"\{(text|voice|file)\}")
 
 
@@ -115,8 +115,10 @@ class HttpSynthesizer:
         return [self.url, self.model]
 
     @property
-    def is_azure(self) -> bool:
-        return azure_cloud(split_url(self.url, "url", "url").hostname or "") is not None
+    def key_header(self) -> KeyHeader:
+        """The header that carries the key."""
+        known = service_at(split_url(self.url, "url", "url").hostname or "", "")
+        return BEARER if known is None else known.key_header
 
     def problem(self, text: str, voice: str | None) -> str:
         """Return the reason why the service cannot say a text with a voice; "" if it can."""
@@ -234,8 +236,7 @@ def _http_synthesizer(
     parts = split_url(url, "url", "url")
     host = parts.hostname or ""
     known = service_at(host, "")
-    default = AZURE_KEY if azure_cloud(host) else SERVICES[known].api_key_env if known else None
-    variable = api_key_env or default
+    variable = api_key_env or (known.api_key_env if known else None)
     if variable is not None and parts.scheme == "http" and not is_loopback(host):
         raise InvalidCombinationError("url", "must begin with https://: otherwise the key is sent without encryption")
     return HttpSynthesizer(url, model, variable, voice)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import SOUND, TurnSource
+from bench.wire.settings import ONLY_TRANSCRIPT, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class TurnPlan:
     function; None if the script does not specify calls. `reference` has the expected words of the turn. `instructed` is
     True if the request for the response has its own instructions. `fillers` is True if the session requests fillers
     during delays.
-    `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is known.
+    `has_turn_events` is False if only the audible part of the turn is known (`turn_source`).
     `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
     fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
@@ -96,6 +98,16 @@ class TurnPlan:
     greeting: bool = False
     answer_min_ns: int = 0
     delegates: bool = False
+
+    @property
+    def turn_source(self) -> TurnSource:
+        """The source of the turn and its reply. The audio of replies may be a track of its own in both cases."""
+        return TurnSource.EVENTS if self.has_turn_events else SOUND
+
+    @property
+    def output(self) -> Output:
+        """The output of the reply; `transcript` if the turn gets no reply."""
+        return ONLY_TRANSCRIPT if self.only_transcribed else "audio" if self.wants_audio else "text"
 
 
 SoundKind = Literal["backchannel", "noise", "talking_to_others"]

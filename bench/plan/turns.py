@@ -53,8 +53,8 @@ from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
 from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
 from bench.plan.synthesizer import AUDIO
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
-from bench.wire.dialect import Dialect, Feature
-from bench.wire.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings
+from bench.wire.dialect import SOUND, Dialect, Feature
+from bench.wire.settings import FULL_DUPLEX, ONLY_TRANSCRIPT, Image, Message, ResponseSettings, SessionSettings
 
 UNPACED = "must be true with turn detection, because speech has no end if all of its audio is sent at once"
 
@@ -294,7 +294,7 @@ class ScriptTurn(Step):
         `choice` selects the recording.
         """
         prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
-        dialect, only_transcribed = encoder.dialect, encoder.session.only_transcribes
+        dialect, output = encoder.dialect, encoder.session.output
         plan = TurnPlan(
             number=number,
             step=self.name,
@@ -305,16 +305,16 @@ class ScriptTurn(Step):
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
             jitter_buffer_ns=encoder.jitter_buffer_ns,
-            answer_min_ns=0 if dialect.has_turn_events else encoder.answer_min_ns,
+            answer_min_ns=encoder.answer_min_ns if dialect.turn_source is SOUND else 0,
             out_of_band=self.response.out_of_band,
-            only_transcribed=only_transcribed,
+            only_transcribed=output == ONLY_TRANSCRIPT,
             functions=bool(encoder.session.tools),
             mcp_servers={server.label: server.approve for server in encoder.session.mcp_servers} or None,
             expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,
             fillers=dialect.fillers(encoder.session) is not None,
-            has_turn_events=dialect.has_turn_events,
+            has_turn_events=dialect.turn_source is not SOUND,
             delegates=dialect.delegates,
         )
         return PreparedTurn(
@@ -323,7 +323,7 @@ class ScriptTurn(Step):
             speech=(),
             silence_chunks=(),
             inputs=(),
-            request=None if only_transcribed else encoder.request(self.response, prefix, row),
+            request=None if output == ONLY_TRANSCRIPT else encoder.request(self.response, prefix, row),
             judge=self.judge,
             response=self.response,
             calls=self.expected_calls,
@@ -487,7 +487,7 @@ class AudioTurnBase(ScriptTurn):
         if encoder.detects_turns:  # the service's VAD ends the speech
             request = None if encoder.session.service_responds else turn.request
             silence_chunks = encoder.silence_chunks(pcm, self.chunk_ms)
-            responds = request is None and not encoder.session.only_transcribes
+            responds = request is None and encoder.session.output != ONLY_TRANSCRIPT
             tolerance_ns = encoder.end_tolerance_ns(pcm)
             plan = replace(plan, vad=True, service_responds=responds, end_tolerance_ns=tolerance_ns)
             return replace(turn, plan=plan, speech=messages, silence_chunks=silence_chunks, request=request)

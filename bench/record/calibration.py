@@ -25,7 +25,7 @@ from bench.base.units import NS_PER_S
 from bench.files.safe_io import JsonError, read_file, read_json, replace_text
 from bench.record.document import ValidityStatus
 from bench.record.provenance import host
-from bench.target.options import AgentName
+from bench.services.names import AgentName
 
 SCHEMA_VERSION = 2
 MAX_LETTERS = 60

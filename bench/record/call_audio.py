@@ -25,7 +25,7 @@ from bench.plan.recordings import Channels, resampled
 from bench.record.replay import AnyLine, LoggedMessage, LogHeader, logged_events, replay_log
 from bench.services.registry import DIALECTS
 from bench.wire.audio import AudioFormat, AudioFormatName, Samples, SampleStream
-from bench.wire.dialect import Dialect
+from bench.wire.dialect import SOUND, Dialect
 from bench.wire.events import EMPTY, EventKind, ServerEvent, audio_payload
 
 JOINED_NS = 2 * NS_PER_MS
@@ -80,7 +80,7 @@ class _Player:
     """
 
     def __init__(self, channel: _Channel, dialect: Dialect) -> None:
-        self._channel, self._names_items = channel, dialect.has_turn_events
+        self._channel, self._names_items = channel, dialect.turn_source is not SOUND
         self._queue = PlayoutQueue()
         self._item_id = ""
         self._begun, self._stopped = set[str](), frozenset[str]()

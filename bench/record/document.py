@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from bench.base.cpu import CpuUsage
 from bench.catalogue.pricing import Prices
-from bench.target.options import AgentName, DialectName
+from bench.services.names import AgentName, DialectName
 from bench.wire.settings import DetectorName
 
 SCHEMA_VERSION = 6

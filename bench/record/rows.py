@@ -31,7 +31,7 @@ from bench.files.safe_io import readable_json
 from bench.files.sanitize import escape_control
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
-from bench.wire.dialect import BINARY, BinaryMessage, Dialect
+from bench.wire.dialect import BINARY, BinaryMessage, Dialect, Peer
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent
 from bench.wire.rate_limits import LIMITED, RateLimit
 
@@ -68,7 +68,7 @@ def received_events(
 
 def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
     """Return whether an agent's event is unknown, or belongs to another call. Such an event may also contain audio."""
-    return event.kind is EventKind.UNKNOWN and dialect.provider is not None
+    return event.kind is EventKind.UNKNOWN and dialect.peer is Peer.AGENT
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:

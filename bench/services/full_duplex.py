@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bench.wire.dialect import Dialect, Feature
+from bench.wire.dialect import Dialect, Feature, TurnSource
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection, UnsupportedSetting
 
 UNSPEAKABLE = (
@@ -32,7 +32,7 @@ class FullDuplexDialect(Dialect):
     only_duplex: ClassVar[str]
     also_missing: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
     one_format: ClassVar[bool] = True
-    has_turn_events = takes_requests = False
+    turn_source = TurnSource.SOUND
 
     def __init__(self) -> None:
         problem = f"which {self.title} does not support"

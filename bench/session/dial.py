@@ -8,7 +8,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from greenlet import GreenletExit
 
@@ -26,20 +25,17 @@ from bench.transport.interface import ConnectTimings, OpenTransport, Transport
 from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
+from bench.wire.dialect import Peer
 from bench.wire.rate_limits import with_arrival
+from bench.wire.service import SIP, WEBSOCKET, Link
 
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
 MAX_CHALLENGE_CHARACTERS = 300
 LOAD_GENERATOR_FAULT = "failed:load_generator"
-TRANSPORTS: Mapping[str, OpenTransport] = {
-    "ws": open_websocket,
-    "wss": open_websocket,
-    "sip": open_call,
-    "sips": open_call,
-}
-"""The function that opens a transport, by the scheme of the URL."""
+TRANSPORTS: Mapping[Link, OpenTransport] = {WEBSOCKET: open_websocket, SIP: open_call}
+"""The functions that open a transport, by the kind of connection."""
 
 
 class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
@@ -61,11 +57,11 @@ class Dialer:
         self.target, self._keyring = target, keyring
         path = target.network_path
         # a proxy or a redirection may require TLS for a telephone call
-        has_tls = target.tls or target.dialect.is_telephone
+        has_tls = target.tls or target.link is SIP
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if has_tls else None
 
     def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
-        """Open the transport that the scheme of the target's URL requires.
+        """Open the transport of the target's kind of connection.
 
         Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
         the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
@@ -74,17 +70,17 @@ class Dialer:
         headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
         url = self.target.connection_url(call_id)
         try:
-            transport = TRANSPORTS[urlsplit(url).scheme](
+            transport = TRANSPORTS[self.target.link](
                 url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
             )
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)
             received = with_arrival(self._hidden(error.headers), utc_ns() / NS_PER_S)
-            if (challenge := received.get("www-authenticate")) and not self.target.dialect.is_telephone:
+            if (challenge := received.get("www-authenticate")) and self.target.link is WEBSOCKET:
                 detail += f"{CHALLENGE}{excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}"
             raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
-        agent_call_id = call_id if self.target.dialect.provider else ""
+        agent_call_id = call_id if self.target.dialect.peer is Peer.AGENT else ""
         transport.handshake = transport.handshake._replace(
             headers=redacted_headers, call_id=agent_call_id, fill=self._keyring.fill
         )

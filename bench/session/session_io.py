@@ -154,7 +154,8 @@ class SessionIO:
     ) -> None:
         self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
         self._decode = script.dialect.decode
-        self._codec = script.dialect.provider and script.dialect.provider.codec(transport.handshake.call_id)
+        codec = script.dialect.codec
+        self._codec = None if codec is None else codec(transport.handshake.call_id)
         self.microphone = Microphone(script.silence_chunks)
         self.functions = FunctionRunner(script.functions, script.choices)
         self._only_transcribes = script.settings.only_transcribes

@@ -8,65 +8,27 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
 from bench.services.agents.dialects import AGENTS
-from bench.services.gpt_live.dialect import GPT_LIVE
-from bench.services.openai.ga import GA
-from bench.services.openai.preview import PREVIEW
-from bench.services.registry import API_VERSIONS, DIALECTS, VOICE_LIVE
-from bench.services.telephone.dialect import TELEPHONE
+from bench.services.azure.service import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE, azure_cloud
+from bench.services.registry import DIALECTS, SERVICES, link_of, route_at, service_at, service_of_link
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
-from bench.target.services import SERVICES, service_at
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
-from bench.target.target import Service, requests_transcription
+from bench.target.target import requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.interface import is_host_name, is_loopback
-from bench.wire.dialect import CALL_ID, Dialect
+from bench.wire.dialect import CALL_ID, Dialect, Peer
+from bench.wire.service import SIP, WEBSOCKET, Link, Route, Service
 
-AZURE_PREVIEW = "/openai/realtime"
-AZURE_GA = "/openai/v1/realtime"
-OPENAI = "/v1/realtime"
-OPENAI_NAME = "openai"
-"""OpenAI's name in `bench.target.services`."""
-VOICE_LIVE_PATH = "/voice-live/realtime"
-GPT_LIVE_PATH, AZURE_GPT_LIVE = "/v1/live/sessions", "/openai/v1/live/sessions"
-OF_PATHS: dict[str, Dialect] = {
-    AZURE_PREVIEW: PREVIEW,
-    AZURE_GA: GA,
-    OPENAI: GA,
-    VOICE_LIVE_PATH: VOICE_LIVE,
-    GPT_LIVE_PATH: GPT_LIVE,
-    AZURE_GPT_LIVE: GPT_LIVE,
-}
-NEEDED = {
-    AZURE_PREVIEW: ("deployment",),
-    AZURE_GA: ("model",),
-    OPENAI: ("model", "call_id"),
-    VOICE_LIVE_PATH: ("model", "agent-name", "agent_id"),
-}
-"""The query parameters that each path needs. The query must have one of them."""
-
-EXAMPLE_TRANSCRIPTION = "wss://HOST/openai/v1/realtime?intent=transcription"
-VERSIONS = {AZURE_PREVIEW: API_VERSIONS[PREVIEW.name], VOICE_LIVE_PATH: API_VERSIONS[VOICE_LIVE.name]}
-"""The known api-versions of each path that has api-versions. The first one is the default."""
-AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
-"""The path at an Azure resource that each dialect uses."""
-OF_GATEWAYS = (*AZURE_PATHS.values(), AZURE_GPT_LIVE)
-"""Azure's paths, which a gateway such as Azure API Management has after a prefix of its own."""
-NOT_OF_VOICE_LIVE = ".openai.azure.com"
-# the version of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
-MODEL_VERSION = "2024-12-17"
-EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
+EXAMPLE_TRANSCRIPTION = f"wss://HOST{GA_ROUTE.path}?intent=transcription"
+EXAMPLE_URL = f"wss://HOST{GA_ROUTE.path}?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 EXAMPLE_GATEWAY = "https://GATEWAY/PREFIX"
 
-AZURE_CLOUDS = ("azure.com", "azure.us", "azure.cn")
-"""The domains of Azure's clouds: public, US government, China."""
-AZURE_SERVICES = ("openai", "cognitiveservices", "services.ai")
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 
 
@@ -83,7 +45,8 @@ class Address:
     tls: bool
     resource: str
     dialect: Dialect
-    service: Service
+    service: Service | None
+    link: Link = WEBSOCKET
     notices: tuple[str, ...] = ()
     zoned: str | None = None
 
@@ -99,20 +62,15 @@ class Address:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers that select the dialect. Only OpenAI needs one."""
+        """The headers that select the dialect."""
         path = self.resource.partition("?")[0].rstrip("/")
-        return (("OpenAI-Beta", "realtime=v1"),) if path == OPENAI and self.dialect is PREVIEW else ()
-
-
-def azure_cloud(host: str) -> str | None:
-    """Return the domain of the Azure cloud to which a host belongs; None if the host is not Azure's."""
-    suffixes = {f".{service}.{cloud}": cloud for cloud in AZURE_CLOUDS for service in AZURE_SERVICES}
-    return next((cloud for suffix, cloud in suffixes.items() if host.removesuffix(".").endswith(suffix)), None)
+        routes = (route for service in SERVICES.values() for route in service.routes)
+        return next((route.headers for route in routes if (route.path, route.dialect) == (path, self.dialect)), ())
 
 
 def known_path(path: str) -> str:
-    """Return a path without the prefix of a gateway, if it ends in a path of Azure's."""
-    return next((known for known in OF_GATEWAYS if path.endswith(known)), path)
+    """Return a path without the prefix of a gateway, such as Azure API Management, if it ends in a path of Azure's."""
+    return next((route.path for route in AZURE.routes if path.endswith(route.path)), path)
 
 
 def agent_dialects(path: str) -> list[str]:
@@ -154,18 +112,18 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         raise SettingError("api_version",
             f"{source} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): unset "
             f"{names['api_version']}, or remove /openai/v1 from {source}")  # fmt: skip
-    dialect = requested_dialect or (PREVIEW if version else GA)
-    if dialect is GPT_LIVE:
-        remedy = f"set {names['url']} to wss://HOST{AZURE_GPT_LIVE}, and `model` in the session's settings"
-        raise refuse(f"has no GPT-Live: {remedy}")
-    if dialect.is_telephone:
+    dialect = requested_dialect or (PREVIEW_ROUTE if version else GA_ROUTE).dialect
+    route = AZURE.route_of(dialect) or GA_ROUTE
+    if not route.needs:
+        remedy = f"set {names['url']} to wss://HOST{route.path}, and `model` in the session's settings"
+        raise refuse(f"has no {route.title}: {remedy}")
+    if link_of(dialect) is SIP:
         raise refuse(f"has no telephones: set {names['url']} to a SIP URI, e.g. {EXAMPLE_SIP}")
-    notices = _azure_notices(dialect, version, is_ga, names)
-    path = AZURE_PATHS.get(dialect.name, AZURE_GA)
-    dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
+    notices = _azure_notices(route, dialect, version, is_ga, names)
+    dated = {"api-version": version or route.versions[0]} if route.versions else {}
     # `model` is the name of the deployment on Azure GA, and the name of the model at Voice Live
-    resource = f"{prefix}{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
-    return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, source))
+    resource = f"{prefix}{route.path}?{urlencode(dated | {route.needs[0]: deployment})}"
+    return _address(parts, resource, dialect, AZURE, notices + _host_notices(parts, dialect, source))
 
 
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -175,7 +133,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     def refuse(problem: str) -> SettingError:
         return SettingError("url", f"{source} {problem}")
 
-    if url.lower().startswith(("sip:", "sips:", "tel:")):
+    if url.lower().startswith(tuple(f"{scheme}:" for scheme in (*SIP.schemes, "tel"))):
         return telephone_address(url, settings, names)
     if not url.lower().startswith(("ws://", "wss://")):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
@@ -187,27 +145,25 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         if _SECRET_QUERY.search(name.lower()) and value != CALL_ID and not is_variable(value):
             remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
             raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
-    known = SERVICES.get(settings.service or service_at(host, path) or "")
+    known = SERVICES[settings.service] if settings.service else service_at(host, path)
+    route, default = route_at(path), GA_ROUTE.dialect
     # services with the GA dialect may also have the path of another one, as OpenAI has that of GPT-Live
-    own = known.dialect if known and known.dialect is not GA else OF_PATHS.get(path, GA)
+    own = known.dialect if known and known.dialect is not default else route.dialect if route else default
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
-    if dialect.is_telephone:
+    if link_of(dialect) is SIP:
         raise refuse(f"must be a SIP URI, because the dialect {dialect.name} is for telephones, e.g. {EXAMPLE_SIP}")
-    if dialect.provider is None:  # an agent's query has its own meaning
-        check_transcription(parts.query, dialect, settings.service or service_at(host, path), source)
+    if dialect.peer is Peer.SERVICE:  # an agent's query has its own meaning
+        check_transcription(parts.query, dialect, known, source)
     is_behind_gateway = path != url_path(parts)
-    notices = _query_notices(path, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway)
-    if settings.dialect is None and known is None and path not in OF_PATHS:
+    notices = _query_notices(route, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway)
+    if settings.dialect is None and route is None and (known is None or not known.url):
         key = names["dialect"]
         others = f"for an agent set {key} {either(agent_dialects(path))}, for preview set {key} preview"
         notices += (f"the path {parts.path} does not determine the dialect, so ga is used: {others}",)
-    if not path and dialect.provider is None:
+    if not path and dialect.peer is Peer.SERVICE:
         raise refuse(f"needs the path of a realtime service, e.g. {EXAMPLE_URL}")
-    # here `path` starts with a path of Azure's, even if a gateway has a prefix before it
-    is_azure = azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH))
-    service = settings.service or ("azure" if is_azure else service_at(host, path) or "other")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return _address(parts, resource, dialect, service, notices + _host_notices(parts, dialect, source))
+    return _address(parts, resource, dialect, known, notices + _host_notices(parts, dialect, source))
 
 
 def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -216,24 +172,26 @@ def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Ad
         example = f"sip:{url[4:].partition(';')[0]}@{host_text(settings.proxy or '') or 'HOST'}"
         raise SettingError("url", f"{names['url']} is a telephone number: write it with its SIP server, as {example}")
     uri = sip_uri(url, "url", names)
+    service = service_of_link(SIP)
     for key, name in (("service", settings.service), ("dialect", settings.dialect)):
-        if name not in (None, TELEPHONE.name):
-            problem = f"is a telephone, but {names[key]} is {name}: set {names[key]} to {TELEPHONE.name}"
+        if name not in (None, service.name):
+            problem = f"is a telephone, but {names[key]} is {name}: set {names[key]} to {service.name}"
             raise SettingError("url", f"{names['url']} {problem}")
     resource = f"{uri.user}@{uri.parameters}"
     notices = uri.notices(names["url"])
-    return Address(uri.host, uri.port, uri.tls, resource, TELEPHONE, TELEPHONE.name, notices, uri.address)
+    return Address(uri.host, uri.port, uri.tls, resource, service.dialect, service, SIP, notices, uri.address)
 
 
-def check_transcription(query: str, dialect: Dialect, service: str | None, source: str) -> None:
+def check_transcription(query: str, dialect: Dialect, service: Service | None, source: str) -> None:
     """Raise SettingError if a query requests a session that only transcribes, and the service has none like this."""
     if not requests_transcription(query):
         return
-    if dialect not in (GA, PREVIEW):
+    if not dialect.has_transcription_sessions:
         problem = f"a session that only transcribes, which the {dialect.name} dialect does not have"
         raise SettingError("url", f"{source} has intent=transcription: {problem}; remove it, or set the dialect to ga")
-    if service == OPENAI_NAME and "model" in dict(parse_qsl(query)):
-        problem = "OpenAI refuses a model with intent=transcription: remove it, and name it in `input_transcription`"
+    if service and service.transcription == "separate, without a model" and "model" in dict(parse_qsl(query)):
+        refusal = f"{service.title} refuses a model with intent=transcription"
+        problem = f"{refusal}: remove it, and name it in `input_transcription`"
         raise SettingError("url", f"{source} names a model, but {problem}")
 
 
@@ -250,20 +208,19 @@ def with_model(url: str, model: str) -> str | None:
     return f"{address}?{'&'.join(replaced)}"
 
 
-def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:
+def _azure_notices(
+    route: Route, dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames
+) -> tuple[str, ...]:
     source, dialect_text = names["api_version"], f"{names['dialect']} {dialect.name} is set"
-    path = AZURE_PATHS.get(dialect.name, AZURE_GA)
-    known = VERSIONS.get(path)
-    if known is None:
+    if not route.versions:
         return (f"{source} is ignored: {dialect_text}, and GA has no api-version",) if version else ()
     ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {dialect_text}",) if endpoint_is_ga else ()
     if not version:
-        return (*ignored, f"{source} is not set: using {known[0]}")
-    return ignored + _version_notices(version, path, "api_version", source)
+        return (*ignored, f"{source} is not set: using {route.versions[0]}")
+    return ignored + _version_notices(version, route.path, route.versions, "api_version", source)
 
 
-def _version_notices(version: str, path: str, key: str, source: str) -> tuple[str, ...]:
-    known = VERSIONS[path]
+def _version_notices(version: str, path: str, known: Sequence[str], key: str, source: str) -> tuple[str, ...]:
     if version == MODEL_VERSION:
         problem = f"is {MODEL_VERSION}, which is a model version, not an api-version: use {' or '.join(known)}"
         raise SettingError(key, f"{source} {problem}")
@@ -274,38 +231,45 @@ def _version_notices(version: str, path: str, key: str, source: str) -> tuple[st
 
 def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[str, ...]:
     """Return a notice if the host is not the right one for this dialect."""
-    host = (parts.hostname or "").removesuffix(".")
-    if dialect is not VOICE_LIVE or not host.endswith(NOT_OF_VOICE_LIVE):
+    host, route = (parts.hostname or "").removesuffix("."), AZURE.route_of(dialect)
+    if route is None:
         return ()
-    name = host.removesuffix(NOT_OF_VOICE_LIVE)
-    return (f"the host of Voice Live is {name}.services.ai.azure.com, not {host}: set {source} to it",)
+    return tuple(
+        f"the host of {route.title} is {host.removesuffix(end)}{own}, not {host}: set {source} to it"
+        for end, own in route.other_hosts.items()
+        if host.endswith(end)
+    )
 
 
-def _query_notices(path: str, query: Mapping[str, str], source: str, *, may_lack_model: bool) -> tuple[str, ...]:
+def _query_notices(
+    route: Route | None, query: Mapping[str, str], source: str, *, may_lack_model: bool
+) -> tuple[str, ...]:
     """Return notices about likely mistakes in the query of a known path.
 
     If the query is certainly wrong, raise SettingError. If `may_lack_model` is True, a gateway may name the model.
     """
-    required_names = () if requests_transcription(urlencode(query)) else NEEDED.get(path, ())
+    if route is None:
+        return ()
+    required_names, path = () if requests_transcription(urlencode(query)) else route.needs, route.path
     if required_names and not may_lack_model and not any(name in query for name in required_names):
         remedy = f"add ?{required_names[0]}=NAME (or &{required_names[0]}=NAME)"
         raise SettingError("url", f"{source} must name the model at {path}: {remedy}")
     version = query.get("api-version")
-    if path == AZURE_GA and version:
-        return (f"Azure refuses an api-version at {AZURE_GA} (401): remove it from {source}",)
-    if path not in VERSIONS:
+    if route.versions is None:
         return ()
+    if not route.versions:
+        return (f"Azure refuses an api-version at {path} (401): remove it from {source}",) if version else ()
     if not version:
-        return (f"Azure requires an api-version at {path}: add &api-version={VERSIONS[path][0]} to {source}",)
-    return _version_notices(version, path, "url", f"api-version in {source}")
+        return (f"Azure requires an api-version at {path}: add &api-version={route.versions[0]} to {source}",)
+    return _version_notices(version, path, route.versions, "url", f"api-version in {source}")
 
 
 def _address(
-    parts: SplitResult, resource: str, dialect: Dialect, service: Service, notices: tuple[str, ...]
+    parts: SplitResult, resource: str, dialect: Dialect, service: Service | None, notices: tuple[str, ...]
 ) -> Address:
     tls = parts.scheme in ("https", "wss")
     port = parts.port or (443 if tls else 80)
-    return Address(parts.hostname or "", port, tls, resource, dialect, service, notices)
+    return Address(parts.hostname or "", port, tls, resource, dialect, service, notices=notices)
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -22,6 +22,7 @@ from bench.target.sip_uri import sip_uri
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
 from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, NetworkPath, Proxy, authority, is_loopback
 from bench.transport.sip.messages import HostPort, parse_host_port
+from bench.wire.service import SIP
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -47,7 +48,7 @@ def network_path_of(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return (the network path to a target, notices to show). Raise SettingError."""
-    if address.dialect.is_telephone:
+    if address.link is SIP:
         return _telephone_path(settings, context, address)
     for key in ("rtp_ports", "codec", "from_", "srtp", "call_hosts"):
         if getattr(settings, key) is not None:

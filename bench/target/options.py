@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bench.base.errors import UsageError
+from bench.services.names import DialectName
 
 OPTION = "option"
-AgentName = Literal["acs", "twilio", "pcm", "sip"]
-"""The dialects of agents."""
-DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
-"""The names of dialects that users write. `bench.services.registry` describes the dialects."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """The credentials of azure-identity. `entra` is its default chain."""
 AUTHS = ("key", "basic", *get_args(SignInName))

@@ -13,20 +13,16 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
 from bench.catalogue.pricing import Prices, PricingTerms
-from bench.services.openai.preview import PREVIEW
+from bench.services.registry import SERVICES
 from bench.target.credentials import Credential
 from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed, is_loopback
 from bench.transport.sip.address import call_address
-from bench.wire.dialect import CALL_ID, Dialect
+from bench.wire.dialect import CALL_ID, Dialect, Peer
+from bench.wire.service import SIP, WEBSOCKET, Link, Service
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 TRANSCRIPTION = "intent", "transcription"
 """The name and value in a query that request a session without replies, which only transcribes."""
-Service = str
-"""The name of a service: `azure`, a name in `bench.target.services`, or `other`."""
-OWN_ADDRESS = frozenset({"azure", "openai"})
-"""The services with an address of its own for sessions that only transcribe."""
-AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # the service's quota is tens of new connections per minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset(
     {"model", "deployment", "api-version", "call_id", "intent"}
@@ -73,8 +69,10 @@ class Target:
     tls: bool
     resource: str = field(repr=False)
     dialect: Dialect
-    service: Service
+    service: str
+    """The name of a service in `bench.services.registry`, or `other`."""
     auth: Auth
+    link: Link = WEBSOCKET
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     network_path: NetworkPath = DIRECT
     region: str | None = None
@@ -98,6 +96,11 @@ class Target:
     notices: tuple[str, ...] = ()
 
     @property
+    def known_service(self) -> Service | None:
+        """The service; None if it is not known by name."""
+        return SERVICES.get(self.service)
+
+    @property
     def loopback(self) -> bool:
         """True if everything that is sent to the target stays on this machine."""
         return not self.far_host
@@ -118,7 +121,7 @@ class Target:
     @property
     def only_transcribes(self) -> bool:
         """True if the address requests sessions that only transcribe. The query of an agent has its own meaning."""
-        return self.dialect.provider is None and requests_transcription(self.resource.partition("?")[2])
+        return self.dialect.peer is Peer.SERVICE and requests_transcription(self.resource.partition("?")[2])
 
     @property
     def script_settings(self) -> Mapping[str, Any]:
@@ -138,7 +141,8 @@ class Target:
         transcribes = output == ONLY_TRANSCRIPT
         if self.only_transcribes and not transcribes:
             return f"{self.label} only transcribes (intent=transcription): set `output: {ONLY_TRANSCRIPT}`"
-        if transcribes and not self.only_transcribes and self.service in OWN_ADDRESS:
+        is_separate = self.known_service is not None and self.known_service.transcription != "any"
+        if transcribes and not self.only_transcribes and is_separate:
             intent = "with intent=transcription and no model in its query"
             return f"`output: {ONLY_TRANSCRIPT}` needs another address at {self.label}: set `url` to one {intent}"
         return ""
@@ -151,7 +155,7 @@ class Target:
     @property
     def url(self) -> str:
         """The URL of a connection. The resource of a telephone is the user, and after an `@` the parameters."""
-        if self.dialect.is_telephone:
+        if self.link is SIP:
             user, _, parameters = self.resource.partition("@")
             return sip_url(user, self.host, self.port, parameters, tls=self.tls)
         port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
@@ -162,12 +166,12 @@ class Target:
         return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
-        """Return the headers for the upgrade of one connection: the target's headers, and those of its provider.
+        """Return the headers for the upgrade of one connection: the target's headers, and those of its dialect.
 
         If both set the same header, the target's header is used.
         """
         own_names = {name.lower() for name, _ in self.headers}
-        provided = self.dialect.provider.headers if self.dialect.provider else ()
+        provided = self.dialect.upgrade_headers
         headers = (*(header for header in provided if header[0].lower() not in own_names), *self.headers)
         return [(name, value.replace(CALL_ID, call_id)) for name, value in headers]
 
@@ -185,8 +189,8 @@ class Target:
         """The maximum number of connections that may start per minute; None for no limit."""
         if self.connect_rate_per_min is not None:
             return self.connect_rate_per_min or None
-        quota = self.service == "azure" and self.dialect is PREVIEW and not self.loopback
-        return AZURE_PREVIEW_CONNECTS_PER_MIN if quota else None
+        route = self.known_service.route_of(self.dialect) if self.known_service else None
+        return None if route is None or self.loopback else route.connects_per_min
 
 
 def requests_transcription(query: str) -> bool:

@@ -42,15 +42,15 @@ from bench.files.validation import (
     struct_of,
 )
 from bench.files.yaml_file import LocatedValue, read_yaml
+from bench.services.azure.service import PUBLIC_CLOUD
+from bench.services.registry import SERVICES
 from bench.target.options import AUTHS, OPTIONS, SignInName
-from bench.target.services import SERVICES
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.wire.events import TokenUsage
 
 T = TypeVar("T")
 MAX_HEADERS = 10
 """The maximum number of custom headers. With more headers, Azure responds with status 431."""
-PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD_PATTERN = "[!-~]{1,1000}"
 SHORT_WORD_PATTERN = "[A-Za-z0-9._-]{1,64}"
@@ -61,7 +61,7 @@ PROXY = String("a string such as http://HOST:PORT, or none", blank=True)
 RTP_PORTS = RegexString(r"\d{1,5}-\d{1,5}", "a range of ports, as in 16384-32767")
 FILE = String("the path of a file", blank=True)
 MODEL = RegexString(WORD_PATTERN, "a name without spaces")
-SCOPE = RegexString(WORD_PATTERN, f"text, as in {PUBLIC_SCOPE}")
+SCOPE = RegexString(WORD_PATTERN, f"text, as in {PUBLIC_CLOUD.scope}")
 HOST = RegexString(WORD_PATTERN, "the name of a host")
 VARIABLE = RegexString(WORD_PATTERN, "the name of an environment variable")
 TARGET_NAME = RegexString(SHORT_WORD_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -")
@@ -70,7 +70,7 @@ REGION = RegexString("[ -~]{1,64}", "1 to 64 ASCII characters")
 HEADERS = MapOf(
     HEADER_NAME, String(blank=True), f"a table of at most {MAX_HEADERS} headers (`header: text`)", maximum=MAX_HEADERS
 )
-SERVICE = Choice(tuple(SERVICES))
+SERVICE = Choice(tuple(name for name, service in SERVICES.items() if service.url))
 SUBPROTOCOLS = OneOrMore(String("the name of a subprotocol"))
 CALL_HOSTS = OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")

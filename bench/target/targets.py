@@ -22,11 +22,11 @@ from bench.base.installation import tool_version
 from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
-from bench.services.registry import VOICE_LIVE
+from bench.services.azure.service import PUBLIC_CLOUD, azure_cloud
+from bench.services.registry import SERVICES
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
-    azure_cloud,
     check_transcription,
     endpoint_address,
     fill_variables,
@@ -38,14 +38,12 @@ from bench.target.credentials import Credential, clean, unquoted
 from bench.target.headers import check_headers, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
-from bench.target.services import MODEL, SERVICES, KnownService
 from bench.target.sip_uri import caller_address, sip_uri
 from bench.target.target import Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
     IN_FILE,
     ON_COMMAND_LINE,
-    PUBLIC_SCOPE,
     TARGET,
     TARGETS,
     AuthSettings,
@@ -58,6 +56,8 @@ from bench.target.target_settings import (
 )
 from bench.transport.interface import NetworkPath, Proxy
 from bench.transport.sip.uri import escaped_user
+from bench.wire.dialect import Peer
+from bench.wire.service import BASIC, BEARER, MODEL, SIP, Service
 from bench.wire.settings import merged
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
@@ -330,20 +330,6 @@ def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> Targ
     return replace(settings, **(cleared | overrides | paths))
 
 
-BASIC = "Basic"
-CLOUDS: Mapping[str, tuple[str, str | None]] = {
-    "azure.com": (PUBLIC_SCOPE, None),
-    "azure.us": ("https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
-    "azure.cn": ("https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
-}
-"""The clouds of Azure. The value of each is (scope of its tokens, sign-in host).
-
-The sign-in host is None if it is azure-identity's default.
-"""
-VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
-"""The scope of tokens that Voice Live's own client uses in the public cloud (azure-ai-voicelive 1.3.1)."""
-
-
 def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     """Return the target that has these settings. By default, its name is the name of its host.
 
@@ -352,14 +338,14 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names)
-    is_telephone = address.dialect.is_telephone
-    encode = escaped_user if is_telephone else percent_encoded
+    is_sip = address.link is SIP
+    encode = escaped_user if is_sip else percent_encoded
     resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encode=encode)
-    if address.dialect.provider is None:  # again, because a variable may have set it
+    if address.dialect.peer is Peer.SERVICE:  # again, because a variable may have set it
         check_transcription(resource.partition("?")[2], address.dialect, address.service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
-    target_headers, header_secrets = further_headers(settings.headers or {}, context.environ, is_sip=is_telephone)
+    target_headers, header_secrets = further_headers(settings.headers or {}, context.environ, is_sip=is_sip)
     caller, caller_secrets = _caller(settings, context, address)
     tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers, *caller)
     target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
@@ -371,8 +357,9 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         tls=address.tls,
         resource=resource,
         dialect=address.dialect,
-        service=address.service,
+        service=address.service.name if address.service else "other",
         auth=auth,
+        link=address.link,
         headers=(*(header for header in tool_headers if header[0].lower() not in target_header_names), *target_headers),
         subprotocols=offered,
         secrets=(*url_secrets, *auth_secrets, *header_secrets, *subprotocol_secrets, *caller_secrets),
@@ -384,7 +371,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         model=address.requested_model,
         notices=address.notices + sign_in_notices + path_notices,
     )
-    if is_telephone:
+    if is_sip:
         sip_uri(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)  # again, with the variables
     return target
 
@@ -440,7 +427,7 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
             return prices
 
 
-def with_service_defaults(settings: TargetSettings, known: KnownService, context: SettingsContext) -> TargetSettings:
+def with_service_defaults(settings: TargetSettings, known: Service, context: SettingsContext) -> TargetSettings:
     """Return the settings, in which the service's defaults replace missing settings. Raise SettingError.
 
     The key in the service's usual variable is sent only to the service's own address. If `url` is set, the user must
@@ -460,7 +447,7 @@ def with_service_defaults(settings: TargetSettings, known: KnownService, context
     return replace(named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, context))
 
 
-def _usual_key(settings: TargetSettings, known: KnownService, context: SettingsContext) -> str | None:
+def _usual_key(settings: TargetSettings, known: Service, context: SettingsContext) -> str | None:
     """Return the variable from which clients of the service read its key.
 
     Return None if the target signs in in another way.
@@ -486,7 +473,7 @@ class SignInResult(NamedTuple):
 def auth_of(settings: TargetSettings, context: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
     """Return the sign-in of a target. Raise SettingError, or UsageError for a key that cannot be in a header."""
     auth, names = settings.auth, context.names
-    if address.dialect.is_telephone and auth != "basic" and (auth is not None or settings.api_key_env is not None):
+    if address.link is SIP and auth != "basic" and (auth is not None or settings.api_key_env is not None):
         needs = f"with user:password in the variable that {names['api_key_env']} names"
         raise context.refuse("auth", f"must be basic for telephone calls, {needs}")
     if (header := settings.api_key_header) is not None:
@@ -512,19 +499,19 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
         if not key:  # the error does not quote it, because some users give the key itself
             problem = "names a variable that is not set: use the variable's name, not the key"
             raise context.refuse("api_key_env", problem)
-        if address.dialect.is_telephone and ":" not in key:
+        if address.link is SIP and ":" not in key:
             raise context.refuse("api_key_env", "names a variable that does not contain user:password")
         if settings.api_key_header is not None and settings.api_key_header.lower() != "authorization":
             return SignInResult(Credential(settings.api_key_header, key))
-        known = SERVICES.get(address.service)
-        if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
+        own = address.service.key_header if address.service else BEARER
+        if settings.auth == "basic" or (settings.auth is None and own is BASIC):
             return _basic(key)
-        azure = address.service == "azure" and settings.api_key_header is None
-        return SignInResult(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
+        header = BEARER if own is BASIC or settings.api_key_header is not None else own
+        return SignInResult(Credential(header.name, key, header.scheme))
     if settings.auth is not None:
         raise context.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
-    is_agent = address.dialect.provider is not None  # most agents need no key
-    if is_agent or address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
+    is_agent = address.dialect.peer is Peer.AGENT  # most agents need no key
+    if is_agent or address.service is None or address.loopback or settings.headers or settings.subprotocols:
         return SignInResult(None)
     return SignInResult(
         None, notices=(f"no key is sent: set {source} to the name of the variable that contains the key",)
@@ -537,21 +524,22 @@ def _basic(key: str) -> SignInResult:
     The key is user:password, or the base64 form of this text.
     """
     if ":" not in key:
-        return SignInResult(Credential("Authorization", key, BASIC))
+        return SignInResult(Credential(BASIC.name, key, BASIC.scheme))
     coded = base64.b64encode(key.encode()).decode()
     return SignInResult(
-        Credential("Authorization", coded, BASIC), (Credential("key", key), Credential("key", key.partition(":")[2]))
+        Credential(BASIC.name, coded, BASIC.scheme), (Credential("key", key), Credential("key", key.partition(":")[2]))
     )
 
 
 def _by_entra(auth: AuthSettings, context: SettingsContext, address: Address) -> EntraSignIn:
-    cloud = azure_cloud(address.host)
-    if auth.scope is None and address.service != "azure" and not address.loopback:
+    clouds, domain = address.service.clouds if address.service else {}, azure_cloud(address.host)
+    if auth.scope is None and not clouds and not address.loopback:
         remedy = "set the scope of its tokens in `auth` of targets.yaml"
         raise context.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
-    scope, authority = CLOUDS[cloud or "azure.com"]
-    if address.dialect is VOICE_LIVE and scope == PUBLIC_SCOPE:
-        scope = VOICE_LIVE_SCOPE
+    scope, authority = cloud = clouds.get(domain or "", PUBLIC_CLOUD)
+    route = address.service.route_of(address.dialect) if address.service else None
+    if route is not None and route.scope and cloud is PUBLIC_CLOUD:
+        scope = route.scope
     return EntraSignIn(
         scope=auth.scope or scope,
         kind="default" if auth.type == "entra" else auth.type,

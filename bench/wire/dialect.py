@@ -7,7 +7,7 @@ dialect is one file in this folder and one row of the table in `dialects.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
@@ -185,17 +185,31 @@ class CallCodec:
         return None
 
 
-class TelephonyProvider(NamedTuple):
-    """The telephony provider between the caller and an agent. A call is open as soon as its connection is open.
+class TurnSource(Enum):
+    """The source from which the timeline learns of turns and replies."""
 
-    `codec` maps the id of a call to a codec of that call. `frame_ms` is the duration of each piece of the caller's
-    audio; None if the script sets it. `headers` are headers of the upgrade, in addition to the target's headers. In
-    `headers`, `{uuid}` is the id of the call.
-    """
+    __hash__ = object.__hash__
 
-    codec: Callable[[str], CallCodec]
-    frame_ms: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    EVENTS = auto()
+    """Events name turns and responses, and contain the audio. The client may request responses."""
+    SOUND = auto()
+    """The audio is continuous, no event names a turn, and the service decides when to speak. So the turns and replies
+    are detected in the audio."""
+    BOTH = auto()
+    """Events name turns and responses, and the audio is a track of its own, in which the replies are detected."""
+
+
+SOUND = TurnSource.SOUND
+
+
+class Peer(Enum):
+    """The kind of server at the other end of a connection."""
+
+    SERVICE = auto()
+    """A realtime service: it announces its sessions, has a query of its own, requires a key, and bills the client."""
+    AGENT = auto()
+    """An application that answers a call, as it does behind a telephony provider. A call is open as soon as its
+    connection is open, and the agent may pause its audio while it is silent."""
 
 
 class Dialect:
@@ -208,15 +222,20 @@ class Dialect:
 
     name: str
     """The name for users, as in `--dialect ga`."""
-    provider: TelephonyProvider | None = None
-    """The provider between the caller and an agent; None for a service that has no provider."""
-    is_telephone = False
-    """True if the service is called by telephone (SIP and RTP) instead of a WebSocket."""
-    has_turn_events = True
-    """True if events name turns and responses. Otherwise the audio is continuous, and replies are detected in the
-    audio."""
-    takes_requests = True
-    """True if the client may request responses and send a turn as text. Otherwise the service decides when to speak."""
+    turn_source = TurnSource.EVENTS
+    """The source of turns and replies."""
+    peer = Peer.SERVICE
+    """The kind of server."""
+    has_track = False
+    """True if the audio is a track of packets beside the messages, as in a telephone call."""
+    has_transcription_sessions = False
+    """True if the dialect has sessions that only transcribe."""
+    codec: type[CallCodec] | None = None
+    """The codec of one call; None if the messages of all calls are the same."""
+    frame_ms: int | None = None
+    """The duration of each piece of the caller's audio; None if the script sets it."""
+    upgrade_headers: tuple[tuple[str, str], ...] = ()
+    """Headers of the upgrade, in addition to the target's headers. In them, `{uuid}` is the id of the call."""
     delegates = False
     """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
     history_in_setup = False

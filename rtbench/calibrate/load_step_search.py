@@ -23,8 +23,8 @@ from bench.record.calibration import (
     TrustedLoad,
     at_least,
 )
+from bench.services.names import AgentName
 from bench.simulator.ground_truth_log import LATE_MS
-from bench.target.options import AgentName
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 

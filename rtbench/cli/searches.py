@@ -21,7 +21,8 @@ import typer
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.base.units import NS_PER_S
-from bench.target.options import AgentName, ServiceOptions
+from bench.services.names import AgentName
+from bench.target.options import ServiceOptions
 from bench.transport.sip.address import SOCKETS_OF_A_CALL
 from rtbench.cli.service import with_service_options
 

@@ -22,6 +22,7 @@ from bench.base.errors import UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
+from bench.wire.dialect import SOUND, Peer
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -214,13 +215,13 @@ def probe(
     if target.only_transcribes:
         audio, session["turn_detection"] = _of_transcription(target, text, audio, session, manual_commit=manual_commit)
     elif audio is not None:
-        detection = "server_vad" if target.dialect.takes_requests else FULL_DUPLEX
+        detection = "server_vad" if target.dialect.turn_source is not SOUND else FULL_DUPLEX
         session["turn_detection"] = "none" if manual_commit else detection
-    elif not target.dialect.takes_requests:
+    elif target.dialect.turn_source is SOUND:
         raise UsageError(f"{target.label} accepts only speech: name a recording with --audio")
     settings = {name: value for name, value in session.items() if value is not None}
     utterance = audio or (DEFAULT_TEXT if text is None else text)
-    limits, greetings = ({}, (False,)) if target.dialect.provider is None else (LIMITS, (True, False))
+    limits, greetings = ({}, (False,)) if target.dialect.peer is Peer.SERVICE else (LIMITS, (True, False))
     scripts = [script_of(target, utterance, settings, limits, greets=greets) for greets in greetings]
     for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:

@@ -41,7 +41,7 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.session.session_io import Microphone
 from bench.wire.audio import AudioFormatName
-from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, MessageKind
+from bench.wire.dialect import SOUND, AwaitedEvent, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind
 from bench.wire.settings import ResponseSettings, SessionSettings, TurnDetection
 from tests.examples import few, thorough
@@ -435,7 +435,7 @@ def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path
 
 @pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS.values() if dialect is not GA])
 def test_mcp_servers_are_refused_in_one_line_by_all_dialects_but_ga(dialect: Dialect, with_servers: Path) -> None:
-    if not dialect.has_turn_events:
+    if dialect.turn_source is SOUND:
         with_servers.write_text("session: {turn_detection: full_duplex}\n" + SERVERS)
 
     with pytest.raises(ScriptError) as refused:

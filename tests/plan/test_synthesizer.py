@@ -168,7 +168,7 @@ def test_a_key_is_sent_by_default_only_to_the_service_that_it_belongs_to(
     synthesizer = SYNTHESIZER.read(PythonValue("synthesizer", {"url": url, "model": "m", "voice": "v"}))
 
     assert synthesizer == HttpSynthesizer(complete, "m", key, "v")
-    assert synthesizer.is_azure is (key == "AZURE_OPENAI_API_KEY")
+    assert (synthesizer.key_header.name == "api-key") is (key == "AZURE_OPENAI_API_KEY")
 
 
 def test_the_text_is_the_transcript_unless_the_script_states_another(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Session:
         self.path, self.dialect, self.audio = path, dialect, ALL_FORMATS[format]
         self._log = EventLog(path, hide=str, record_audio=record_audio)
         about = {"dialect": dialect.name, "input_format": format, "output_format": format} | facts
-        self._codec = dialect.provider.codec("0" * 32) if dialect.provider else None
+        self._codec = dialect.codec("0" * 32) if dialect.codec else None
         start = SessionStart(AT_NS, 1, Timeouts(), service_responds=True)
         self.timeline = LoggedTimeline(start, dialect, log=self._log, about=about)
 

@@ -16,24 +16,23 @@ from bench.base.errors import ScriptError
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
-from bench.services.agents.dialects import ACS, PCM, TWILIO
+from bench.services.agents.dialects import ACS, PCM, TWILIO, AgentDialect
 from bench.wire.audio import G711_ULAW, AudioFormatName
-from bench.wire.dialect import BinaryMessage, ClientMessage, Dialect, MessageKind, TelephonyProvider
+from bench.wire.dialect import BinaryMessage, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind, audio_payload
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.helpers import event_of
 from tests.simulator_process import AUDIO
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
-PROVIDER = TWILIO.provider
 CALL_ID = "0123456789abcdef0123456789abcdef"
 STREAM = f"MZ{CALL_ID}"
 LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
-def written_by(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
+def written_by(*messages: ClientMessage | None, dialect: AgentDialect = TWILIO) -> list[dict[str, Any]]:
     """Return these messages as one call sends them in this order."""
-    words = provider.codec(CALL_ID)
+    words = dialect.codec(CALL_ID)
     return [json.loads(words.encode(message.kind, message.data)) for message in messages if message is not None]
 
 
@@ -76,7 +75,7 @@ def test_media_messages_are_numbered_and_have_the_time_of_their_audio() -> None:
 
 
 def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
-    words = PROVIDER.codec(CALL_ID)
+    words = TWILIO.codec(CALL_ID)
     mark, stop = written_by(words.acknowledge("said-1"), words.goodbye())
 
     assert (mark["event"], mark["mark"], mark["streamSid"]) == ("mark", {"name": "said-1"}, STREAM)
@@ -86,7 +85,7 @@ def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
 @given(name=st.text() | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join))
 def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
     event = event_of(msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO)
-    (returned,) = written_by(PROVIDER.codec(CALL_ID).acknowledge(event.text))
+    (returned,) = written_by(TWILIO.codec(CALL_ID).acknowledge(event.text))
 
     assert returned["mark"]["name"] == name
 
@@ -94,7 +93,7 @@ def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["media", "mark", "clear"])
 @pytest.mark.parametrize("of", [{}, {"streamSid": "MZ1"}, {"streamSid": f"CA{CALL_ID}"}, {"stream_sid": STREAM}])
 def test_messages_of_another_stream_are_dropped_and_counted(name: str, of: dict[str, str]) -> None:
-    words = PROVIDER.codec(CALL_ID)
+    words = TWILIO.codec(CALL_ID)
     (mine,) = words.decode(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
     (other,) = words.decode(TWILIO.decode(msgspec.json.encode({"event": name} | of)))
 
@@ -156,11 +155,10 @@ def test_custom_parameters_are_strings_and_audio_is_mu_law() -> None:
     assert number.setting == ("extra", "retries")
     assert rate is not None
     assert rate.reason == "input_format must be one of g711_ulaw, not pcm16"
-    assert (PROVIDER.frame_ms, next(iter(TWILIO.input_formats.values()))) == (20, G711_ULAW)
+    assert (TWILIO.frame_ms, next(iter(TWILIO.input_formats.values()))) == (20, G711_ULAW)
     assert TWILIO.message_kinds["media"] is MessageKind.APPEND
 
 
-OF_ACS = ACS.provider
 SAID = base64.b64encode(b"\x01\x02" * 320).decode()
 
 
@@ -172,12 +170,12 @@ def test_the_first_acs_message_describes_the_audio_format(name: AudioFormatName 
 
     assert isinstance(metadata, ClientMessage)
     metadata_body = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
-    assert written_by(metadata, provider=OF_ACS) == [{"kind": "AudioMetadata", "audioMetadata": metadata_body}]
+    assert written_by(metadata, dialect=ACS) == [{"kind": "AudioMetadata", "audioMetadata": metadata_body}]
 
 
 def test_acs_audio_has_its_time_and_whether_it_is_silence() -> None:
     audio = [ACS.append(bytes(640), "e"), ACS.append(b"\x01" * 640, "e")]
-    words = OF_ACS.codec(CALL_ID)
+    words = ACS.codec(CALL_ID)
     written = [words.encode(message.kind, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)]
     silent, loud, late = (json.loads(written[place]) for place in (0, 1, -1))
 
@@ -188,13 +186,13 @@ def test_acs_audio_has_its_time_and_whether_it_is_silence() -> None:
 
 
 def test_a_dtmf_key_is_sent_to_acs() -> None:
-    assert written_by(ACS.raw({"type": "dtmf", "digit": "*"}, "e"), provider=OF_ACS) == [
+    assert written_by(ACS.raw({"type": "dtmf", "digit": "*"}, "e"), dialect=ACS) == [
         {"kind": "DtmfData", "dtmfData": {"data": "*"}}
     ]
 
 
 def test_the_upgrade_identifies_the_acs_call() -> None:
-    assert [name for name, _ in OF_ACS.headers] == ["x-ms-call-connection-id", "x-ms-call-correlation-id"]
+    assert [name for name, _ in ACS.upgrade_headers] == ["x-ms-call-connection-id", "x-ms-call-correlation-id"]
 
 
 @pytest.mark.parametrize("keys", [("kind", "audioData", "data"), ("Kind", "AudioData", "Data")])
@@ -215,9 +213,6 @@ def test_acs_audio_has_one_sample_rate_in_both_directions() -> None:
     assert refused.reason.startswith("output_format must equal input_format")
 
 
-OF_PCM = PCM.provider
-
-
 def test_pcm_audio_is_sent_and_received_unchanged() -> None:
     sent = PCM.append(b"\x01\x02\x03\x04", "e")
     came = event_of(BinaryMessage(b"\x05\x06\x07\x08"), PCM)
@@ -234,14 +229,14 @@ def test_the_pcm_dialect_first_sends_only_the_script_s_message() -> None:
     (first,) = PCM.setup_messages(settings, "e")
 
     assert isinstance(first, ClientMessage)
-    written = OF_PCM.codec("c0ffee").encode(first.kind, first.data)
+    written = PCM.codec("c0ffee").encode(first.kind, first.data)
     assert json.loads(written) == {"id": "call-c0ffee", "rate": 16_000}
 
 
 def test_pcm_audio_that_contains_a_placeholder_is_unchanged() -> None:
     sent = PCM.append(b"..{uuid}", "e")
 
-    assert OF_PCM.codec("c0ffee").encode(sent.kind, sent.data) is sent.data
+    assert PCM.codec("c0ffee").encode(sent.kind, sent.data) is sent.data
 
 
 @pytest.mark.parametrize("name", ["input_format", "output_format"])

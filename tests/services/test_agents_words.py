@@ -19,7 +19,7 @@ import pytest
 
 from bench.services.agents.dialects import ACS, PCM, TWILIO
 from bench.wire.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat
-from bench.wire.dialect import BinaryMessage, ClientMessage, Dialect, TelephonyProvider
+from bench.wire.dialect import BinaryMessage, CallCodec, ClientMessage, Dialect
 from bench.wire.events import EventKind, audio_payload
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.helpers import event_of
@@ -60,7 +60,7 @@ def _text(data: bytes) -> str:
 
 def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the questions to a package: how it reads each message of a call, and how it writes audio and `clear`."""
-    dialect, words = case.dialect, cast("TelephonyProvider", case.dialect.provider).codec(CALL_ID)
+    dialect, words = case.dialect, cast("type[CallCodec]", case.dialect.codec)(CALL_ID)
     samples = np.frombuffer(pcm, "<i2")
     of = case.format.name
     detection = TurnDetection(type=FULL_DUPLEX)

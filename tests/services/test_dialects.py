@@ -15,9 +15,14 @@ from openai.types.beta import realtime as beta
 from pydantic import BaseModel
 
 from bench.record.document import TargetEntry
+from bench.services.glm import GLM
+from bench.services.inworld import INWORLD
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
+from bench.services.qwen import QWEN
+from bench.services.registry import DIALECTS, SERVICES
+from bench.services.stepfun import STEPFUN
+from bench.services.xai import XAI
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import AwaitedEvent, BinaryMessage, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EMPTY, EventKind, FunctionCall, ServerEvent
@@ -288,7 +293,9 @@ def test_a_message_without_its_audio_decodes_to_the_same_events(dialect: Dialect
 
 
 def test_the_dialect_names_of_a_targets_file_are_those_of_the_dialects() -> None:
-    assert tuple(DIALECTS) == tuple(dialect.name for dialect in DIALECTS.values())
+    registered = {d for service in SERVICES.values() for d in (service.dialect, *(r.dialect for r in service.routes))}
+
+    assert set(DIALECTS.values()) == registered
     assert get_args(get_type_hints(TargetEntry)["dialect"]) == (*DIALECTS,)
 
 

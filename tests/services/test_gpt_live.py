@@ -18,7 +18,7 @@ from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, Inte
 from bench.plan.turns import Step
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.registry import DIALECTS
-from bench.wire.dialect import AwaitedEvent, ClientMessage
+from bench.wire.dialect import SOUND, AwaitedEvent, ClientMessage
 from bench.wire.events import ErrorScope, EventKind
 from bench.wire.settings import (
     FULL_DUPLEX,
@@ -248,7 +248,7 @@ def test_steps_that_gpt_live_does_not_support_are_refused(step: Step, words: str
 
 def test_other_dialects_refuse_settings_specific_to_gpt_live() -> None:
     for dialect in DIALECTS.values():
-        if dialect.has_turn_events:
+        if dialect.turn_source is not SOUND:
             for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
                 refused = dialect.unsupported_setting(settings_of(settings))
                 assert refused is not None

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from bench.services.azure.service import AZURE
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, TokenIssuer, admit, is_openai
-from bench.target.address import VERSIONS
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"
@@ -85,7 +85,9 @@ def test_a_client_may_request_only_transcription(target: str, headers: dict[str,
     assert verdict.complaint is None
 
 
-@pytest.mark.parametrize(("path", "version"), [(path, version) for path in VERSIONS for version in VERSIONS[path]])
+@pytest.mark.parametrize(
+    ("path", "version"), [(route.path, version) for route in AZURE.routes for version in route.versions or ()]
+)
 def test_each_api_version_that_a_target_may_have_without_a_notice_is_accepted(path: str, version: str) -> None:
     assert accepted(f"{path}?api-version={version}&model=gpt-realtime&deployment=gpt-realtime", {})
 

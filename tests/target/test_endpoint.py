@@ -18,7 +18,8 @@ from bench.base.errors import UsageError
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA, Ga
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECTS, VOICE_LIVE
+from bench.services.registry import DIALECTS
+from bench.services.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn, Target

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError
-from bench.services.registry import DIALECTS
+from bench.services.registry import DIALECTS, SERVICES
 from bench.target.credentials import Credential
 from bench.target.options import ServiceOptions
-from bench.target.services import SERVICES
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
 from tests.helpers import resolve_target
@@ -32,7 +31,7 @@ def refusal(folder: Path, *lines: str, **options: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [name for name, known in SERVICES.items() if known.url])
 def test_a_service_sets_its_address_dialect_and_key(name: str, tmp_path: Path) -> None:
     known = SERVICES[name]
     target = named(tmp_path, f"service: {name}", "model: voice-1")
@@ -43,11 +42,11 @@ def test_a_service_sets_its_address_dialect_and_key(name: str, tmp_path: Path) -
     assert "voice-1" in target.resource or target.session["extra"] == {"model": "voice-1"}
     if known.api_key_env is not None:
         assert isinstance(target.auth, Credential)
-        scheme = "Basic" if known.basic else "Bearer"
-        assert target.auth.header() == ("Authorization", f"{scheme} key-of-{name}")
+        header, scheme = known.key_header
+        assert target.auth.header() == (header, f"{scheme} key-of-{name}")
 
 
-@pytest.mark.parametrize("name", [name for name, known in SERVICES.items() if known.hosts])
+@pytest.mark.parametrize("name", [name for name, known in SERVICES.items() if known.hosts and known.url])
 def test_an_address_identifies_its_service(name: str) -> None:
     known = SERVICES[name]
     url = known.url.replace("{model}", "m")
@@ -56,7 +55,7 @@ def test_an_address_identifies_its_service(name: str) -> None:
     assert (target.service, target.dialect) == (name, known.dialect)
     assert not target.notices
     assert isinstance(target.auth, Credential)
-    assert target.auth.scheme == ("Basic" if known.basic else "Bearer")
+    assert target.auth.scheme == known.key_header.scheme
 
 
 def test_keys_of_a_target_override_those_of_its_service(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import XAI
+from bench.services.xai import XAI
 from bench.wire.dialect import Dialect
 from bench.wire.events import (
     UNREAD,

@@ -16,6 +16,8 @@ from bench.catalogue.columns import TURN_INSTANTS
 from bench.observe.turn_observation import RECEIVED, UNREPORTED
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
+from bench.wire.dialect import SOUND
+from bench.wire.settings import ONLY_TRANSCRIPT
 
 UNNAMED = "the service sends no turn events, so only audio is measured"
 
@@ -70,12 +72,12 @@ OF_REPLIES = (
 MISSING_FEATURES = (
     MissingFeature(
         OF_REPLIES,
-        lambda _, turn: turn.plan.only_transcribed,
+        lambda _, turn: turn.plan.output == ONLY_TRANSCRIPT,
         "the session only transcribes, so there are no replies (`output: transcript`)",
     ),
     MissingFeature(
         ("transcription_speed",),
-        lambda _, turn: not turn.plan.only_transcribed or bool(turn.speech),
+        lambda _, turn: turn.plan.output != ONLY_TRANSCRIPT or bool(turn.speech),
         "the script has no recording that is sent all at once to a session that only transcribes (`paced`)",
     ),
     MissingFeature(
@@ -86,7 +88,7 @@ MISSING_FEATURES = (
     MissingFeature(SPOKEN, lambda _, turn: turn.kind != "audio", "the script has no voice turn (`audio`)"),
     MissingFeature(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
-        lambda _, turn: not turn.plan.vad and turn.plan.has_turn_events,
+        lambda _, turn: not turn.plan.vad and turn.plan.turn_source is not SOUND,
         "the service detects no turns (`turn_detection`)",
     ),
     MissingFeature(
@@ -145,7 +147,7 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         tuple(name for name in (*TURN_INSTANTS, *UNREPORTED) if name not in RECEIVED),
-        lambda _, turn: not turn.plan.has_turn_events,
+        lambda _, turn: turn.plan.turn_source is SOUND,
         UNNAMED,
     ),
 )
@@ -193,7 +195,7 @@ def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str,
             ("idle_prompt_due", "idle_prompt_received"), "the session has no `idle_timeout_ms`"
         ).items()
     if not any(turn.plan.wants_audio for turn in script.turns):
-        only_transcribes = script.settings.only_transcribes
-        yield "first_audible", "the session only transcribes" if only_transcribes else "replies are text (`output`)"
+        has_replies = script.settings.output != ONLY_TRANSCRIPT
+        yield "first_audible", "replies are text (`output`)" if has_replies else "the session only transcribes"
     if not arrives:
         yield "call_arrival", "the load has no call arrivals (closed loop)"

@@ -38,7 +38,7 @@ from bench.target.target import Target
 from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
 from bench.transport.interface import is_loopback
-from bench.transport.sip.address import SOCKETS_OF_A_CALL
+from bench.wire.dialect import Peer
 
 SEVERAL = "bench"
 """The name of the run if it has several scenarios and no given name."""
@@ -141,7 +141,9 @@ class RunPlan:
             capped = f"sessions may cost money, so at most {self.sessions} are opened"
             notices.append(f"{capped}: add --yes for more")
         notices += script_notices(self.scripts)
-        if any(not target.loopback and (target.prices or not target.dialect.provider) for target in self.targets):
+        if any(
+            not target.loopback and (target.prices or target.dialect.peer is Peer.SERVICE) for target in self.targets
+        ):
             notices.append(estimate_text(self.session_costs, self.sessions))
         if below := below_estimate(self.options.budget_usd, self.session_costs, self.sessions):
             notices.append(below)
@@ -261,7 +263,7 @@ def plan_run(environment: Environment) -> RunPlan:
             replace(target, network_path=replace(target.network_path, may_leave=True)) for target in targets
         )
     tls = any(target.tls for target in targets)
-    calls_by_telephone = any(target.dialect.is_telephone for target in targets)  # no calibration has such calls
+    has_media = any(target.link.has_media for target in targets)  # no calibration has such calls
     return RunPlan(
         options,
         targets,
@@ -269,7 +271,7 @@ def plan_run(environment: Environment) -> RunPlan:
         sessions,
         load_price_table(options.service_options.prices),
         concurrency(environment, users, sessions=sessions, targets=len(targets)),
-        None if calls_by_telephone else citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
+        None if has_media else citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
         _warmup_s(environment, load_model, options, targets, workloads),
         available_priority() if options.priority else None,
         load_model,
@@ -486,7 +488,7 @@ def check_ports(concurrency: Concurrency, targets: Sequence[Target], option: str
 
     `option` is the option that sets the number of calls.
     """
-    ranges = Counter(target.network_path.rtp_ports for target in targets if target.dialect.is_telephone)
+    ranges = Counter(target.network_path.rtp_ports for target in targets if target.link.has_media)
     for ports, count in ranges.items():
         if len(ports) < concurrency.users * count:
             raise UsageError(
@@ -498,7 +500,7 @@ def check_ports(concurrency: Concurrency, targets: Sequence[Target], option: str
 def check_descriptors(concurrency: Concurrency, targets: Sequence[Target]) -> None:
     """Raise the soft limit on file descriptors to what the run needs. Raise UsageError if the hard limit is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    per_session = SOCKETS_OF_A_CALL if any(target.dialect.is_telephone for target in targets) else 1
+    per_session = max(target.link.sockets for target in targets)
     needed = concurrency.per_process * per_session + SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

@@ -21,7 +21,7 @@ from bench.plan.script import Script, Task, load_script, unfilled_names, with_ta
 from bench.record.document import PlannedTurnEntry
 from bench.target.credentials import Credential, variable_secret
 from bench.target.target import Auth, EntraSignIn, Target
-from bench.wire.dialect import Dialect
+from bench.wire.dialect import SOUND, Dialect
 
 SPARE_S = 5.0
 NO_SETTINGS: Mapping[str, Any] = {}
@@ -217,7 +217,7 @@ def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript)
     """Return the entry of one script in run.json."""
     script, first = compiled_script.script, compiled_script.prepare_session(0, 0)
     session = script.session
-    full_duplex, detection = not compiled_script.dialect.has_turn_events, session.turn_detection
+    full_duplex, detection = compiled_script.dialect.turn_source is SOUND, session.turn_detection
     return {
         "target": target,
         "name": script.name,
@@ -269,7 +269,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "name": target.label,
         "url": target.public_url,
         "dialect": target.dialect.name,
-        "full_duplex": not target.dialect.has_turn_events,
+        "full_duplex": target.dialect.turn_source is SOUND,
         "service": target.service,
         "loopback": target.loopback,
         "region": target.region,
@@ -277,7 +277,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "proxy": target.network_path.proxy_name,
         "address": target.network_path.address,
         "deflate": target.network_path.deflate,
-        "srtp": target.network_path.srtp if target.dialect.is_telephone else None,
+        "srtp": target.network_path.srtp if target.link.has_media else None,
         "connect_rate": per_minute,
         "prices": asdict(target.prices) if target.prices else None,
         "model": target.model,

@@ -46,7 +46,7 @@ def dry_run(plan: RunPlan) -> dict[str, Any]:
                 "name": target.label,
                 "url": target.public_url,
                 "loopback": target.loopback,
-                "max_calls": len(target.network_path.rtp_ports) if target.dialect.is_telephone else None,
+                "max_calls": len(target.network_path.rtp_ports) if target.link.has_media else None,
             }
             for target in plan.targets
         ],

@@ -36,7 +36,6 @@ MAX_LINES = 1_000
 """The maximum number of lines that wait until the child process reads them. Further lines are dropped."""
 FLUSH_S = 10.0
 """The maximum time, in seconds, that the child process has to send the last metrics after the run."""
-PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics was too slow: some metrics were not sent"
 CUT = f"the process that sends metrics was still running {FLUSH_S:g} s after the run: the last metrics were not sent"
@@ -124,7 +123,7 @@ class Telemetry:
 def attributes_of(target: Target) -> dict[str, str]:
     """Return the attributes of a target's metrics. Their names are those of the OpenTelemetry conventions."""
     attributes = {
-        "gen_ai.provider.name": PROVIDERS.get(target.service, target.service),
+        "gen_ai.provider.name": (target.known_service and target.known_service.provider) or target.service,
         "gen_ai.request.model": target.model,
         "cloud.region": target.region,
         "server.address": target.host,

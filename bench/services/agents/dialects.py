@@ -28,10 +28,11 @@ from bench.wire.dialect import (
     ClientMessage,
     Feature,
     MessageKind,
-    TelephonyProvider,
+    Peer,
     decode_again,
 )
 from bench.wire.events import EMPTY, EventKind, ServerEvent, base64_bytes
+from bench.wire.service import Service
 from bench.wire.settings import SessionSettings, UnsupportedSetting
 
 OTHER_STREAM = " of another stream"
@@ -53,6 +54,7 @@ class AgentDialect(FullDuplexDialect):
     usual_path: ClassVar[str]
     """A regular expression for words in the paths of such agents."""
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
+    peer, codec = Peer.AGENT, CallCodec
     only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
     also_missing = (Feature.HISTORY,)
 
@@ -150,7 +152,7 @@ class Acs(AgentDialect):
     title = "an agent behind Azure Communication Services"
     usual_path = r"\bacs\b|call-?automation|communication-?services"
     settings = AgentDialect.settings - {"extra"}
-    provider = TelephonyProvider(AcsCallCodec, FRAME_MS, HEADERS)
+    codec, frame_ms, upgrade_headers = AcsCallCodec, FRAME_MS, HEADERS
     input_formats = output_formats = by_name(PCM16_16K, PCM16)
     message_kinds = MappingProxyType({AUDIO_DATA: MessageKind.APPEND})
     audio_in = frozenset({"audioData", "AudioData"}), frozenset({"data", "Data"})
@@ -281,7 +283,7 @@ class Twilio(AgentDialect):
     name = "twilio"
     title = "an agent behind Twilio"
     usual_path = "twilio|media-?stream"
-    provider = TelephonyProvider(TwilioCallCodec, FRAME_MS)
+    codec, frame_ms = TwilioCallCodec, FRAME_MS
     input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({MEDIA: MessageKind.APPEND})
     audio_in = frozenset({MEDIA}), frozenset({"payload"})
@@ -367,7 +369,6 @@ class PcmAgent(AgentDialect):
     title = "an agent on a plain WebSocket"
     usual_path = r"\bpcm\b|vonage"
     one_format = False
-    provider = TelephonyProvider(CallCodec)
     input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
 
@@ -403,3 +404,4 @@ class PcmAgent(AgentDialect):
 
 PCM = PcmAgent()
 AGENTS: tuple[AgentDialect, ...] = (TWILIO, ACS, PCM)
+SERVICES = tuple(Service(agent.name, agent.title, agent, "ws://localhost:8765/ws") for agent in (ACS, TWILIO, PCM))

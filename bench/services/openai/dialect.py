@@ -119,8 +119,6 @@ class OpenAIDialect(EventReader):
 
     input_formats = output_formats = FORMATS
     message_kinds = MappingProxyType({name: kind for kind, name in NAMES.items()})
-    own_transcription = False
-    """True if the dialect has sessions that only transcribe."""
     family: str
     reply_part: str
     stored: Mapping[Keys, str]
@@ -172,7 +170,7 @@ class OpenAIDialect(EventReader):
 
     def _unsupported_of_transcription(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Return the first setting that a session cannot have if it only transcribes; None if there is none."""
-        if not self.own_transcription:
+        if not self.has_transcription_sessions:
             problem = f"output: {ONLY_TRANSCRIPT} needs the GA or preview dialect; {self.name} does not support it"
             return UnsupportedSetting(("output",), f"{problem}: remove it, or use --dialect ga")
         for name in REPLY_SETTINGS:

@@ -65,7 +65,7 @@ class Ga(OpenAIDialect):
     input_formats = output_formats = RATED_FORMATS
     stored = STORED
     reply_part = "output_text"
-    own_transcription = True
+    has_transcription_sessions = True
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction

@@ -42,7 +42,7 @@ class Preview(OpenAIDialect):
     input_formats = RATED_FORMATS
     stored = STORED
     reply_part = "text"
-    own_transcription = True
+    has_transcription_sessions = True
     message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
     missing_features: Mapping[Feature, str] = MappingProxyType(
         {

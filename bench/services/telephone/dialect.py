@@ -14,7 +14,8 @@ import msgspec
 
 from bench.services.agents.dialects import AUDIO, FRAME_MS, AgentDialect, PcmAgent
 from bench.wire.audio import G711_ULAW, by_name
-from bench.wire.dialect import AwaitedEvent, CallCodec, ClientMessage, MessageKind, TelephonyProvider
+from bench.wire.dialect import AwaitedEvent, ClientMessage, MessageKind
+from bench.wire.service import SIP, Service
 from bench.wire.settings import SessionSettings
 
 KEY = "dtmf"
@@ -25,10 +26,10 @@ class Telephone(PcmAgent):
 
     name = "sip"
     title = "an agent on a telephone"
-    is_telephone = True
+    has_track = True
     one_format = True
     settings = AgentDialect.settings - {"extra"}
-    provider = TelephonyProvider(CallCodec, FRAME_MS)
+    frame_ms = FRAME_MS
     input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
 
@@ -43,3 +44,4 @@ class Telephone(PcmAgent):
 
 
 TELEPHONE = Telephone()
+SERVICE = Service(TELEPHONE.name, TELEPHONE.title, TELEPHONE, "sip:agent@localhost", links=(SIP,))

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs
 
+from bench.services.azure.service import PREVIEW_ROUTE
 from bench.services.openai.dialect import RATED_FORMATS
-from bench.services.openai.preview import PREVIEW
-from bench.services.registry import API_VERSIONS, VOICE_LIVE
+from bench.services.voice_live import VOICE_LIVE_ROUTE
 from bench.simulator import refusals, server_events
 from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
@@ -170,13 +170,13 @@ def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUp
             deployment = query.get("deployment", "")
             return (
                 _azure(server_events.AZURE_PREVIEW, deployment, query)
-                if version in API_VERSIONS[PREVIEW.name]
+                if version in (PREVIEW_ROUTE.versions or ())
                 else refusals.BAD_VERSION
             )
         case "/openai/v1/realtime":
             return _azure(server_events.AZURE_GA, model, query) if version is None else refusals.STRAY_VERSION
         case "/voice-live/realtime":
-            if version not in API_VERSIONS[VOICE_LIVE.name]:
+            if version not in (VOICE_LIVE_ROUTE.versions or ()):
                 return refusals.BAD_VERSION
             return AcceptedUpgrade(server_events.VOICE_LIVE, model) if model else refusals.NO_MODEL
         case "/v1/live/sessions" | "/openai/v1/live/sessions":

@@ -24,6 +24,7 @@ from bench.session.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport import tcp
+from bench.wire.dialect import Peer
 from bench.wire.settings import FULL_DUPLEX, TurnDetection
 from reports.wording.validity import meaning
 from tests.helpers import build_script, resolve_target, say
@@ -53,7 +54,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def talk(target: Target, folder: Path, limits: Timeouts) -> tuple[SessionObservation, list[TurnObservation]]:
     """Run a session of one turn. If the target is an agent, the agent begins the turn."""
-    if target.dialect.provider is None:
+    if target.dialect.peer is Peer.SERVICE:
         script = build_script(say(), limits=limits)
     else:
         hears: dict[str, Any] = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}

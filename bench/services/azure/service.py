@@ -1,0 +1,50 @@
+"""Azure: its clouds, and the paths of its realtime services.
+
+The addresses, queries and headers are those of Azure's reference of the Realtime API.
+"""
+
+from __future__ import annotations
+
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.services.voice_live import VOICE_LIVE_ROUTE
+from bench.wire.service import Cloud, KeyHeader, Route, Service
+
+CLOUDS = {
+    "azure.com": Cloud("https://cognitiveservices.azure.com/.default"),
+    "azure.us": Cloud("https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
+    "azure.cn": Cloud("https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
+}
+"""The clouds by their domains: public, US government, China."""
+PUBLIC_CLOUD = CLOUDS["azure.com"]
+GA_ROUTE = Route("/openai/v1/realtime", GA, needs=("model",), versions=())
+PREVIEW_ROUTE = Route(
+    "/openai/realtime",
+    PREVIEW,
+    needs=("deployment",),
+    versions=("2024-10-01-preview", "2025-04-01-preview"),
+    connects_per_min=30.0,  # the service's quota is tens of new connections per minute
+)
+GPT_LIVE_ROUTE = Route("/openai/v1/live/sessions", GPT_LIVE, title=GPT_LIVE.title)
+AZURE = Service(
+    "azure",
+    "Azure",
+    GA,
+    routes=(GA_ROUTE, PREVIEW_ROUTE, VOICE_LIVE_ROUTE, GPT_LIVE_ROUTE),
+    hosts=tuple(f"{kind}.{domain}" for domain in CLOUDS for kind in ("openai", "cognitiveservices", "services.ai")),
+    paths=("/openai/", VOICE_LIVE_ROUTE.path),
+    key_header=KeyHeader("api-key", ""),
+    api_key_env="AZURE_OPENAI_API_KEY",
+    clouds=CLOUDS,
+    transcription="separate",
+    provider="azure.ai.openai",
+)
+MODEL_VERSION = "2024-12-17"
+"""The version of gpt-4o-realtime-preview. A page of Azure's once showed it as an api-version."""
+
+
+def azure_cloud(host: str) -> str | None:
+    """Return the domain of the Azure cloud to which a host belongs; None if the host is not Azure's."""
+    name = host.removesuffix(".")
+    return next((domain for domain in CLOUDS if AZURE.has_host(host) and name.endswith(domain)), None)

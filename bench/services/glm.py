@@ -1,0 +1,50 @@
+"""Zhipu's GLM-Realtime: its dialect, and its service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.services.openai.preview import Preview
+from bench.services.openai.variants import UNKNOWN, ServerVadOnly
+from bench.wire.audio import PCM16, PCM16_16K, by_name
+from bench.wire.events import EventKind
+from bench.wire.service import Service
+from bench.wire.settings import SessionSettings
+
+
+class Glm(ServerVadOnly, Preview):
+    """Zhipu's GLM-Realtime. It has the preview's names, and also `beta_fields`.
+
+    If the type of turn detection is `client_vad`, the client ends turns. The input formats `pcm16` and `pcm24` have 16
+    and 24 kHz. The format of replies is `pcm`, with 24 kHz (MetaGLM/glm-realtime-sdk).
+    """
+
+    name = "glm"
+    has_transcription_sessions = False
+    own_kinds = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED)
+    missing_features = UNKNOWN
+    input_formats = by_name(PCM16_16K, PCM16)
+    output_formats = by_name(PCM16)
+    stored = {**Preview.stored, ("beta_fields", "chat_mode"): "only calls with audio are supported"}  # noqa: RUF012
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        rate = self.input_format_for(settings).rate_hz // 1_000
+        return {"input_audio_format": f"pcm{rate}", "output_audio_format": "pcm"}
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        session = super().session(settings)
+        session["turn_detection"] = session["turn_detection"] or {"type": "client_vad"}
+        return session | {"beta_fields": {"chat_mode": "audio"}}
+
+
+GLM = Glm()
+SERVICE = Service(
+    "glm",
+    "GLM-Realtime",
+    GLM,
+    "wss://open.bigmodel.cn/api/paas/v4/realtime",
+    hosts=("open.bigmodel.cn",),
+    paths=("/api/paas/v4/realtime",),
+    model="glm-realtime",
+    api_key_env="ZHIPU_API_KEY",
+)

@@ -1,0 +1,37 @@
+"""Inworld's Realtime API: its dialect, and its service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.services.openai.ga import Ga
+from bench.services.openai.variants import UNKNOWN
+from bench.wire.service import BASIC, Service
+from bench.wire.settings import Output
+
+
+class Inworld(Ga):
+    """Inworld's Realtime API. It is like GA, but audio output always includes text.
+
+    The sources are pipecat 1.14.0 (`services/inworld/realtime`) and Mastra's adapter.
+    """
+
+    name = "inworld"
+    has_transcription_sessions = False
+    missing_features = UNKNOWN
+
+    def output(self, output: Output) -> dict[str, Any]:
+        return {"output_modalities": ["text"] if output == "text" else ["audio", "text"]}
+
+
+INWORLD = Inworld()
+SERVICE = Service(
+    "inworld",
+    "Inworld",
+    INWORLD,
+    "wss://api.inworld.ai/api/v1/realtime/session?key={uuid}&protocol=realtime",
+    hosts=("api.inworld.ai",),
+    paths=("/api/v1/realtime/session",),
+    key_header=BASIC,
+    api_key_env="INWORLD_API_KEY",
+)

@@ -1,0 +1,10 @@
+"""The names of the dialects. Every command imports this module when it starts, so it imports nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+AgentName = Literal["acs", "twilio", "pcm", "sip"]
+"""The dialects of agents."""
+DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
+"""The names of dialects. `bench.services.registry` has the dialects."""

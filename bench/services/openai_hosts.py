@@ -1,0 +1,34 @@
+"""OpenAI's Realtime API, and the servers with its GA dialect that people run themselves."""
+
+from __future__ import annotations
+
+from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.openai.ga import GA
+from bench.services.openai.preview import PREVIEW
+from bench.wire.service import Route, Service
+
+PATH = "/v1/realtime"
+OPENAI = Service(
+    "openai",
+    "OpenAI",
+    GA,
+    f"wss://api.openai.com{PATH}?model={{model}}",
+    routes=(
+        Route(PATH, GA, needs=("model", "call_id")),
+        Route(PATH, PREVIEW, headers=(("OpenAI-Beta", "realtime=v1"),)),
+        Route("/v1/live/sessions", GPT_LIVE),
+    ),
+    hosts=("api.openai.com",),
+    api_key_env="OPENAI_API_KEY",
+    minutes=60,
+    transcription="separate, without a model",
+)
+LOCALAI = Service("localai", "LocalAI", GA, f"ws://localhost:8080{PATH}?model={{model}}")
+HUGGINGFACE = Service(
+    "huggingface",
+    "Hugging Face speech-to-speech",
+    GA,
+    f"ws://localhost:8765{PATH}?model={{model}}",
+    model="speech-to-speech",
+)
+LITELLM = Service("litellm", "LiteLLM", GA, f"ws://localhost:4000{PATH}?model={{model}}", api_key_env="LITELLM_API_KEY")

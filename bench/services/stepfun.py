@@ -1,0 +1,40 @@
+"""StepFun's Realtime API: its dialect, and its service."""
+
+from __future__ import annotations
+
+from bench.services.openai.variants import UNKNOWN, ServerVadOnly, ShelledFunctions
+from bench.wire.audio import PCM16, by_name
+from bench.wire.service import Service
+from bench.wire.settings import SessionSettings, UnsupportedSetting
+
+
+class StepFun(ServerVadOnly, ShelledFunctions):
+    """StepFun's Realtime API. It is like the preview, with 24 kHz PCM only.
+
+    Each function is in a `function` object. Replies are always audio. The source is livekit-plugins-stepfun.
+    """
+
+    name = "stepfun"
+    has_transcription_sessions = False
+    missing_features = UNKNOWN
+    input_formats = by_name(PCM16)
+    output_formats = by_name(PCM16)
+
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        if settings.output == "text":
+            return UnsupportedSetting(
+                ("output",), "output must be audio in the stepfun dialect, whose replies are always audio"
+            )
+        return super().unsupported_setting(settings)
+
+
+STEPFUN = StepFun()
+SERVICE = Service(
+    "stepfun",
+    "StepFun",
+    STEPFUN,
+    "wss://api.stepfun.ai/v1/realtime?model={model}",
+    hosts=("api.stepfun.ai", "api.stepfun.com"),
+    api_key_env="STEPFUN_API_KEY",
+    minutes=30,
+)

@@ -1,0 +1,118 @@
+"""A service: its addresses, its sign-in, and the dialect of each address. Pure data, registered once for each service.
+
+`bench.services.registry` lists the services. docs/targets.md has the source of each statement about a service, and
+reports what was tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from bench.wire.dialect import Dialect
+
+MODEL = "{model}"
+"""The placeholder for the model in the address of a service."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A kind of connection, which the scheme of a URL selects.
+
+    `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
+    `has_media` is True if audio travels in RTP packets, which need ports of their own. `sockets` is the number of
+    sockets that a session needs.
+    """
+
+    schemes: tuple[str, str]
+    steps: tuple[str, ...]
+    has_media: bool = False
+    sockets: int = 1
+
+
+WEBSOCKET = Link(("ws", "wss"), ("upgrade", "session", "turn"))
+SIP = Link(("sip", "sips"), ("call", "turn"), has_media=True, sockets=3)
+
+
+class KeyHeader(NamedTuple):
+    """The header that carries a key. `scheme` precedes the key; "" if the header contains only the key."""
+
+    name: str = "Authorization"
+    scheme: str = "Bearer"
+
+
+BEARER, BASIC = KeyHeader(), KeyHeader(scheme="Basic")
+
+
+class Cloud(NamedTuple):
+    """A cloud in which Microsoft Entra ID issues tokens: the scope of the tokens, and the sign-in host.
+
+    The sign-in host is None if it is azure-identity's default.
+    """
+
+    scope: str
+    authority: str | None = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path at which a service has a dialect.
+
+    `title` is the name of the product, if it is not that of the service. The query must have one of the parameters
+    `needs`; the first one names the model. `versions` are the known api-versions, of which the first one is the
+    default; () if the service refuses an api-version here, and None if it is not known whether it has one. `headers`
+    select the dialect, if the path has several. `scope` replaces the scope of the public cloud.
+    `other_hosts` maps the end of a host that does not have the path to the end of the host that has it.
+    `connects_per_min` is the quota of new connections.
+    """
+
+    path: str
+    dialect: Dialect
+    title: str = ""
+    needs: tuple[str, ...] = ()
+    versions: tuple[str, ...] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    scope: str = ""
+    other_hosts: Mapping[str, str] = field(default_factory=dict)
+    connects_per_min: float | None = None
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that is known by name.
+
+    `dialect` is its dialect, unless a route of the path has another one. `url` is its address, with `{model}` in place
+    of the model; "" if each customer has another host. `links` are the kinds of connections that it accepts. `hosts`
+    are the ends of its host names; a server that people run themselves has none. `paths` are the beginnings of paths
+    that only this service has. `model` is the default model. `key_header` carries the key, and `api_key_env` is the
+    variable from which the service's own clients read it. `clouds` maps the domain of a cloud to its tokens; {} if the
+    service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no limit is known.
+    `transcription` states which address a session without replies needs: any, a separate one, or a separate one without
+    a model. `provider` is the name in OpenTelemetry's conventions, if it is not `name`.
+    """
+
+    name: str
+    title: str
+    dialect: Dialect
+    url: str = ""
+    links: tuple[Link, ...] = (WEBSOCKET,)
+    routes: tuple[Route, ...] = ()
+    hosts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    model: str | None = None
+    key_header: KeyHeader = BEARER
+    api_key_env: str | None = None
+    clouds: Mapping[str, Cloud] = field(default_factory=dict)
+    minutes: int | None = None
+    transcription: Literal["any", "separate", "separate, without a model"] = "any"
+    provider: str = ""
+
+    def has_host(self, host: str) -> bool:
+        """Return whether a host is the service's."""
+        name = f".{host.removesuffix('.')}"
+        return any(name.endswith(f".{end}") for end in self.hosts)
+
+    def route_of(self, dialect: Dialect) -> Route | None:
+        """Return the service's first route with a dialect; None if it has none."""
+        return next((route for route in self.routes if route.dialect is dialect), None)
