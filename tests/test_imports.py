@@ -80,6 +80,7 @@ REPORTS_MAY_USE = {
     "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.integrity",
     "bench.record.metric_values", "bench.record.presence", "bench.record.validity", "bench.record.validity_data",
     "bench.record.worker_part",
+    "bench.services.registry",
 }  # fmt: skip
 
 # Library → the modules that may import it.
@@ -315,7 +316,7 @@ def test_modules_do_not_import_each_other_in_a_cycle() -> None:
 
 
 def test_reports_import_only_the_permitted_modules_of_bench() -> None:
-    packages = ("bench", "bench.base", "bench.files", "bench.catalogue", "bench.record")
+    packages = ("bench", "bench.base", "bench.files", "bench.catalogue", "bench.record", "bench.services")
     used = {
         (name, module)
         for name in MODULES

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import rtbench
 from bench.catalogue.pricing import (
     BilledModel,
+    Billing,
     Prices,
     PricingTerms,
     TurnPricing,
@@ -212,7 +213,7 @@ OWN_BOTH = replace(OWN_TOKENS, usd_per_minute=0.04)
 def test_a_backend_has_its_own_price_or_none_but_never_that_of_the_session(
     own: Prices | None, backend: str | None, of_minutes: Prices, of_tokens: Prices | None
 ) -> None:
-    terms = PricingTerms.of("gpt-live-1", own, "gpt-live")
+    terms = PricingTerms("gpt-live-1", own, Billing.BACKEND)
     tokens = tariff_of(OF_LIVE, terms, token_model(terms, "gpt-live-1", backend))
 
     assert tariff_of(OF_LIVE, terms, BilledModel("gpt-live-1")).prices == of_minutes
@@ -232,7 +233,7 @@ CASES = {
     "another model is no reason for the other's price": ("gpt-next", PricingTerms("gpt-realtime"), None),
     "a deployment's name that is no model's": (None, PricingTerms("voice"), None),
     "no source names any": (None, PricingTerms(), None),
-    "a service with tiers of its own": ("gpt-realtime", PricingTerms("gpt-realtime", listed=False), None),
+    "a service with tiers of its own": ("gpt-realtime", PricingTerms("gpt-realtime", billing=Billing.TIERS), None),
     "own prices": ("gpt-next", PricingTerms("voice", FLAT), "own"),
     "own prices without a name": (None, PricingTerms(None, FLAT), "own"),
 }
@@ -267,7 +268,8 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
 def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFrames:
     """Return the frames of a run. The model that its sessions report is `answered`."""
     run = rtbench.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
-    entry = {"name": "sim", "model": terms.requested_model, "dialect": "ga" if terms.listed else "voice-live"}
+    dialect = "voice-live" if terms.billing is Billing.TIERS else "ga"
+    entry = {"name": "sim", "model": terms.requested_model, "dialect": dialect}
     own = {"prices": asdict(terms.own)} if terms.own else {}
     models = {name: asdict(prices) for name, prices in LISTED.items()}
     sessions = run.sessions.assign(model=answered)

@@ -53,6 +53,7 @@ class Walkie(Dialect):
     """An invented dialect."""
 
     name = "walkie"
+    expiry = 1001, "battery empty"
     message_kinds = MappingProxyType(
         {
             "tune": MessageKind.SET_UP,
@@ -118,9 +119,6 @@ class Walkie(Dialect):
         fields = msgspec.json.decode(message)
         cut = {name: "" if name in ("talk", "voice") else value for name, value in fields.items()}
         return msgspec.json.encode(cut)
-
-    def is_expiry(self, code: int, reason: str) -> bool:
-        return reason == "battery empty"
 
 
 WALKIE = Walkie()

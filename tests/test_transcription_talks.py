@@ -83,7 +83,7 @@ def test_the_instants_of_all_dialects_equal_the_truth(detection: TurnDetection |
     check(talk, 3)
     assert {turn.measured_from for turn in talk.turns} == {"speech_end" if detection else "request_sent"}
     assert talk.session.model == "gpt-4o-transcribe"
-    assert talk.session.only_transcribes
+    assert not talk.session.is_answered
 
 
 def test_recordings_that_are_sent_at_once_are_transcribed() -> None:

@@ -10,18 +10,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Literal, NamedTuple, TypeVar
 
 MILLION = 1_000_000
 CENT = 0.01
-UNLISTED_DIALECTS = frozenset({"voice-live"})
-"""Dialects of services that have their own price tiers. No price table of models contains these prices."""
-DELEGATING_DIALECTS = frozenset({"gpt-live"})
-"""Dialects in which all tokens are those of a backend: the model of the session is billed by the minute."""
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 Tokens = TypeVar("Tokens")
 """A number, or a column of numbers."""
+
+
+class Billing(Enum):
+    """The way in which a service bills its sessions."""
+
+    MODELS = auto()
+    """Tokens or minutes of the model, at the prices of the table of models."""
+    TIERS = auto()
+    """Price tiers of the service, which no table of models contains."""
+    BACKEND = auto()
+    """Minutes for the model of the session. All tokens are those of a backend."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +63,17 @@ class Prices:
 class PricingTerms:
     """The facts about a target's prices that are known before the service responds.
 
-    `requested_model` is the requested model or deployment. `own` is the target's own prices. `listed` is True if the
-    price table contains the prices of the target's service. `delegates` is True if the tokens are those of a backend,
-    another model than that of the session.
+    `requested_model` is the requested model or deployment. `own` is the target's own prices.
     """
 
     requested_model: str | None = None
     own: Prices | None = None
-    listed: bool = True
-    delegates: bool = False
+    billing: Billing = Billing.MODELS
 
-    @classmethod
-    def of(cls, requested_model: str | None, own: Prices | None, dialect: str) -> PricingTerms:
-        """Return the terms of a target with a dialect of this name."""
-        return cls(requested_model, own, dialect not in UNLISTED_DIALECTS, dialect in DELEGATING_DIALECTS)
+    @property
+    def has_backend(self) -> bool:
+        """True if the tokens are those of a backend, another model than that of the session."""
+        return self.billing is Billing.BACKEND
 
 
 class BilledModel(NamedTuple):
@@ -92,7 +97,7 @@ class TurnPricing:
 
 def token_model(terms: PricingTerms, model: str | None, backend: str | None) -> BilledModel:
     """Return the model whose tokens a session reports: that of the session, or its backend."""
-    return BilledModel(backend, is_backend=True) if terms.delegates else BilledModel(model)
+    return BilledModel(backend, is_backend=True) if terms.has_backend else BilledModel(model)
 
 
 def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: BilledModel) -> TurnPricing:
@@ -104,9 +109,9 @@ def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: Billed
     """
     model = answered.name or (not answered.is_backend and terms.requested_model) or ""
     own = terms.own
-    if own is not None and (not terms.delegates or (own.of_tokens if answered.is_backend else own.usd_per_minute)):
+    if own is not None and (not terms.has_backend or (own.of_tokens if answered.is_backend else own.usd_per_minute)):
         return TurnPricing(model, own, "own")
-    prices = prices_of(table, model) if terms.listed else None
+    prices = prices_of(table, model) if terms.billing is not Billing.TIERS else None
     if prices is not None and answered.is_backend and not prices.of_tokens:
         prices = None
     return TurnPricing(model, prices, "table" if prices else "")

@@ -311,7 +311,7 @@ class ServiceProbe:
             yield CheckFinding(
                 "settings", "pass", f"defaults: {settings_in(self._listener.greeting) or 'not reported'}"
             )
-            if self._target.terms.delegates:
+            if self._target.terms.has_backend:
                 yield check_delegation(self._listener.greeting, self._tariff(timeline.session().backend_model))
             yield from in_other_dialect(self._listener.greeting, self._target.dialect)
             yield round_trip(transport.network())
@@ -347,7 +347,7 @@ class ServiceProbe:
             return self._refused("turn", timeline)
         turn, session, target = self._listener.turns[-1], timeline.session(), self._target
         paid = tariff_of(self._prices, target.terms, BilledModel(session.model))
-        if target.terms.delegates:
+        if target.terms.has_backend:
             return check_delegating_reply(turn, session, target, paid, self._tariff(session.backend_model))
         return check_reply(turn, target, paid, self._listener.greeting)
 
@@ -371,7 +371,7 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
 
     If `greets` is True and the target is an agent, the turn follows the agent's greeting.
     """
-    if target.only_transcribes:
+    if target.output:
         model = target.session.get("input_transcription") or target.model or TRANSCRIBER
         return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.turn_source is not SOUND:

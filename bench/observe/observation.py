@@ -373,9 +373,9 @@ class SessionObservation(msgspec.Struct, frozen=True):
         return backend_model(self.effective_settings.get("delegation"))
 
     @property
-    def only_transcribes(self) -> bool:
-        """True if the service described a session that only transcribes."""
-        return only_transcribes(self.effective_settings)
+    def is_answered(self) -> bool:
+        """False if the service described a session that only transcribes."""
+        return is_answered(self.effective_settings)
 
     @property
     def turns_not_started(self) -> int:
@@ -416,14 +416,14 @@ def model_of(settings: Mapping[str, Any]) -> str | None:
     If the session only transcribes, it is the model that transcribes.
     """
     model = settings.get("model")
-    if only_transcribes(settings):
+    if not is_answered(settings):
         model = _transcription(settings).get("model")
     return model if isinstance(model, str) and model else None
 
 
-def only_transcribes(settings: Mapping[str, Any]) -> bool:
-    """Return whether a service's settings are those of a session that only transcribes."""
-    return settings.get("type") == "transcription" or settings.get("object") == TRANSCRIPTION_OBJECT
+def is_answered(settings: Mapping[str, Any]) -> bool:
+    """Return whether a service's settings are those of a session with replies, which does not only transcribe."""
+    return settings.get("type") != "transcription" and settings.get("object") != TRANSCRIPTION_OBJECT
 
 
 def _transcription(settings: Mapping[str, Any]) -> Mapping[str, Any]:

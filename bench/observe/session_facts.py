@@ -18,7 +18,7 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import EXPECTED, PLANNED_COLUMNS, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
-from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of, only_transcribes
+from bench.observe.observation import Instants, SessionObservation, TurnObservation, is_answered, model_of
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
 from bench.wire.connection import ASSUMED_START_NS
@@ -193,9 +193,9 @@ class SessionFacts(Instants):
         return backend_model(self.effective_settings.get("delegation"))
 
     @property
-    def only_transcribes(self) -> bool:
-        """True if the service described a session that only transcribes."""
-        return only_transcribes(self.effective_settings)
+    def is_answered(self) -> bool:
+        """False if the service described a session that only transcribes."""
+        return is_answered(self.effective_settings)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the session, unless it has already ended: the first terminal cause wins."""

@@ -654,7 +654,7 @@ class Timeline:
         self.facts.is_closed = True
         if not is_hang_up:  # these columns have the words of a service that closes
             self.facts.close_code, self.facts.close_reason = code, reason
-        if self._dialect.is_expiry(code, reason):
+        if (expiry := self._dialect.expiry) and code == expiry[0] and expiry[1] in reason:
             self._expire_session(at_ns, reason)
         # a service that refuses a session reports an error and then closes the connection
         elif error and not self.facts.is_ready:

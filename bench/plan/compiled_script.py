@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import msgspec
-
 from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.plan.prepared import PreparedScript, PreparedStep, ScriptEncoder
@@ -46,7 +44,7 @@ class CompiledScript:
             answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
             fills=script.variables is not None,
         )
-        history_messages = script.history.messages if script.history and not dialect.history_in_setup else ()
+        _, history_messages = dialect.with_history(script.session, script.history.messages if script.history else ())
         self._history = tuple(dialect.message(message, MESSAGE_ID) for message in history_messages)
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
@@ -112,9 +110,8 @@ class CompiledScript:
 
 def _settings(script: Script, dialect: Dialect) -> SessionSettings:
     """Return the settings of a script's session, with the history if it is one of them."""
-    if script.history is None or not dialect.history_in_setup:
-        return script.session
-    return msgspec.structs.replace(script.session, history=script.history.messages)
+    settings, _ = dialect.with_history(script.session, script.history.messages if script.history else ())
+    return settings
 
 
 def _reject_unsupported(script: Script, dialect: Dialect) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args
 
+from bench.catalogue.pricing import Billing
 from bench.services import glm, inworld, qwen, stepfun, xai
 from bench.services.agents import dialects as agents
 from bench.services.azure.service import AZURE
@@ -42,6 +43,11 @@ def service_at(host: str, path: str) -> Service | None:
 def service_of_link(link: Link) -> Service:
     """Return the service that is chosen by the kind of connection alone."""
     return next(service for service in SERVICES.values() if link in service.links)
+
+
+def billing_of(dialect: str) -> Billing:
+    """Return how sessions with a dialect of this name are billed. The name may be that of a later version's dialect."""
+    return DIALECTS[dialect].billing if dialect in DIALECTS else Billing.MODELS
 
 
 def link_of(dialect: Dialect) -> Link:

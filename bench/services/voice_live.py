@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bench.catalogue.pricing import Billing
 from bench.services.openai.dialect import VOICE_LIVE_NAME
 from bench.services.openai.events import FILLERS
 from bench.services.openai.preview import Preview
@@ -62,7 +63,7 @@ class VoiceLive(Preview):
     """
 
     name = family = VOICE_LIVE_NAME
-    has_transcription_sessions = False
+    has_transcription_sessions, billing = False, Billing.TIERS
     own_kinds = OF_VOICE_LIVE
     input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
     missing_features = MappingProxyType(

@@ -39,6 +39,7 @@ from bench.transport.interface import SendReceipt, Transport
 from bench.wire.dialect import ClientMessage, Dialect, MessageKind
 from bench.wire.events import DELTAS, ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta, ReceivedMessage
+from bench.wire.settings import ONLY_TRANSCRIPT
 
 
 class Microphone:
@@ -158,8 +159,8 @@ class SessionIO:
         self._codec = None if codec is None else codec(transport.handshake.call_id)
         self.microphone = Microphone(script.silence_chunks)
         self.functions = FunctionRunner(script.functions, script.choices)
-        self._only_transcribes = script.settings.only_transcribes
-        self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._only_transcribes)
+        self._is_unanswered = script.settings.output == ONLY_TRANSCRIPT
+        self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._is_unanswered)
         """True if the VAD starts no response, so the client requests it after the VAD has committed all of the speech.
         """
         self._turn: PreparedTurn | None = None
@@ -233,9 +234,7 @@ class SessionIO:
 
     def _is_stamped(self, message: ClientMessage) -> bool:
         """Return whether the kernel's timestamp of a message is needed. Without replies, the commit is the request."""
-        is_request = message.kind is MessageKind.REQUEST or (
-            message.kind is MessageKind.COMMIT and self._only_transcribes
-        )
+        is_request = message.kind is MessageKind.REQUEST or (message.kind is MessageKind.COMMIT and self._is_unanswered)
         return is_request or "speech_end" in message.instants
 
     def close(self) -> None:

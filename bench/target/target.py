@@ -119,19 +119,23 @@ class Target:
         return next((host for host in hosts if not is_loopback(host)), "")
 
     @property
-    def only_transcribes(self) -> bool:
-        """True if the address requests sessions that only transcribe. The query of an agent has its own meaning."""
-        return self.dialect.peer is Peer.SERVICE and requests_transcription(self.resource.partition("?")[2])
+    def output(self) -> Literal["transcript"] | None:
+        """The output of sessions that the address requests; None if it requests none.
+
+        The query of an agent has its own meaning.
+        """
+        query = "" if self.dialect.peer is Peer.AGENT else self.resource.partition("?")[2]
+        return ONLY_TRANSCRIPT if requests_transcription(query) else None
 
     @property
     def script_settings(self) -> Mapping[str, Any]:
         """The settings that replace a script's settings: `session`, and the output that the address implies."""
-        return {"output": ONLY_TRANSCRIPT, **self.session} if self.only_transcribes else self.session
+        return {"output": self.output, **self.session} if self.output else self.session
 
     @property
     def settings_source(self) -> str:
         """The origin of `script_settings`, for errors."""
-        return self.session_source or (f"{self.label}, which only transcribes" if self.only_transcribes else "")
+        return self.session_source or (f"{self.label}, which only transcribes" if self.output else "")
 
     def session_mismatch(self, output: str) -> str:
         """Return why a session with this output cannot run at this address; "" if it can.
@@ -139,10 +143,10 @@ class Target:
         Servers that people run themselves may have both kinds of session at one address.
         """
         transcribes = output == ONLY_TRANSCRIPT
-        if self.only_transcribes and not transcribes:
+        if self.output and not transcribes:
             return f"{self.label} only transcribes (intent=transcription): set `output: {ONLY_TRANSCRIPT}`"
         is_separate = self.known_service is not None and self.known_service.transcription != "any"
-        if transcribes and not self.only_transcribes and is_separate:
+        if transcribes and not self.output and is_separate:
             intent = "with intent=transcription and no model in its query"
             return f"`output: {ONLY_TRANSCRIPT}` needs another address at {self.label}: set `url` to one {intent}"
         return ""
@@ -150,7 +154,7 @@ class Target:
     @property
     def terms(self) -> PricingTerms:
         """The terms that determine the price of a turn, as far as they are known before the service has answered."""
-        return PricingTerms.of(self.model, self.prices, self.dialect.name)
+        return PricingTerms(self.model, self.prices, self.dialect.billing)
 
     @property
     def url(self) -> str:

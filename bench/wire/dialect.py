@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.catalogue.pricing import Billing
 from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
@@ -236,10 +237,12 @@ class Dialect:
     """The duration of each piece of the caller's audio; None if the script sets it."""
     upgrade_headers: tuple[tuple[str, str], ...] = ()
     """Headers of the upgrade, in addition to the target's headers. In them, `{uuid}` is the id of the call."""
+    billing = Billing.MODELS
+    """The way in which the service bills its sessions."""
+    expiry: tuple[int, str] | None = None
+    """(code, part of the reason) of a close after which the session has reached its maximum age; None if unknown."""
     delegates = False
     """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
-    history_in_setup = False
-    """True if the history is a setting of the session. Otherwise the client sends it as messages."""
     input_formats: Mapping[AudioFormatName, AudioFormat]
     """The formats of the caller's audio, with their rates. The first is the service's default."""
     output_formats: Mapping[AudioFormatName, AudioFormat]
@@ -248,6 +251,12 @@ class Dialect:
     """A mapping from the name of a client message in this dialect to the kind of the message."""
     missing_features: Mapping[Feature, str] = MappingProxyType({})
     """A mapping from each feature that the service lacks to the end of its error message, which contains a remedy."""
+
+    def with_history(
+        self, settings: SessionSettings, history: Sequence[Message]
+    ) -> tuple[SessionSettings, Sequence[Message]]:
+        """Return (the settings of a session with this history, the messages that the client must send)."""
+        return settings, history
 
     def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
         """Return `missing_features`, with the features that a session with these settings lacks."""
@@ -392,10 +401,6 @@ class Dialect:
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
         """Return whether a session speaks fillers while its caller waits."""
-        return False
-
-    def is_expiry(self, code: int, reason: str) -> bool:
-        """Return whether a close with this code and reason means that the session has reached its maximum age."""
         return False
 
 

@@ -179,21 +179,16 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     delegation: dict[str, Any] | None = None
     """The executor of the tasks that GPT-Live delegates, in the service's format."""
     history: tuple[Message, ...] = ()
-    """The conversation before the session, if it is a setting of the session (`Dialect.history_in_setup`)."""
+    """The conversation before the session, if it is a setting of the session (`Dialect.with_history`)."""
     extra: dict[str, Any] = {}
     """Additional settings in the dialect's format. They are merged into the update after all other settings (`merged`).
     """
 
     @property
-    def only_transcribes(self) -> bool:
-        """True if the session has no responses: the service only transcribes the caller's audio."""
-        return self.output == ONLY_TRANSCRIPT
-
-    @property
     def service_responds(self) -> bool:
         """True if the service starts responses, which is the default with turn detection."""
         detection = self.turn_detection
-        return detection is not None and detection.create_response is not False and not self.only_transcribes
+        return detection is not None and detection.create_response is not False and self.output != ONLY_TRANSCRIPT
 
     @property
     def detection_update(self) -> dict[str, Any] | None:
@@ -201,7 +196,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.turn_detection is None:
             return None
         explicit = self.turn_detection.explicit
-        if not self.only_transcribes:
+        if self.output != ONLY_TRANSCRIPT:
             return explicit
         return {name: value for name, value in explicit.items() if name not in OF_RESPONSES}
 

@@ -27,6 +27,7 @@ from bench.catalogue.pricing import (
     tariff_of,
 )
 from bench.record.metric_values import floats
+from bench.services.registry import billing_of
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
@@ -141,7 +142,7 @@ def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
     session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int32)
     target = np.r_[position_of(turns["target"], tuple(targets)), position_of(sessions["target"], tuple(targets))]
     models, minute_models, backends = _models(run, ids)
-    delegates = np.array([terms.delegates for terms in terms_of(run, targets)], dtype=bool)[target]
+    delegates = np.array([terms.has_backend for terms in terms_of(run, targets)], dtype=bool)[target]
     delegated = np.r_[floats(turns, "delegations") > 0, np.zeros(len(sessions), dtype=bool)]
     has_backend = np.array([bool(model.is_backend and model.name) for model in models])[backends[session]]
     unattributed = np.arange(session.size) >= len(turns)
@@ -514,10 +515,10 @@ def terms_of(run: RunFrames, targets: Sequence[str]) -> list[PricingTerms]:
     """Return the pricing terms of each target, as the run stored them."""
     entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     return [
-        PricingTerms.of(
+        PricingTerms(
             str(entry.get("model") or ""),
             _prices(entry["prices"]) if entry.get("prices") else None,
-            str(entry.get("dialect") or ""),
+            billing_of(str(entry.get("dialect") or "")),
         )
         for entry in (entries.get(label, {}) for label in targets)
     ]

@@ -212,7 +212,7 @@ def probe(
     target = targets[0]
     session = {"voice": voice, "instructions": instructions, "input_transcription": input_transcription}
     _refuse_duplicates(target, session | {"turn_detection": "none" if manual_commit else None})
-    if target.only_transcribes:
+    if target.output:
         audio, session["turn_detection"] = _of_transcription(target, text, audio, session, manual_commit=manual_commit)
     elif audio is not None:
         detection = "server_vad" if target.dialect.turn_source is not SOUND else FULL_DUPLEX

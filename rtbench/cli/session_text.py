@@ -11,13 +11,14 @@ from typing import Any
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
-from bench.catalogue.pricing import DELEGATING_DIALECTS, BilledModel, Prices, tariff_of, token_model
+from bench.catalogue.pricing import BilledModel, Billing, Prices, tariff_of, token_model
 from bench.doctor.diagnosis import hint
 from bench.doctor.service_findings import billed_audio, billed_minutes, billed_tokens, delegation_texts
 from bench.files.sanitize import escape_control
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.turn import ARRIVALS
 from bench.record.replay import ReplayedSession, WireTransfer
+from bench.services.registry import billing_of
 from bench.target.target import Target
 from bench.wire.dialect import MessageKind, is_simulated
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
@@ -182,7 +183,7 @@ def session_text(
         yield from ("", *_wrapped(title, width))
         yield from waterfall(rows, width, colour=colour)
         yield from ("", *_measured(turn, width))
-        if turn.delegations and replayed.opened.about["dialect"] in DELEGATING_DIALECTS:
+        if turn.delegations and billing_of(replayed.opened.about["dialect"]) is Billing.BACKEND:
             yield from _named("delegation", delegation_texts(turn, replayed.session), width)
     if target is not None:
         yield from _named("cost", _cost(replayed.session, replayed.turns, target, prices), width)
@@ -336,9 +337,9 @@ def _cost(
     terms = target.terms
     minutes = tariff_of(prices, terms, BilledModel(session.model))
     tokens = tariff_of(prices, terms, token_model(terms, session.model, session.backend_model))
-    if session.only_transcribes:
+    if not session.is_answered:
         yield billed_audio(sum(turn.input_audio_ns for turn in turns), minutes)
-    elif terms.delegates or (minutes.prices and minutes.prices.usd_per_minute):
+    elif terms.has_backend or (minutes.prices and minutes.prices.usd_per_minute):
         yield billed_minutes(session, minutes)
     usages = [usage for usage in (*(turn.usage for turn in turns), session.stray_usage) if usage is not None]
     if usages and (tokens.prices is None or tokens.prices.of_tokens):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.catalogue.pricing import Prices, PricingTerms
+from bench.catalogue.pricing import Billing, Prices, PricingTerms
 from bench.load.execution.progress import (
     BOUND,
     TARGET_COUNTS,
@@ -538,7 +538,7 @@ def test_prices_per_minute_accrue_until_a_session_ends(
 
 
 LUNA = Prices(1, 0.1, 5, 0, 0, 0)
-LIVE_TERMS = {"sweden": PricingTerms.of(None, None, "gpt-live")}
+LIVE_TERMS = {"sweden": PricingTerms(billing=Billing.BACKEND)}
 DELEGATED = TokenUsage(text_in=1_000_000)
 
 

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
+from bench.catalogue.pricing import Billing
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA, Ga
 from bench.services.openai.preview import PREVIEW
@@ -117,7 +118,7 @@ def test_voice_live_is_reached_at_a_resource_and_identified_by_its_path() -> Non
     assert by_endpoint.dialect is by_url.dialect is VOICE_LIVE
     assert by_endpoint.service == by_url.service == "azure"
     assert (by_endpoint.notices, by_endpoint.connects_per_min) == ((), None)
-    assert by_endpoint.terms.listed is False
+    assert by_endpoint.terms.billing is Billing.TIERS
 
 
 def test_an_agent_of_voice_live_may_replace_the_model() -> None:
@@ -291,7 +292,7 @@ def test_the_intent_of_an_address_makes_its_sessions_only_transcribe(
 ) -> None:
     target = resolve_target(environ, url=url)
 
-    assert (target.only_transcribes, target.dialect) == (True, dialect)
+    assert (target.output, target.dialect) == ("transcript", dialect)
     assert target.script_settings == {"output": "transcript"}
 
 

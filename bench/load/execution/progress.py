@@ -180,7 +180,7 @@ class ProgressCounter:
     def session_opened(self, target: str, session: SessionObservation) -> None:
         """Count a session when the service has accepted its settings. `target` is the target's label."""
         self._count_at(target, sessions_open=1)
-        if not session.only_transcribes:  # billed by its audio (`CostMeter.add_audio`)
+        if session.is_answered:  # billed by its audio (`CostMeter.add_audio`)
             self.spending.open(target, session.model, session.instants["opened"])
 
     def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
@@ -191,7 +191,7 @@ class ProgressCounter:
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(target, sessions_open=-1)
-            if not session.only_transcribes:
+            if session.is_answered:
                 opened_ns, ended_ns = session.instants["opened"], session.instants["ended"]
                 billed_ns = session.billed_ns, session.paused_ns
                 self.spending.close(target, session.model, opened_ns, ended_ns, *billed_ns)

@@ -195,7 +195,7 @@ class RunListener:
         measured = self._record.phase == MEASURED
         sessions.progress.turn_ended(self._target_state.label, labels.script, turn, measured=measured)
         facts = self.timeline.facts
-        if facts.only_transcribes:
+        if not facts.is_answered:
             sessions.progress.spending.add_audio(self._target_state.label, facts.model, turn.input_audio_ns)
             sessions.enforce_budget()
 

@@ -46,7 +46,7 @@ from bench.plan.turns import ScriptTurn
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES, usage_usd
 from bench.wire.events import TOKEN_KINDS, TokenUsage
-from bench.wire.settings import Image, Message, SessionSettings, TurnDetection, backend_model
+from bench.wire.settings import ONLY_TRANSCRIPT, Image, Message, SessionSettings, TurnDetection, backend_model
 
 CHARACTERS_PER_TOKEN = 4
 CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
@@ -121,7 +121,7 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
     """
     sessions = [script.session for script in scripts]
     # the URL of a service that delegates names no model
-    named = next((session.model for session in sessions if session.model), None) if target.terms.delegates else None
+    named = next((session.model for session in sessions if session.model), None) if target.terms.has_backend else None
     transcriber = _transcriber(scripts)
     tariff = tariff_of(table, target.terms, BilledModel(transcriber or named))
     model, prices = tariff.model or target.label, tariff.prices
@@ -130,7 +130,7 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
     usd = None
     by_tokens = transcriber is not None and prices is not None and prices.of_tokens
     if prices and scripts and not by_tokens:  # from the cheapest script at the lower bound to the dearest at the upper
-        usd_of = _usd_of_minutes if target.terms.delegates else _usd
+        usd_of = _usd_of_minutes if target.terms.has_backend else _usd
         low_usd, high_usd = ([usd_of(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
         usd = min(low_usd), max(high_usd)
     return SessionCost(
@@ -152,11 +152,11 @@ def _transcriber(scripts: Collection[Script]) -> str | None:
     """Return the model that transcribes, if the sessions do nothing else; None if some have replies."""
     sessions = [script.session for script in scripts]
     models = [session.input_transcription.model for session in sessions if session.input_transcription]
-    return models[0] if models and all(session.only_transcribes for session in sessions) else None
+    return models[0] if models and all(session.output == ONLY_TRANSCRIPT for session in sessions) else None
 
 
 def _is_transcribed_apart(session: SessionSettings) -> bool:
-    return session.input_transcription is not None and not session.only_transcribes
+    return session.input_transcription is not None and session.output != ONLY_TRANSCRIPT
 
 
 def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
@@ -240,7 +240,7 @@ def _usd_of_minutes(script: Script, assumed: CostAssumptions, prices: Prices) ->
 
 
 def session_minutes(script: Script, assumed: CostAssumptions) -> float:
-    if script.session.only_transcribes:
+    if script.session.output == ONLY_TRANSCRIPT:
         audio_s = sum(max((pcm.seconds for pcm in turn.recordings), default=0.0) for turn in script.turns)
         return (audio_s + (script.think_s if script.session.turn_detection else 0.0)) / S_PER_MINUTE
     functions = {function.tool.name: function for function in script.tools}
@@ -254,7 +254,7 @@ def session_minutes(script: Script, assumed: CostAssumptions) -> float:
 
 
 def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
-    if script.session.only_transcribes:
+    if script.session.output == ONLY_TRANSCRIPT:
         return NO_TOKENS
     functions = {function.tool.name: function for function in script.tools}
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))

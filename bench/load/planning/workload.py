@@ -22,6 +22,7 @@ from bench.record.document import PlannedTurnEntry
 from bench.target.credentials import Credential, variable_secret
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.wire.dialect import SOUND, Dialect
+from bench.wire.settings import ONLY_TRANSCRIPT
 
 SPARE_S = 5.0
 NO_SETTINGS: Mapping[str, Any] = {}
@@ -255,7 +256,7 @@ def _planned(turn: PreparedTurn) -> PlannedTurnEntry:
 
 def _output(script: PreparedScript) -> str:
     """Return the output of a session: audio if any reply is audio."""
-    if script.settings.only_transcribes:
+    if script.settings.output == ONLY_TRANSCRIPT:
         return script.settings.output
     return "audio" if any(turn.plan.wants_audio for turn in script.turns) else "text"
 

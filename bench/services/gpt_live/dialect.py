@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from bench.base.units import NS_PER_S
+from bench.catalogue.pricing import Billing
 from bench.files.sanitize import slug
 from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
@@ -154,7 +155,7 @@ class GptLive(FullDuplexDialect):
         }
     )
     only_duplex = "GPT-Live decides by itself when to speak, and does not accept commits"
-    delegates = history_in_setup = True
+    delegates, billing, expiry = True, Billing.BACKEND, MAX_DURATION_CLOSE
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType(
         {
@@ -166,6 +167,11 @@ class GptLive(FullDuplexDialect):
             CLOSE: MessageKind.CLOSE,
         }
     )
+
+    def with_history(
+        self, settings: SessionSettings, history: Sequence[Message]
+    ) -> tuple[SessionSettings, Sequence[Message]]:
+        return (msgspec.structs.replace(settings, history=tuple(history)) if history else settings), ()
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
@@ -260,10 +266,6 @@ class GptLive(FullDuplexDialect):
             return message
         fields = _decode_fields(message)
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
-
-    def is_expiry(self, code: int, reason: str) -> bool:
-        close_code, text = MAX_DURATION_CLOSE
-        return code == close_code and text in reason
 
 
 def wire_format(format: AudioFormat) -> dict[str, Any]:

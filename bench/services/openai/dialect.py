@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.services.openai.events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
+from bench.services.openai.events import FILLERS, FUNCTION_CALL, MAX_DURATION_CLOSE, REQUEST_KEY, EventReader
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Feature, MessageKind, secret_placeholder
 from bench.wire.events import EventKind, FunctionCall
@@ -119,6 +119,7 @@ class OpenAIDialect(EventReader):
 
     input_formats = output_formats = FORMATS
     message_kinds = MappingProxyType({name: kind for kind, name in NAMES.items()})
+    expiry = MAX_DURATION_CLOSE
     family: str
     reply_part: str
     stored: Mapping[Keys, str]
@@ -145,7 +146,7 @@ class OpenAIDialect(EventReader):
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
             or self._missing_feature(settings)
-            or (self._unsupported_of_transcription(settings) if settings.only_transcribes else None)
+            or (self._unsupported_of_transcription(settings) if settings.output == ONLY_TRANSCRIPT else None)
             or undone(self.session(settings), settings.extra, self.stored)
         )
 
@@ -166,7 +167,8 @@ class OpenAIDialect(EventReader):
         return UnsupportedSetting(setting.keys, f"{problem}: {remedy}")
 
     def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
-        return {**self.missing_features, **UNANSWERABLE} if settings.only_transcribes else self.missing_features
+        unanswerable = UNANSWERABLE if settings.output == ONLY_TRANSCRIPT else {}
+        return {**self.missing_features, **unanswerable}
 
     def _unsupported_of_transcription(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Return the first setting that a session cannot have if it only transcribes; None if there is none."""

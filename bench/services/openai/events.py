@@ -137,7 +137,10 @@ FILLERS = "interim_response"
 The source is azure-ai-voicelive, `RequestSession`.
 """
 MAX_DURATION_CLOSE = (1001, "maximum duration")
-"""(close code, part of the close reason) if a session has reached its maximum age."""
+"""(close code, part of the close reason) if a session has reached its maximum age.
+
+Azure sends an error before such a close (`session_expired`).
+"""
 MANY_TOKENS = 2**40
 """A limit for a number of tokens. This value and larger ones are invalid, because a turn's sum would not fit its
 column."""
@@ -320,14 +323,6 @@ class EventReader(Dialect):
         Only Azure Voice Live speaks fillers. It uses the names of the preview.
         """
         return isinstance(session.get(FILLERS), Mapping)
-
-    def is_expiry(self, code: int, reason: str) -> bool:
-        """Return whether OpenAI closed a session because it expired.
-
-        Azure sends an error before such a close (`session_expired`).
-        """
-        close_code, text = MAX_DURATION_CLOSE
-        return code == close_code and text in reason
 
 
 def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:

@@ -10,7 +10,7 @@ from bench.services.openai.dialect import GA_NAME, RATED_FORMATS, OpenAIDialect,
 from bench.services.openai.events import GA_PARTS, MCP_APPROVAL_REQUEST, MCP_CALL, PREVIEW_PARTS
 from bench.wire.audio import AudioFormat, AudioFormatName
 from bench.wire.events import EventKind
-from bench.wire.settings import Keys, Output, SessionSettings, without_none
+from bench.wire.settings import ONLY_TRANSCRIPT, Keys, Output, SessionSettings, without_none
 
 G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 
@@ -78,7 +78,7 @@ class Ga(OpenAIDialect):
                 "noise_reduction": {"type": noise} if noise else None,
             }
         )
-        if settings.only_transcribes:
+        if settings.output == ONLY_TRANSCRIPT:
             return {"type": "transcription", "audio": {"input": audio_input}}
         audio_output = without_none({"format": ga_format(self.output_format_for(settings)), "voice": settings.voice})
         return without_none(

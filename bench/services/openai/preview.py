@@ -10,7 +10,7 @@ from bench.services.openai.dialect import PREVIEW_NAME, RATED_FORMATS, OpenAIDia
 from bench.services.openai.events import GA_PARTS, PREVIEW_PARTS
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Feature, MessageKind
-from bench.wire.settings import Keys, Output, SessionSettings, without_none
+from bench.wire.settings import ONLY_TRANSCRIPT, Keys, Output, SessionSettings, without_none
 
 STORED: Mapping[Keys, str] = {
     ("modalities",): "use `output`",
@@ -53,7 +53,7 @@ class Preview(OpenAIDialect):
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction
-        if settings.only_transcribes:
+        if settings.output == ONLY_TRANSCRIPT:
             heard = without_none(
                 {
                     "input_audio_format": self.formats(settings)["input_audio_format"],
@@ -77,7 +77,7 @@ class Preview(OpenAIDialect):
         ) | {"turn_detection": settings.detection_update}
 
     def session_family(self, settings: SessionSettings) -> str:
-        return TRANSCRIPTION_SESSION if settings.only_transcribes else super().session_family(settings)
+        return TRANSCRIPTION_SESSION if settings.output == ONLY_TRANSCRIPT else super().session_family(settings)
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the settings for a session's audio formats.
