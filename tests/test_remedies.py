@@ -31,17 +31,17 @@ from bench.catalogue.metrics import (
 from bench.catalogue.model_retirements import RETIREMENTS, Retirement, retirement_of
 from bench.catalogue.pricing import undated
 from bench.catalogue.remedies import (
+    NO_OWN,
     NO_PATH,
     NOT_COMPUTED,
     OF_OUTCOMES,
-    OF_SIP,
     REALTIME_MODELS,
     REPORTED,
-    REPORTED_BY_TELEPHONES,
     remedy_of,
 )
 from bench.observe.pending_turns import UNDETECTED
 from bench.services.openai.dialect import WITHOUT_DETECTION
+from bench.services.telephone.remedies import OF_SIP, REMEDIES, REPORTED_BY_TELEPHONES
 from bench.target.target_settings import load_price_table
 from reports.wording.validity import meaning
 from tests.faults.cells import cells
@@ -210,7 +210,7 @@ def test_the_wrong_address_for_a_session_that_only_transcribes_has_a_remedy(one:
 def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
     outcome: str, detail: str, words: str
 ) -> None:
-    remedy = remedy_of(outcome, detail, by_telephone=True)
+    remedy = remedy_of(outcome, detail, REMEDIES)
 
     assert words in remedy
     assert "WebSocket" not in remedy
@@ -219,12 +219,12 @@ def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
 @pytest.mark.parametrize("status", range(300, 700))
 def test_each_status_of_sip_has_a_remedy_that_is_about_telephones(status: int) -> None:
     outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
-    remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", by_telephone=True)
+    remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", REMEDIES)
 
     assert remedy
     assert "rtbench doctor" not in remedy
     assert "status page" not in remedy
-    assert remedy_of(outcome, f"SIP {status}", by_telephone=True) == remedy
+    assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
 
 
 OWN_TEXTS = [text for texts in (*REPORTED.values(), *REPORTED_BY_TELEPHONES.values()) for text in texts]
@@ -241,7 +241,7 @@ ENDINGS = st.sampled_from([*OUTCOMES, *OTHERS]) | st.builds(
 
 @given(ENDINGS, PEER_TEXTS | st.text(), st.booleans())
 def test_no_text_of_a_peer_prevents_a_remedy(outcome: str, detail: str, by_telephone: bool) -> None:
-    assert remedy_of(outcome, detail, by_telephone=by_telephone) != NOT_COMPUTED
+    assert remedy_of(outcome, detail, REMEDIES if by_telephone else NO_OWN) != NOT_COMPUTED
     assert isinstance(meaning(outcome), str)
     assert refusal_status(outcome) is None or 100 <= (refusal_status(outcome) or 0) <= 999
 
@@ -257,7 +257,7 @@ def test_no_text_of_a_peer_prevents_a_remedy(outcome: str, detail: str, by_telep
 def test_a_call_that_this_tool_hung_up_has_a_remedy_that_does_not_blame_the_agents_hang_up(
     cause: str, words: str
 ) -> None:
-    remedy = remedy_of(HANG_UP, f"this tool hung up: {cause}", by_telephone=True)
+    remedy = remedy_of(HANG_UP, f"this tool hung up: {cause}", REMEDIES)
 
     assert words in remedy
     assert not {"the agent ended", "closed the connection", "cut the connection"} & {remedy}
@@ -287,7 +287,7 @@ CALLS = (
 def test_the_transport_decides_whether_a_remedy_is_one_of_telephones(outcome: str, detail: str) -> None:
     assert remedy_of(outcome, detail) not in OF_TELEPHONES
     if outcome != "connect_failed:upgrade":  # no telephone call ends like this
-        assert remedy_of(outcome, detail, by_telephone=True) not in OF_WEBSOCKETS
+        assert remedy_of(outcome, detail, REMEDIES) not in OF_WEBSOCKETS
 
 
 class Unreadable(dict[str, str]):

@@ -15,17 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 
 from bench.catalogue.metrics import NO_MEDIA, NO_READ, NO_SOUND, OTHER_LOGIN, UNFINISHED, refusal_status
 from bench.catalogue.remedies import (
     CLASSES,
-    ENDLESS,
     NO_CREDIT,
     NO_DEPLOYMENT,
-    NO_PATH,
     OUT_OF_ORDER,
     REALTIME_MODELS,
     computed,
@@ -37,7 +35,6 @@ from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
 from bench.services.azure.service import GA_ROUTE, PREVIEW_ROUTE, azure_cloud
-from bench.services.names import AgentName
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS, route_at
@@ -46,7 +43,6 @@ from bench.target.address import agent_dialects, known_path
 from bench.target.target import Target
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind
-from bench.wire.service import SIP
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
 
@@ -177,28 +173,8 @@ def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mappi
     return REMEDIES[other] if is_confused else ""
 
 
-OF_AGENTS = {
-    "connect_failed:401": "the agent requires a signature (X-Twilio-Signature) or a token, and none is sent: configure "
-    "it to accept calls without one, or set a token in the target's `headers`",
-    "connect_failed:404": NO_PATH,
-    "connect_failed:tcp": (
-        "no server listens on this port: check that the agent is running, and that it uses this port"
-    ),
-    "connect_failed:upgrade": "the server does not accept this WebSocket: check the path, and the target's "
-    "`subprotocols`",
-    "protocol_error:json": "the agent's messages are those of another provider: set --dialect to the dialect of that "
-    f"provider: {', '.join(name for name in get_args(AgentName) if name != 'sip')}",
-    "closed:1000": "the agent closed the connection: see its log for the reason; it may require a parameter (`extra`) "
-    "or a header",
-    "limit_exceeded:audio": ENDLESS,
-}
-"""The remedies for outcomes of a call with an agent."""
 RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn", NO_MEDIA, NO_SOUND})
 """The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
-SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
-    ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
-)
-"""For some outcomes, another outcome that has the same remedy."""
 
 
 @dataclass(frozen=True)
@@ -223,11 +199,12 @@ def explain(refusal: Refusal, target: Target) -> str:
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.message, target.dialect, refusal.greeting):
         return remedy
-    if target.link is SIP:
-        return remedy_of(refusal.outcome, refusal.message, by_telephone=True)
+    own = target.dialect.remedies
+    if own.of_refusal is not None:
+        return remedy_of(refusal.outcome, refusal.message, own)
     if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
         return remedy
-    if target.dialect.peer is Peer.AGENT and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
+    if own.in_doctor and (remedy := doctor_remedy(target.dialect, refusal.outcome, refusal.message)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
         proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
@@ -343,8 +320,9 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
     return next(filter(None, remedies), "")
 
 
-def remedy_of_agents(outcome: str, detail: str) -> str:
-    """Return the remedy for an outcome of a call with an agent; "" if there is no remedy that is specific to agents."""
-    if outcome in RECEIVED or NO_READ in detail:
-        return remedy_of(outcome, detail)
-    return OF_AGENTS.get(SAME.get(outcome, outcome), "")
+def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
+    """Return the remedy for an outcome of a call of the doctor; "" if the dialect has remedies and none for it."""
+    own = dialect.remedies
+    if not own.in_doctor or outcome in RECEIVED or NO_READ in detail:
+        return remedy_of(outcome, detail, own)
+    return own.in_doctor.get(outcome, "")

@@ -63,7 +63,7 @@ from bench.wire.dialect import SOUND, Peer
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.rate_limits import RateLimit, limits_in
 from bench.wire.received import ReceivedMessage
-from bench.wire.service import SIP
+from bench.wire.service import SIP, WEBSOCKET
 from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40
@@ -241,20 +241,21 @@ class ServiceProbe:
         """Connect, run the checks, and yield each finding as soon as it is known."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
-        is_telephone, (first, *later) = self._target.link is SIP, steps_of(self._target)
+        first, *later = steps_of(self._target)
+        has_http = self._target.link is WEBSOCKET
         if transport is None:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
-        if not is_telephone:  # SIP has no date, no compression and no limits
+        if has_http:  # SIP has no date, no compression and no limits
             yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
             yield from (CheckFinding(name, "skipped", f"needs {first}") for name in later)
             return
-        if not is_telephone:
+        if has_http:
             yield compression(observed.headers, requested=self._target.network_path.deflate)
         yield from self._session(transport, timeline, with_turn=with_turn)
-        if not is_telephone:
+        if has_http:
             yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 
     def answer_findings(self) -> Iterator[CheckFinding]:
@@ -271,8 +272,7 @@ class ServiceProbe:
         yield from check_unread_messages(timeline.session())
 
     def _answer(self, turn: TurnObservation | None, observed: SessionObservation) -> Iterator[CheckFinding]:
-        pace, by_telephone = self._listener.pace, self._target.link is SIP
-        return check_answer(turn, observed, pace, self._reply_format, by_telephone=by_telephone)
+        return check_answer(turn, observed, self._listener.pace, self._reply_format, self._target.dialect)
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
@@ -331,8 +331,7 @@ class ServiceProbe:
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings about a call in which the agent was expected to speak first."""
         greeting, *others = *self._listener.turns[:2], None
-        by_telephone = self._target.link is SIP
-        yield (first := check_spoken_greeting(greeting, observed, by_telephone=by_telephone))
+        yield (first := check_spoken_greeting(greeting, observed, self._target.dialect))
         self.is_unanswered = first.result == "warning"
         if first.result == "pass":
             yield from self._answer(others[0], observed)

@@ -19,15 +19,15 @@ from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS, retirement_of
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
-from bench.catalogue.remedies import REALTIME_MODELS, remedy_of
+from bench.catalogue.remedies import REALTIME_MODELS
 from bench.doctor.diagnosis import (
     REMEDIES,
     SIBLINGS,
     UNGREETED,
     CheckFinding,
     Refusal,
+    doctor_remedy,
     explain,
-    remedy_of_agents,
     shape_of,
     warning_unless,
 )
@@ -390,9 +390,7 @@ SPLIT = (
 )
 
 
-def check_spoken_greeting(
-    turn: TurnObservation | None, session: SessionObservation, *, by_telephone: bool = False
-) -> CheckFinding:
+def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservation, dialect: Dialect) -> CheckFinding:
     """Check whether the agent spoke first. Silence is only a warning, because a script can allow for it."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
         return CheckFinding(
@@ -403,13 +401,12 @@ def check_spoken_greeting(
         message = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", received_text)))
         sends_nothing = turn is not None and turn.outcome == NO_MEDIA
         return CheckFinding("greeting", "warning", message, UNSENT if sends_nothing else SILENT)
-    return _failed_call("greeting", turn, by_telephone=by_telephone)
+    return _failed_call("greeting", turn, dialect)
 
 
-def _failed_call(name: str, observed: SessionObservation | TurnObservation, *, by_telephone: bool) -> CheckFinding:
+def _failed_call(name: str, observed: SessionObservation | TurnObservation, dialect: Dialect) -> CheckFinding:
     """Return the finding about a call that failed. Its timeouts are those of the doctor, not those of a script."""
-    remedy = partial(remedy_of, by_telephone=True) if by_telephone else remedy_of_agents
-    finding = _failed(name, observed, partial(remedy, observed.outcome))
+    finding = _failed(name, observed, partial(doctor_remedy, dialect, observed.outcome))
     return replace(finding, message=_OWN_TIMEOUT.sub("(the limit of the doctor)", finding.message))
 
 
@@ -418,15 +415,14 @@ def check_answer(
     session: SessionObservation,
     pace: AudioPace,
     format: AudioFormat | None,
-    *,
-    by_telephone: bool = False,
+    dialect: Dialect,
 ) -> Iterator[CheckFinding]:
     """Yield findings about an agent's answer: its latency, and whether its audio arrives at the speed of playback.
 
     `pace` is the measured pace of the audio. `format` is the playback format; None if the format cannot be changed.
     """
     if turn is None or turn.outcome != "ok":
-        yield _failed_call("turn", turn or session, by_telephone=by_telephone)
+        yield _failed_call("turn", turn or session, dialect)
         return
     waited_ns = turn.metrics_ns().get("voice_to_voice")
     if waited_ns is None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, get_args
 
-from bench.catalogue.pricing import Billing
 from bench.services import glm, inworld, qwen, stepfun, xai
 from bench.services.agents import dialects as agents
 from bench.services.azure.service import AZURE
@@ -31,6 +30,9 @@ DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(Diale
 """The dialects by the names that users type."""
 
 
+UNKNOWN = Dialect()
+
+
 def service_at(host: str, path: str) -> Service | None:
     """Return the service at an address; None if it is unknown.
 
@@ -45,9 +47,9 @@ def service_of_link(link: Link) -> Service:
     return next(service for service in SERVICES.values() if link in service.links)
 
 
-def billing_of(dialect: str) -> Billing:
-    """Return how sessions with a dialect of this name are billed. The name may be that of a later version's dialect."""
-    return DIALECTS[dialect].billing if dialect in DIALECTS else Billing.MODELS
+def dialect_of(target: Mapping[str, Any]) -> Dialect:
+    """Return the dialect of a target in run.json. If this version does not know it, return one without properties."""
+    return DIALECTS.get(target.get("dialect") or "", UNKNOWN)
 
 
 def link_of(dialect: Dialect) -> Link:

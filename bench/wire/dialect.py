@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.catalogue.pricing import Billing
+from bench.catalogue.remedies import NO_OWN
 from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
@@ -239,6 +240,8 @@ class Dialect:
     """Headers of the upgrade, in addition to the target's headers. In them, `{uuid}` is the id of the call."""
     billing = Billing.MODELS
     """The way in which the service bills its sessions."""
+    remedies = NO_OWN
+    """The remedies for outcomes that only such a service has."""
     expiry: tuple[int, str] | None = None
     """(code, part of the reason) of a close after which the session has reached its maximum age; None if unknown."""
     delegates = False

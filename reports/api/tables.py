@@ -128,7 +128,7 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
     outcomes, rows = summary.outcomes, list[dict[str, Any]]()
     for index, target in enumerate(summary.targets):
         labels = {"run_id": run_id_of(summary.run), "target": target}
-        remedy = partial(remedy_of, by_telephone=index in outcomes.telephones)
+        remedy = partial(remedy_of, own=outcomes.own_remedies[index])
         rows += [
             labels
             | {"unit": unit, "outcome": ending.outcome, "outcome_class": ending.kind, "count": ending.counts[index]}

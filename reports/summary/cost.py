@@ -27,7 +27,7 @@ from bench.catalogue.pricing import (
     tariff_of,
 )
 from bench.record.metric_values import floats
-from bench.services.registry import billing_of
+from bench.services.registry import dialect_of
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
@@ -518,7 +518,7 @@ def terms_of(run: RunFrames, targets: Sequence[str]) -> list[PricingTerms]:
         PricingTerms(
             str(entry.get("model") or ""),
             _prices(entry["prices"]) if entry.get("prices") else None,
-            billing_of(str(entry.get("dialect") or "")),
+            dialect_of(entry).billing,
         )
         for entry in (entries.get(label, {}) for label in targets)
     ]

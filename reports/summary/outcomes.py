@@ -13,11 +13,11 @@ from msgspec import field
 
 from bench.catalogue.metrics import SERVICE_REPORTED, is_throttled, outcome_class
 from bench.catalogue.metrics import SUCCESSFUL as GOOD_OUTCOMES
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.remedies import OwnRemedies, remedy_of
+from bench.services.registry import dialect_of
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.summary.metrics import failure_rates
-from reports.summary.targets import called_by_telephone
 from reports.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
 
 WITH_MESSAGE = ["outcome", "outcome_class", "detail"]
@@ -91,8 +91,8 @@ class Outcomes:
     If the end of the run interrupted a session, it has no outcome.
     """
     targets: tuple[OutcomesEntry, ...]
-    telephones: frozenset[int] = frozenset()
-    """The indexes of the targets that are called by telephone."""
+    own_remedies: tuple[OwnRemedies, ...]
+    """The remedies of each target's dialect."""
 
     @property
     def started(self) -> int:
@@ -132,19 +132,18 @@ class Outcomes:
     def remedies(self) -> list[Remedy]:
         """Return the remedies of all outcomes. The remedy of the most frequent outcome is the first.
 
-        Each remedy is returned once. It depends on the outcome, on its most frequent message, and on whether it ended
-        telephone calls.
+        Each remedy is returned once. It depends on the outcome, on its most frequent message, and on the dialect.
         """
-        counted, messages = Counter[tuple[str, bool]](), dict[str, str]()
+        counted, messages = Counter[tuple[str, OwnRemedies]](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
-            numbers = Counter[tuple[str, bool]]()
-            for index, n in enumerate(ending.counts):
-                numbers[ending.outcome, index in self.telephones] += n
+            numbers = Counter[tuple[str, OwnRemedies]]()
+            for own, n in zip(self.own_remedies, ending.counts, strict=True):
+                numbers[ending.outcome, own] += n
             counted |= numbers  # the maximum of each count
             messages[ending.outcome] = ending.message or messages.get(ending.outcome, "")
         by_remedy: dict[str, dict[str, None]] = {}
-        for (outcome, by_telephone), _ in counted.most_common():
-            remedy = remedy_of(outcome, messages[outcome], by_telephone=by_telephone)
+        for (outcome, own), _ in counted.most_common():
+            remedy = remedy_of(outcome, messages[outcome], own)
             by_remedy.setdefault(remedy, {})[outcome] = None
         return [Remedy(tuple(outcomes), text) for text, outcomes in by_remedy.items() if text]
 
@@ -197,9 +196,9 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str
             sessions_with_failure=with_failure[index],
         )
         targets.append(entry)
-    called = called_by_telephone(document)
-    telephones = frozenset(index for index, target in enumerate(turns.targets) if target in called)
-    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), telephones)
+    entries = {entry.get("name"): entry for entry in document.get("targets") or []}
+    own_remedies = tuple(dialect_of(entries.get(target, {})).remedies for target in turns.targets)
+    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets), own_remedies)
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from bench.base.units import NS_PER_MS
 from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import escape_control
+from bench.services.registry import dialect_of
 from reports.formatting import count, excerpt, join_words, plural
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.strata import Stratum, Traits
@@ -20,8 +21,6 @@ from reports.summary.metrics import MetricSummary
 QUANTILE_LEVELS = (0.5, 0.95)
 FAIR = 0.01
 """The limit for a fair comparison: the maximum difference of failure rates, and the maximum throttled share."""
-TELEPHONE = "sip"
-"""The dialect of telephone calls, in run.json."""
 DEFLATE = "permessage-deflate"
 SEEN = 200
 """The maximum number of a target's sessions whose effective settings are read."""
@@ -83,7 +82,7 @@ class TargetsQuantile(JsonEntry, frozen=True):
 
 def called_by_telephone(document: Mapping[str, Any]) -> set[str]:
     """Return the names of the targets of a run that are called by telephone. `document` is the content of run.json."""
-    return {str(entry.get("name")) for entry in document.get("targets") or [] if entry.get("dialect") == TELEPHONE}
+    return {str(entry.get("name")) for entry in document.get("targets") or [] if dialect_of(entry).has_track}
 
 
 def facts_of_targets(
@@ -118,7 +117,7 @@ def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> T
         "sign_in": _reported(entry, "auth"),
         "proxy": _reported(entry, "proxy"),
         "compression": ""
-        if "deflate" not in entry or entry.get("dialect") == TELEPHONE
+        if "deflate" not in entry or dialect_of(entry).has_track
         else taken
         if entry["deflate"]
         else "none",

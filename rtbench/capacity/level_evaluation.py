@@ -22,6 +22,7 @@ from bench.catalogue.metrics import is_throttled
 from bench.catalogue.remedies import remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
 from bench.record.document import Validity
+from bench.services.registry import dialect_of
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
@@ -32,7 +33,6 @@ from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.cost import money_of
 from reports.summary.load import LIMITS, rate_limits_of
-from reports.summary.targets import called_by_telephone
 from reports.targets.clusters import Clusters
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.metric_specs import by_stratum, specs_of_thresholds
@@ -244,7 +244,7 @@ def check_opened(run: RunFrames) -> None:
     ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
     ((outcome, detail), _), *_ = ends.most_common(1)
     ended = f"{outcome}: {detail.rstrip('.')}" if detail else outcome
-    remedy = remedy_of(outcome, detail, by_telephone=bool(called_by_telephone(run.metadata)))
+    remedy = remedy_of(outcome, detail, dialect_of(run.metadata["targets"][0]).remedies)
     text = "; ".join(filter(None, [ended, remedy]))
     raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}")
 

@@ -18,7 +18,7 @@ from bench.files.sanitize import escape_control
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.turn import ARRIVALS
 from bench.record.replay import ReplayedSession, WireTransfer
-from bench.services.registry import billing_of
+from bench.services.registry import dialect_of
 from bench.target.target import Target
 from bench.wire.dialect import MessageKind, is_simulated
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
@@ -183,7 +183,7 @@ def session_text(
         yield from ("", *_wrapped(title, width))
         yield from waterfall(rows, width, colour=colour)
         yield from ("", *_measured(turn, width))
-        if turn.delegations and billing_of(replayed.opened.about["dialect"]) is Billing.BACKEND:
+        if turn.delegations and dialect_of(replayed.opened.about).billing is Billing.BACKEND:
             yield from _named("delegation", delegation_texts(turn, replayed.session), width)
     if target is not None:
         yield from _named("cost", _cost(replayed.session, replayed.turns, target, prices), width)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.catalogue.metrics import INAUDIBLE, NO_AUDIO, NO_MEDIA, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
-from bench.doctor.diagnosis import CheckFinding, remedy_of_agents, without_repeated_remedies
+from bench.doctor.diagnosis import CheckFinding, doctor_remedy, without_repeated_remedies
 from bench.doctor.service_findings import (
     AudioPace,
     check_answer,
@@ -17,6 +17,7 @@ from bench.doctor.service_findings import (
     check_unread_messages,
 )
 from bench.observe.observation import TurnObservation
+from bench.services.agents.dialects import PCM
 from bench.wire.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
 
@@ -56,7 +57,7 @@ def pace(speed: float) -> AudioPace:
     ],
 )
 def test_each_outcome_of_a_call_has_its_remedy(outcome: str, detail: str, expected: str) -> None:
-    remedy = remedy_of_agents(outcome, detail)
+    remedy = doctor_remedy(PCM, outcome, detail)
 
     assert expected in remedy
     assert bool(expected) == bool(remedy), "any other cause is left to others"
@@ -74,25 +75,25 @@ def test_ignored_messages_are_counted_by_type_with_a_remedy() -> None:
 def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -> None:
     spoken = build_session(instants={"connect_start": AT_NS, "greeting_audible": AT_NS + 400 * MS})
 
-    assert check_spoken_greeting(turn(), spoken).message == "the agent speaks first, 400 ms after the call started"
+    assert check_spoken_greeting(turn(), spoken, PCM).message == "the agent speaks first, 400 ms after the call started"
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
-    waits = check_spoken_greeting(unheard, build_session(instants={"connect_start": AT_NS}))
+    waits = check_spoken_greeting(unheard, build_session(instants={"connect_start": AT_NS}), PCM)
     assert waits.message == f"no audible audio within 12 s of the call: {NO_MESSAGE}"
     assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == ("warning", True)
-    sends_nothing = check_spoken_greeting(turn(NO_MEDIA), build_session(instants={"connect_start": AT_NS}))
+    sends_nothing = check_spoken_greeting(turn(NO_MEDIA), build_session(instants={"connect_start": AT_NS}), PCM)
     assert (sends_nothing.result, sends_nothing.remedy.startswith("the next call,")) == ("warning", True)
     assert (
-        check_spoken_greeting(turn("timeout:response"), build_session(instants={"connect_start": AT_NS})).result
+        check_spoken_greeting(turn("timeout:response"), build_session(instants={"connect_start": AT_NS}), PCM).result
         == "fail"
     )
 
 
 def test_an_answer_is_reported_with_its_latency_and_a_missing_one_fails() -> None:
-    found = list(check_answer(turn(), build_session(), pace(1.0), PCM16_16K))
+    found = list(check_answer(turn(), build_session(), pace(1.0), PCM16_16K, PCM))
 
     assert [(each.name, each.result) for each in found] == [("turn", "pass"), ("audio", "pass")]
     assert found[0].message == "answered: voice_to_voice 900 ms"
-    (failed,) = check_answer(None, build_session(outcome="closed:1000"), AudioPace(), PCM16_16K)
+    (failed,) = check_answer(None, build_session(outcome="closed:1000"), AudioPace(), PCM16_16K, PCM)
     assert (failed.result, failed.message) == ("fail", "closed:1000")
 
 
@@ -105,14 +106,14 @@ def test_a_remedy_is_shown_once() -> None:
 
 def test_the_limits_of_a_call_are_those_of_the_doctor() -> None:
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} within 12 s (timeout `first_delta`): {NO_MESSAGE}")
-    (failed,) = check_answer(unheard, build_session(), AudioPace(), PCM16_16K)
+    (failed,) = check_answer(unheard, build_session(), AudioPace(), PCM16_16K, PCM)
 
     assert f"{NOTHING_AUDIBLE} within 12 s (the limit of the doctor): {NO_MESSAGE}" in failed.message
 
 
 def test_an_agent_that_speaks_before_the_caller_has_finished_gave_no_answer() -> None:
     early = build_observation(instants={"speech_end": AT_NS, "first_audible": AT_NS - MS})
-    found = list(check_answer(early, build_session(), pace(1.0), G711_ULAW))
+    found = list(check_answer(early, build_session(), pace(1.0), G711_ULAW, PCM))
 
     assert (found[0].name, found[0].result) == ("turn", "warning")
     assert "before the caller's words ended" in found[0].message
@@ -122,10 +123,10 @@ def test_an_agent_that_speaks_before_the_caller_has_finished_gave_no_answer() ->
 def test_messages_that_end_within_a_sample_are_a_warning_only_for_pcm() -> None:
     split = pace(1.0)
     split.add(AT_NS, 641)
-    found = list(check_answer(turn(), build_session(), split, PCM16_16K))
+    found = list(check_answer(turn(), build_session(), split, PCM16_16K, PCM))
 
     assert (found[-1].name, found[-1].result, found[-1].message[-1]) == ("samples", "warning", "1")
-    assert len(list(check_answer(turn(), build_session(), split, G711_ULAW))) == len(found) - 1
+    assert len(list(check_answer(turn(), build_session(), split, G711_ULAW, PCM))) == len(found) - 1
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 1.5])

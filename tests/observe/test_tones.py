@@ -20,6 +20,7 @@ from bench.observe.tones import is_pure
 from bench.plan.recordings import to_pcm16
 from bench.services.agents.dialects import PCM
 from bench.services.registry import DIALECTS
+from bench.services.telephone.remedies import REMEDIES
 from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
@@ -238,5 +239,5 @@ def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
     (turn,) = timeline.pop_turns(AT_NS + 9_000 * MS)
     assert turn.outcome == NO_SOUND
     assert turn.detail.endswith(f"with 6.0 s of audio, {ONLY_TONES} (3)")
-    assert "only tones" in remedy_of(NO_SOUND, turn.detail, by_telephone=True)
+    assert "only tones" in remedy_of(NO_SOUND, turn.detail, REMEDIES)
     assert "only tones" in remedy_of("timeout:first_delta", turn.detail)

@@ -15,7 +15,6 @@ from bench.services.telephone.dialect import TELEPHONE
 from reports.check.check import check_of
 from reports.comparisons.comparison import compare_targets
 from reports.runs import load_for_report
-from reports.summary import targets
 from reports.summary.calls import ReasonCount
 from reports.summary.summary import Summary, summarise
 from reports.targets.named import parse_targets
@@ -71,10 +70,6 @@ def hung_up(reason: str = "") -> dict[str, Any]:
 
 def hung_up_by_tool(cause: str) -> dict[str, Any]:
     return {"outcome": HANG_UP, "detail": f"{OWN_HANG_UP}: {cause}", "close_reason": None, "close_code": None}
-
-
-def test_the_dialect_of_telephone_calls_has_its_name() -> None:
-    assert TELEPHONE.name == targets.TELEPHONE
 
 
 def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(tmp_path: Path) -> None:

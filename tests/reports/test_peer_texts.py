@@ -8,7 +8,7 @@ import pytest
 
 import rtbench
 from bench.catalogue.metrics import HUNG_UP, SERVICE_REPORTED
-from bench.catalogue.remedies import OF_SIP, REPORTED_BY_TELEPHONES
+from bench.services.telephone.remedies import OF_SIP, REPORTED_BY_TELEPHONES
 from reports.evidence.document import evidence_of
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown

@@ -17,7 +17,7 @@ import pytest
 
 import rtbench
 from bench.catalogue.metrics import outcome_class
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.remedies import NO_OWN, remedy_of
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
 from reports.formatting import NBSP
@@ -357,7 +357,7 @@ def ending(outcome: str, count: int) -> OutcomeCount:
 
 
 def outcomes(turns: list[OutcomeCount], sessions: list[OutcomeCount]) -> Outcomes:
-    return Outcomes(tuple(turns), tuple(sessions), (), ())
+    return Outcomes(tuple(turns), tuple(sessions), (), (), (NO_OWN,))
 
 
 def test_remedies_are_listed_once_with_all_their_outcomes_most_common_first() -> None:

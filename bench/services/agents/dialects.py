@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
+from bench.services.agents.remedies import REMEDIES
 from bench.services.full_duplex import FullDuplexDialect
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
 from bench.wire.dialect import (
@@ -54,7 +55,7 @@ class AgentDialect(FullDuplexDialect):
     usual_path: ClassVar[str]
     """A regular expression for words in the paths of such agents."""
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
-    peer, codec = Peer.AGENT, CallCodec
+    peer, codec, remedies = Peer.AGENT, CallCodec, REMEDIES
     only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
     also_missing = (Feature.HISTORY,)
 

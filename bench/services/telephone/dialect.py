@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from bench.services.agents.dialects import AUDIO, FRAME_MS, AgentDialect, PcmAgent
+from bench.services.telephone.remedies import REMEDIES
 from bench.wire.audio import G711_ULAW, by_name
 from bench.wire.dialect import AwaitedEvent, ClientMessage, MessageKind
 from bench.wire.service import SIP, Service
@@ -26,7 +27,7 @@ class Telephone(PcmAgent):
 
     name = "sip"
     title = "an agent on a telephone"
-    has_track = True
+    has_track, remedies = True, REMEDIES
     one_format = True
     settings = AgentDialect.settings - {"extra"}
     frame_ms = FRAME_MS

@@ -12,6 +12,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.catalogue.remedies import remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.services.telephone.remedies import REMEDIES
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import DIRECT, ConnectTimings, bracketed
 from bench.transport.names import Lookup
@@ -98,7 +99,7 @@ def test_a_port_on_which_nothing_listens_refuses_the_call(monkeypatch: pytest.Mo
 
     error = caught.value
     assert (error.outcome, error.detail) == ("connect_failed:sip", f"{LOOPBACK}:9: Connection refused")
-    assert "no SIP server listens on this UDP port" in remedy_of(error.outcome, error.detail, by_telephone=True)
+    assert "no SIP server listens on this UDP port" in remedy_of(error.outcome, error.detail, REMEDIES)
 
 
 def test_a_refusal_counts_only_until_the_invite_has_a_response() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.catalogue.remedies import remedy_of
+from bench.services.telephone.remedies import REMEDIES
 from bench.simulator.telephone import called_party
 from bench.transport.interface import NetworkPath
 from bench.transport.media.rtp import HEADER_BYTES
@@ -54,7 +55,7 @@ def test_an_agent_without_srtp_refuses_an_encrypted_call_and_the_remedy_names_th
         error = refused(called, path=SECURE)
 
         assert error.outcome == "connect_failed:488"
-        assert "`srtp: none`" in remedy_of(error.outcome, error.detail, by_telephone=True)
+        assert "`srtp: none`" in remedy_of(error.outcome, error.detail, REMEDIES)
 
 
 @pytest.mark.parametrize(
@@ -79,5 +80,5 @@ def test_an_answer_with_another_encryption_ends_the_call_and_the_remedy_names_th
 
         assert error.outcome == "connect_failed:media"
         assert error.detail.endswith(detail)
-        assert remedy in remedy_of(error.outcome, error.detail, by_telephone=True)
+        assert remedy in remedy_of(error.outcome, error.detail, REMEDIES)
         called.wait_for_request(b"BYE")

@@ -23,6 +23,7 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import HANG_UP
 from bench.catalogue.remedies import remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.services.telephone.remedies import REMEDIES
 from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
@@ -349,7 +350,7 @@ def test_a_key_that_cannot_be_sent_ends_the_call(change: dict[str, Any], reason:
         closed = call.closed
         assert closed is not None
         assert (closed.ours, closed.reason) == (True, f"this tool hung up: {reason}, so the key 5 was not sent")
-        assert remedy in remedy_of(HANG_UP, closed.reason, by_telephone=True)
+        assert remedy in remedy_of(HANG_UP, closed.reason, REMEDIES)
         called.wait_for_request(b"BYE")
         call.close()
 

@@ -14,6 +14,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.remedies import remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.services.telephone.remedies import REMEDIES
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath
 from bench.transport.sip.telephone import TelephoneCall, open_call
@@ -68,7 +69,7 @@ def test_a_call_that_no_one_answers_names_what_was_received(behave: Behaviour, d
 
     assert error.outcome == "timeout:upgrade"
     assert error.detail.endswith(f"s: {detail}")
-    assert remedy in remedy_of(error.outcome, error.detail, by_telephone=True)
+    assert remedy in remedy_of(error.outcome, error.detail, REMEDIES)
 
 
 def test_a_redirection_that_does_not_answer_is_named() -> None:
@@ -83,11 +84,11 @@ def test_a_redirection_that_does_not_answer_is_named() -> None:
         unnamed = failure(redirect)
     assert error.outcome == "timeout:upgrade"
     assert f"the call was redirected to {LOOPBACK}:{port}, which did not answer" in error.detail
-    assert "the host to which the agent redirects calls" in remedy_of(error.outcome, error.detail, by_telephone=True)
+    assert "the host to which the agent redirects calls" in remedy_of(error.outcome, error.detail, REMEDIES)
 
     assert unnamed.outcome == "connect_failed:302"
     assert f"the call was redirected to {LOOPBACK}:{port}, which the target does not name" in unnamed.detail
-    assert "call_hosts" in remedy_of(unnamed.outcome, unnamed.detail, by_telephone=True)
+    assert "call_hosts" in remedy_of(unnamed.outcome, unnamed.detail, REMEDIES)
 
     refused = failure(redirect, ENOUGH, path)
     assert (refused.outcome, refused.detail) == (
@@ -105,7 +106,7 @@ def test_a_call_to_this_machine_whose_answer_names_another_host_is_refused(addre
         error.detail
         == f"the peer names {address} for its audio, but the called host is on this machine, and this one is not"
     )
-    assert "--call-hosts" in remedy_of(error.outcome, error.detail, by_telephone=True)
+    assert "--call-hosts" in remedy_of(error.outcome, error.detail, REMEDIES)
 
 
 def opened(line_url: str, *hosts: str) -> TelephoneCall:
