@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
         "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "azure",
-        "openai_hosts", "agents", "telephone", "registry",
+        "siblings", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",

@@ -1,31 +1,26 @@
 """The diagnosis of a refusal, or of a session that failed. Pure.
 
 The input is an outcome and the service's messages; the output is a remedy. docs/troubleshooting.md, "Messages and what
-to do", lists the messages for users. A wrong dialect is recognized in two ways: by the service's error messages, and by
-the form in which the service describes a session.
+to do", lists the messages for users.
 
 A `CheckFinding` is the result of one check, in plain data, with its remedy.
 """
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 
-from bench.catalogue.metrics import NO_MEDIA, NO_READ, NO_SOUND, OTHER_LOGIN, UNFINISHED, refusal_status
+from bench.catalogue.metrics import NO_MEDIA, NO_READ, NO_SOUND, OTHER_LOGIN, refusal_status
 from bench.catalogue.remedies import (
     CLASSES,
     NO_CREDIT,
-    NO_DEPLOYMENT,
     OUT_OF_ORDER,
-    REALTIME_MODELS,
     computed,
     remedy_of,
 )
@@ -34,15 +29,13 @@ from bench.files.sanitize import escape_control
 from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
-from bench.services.azure.service import GA_ROUTE, PREVIEW_ROUTE, azure_cloud
-from bench.services.openai.ga import GA
-from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECTS, route_at
-from bench.services.voice_live import VOICE_LIVE_ROUTE
+from bench.services.registry import DIALECTS, SERVICES, route_at
+from bench.services.siblings import UNGREETED, dialect_remedy
 from bench.target.address import agent_dialects, known_path
 from bench.target.target import Target
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind
+from bench.wire.service import RefusedRequest
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
 
@@ -117,62 +110,6 @@ def lines(finding: CheckFinding, width: int) -> Iterator[str]:
     yield from wrapped(finding.remedy, initial_indent=f"{margin}→ ", subsequent_indent=f"{margin}  ")
 
 
-OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
-    GA: ("type", "audio", "output_modalities"),
-    PREVIEW: ("modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription",
-              "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
-}  # fmt: skip
-"""For each dialect, the top-level keys of a request's `session` or `response` that only this dialect has."""
-OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
-    GA: ("output_modalities", "audio"),
-    PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
-}
-"""For each dialect, the top-level keys of a service's `session` object that only this dialect has."""
-UNGREETED: Mapping[str, Any] = MappingProxyType({})
-"""The session object if the service has not described its session."""
-OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
-"""The outcomes that a wrong dialect never causes. The text after the colon of an outcome is left out."""
-REMEDIES: dict[Dialect, str] = {
-    GA: "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a target's "
-    f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {PREVIEW_ROUTE.path}",
-    PREVIEW: "the service uses the preview dialect: use --dialect preview. This tool uses GA if --dialect or a "
-    f"target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for other paths than {PREVIEW_ROUTE.path}",
-}
-"""The remedies if the client uses the wrong dialect, by the dialect that the service uses."""
-SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
-"""For each dialect, the dialect with which it is easily confused, because both have the same addresses."""
-_PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
-_API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
-_NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
-
-
-def shape_of(session: Mapping[str, Any]) -> Dialect | None:
-    """Return the dialect in which a service described its session; None if the form fits both dialects, or neither."""
-    shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
-    return shapes[0] if len(shapes) == 1 else None
-
-
-def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
-    """Return the remedy if the client's wrong dialect caused the outcome; otherwise "".
-
-    `message` is the service's text. `dialect` is the dialect that the client used. `greeting` is the session object in
-    `session.created`.
-    """
-    other = SIBLINGS.get(dialect)
-    if other is None:
-        return ""
-    stage, _, cause = outcome.partition(":")
-    is_confused = stage not in OTHER_CAUSES and shape_of(greeting) is other
-    match cause:
-        case "dialect":
-            is_confused = True
-        case "missing_required_parameter":
-            is_confused |= dialect is PREVIEW and "'session.type'" in message
-        case "unknown_parameter" if match := _PARAMETER.search(message):
-            is_confused |= match[1] in OWN_PARAMETERS[dialect]
-    return REMEDIES[other] if is_confused else ""
-
-
 RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn", NO_MEDIA, NO_SOUND})
 """The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
 
@@ -237,49 +174,40 @@ def _agent_remedy(outcome: str, target: Target) -> str:
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
-    message, path = refusal.message, target.resource.partition("?")[0]
-    azure_path = known_path(path.rstrip("/"))
+    path, signed, known = target.resource.partition("?")[0], signed_by(target), target.known_service
+    refused = RefusedRequest(
+        status,
+        refusal.message,
+        refusal.claims,
+        target.service,
+        target.host,
+        known_path(path.rstrip("/")),
+        target.resource.partition("?")[2],
+        target.model,
+        signed,
+    )
+    # a gateway passes on the messages of the service behind it, so the service of the target says nothing
+    explanations = (service.explain(refused, service) for service in SERVICES.values() if service.explain is not None)
+    if remedy := next(filter(None, explanations), ""):
+        return remedy
     match status:
-        case 400 if re.search(r"op+erationnotsupported", message, re.IGNORECASE):
-            return (
-                f"the deployment{f' {target.model}' if target.model else ''} is not a deployment of a realtime "
-                f"model: deploy {either(REALTIME_MODELS)}, and use that deployment"
-            )
-        case 400 if _API_VERSION.search(message):
-            route = route_at(azure_path)
-            known = " or ".join((route and route.versions) or PREVIEW_ROUTE.versions or ())
-            undated = "" if route is VOICE_LIVE_ROUTE else f", or the path {GA_ROUTE.path}, which needs none"
-            return f"the service does not support this api-version: use {known}{undated}"
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
         case 401:
             return unauthorized(refusal.message, refusal.claims, target)
-        case 403 if _NO_KEYS.search(message):
-            return "the resource does not accept keys: unset the key and sign in (`az login`), or use --auth entra"
-        case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
+        case 403 if signed == "nothing" and not (known and known.clouds and known.has_host(target.host)):
             return NO_KEY
-        case 403 if target.service != "azure":
+        case 403:
             return (
                 "the key or token is refused, or is not allowed to do this: check that it belongs to this server "
                 "(see the variable that --api-key-env names), that it may use this model, and that this address may "
                 "connect"
-            )
-        case 403:
-            return ("network rules block this machine, or the resource is disabled: allow this address in the "
-                    "resource's Networking page, or connect through its private endpoint")  # fmt: skip
-        case 404 if NO_DEPLOYMENT in message:
-            return (
-                f"{target.host} has no deployment called {target.model}: list its deployments with `az "
-                "cognitiveservices account deployment list -g GROUP -n RESOURCE -o table`; use the deployment's "
-                "name, not the model's; a new deployment is ready after five minutes"
             )
         case 404:
             return (
                 f"the server has no path {path}: check that the host is that of the resource, and that the path is "
                 "that of the dialect"
             )
-        case 431:
-            return "there are more than ten custom headers: remove some from the target's `headers`"
         case _ if status >= 500:
             return _later(OUT_OF_ORDER, refusal.wait_s)
     return CLASSES["connect_failed"]

@@ -75,8 +75,6 @@ INFORMING = (KEYLESS, PROXIED)
 """Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
-TRANSCRIBER = "gpt-live-transcribe"
-"""The transcription model, if neither the target nor its URL names one."""
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
@@ -371,7 +369,7 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
     If `greets` is True and the target is an agent, the turn follows the agent's greeting.
     """
     if target.output:
-        model = target.session.get("input_transcription") or target.model or TRANSCRIBER
+        model = target.session.get("input_transcription") or target.model or target.dialect.transcriber
         return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.turn_source is not SOUND:
         return script_of(target, WORDS, target.session)

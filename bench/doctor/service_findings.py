@@ -21,20 +21,17 @@ from bench.catalogue.model_retirements import SOON_DAYS, retirement_of
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.catalogue.remedies import REALTIME_MODELS
 from bench.doctor.diagnosis import (
-    REMEDIES,
-    SIBLINGS,
-    UNGREETED,
     CheckFinding,
     Refusal,
     doctor_remedy,
     explain,
-    shape_of,
     warning_unless,
 )
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.services.agents.dialects import OTHER_STREAM
+from bench.services.siblings import REMEDIES, SIBLINGS, UNGREETED, shape_of
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES
 from bench.wire.audio import AudioFormat

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from bench.catalogue.metrics import CHALLENGE
 from bench.files.sanitize import excerpt
-from bench.services.azure.service import GA_ROUTE, azure_cloud
-from bench.services.voice_live import VOICE_LIVE_ROUTE
-from bench.target.address import known_path
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn, Target
 from bench.transport.challenges import challenges
+from bench.wire.service import Signed
 
-Signed = Literal["key", "entra", "nothing"]
-ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
 NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 OF_SCHEMES = {
     "basic": "the server requires a user and a password: set --auth basic, with USER:PASSWORD in the variable of "
@@ -35,19 +30,11 @@ def signed_by(target: Target) -> Signed:
 
 def unauthorized(message: str, claims: Mapping[str, str], target: Target) -> str:
     """Return the remedy for status 401. `claims` are the public claims of the token that the client sent."""
-    signed, path = signed_by(target), known_path(target.resource.partition("?")[0].rstrip("/"))
-    if path == GA_ROUTE.path and "api-version=" in target.resource:
-        return f"remove api-version from the URL: {GA_ROUTE.path} has none, and Azure answers 401 if there is one"
-    if "PermissionDenied" in message or (signed == "entra" and "lack" in message.lower()):
-        role, other = ROLES[::-1] if path == VOICE_LIVE_ROUTE.path else ROLES
-        identity = claims.get("oid") or claims.get("appid") or "OBJECT_ID"
-        return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
-                f'az role assignment create --assignee {identity} --role "{role}" --scope RESOURCE_ID; '
-                "it takes effect within five minutes")  # fmt: skip
+    signed, known = signed_by(target), target.known_service
     if remedy := _other_sign_in(message, target):
         return remedy
     if signed == "nothing":
-        return f"{NO_KEY}, or sign in with --auth entra" if target.service == "azure" else NO_KEY
+        return f"{NO_KEY}, or sign in with --auth entra" if known and known.clouds else NO_KEY
     if signed == "entra":
         aud = claims.get("aud")
         sent = f" (the token is for {aud})" if aud else ""
@@ -55,12 +42,13 @@ def unauthorized(message: str, claims: Mapping[str, str], target: Target) -> str
             f"the token is refused{sent}: check that it is for this cloud and tenant, and that this machine's clock "
             "is right"
         )
-    if target.service != "azure" or (azure_cloud(target.host) is None and not target.loopback):
+    if known is None or not known.key_page or not (known.has_host(target.host) or target.loopback):
         return (
             f"the key in the header {_sent_header(target)[0]} is refused: check the variable that --api-key-env names, "
             "and that the server reads the key from this header (--api-key-header)"
         )
-    return f"the key is wrong, or that of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
+    key_page = known.key_page.replace("{host}", target.host)
+    return f"the key is wrong, or that of another resource: copy {key_page} again"
 
 
 def _sent_header(target: Target) -> tuple[str, str]:
@@ -76,11 +64,11 @@ def _sent_header(target: Target) -> tuple[str, str]:
 def _other_sign_in(message: str, target: Target) -> str:
     """Return the remedy if the server's challenges name other ways to sign in than that of the client; otherwise "".
 
-    Gateways name the header of their key, as Azure API Management does. The scheme says nothing at an Azure resource,
+    Gateways name the header of their key, as Azure API Management does. The scheme says nothing at a resource of Azure,
     which accepts both keys and tokens.
     """
     remedies = []
-    header, scheme = _sent_header(target)
+    (header, scheme), known = _sent_header(target), target.known_service
     for name, parameters in challenges(message.partition(CHALLENGE)[2]):
         key = excerpt(parameters.get("name", ""))
         if key and parameters.get("type", "").lower() == "query":
@@ -94,7 +82,7 @@ def _other_sign_in(message: str, target: Target) -> str:
                 f"the server reads the key from the header {key}: set --api-key-header {key}, with the key in the "
                 "variable of --api-key-env"
             )
-        elif name.lower() == scheme.lower() or azure_cloud(target.host) is not None:
+        elif name.lower() == scheme.lower() or (known and known.clouds and known.has_host(target.host)):
             return ""
         else:
             other = f"the server does not accept the header {header}, see its WWW-Authenticate"

@@ -105,6 +105,11 @@ class TurnPlan:
         return TurnSource.EVENTS if self.has_turn_events else SOUND
 
     @property
+    def can_call(self) -> bool:
+        """True if the service may call a function, or may delegate a task to one."""
+        return self.functions or self.delegates
+
+    @property
     def output(self) -> Output:
         """The output of the reply; `transcript` if the turn gets no reply."""
         return ONLY_TRANSCRIPT if self.only_transcribed else "audio" if self.wants_audio else "text"

@@ -17,7 +17,7 @@ class Inworld(Ga):
     """
 
     name = "inworld"
-    has_transcription_sessions = False
+    transcriber = None
     missing_features = UNKNOWN
 
     def output(self, output: Output) -> dict[str, Any]:

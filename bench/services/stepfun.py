@@ -15,7 +15,7 @@ class StepFun(ServerVadOnly, ShelledFunctions):
     """
 
     name = "stepfun"
-    has_transcription_sessions = False
+    transcriber = None
     missing_features = UNKNOWN
     input_formats = by_name(PCM16)
     output_formats = by_name(PCM16)

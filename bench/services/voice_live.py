@@ -63,7 +63,7 @@ class VoiceLive(Preview):
     """
 
     name = family = VOICE_LIVE_NAME
-    has_transcription_sessions, billing = False, Billing.TIERS
+    transcriber, billing = None, Billing.TIERS
     own_kinds = OF_VOICE_LIVE
     input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
     missing_features = MappingProxyType(
@@ -94,5 +94,6 @@ VOICE_LIVE_ROUTE = Route(
     needs=("model", "agent-name", "agent_id"),
     versions=("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01", "2025-05-01-preview"),
     scope="https://ai.azure.com/.default",  # that of Voice Live's own client (azure-ai-voicelive 1.3.1)
+    roles=("Cognitive Services User", "Cognitive Services OpenAI User"),
     other_hosts={".openai.azure.com": ".services.ai.azure.com"},
 )

@@ -186,7 +186,7 @@ def check_transcription(query: str, dialect: Dialect, service: Service | None, s
     """Raise SettingError if a query requests a session that only transcribes, and the service has none like this."""
     if not requests_transcription(query):
         return
-    if not dialect.has_transcription_sessions:
+    if dialect.transcriber is None:
         problem = f"a session that only transcribes, which the {dialect.name} dialect does not have"
         raise SettingError("url", f"{source} has intent=transcription: {problem}; remove it, or set the dialect to ga")
     if service and service.transcription == "separate, without a model" and "model" in dict(parse_qsl(query)):

@@ -230,8 +230,8 @@ class Dialect:
     """The kind of server."""
     has_track = False
     """True if the audio is a track of packets beside the messages, as in a telephone call."""
-    has_transcription_sessions = False
-    """True if the dialect has sessions that only transcribe."""
+    transcriber: str | None = None
+    """A model for sessions that only transcribe; None if the dialect has no such sessions."""
     codec: type[CallCodec] | None = None
     """The codec of one call; None if the messages of all calls are the same."""
     frame_ms: int | None = None

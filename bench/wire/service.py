@@ -6,7 +6,7 @@ reports what was tried.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -55,6 +55,29 @@ class Cloud(NamedTuple):
     authority: str | None = None
 
 
+Signed = Literal["key", "entra", "nothing"]
+"""The kind of credentials with which a client signs in."""
+
+
+@dataclass(frozen=True)
+class RefusedRequest:
+    """A request of an upgrade that was refused.
+
+    `message` is the text of the response, and `claims` are the public claims of the token that the client sent. `path`
+    has no prefix of a gateway.
+    """
+
+    status: int
+    message: str
+    claims: Mapping[str, str]
+    service: str
+    host: str
+    path: str
+    query: str
+    model: str | None
+    signed: Signed
+
+
 @dataclass(frozen=True)
 class Route:
     """A path at which a service has a dialect.
@@ -64,7 +87,7 @@ class Route:
     default; () if the service refuses an api-version here, and None if it is not known whether it has one. `headers`
     select the dialect, if the path has several. `scope` replaces the scope of the public cloud.
     `other_hosts` maps the end of a host that does not have the path to the end of the host that has it.
-    `connects_per_min` is the quota of new connections.
+    `connects_per_min` is the quota of new connections. `roles` are the roles of Entra ID that permit sessions.
     """
 
     path: str
@@ -76,6 +99,7 @@ class Route:
     scope: str = ""
     other_hosts: Mapping[str, str] = field(default_factory=dict)
     connects_per_min: float | None = None
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +113,8 @@ class Service:
     variable from which the service's own clients read it. `clouds` maps the domain of a cloud to its tokens; {} if the
     service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no limit is known.
     `transcription` states which address a session without replies needs: any, a separate one, or a separate one without
-    a model. `provider` is the name in OpenTelemetry's conventions, if it is not `name`.
+    a model. `telemetry_name` is the name in OpenTelemetry's conventions, if it is not `name`. `key_page` states where
+    the user finds the key. `explain` returns the remedy for a status; "" if the service does not cause such refusals.
     """
 
     name: str
@@ -106,7 +131,9 @@ class Service:
     clouds: Mapping[str, Cloud] = field(default_factory=dict)
     minutes: int | None = None
     transcription: Literal["any", "separate", "separate, without a model"] = "any"
-    provider: str = ""
+    telemetry_name: str = ""
+    key_page: str = ""
+    explain: Callable[[RefusedRequest, Service], str] | None = None
 
     def has_host(self, host: str) -> bool:
         """Return whether a host is the service's."""

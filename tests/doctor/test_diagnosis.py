@@ -14,7 +14,6 @@ from bench.base.clock import Arrival
 from bench.catalogue.metrics import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
-    REMEDIES,
     CheckFinding,
     FindingState,
     Refusal,
@@ -32,6 +31,7 @@ from bench.record.replay import ReplayedSession, replay_log
 from bench.services.agents.dialects import TWILIO
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
+from bench.services.siblings import REMEDIES
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.session.service_forms import ga_session
 from bench.target.credentials import Credential

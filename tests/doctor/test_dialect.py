@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.diagnosis import OWN_PARAMETERS, REMEDIES, Refusal, dialect_remedy, explain, shape_of
+from bench.doctor.diagnosis import Refusal, explain
 from bench.doctor.service_findings import in_other_dialect
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
+from bench.services.siblings import OWN_PARAMETERS, REMEDIES, dialect_remedy, shape_of
 from bench.simulator.server_events import OPENAI_GA
 from bench.simulator.session.checks import EventPath, missing
 from bench.simulator.session.service_forms import form_of, ga_session, preview_session

@@ -121,12 +121,12 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         OF_CALLS,
-        lambda _, turn: not (turn.plan.functions or turn.plan.mcp_servers or turn.plan.delegates),
+        lambda _, turn: not (turn.plan.can_call or turn.plan.mcp_servers),
         "the session has no functions (`tools`)",
     ),
     MissingFeature(
         ("function_execution_ns",),
-        lambda _, turn: not turn.plan.functions and not turn.plan.delegates,
+        lambda _, turn: not turn.plan.can_call,
         "the session has no functions (`tools`)",
     ),
     MissingFeature(OF_MCP, lambda _, turn: not turn.plan.mcp_servers, NO_SERVERS),

@@ -123,7 +123,7 @@ class Telemetry:
 def attributes_of(target: Target) -> dict[str, str]:
     """Return the attributes of a target's metrics. Their names are those of the OpenTelemetry conventions."""
     attributes = {
-        "gen_ai.provider.name": (target.known_service and target.known_service.provider) or target.service,
+        "gen_ai.provider.name": (target.known_service and target.known_service.telemetry_name) or target.service,
         "gen_ai.request.model": target.model,
         "cloud.region": target.region,
         "server.address": target.host,

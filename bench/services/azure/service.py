@@ -5,6 +5,7 @@ The addresses, queries and headers are those of Azure's reference of the Realtim
 
 from __future__ import annotations
 
+from bench.services.azure.remedies import explain
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
@@ -18,7 +19,8 @@ CLOUDS = {
 }
 """The clouds by their domains: public, US government, China."""
 PUBLIC_CLOUD = CLOUDS["azure.com"]
-GA_ROUTE = Route("/openai/v1/realtime", GA, needs=("model",), versions=())
+ROLES = "Cognitive Services OpenAI User", "Cognitive Services User"
+GA_ROUTE = Route("/openai/v1/realtime", GA, needs=("model",), versions=(), roles=ROLES)
 PREVIEW_ROUTE = Route(
     "/openai/realtime",
     PREVIEW,
@@ -38,7 +40,9 @@ AZURE = Service(
     api_key_env="AZURE_OPENAI_API_KEY",
     clouds=CLOUDS,
     transcription="separate",
-    provider="azure.ai.openai",
+    telemetry_name="azure.ai.openai",
+    key_page="Key 1 of {host} (Keys and Endpoint)",
+    explain=explain,
 )
 MODEL_VERSION = "2024-12-17"
 """The version of gpt-4o-realtime-preview. A page of Azure's once showed it as an api-version."""

@@ -172,7 +172,7 @@ class OpenAIDialect(EventReader):
 
     def _unsupported_of_transcription(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Return the first setting that a session cannot have if it only transcribes; None if there is none."""
-        if not self.has_transcription_sessions:
+        if self.transcriber is None:
             problem = f"output: {ONLY_TRANSCRIPT} needs the GA or preview dialect; {self.name} does not support it"
             return UnsupportedSetting(("output",), f"{problem}: remove it, or use --dialect ga")
         for name in REPLY_SETTINGS:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.services.openai.dialect import GA_NAME, RATED_FORMATS, OpenAIDialect, tools
+from bench.services.openai.dialect import GA_NAME, RATED_FORMATS, WITHOUT_DETECTION, OpenAIDialect, tools
 from bench.services.openai.events import GA_PARTS, MCP_APPROVAL_REQUEST, MCP_CALL, PREVIEW_PARTS
 from bench.wire.audio import AudioFormat, AudioFormatName
 from bench.wire.events import EventKind
@@ -65,7 +65,7 @@ class Ga(OpenAIDialect):
     input_formats = output_formats = RATED_FORMATS
     stored = STORED
     reply_part = "output_text"
-    has_transcription_sessions = True
+    transcriber: str | None = WITHOUT_DETECTION[0]
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction

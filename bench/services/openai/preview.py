@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.services.openai.dialect import PREVIEW_NAME, RATED_FORMATS, OpenAIDialect, tools
+from bench.services.openai.dialect import PREVIEW_NAME, RATED_FORMATS, WITHOUT_DETECTION, OpenAIDialect, tools
 from bench.services.openai.events import GA_PARTS, PREVIEW_PARTS
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Feature, MessageKind
@@ -42,7 +42,7 @@ class Preview(OpenAIDialect):
     input_formats = RATED_FORMATS
     stored = STORED
     reply_part = "text"
-    has_transcription_sessions = True
+    transcriber: str | None = WITHOUT_DETECTION[0]
     message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
     missing_features: Mapping[Feature, str] = MappingProxyType(
         {
