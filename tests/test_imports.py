@@ -25,6 +25,7 @@ from packaging.utils import canonicalize_name
 from bench.services.openai.events import EFFECTS, MAX_DURATION_CLOSE, MODALITIES
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS, SERVICES
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "reports", "rtbench", "scenarios")
@@ -724,12 +725,44 @@ MAY_KNOW = (
     "bench.doctor",  # explains the service's messages
     "bench.catalogue.remedies",  # names remedies for these messages
 )
-MAY_CHOOSE = (
-    *MAY_KNOW,
-    "bench.target",  # an address determines its dialect
-    "rtbench.calibrate.ground_truth",  # reads what the simulator sent
+KERNEL = tuple(
+    f"bench.{name}"
+    for name in ("base", "files", "catalogue", "wire", "transport", "plan", "observe", "session", "record", "load")
 )
-"""The modules that may name a particular dialect. All other modules get a dialect, or look it up by its name."""
+"""The packages that measure any service, and name none."""
+REGISTRY = ("bench.services.registry", "bench.services.names")
+IMPORT_A_SERVICE = {
+    ("bench.doctor.diagnosis", "bench.services.siblings"),
+    ("bench.doctor.service_findings", "bench.services.agents.dialects"),
+    ("bench.doctor.service_findings", "bench.services.siblings"),
+    ("bench.recorded_calls.playback", "bench.services.agents.dialects"),  # the dialect of a recorded call
+    ("bench.target.address", "bench.services.agents.dialects"),
+    ("bench.target.address", "bench.services.azure.service"),  # the key `endpoint` is Azure's
+    ("bench.target.target_settings", "bench.services.azure.service"),
+    ("bench.target.targets", "bench.services.azure.service"),
+    ("rtbench.calibrate.ground_truth", "bench.services.openai.dialect"),  # reads what the simulator sent
+    ("rtbench.calibrate.ground_truth", "bench.services.openai.ga"),
+    ("rtbench.calibrate.ground_truth", "bench.services.openai.preview"),
+    ("rtbench.cli.service", "bench.services.openai.dialect"),
+}
+"""The modules that still import a service without the registry. This set may only become smaller."""
+NAME_A_SERVICE = {
+    "bench.catalogue.model_retirements": 22,
+    "bench.catalogue.remedies": 5,
+    "bench.load.planning.cost_estimate": 1,
+    "bench.load.planning.run_options": 2,
+    "bench.plan.script": 1,
+    "bench.plan.script_keys": 34,
+    "bench.plan.synthesizer": 3,
+    "bench.record.upload": 2,  # Azure Blob Storage
+    "bench.wire.settings": 4,
+}
+"""The numbers of names of services in modules of the kernel. They may only become smaller."""
+SERVICE_NAME = re.compile(
+    r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|localai|huggingface|litellm)"
+    r"(?![a-z])",
+    re.IGNORECASE,
+)
 
 
 def constants(name: str) -> Iterator[str]:
@@ -748,11 +781,43 @@ def test_only_the_permitted_modules_contain_a_service_s_event_names() -> None:
     assert {(name, text) for name, text in texts if text in WORDS or LIKE_A_NAME.fullmatch(text)} == set()
 
 
-def test_only_the_permitted_modules_import_a_dialect_by_name() -> None:
-    others = [name for name in MODULES if within(name, "bench") and not within(name, *MAY_CHOOSE)]
-    named = {(name, module) for name in others for module in imports(name)}
+def test_services_are_imported_only_by_the_registry() -> None:
+    named = {
+        (name, module)
+        for name in MODULES
+        if not within(name, "bench.services", "bench.simulator")
+        for module in imports(name)
+        if module in MODULES and within(module, "bench.services") and module not in ("bench.services", *REGISTRY)
+    }
 
-    assert {(name, module) for name, module in named if within(module, "bench.services.openai")} == set()
+    assert named == IMPORT_A_SERVICE
+
+
+def test_the_kernel_names_no_service() -> None:
+    """Names and texts count, and docstrings do not."""
+    named = Counter(
+        name for name in MODULES if within(name, *KERNEL) for word in words_of(name) if SERVICE_NAME.search(word)
+    )
+
+    assert named == NAME_A_SERVICE
+
+
+def words_of(name: str) -> Iterator[str]:
+    """Yield the names and the string constants of a module, without docstrings."""
+    documented = Counter(text for _, text in docstrings(name))
+    for node in nodes(name):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield last_name(node)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            documented[node.value] -= 1
+            if documented[node.value] < 0:
+                yield node.value
+
+
+def test_every_name_of_a_service_is_found() -> None:
+    names = {name for name in (*SERVICES, *DIALECTS) if name not in ("ga", "preview", "pcm", "sip")}
+
+    assert all(SERVICE_NAME.fullmatch(name) for name in names)
 
 
 def test_the_event_names_are_found_in_the_services() -> None:
