@@ -733,23 +733,15 @@ KERNEL = tuple(
 REGISTRY = ("bench.services.registry", "bench.services.names")
 IMPORT_A_SERVICE = {
     ("bench.doctor.diagnosis", "bench.services.siblings"),
-    ("bench.doctor.service_findings", "bench.services.agents.dialects"),
     ("bench.doctor.service_findings", "bench.services.siblings"),
-    ("bench.recorded_calls.playback", "bench.services.agents.dialects"),  # the dialect of a recorded call
-    ("bench.target.address", "bench.services.agents.dialects"),
     ("bench.target.address", "bench.services.azure.service"),  # the key `endpoint` is Azure's
-    ("bench.target.target_settings", "bench.services.azure.service"),
-    ("bench.target.targets", "bench.services.azure.service"),
     ("rtbench.calibrate.ground_truth", "bench.services.openai.dialect"),  # reads what the simulator sent
     ("rtbench.calibrate.ground_truth", "bench.services.openai.ga"),
     ("rtbench.calibrate.ground_truth", "bench.services.openai.preview"),
-    ("rtbench.cli.service", "bench.services.openai.dialect"),
 }
 """The modules that still import a service without the registry. This set may only become smaller."""
 NAME_A_SERVICE = {
-    "bench.catalogue.model_retirements": 22,
     "bench.catalogue.remedies": 5,
-    "bench.load.planning.cost_estimate": 1,
     "bench.load.planning.run_options": 2,
     "bench.plan.script": 1,
     "bench.plan.script_keys": 34,

@@ -28,7 +28,7 @@ from bench.catalogue.metrics import (
     outcome_class,
     refusal_status,
 )
-from bench.catalogue.model_retirements import RETIREMENTS, Retirement, retirement_of
+from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.pricing import undated
 from bench.catalogue.remedies import (
     NO_OWN,
@@ -41,6 +41,7 @@ from bench.catalogue.remedies import (
 )
 from bench.observe.pending_turns import UNDETECTED
 from bench.services.openai.dialect import WITHOUT_DETECTION
+from bench.services.registry import SERVICES, retirement_of
 from bench.services.telephone.remedies import OF_SIP, REMEDIES, REPORTED_BY_TELEPHONES
 from bench.target.target_settings import load_price_table
 from reports.wording.validity import meaning
@@ -137,7 +138,7 @@ def test_the_price_list_and_the_doctor_know_the_same_realtime_models() -> None:
 
 
 def test_every_retired_realtime_model_has_a_price() -> None:
-    retired = {undated(model) for models in RETIREMENTS.values() for model in models if "realtime" in model}
+    retired = {undated(model) for service in SERVICES.values() for model in service.retirements if "realtime" in model}
 
     assert retired <= set(REALTIME_MODELS)
 

@@ -29,9 +29,9 @@ from bench.files.sanitize import escape_control
 from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
-from bench.services.registry import DIALECTS, SERVICES, route_at
+from bench.services.registry import DIALECTS, SERVICES, agent_dialects, route_at
 from bench.services.siblings import UNGREETED, dialect_remedy
-from bench.target.address import agent_dialects, known_path
+from bench.target.address import known_path
 from bench.target.target import Target
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind

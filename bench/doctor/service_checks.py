@@ -369,7 +369,7 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
     If `greets` is True and the target is an agent, the turn follows the agent's greeting.
     """
     if target.output:
-        model = target.session.get("input_transcription") or target.model or target.dialect.transcriber
+        model = target.session.get("input_transcription") or target.model or target.dialect.transcribers[0]
         return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.turn_source is not SOUND:
         return script_of(target, WORDS, target.session)

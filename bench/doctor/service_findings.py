@@ -17,7 +17,7 @@ import msgspec
 
 from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, TRANSCRIPT, WAITS, awaited
-from bench.catalogue.model_retirements import SOON_DAYS, retirement_of
+from bench.catalogue.model_retirements import SOON_DAYS
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.catalogue.remedies import REALTIME_MODELS
 from bench.doctor.diagnosis import (
@@ -30,12 +30,12 @@ from bench.doctor.diagnosis import (
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
-from bench.services.agents.dialects import OTHER_STREAM
+from bench.services.registry import retirement_of
 from bench.services.siblings import REMEDIES, SIBLINGS, UNGREETED, shape_of
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES
 from bench.wire.audio import AudioFormat
-from bench.wire.dialect import Dialect, is_simulated
+from bench.wire.dialect import OTHER_STREAM, Dialect, is_simulated
 from bench.wire.events import TokenUsage
 from bench.wire.rate_limits import RateLimit, wait_of
 from bench.wire.service import SIP

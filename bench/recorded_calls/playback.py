@@ -31,7 +31,7 @@ from bench.plan.prepared import PreparedScript, PreparedSound, PreparedTurn
 from bench.plan.script import Script
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.script_files import CHUNK_MS, RecordedUtterance
-from bench.services.agents.dialects import PCM
+from bench.services.registry import DIALECTS
 from bench.wire.dialect import BinaryMessage, ClientMessage
 from bench.wire.received import ReceivedMessage
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
@@ -41,6 +41,8 @@ DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
 TONE_ERROR_NS = 25 * NS_PER_MS
 """The maximum error of an instant at which a tone was removed."""
 ENDLESS_S = 1e6
+PCM = DIALECTS["pcm"]
+"""The dialect of recorded calls."""
 NO_TIMEOUTS = Timeouts(**dict.fromkeys(("end_of_turn", "first_delta", "next_delta", "response", "turn"), ENDLESS_S))
 NO_TRAFFIC = dict.fromkeys(("wire_bytes_sent", "wire_bytes_received", "events"))
 NOT_MEASURED = NO_TRAFFIC | dict.fromkeys(

@@ -20,7 +20,7 @@ class Glm(ServerVadOnly, Preview):
     """
 
     name = "glm"
-    transcriber = None
+    transcribers = ()
     own_kinds = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED)
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16)

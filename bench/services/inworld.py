@@ -17,7 +17,7 @@ class Inworld(Ga):
     """
 
     name = "inworld"
-    transcriber = None
+    transcribers = ()
     missing_features = UNKNOWN
 
     def output(self, output: Output) -> dict[str, Any]:

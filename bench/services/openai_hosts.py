@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from bench.catalogue.model_retirements import retirements
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.wire.service import Route, Service
 
 PATH = "/v1/realtime"
+OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
+A_TRACKER = "a tracker of OpenAI's deprecations, March 2026; unverified"
+RETIREMENTS = retirements(
+    ("gpt-4o-realtime-preview", "2026-05-07", A_TRACKER),
+    ("gpt-4o-mini-realtime-preview", "2026-05-07", A_TRACKER),
+    ("gpt-5", "2026-12-11", OPENAI_PAGE),
+    ("gpt-5-mini", "2026-12-11", OPENAI_PAGE),
+    ("gpt-5-nano", "2026-12-11", OPENAI_PAGE),
+    ("gpt-realtime", "2027-01-20", OPENAI_PAGE),
+    ("gpt-realtime-mini", "2027-01-20", OPENAI_PAGE),
+    ("whisper-1", "2027-02-26", OPENAI_PAGE),
+    ("gpt-4o-transcribe", "2027-02-26", OPENAI_PAGE),
+    ("gpt-4o-transcribe-diarize", "2027-02-26", OPENAI_PAGE),
+    ("gpt-4o-mini-transcribe", "2027-02-26", OPENAI_PAGE),
+)
 OPENAI = Service(
     "openai",
     "OpenAI",
@@ -21,6 +37,7 @@ OPENAI = Service(
     hosts=("api.openai.com",),
     api_key_env="OPENAI_API_KEY",
     minutes=60,
+    retirements=RETIREMENTS,
     transcription="separate, without a model",
 )
 LOCALAI = Service("localai", "LocalAI", GA, f"ws://localhost:8080{PATH}?model={{model}}")

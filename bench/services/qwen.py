@@ -20,7 +20,7 @@ class Qwen(ShelledFunctions):
     """
 
     name = "qwen"
-    transcriber = None
+    transcribers = ()
     own_kinds = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED)
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)

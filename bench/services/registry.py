@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from bench.catalogue.model_retirements import Retirement
+from bench.catalogue.pricing import undated
 from bench.services import glm, inworld, qwen, stepfun, xai
 from bench.services.agents import dialects as agents
 from bench.services.azure.service import AZURE
@@ -31,6 +34,8 @@ DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(Diale
 
 
 UNKNOWN = Dialect()
+PUBLIC_CLOUD = next(cloud for service in SERVICES.values() for cloud in service.clouds.values())
+"""The cloud of Entra ID whose tokens are used if the address names no other."""
 
 
 def service_at(host: str, path: str) -> Service | None:
@@ -52,9 +57,22 @@ def dialect_of(target: Mapping[str, Any]) -> Dialect:
     return DIALECTS.get(target.get("dialect") or "", UNKNOWN)
 
 
+def retirement_of(service: str, model: str) -> Retirement | None:
+    """Return the retirement of a model, by the name that the service reports; None if no retirement is known."""
+    models = SERVICES[service].retirements if service in SERVICES else {}
+    return models.get(model) or models.get(undated(model))
+
+
 def link_of(dialect: Dialect) -> Link:
     """Return the kind of connection that a dialect has by default."""
     return next((service.links[0] for service in SERVICES.values() if service.dialect is dialect), WEBSOCKET)
+
+
+def agent_dialects(path: str) -> list[str]:
+    """Return the dialects of the agents that may have this path, which no realtime service has."""
+    return [agent.name for agent in agents.AGENTS if re.search(agent.usual_path, path, re.IGNORECASE)][:1] or [
+        agent.name for agent in agents.AGENTS
+    ]
 
 
 def route_at(path: str) -> Route | None:

@@ -15,7 +15,7 @@ class StepFun(ServerVadOnly, ShelledFunctions):
     """
 
     name = "stepfun"
-    transcriber = None
+    transcribers = ()
     missing_features = UNKNOWN
     input_formats = by_name(PCM16)
     output_formats = by_name(PCM16)

@@ -63,7 +63,7 @@ class VoiceLive(Preview):
     """
 
     name = family = VOICE_LIVE_NAME
-    transcriber, billing = None, Billing.TIERS
+    transcribers, billing = (), Billing.TIERS
     own_kinds = OF_VOICE_LIVE
     input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
     missing_features = MappingProxyType(

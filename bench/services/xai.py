@@ -19,7 +19,7 @@ class Xai(ServerVadOnly, Ga):
     """
 
     name = "xai"
-    transcriber = None
+    transcribers = ()
     own_kinds = dict(OF_MCP) | {
         **dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED),
         "response.text.delta": EventKind.TEXT_DELTA,  # text has either name

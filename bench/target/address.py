@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
-from bench.services.agents.dialects import AGENTS
-from bench.services.azure.service import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE, azure_cloud
-from bench.services.registry import DIALECTS, SERVICES, link_of, route_at, service_at, service_of_link
+from bench.services.azure.service import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
+from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_of, route_at, service_at, service_of_link
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
 from bench.target.target import requests_transcription
@@ -73,13 +72,6 @@ def known_path(path: str) -> str:
     return next((route.path for route in AZURE.routes if path.endswith(route.path)), path)
 
 
-def agent_dialects(path: str) -> list[str]:
-    """Return the dialects of the agents that may have this path, which no realtime service has."""
-    return [agent.name for agent in AGENTS if re.search(agent.usual_path, path, re.IGNORECASE)][:1] or [
-        agent.name for agent in AGENTS
-    ]
-
-
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Return the address of a deployment in an Azure resource. Raise SettingError."""
     source = names["endpoint"]
@@ -99,7 +91,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     if parts.query:
         raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}")
     path = url_path(parts)
-    is_ga, is_resource = path.endswith("/openai/v1"), azure_cloud(parts.hostname or "") is not None
+    is_ga, is_resource = path.endswith("/openai/v1"), AZURE.has_host(parts.hostname or "")
     prefix = path.removesuffix("/openai/v1" if is_ga or is_resource else "/openai").rstrip("/")
     if prefix and is_resource:
         not_azure = f"has the path {parts.path}, which is not Azure OpenAI's"
@@ -186,7 +178,7 @@ def check_transcription(query: str, dialect: Dialect, service: Service | None, s
     """Raise SettingError if a query requests a session that only transcribes, and the service has none like this."""
     if not requests_transcription(query):
         return
-    if dialect.transcriber is None:
+    if not dialect.transcribers:
         problem = f"a session that only transcribes, which the {dialect.name} dialect does not have"
         raise SettingError("url", f"{source} has intent=transcription: {problem}; remove it, or set the dialect to ga")
     if service and service.transcription == "separate, without a model" and "model" in dict(parse_qsl(query)):

@@ -42,8 +42,7 @@ from bench.files.validation import (
     struct_of,
 )
 from bench.files.yaml_file import LocatedValue, read_yaml
-from bench.services.azure.service import PUBLIC_CLOUD
-from bench.services.registry import SERVICES
+from bench.services.registry import PUBLIC_CLOUD, SERVICES
 from bench.target.options import AUTHS, OPTIONS, SignInName
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.wire.events import TokenUsage

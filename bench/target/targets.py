@@ -22,8 +22,7 @@ from bench.base.installation import tool_version
 from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
-from bench.services.azure.service import PUBLIC_CLOUD, azure_cloud
-from bench.services.registry import SERVICES
+from bench.services.registry import PUBLIC_CLOUD, SERVICES
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
@@ -532,12 +531,12 @@ def _basic(key: str) -> SignInResult:
 
 
 def _by_entra(auth: AuthSettings, context: SettingsContext, address: Address) -> EntraSignIn:
-    clouds, domain = address.service.clouds if address.service else {}, azure_cloud(address.host)
-    if auth.scope is None and not clouds and not address.loopback:
+    service = address.service
+    if auth.scope is None and not (service and service.clouds) and not address.loopback:
         remedy = "set the scope of its tokens in `auth` of targets.yaml"
         raise context.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
-    scope, authority = cloud = clouds.get(domain or "", PUBLIC_CLOUD)
-    route = address.service.route_of(address.dialect) if address.service else None
+    scope, authority = cloud = (service and service.cloud_of(address.host)) or PUBLIC_CLOUD
+    route = service.route_of(address.dialect) if service else None
     if route is not None and route.scope and cloud is PUBLIC_CLOUD:
         scope = route.scope
     return EntraSignIn(

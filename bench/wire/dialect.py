@@ -151,6 +151,10 @@ CALL_ID = "{uuid}"
 """The placeholder for the id of the call, or of the connection. It occurs in messages, in a header and in a query."""
 
 
+OTHER_STREAM = " of another stream"
+"""The suffix of an event's name in counts. It is added if the event names no stream, or the stream of another call."""
+
+
 class CallCodec:
     """The converter for the parts of a session's messages that differ by call: ids, numbers and times.
 
@@ -230,8 +234,8 @@ class Dialect:
     """The kind of server."""
     has_track = False
     """True if the audio is a track of packets beside the messages, as in a telephone call."""
-    transcriber: str | None = None
-    """A model for sessions that only transcribe; None if the dialect has no such sessions."""
+    transcribers: tuple[str, ...] = ()
+    """Models that detect no turns, for sessions that only transcribe; () if the dialect has no such sessions."""
     codec: type[CallCodec] | None = None
     """The codec of one call; None if the messages of all calls are the same."""
     frame_ms: int | None = None

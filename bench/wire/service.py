@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from bench.catalogue.model_retirements import Retirement
 from bench.wire.dialect import Dialect
 
 MODEL = "{model}"
@@ -112,6 +113,8 @@ class Service:
     that only this service has. `model` is the default model. `key_header` carries the key, and `api_key_env` is the
     variable from which the service's own clients read it. `clouds` maps the domain of a cloud to its tokens; {} if the
     service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no limit is known.
+    `has_deployments` is True if requests name a deployment, whose name can differ from that of its model. `retirements`
+    maps a model to its retirement.
     `transcription` states which address a session without replies needs: any, a separate one, or a separate one without
     a model. `telemetry_name` is the name in OpenTelemetry's conventions, if it is not `name`. `key_page` states where
     the user finds the key. `explain` returns the remedy for a status; "" if the service does not cause such refusals.
@@ -130,6 +133,8 @@ class Service:
     api_key_env: str | None = None
     clouds: Mapping[str, Cloud] = field(default_factory=dict)
     minutes: int | None = None
+    has_deployments: bool = False
+    retirements: Mapping[str, Retirement] = field(default_factory=dict)
     transcription: Literal["any", "separate", "separate, without a model"] = "any"
     telemetry_name: str = ""
     key_page: str = ""
@@ -139,6 +144,11 @@ class Service:
         """Return whether a host is the service's."""
         name = f".{host.removesuffix('.')}"
         return any(name.endswith(f".{end}") for end in self.hosts)
+
+    def cloud_of(self, host: str) -> Cloud | None:
+        """Return the cloud to which a host belongs; None if it belongs to none of the service's clouds."""
+        name = host.removesuffix(".")
+        return next((cloud for end, cloud in self.clouds.items() if self.has_host(host) and name.endswith(end)), None)
 
     def route_of(self, dialect: Dialect) -> Route | None:
         """Return the service's first route with a dialect; None if it has none."""

@@ -10,10 +10,11 @@ from typing import Any
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import PlannedEvent
-from bench.catalogue.model_retirements import SOON_DAYS, retirement_of
+from bench.catalogue.model_retirements import SOON_DAYS
 from bench.files.safe_io import read_file, read_json
 from bench.files.sanitize import top_counts
 from bench.record.document import ORDINARY_ENDS
+from bench.services.registry import retirement_of
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import Outcomes

@@ -278,7 +278,6 @@ def _of_transcription(
     Without `--audio`, the recording is a WAV of this tool. Models that detect no turns get none.
     """
     from bench.doctor.service_checks import recording
-    from bench.services.openai.dialect import WITHOUT_DETECTION
 
     if text is not None:
         raise UsageError(f"{target.label} only transcribes, so --text has no effect: use --audio FILE")
@@ -290,7 +289,7 @@ def _of_transcription(
     model = transcription.get("model") if isinstance(transcription, Mapping) else transcription
     if "turn_detection" in target.session:
         return audio or recording(), None
-    return audio or recording(), "none" if manual_commit or model in WITHOUT_DETECTION else "server_vad"
+    return audio or recording(), "none" if manual_commit or model in target.dialect.transcribers else "server_vad"
 
 
 def _refuse_duplicates(target: Target, session: dict[str, Any]) -> None:

@@ -125,8 +125,8 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
     transcriber = _transcriber(scripts)
     tariff = tariff_of(table, target.terms, BilledModel(transcriber or named))
     model, prices = tariff.model or target.label, tariff.prices
-    # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
-    basis = f"if {model} is the model of the deployment" if target.service == "azure" else model
+    has_deployments = target.known_service is not None and target.known_service.has_deployments
+    basis = f"if {model} is the model of the deployment" if has_deployments else model
     usd = None
     by_tokens = transcriber is not None and prices is not None and prices.of_tokens
     if prices and scripts and not by_tokens:  # from the cheapest script at the lower bound to the dearest at the upper

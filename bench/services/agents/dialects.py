@@ -23,6 +23,7 @@ from bench.wire.dialect import (
     BINARY,
     CALL_ID,
     NOT_JSON,
+    OTHER_STREAM,
     AwaitedEvent,
     BinaryMessage,
     CallCodec,
@@ -36,8 +37,6 @@ from bench.wire.events import EMPTY, EventKind, ServerEvent, base64_bytes
 from bench.wire.service import Service
 from bench.wire.settings import SessionSettings, UnsupportedSetting
 
-OTHER_STREAM = " of another stream"
-"""The suffix of an event's name in counts. It is added if the event names no stream, or the stream of another call."""
 FRAME_MS = 20
 """The duration of each piece of audio that a telephony provider sends."""
 DIGITS = frozenset("0123456789*#ABCD")

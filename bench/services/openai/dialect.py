@@ -92,7 +92,7 @@ OWNED = (
 )
 
 
-WITHOUT_DETECTION = ("gpt-live-transcribe", "gpt-realtime-whisper")
+WITHOUT_DETECTION: tuple[str, ...] = ("gpt-live-transcribe", "gpt-realtime-whisper")
 """The transcription models that detect no turns. A session with them must have a null `turn_detection`."""
 NO_REPLY = f"but a session with `output: {ONLY_TRANSCRIPT}` has no replies: remove it"
 UNANSWERABLE: Mapping[Feature, str] = MappingProxyType(
@@ -172,7 +172,7 @@ class OpenAIDialect(EventReader):
 
     def _unsupported_of_transcription(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Return the first setting that a session cannot have if it only transcribes; None if there is none."""
-        if self.transcriber is None:
+        if not self.transcribers:
             problem = f"output: {ONLY_TRANSCRIPT} needs the GA or preview dialect; {self.name} does not support it"
             return UnsupportedSetting(("output",), f"{problem}: remove it, or use --dialect ga")
         for name in REPLY_SETTINGS:

@@ -65,7 +65,7 @@ class Ga(OpenAIDialect):
     input_formats = output_formats = RATED_FORMATS
     stored = STORED
     reply_part = "output_text"
-    transcriber: str | None = WITHOUT_DETECTION[0]
+    transcribers = WITHOUT_DETECTION
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction

@@ -42,7 +42,7 @@ class Preview(OpenAIDialect):
     input_formats = RATED_FORMATS
     stored = STORED
     reply_part = "text"
-    transcriber: str | None = WITHOUT_DETECTION[0]
+    transcribers = WITHOUT_DETECTION
     message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
     missing_features: Mapping[Feature, str] = MappingProxyType(
         {
