@@ -42,10 +42,11 @@ from bench.plan.conversation import ReadOnce, file_of, load_history
 from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
 from bench.plan.recordings import BackgroundNoise, load_pcm
+from bench.services.registry import DIALECTS
 from bench.wire.audio import AudioFormatName
+from bench.wire.setting_keys import DETECTION_FIELDS, LEVEL_FIELDS, TypedMapValidator, detector, texts
 from bench.wire.settings import (
     FULL_DUPLEX,
-    EchoCancellation,
     Effort,
     FunctionTool,
     InputTranscription,
@@ -91,6 +92,14 @@ THRESHOLDS = MapOf(
 MAX_TOKENS = 1_000_000
 TOKENS = OrKeyword(Integer(1, MAX_TOKENS, "of tokens (or inf)"), "inf")
 
+SETTING_KEYS = tuple(dict.fromkeys(dialect.setting_keys for dialect in DIALECTS.values()))
+
+
+def detection_keys(name: str) -> dict[str, Field[Any]]:
+    """Return the keys of a type of turn detection that only some services have."""
+    return {key: field for keys in SETTING_KEYS for key, field in keys.detection.get(name, {}).items()}
+
+
 RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "output": Field(Choice(("audio", "text")), "Whether the answer is audio or text."),
     "instructions": Field(String(), "The system prompt."),
@@ -101,102 +110,24 @@ RESPONSE_FIELDS: dict[str, Field[Any]] = {
 RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
 
 
-def _texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
-    """Return a validator that accepts one text or a list of texts. The value becomes a list, as services require."""
-    return Converted(OneOrMore(shape), lambda _, texts: list(texts))
-
-
-@dataclass(frozen=True)
-class TypedMapValidator(Validator[dict[str, Any]]):
-    """A validator of a table whose `type` determines its other keys. The values stay unchanged."""
-
-    fields: Mapping[str, Mapping[str, Field[Any]]]
-
-    def read(self, value: LocatedValue) -> dict[str, Any]:
-        content = value.content()
-        if not isinstance(content, dict) or "type" not in content:
-            raise value.refuse(f"needs `type`: {either(self.fields)}")
-        return self._tables[Choice(tuple(self.fields)).read(content["type"])].read(value)
-
-    def schema(self) -> Schema:
-        return one_of_tables("type", {name: table.schema() for name, table in self._tables.items()})
-
-    @property
-    def _tables(self) -> dict[str, StructOf[dict[str, Any]]]:
-        return {
-            name: StructOf(
-                {"type": Field(Choice((name,)), "The type.", required=True), **more}, lambda **settings: settings
-            )
-            for name, more in self.fields.items()
-        }
-
-
-DETECTION_FIELDS: dict[str, Field[Any]] = {
-    "create_response": Field(
-        Boolean(), "Whether the service answers by itself when it has detected the end of speech."
-    ),
-    "interrupt_response": Field(Boolean(), "Whether speech stops an answer in progress."),
-}
-LEVEL_FIELDS: dict[str, Field[Any]] = {
-    "threshold": Field(Number(0, 1), "The service's confidence from which it takes sound for speech."),
-    "prefix_padding_ms": Field(Integer(0, 5_000), "Audio before the start of speech that is included, in ms."),
-    "silence_duration_ms": Field(Integer(0, 10_000), "Silence that ends a turn, in ms."),
-}
-END_OF_UTTERANCE = StructOf(
-    {
-        "model": Field(
-            Choice(tuple(f"semantic_detection_v1{variant}" for variant in ("", "_en", "_multilingual"))),
-            "The model that detects the end of an utterance.",
-            required=True,
-        ),
-        "threshold_level": Field(Choice(("low", "medium", "high", "default")), "The confidence that it needs."),
-        "timeout_ms": Field(Integer(0, 60_000), "The maximum silence, in ms."),
-    },
-    lambda **settings: settings,
-)
-OF_VOICE_LIVE: dict[str, Field[Any]] = {
-    "end_of_utterance_detection": Field(END_OF_UTTERANCE, "A model that detects the end of a turn. Voice Live only."),
-    "auto_truncate": Field(Boolean(), "Whether the service truncates an answer that speech stops. Voice Live only."),
-}
-AZURE_FIELDS: dict[str, Field[Any]] = {
-    **LEVEL_FIELDS,
-    "speech_duration_ms": Field(Integer(0, 60_000), "The minimum speech that starts a turn, in ms."),
-    "remove_filler_words": Field(Boolean(), "Whether filler words (um, so) are ignored."),
-    **OF_VOICE_LIVE,
-    **DETECTION_FIELDS,
-}
-LANGUAGES: dict[str, Field[Any]] = {
-    "languages": Field(_texts(), "The languages that are spoken, as in en-US."),
-}
-
-
-def _detector(name: str, note: str, more: Mapping[str, Field[Any]]) -> StructOf[TurnDetection]:
-    return StructOf({"type": Field(Choice((name,)), note, required=True), **more}, TurnDetection)
-
-
 SERVER_FIELDS = {
     **LEVEL_FIELDS,
     "idle_timeout_ms": Field(
         Integer(5_000, 30_000), "Silence after which the service speaks by itself, in ms. GA only."
     ),
-    **OF_VOICE_LIVE,
+    **detection_keys("server_vad"),
     **DETECTION_FIELDS,
 }
 SEMANTIC_FIELDS = {
     "eagerness": Field(Choice(("low", "medium", "high", "auto")), "How soon a turn counts as finished."),
-    "auto_truncate": OF_VOICE_LIVE["auto_truncate"],
+    **detection_keys("semantic_vad"),
     **DETECTION_FIELDS,
 }
-DETECTION_TABLES = {
-    name: _detector(name, note, more)
-    for name, note, more in (
-        ("server_vad", "Detection by loudness.", SERVER_FIELDS),
-        ("semantic_vad", "Detection by meaning.", SEMANTIC_FIELDS),
-        (FULL_DUPLEX, "Full duplex: caller and service always listen. GPT-Live and agents only.", {}),
-        ("azure_semantic_vad", "Detection by meaning. Voice Live only.", AZURE_FIELDS | LANGUAGES),
-        ("azure_semantic_vad_en", "The same for English. Voice Live only.", AZURE_FIELDS),
-        ("azure_semantic_vad_multilingual", "The same for many languages. Voice Live only.", AZURE_FIELDS | LANGUAGES),
-    )
+DETECTION_TABLES: dict[str, StructOf[TurnDetection]] = {
+    "server_vad": detector("server_vad", "Detection by loudness.", SERVER_FIELDS),
+    "semantic_vad": detector("semantic_vad", "Detection by meaning.", SEMANTIC_FIELDS),
+    FULL_DUPLEX: detector(FULL_DUPLEX, "Full duplex: caller and service always listen. GPT-Live and agents only.", {}),
+    **{name: table for keys in SETTING_KEYS for name, table in keys.detectors.items()},
 }
 
 
@@ -230,56 +161,8 @@ class TurnDetectionValidator(Validator[TurnDetection | None]):
         return {"if": {"type": "object"}, "then": tables, "else": {"enum": list(self.words)}}
 
 
-NAMED: dict[str, Field[Any]] = {"name": Field(String(), "The voice's name.", required=True)}
-AZURE_VOICE: dict[str, Field[Any]] = {
-    **NAMED,
-    "temperature": Field(Number(0, 1), "The variation of a high-definition voice."),
-    "locale": Field(String(), "The language that it speaks, as in en-US."),
-    "prefer_locales": Field(_texts(), "Accents that it prefers, as in en-GB."),
-    **{
-        key: Field(String(), note)
-        for key, note in (
-            ("style", "A style, as in cheerful."),
-            ("pitch", "The pitch, as in SSML."),
-            ("rate", "The speed, as in SSML."),
-            ("volume", "The volume, as in SSML."),
-            ("custom_lexicon_url", "The URL of a pronunciation lexicon."),
-            ("custom_text_normalization_url", "The URL of text normalization rules."),
-        )
-    },
-}
 VOICE = OrStruct(
-    String(),
-    TypedMapValidator(
-        {
-            "openai": NAMED,
-            "azure-standard": AZURE_VOICE,
-            "azure-custom": {
-                **AZURE_VOICE,
-                "endpoint_id": Field(String(), "The endpoint that has the voice.", required=True),
-            },
-            "azure-personal": {**AZURE_VOICE, "model": Field(String(), "The model that speaks.", required=True)},
-            "azure-realtime-native": NAMED,
-        }
-    ),
-)
-INTERIM: dict[str, Field[Any]] = {
-    "triggers": Field(
-        _texts(Choice(("latency", "tool"))),
-        "When a filler is said: after a long silence (latency), or while a function runs (tool).",
-    ),
-    "latency_threshold_ms": Field(Integer(0, 600_000), "The length from which a silence is long, in ms."),
-}
-INTERIM_RESPONSE = TypedMapValidator(
-    {
-        "static_interim_response": {**INTERIM, "texts": Field(_texts(), "The texts from which a filler is chosen.")},
-        "llm_interim_response": {
-            **INTERIM,
-            "model": Field(String(), "The model that writes the filler."),
-            "instructions": Field(String(), "Its instructions."),
-            "max_completion_tokens": Field(Integer(1, 1_000_000), "The longest filler, in tokens."),
-        },
-    }
+    String(), TypedMapValidator({kind: table for keys in SETTING_KEYS for kind, table in keys.voices.items()})
 )
 REASONING = StructOf(
     {"effort": Field(Choice(get_args(Effort)), "More effort increases latency.", required=True)},
@@ -298,35 +181,13 @@ RETENTION = StructOf(
 TRUNCATION = OrStruct(Choice(("auto", "disabled")), RETENTION)
 
 
-ACKNOWLEDGEMENT: dict[str, Any] = {
-    "acknowledgement_delay_ms": Field(Integer(0, 600_000), "The delay of an automatic filler, in ms."),
-}
-DELEGATION = Converted(
-    OrStruct(
-        Choice(("client",)),
-        TypedMapValidator(
-            {
-                "client": ACKNOWLEDGEMENT,
-                "responses": {
-                    "responses": Field(
-                        JsonObject(), "The backend: its `model`, `instructions` and so on, in the service's format."
-                    ),
-                    **ACKNOWLEDGEMENT,
-                },
-            }
-        ),
-    ),
-    lambda _, value: {"type": value} if isinstance(value, str) else value,
-)
-
-
 TRANSCRIPTION = StructOf(
     {
         "model": Field(String(), "The model; on Azure GA its deployment.", required=True),
         "language": Field(String(), "The language of the caller, as in en."),
-        "languages": Field(_texts(), "The languages that the caller may speak, as in en."),
+        "languages": Field(texts(), "The languages that the caller may speak, as in en."),
         "delay": Field(Choice(get_args(Effort)), "The delay of the text. A longer one may be more accurate."),
-        "keywords": Field(_texts(), "Words that the caller may say."),
+        "keywords": Field(texts(), "Words that the caller may say."),
         "prompt": Field(String(), "A text that guides the model."),
     },
     InputTranscription,
@@ -350,19 +211,12 @@ SESSION = StructOf(
         "turn_detection": Field(
             TurnDetectionValidator(), "How the end of a caller's turn is detected; none: this tool commits it."
         ),
-        "model": Field(String(), "The model that answers, if it is a setting of the session. GPT-Live only."),
         "input_format": Field(FORMAT, "The format of the caller's audio."),
         "output_format": Field(FORMAT, "The format of the answers' audio."),
         "noise_reduction": Field(Choice(get_args(NoiseReduction)), "How noise behind the caller is reduced."),
-        "echo_cancellation": Field(
-            Choice(get_args(EchoCancellation)), "The service does not take its own voice for speech. Voice Live only."
-        ),
-        "interim_response": Field(INTERIM_RESPONSE, "Fillers before the answer. Voice Live only."),
         "reasoning": Field(REASONING, "How much the model reasons. Not for preview."),
         "truncation": Field(TRUNCATION, "How a conversation that becomes too long is shortened. GA only."),
-        "delegation": Field(
-            DELEGATION, "Who does the tasks that GPT-Live delegates: client (the default), or a table with a `type`."
-        ),
+        **{name: key for keys in SETTING_KEYS for name, key in keys.session.items()},
         "extra": Field(
             JsonObject(), "More settings, in the service's own format, which are merged into session.update last."
         ),
@@ -454,7 +308,7 @@ MCP_SERVER = StructOf(
         "url": Field(String(), "The URL of the server."),
         "connector_id": Field(String(), "A connector of the service, instead of a URL."),
         "description": Field(String(), "Description of the server, for the model."),
-        "allowed_tools": Field(_texts(), "The tools that the model may call; by default, all."),
+        "allowed_tools": Field(texts(), "The tools that the model may call; by default, all."),
         "require_approval": Field(
             Choice(("always", "never")), "Whether the service asks before each call; by default, the service decides."
         ),

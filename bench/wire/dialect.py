@@ -20,6 +20,7 @@ from bench.catalogue.remedies import NO_OWN
 from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
+from bench.wire.setting_keys import NO_KEYS
 from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
 
 NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -244,6 +245,8 @@ class Dialect:
     """Headers of the upgrade, in addition to the target's headers. In them, `{uuid}` is the id of the call."""
     billing = Billing.MODELS
     """The way in which the service bills its sessions."""
+    setting_keys = NO_KEYS
+    """The keys of a script's `session` that only this service has."""
     remedies = NO_OWN
     """The remedies for outcomes that only such a service has."""
     expiry: tuple[int, str] | None = None

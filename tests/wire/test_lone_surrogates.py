@@ -24,7 +24,7 @@ from bench.services.agents.dialects import ACS, PCM, TWILIO
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.voice_live import VOICE_LIVE
+from bench.services.voice_live.dialect import VOICE_LIVE
 from bench.target.credentials import Credential
 from bench.transport.parser import service_message
 from bench.wire.dialect import Dialect

@@ -10,7 +10,7 @@ from bench.services.azure.remedies import explain
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.voice_live import VOICE_LIVE_ROUTE
+from bench.services.voice_live.dialect import VOICE_LIVE_ROUTE
 from bench.wire.service import Cloud, KeyHeader, Route, Service
 
 CLOUDS = {

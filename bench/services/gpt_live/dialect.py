@@ -36,6 +36,7 @@ from bench.files.values import (
     string_in,
 )
 from bench.services.full_duplex import FullDuplexDialect
+from bench.services.gpt_live.keys import SETTING_KEYS
 from bench.services.openai.dialect import GPT_LIVE_NAME, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
 from bench.services.openai.ga import ga_format
@@ -155,7 +156,7 @@ class GptLive(FullDuplexDialect):
         }
     )
     only_duplex = "GPT-Live decides by itself when to speak, and does not accept commits"
-    delegates, billing, expiry = True, Billing.BACKEND, MAX_DURATION_CLOSE
+    delegates, billing, expiry, setting_keys = True, Billing.BACKEND, MAX_DURATION_CLOSE, SETTING_KEYS
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType(
         {

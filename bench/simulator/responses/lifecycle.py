@@ -22,7 +22,7 @@ from msgspec import structs
 from bench.base.units import NS_PER_MS
 from bench.services.openai.dialect import RATED_FORMATS
 from bench.services.openai.ga import ga_format
-from bench.services.voice_live import SPOKEN_FORMATS
+from bench.services.voice_live.dialect import SPOKEN_FORMATS
 from bench.simulator.conversation.client_items import ItemReader
 from bench.simulator.conversation.items import (
     NOTHING,

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 from bench.services.azure.service import PREVIEW_ROUTE
 from bench.services.openai.dialect import RATED_FORMATS
-from bench.services.voice_live import VOICE_LIVE_ROUTE
+from bench.services.voice_live.dialect import VOICE_LIVE_ROUTE
 from bench.simulator import refusals, server_events
 from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade

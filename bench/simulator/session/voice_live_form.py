@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.services.openai.dialect import FORMATS
-from bench.services.voice_live import SPOKEN_FORMATS
+from bench.services.voice_live.dialect import SPOKEN_FORMATS
 from bench.simulator.profile import EFFORTS
 from bench.simulator.server_events import Json
 from bench.simulator.session import checks, effective, session_schema

@@ -11,6 +11,7 @@ from bench.services.openai.dialect import VOICE_LIVE_NAME
 from bench.services.openai.events import FILLERS
 from bench.services.openai.preview import Preview
 from bench.services.openai.variants import NO_MCP
+from bench.services.voice_live.keys import SETTING_KEYS
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormatName, by_name
 from bench.wire.dialect import Feature
 from bench.wire.events import EventKind
@@ -63,7 +64,7 @@ class VoiceLive(Preview):
     """
 
     name = family = VOICE_LIVE_NAME
-    transcribers, billing = (), Billing.TIERS
+    transcribers, billing, setting_keys = (), Billing.TIERS, SETTING_KEYS
     own_kinds = OF_VOICE_LIVE
     input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
     missing_features = MappingProxyType(
