@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
@@ -127,17 +127,19 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
 
     if url.lower().startswith(tuple(f"{scheme}:" for scheme in (*SIP.schemes, "tel"))):
         return telephone_address(url, settings, names)
-    if not url.lower().startswith(("ws://", "wss://")):
+    links = dict.fromkeys(link for service in SERVICES.values() for link in service.links)
+    if not url.lower().startswith(tuple(f"{scheme}://" for link in links for scheme in link.schemes)):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
     host, path = parts.hostname or "", known_path(url_path(parts))
-    if parts.scheme == "ws" and not is_loopback(host):
+    if parts.scheme in (link.schemes[0] for link in links) and not is_loopback(host):
         raise refuse("must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if _SECRET_QUERY.search(name.lower()) and value != CALL_ID and not is_variable(value):
             remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
             raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
     known = SERVICES[settings.service] if settings.service else service_at(host, path)
+    link = next((link for link in (known.links if known else ()) if parts.scheme in link.schemes), WEBSOCKET)
     route, default = route_at(path), GA_ROUTE.dialect
     # services with the GA dialect may also have the path of another one, as OpenAI has that of GPT-Live
     own = known.dialect if known and known.dialect is not default else route.dialect if route else default
@@ -155,7 +157,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if not path and dialect.peer is Peer.SERVICE:
         raise refuse(f"needs the path of a realtime service, e.g. {EXAMPLE_URL}")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return _address(parts, resource, dialect, known, notices + _host_notices(parts, dialect, source))
+    notices += _host_notices(parts, dialect, source)
+    return replace(_address(parts, resource, dialect, known, notices), link=link)
 
 
 def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:

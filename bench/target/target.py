@@ -163,7 +163,7 @@ class Target:
             user, _, parameters = self.resource.partition("@")
             return sip_url(user, self.host, self.port, parameters, tls=self.tls)
         port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
-        return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
+        return f"{self.link.schemes[self.tls]}://{bracketed(self.host)}{port}{self.resource}"
 
     def connection_url(self, call_id: str) -> str:
         """Return the URL of one connection. If the target's URL needs an id of the call, it contains `call_id`."""

@@ -32,7 +32,7 @@ from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.summary.example_turns import BYTES_PER_S
-from reports.summary.transcription import only_transcribes
+from reports.summary.transcription import are_answered
 from reports.turns import Flags, position_of, values_of
 
 KINDS = (
@@ -88,9 +88,9 @@ class UsageArrays:
         return stopped, wasted_ns, share * _column(self.run.turns, "audio_out")[stopped]
 
     @property
-    def only_transcribes(self) -> bool:
-        """True if the sessions only transcribe. Their service reports no tokens of responses."""
-        return only_transcribes(self.run.metadata.get("scripts") or [])
+    def are_answered(self) -> bool:
+        """False if the sessions only transcribe. Their service reports no tokens of responses."""
+        return are_answered(self.run.metadata.get("scripts") or [])
 
     @property
     def minutes(self) -> Floats:
@@ -100,7 +100,7 @@ class UsageArrays:
         the minutes of the audio that was sent. Entries of turns are 0; so are those of sessions that never opened.
         """
         sessions = self.run.sessions
-        if self.only_transcribes:
+        if not self.are_answered:
             scripts = self.run.metadata.get("scripts") or []
             formats = {script.get("name"): script.get("input_format") or "pcm16" for script in scripts}
             bytes_per_s = sessions["script"].map({name: BYTES_PER_S[format] for name, format in formats.items()})
@@ -122,7 +122,7 @@ class UsageArrays:
 
         It is also False if the sessions only transcribe, because their audio is billed.
         """
-        return self._of_sessions(self.run.sessions["billed_ns"].isna() & (not self.only_transcribes)).astype(bool)
+        return self._of_sessions(self.run.sessions["billed_ns"].isna() & self.are_answered).astype(bool)
 
     def _of_sessions(self, values: pd.Series[Any]) -> Floats:
         of_all: Floats = np.r_[np.zeros(len(self.run.turns)), values.to_numpy(dtype=np.float64, na_value=0.0)]
@@ -374,7 +374,7 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
         prices=PricesUsed(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=document.get("budget_usd"),
         estimate_usd=(estimate[0], estimate[1]) if estimate else None,
-        input_transcription_extra=not only_transcribes(document.get("scripts") or [])
+        input_transcription_extra=are_answered(document.get("scripts") or [])
         and not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
         targets=costs,
     )
@@ -422,7 +422,7 @@ def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntrie
     has_prices = _flags(tariffs, lambda _: True)
     of_time_alone = _flags(tariffs, lambda prices: not prices.of_tokens)[group] & (group == minute_group)
     has_tokens = np.logical_or.reduce([~np.isnan(bills.tokens(kind)) for kind in KINDS])
-    has_usage = has_tokens | of_time_alone | bills.needs_no_tokens | bills.only_transcribes
+    has_usage = has_tokens | of_time_alone | bills.needs_no_tokens | (not bills.are_answered)
     return BilledEntries(
         has_tokens=has_tokens,
         turns=has_usage & ~bills.unattributed,

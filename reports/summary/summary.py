@@ -47,7 +47,7 @@ from reports.summary.targets import (
     quantiles_of_targets,
 )
 from reports.summary.tools import DeadlineShare, ToolTurns, deadline_shares, tool_turns
-from reports.summary.transcription import Transcription, only_transcribes, transcription_of
+from reports.summary.transcription import Transcription, are_answered, transcription_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
 READ = "transcript_first"
@@ -231,7 +231,7 @@ def summarise(run: RunFrames) -> Summary:
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     pairs = zip(turns.pools, answers, strict=True)
     of_answers = ((summary, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, summary in pairs)
-    transcribing = only_transcribes(metadata.get("scripts") or [])
+    transcribing = not are_answered(metadata.get("scripts") or [])
     connecting = tuple(
         metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics, expected_greetings(metadata))
     )

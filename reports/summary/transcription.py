@@ -25,9 +25,9 @@ class Transcription(JsonEntry, frozen=True):
     audio_s_per_s: Annotated[Rounded, about("the same per second of the measured phase")]
 
 
-def only_transcribes(scripts: Sequence[dict[str, object]]) -> bool:
-    """Return whether the scripts of a run, as in run.json, only transcribe."""
-    return bool(scripts) and all(script.get("output") == "transcript" for script in scripts)
+def are_answered(scripts: Sequence[dict[str, object]]) -> bool:
+    """Return whether the scripts of a run, as in run.json, have replies. The others only transcribe."""
+    return not scripts or any(script.get("output") != "transcript" for script in scripts)
 
 
 def transcription_of(turns: TurnArrays, measured_s: float) -> list[Transcription]:
