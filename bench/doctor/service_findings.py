@@ -174,7 +174,8 @@ BACKEND_TASKS = "tasks that the model delegates are for a backend of the service
 def check_backend_setting(target: Target) -> Iterator[CheckFinding]:
     """Yield a failure if a target lets a backend do delegated tasks, but does not name the backend's model."""
     delegation = target.session.get("delegation")
-    is_backed = target.dialect.delegates and isinstance(delegation, Mapping) and "responses" in delegation.values()
+    is_own_key = "delegation" in target.dialect.setting_keys.session
+    is_backed = is_own_key and isinstance(delegation, Mapping) and "responses" in delegation.values()
     if is_backed and backend_model(delegation) is None:
         remedy = "write `delegation: {type: responses, responses: {model: NAME}}` in the target's `session`"
         yield CheckFinding("target", "fail", f"{BACKEND_TASKS}, but `delegation` names no model of it", remedy)

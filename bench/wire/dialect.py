@@ -1,8 +1,8 @@
 """The base class of dialects. A dialect encodes client messages and decodes server events for one kind of service.
 
 Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds
-(`bench.wire.events`), and settings (`bench.wire.settings`). Only a dialect knows their form on the wire. A new
-dialect is one file in this folder and one row of the table in `dialects.py`.
+(`bench.wire.events`), and settings (`bench.wire.settings`). Only a dialect knows their form on the wire.
+`bench.services` has the dialects.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class Dialect:
     peer = Peer.SERVICE
     """The kind of server."""
     has_track = False
-    """True if the audio is a track of packets beside the messages, as in a telephone call."""
+    """True if the audio is a track of packets in addition to the messages, as in a telephone call."""
     transcribers: tuple[str, ...] = ()
     """Models that detect no turns, for sessions that only transcribe; () if the dialect has no such sessions."""
     codec: type[CallCodec] | None = None

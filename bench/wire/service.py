@@ -34,6 +34,7 @@ class Link:
 
 WEBSOCKET = Link(("ws", "wss"), ("upgrade", "session", "turn"))
 SIP = Link(("sip", "sips"), ("call", "turn"), has_media=True, sockets=3)
+"""The link of telephone calls. Its sockets are for SIP, RTP and RTCP."""
 
 
 class KeyHeader(NamedTuple):

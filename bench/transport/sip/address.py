@@ -13,8 +13,6 @@ from bench.transport.sip.messages import DEFAULT_PORTS
 from bench.transport.sip.uri import hop_of
 
 FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
-SOCKETS_OF_A_CALL = 3
-"""The sockets of a telephone call: for SIP, RTP and RTCP."""
 _random = SystemRandom()
 
 
