@@ -8,7 +8,7 @@ from bench.services.openai.preview import Preview
 from bench.services.openai.variants import UNKNOWN, ServerVadOnly
 from bench.wire.audio import PCM16, PCM16_16K, by_name
 from bench.wire.events import EventKind
-from bench.wire.service import Service
+from bench.wire.service import Route, Service
 from bench.wire.settings import SessionSettings
 
 
@@ -38,13 +38,15 @@ class Glm(ServerVadOnly, Preview):
 
 
 GLM = Glm()
+PATH = "/api/paas/v4/realtime"
 SERVICE = Service(
     "glm",
     "GLM-Realtime",
     GLM,
-    "wss://open.bigmodel.cn/api/paas/v4/realtime",
+    f"wss://open.bigmodel.cn{PATH}",
     hosts=("open.bigmodel.cn",),
-    paths=("/api/paas/v4/realtime",),
+    routes=(Route(PATH, GLM),),
+    paths=(PATH,),
     model="glm-realtime",
     api_key_env="ZHIPU_API_KEY",
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.services.openai.ga import Ga
 from bench.services.openai.variants import UNKNOWN
-from bench.wire.service import BASIC, Service
+from bench.wire.service import BASIC, Route, Service
 from bench.wire.settings import Output
 
 
@@ -25,13 +25,15 @@ class Inworld(Ga):
 
 
 INWORLD = Inworld()
+PATH = "/api/v1/realtime/session"
 SERVICE = Service(
     "inworld",
     "Inworld",
     INWORLD,
-    "wss://api.inworld.ai/api/v1/realtime/session?key={uuid}&protocol=realtime",
+    f"wss://api.inworld.ai{PATH}?key={{uuid}}&protocol=realtime",
     hosts=("api.inworld.ai",),
-    paths=("/api/v1/realtime/session",),
+    routes=(Route(PATH, INWORLD),),
+    paths=(PATH,),
     key_header=BASIC,
     api_key_env="INWORLD_API_KEY",
 )

@@ -8,7 +8,7 @@ from bench.services.openai.preview import Preview
 from bench.services.openai.variants import UNKNOWN, ShelledFunctions
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, by_name
 from bench.wire.events import EventKind
-from bench.wire.service import Service
+from bench.wire.service import Route, Service
 from bench.wire.settings import SessionSettings
 
 
@@ -39,13 +39,15 @@ def _pcm_format(format: AudioFormat) -> dict[str, Any]:
 
 
 QWEN = Qwen()
+PATH = "/api-ws/v1/realtime"
 SERVICE = Service(
     "qwen",
     "Qwen-Omni",
     QWEN,
-    "wss://dashscope-intl.aliyuncs.com/api-ws/v1/realtime?model={model}",
+    f"wss://dashscope-intl.aliyuncs.com{PATH}?model={{model}}",
     hosts=("aliyuncs.com",),
-    paths=("/api-ws/v1/realtime",),
+    routes=(Route(PATH, QWEN),),
+    paths=(PATH,),
     api_key_env="DASHSCOPE_API_KEY",
     minutes=120,
 )

@@ -41,10 +41,14 @@ PUBLIC_CLOUD = next(cloud for service in SERVICES.values() for cloud in service.
 def service_at(host: str, path: str) -> Service | None:
     """Return the service at an address; None if it is unknown.
 
-    The host is compared first. If no service has this host, the path is compared.
+    A service whose customers have hosts of their own is found by the host or the path. For other services the host is
+    compared first. If no service has this host, the path is compared.
     """
-    by_host = (service for service in SERVICES.values() if service.has_host(host))
-    return next(by_host, None) or next((s for s in SERVICES.values() if path.startswith(s.paths)), None)
+    services = SERVICES.values()
+    by_path = [service for service in services if path.startswith(service.paths)]
+    by_host = [service for service in services if service.has_host(host)]
+    hosted = [service for service in (*by_host, *by_path) if not service.url]
+    return next(iter((*hosted, *by_host, *by_path)), None)
 
 
 def service_of_link(link: Link) -> Service:
@@ -66,6 +70,12 @@ def retirement_of(service: str, model: str) -> Retirement | None:
 def link_of(dialect: Dialect) -> Link:
     """Return the kind of connection that a dialect has by default."""
     return next((service.links[0] for service in SERVICES.values() if service.dialect is dialect), WEBSOCKET)
+
+
+def scope_of(dialect: Dialect) -> str:
+    """Return the scope of a dialect's tokens in the public cloud; "" if it is that of the cloud."""
+    routes = (route for service in SERVICES.values() for route in service.routes if route.dialect is dialect)
+    return next((route.scope for route in routes if route.scope), "")
 
 
 def agent_dialects(path: str) -> list[str]:

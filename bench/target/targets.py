@@ -22,7 +22,7 @@ from bench.base.installation import tool_version
 from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
-from bench.services.registry import PUBLIC_CLOUD, SERVICES
+from bench.services.registry import PUBLIC_CLOUD, SERVICES, scope_of
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
@@ -536,9 +536,8 @@ def _by_entra(auth: AuthSettings, context: SettingsContext, address: Address) ->
         remedy = "set the scope of its tokens in `auth` of targets.yaml"
         raise context.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
     scope, authority = cloud = (service and service.cloud_of(address.host)) or PUBLIC_CLOUD
-    route = service.route_of(address.dialect) if service else None
-    if route is not None and route.scope and cloud is PUBLIC_CLOUD:
-        scope = route.scope
+    if cloud is PUBLIC_CLOUD:
+        scope = scope_of(address.dialect) or scope
     return EntraSignIn(
         scope=auth.scope or scope,
         kind="default" if auth.type == "entra" else auth.type,
