@@ -22,7 +22,6 @@ from bench.base.errors import UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
-from bench.wire.dialect import SOUND, Peer
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -204,6 +203,7 @@ def probe(
 
     _refuse_mixture(text, audio, manual_commit=manual_commit, lone_record=record_audio and event_log is None)
     from bench.target.targets import resolve_targets
+    from bench.wire.dialect import SOUND, Peer
 
     targets = resolve_targets(os.environ, service_options)
     if len(targets) > 1:
