@@ -30,7 +30,7 @@ with the stream. If a second voice is in the background of the agent's voice, it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -173,6 +173,11 @@ NO_BLOCK: Block = (0, 0, -1, -1)
 NOTHING: tuple[()] = ()
 Known = Iterable[tuple[What, int]]
 """The changes that become known with a block. Each entry is (type of change, number of the sample at which it is)."""
+
+
+def is_even(levels: Sequence[int], ratio: tuple[int, int]) -> bool:
+    """Return whether the ratio of the highest to the lowest level is at most `ratio`, as (numerator, denominator)."""
+    return max(levels) * ratio[1] <= min(levels) * ratio[0]
 
 
 class SuspectedTone:
@@ -399,8 +404,7 @@ class OnsetDetector:
         levels = list(self._groups)[1:groups]
         if len(levels) < groups - 1:  # a tone began later
             return False
-        same = max(levels) * ratio[1] <= min(levels) * ratio[0]
-        return same and is_tone(self._samples((groups - 1) * GROUP))
+        return is_even(levels, ratio) and is_tone(self._samples((groups - 1) * GROUP))
 
     def _samples(self, block: int, count: int = GROUP) -> Samples:
         """Return the samples of the blocks from this block on, resampled to 8 kHz."""
@@ -461,7 +465,7 @@ class OnsetDetector:
         """If steady noise has followed the sound, move the end of the sound back to the start of the noise."""
         last = self._number - 1
         levels = self._levels(last - PLATEAU + 1, last)
-        if max(levels) * EVEN[1] > min(levels) * EVEN[0] or is_voiced(self._samples(last - GROUP + 1)):
+        if not is_even(levels, EVEN) or is_voiced(self._samples(last - GROUP + 1)):
             return
         level = self._behind_start = self._behind_sound = self._settle(levels)
         first = last - PLATEAU
@@ -513,16 +517,20 @@ class OnsetDetector:
         if number - self._onset + 1 < WINDOW:
             return
         if self._loud >= LOUD:
+            if (number - self._onset + 1 - WINDOW) % CHECKED:
+                return
             if self._is_pure(self._onset, number):
                 last = next(block for block in range(number, self._onset - 1, -1) if self._is_loud(block))
                 self._suspect = SuspectedTone(self._onset, last)
-            elif (number - self._onset + 1 - WINDOW) % CHECKED == 0:
+            else:
                 yield from self._start_if_voiced(self._onset, number)
             return
-        later = range(self._onset + 1, number + 1)  # a click; a sound may still follow it
-        self._onset = next((block for block in later if self._is_loud(block)), None)
-        if self._onset is not None:
-            self._loud = sum(self._is_loud(block) for block in range(self._onset, number + 1))
+        self._search_from(self._onset + 1, number)  # a click; a sound may still follow it
+
+    def _search_from(self, first: int, number: int) -> None:
+        """Search for the start of a possible sound in the blocks from `first` to `number`."""
+        loud = [block for block in range(first, number + 1) if self._is_loud(block)]
+        self._onset, self._loud = (loud[0], len(loud)) if loud else (None, 0)
 
     def _start_if_voiced(self, start: int, number: int) -> Known:
         """Start a sound if it is voiced or over. Noise before its voiced part becomes the background."""
@@ -539,28 +547,26 @@ class OnsetDetector:
         elif number - start + 1 < SETTLED:
             return
         else:
-            voiced, noise = start, self._last_noise(start, number)
+            noise = self._last_noise(start, number)
         if noise is None:
             latest = number if waits else self._rise(start, number)
             yield from self._start_sound(start, number, latest=latest)
             return
         self._settle(self._levels(noise - LEAD + 1, noise))
-        loud = [block for block in range(noise + 1, number + 1) if self._is_loud(block)]
-        self._onset, self._loud = (loud[0], len(loud)) if loud else (None, 0)
+        self._search_from(noise + 1, number)
 
-    def _rise(self, start: int, number: int) -> int:
-        """Return the block at which the level last rises by more than `STEADY`, as above noise; or `start`."""
+    def _rise(self, start: int, number: int) -> int | None:
+        """Return the block at which the level last rises by more than `STEADY`, as above noise; None if it does not."""
         levels = self._levels(start + SMOOTHED - 1, number)
         rises = range(len(levels) - 1, SMOOTHED - 1, -1)
-        last = next((at for at in rises if levels[at] > STEADY * max(levels[: at - SMOOTHED + 1])), -SMOOTHED)
-        return start + SMOOTHED + last
+        above = (at for at in rises if levels[at] > STEADY * max(levels[: at - SMOOTHED + 1]))
+        return next((start + SMOOTHED + at for at in above), None)
 
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there are none."""
         levels = self._levels(start + SMOOTHED - 1, end)
         for last in range(len(levels), LEAD - 1, -1):
-            steady = levels[last - LEAD : last]
-            if max(steady) * EVEN[1] <= min(steady) * EVEN[0]:
+            if is_even(levels[last - LEAD : last], EVEN):
                 return start + SMOOTHED - 2 + last
         return None
 
@@ -650,7 +656,7 @@ class OnsetDetector:
             if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= pair_energy * EDGE[1]:
                 break
             start = earlier
-        lead = 0 if latest in (None, loud) else latest - start
+        lead = 0 if latest is None else latest - start
         if loud - start == REACH:  # the energy did not rise here: the background is louder than `behind`
             lead = max(lead, REACH)
         self._lead_level = min(self._levels(start + SMOOTHED - 1, start + max(SMOOTHED, lead) - 1))
@@ -665,7 +671,7 @@ class OnsetDetector:
             self._early_ns = 0
         elif self._unsteady and start < EARLY:
             self._early_ns = self._early_ns or start * BLOCK_MS * NS_PER_MS
-        self._peak = max(self._at(block)[1] for block in range(start, number + 1))
+        self._peak = max(self._levels(start, number))
         yield "begins", start * self._size + (max(0, self._at(start)[2]) if behind < FAINT else 0)
         last_audible = next((block for block in range(number, start - 1, -1) if self._continues(block)), start)
         self._quiet, self._last = number - last_audible, last_audible * self._size + max(0, self._at(last_audible)[3])

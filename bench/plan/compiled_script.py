@@ -34,7 +34,10 @@ class CompiledScript:
     """
 
     def __init__(self, script: Script, dialect: Dialect) -> None:
-        _reject_unsupported(script, dialect)
+        self._settings, history_messages = dialect.with_history(
+            script.session, script.history.messages if script.history else ()
+        )
+        _reject_unsupported(script, self._settings, dialect)
         self.script, self.dialect = script, dialect
         self._encoder = ScriptEncoder(
             dialect,
@@ -44,7 +47,6 @@ class CompiledScript:
             answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
             fills=script.variables is not None,
         )
-        _, history_messages = dialect.with_history(script.session, script.history.messages if script.history else ())
         self._history = tuple(dialect.message(message, MESSAGE_ID) for message in history_messages)
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
@@ -81,7 +83,7 @@ class CompiledScript:
         script = self.script
         rows = script.variables.rows if script.variables else ()
         row = rows[number % len(rows)] if rows else NO_ROW
-        settings = self._encoder.with_instructions(_settings(script, self.dialect), row)
+        settings = self._encoder.with_instructions(self._settings, row)
         steps = tuple(self.step(step, turn_number, choices, row) for turn_number, step in self._numbered)
         set_up = self.dialect.setup_messages(settings, SET_UP_ID)
         if script.pipelined:
@@ -108,18 +110,13 @@ class CompiledScript:
         )
 
 
-def _settings(script: Script, dialect: Dialect) -> SessionSettings:
-    """Return the settings of a script's session, with the history if it is one of them."""
-    settings, _ = dialect.with_history(script.session, script.history.messages if script.history else ())
-    return settings
-
-
-def _reject_unsupported(script: Script, dialect: Dialect) -> None:
+def _reject_unsupported(script: Script, settings: SessionSettings, dialect: Dialect) -> None:
     """Raise ScriptError for a setting or step that the dialect does not support.
 
-    Also raise it for an event that would undo the session's settings.
+    Also raise it for an event that would undo the session's settings. `settings` contain the history if it is one of
+    them.
     """
-    refused = dialect.unsupported_setting(_settings(script, dialect))
+    refused = dialect.unsupported_setting(settings)
     if refused is not None:
         keys = refused.setting if refused.setting[0] in OUTSIDE else ("session", *refused.setting)
         raise _at(script, keys, refused.reason)
