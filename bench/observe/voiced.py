@@ -1,8 +1,8 @@
 """The distinction of voiced sounds, such as vowels, from noise. Pure.
 
 A voiced sound is periodic: it correlates with itself one period of the pitch earlier. The correlation must first fall,
-because that of the mains' hum falls later than one period of a voice. In 80,000 windows of 50 ms of white and pink
-noise, a room, and hum, none counted as voiced. Whispers and unvoiced consonants are noise.
+because that of the mains' hum falls later than one period of a voice. In 48,000 windows of 50 ms of white and pink
+noise, a room, and hum, one counted as voiced. Whispers and unvoiced consonants are noise.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from bench.wire.audio import Samples
 
 RATE_HZ = 4_000
-LAGS = range(RATE_HZ // 400, RATE_HZ // 80 + 1)
-"""The periods of voices in samples: 80 to 400 Hz."""
+LAGS = range(RATE_HZ // 400, RATE_HZ // 75 + 1)
+"""The periods of voices in samples: 75 to 400 Hz."""
 CORRELATION = 1 / 2
 """The minimum correlation of a voiced sound over one period."""
 FALLEN = 1 / 10
