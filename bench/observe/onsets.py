@@ -307,6 +307,16 @@ class OnsetDetector:
                 changes.append(SoundChange(what, end - sample, self._uncertainty_ns))
         return changes
 
+    @property
+    def pending(self) -> int | None:
+        """The start of a sound that is not certain yet, in samples before the end of the received samples.
+
+        None if there is none.
+        """
+        if self._onset is None or (self._suspect is not None and self._suspect.is_certain):
+            return None
+        return (self._number - self._onset) * self._size + len(self._left)
+
     def drop(self) -> None:
         """Forget the current sound, because the rest of the sound will not be played. The end of the sound is not
         reported.

@@ -142,6 +142,13 @@ class PendingTurns:
         turn = self.last
         return None if turn is None or turn.state is State.OVER else turn
 
+    def current_at(self, at_ns: int) -> PendingTurn | None:
+        """Return the open turn that started last before an instant. A greeting may start before its turn."""
+        turn = self.current
+        if turn is None or turn.start_ns <= at_ns or turn.plan.greeting:
+            return turn
+        return next((turn for turn in reversed(self.open) if turn.start_ns <= at_ns), None)
+
     @property
     def open(self) -> list[PendingTurn]:
         """The open turns: the current turn, and the turn whose reply the current turn interrupts."""

@@ -194,7 +194,11 @@ class ReplyDetector:
 
         In both cases, the service has cancelled the reply.
         """
-        self._caller_spoke = False
+        self._pending: int | None = None
+        """The position in the stream, in samples, of a sound that is not certain yet; None if there is none."""
+        self._began_ns = self._caller_ns = 0
+        """The arrival of the first delta of the last reply, and the instant at which the caller last started to
+        speak."""
         self._words = ""
 
     @property
@@ -209,9 +213,9 @@ class ReplyDetector:
         self._early = EarlySound(changes, self.audio.rate_hz, end_ns)
         self._known_tones = len(self._onsets.tones)
 
-    def caller_speaks(self) -> None:
-        """Record that the caller starts to speak, during the reply or after it."""
-        self._caller_spoke = self._speaking
+    def caller_speaks(self, at_ns: int) -> None:
+        """Record that the caller starts to speak, during a reply or after it."""
+        self._caller_ns = at_ns
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
         """Return the events of a message. In the audio events, the positions of the detected sound replace the audio.
@@ -266,7 +270,9 @@ class ReplyDetector:
             elif what == "sounds":
                 audible, until = min(0, position) if audible is None else audible, position
         size = len(samples) * self.audio.sample_bytes
-        payload = StrippedAudio(audible, until, error_ns, tones=max(0, self._known_tones - known_tones))
+        back, tones = self._onsets.pending, max(0, self._known_tones - known_tones)
+        pending = None if back is None else len(samples) - back
+        payload = StrippedAudio(audible, until, error_ns, tones=tones, pending=pending)
         return msgspec.structs.replace(event, payload_bytes=size, payload=payload)
 
     def _changes(self, samples: Samples, *, sent: bool = True) -> list[Change]:
@@ -313,10 +319,12 @@ class ReplyDetector:
         duration_ns = self.audio.duration_ns(event.payload_bytes)
         playing = self.playout.play(arrival.at_ns, duration_ns, arrival.uncertainty_ns)
         self._end += unsent
+        self._pending = None if unsent else self._pending
         # ends the reply before this delta, which may start the next reply
         if unsent and self._is_over:
             yield from self._ending(arrival)
         self._end += samples
+        self._pending = None if sound.pending is None else self._end - samples + sound.pending
         # The end of a sound may become known in the next delta, which then contains no sound. If the reply with the
         # sound is over, the delta must not begin another reply.
         if sound.audible is None or sound.until is None or (not self._speaking and sound.until <= sound.audible):
@@ -345,19 +353,27 @@ class ReplyDetector:
     @property
     def _is_over(self) -> bool:
         """True if a reply has begun, and no sound that is detected later can belong to it."""
-        return self._speaking and self._silent_ns >= self._pause_ns + KNOWN_NS
+        return self._speaking and not self._may_continue and self._silent_ns >= self._pause_ns + KNOWN_NS
+
+    @property
+    def _may_continue(self) -> bool:
+        """True if a sound that is not certain yet would belong to the reply."""
+        return self._pending is not None and self._samples_ns(self._pending - self._last) < self._pause_ns
 
     @property
     def _pause_ns(self) -> int:
         """The silence that ends the current reply."""
         if self._cut:
             return PAUSE_NS
-        return min(SILENCE_NS, self._silence_ns) if self._caller_spoke else self._silence_ns
+        return min(SILENCE_NS, self._silence_ns) if self._caller_ns > self._began_ns else self._silence_ns
 
     @property
     def _silent_ns(self) -> int:
         """The duration of the silence that was received after the last sound of the reply."""
-        return self.audio.duration_ns((self._end - self._last) * self.audio.sample_bytes)
+        return self._samples_ns(self._end - self._last)
+
+    def _samples_ns(self, samples: int) -> int:
+        return self.audio.duration_ns(samples * self.audio.sample_bytes)
 
     @property
     def over_ns(self) -> int:
@@ -366,7 +382,8 @@ class ReplyDetector:
         """
         if not (self._pauses and self._speaking):
             return NEVER_NS
-        return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns
+        silent_ns = 0 if self._may_continue else self._silent_ns
+        return self.playout.until_ns + self._pause_ns + KNOWN_NS - silent_ns
 
     def ended_by(self, now_ns: int) -> Iterator[tuple[ServerEvent, Arrival]]:
         if (over_ns := self.over_ns) <= now_ns:
@@ -405,6 +422,7 @@ class ReplyDetector:
         first = next((held for held in self._held if held.end > start), last)
         position = self._position(first, last, start, sound.error_ns) if self._pauses else None
         deltas = [*self._held_sound(start, sound), (self._of_reply(last.event, known), last.arrival)]
+        self._began_ns = deltas[0][1].at_ns
         for number, (event, arrival) in enumerate(deltas):
             if number == 0 and isinstance(event.payload, StrippedAudio):
                 event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, place=position))
@@ -456,7 +474,7 @@ class ReplyDetector:
     def _ending(self, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
         name, words = f"heard-{self._replies}", self._words.strip()
         status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
-        self._speaking = self._cut = self._dropped = self._caller_spoke = False
+        self._speaking = self._cut = self._dropped = False
         self._words = ""
         yield ServerEvent(EventKind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
         yield ServerEvent(EventKind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival

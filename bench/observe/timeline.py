@@ -247,7 +247,7 @@ class Timeline:
             instants = turn.input_speech.set_instants(sent.instants, send_time, clock_ns)
             turns.mark_barge_in(turn, instants)
             if self._detector is not None and ("speech_start" in instants or "barge_in" in instants):
-                self._detector.caller_speaks()
+                self._detector.caller_speaks(sent.at_ns)
         if message_kind is MessageKind.ITEM:
             turn.item_sent = send_time
         # without a reply, the commit requests the transcript
@@ -399,7 +399,10 @@ class Timeline:
         # before the attribution, which makes the response known
         is_response_event = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
         is_new = is_response_event and not self.owners.knows(event.response_id)
-        attribution = self.owners.attribute(event, self.turns.current)
+        current = self.turns.current
+        if self._detector is not None and event.response_id:
+            current = self.turns.current_at(arrival.at_ns)  # a reply is detected some time after its first delta
+        attribution = self.owners.attribute(event, current)
         turn = attribution.turn
         if attribution.decides is not None and turn is not None:
             turn.assign_request(event, attribution.decides, attribution.requests)

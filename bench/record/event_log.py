@@ -220,5 +220,12 @@ def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):
         stripped = event.payload
-        return LoggedAudio(event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns, stripped.tones)
+        return LoggedAudio(
+            event.payload_bytes,
+            stripped.audible,
+            stripped.until,
+            stripped.error_ns,
+            stripped.tones,
+            stripped.pending,
+        )
     return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))

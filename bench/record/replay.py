@@ -59,6 +59,7 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     until: int | None = None
     uncertainty_ns: int = 0
     tones: int = 0
+    pending: int | None = None
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
@@ -176,7 +177,9 @@ def logged_events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent
     if line.audio is None:
         return events
     audio = line.audio
-    stripped_audio = StrippedAudio(audio.audible, audio.until, audio.uncertainty_ns, tones=audio.tones)
+    stripped_audio = StrippedAudio(
+        audio.audible, audio.until, audio.uncertainty_ns, tones=audio.tones, pending=audio.pending
+    )
     stripped = {"payload_bytes": audio.bytes, "payload": stripped_audio}
     return [msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO else event for event in events]
 

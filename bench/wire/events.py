@@ -233,7 +233,7 @@ class StrippedAudio(msgspec.Struct, frozen=True):
     it is 0 if a sound continues. `until` is the position after the last sample of the sound, which may also be before
     this payload. `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply,
     if the caller's line plays all received audio. `tones` is the number of tones that ended or became certain: ring
-    tones, beeps and the like.
+    tones, beeps and the like. `pending` is the start of a sound that is not certain yet; None if there is none.
     """
 
     audible: int | None = None
@@ -241,6 +241,7 @@ class StrippedAudio(msgspec.Struct, frozen=True):
     error_ns: int = 0
     place: PlayoutPosition | None = None
     tones: int = 0
+    pending: int | None = None
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
