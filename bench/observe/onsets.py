@@ -30,22 +30,18 @@ with the stream. If a second voice is in the background of the agent's voice, it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
-
-import numpy as np
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
+from bench.observe.blocks import BLOCK_MS, GROUP, SMOOTHED, STEADY, Blocks, end_of_even, is_even, rise_in
 from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
 from bench.observe.voiced import is_voiced
-from bench.wire.audio import Samples, measured_blocks
+from bench.wire.audio import Samples
 
-BLOCK_MS = 5
 PAUSE_NS = 200 * NS_PER_MS
 """The silence that separates two sounds. It is longer than the silence within a word."""
-SMOOTHED = 4
-"""The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
 RISE, FALL, EDGE = (16, 4), (12, 4), (7, 4)
 """The minimum ratios of energy to the background, as (numerator, denominator).
 
@@ -66,21 +62,13 @@ VARIED = 12
 
 A voice at the start of the stream may exceed this ratio. Noise does not exceed it.
 """
-STEADY = 4
-"""A ratio of the highest to the lowest level in the first `UNKNOWN` blocks.
-
-If the levels exceed this ratio, the blocks may contain a voice. A background does not exceed it.
-"""
 EARLY = 200
 """A number of blocks from the start of a stream.
 
 A sound that starts in these blocks may be the second word of a voice that started with the stream.
 """
-GROUP, GROUPS = 10, 60
-"""`GROUP` is the number of blocks in a group. `GROUPS` is the number of stored groups (3 s).
-
-The detector stores the mean energy of each group.
-"""
+GROUPS = 60
+"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
 HELD = 7
 """The number of consecutive groups with the same level after which the detector checks whether a sound is a held tone.
 """
@@ -163,21 +151,9 @@ class SoundChange(NamedTuple):
     uncertainty_ns: int
 
 
-Block = tuple[int, int, int, int]
-"""A block: its energy, its level, the position of its first audible sample, and the position after its last audible
-sample.
-
-The positions are -1 if no sample is audible.
-"""
-NO_BLOCK: Block = (0, 0, -1, -1)
 NOTHING: tuple[()] = ()
 Known = Iterable[tuple[What, int]]
 """The changes that become known with a block. Each entry is (type of change, number of the sample at which it is)."""
-
-
-def is_even(levels: Sequence[int], ratio: tuple[int, int]) -> bool:
-    """Return whether the ratio of the highest to the lowest level is at most `ratio`, as (numerator, denominator)."""
-    return max(levels) * ratio[1] <= min(levels) * ratio[0]
 
 
 class SuspectedTone:
@@ -192,7 +168,7 @@ class SuspectedTone:
         self.is_certain = self.is_melody = False
 
 
-class OnsetDetector:
+class OnsetDetector(Blocks):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
 
     __slots__ = (
@@ -200,33 +176,24 @@ class OnsetDetector:
         "_behind",
         "_behind_sound",
         "_behind_start",
-        "_blocks",
         "_early_ns",
-        "_energies",
         "_first_level",
         "_group",
         "_groups",
         "_keys_count",
-        "_lag",
         "_last",
         "_lead_level",
         "_lead_ns",
-        "_left",
         "_level",
         "_loud",
         "_moved",
         "_noise",
-        "_number",
         "_onset",
         "_pause",
         "_peak",
         "_quiet",
-        "_received",
-        "_received_end",
-        "_retained",
         "_same",
         "_sent",
-        "_size",
         "_sounding",
         "_streams",
         "_suspect",
@@ -235,23 +202,13 @@ class OnsetDetector:
         "tones",
     )  # an object with more than 30 attributes is slow without it
 
-    def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:  # noqa: PLR0915
+    def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
+        super().__init__(rate_hz, SETTLED + REACH + WINDOW, SETTLED + RETAINED)
         self.tones = list[Tone]()
         """The tones that have ended, or that are certain. The end of the last one may still move."""
         self._keys_count = keys_count
         self._suspect: SuspectedTone | None = None
-        self._size = rate_hz * BLOCK_MS // 1_000
-        self._lag = max(1, rate_hz // 8_000)  # the filter is that of 8 kHz at every rate
         self._pause = PAUSE_NS // (BLOCK_MS * NS_PER_MS)
-        self._left: Samples = np.zeros(0, np.int16)
-        self._retained = (SETTLED + RETAINED) * self._size
-        self._received: Samples = np.zeros(self._retained, np.int16)
-        """The samples of the last received blocks, and the stored samples before them."""
-        self._received_end = 0
-        self._number = 0
-        """The number of the next block."""
-        self._energies = (0, 0, 0)
-        self._blocks: deque[Block] = deque(maxlen=SETTLED + REACH + WINDOW)
         self._group = 0
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
@@ -322,18 +279,6 @@ class OnsetDetector:
         reported.
         """
         self._sounding, self._onset, self._suspect, self._energies = False, None, None, (0, 0, 0)
-
-    def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
-        """Add samples to the stream. Return the result of `measured_blocks` for all blocks that are now complete."""
-        stream = np.concatenate((self._left, samples)) if len(self._left) else samples
-        complete = len(stream) - len(stream) % self._size
-        self._left = stream[complete:]
-        if not complete:
-            return ()
-        retained = self._retained
-        self._received = received = np.concatenate((self._received[-retained:], stream[:complete]))
-        self._received_end += complete
-        return measured_blocks(received[-complete - self._lag :], self._lag, self._size)
 
     def _pop(self, energy: int, first: int, last: int) -> Known:
         number, self._number = self._number, self._number + 1
@@ -416,11 +361,6 @@ class OnsetDetector:
             return False
         return is_even(levels, ratio) and is_tone(self._samples((groups - 1) * GROUP))
 
-    def _samples(self, block: int, count: int = GROUP) -> Samples:
-        """Return the samples of the blocks from this block on, resampled to 8 kHz."""
-        start = len(self._received) + block * self._size - self._received_end
-        return self._received[max(0, start) : start + count * self._size : self._lag]
-
     def _is_pure(self, start: int, end: int) -> bool:
         """Return whether the loud blocks from `start` to `end`, without the first one and the last one, are a tone."""
         limit = self._loud_energy
@@ -461,9 +401,6 @@ class OnsetDetector:
         if self._same >= HELD and (self._same - HELD) % RECHECKED == 0:
             self._tone = is_tone(self._samples(self._number - GROUP))
         return self._tone
-
-    def _levels(self, first: int, last: int) -> list[int]:
-        return [self._at(block)[1] for block in range(first, last + 1)]
 
     def _settle(self, levels: list[int]) -> int:
         """Use the mean of these levels as the background from now on, and return it."""
@@ -559,26 +496,19 @@ class OnsetDetector:
         else:
             noise = self._last_noise(start, number)
         if noise is None:
-            latest = number if waits else self._rise(start, number)
+            first = start + SMOOTHED - 1
+            rise = None if waits else rise_in(self._levels(first, number))
+            latest = number if waits else None if rise is None else first + 1 + rise
             yield from self._start_sound(start, number, latest=latest)
             return
         self._settle(self._levels(noise - LEAD + 1, noise))
         self._search_from(noise + 1, number)
 
-    def _rise(self, start: int, number: int) -> int | None:
-        """Return the block at which the level last rises by more than `STEADY`, as above noise; None if it does not."""
-        levels = self._levels(start + SMOOTHED - 1, number)
-        rises = range(len(levels) - 1, SMOOTHED - 1, -1)
-        above = (at for at in rises if levels[at] > STEADY * max(levels[: at - SMOOTHED + 1]))
-        return next((start + SMOOTHED + at for at in above), None)
-
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there are none."""
-        levels = self._levels(start + SMOOTHED - 1, end)
-        for last in range(len(levels), LEAD - 1, -1):
-            if is_even(levels[last - LEAD : last], EVEN):
-                return start + SMOOTHED - 2 + last
-        return None
+        first = start + SMOOTHED - 1
+        end_of_noise = end_of_even(self._levels(first, end), LEAD, EVEN)
+        return None if end_of_noise is None else first - 1 + end_of_noise
 
     def _falls_below_lead(self, number: int) -> bool:
         """Return whether the level falls fast from above the unvoiced start of the sound to below it.
@@ -694,10 +624,6 @@ class OnsetDetector:
     def _continues(self, number: int) -> bool:
         _, level, _, last = self._at(number)
         return last >= 0 and level * FALL[1] > FALL[0] * self._behind_sound
-
-    def _at(self, number: int) -> Block:
-        index = number - self._number
-        return self._blocks[index] if number >= 0 and -len(self._blocks) <= index < 0 else NO_BLOCK
 
     @property
     def _uncertainty_ns(self) -> int:

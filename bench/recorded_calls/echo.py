@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import oaconvolve
 
-from bench.observe.onsets import BLOCK_MS
+from bench.observe.blocks import BLOCK_MS
 from bench.plan.recordings import SampleSequence
 from bench.wire.audio import Samples
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe.onsets import BLOCK_MS, GROUP, OnsetDetector, SoundChange
+from bench.observe.blocks import BLOCK_MS, GROUP
+from bench.observe.onsets import OnsetDetector, SoundChange
 from bench.observe.tones import is_tone
 from bench.plan.recordings import to_pcm16
 from bench.wire.audio import (
