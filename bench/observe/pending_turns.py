@@ -16,7 +16,8 @@ from bench.observe import inputs
 from bench.observe.delegation import NOT_DONE, NOT_SPOKEN
 from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.planned_events import PlannedEvents
-from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
+from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State
+from bench.observe.turn_events import failed_expectation, output_sent, transcript_ending
 from bench.observe.turn_observation import all_instants
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServiceFailure
@@ -47,7 +48,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
     elif turn.state is State.CALLING and turn.delegations.awaits_backend:
         deadlines.append(_timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE))
     elif (transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None) is not None:
-        deadlines.append((transcribed_ns, *turn.transcript_ending()))
+        deadlines.append((transcribed_ns, *transcript_ending(turn)))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, detail = _timeout(turn, limits)
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies only when the
@@ -257,7 +258,7 @@ class PendingTurns:
 
     def answer_call(self, answered: inputs.FunctionOutputSent) -> None:
         if self.last is not None:
-            self.last.on_output_sent(answered.call_id, answered.at_ns, answered.wrong)
+            output_sent(self.last, answered.call_id, answered.at_ns, answered.wrong)
 
     def transmitted(self, timestamp: inputs.Transmitted) -> None:
         for turn in self.all:

@@ -37,7 +37,7 @@ from bench.catalogue.metrics import (
     WHOLE,
 )
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
-from bench.observe import inputs
+from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor
 from bench.observe.delegation import DELEGATED_OUTSIDE
 from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
@@ -338,7 +338,7 @@ class Timeline:
                 Timeline.received(self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes))
             return
         wire_bytes = turn.wire_bytes_received
-        turn.received_deltas(deltas)
+        turn_events.received_deltas(turn, deltas)
         facts.wire_bytes_received += turn.wire_bytes_received - wire_bytes
         facts.events += len(deltas)
         self.arrived_ns = last_ns
@@ -485,7 +485,7 @@ class Timeline:
         A protocol error and an exceeded limit end the session. Every other ending ends only the turn.
         """
         before, between_items = turn.state, turn.is_between_items
-        ending = turn.received(event, arrival, wire_bytes)
+        ending = turn_events.received(turn, event, arrival, wire_bytes)
         if ending is not None:
             outcome, detail = ending
             if outcome == "failed:no_audio":

@@ -1,0 +1,332 @@
+"""The effect of received events on an open turn. Pure.
+
+An event may end the turn. The functions return its ending, (outcome, detail), and None if the turn continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.base.clock import Arrival
+from bench.catalogue.metrics import EXPECTED
+from bench.catalogue.timeouts import MAX_ITEMS
+from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE
+from bench.observe.input_speech import SPEECH_INSTANTS
+from bench.observe.mcp_calls import MCP_KINDS, tool_name
+from bench.observe.reply import REPLY_INSTANTS
+from bench.observe.spoken_answer import SpokenAnswer
+from bench.observe.turn import TRANSCRIPTIONS, Ending, PendingTurn, State
+from bench.observe.turn_parts import CALL_INSTANTS
+from bench.wire.dialect import SOUND
+from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
+from bench.wire.received import MatchedDelta
+from bench.wire.settings import ONLY_TRANSCRIPT
+
+REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS
+
+# A mapping: state → kind of event → next state. Events that are not listed change nothing. Sending response.create
+# changes SENDING to WAITING. The end of speech changes SENDING to UNNOTICED if the service has a VAD. An outcome
+# changes every state to OVER.
+NEXT_STATE: dict[State, dict[EventKind, State]] = {
+    State.UNNOTICED: {EventKind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
+    State.WAITING: {EventKind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
+}
+
+ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.MCP_CALL_ADDED})
+WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
+
+
+def received(turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
+    """Apply an event of this open turn: update counts, instants and state.
+
+    Return (outcome, detail) if it ends the turn.
+    """
+    (at_ns, error_ns, kernel), kind = arrival, event.kind
+    sent = event.name != "" or turn.turn_source is not SOUND  # otherwise the event was detected in the audio
+    _count(turn, sent, at_ns, error_ns, wire_bytes, kernel)
+    if kind in DELTAS:
+        if not event.payload_bytes:  # neither audio nor text, so it is not the first delta
+            return None
+        return _deltas(turn, (MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
+    ending = _apply_event(turn, event, arrival)
+    turn.unknown_events += kind is EventKind.UNKNOWN
+    if kind in ITEM_EDGES:
+        turn.is_between_items = True
+    _advance(turn, kind)
+    return ending
+
+
+def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
+    """Count deltas of this open turn's unfinished reply. The effect is that of `received` for each of them."""
+    worst_error_ns = max([delta.uncertainty_ns for delta in deltas])
+    wire_bytes = sum([delta.wire_bytes for delta in deltas])
+    _count(turn, len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
+    _deltas(turn, deltas)
+
+
+def _count(turn: PendingTurn, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, kernel: bool) -> None:
+    """Count received messages. The last one arrived at `last_ns`."""
+    turn.events += messages
+    if kernel:
+        turn.kernel_stamps += messages
+    else:
+        turn.user_stamps += messages
+    turn.wire_bytes_received += wire_bytes
+    if worst_error_ns > turn.max_uncertainty_ns:
+        turn.max_uncertainty_ns = worst_error_ns
+    if last_ns > turn.progress_ns:
+        turn.progress_ns = last_ns
+
+
+def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
+    """Apply one decoded delta, or several matched deltas, which have a length and no payload."""
+    turn.is_between_items = False
+    if turn.expected or turn.state is not State.ANSWERING:
+        for delta in deltas:
+            _advance(turn, delta.event.kind)
+    if not turn.reply.received_deltas(deltas):
+        return "protocol_error:base64", f"the payload of {deltas[-1].event.name} is not base64"
+    if len(turn.reply.items) > MAX_ITEMS:  # triggers and observations iterate over all items
+        return "limit_exceeded:items", f"over {MAX_ITEMS} items with audio in one reply"
+    if turn.turn_source is SOUND:
+        turn.reply.on_sound(deltas[-1])
+    return None
+
+
+def _advance(turn: PendingTurn, kind: EventKind) -> None:
+    """Change to the state after an event. Remove the event from the events that the script requires."""
+    if turn.expected and turn.expected.pop(kind, None) is not None:
+        turn.met_expectations += 1
+    if turn.state in NEXT_STATE:
+        turn.state = NEXT_STATE[turn.state].get(kind, turn.state)
+
+
+def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    kind, at_ns = event.kind, arrival.at_ns
+    if kind in TRANSCRIPTIONS:
+        turn.note_transcript(event, arrival)
+        if kind is EventKind.INPUT_DELTA and turn.state is State.WAITING:
+            turn.state = State.ANSWERING
+    elif kind in REPLY_INSTANTS:
+        turn.reply.on_event(event, arrival)
+    elif kind in SPEECH_INSTANTS:
+        # The service detects that the caller continues. From here, the limit for detecting the end counts again.
+        if kind is EventKind.SPEECH_STARTED and turn.state is not State.UNNOTICED:
+            turn.undetected_ns = at_ns
+        turn.input_speech.on_event(event, arrival)
+    elif kind in CALL_INSTANTS:
+        turn.calls.on_event(event, arrival)
+        turn.reply.add_calls(turn.calls.complete_calls.values())
+        if exceeded_limit := turn.calls.exceeded_limit:
+            return "limit_exceeded:calls", exceeded_limit
+        if turn.delegations.are_possible:  # the text before the call was no result
+            _await_result(turn)
+    elif kind in MCP_KINDS or kind is EventKind.MCP_APPROVAL:
+        return _apply_mcp_event(turn, event, arrival)
+    elif kind is EventKind.OUTPUT_DONE and event.mcp is not None:
+        turn.calls.mcp.on_item_done(event)
+    elif kind in DELEGATION_KINDS:
+        return _apply_delegation_event(turn, event, arrival)
+    elif kind is EventKind.OUTPUT_ADDED and event.phase:
+        turn.reply.phases[event.item_id] = event.phase
+    if event.text and kind in WHOLE_TEXTS:
+        turn.reply.add_text(event.text, event.item_id)
+    if kind is EventKind.RESPONSE_DONE and event.response_id in turn.fillers:
+        turn.filler = ""
+        turn.reply.await_another()
+        return None
+    if turn.output == ONLY_TRANSCRIPT:
+        transcribed_ns = turn.transcribed_ns
+        return transcript_ending(turn) if transcribed_ns is not None and transcribed_ns <= at_ns else None
+    return _ending(turn, event, arrival) if kind is EventKind.RESPONSE_DONE else None
+
+
+def _apply_mcp_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    if event.kind is not EventKind.MCP_APPROVAL:
+        turn.calls.on_mcp_event(event, arrival)
+    elif event.mcp is not None and (turn.plan.mcp_servers or {}).get(event.mcp.server):
+        turn.calls.mcp.request_approval(event.item_id)
+    else:
+        tool = tool_name(event.mcp or McpItem(""))
+        return "failed:mcp_approval", f"the service asks for the approval of a call of {tool}"
+    exceeded_limit = turn.calls.exceeded_limit
+    return ("limit_exceeded:calls", exceeded_limit) if exceeded_limit else None
+
+
+def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    """Return (outcome, detail) of the turn when its response is done; None if another response follows."""
+    failure = event.failure or ServiceFailure()
+    if event.status == "completed":
+        return _completion(turn, event, arrival)
+    # The caller continued after a pause that the service had answered, and the service cancelled that response. The
+    # turn's response follows.
+    has_yielded = event.status == "cancelled" and turn.plan.vad and not turn.is_interrupted
+    if has_yielded and turn.turn_source is SOUND and turn.is_early:
+        _await_next_reply(turn, arrival.at_ns)
+        return None
+    if turn.interruption is not None and turn.interruption.is_wanted and event.status == "cancelled":
+        turn.interruption.cancelled = True
+        if turn.reply.late_until_ns:
+            instants = turn.interruption.instants  # audio was played after the service had reported the stop
+            instants["barge_in_silent"] = max(turn.reply.silent_from_ns, instants.get("barge_in_silent", 0))
+        return "interrupted", ""
+    if event.status in ("cancelled", "incomplete"):
+        return f"{event.status}:{event.reason or 'unknown'}", ""
+    if not failure.cause and event.status not in ("", "failed"):
+        return "failed:unknown_status", f"the status of the response is {event.status}"
+    throttled = failure.effect is ErrorScope.THROTTLED
+    return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
+
+
+def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    """Return (outcome, detail) of the turn when its response is completed.
+
+    The turn ends well only if the response has the requested kind of output.
+    """
+    at_ns = arrival.at_ns
+    service_responds = turn.plan.vad and turn.plan.service_responds
+    # A VAD may mistake a pause for the end and answer it completely. That reply does not count; the next one does.
+    if not (turn.input_speech.fully_answered(at_ns) if service_responds else turn.input_speech.is_speech_sent):
+        _await_next_reply(turn, at_ns)
+        return None
+    distinguishes = turn.plan.answer_min_ns or turn.is_delegated
+    if distinguishes and not turn.is_interrupted and _lacks_answer(turn, at_ns):
+        return None
+    # The function calls are checked before the output, because a response that calls functions need not contain
+    # speech.
+    if turn.calls.end_response(event, arrival):
+        turn.reply.add_calls(turn.calls.complete_calls.values())
+        turn.reply.await_another()
+        if exceeded_limit := turn.calls.exceeded_limit:
+            return "limit_exceeded:calls", exceeded_limit
+        turn.state = State.CALLING
+        return None
+    if problem := turn.calls.error_text():
+        return "wrong_function_call", problem
+    if turn.expected:
+        return failed_expectation(next(iter(turn.expected)))
+    # If audio is billed and none was decoded, this dialect does not know the service's event names.
+    if turn.plan.wants_audio and EventKind.AUDIO_DELTA not in turn.reply.deltas:
+        return ("protocol_error:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
+    if not turn.plan.wants_audio and EventKind.TEXT_DELTA not in turn.reply.deltas:
+        return "failed:no_text", ""
+    if turn.interruption is not None and turn.reply.last_sound is not None:
+        turn.interruption.on_silence(turn.reply.silent_from_ns, turn.reply.last_sound)
+    if turn.interruption is not None and turn.interruption.stopped_ns is not None:
+        return turn.stopped_ending
+    if turn.interruption is None or turn.reply.playback_ends_ns <= at_ns:
+        return "ok", ""
+    turn.state = State.PLAYING  # the turn ends at the latest when the reply is played
+    return None
+
+
+def _lacks_answer(turn: PendingTurn, at_ns: int) -> bool:
+    """Return whether the ended reply contains only fillers. If it does, the caller continues to wait."""
+    if turn.state is State.CALLING:
+        turn.reply.await_another()
+        turn.has_ended_answer = _spoken_answer(turn).has_begun
+        return True
+    speech_end_ns = turn.input_speech.instants.get("speech_end", 0)
+    _spoken_answer(turn).end_sound()
+    _spoken_answer(turn).reject_before(speech_end_ns)
+    if _spoken_answer(turn).has_begun:
+        return False
+    if turn.is_early:
+        _await_next_reply(turn, at_ns)
+    else:
+        turn.reply.await_another()
+        turn.state = State.WAITING
+    return True
+
+
+def _await_next_reply(turn: PendingTurn, at_ns: int) -> None:
+    turn.input_speech.await_rest()
+    turn.calls.forget_response()
+    turn.dropped.append(turn.reply)
+    turn.reply, turn.awaited_ns = turn.new_reply(), at_ns
+    turn.state = turn.state_after_speech() if turn.input_speech.is_speech_sent else State.SENDING
+
+
+def transcript_ending(turn: PendingTurn) -> Ending:
+    """Return (outcome, detail) of a turn without a reply, whose transcript is complete or has failed."""
+    words = turn.input_speech.words
+    if words.failure is not None:
+        throttled = words.failure.effect is ErrorScope.THROTTLED
+        return "throttled:transcription" if throttled else "failed:transcription", words.failure.detail
+    if turn.expected:
+        return failed_expectation(next(iter(turn.expected)))
+    return ("ok", "") if words.text else ("failed:no_transcript", "the transcript has no words")
+
+
+def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None:
+    """Record that the output of a call, or the result of a delegated task, was sent."""
+    turn.calls.on_output_sent(call_id, at_ns, error)
+    if turn.state is State.CALLING and turn.delegations.are_possible and not turn.calls.is_request_due:
+        turn.instants["answer_request_sent"] = turn.item_sent.at_ns
+        turn.widths_ns["answer_request_sent"] = turn.item_sent.width_ns
+        if turn.calls.are_all_answered:
+            turn.calls.end_round()
+        _check_result(turn, turn.item_sent.at_ns)
+
+
+def _apply_delegation_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    kind, at_ns = event.kind, arrival.at_ns
+    if kind is EventKind.DELEGATED:
+        if event.calls and not turn.plan.functions:
+            return "failed:delegation", NO_FUNCTIONS
+        turn.delegations.on_delegated(event, at_ns)
+        turn.calls.on_delegated(event, arrival)
+        _await_result(turn)
+    elif kind is EventKind.BACKEND_STARTED:
+        turn.delegations.on_started(event.backend_response_id, at_ns)
+        _await_result(turn)
+    elif kind is EventKind.RESULT_ACCEPTED:
+        is_ours = event.request.startswith(turn.plan.event_prefix) and turn.delegations.result_ns > 0
+        if is_ours or (not event.request and turn.delegations.awaits_backend):
+            _spoken_answer(turn).expect(at_ns)
+    else:
+        return _end_backend(turn, event, arrival)
+    return None
+
+
+def _end_backend(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    """Return the ending of the turn if the backend failed, or if the answer has already been spoken."""
+    if event.status != "completed":
+        failure = event.failure or ServiceFailure(code=event.reason)
+        return f"failed:backend_{event.status}", f"{NOT_DONE}: {failure.detail}"
+    turn.delegations.on_done(event.backend_response_id, arrival.at_ns)
+    if turn.calls.end_response(event, arrival):
+        turn.reply.add_calls(turn.calls.complete_calls.values())
+        if endless := turn.calls.exceeded_limit:
+            return "limit_exceeded:calls", endless
+    return _check_result(turn, arrival.at_ns)
+
+
+def _spoken_answer(turn: PendingTurn) -> SpokenAnswer:
+    assert turn.reply.spoken_answer is not None, "the plan does not search for an answer"
+    return turn.reply.spoken_answer
+
+
+def _await_result(turn: PendingTurn) -> None:
+    """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
+    turn.state, turn.has_ended_answer = State.CALLING, False
+    _spoken_answer(turn).await_result()
+
+
+def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
+    """Wait for the answer, if the service now has the results of all delegated tasks.
+
+    Return the ending of the turn if the answer was spoken before its backend had ended.
+    """
+    if turn.delegations.awaits_backend or turn.calls.is_request_due or not turn.calls.are_all_answered:
+        return None
+    turn.delegations.result_ns = at_ns
+    if _spoken_answer(turn).awaits_result:
+        _spoken_answer(turn).expect(at_ns)
+    turn.state = State.ANSWERING if _spoken_answer(turn).has_begun else State.WAITING
+    return ("ok", "") if turn.has_ended_answer else None
+
+
+def failed_expectation(kind: EventKind) -> Ending:
+    event = kind.name.lower()
+    return EXPECTED + event, f"the script expects {event}, and it did not come in time"
