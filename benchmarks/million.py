@@ -104,7 +104,7 @@ def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
                 "session_created": start_ns + 9 * MS, "ended": start_ns + 60_000 * MS}  # fmt: skip
     record.session_ended(
         SessionObservation(
-            "ok", "", start_ns, instants, service_session_id=f"sess_{first}",
+            "ok", "", start_ns, instants=instants, service_session_id=f"sess_{first}",
             turns_planned=PER_SESSION, turns_started=PER_SESSION, turns_ended=PER_SESSION, turns_succeeded=PER_SESSION,
         )
     )  # fmt: skip

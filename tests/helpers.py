@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.wire.connection import ConnectionClosed
+from bench.wire.connection import ConnectionClosed, RtpMeasured
 from bench.wire.dialect import Dialect
 from bench.wire.events import ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta, ReceivedMessage
@@ -681,11 +682,12 @@ def build_session(**changes: Any) -> SessionObservation:
         "interruptions_planned": 3, "interruptions_missed": 2, "sounds_planned": 2, "sounds_missed": 1,
         "expectations_planned": 4, "expectations_missed": 0,
         "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
-        "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "timestamp_fallbacks": 2, "close_code": 1000,
-        "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
-        "rtp_expected": 100, "rtp_lost": 2, "rtp_late": 1, "rtp_jitter_ns": 3 * MS, "rtp_sent": 90,
-        "rtp_unsent": 3, "rtp_uncounted_pauses": 5, "rtp_restarts": 1, "other_hosts": "192.0.2.9 (audio)",
-        "peer_rtp_expected": 80, "peer_rtp_lost": 4, "peer_rtp_jitter_ns": 2 * MS,
+        "unknown_events": Counter({"x.y": 2, "z": 1}), "service_errors": 1, "timestamp_fallbacks": 2,
+        "close_code": 1000, "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
+        "rtp": RtpMeasured(
+            100, 2, 1, 3 * MS, 90, 80, 4, 2 * MS, unsent=3, other_hosts="192.0.2.9 (audio)", uncounted_pauses=5,
+            restarts=1,
+        ),
         "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},
     }  # fmt: skip

@@ -96,7 +96,7 @@ def test_a_session_that_delegates_shows_the_filler_the_answer_the_task_and_the_c
     usage = TokenUsage(text_in=500_000) if backend else None
     turn = build_observation(instants=instants, delegations=1, usage=usage)
     session = SessionObservation(
-        "ok", "", 0, {"opened": 0, "ended": 90_000 * MS}, billed_ns=60_000 * MS, effective_settings=settings
+        "ok", instants={"opened": 0, "ended": 90_000 * MS}, billed_ns=60_000 * MS, effective_settings=settings
     )
     replayed = ReplayedSession(
         LogHeader(0, 1, Timeouts(), schema=1, tool="", about={"dialect": "gpt-live"}), session, (turn,), (), False

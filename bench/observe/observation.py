@@ -1,4 +1,4 @@
-"""Observations of turns and sessions that have ended. Each is frozen, and has instants, counts and one outcome.
+"""Observations of turns and sessions. Each has instants, counts, and one outcome when it has ended.
 
 An observation has a mapping of instants. The names are those of `bench.catalogue.columns`. The values are absolute
 CLOCK_MONOTONIC nanoseconds. An instant that did not happen is not in the mapping. Metrics are derived from the instants
@@ -11,6 +11,7 @@ errors (substitutions, deletions and insertions). The score also states whether 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
@@ -37,6 +38,7 @@ from bench.catalogue.metrics import (
 )
 from bench.catalogue.words import character_count, contains, normalized_words
 from bench.plan.turn_plan import TurnReference
+from bench.wire.connection import RtpMeasured
 from bench.wire.events import FunctionCall, TokenUsage
 from bench.wire.rate_limits import wait_in, wait_of
 from bench.wire.settings import backend_model
@@ -294,15 +296,13 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return uncertainty_ns((errors_ns.get(start, 0), widths_ns.get(start, 0)), (end_error_ns, widths_ns.get(end, 0)))
 
 
-class SessionObservation(msgspec.Struct, frozen=True):
+@dataclass(slots=True)
+class SessionObservation(Instants):
     """One WebSocket from the start of connecting to its end."""
 
-    outcome: str
-    detail: str
-    start_ns: int
-    instants: Mapping[str, int]
-    uncertainties_ns: Mapping[str, int] = {}
-    widths_ns: Mapping[str, int] = {}
+    outcome: str = ""
+    detail: str = ""
+    start_ns: int = 0
     service_session_id: str = ""
     auth_wait_ns: int = 0
     caller_time_ns: int | None = None
@@ -328,7 +328,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     wire_bytes_sent: int = 0
     wire_bytes_received: int = 0
     events: int = 0
-    unknown_events: Mapping[str, int] = {}
+    unknown_events: Counter[str] = field(default_factory=Counter)
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
@@ -339,19 +339,11 @@ class SessionObservation(msgspec.Struct, frozen=True):
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
     billed_ns: int | None = None
+    """The billable duration that the service reported at the session's end; None if it reported none."""
     paused_ns: int | None = None
-    rtp_expected: int | None = None
-    rtp_lost: int | None = None
-    rtp_late: int | None = None
-    rtp_jitter_ns: int | None = None
-    rtp_sent: int | None = None
-    rtp_unsent: int | None = None
-    rtp_uncounted_pauses: int | None = None
-    rtp_restarts: int | None = None
-    other_hosts: str | None = None
-    peer_rtp_expected: int | None = None
-    peer_rtp_lost: int | None = None
-    peer_rtp_jitter_ns: int | None = None
+    """The part of `billed_ns` in standby; None if the service reported none."""
+    rtp: RtpMeasured | None = None
+    """The numbers of a telephone call at the end of the last turn; None elsewhere."""
     stray_usage: TokenUsage | None = None
     """The usage of responses outside of any turn and of responses that ended after their turn.
 
@@ -359,8 +351,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
     """
     close_code: int | None = None
     close_reason: str = ""
-    headers: Mapping[str, str] = {}
-    effective_settings: Mapping[str, Any] = {}
+    headers: Mapping[str, str] = field(default_factory=dict)
+    effective_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str | None:
@@ -397,13 +389,17 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     def metrics_ns(self) -> dict[str, int]:
         """Return every time metric of the session, including the delays that the load generator added."""
-        column = {
-            "auth_wait_ns": self.auth_wait_ns,
-            "caller_time_ns": self.caller_time_ns,
-            "rtp_jitter_ns": self.rtp_jitter_ns,
-            "peer_rtp_jitter_ns": self.peer_rtp_jitter_ns,
-        }.get
-        return times_ns("session", self.instants, column) | times_ns("load_generator", self.instants, column)
+        scopes: tuple[Scope, ...] = ("session", "load_generator")
+        return {name: ns for scope in scopes for name, ns in times_ns(scope, self.instants, self.column).items()}
+
+    def column(self, name: str) -> Any:
+        """Return the value of a column: the field of its name, else the field of `rtp` without `rtp_` in its name.
+
+        Without RTP, return None.
+        """
+        if hasattr(self, name):
+            return getattr(self, name)
+        return None if self.rtp is None else getattr(self.rtp, name.replace("rtp_", ""))
 
 
 TRANSCRIPTION_OBJECT = "realtime.transcription_session"

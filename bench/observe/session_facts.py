@@ -8,23 +8,19 @@ idle timeout). Such speech is not a reply to a sound.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
+from dataclasses import InitVar, dataclass, field, fields
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import EXPECTED, PLANNED_COLUMNS, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
+from bench.catalogue.metrics import EXPECTED, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
-from bench.observe.observation import Instants, SessionObservation, TurnObservation, is_answered, model_of
+from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
 from bench.wire.connection import ASSUMED_START_NS
 from bench.wire.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
 from bench.wire.received import MatchedDelta
-from bench.wire.settings import backend_model
 
 
 @dataclass(slots=True, eq=False)
@@ -102,53 +98,12 @@ The cause may be an earlier error that ended neither a turn nor the session.
 
 
 @dataclass(slots=True, eq=False)
-class SessionFacts(Instants):
-    """The facts of one session. `SessionObservation` copies the fields that have the same names."""
+class SessionFacts(SessionObservation):
+    """The growing observation of one session, and what decides its later values."""
 
-    start: SessionStart
-    start_ns: int = field(init=False)
-    turns_planned: int = field(init=False)
+    start: InitVar[SessionStart] = field(kw_only=True)
     announced: bool = True
     """True if the service reports that the session is open."""
-    outcome: str = ""
-    detail: str = ""
-    renewed: bool = False
-    service_session_id: str = ""
-    effective_settings: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    auth_wait_ns: int = 0
-    caller_time_ns: int | None = None
-    close_code: int | None = None
-    close_reason: str = ""
-    turns_started: int = 0
-    turns_ended: int = 0
-    turns_succeeded: int = 0
-    audio_bytes_sent: int = 0
-    audio_bytes_received: int = 0
-    wire_bytes_sent: int = 0
-    wire_bytes_received: int = 0
-    events: int = 0
-    service_errors: int = 0
-    timestamp_fallbacks: int = 0
-    idle_prompts: int = 0
-    billed_ns: int | None = None
-    """The billable duration that the service reported at the session's end; None if it reported none."""
-    paused_ns: int | None = None
-    """The part of `billed_ns` in standby; None if the service reported none."""
-    rtp_expected: int | None = None
-    """The numbers of packets of a telephone call and their jitter at the end of the last turn; None elsewhere."""
-    rtp_lost: int | None = None
-    rtp_late: int | None = None
-    rtp_jitter_ns: int | None = None
-    rtp_sent: int | None = None
-    rtp_unsent: int | None = None
-    rtp_uncounted_pauses: int | None = None
-    rtp_restarts: int | None = None
-    other_hosts: str | None = None
-    peer_rtp_expected: int | None = None
-    peer_rtp_lost: int | None = None
-    peer_rtp_jitter_ns: int | None = None
-    rtp_start_uncertainty_ns: int = ASSUMED_START_NS
     greeting_frame_ns: int = 0
     """The uncertainty of the frame with which the greeting starts, at its arrival."""
     greeting_onset_ns: int = 0
@@ -159,21 +114,18 @@ class SessionFacts(Instants):
     """The number of history messages that the service has not acknowledged yet."""
     history_acked_ns: int = 0
     """The instant of the last acknowledgement of a history message; 0 if there is none."""
-    mcp_unlisted: int = field(init=False)
+    mcp_unlisted: int = 0
     """The number of MCP servers whose tools are not listed yet."""
     mcp_lists: dict[str, str] = field(default_factory=dict)
     """The label of the MCP server of each list of tools, by the id of the list."""
-    unknown_events: Counter[str] = field(default_factory=Counter)
     last_error: ServiceFailure | None = None
     """The last error since the last turn started. Only an error that ended neither a turn nor the session is stored."""
     billed: set[str] = field(default_factory=set)
     """The ids of responses whose tokens were already counted."""
     unpaid: TokenUsage | None = None
     """The tokens of ended responses that no `ReportUsage` action contains yet."""
-    stray_usage: TokenUsage | None = None
 
-    def __post_init__(self) -> None:
-        start = self.start
+    def __post_init__(self, start: SessionStart) -> None:
         self.start_ns, self.turns_planned, self.mcp_unlisted = start.start_ns, start.planned, start.mcp_servers
         planned = {"call_arrival": start.called_ns, "intended_start": start.intended_ns}
         self.instants |= {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
@@ -183,19 +135,6 @@ class SessionFacts(Instants):
     def is_ready(self) -> bool:
         """True if the service has accepted the session and its settings."""
         return "session_updated" in self.instants
-
-    @property
-    def model(self) -> str | None:
-        return model_of(self.effective_settings)
-
-    @property
-    def backend_model(self) -> str | None:
-        return backend_model(self.effective_settings.get("delegation"))
-
-    @property
-    def is_answered(self) -> bool:
-        """False if the service described a session that only transcribes."""
-        return is_answered(self.effective_settings)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the session, unless it has already ended: the first terminal cause wins."""
@@ -240,13 +179,7 @@ class SessionFacts(Instants):
         self.billed_ns, self.paused_ns, self.is_closed = event.billed_ns, event.paused_ns, True
 
     def measure_rtp(self, rtp: RtpMeasured) -> None:
-        self.rtp_expected, self.rtp_lost, self.rtp_late = rtp.expected, rtp.lost, rtp.late
-        self.rtp_jitter_ns, self.rtp_sent = rtp.jitter_ns, rtp.sent
-        self.peer_rtp_expected, self.peer_rtp_lost = rtp.peer_expected, rtp.peer_lost
-        self.peer_rtp_jitter_ns = rtp.peer_jitter_ns
-        self.rtp_start_uncertainty_ns = rtp.start_uncertainty_ns
-        self.rtp_uncounted_pauses, self.rtp_restarts = rtp.uncounted_pauses, rtp.restarts
-        self.rtp_unsent, self.other_hosts = rtp.unsent, rtp.other_hosts or None
+        self.rtp = rtp
         self._bound_greeting()
 
     def history_start(self, history: HistoryStarted) -> None:
@@ -324,8 +257,8 @@ class SessionFacts(Instants):
         if "greeting_audible" not in self.instants:
             return
         frame_ns = self.greeting_frame_ns
-        if frame_ns >= ASSUMED_START_NS:
-            frame_ns += self.rtp_start_uncertainty_ns - ASSUMED_START_NS
+        if self.rtp is not None and frame_ns >= ASSUMED_START_NS:
+            frame_ns += self.rtp.start_uncertainty_ns - ASSUMED_START_NS
         self.uncertainties_ns["greeting_audible"] = frame_ns + self.greeting_onset_ns
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:
@@ -345,16 +278,9 @@ class SessionFacts(Instants):
 
     def observation(self, unattributed_commits: int, events: PlannedEvents) -> SessionObservation:
         """Return the session's observation. It is complete once the session has ended."""
-        return SessionObservation(
-            **{name: getattr(self, name) for name in OBSERVED},
-            **events.counts(self.outcome),
-            turns_planned=max(self.turns_planned, self.turns_started),
-            unknown_events=dict(self.unknown_events),
-            unattributed_commits=unattributed_commits,
-        )
+        observed = {name: getattr(self, name) for name in OBSERVED} | events.counts(self.outcome)
+        observed["turns_planned"] = max(self.turns_planned, self.turns_started)
+        return SessionObservation(**observed | {"unattributed_commits": unattributed_commits})
 
 
-OBSERVED = set(SessionObservation.__struct_fields__) - {
-    *("turns_planned", "unknown_events", "unattributed_commits"),
-    *chain.from_iterable(PLANNED_COLUMNS.values()),
-}
+OBSERVED = tuple(observed.name for observed in fields(SessionObservation))

@@ -151,7 +151,7 @@ class Timeline:
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
         self.limits, self._dialect, self._renewable = start.timeouts, dialect, start.renewable
-        self.facts = SessionFacts(start)
+        self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE)
         self.turns = PendingTurns(PlannedEvents(start.planned_events))
         self.owners = Attributor(service_responds=start.service_responds)
         self._format = resolve_format(dialect.output_formats, reply_format)
@@ -161,7 +161,6 @@ class Timeline:
             else ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT)
         )
         self._split = SplitSamples()
-        self.facts.announced = dialect.peer is Peer.SERVICE
         self._watch: FalseReplyWatch | None = None
         self._false_reply: bool | None = None
         """True if the service replied to a sound in silence since the last turn started; None if there was no sound."""

@@ -261,8 +261,8 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
     row |= {
         f"{name}_uncertainty_ns": ns for name, ns in (*session.uncertainties_ns.items(), *session.widths_ns.items())
     }
-    row |= {name: getattr(session, name) for name in SESSION_VALUES}
-    return row | {name: getattr(session, name) or None for name in SESSION_OR_NULL} | tokens
+    row |= {name: session.column(name) for name in SESSION_VALUES}
+    return row | {name: session.column(name) or None for name in SESSION_OR_NULL} | tokens
 
 
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import chain
 from operator import itemgetter
+from typing import Any
 
 import msgspec
 
@@ -52,9 +53,9 @@ NOT_MEASURED = NO_TRAFFIC | dict.fromkeys(
     )
 )
 """The values that only the arrivals and sends of messages give. A recording has neither."""
-NOT_CONNECTED = NO_TRAFFIC | {"auth_wait_ns": None}
+NOT_CONNECTED: dict[str, Any] = NO_TRAFFIC | {"auth_wait_ns": None}
 """The values that only a connection gives."""
-NOT_PLANNED = dict.fromkeys(chain.from_iterable(PLANNED_COLUMNS.values()))
+NOT_PLANNED: dict[str, Any] = dict.fromkeys(chain.from_iterable(PLANNED_COLUMNS.values()))
 """The values that only a script gives that was planned before the call."""
 UNKNOWN_INSTANTS = frozenset({"connect_start"})
 
@@ -105,7 +106,7 @@ def measure(
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
         tuple(_observed(turn, uncertainties_ns.get(turn.step, 0), call.codec_errors.start_ns) for turn in turns),
-        msgspec.structs.replace(session, instants=known, **NOT_CONNECTED, **NOT_PLANNED),
+        replace(session, instants=known, **NOT_CONNECTED, **NOT_PLANNED),
     )
 
 

@@ -42,7 +42,7 @@ from tests.helpers import MS, S, build_observation
 
 AT_S = 1_700_000_000
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
-GREETED = SessionObservation("", "", 0, {"opened": 0, "session_created": 12_000_000})
+GREETED = SessionObservation(instants={"opened": 0, "session_created": 12_000_000})
 DECLINED = {"sec-websocket-extensions": ""}
 
 
@@ -182,7 +182,7 @@ def delegated(usage: TokenUsage | None = None, **changes: Any) -> TurnObservatio
 
 def live_session(**changes: Any) -> SessionObservation:
     settings = {"model": "gpt-live-1", **BACKED}
-    return SessionObservation("", "", 0, OPEN, effective_settings=settings, **changes)
+    return SessionObservation(instants=OPEN, effective_settings=settings, **changes)
 
 
 DELEGATING_TURNS: dict[str, tuple[TurnObservation, SessionObservation, Prices | None, str]] = {
@@ -250,7 +250,7 @@ def test_any_settings_are_described_without_an_error(session: dict[str, Any]) ->
 
 def test_a_refusal_has_each_id_for_support_requests_once() -> None:
     headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
-    observed = SessionObservation("connect_failed:503", "HTTP 503: no", 0, {}, headers=headers)
+    observed = SessionObservation("connect_failed:503", "HTTP 503: no", headers=headers)
     found = explain_refusal("upgrade", observed, build_target(), {}, str)
 
     assert found.message == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
@@ -261,7 +261,7 @@ def test_a_refusal_has_each_id_for_support_requests_once() -> None:
 def test_a_truncated_secret_is_hidden_before_the_ids(length: int) -> None:
     secret = "0123456789abcdef" * 2
     detail = f"1008: no such key: {secret[:length]}"
-    observed = SessionObservation("closed:1008", detail, 0, {}, headers={"x-ms-region": "Sweden Central"})
+    observed = SessionObservation("closed:1008", detail, headers={"x-ms-region": "Sweden Central"})
 
     found = explain_refusal("session", observed, build_target(), {}, Credential("api-key", secret).redact)
 

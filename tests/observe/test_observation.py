@@ -171,7 +171,7 @@ def test_without_tls_connect_upgrade_counts_from_the_tcp_connection() -> None:
 def test_an_instant_that_a_session_did_not_reach_gives_no_metric() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "ended": at(4)}
 
-    metrics = set(build_session(instants=instants, rtp_jitter_ns=None, peer_rtp_jitter_ns=None).metrics_ns())
+    metrics = set(build_session(instants=instants, rtp=None).metrics_ns())
     assert metrics == {"auth_wait", "connect_dns", "connect_tcp", "session_duration"}
 
 

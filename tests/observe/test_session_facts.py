@@ -292,7 +292,7 @@ def test_instructions_of_one_response_do_not_count_as_conversation() -> None:
 def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
     frame_ms: float, onset_ms: float, later_ms: float, expected_ms: float, is_measured_first: bool
 ) -> None:
-    facts = SessionFacts(inputs.SessionStart(AT_NS, 1, Timeouts()))
+    facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
     greeting = build_observation(
         instants={"first_audible": at(600)},
         uncertainties_ns={"first_audible": round((frame_ms + onset_ms) * MS)},

@@ -413,22 +413,25 @@ class TelephoneCall:
             return None
         counts, played, peer = self._media.receiver.counts, self._media.buffer.counts, self._media.rtcp.peer
         return RtpMeasured(
-            counts.expected,
-            max(0, counts.lost + counts.duplicates),
-            played.late,
-            self._media.receiver.jitter_ns,
-            self._media.packets_sent - self._rtp.unsent,
-            peer.expected if peer.reports else None,
-            min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
-            peer.jitter * NS_PER_S // AUDIO.rate_hz if peer.reports else None,
-            peer.round_trip_ns,
-            peer.min_round_trip_ns,
-            self._media.buffer.start_uncertainty_ns,
-            self._rtp.unsent,
-            without_keys(", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts), self._call.keys),
-            played.uncounted_pauses,
-            played.resyncs - played.uncounted_pauses,
-            counts.without_audio,
+            expected=counts.expected,
+            lost=max(0, counts.lost + counts.duplicates),
+            late=played.late,
+            jitter_ns=self._media.receiver.jitter_ns,
+            sent=self._media.packets_sent - self._rtp.unsent,
+            unsent=self._rtp.unsent,
+            uncounted_pauses=played.uncounted_pauses,
+            restarts=played.resyncs - played.uncounted_pauses,
+            peer_expected=peer.expected if peer.reports else None,
+            # duplicates make it negative
+            peer_lost=min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,
+            peer_jitter_ns=peer.jitter * NS_PER_S // AUDIO.rate_hz if peer.reports else None,
+            rtt_ns=peer.round_trip_ns,
+            min_rtt_ns=peer.min_round_trip_ns,
+            start_uncertainty_ns=self._media.buffer.start_uncertainty_ns,
+            other_hosts=without_keys(
+                ", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts), self._call.keys
+            ),
+            without_audio=counts.without_audio,
         )
 
     def _send_report(self, report: bytes) -> None:
