@@ -18,10 +18,10 @@ from websockets.frames import Frame, Opcode
 from bench.base.clock import Arrival, SendTime
 from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.fast.reader import MessageReader
-from bench.transport.interface import DeltaListener, Handshake, OnMessage, PacedSender, SendReceipt
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt
 from bench.transport.parser import frame_bytes
 from bench.transport.socket_read import SocketRead
-from bench.wire.connection import ConnectionClosed, NetworkMeasured, Transmitted
+from bench.wire.connection import Connected, ConnectionClosed, NetworkMeasured, Transmitted
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
 
@@ -54,7 +54,8 @@ class MemoryTransport:
         self._peer = peer
         self.clock = clock or VirtualClock()
         now = self.clock.now_ns
-        self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "opened": now}, {})
+        self.fill: Callable[[bytes], bytes] | None = None
+        self.handshake = Connected({"connect_start": now, "dns_done": now, "tcp_done": now, "opened": now}, {})
         self.closed: ConnectionClosed | None = None
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True

@@ -231,7 +231,7 @@ def test_the_token_of_an_mcp_server_reaches_only_the_service_and_a_replay_gives_
     script = build_script(say(), mcp_servers=(server,))
     simulator = Simulator(GA, default_profile(), 1)
     transport = PatientTransport(simulator, VirtualClock(START_NS))
-    transport.handshake = transport.handshake._replace(fill=keyring.fill)
+    transport.fill = keyring.fill
     log = EventLog(tmp_path / "s.jsonl", hide=keyring.redact, record_audio=False)
     start = SessionStart(START_NS, 1, script.limits, mcp_servers=1)
     timeline = LoggedTimeline(start, GA, log=log, about={"dialect": "ga"})

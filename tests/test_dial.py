@@ -33,7 +33,8 @@ from bench.session.dial import Dialer, RunEnded, connect
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.interface import ConnectTimings, Handshake, NetworkPath, Proxy
+from bench.transport.interface import ConnectTimings, NetworkPath, Proxy
+from bench.wire.connection import Connected
 from bench.wire.rate_limits import wait_of
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
@@ -260,12 +261,11 @@ def test_an_unusable_client_certificate_is_refused_before_any_connection(tmp_pat
 class FakeDialer:
     """A dialer that sets the instants of START, and then returns its transport or raises its exception."""
 
-    def __init__(self, end: MemoryTransport | BaseException, auth_wait_ns: int = 0) -> None:
-        self._end, self._auth_wait_ns = end, auth_wait_ns
+    def __init__(self, end: MemoryTransport | BaseException) -> None:
+        self._end = end
 
     def open(self, limits: Timeouts, phases: ConnectTimings) -> MemoryTransport:
         phases.instants.update(START)
-        phases.auth_wait_ns = self._auth_wait_ns
         if isinstance(self._end, BaseException):
             raise self._end
         return self._end
@@ -289,9 +289,8 @@ def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mappin
 
 def test_an_open_connection_reports_its_instants_headers_and_auth_wait() -> None:
     transport = MemoryTransport(lambda message: ())
-    transport.handshake = Handshake(START | {"opened": AT_NS + 9}, HEADERS)
-    dialer = FakeDialer(transport, auth_wait_ns=77)
-    result, session, reported = session_of(dialer)
+    transport.handshake = Connected(START | {"opened": AT_NS + 9}, HEADERS, auth_wait_ns=77)
+    result, session, reported = session_of(FakeDialer(transport))
 
     assert result is transport
     assert (session.outcome, session.auth_wait_ns) == ("ok", 77)

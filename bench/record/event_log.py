@@ -106,7 +106,7 @@ class LoggedTransport:
 
     def __init__(self, transport: Transport, log: EventLog) -> None:
         self._transport, self._log = transport, log
-        self.handshake = transport.handshake
+        self.handshake, self.fill = transport.handshake, transport.fill
         self.now_ns, self.handled_ns, self.network = transport.now_ns, transport.handled_ns, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
         self.receive_until = transport.receive_until

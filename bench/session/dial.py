@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from greenlet import GreenletExit
+from msgspec.structs import replace
 
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
@@ -17,7 +18,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CHALLENGE
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
-from bench.observe.inputs import Connected, SessionFailed
+from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
 from bench.transport.event_loop import LoopMonitor
@@ -81,9 +82,8 @@ class Dialer:
             raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.peer is Peer.AGENT else ""
-        transport.handshake = transport.handshake._replace(
-            headers=redacted_headers, call_id=agent_call_id, fill=self._keyring.fill
-        )
+        transport.handshake = replace(transport.handshake, headers=redacted_headers, call_id=agent_call_id)
+        transport.fill = self._keyring.fill
         return transport
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -130,14 +130,13 @@ def connect(
         # ends as `failed:load_generator`, and the caller gets the error and shows it.
         _failed(timeline, phases, LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}")
         raise
-    instants, headers, errors_ns, call_id, _, early_audio, early_end_ns = transport.handshake
-    on_handshake(headers, call_id)
-    timeline.apply(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id, early_audio, early_end_ns))
+    on_handshake(transport.handshake.headers, transport.handshake.call_id)
+    timeline.apply(transport.handshake)
     return transport
 
 
 def _failed(
     timeline: Timeline, phases: ConnectTimings, outcome: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
-    timeline.apply(Connected(phases.instants, headers or {}, phases.auth_wait_ns, phases.uncertainties_ns))
+    timeline.apply(phases.connected(headers or {}))
     timeline.apply(SessionFailed(outcome, monotonic_ns(), detail))

@@ -228,7 +228,7 @@ class SessionIO:
 
     def _encode(self, message: ClientMessage) -> bytes:
         data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
-        if message.kind is MessageKind.SET_UP and (fill := self._transport.handshake.fill) is not None:
+        if message.kind is MessageKind.SET_UP and (fill := self._transport.fill) is not None:
             return fill(data)
         return data
 

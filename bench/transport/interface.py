@@ -12,12 +12,11 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.catalogue.timeouts import Timeouts
-from bench.wire.connection import ConnectionClosed, NetworkMeasured, RtpMeasured, Transmitted
+from bench.wire.connection import Connected, ConnectionClosed, NetworkMeasured, RtpMeasured, Transmitted
 from bench.wire.events import ServerEvent
 from bench.wire.received import MatchedDelta, ReceivedMessage
 
@@ -49,24 +48,6 @@ class SendReceipt(NamedTuple):
     unsent: str = ""
 
 
-class Handshake(NamedTuple):
-    """The phases of connecting, as instants of `bench.catalogue.columns.SESSION_INSTANTS`, and the response headers.
-
-    Each phase may have ended earlier than its instant, by up to `uncertainties_ns`. `call_id` is a unique name of the
-    call; it is "" if the service receives none. `fill` is a function that inserts the secrets into a set-up message;
-    None if there are no secrets. `early_audio` is the peer's last audio before the answer of a telephone call, which
-    ended at `early_end_ns`.
-    """
-
-    instants: Mapping[str, int]
-    headers: Mapping[str, str]
-    uncertainties_ns: Mapping[str, int] = MappingProxyType({})
-    call_id: str = ""
-    fill: Callable[[bytes], bytes] | None = None
-    early_audio: bytes = b""
-    early_end_ns: int = 0
-
-
 @dataclass(slots=True)
 class ConnectTimings:
     """The instants of connecting that were reached, and the wait for a token before connecting.
@@ -94,6 +75,17 @@ class ConnectTimings:
     def set_arrival(self, instant: str, at_ns: int, error_ns: int) -> None:
         """Set an instant that is the arrival of data. It may have been earlier, by up to `error_ns`."""
         self.instants[instant], self.uncertainties_ns[instant] = at_ns, error_ns
+
+    def connected(self, headers: Mapping[str, str], early_audio: bytes = b"", early_end_ns: int = 0) -> Connected:
+        """Return the record of the success or refusal, with the instants that were reached until now."""
+        return Connected(
+            dict(self.instants),
+            headers,
+            self.auth_wait_ns,
+            dict(self.uncertainties_ns),
+            early_audio=early_audio,
+            early_end_ns=early_end_ns,
+        )
 
 
 @dataclass(frozen=True)
@@ -205,7 +197,9 @@ class PacedSender(Protocol):
 class Transport(Protocol):
     """An open connection. It sends and receives complete messages."""
 
-    handshake: Handshake
+    handshake: Connected
+    fill: Callable[[bytes], bytes] | None
+    """A function that inserts the secrets into a set-up message; None if there are no secrets."""
     keeps_texts: bool
     """True if a `MatchedDelta` contains its message, for a log."""
 

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from websockets.client import ClientProtocol
@@ -38,7 +38,6 @@ from bench.transport.interface import (
     TOO_LARGE,
     ConnectTimings,
     DeltaListener,
-    Handshake,
     NetworkPath,
     OnMessage,
     PacedSender,
@@ -47,7 +46,7 @@ from bench.transport.interface import (
 from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
-from bench.wire.connection import CloseCause, ConnectionClosed, NetworkMeasured, Transmitted
+from bench.wire.connection import CloseCause, Connected, ConnectionClosed, NetworkMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
@@ -127,7 +126,8 @@ class WebSocket:
 
     def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
         self._stream, self._protocol = stream, protocol
-        self.handshake = Handshake({}, {})
+        self.handshake = Connected({}, {})
+        self.fill: Callable[[bytes], bytes] | None = None
         self._end: ConnectionClosed | None = None
         self._came: list[ReceivedMessage] = []
         self._unread: SocketRead | None = None  # a read in the loop that was left to the listener
@@ -173,7 +173,7 @@ class WebSocket:
         if response is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.set_arrival("opened", self._timestamp_ns, self._response_uncertainty_ns)
-        self.handshake = Handshake(dict(phases.instants), response.headers, dict(phases.uncertainties_ns))
+        self.handshake = phases.connected(response.headers)
 
     def _send_upgrade_request(self) -> OSError | None:
         """Send the upgrade request.

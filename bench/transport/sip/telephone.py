@@ -25,7 +25,6 @@ from bench.transport.datagrams import DatagramSocket, SocketAddress
 from bench.transport.interface import (
     ConnectTimings,
     DeltaListener,
-    Handshake,
     NetworkPath,
     OnMessage,
     PacedSender,
@@ -49,7 +48,7 @@ from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia
 from bench.transport.sip.reach import UNSPECIFIED, canonical_host
 from bench.transport.sip.sdes import new_keys, without_keys
 from bench.transport.sip.signalling import Signalling, open_signalling
-from bench.wire.connection import ConnectionClosed, RtpMeasured, Transmitted
+from bench.wire.connection import Connected, ConnectionClosed, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
@@ -149,7 +148,8 @@ class TelephoneCall:
         """The hosts that only the peer named and that receive something, with their purposes."""
         self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
         """An observer of received RTP packets."""
-        self.handshake = Handshake({}, {})
+        self.handshake = Connected({}, {})
+        self.fill: Callable[[bytes], bytes] | None = None
 
     # Dialing
 
@@ -173,9 +173,7 @@ class TelephoneCall:
         phases.set_arrival("opened", answered_ns, self._uncertainties_ns.get(answered_ns, 0))
         early = self._early and early_audio(self._early, _new_media(call.early_media or call.media), answered_ns)
         self._start_media()
-        self.handshake = Handshake(
-            dict(phases.instants), headers_of(call), dict(phases.uncertainties_ns), "", None, *(early or ())
-        )
+        self.handshake = phases.connected(headers_of(call), *(early or ()))
 
     def _start_media(self) -> None:
         agreed = self._call.media
