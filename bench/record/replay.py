@@ -89,17 +89,15 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """A message on the wire: its time, name and size.
+    """A message on the wire: its time and name.
 
-    `audio_bytes` is the size of the decoded audio. `wire_bytes` is the size of the frames with their headers. `event`
-    is the service's event, or None for our own message. `message_kind` is the purpose of our own message. If a message
-    has several events, `wire_bytes` of the first event is the size of the message, and 0 for the others.
+    `audio_bytes` is the size of the decoded audio. `event` is the service's event, or None for our own message.
+    `message_kind` is the purpose of our own message.
     """
 
     at_ns: int
     name: str
     audio_bytes: int
-    wire_bytes: int
     event: ServerEvent | None = None
     message_kind: MessageKind | None = None
 
@@ -149,20 +147,17 @@ class _LogReader:
             case LogHeader():
                 raise ValueError("only the first line may describe the session")
             case LoggedMessage():
-                events, wire_bytes = logged_events(line, self._dialect), line.wire_bytes
+                events = logged_events(line, self._dialect)
                 for event in events:
                     audio_bytes = max(0, event.payload_bytes) if event.kind is EventKind.AUDIO_DELTA else 0
-                    self.passages.append(WireTransfer(line.at_ns, event.name, audio_bytes, wire_bytes, event))
-                    wire_bytes = 0
+                    self.passages.append(WireTransfer(line.at_ns, event.name, audio_bytes, event))
                 self.timeline.received(
                     events, Message(NO_BYTES, Arrival(line.at_ns, line.uncertainty_ns, line.kernel), line.wire_bytes)
                 )
             case _:
                 if isinstance(line, inputs.Sent):
                     kind = self._dialect.message_kinds.get(line.name)
-                    self.passages.append(
-                        WireTransfer(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, message_kind=kind)
-                    )
+                    self.passages.append(WireTransfer(line.at_ns, line.name, line.audio_bytes, message_kind=kind))
                 self.timeline.apply(line)
                 self.turns += self.timeline.pop_delivered()
 
