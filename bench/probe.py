@@ -12,7 +12,7 @@ import msgspec
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import UsageError
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import session_start
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
 from bench.plan.script import build_script, with_target_settings
@@ -117,22 +117,12 @@ def _run_turn(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAud
     labels = RowContext(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
         description = about(SESSION_ID, labels, script) | {"url": target.public_url}
-        timeline = LoggedTimeline(session_start(script, len(script.turns)), script.dialect, log=log, about=description)
+        timeline = LoggedTimeline(
+            session_start(script, monotonic_ns(), len(script.turns)), script.dialect, log=log, about=description
+        )
         transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
         if transport is not None:
             Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).run()
     finally:
         log.close()
     return reply
-
-
-def session_start(script: PreparedScript, turns: int) -> SessionStart:
-    """Return the start of a session that starts now and runs `turns` turns of a script."""
-    return SessionStart(
-        monotonic_ns(),
-        turns,
-        script.limits,
-        service_responds=script.service_responds,
-        reply_silence_ns=script.reply_silence_ns,
-        mcp_servers=len(script.settings.mcp_servers),
-    )

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.base.clock import utc_ns
+from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
@@ -42,10 +42,11 @@ from bench.doctor.service_findings import (
 )
 from bench.doctor.sign_in import signed_by
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
+from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.probe import script_of, session_start
+from bench.probe import script_of
 from bench.session.dial import Dialer, connect
 from bench.session.session import Session
 from bench.session.session_io import SessionListener
@@ -274,7 +275,9 @@ class ServiceProbe:
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
-        timeline = Timeline(session_start(script, turns), script.dialect, reply_format=script.output_format.name)
+        timeline = Timeline(
+            session_start(script, monotonic_ns(), turns), script.dialect, reply_format=script.output_format.name
+        )
         transport = connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
         if isinstance(transport, TelephoneCall):
             transport.on_packet = self._packets.add

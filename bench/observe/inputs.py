@@ -12,6 +12,7 @@ reports them as inputs. The inputs that a transport reports are in `bench.wire.c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,6 +28,9 @@ from bench.wire.connection import NetworkMeasured as NetworkMeasured
 from bench.wire.connection import RtpMeasured as RtpMeasured
 from bench.wire.connection import Transmitted as Transmitted
 from bench.wire.events import FunctionCall, TokenUsage
+
+if TYPE_CHECKING:
+    from bench.plan.prepared import PreparedScript
 
 NO_JSON = msgspec.Raw()
 
@@ -52,6 +56,19 @@ class SessionStart(Input, frozen=True):
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
     mcp_servers: int = 0
     planned_events: Mapping[str, int] = {}
+
+
+def session_start(script: PreparedScript, start_ns: int, turns: int, **of_run: Any) -> SessionStart:
+    """Return the start of a session that runs `turns` turns of a script.
+
+    `of_run` are fields that only the run knows. They replace those of the script.
+    """
+    of_script: dict[str, Any] = {
+        "service_responds": script.service_responds,
+        "reply_silence_ns": script.reply_silence_ns,
+        "mcp_servers": len(script.settings.mcp_servers),
+    }
+    return SessionStart(start_ns, turns, script.limits, **of_script | of_run)
 
 
 class TurnStarted(Input, frozen=True, tag="begin"):

@@ -23,7 +23,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import PLANNED_COLUMNS
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.reply_detector import KNOWN_NS
 from bench.observe.timeline import Timeline
@@ -80,9 +80,7 @@ def measure(
     call: RecordedCall, utterances: Sequence[RecordedUtterance], script: PreparedScript, start_ns: int
 ) -> MeasuredCall:
     """Measure a call that starts at `start_ns`. `script` is the script of the call, prepared by `compiled_for_call`."""
-    start = SessionStart(
-        start_ns, len(script.turns), script.limits, service_responds=True, reply_silence_ns=script.reply_silence_ns
-    )
+    start = session_start(script, start_ns, len(script.turns), service_responds=True)
     timeline, turns = Timeline(start, PCM, reply_format=call.audio.name), list[TurnObservation]()
     end_ns = start_ns + len(call.agent) * NS_PER_S // call.audio.rate_hz
     actions = [*_caller_inputs(call, utterances, script, start_ns), (end_ns, inputs.TurnEnded(end_ns))]

@@ -17,7 +17,7 @@ from bench.load.execution.progress import ProgressCounter, over_budget, unknown_
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES, TargetState, was_opened
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.run_options import Options
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -95,17 +95,8 @@ class SessionRegistry:
             path = self._spool.events / f"{labels.session_id}.jsonl"
             log = EventLog(path, hide=self.redact, record_audio=self._options.record_audio)
         record = self._recorder.session(labels)
-        start = SessionStart(
-            monotonic_ns(),
-            turns_planned,
-            script.limits,
-            service_responds=script.service_responds,
-            renewable=script.renewable,
-            reply_silence_ns=script.reply_silence_ns,
-            mcp_servers=len(script.settings.mcp_servers),
-            planned_events=planned_events,
-            **planned,
-        )
+        run_facts = {"renewable": script.renewable, "planned_events": planned_events, **planned}
+        start = session_start(script, monotonic_ns(), turns_planned, **run_facts)
         if log is None:
             timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
         else:
