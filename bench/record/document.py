@@ -292,7 +292,24 @@ class Validity(Struct, frozen=True):
     uncertain_metrics: list[UncertainMetric] = []
 
 
-class PartEntry(TypedDict):
+StoredState = Literal["running", "closing", "ended", "killed"]
+
+
+class RunEntry(TypedDict):
+    """The keys that a run and a run that was merged into it have in common."""
+
+    run_id: str
+    state: StoredState
+    started_utc_ns: int
+    ended_utc_ns: int | None
+    labels: NotRequired[Annotated[dict[str, str], Meta(description="the values of --label")]]
+    arrivals: NotRequired[ArrivalsEntry]
+    stages: NotRequired[
+        Annotated[list[StageEntry], Meta(description="the stages of the number of sessions, in a closed loop")]
+    ]
+
+
+class PartEntry(RunEntry):
     """A run that was merged into this run.
 
     `worker_offset` is the number that the merge added to the worker numbers of that run, also in its session names.
@@ -301,22 +318,15 @@ class PartEntry(TypedDict):
     it is set, `sessions` and `turns` are the numbers of missing sessions and turns, or null if these are unknown.
     """
 
-    run_id: str
     host: str
     workers: list[Count]
     worker_offset: Count
-    state: Literal["running", "closing", "ended", "killed"]
-    started_utc_ns: int
-    ended_utc_ns: int | None
     stop_reason: str
     sessions: Count | None
     turns: Count | None
     validity: ValidityStatus
     failed_checks: list[Check]
     excluded_because: str | None
-    labels: NotRequired[dict[str, str]]
-    arrivals: NotRequired[ArrivalsEntry]
-    stages: NotRequired[list[StageEntry]]
 
 
 class RemoteWorkerEntry(TypedDict):
@@ -348,18 +358,14 @@ class InterimAnalysesEntry(TypedDict):
     stopped: bool
 
 
-class RunDocument(TypedDict):
+class RunDocument(RunEntry):
     """run.json of a run folder of Realtime Bench."""
 
     schema: Annotated[int, Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
     definitions_version: Annotated[int, Meta(ge=1, description="version of the metrics' definitions")]
     tool: ToolEntry
-    run_id: str
     scenario: str
     simulated: Annotated[bool | None, Meta(description="null until the run has ended")]
-    state: Literal["running", "closing", "ended", "killed"]
-    started_utc_ns: int
-    ended_utc_ns: int | None
     writer: WriterEntry
     settings: dict[str, Any]
     command: NotRequired[
@@ -377,12 +383,7 @@ class RunDocument(TypedDict):
     missing_workers: NotRequired[list[MissingWorkerEntry]]
     concurrency: NotRequired[Annotated[Count, Meta(description="the planned maximum of open sessions")]]
     stopping_utc_ns: NotRequired[Annotated[int, Meta(description="the instant from which no turn was started")]]
-    labels: NotRequired[Annotated[dict[str, str], Meta(description="the values of --label")]]
     interleaved: NotRequired[bool]
-    arrivals: NotRequired[ArrivalsEntry]
-    stages: NotRequired[
-        Annotated[list[StageEntry], Meta(description="the stages of the number of sessions, in a closed loop")]
-    ]
     calibration: NotRequired[CalibrationEntry | None]
     prices: NotRequired[RunPrices]
     budget_usd: NotRequired[float | None]

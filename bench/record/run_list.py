@@ -13,12 +13,11 @@ import msgspec
 from bench.base.errors import UsageError
 from bench.files.sanitize import excerpt
 from bench.record import folder as files
-from bench.record.document import Count, ValidityStatus, is_recorded
+from bench.record.document import Count, StoredState, ValidityStatus, is_recorded
 from bench.record.finalize import CLOSED, is_under_way, writer_is_gone
 from bench.record.presence import WRITTEN_BY, is_folder, is_run, not_a_run, run_folders
 
 SCHEMA: Literal[2] = 2
-KeptState = Literal["running", "closing", "ended", "killed"]
 
 
 class _Target(msgspec.Struct):
@@ -34,20 +33,25 @@ class _Validity(msgspec.Struct):
     status: ValidityStatus = "no_verdict"
 
 
-class _Document(msgspec.Struct):
-    """The keys of run.json that a list of runs shows."""
+class _Listed(msgspec.Struct, frozen=True):
+    """The keys of run.json that a list of runs contains unchanged."""
 
     started_utc_ns: int
-    state: KeptState
-    ended_utc_ns: int | None = None
-    simulated: bool | None = None
+    ended_utc_ns: int | None
+    state: StoredState
+    simulated: bool | None
+
+
+class _Document(_Listed, frozen=True):
+    """The keys of run.json from which an entry of a list of runs is made."""
+
     targets: list[_Target] = []
     labels: dict[str, str] = {}
     totals: _Totals = msgspec.field(default_factory=_Totals)
     validity: _Validity = msgspec.field(default_factory=_Validity)
 
 
-class ListedRun(msgspec.Struct, frozen=True):
+class ListedRun(_Listed, frozen=True):
     """A run in a list of runs. `name` is the name of its folder.
 
     Counts that are computed when the run is finalized are null before that. `under_way` is true if a process may still
@@ -55,11 +59,7 @@ class ListedRun(msgspec.Struct, frozen=True):
     """
 
     name: str
-    started_utc_ns: int
-    ended_utc_ns: int | None
-    state: KeptState
     under_way: bool | None
-    simulated: bool | None
     recorded: bool
     targets: list[str]
     labels: dict[str, str]
@@ -142,12 +142,9 @@ def _listed_run(folder: Path, document: dict[str, Any], read: _Document) -> List
         with suppress(OSError):  # files of an active run may disappear
             size_bytes += path.lstat().st_size
     return ListedRun(
+        **{key: getattr(read, key) for key in _Listed.__struct_fields__},
         name=folder.name,
-        started_utc_ns=read.started_utc_ns,
-        ended_utc_ns=read.ended_utc_ns,
-        state=read.state,
         under_way=is_active if is_active or writer_is_gone(folder, document) else None,
-        simulated=read.simulated,
         recorded=is_recorded(document),
         targets=[target.name for target in read.targets],
         labels=read.labels,
