@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
@@ -17,11 +17,11 @@ from bench.services.azure.service import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW
 from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_of, route_at, service_at, service_of_link
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
-from bench.target.target import requests_transcription
+from bench.target.target import Address, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.interface import is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
-from bench.wire.service import SIP, WEBSOCKET, Link, Route, Service
+from bench.wire.service import SIP, WEBSOCKET, Route, Service
 
 EXAMPLE_TRANSCRIPTION = f"wss://HOST{GA_ROUTE.path}?intent=transcription"
 EXAMPLE_URL = f"wss://HOST{GA_ROUTE.path}?model=DEPLOYMENT"
@@ -29,42 +29,6 @@ EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 EXAMPLE_GATEWAY = "https://GATEWAY/PREFIX"
 
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
-
-
-@dataclass(frozen=True)
-class Address:
-    """The address and dialect of a target.
-
-    `notices` describe likely mistakes. The address is used nevertheless. `zoned` is the IPv6 address of the host with
-    its zone, or None.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    resource: str
-    dialect: Dialect
-    service: Service | None
-    link: Link = WEBSOCKET
-    notices: tuple[str, ...] = ()
-    zoned: str | None = None
-
-    @property
-    def loopback(self) -> bool:
-        return is_loopback(self.host)
-
-    @property
-    def requested_model(self) -> str | None:
-        """The name of the model or deployment that the query requests; None if there is none."""
-        query = dict(parse_qsl(self.resource.partition("?")[2]))
-        return query.get("deployment") or query.get("model")
-
-    @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers that select the dialect."""
-        path = self.resource.partition("?")[0].rstrip("/")
-        routes = (route for service in SERVICES.values() for route in service.routes)
-        return next((route.headers for route in routes if (route.path, route.dialect) == (path, self.dialect)), ())
 
 
 def known_path(path: str) -> str:
@@ -174,7 +138,7 @@ def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Ad
             raise SettingError("url", f"{names['url']} {problem}")
     resource = f"{uri.user}@{uri.parameters}"
     notices = uri.notices(names["url"])
-    return Address(uri.host, uri.port, uri.tls, resource, service.dialect, service, SIP, notices, uri.address)
+    return Address(uri.host, uri.port, uri.tls, resource, service.dialect, service.name, SIP, notices, uri.address)
 
 
 def check_transcription(query: str, dialect: Dialect, service: Service | None, source: str) -> None:
@@ -264,7 +228,8 @@ def _address(
 ) -> Address:
     tls = parts.scheme in ("https", "wss")
     port = parts.port or (443 if tls else 80)
-    return Address(parts.hostname or "", port, tls, resource, dialect, service, notices=notices)
+    name = service.name if service else "other"
+    return Address(parts.hostname or "", port, tls, resource, dialect, name, notices=notices)
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

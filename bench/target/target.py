@@ -54,16 +54,13 @@ Auth = Credential | EntraSignIn | None
 
 
 @dataclass(frozen=True)
-class Target:
-    """A service, and the data that is needed to connect to it.
+class Address:
+    """The address and dialect of a target.
 
-    `label` is the name of the target in rows and reports. `resource` is the path and query of the request line.
-    `headers` are sent with the upgrade, and never stored. `session` has the settings that replace a script's settings
-    for this target. If this target is a variant, `variant_of` is the target from which it is derived. `notices` are
-    messages to show before a run.
+    `resource` is the path and query of the request line. `notices` are messages to show before a run. `zoned` is the
+    IPv6 address of the host with its zone, or None.
     """
 
-    label: str
     host: str
     port: int
     tls: bool
@@ -71,8 +68,40 @@ class Target:
     dialect: Dialect
     service: str
     """The name of a service in `bench.services.registry`, or `other`."""
-    auth: Auth
     link: Link = WEBSOCKET
+    notices: tuple[str, ...] = ()
+    zoned: str | None = None
+
+    @property
+    def known_service(self) -> Service | None:
+        """The service; None if it is not known by name."""
+        return SERVICES.get(self.service)
+
+    @property
+    def requested_model(self) -> str | None:
+        """The name of the model or deployment that the query requests; None if there is none."""
+        query = dict(parse_qsl(self.resource.partition("?")[2]))
+        return query.get("deployment") or query.get("model")
+
+    @property
+    def dialect_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers that select the dialect."""
+        path = self.resource.partition("?")[0].rstrip("/")
+        routes = (route for service in SERVICES.values() for route in service.routes)
+        return next((route.headers for route in routes if (route.path, route.dialect) == (path, self.dialect)), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(Address):
+    """A service, and the data that is needed to connect to it.
+
+    `label` is the name of the target in rows and reports. `headers` are sent with the upgrade, and never stored.
+    `session` has the settings that replace a script's settings for this target. If this target is a variant,
+    `variant_of` is the target from which it is derived.
+    """
+
+    label: str
+    auth: Auth
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     network_path: NetworkPath = DIRECT
     region: str | None = None
@@ -93,12 +122,6 @@ class Target:
     """The values that are offered in `Sec-WebSocket-Protocol`. They are never stored."""
     secrets: tuple[Credential, ...] = field(default=(), repr=False)
     """Secrets other than the key, which must never be shown: the values of `${NAME}`, and the parts of a password."""
-    notices: tuple[str, ...] = ()
-
-    @property
-    def known_service(self) -> Service | None:
-        """The service; None if it is not known by name."""
-        return SERVICES.get(self.service)
 
     @property
     def loopback(self) -> bool:

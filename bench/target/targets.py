@@ -25,7 +25,6 @@ from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.services.registry import PUBLIC_CLOUD, SERVICES, scope_of
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
-    Address,
     check_transcription,
     endpoint_address,
     fill_variables,
@@ -38,7 +37,7 @@ from bench.target.headers import check_headers, further_headers, is_of_upgrade, 
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.sip_uri import caller_address, sip_uri
-from bench.target.target import Auth, EntraSignIn, Target, as_label
+from bench.target.target import Address, Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
     IN_FILE,
@@ -53,7 +52,7 @@ from bench.target.target_settings import (
     VariantSettings,
     load_price_table,
 )
-from bench.transport.interface import NetworkPath, Proxy
+from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.sip.uri import escaped_user
 from bench.wire.dialect import Peer
 from bench.wire.service import BASIC, BEARER, MODEL, SIP, Service
@@ -341,24 +340,18 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     encode = escaped_user if is_sip else percent_encoded
     resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encode=encode)
     if address.dialect.peer is Peer.SERVICE:  # again, because a variable may have set it
-        check_transcription(resource.partition("?")[2], address.dialect, address.service, context.names["url"])
+        check_transcription(resource.partition("?")[2], address.dialect, address.known_service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
     target_headers, header_secrets = further_headers(settings.headers or {}, context.environ, is_sip=is_sip)
     caller, caller_secrets = _caller(settings, context, address)
-    tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers, *caller)
+    tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.dialect_headers, *caller)
     target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
     offered, subprotocol_secrets = subprotocols(settings.subprotocols or (), context.environ)
     target = Target(
+        **vars(address) | {"resource": resource, "notices": address.notices + sign_in_notices + path_notices},
         label=settings.name or as_label(address.host),
-        host=address.host,
-        port=address.port,
-        tls=address.tls,
-        resource=resource,
-        dialect=address.dialect,
-        service=address.service.name if address.service else "other",
         auth=auth,
-        link=address.link,
         headers=(*(header for header in tool_headers if header[0].lower() not in target_header_names), *target_headers),
         subprotocols=offered,
         secrets=(*url_secrets, *auth_secrets, *header_secrets, *subprotocol_secrets, *caller_secrets),
@@ -368,7 +361,6 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         connect_rate_per_min=settings.connect_rate,
         prices=_prices(settings, context.price_file),
         model=address.requested_model,
-        notices=address.notices + sign_in_notices + path_notices,
     )
     if is_sip:
         sip_uri(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)  # again, with the variables
@@ -502,7 +494,7 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
             raise context.refuse("api_key_env", "names a variable that does not contain user:password")
         if settings.api_key_header is not None and settings.api_key_header.lower() != "authorization":
             return SignInResult(Credential(settings.api_key_header, key))
-        own = address.service.key_header if address.service else BEARER
+        own = address.known_service.key_header if address.known_service else BEARER
         if settings.auth == "basic" or (settings.auth is None and own is BASIC):
             return _basic(key)
         header = BEARER if own is BASIC or settings.api_key_header is not None else own
@@ -510,7 +502,8 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
     if settings.auth is not None:
         raise context.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
     is_agent = address.dialect.peer is Peer.AGENT  # most agents need no key
-    if is_agent or address.service is None or address.loopback or settings.headers or settings.subprotocols:
+    may_need_none = is_agent or address.known_service is None or is_loopback(address.host)
+    if may_need_none or settings.headers or settings.subprotocols:
         return SignInResult(None)
     return SignInResult(
         None, notices=(f"no key is sent: set {source} to the name of the variable that contains the key",)
@@ -531,8 +524,8 @@ def _basic(key: str) -> SignInResult:
 
 
 def _by_entra(auth: AuthSettings, context: SettingsContext, address: Address) -> EntraSignIn:
-    service = address.service
-    if auth.scope is None and not (service and service.clouds) and not address.loopback:
+    service = address.known_service
+    if auth.scope is None and not (service and service.clouds) and not is_loopback(address.host):
         remedy = "set the scope of its tokens in `auth` of targets.yaml"
         raise context.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
     scope, authority = cloud = (service and service.cloud_of(address.host)) or PUBLIC_CLOUD

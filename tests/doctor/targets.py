@@ -13,4 +13,4 @@ HOST = "res.openai.azure.com"
 
 
 def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=voice") -> Target:
-    return Target(HOST, HOST, 443, True, resource, GA, "azure", auth, model="voice")
+    return Target(HOST, 443, True, resource, GA, "azure", label=HOST, auth=auth, model="voice")

@@ -55,7 +55,7 @@ WHISPER = InputTranscription(model="whisper-1")
 
 def target(**changes: Any) -> Target:
     values: dict[str, Any] = {"service": "openai", "model": "gpt-realtime"}
-    return Target("azure", "h.example", 443, True, "/r", GA, auth=None, **values | changes)
+    return Target("h.example", 443, True, "/r", GA, label="azure", auth=None, **values | changes)
 
 
 def script(*steps: Step, **session: Any) -> Script:

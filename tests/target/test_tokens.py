@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -32,8 +33,9 @@ ENTRA = EntraSignIn(SCOPE)
 GUARD_S = 60.0  # only against a hang
 
 
-def build_target(auth: Auth, **more: object) -> Target:
-    return Target("arm", "127.0.0.1", 1, False, "/openai/v1/realtime?model=x", GA, "azure", auth, **more)  # type: ignore[arg-type]
+def build_target(auth: Auth, **more: Any) -> Target:
+    address: Any = ("127.0.0.1", 1, False, "/openai/v1/realtime?model=x", GA, "azure")
+    return Target(*address, label="arm", auth=auth, **more)
 
 
 TARGET = build_target(ENTRA)

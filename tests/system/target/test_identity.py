@@ -147,7 +147,7 @@ incidents = []
 
 def target(kind="default", **more):
     way = EntraSignIn(SCOPE, kind, **more)
-    return Target("arm", "127.0.0.1", 1, False, "/", GA, "azure", way)
+    return Target("127.0.0.1", 1, False, "/", GA, "azure", label="arm", auth=way)
 
 def set_state(query):
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]))
