@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.columns import LABELS, SESSIONS, TURN_KEYS, UNCERTAINTY_COLUMNS, names_of
-from bench.catalogue.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
+from bench.catalogue.metrics import CATALOGUE, VAD_SEGMENTS
+from bench.catalogue.outcomes import outcome_class
 from bench.files.sanitize import SUSPECT, escape_control, excerpt
 from bench.record import folder as run_folder
 from bench.record import histograms as hdr

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric, is_throttled
+from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric
+from bench.catalogue.outcomes import is_throttled
 from reports.frames import by_label
 from reports.rate_metrics import RATES, RateUnit
 from reports.runs import RunFrames

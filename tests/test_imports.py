@@ -75,8 +75,8 @@ A module may import only from its own layer and from lower layers.
 REPORTS_MAY_USE = {
     "bench.base.errors", "bench.base.manual", "bench.base.units",
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
-    "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
-    "bench.catalogue.pricing", "bench.catalogue.reference_workload", "bench.catalogue.remedies",
+    "bench.catalogue.causes", "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
+    "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
     "bench.catalogue.timeouts",
     "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.integrity",
     "bench.record.metric_values", "bench.record.presence", "bench.record.validity", "bench.record.validity_data",
@@ -109,7 +109,7 @@ NAMED_IN = {
 
 CLOCK_FREE = (
     "bench.files.sanitize", "bench.files.values",
-    "bench.catalogue.metrics", "bench.catalogue.pricing", "bench.catalogue.remedies",
+    "bench.catalogue.causes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
     "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation",
     "bench.simulator.responses",
@@ -723,7 +723,7 @@ MAY_KNOW = (
     "bench.services",
     "bench.simulator",  # the service
     "bench.doctor",  # explains the service's messages
-    "bench.catalogue.remedies",  # names remedies for these messages
+    "bench.catalogue.outcomes",  # names remedies for these messages
 )
 KERNEL = tuple(
     f"bench.{name}"
@@ -741,7 +741,7 @@ IMPORT_A_SERVICE = {
 }
 """The modules that still import a service without the registry. This set may only become smaller."""
 NAME_A_SERVICE = {
-    "bench.catalogue.remedies": 5,
+    "bench.catalogue.outcomes": 5,
     "bench.load.planning.run_options": 2,
     "bench.plan.script": 1,
     "bench.plan.script_keys": 5,

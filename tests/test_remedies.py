@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.catalogue.metrics import (
+from bench.catalogue.causes import (
     ACCEPT_HEADER,
     FOREIGN_HOST,
     FORGOTTEN,
-    HANG_UP,
     HELD,
     HUNG_UP,
     LOGIN_REFUSED,
@@ -25,26 +24,27 @@ from bench.catalogue.metrics import (
     TEXT_SESSION,
     UNANSWERED,
     UNHEARD,
-    outcome_class,
-    refusal_status,
 )
 from bench.catalogue.model_retirements import Retirement
-from bench.catalogue.pricing import undated
-from bench.catalogue.remedies import (
+from bench.catalogue.outcomes import (
+    HANG_UP,
     NO_OWN,
     NO_PATH,
     NOT_COMPUTED,
-    OF_OUTCOMES,
     REALTIME_MODELS,
-    REPORTED,
+    OutcomeRow,
+    meaning,
+    outcome_class,
+    refusal_status,
     remedy_of,
 )
+from bench.catalogue.outcomes import OUTCOMES as TABLE
+from bench.catalogue.pricing import undated
 from bench.observe.pending_turns import UNDETECTED
 from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
-from bench.services.telephone.remedies import OF_SIP, REMEDIES, REPORTED_BY_TELEPHONES
+from bench.services.telephone.remedies import OF_SIP, REMEDIES, ROWS
 from bench.target.target_settings import load_price_table
-from reports.wording.validity import meaning
 from tests.faults.cells import cells
 
 OUTCOMES = sorted({outcome for cell in cells() for outcome in cell.outcomes})
@@ -228,7 +228,7 @@ def test_each_status_of_sip_has_a_remedy_that_is_about_telephones(status: int) -
     assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
 
 
-OWN_TEXTS = [text for texts in (*REPORTED.values(), *REPORTED_BY_TELEPHONES.values()) for text in texts]
+OWN_TEXTS = [text for row in (*TABLE.values(), *ROWS.values()) for text in row.causes]
 BEGINNINGS = [*OWN_TEXTS, SERVICE_REPORTED, f"{SERVICE_REPORTED}:", "SIP ", "SIP", "SIP 486 ", "HTTP 404: ", "; ", ":"]
 PEER_TEXTS = st.builds("{}{}".format, st.sampled_from(BEGINNINGS), st.text(max_size=8) | st.sampled_from(OWN_TEXTS))
 """Texts that a peer may send. They contain the texts by which remedies are found."""
@@ -264,15 +264,34 @@ def test_a_call_that_this_tool_hung_up_has_a_remedy_that_does_not_blame_the_agen
     assert not {"the agent ended", "closed the connection", "cut the connection"} & {remedy}
 
 
+def test_the_words_of_a_service_after_those_of_this_tool_state_no_cause() -> None:
+    detail = "session.created was not received"
+    words = f"{detail}; {SERVICE_REPORTED}server_error: session.updated was not received"
+
+    assert remedy_of("timeout:session", words) == remedy_of(
+        "timeout:session", f"{detail}; {SERVICE_REPORTED}server_error"
+    )
+
+
+@pytest.mark.parametrize("code", ["throttled:response", "connect_failed:404"])
+def test_a_service_s_error_code_is_read_and_its_message_is_not_searched(code: str) -> None:
+    message = "other: see the pages on insufficient_quota and DeploymentNotFound"
+
+    assert remedy_of(code, message) == remedy_of(code, "other: no")
+
+
 @pytest.mark.parametrize("reason", ["SIP ", "SIP \u00a0", "SIP \u3000", "SIP", "SIP 486 Busy Here", HUNG_UP])
 def test_the_close_reason_of_a_websocket_never_has_a_remedy_of_telephones(reason: str) -> None:
     assert remedy_of("closed:1000", reason) == remedy_of("closed:1000", "bye")
 
 
-OF_TELEPHONES = {*OF_SIP.values(), *(remedy for texts in REPORTED_BY_TELEPHONES.values() for remedy in texts.values())}
+OF_TELEPHONES = {
+    *OF_SIP.values(),
+    *(remedy for row in ROWS.values() for remedy in (*row.causes.values(), row.remedy) if remedy),
+}
 OF_WEBSOCKETS = {
-    *(NO_PATH, OF_OUTCOMES["timeout:upgrade"], OF_OUTCOMES["timeout:tcp"], OF_OUTCOMES["connect_failed:upgrade"]),
-    *REPORTED["connect_failed:upgrade"].values(),
+    *(NO_PATH, *(TABLE[code].remedy for code in ("timeout:upgrade", "timeout:tcp", "connect_failed:upgrade"))),
+    *TABLE["connect_failed:upgrade"].causes.values(),
 }
 CALLS = (
     "connect_failed:404",
@@ -291,12 +310,12 @@ def test_the_transport_decides_whether_a_remedy_is_one_of_telephones(outcome: st
         assert remedy_of(outcome, detail, REMEDIES) not in OF_WEBSOCKETS
 
 
-class Unreadable(dict[str, str]):
-    def get(self, key: str, default: str | None = None) -> str:  # type: ignore[override]
+class Unreadable(dict[str, OutcomeRow]):
+    def get(self, key: str, default: OutcomeRow | None = None) -> OutcomeRow:  # type: ignore[override]
         raise IndexError(key)
 
 
 def test_a_remedy_that_fails_states_that_it_could_not_be_determined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.catalogue.remedies.CLASSES", Unreadable())
+    monkeypatch.setattr("bench.catalogue.outcomes.OUTCOMES", Unreadable())
 
     assert remedy_of("closed:4000", "x") == NOT_COMPUTED

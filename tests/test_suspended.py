@@ -18,7 +18,7 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from bench.base.clock import monotonic_ns
-from bench.catalogue.metrics import STARVED
+from bench.catalogue.outcomes import STARVED
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.services.openai.ga import GA

@@ -24,7 +24,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.catalogue.metrics import SUCCESSFUL, segments
+from bench.catalogue.metrics import segments
+from bench.catalogue.outcomes import SUCCESSFUL
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation

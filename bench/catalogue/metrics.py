@@ -2,8 +2,8 @@
 
 A metric of a turn or session is the difference of two instants unless its definition states otherwise. Instants are
 columns of the run folder (`bench.catalogue.columns`). Metrics are not stored: they are computed when a run is read.
-Reports use the names, units and sentences of this module. Live views and reports use the same classes of outcomes, and
-the same rule for which quantiles are published.
+Reports use the names, units and sentences of this module. Live views and reports use the same rule for
+which quantiles are published.
 """
 
 from __future__ import annotations
@@ -352,17 +352,6 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
     return math.ceil(sessions * times - 1e-9)
 
 
-STARVED = "starved"
-"""The outcome if this process did not run when a limit ended, so that it is unknown whether the limit was met."""
-SUCCESSFUL = frozenset({"ok", "interrupted", "renewed"})
-WHOLE = SUCCESSFUL | {STARVED}
-"""The outcomes of turns with a complete reply. They include replies that may have been too late."""
-UNFINISHED = frozenset({"unfinished", STARVED})
-THROTTLED = "throttled:"
-"""The prefix of outcomes that a limit of the service caused."""
-REFUSED = "connect_failed:"
-"""The prefix of outcomes of sessions that the service refused, so that they never opened."""
-OutcomeClass = Literal["success", "failed", "unfinished"]
 PlannedEvent = Literal["interruptions", "sounds", "expectations"]
 PLANNED_COLUMNS: dict[PlannedEvent, tuple[str, str]] = {
     event: (f"{event}_planned", f"{event}_missed") for event in get_args(PlannedEvent)
@@ -370,82 +359,3 @@ PLANNED_COLUMNS: dict[PlannedEvent, tuple[str, str]] = {
 """The columns of sessions with the numbers of the events that a script plans besides turns, and that did not take
 place.
 """
-
-EXPECTED = "failed:missing_"
-"""The prefix of the outcome if an expected event was not received. The name of the event follows."""
-UNHEARD = "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
-NOTHING_AUDIBLE = "no audible audio was received"
-SIP_STATUS = "SIP"
-"""The word before the status with which a telephone call was refused or ended, in the detail of an outcome."""
-ONLY_RANG, NO_RESPONSE_TO_INVITE = "it only rang", "there was no response to INVITE"
-MALFORMED, IGNORED = "malformed message", "ignored"
-LAST_RESPONSE, WITHOUT_ANSWER = "the last response was", "which did not answer"
-"""Texts about a telephone call that was not answered."""
-FOREIGN_HOST = "but the called host is on this machine, and this one is not"
-"""The text about a host that only the peer of a telephone call names, and to which nothing may be sent."""
-HELD, CANNOT_SEND = "the agent held the call", "this machine could not send the packets"
-"""Texts about audio of the caller that was not sent."""
-HOLD, UNSENT = "failed:hold", "failed:unsent"
-"""The outcomes of a turn whose speech was not sent: because the agent held the call, and because this machine could
-not send it."""
-HANG_UP = "failed:hung_up"
-"""The outcome of an answered telephone call that this tool ended before the end of the script."""
-REDIRECTED, UNNAMED = "the call was redirected to", "which the target does not name"
-"""Texts about the host of a redirection, in the detail of a telephone call that failed."""
-REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
-WITHOUT_SRTP, NO_SRTP_KEY = "the peer does not use SRTP", "the peer has no SRTP key that is supported"
-"""Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
-LOGIN_REFUSED, NO_DIGEST = "the peer refused the user or the password", "its kind of sign-in is not supported"
-"""Texts about a telephone call that the peer refused although the caller has a user and a password."""
-HUNG_UP, NO_KEYS = "the peer hung up", "the peer accepts no telephone events"
-"""Texts about the end of a telephone call: by the peer, and because the script sends a key."""
-OWN_HANG_UP, OTHER_CODEC = "this tool hung up", "the peer answers with a codec that was not offered"
-NO_ACK, NOT_REFRESHED = "the peer sent no ACK of the response to its INVITE", "the session was not refreshed in time"
-UNANSWERED, FORGOTTEN = "the peer did not answer a request in the call", "the peer no longer knows the call"
-"""Texts about the end of a telephone call by this tool, with its reasons."""
-NO_READ = "the peer accepted no data"
-"""The text about a connection that this tool ended, because nothing could be sent."""
-NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
-"""Texts about a reply without audible audio.
-
-They state that there was no message, that no message contained audio, or that no audio was loud enough.
-"""
-ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
-"""A text about audio without a reply. After it follows the number of tones."""
-NO_PACKET = "no RTP packet with the agreed audio was received"
-NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
-"""The outcomes of a telephone call that was answered, and in which nothing was audible until the first limit.
-
-With NO_MEDIA, no packet with audio was received. With NO_SOUND, all packets had silence, even noise, or tones.
-"""
-NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
-ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
-TEXT_SESSION = "the session is a text session"
-ACCEPT_HEADER = "Sec-WebSocket-Accept"
-CHALLENGE = "; WWW-Authenticate: "
-NOT_OFFERED = ", which was not offered"
-OTHER_LOGIN = "it accepts only "
-LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
-"""A text that this tool writes into the details of outcomes. Remedies find the cause by this text."""
-SERVICE_REPORTED = "the service reported: "
-"""The text before the service's message, in a detail that begins with this tool's own text."""
-
-
-def outcome_class(outcome: str) -> OutcomeClass:
-    """Return the class of an outcome. Outcomes are, for example, `ok`, `timeout:first_delta` and `unfinished`."""
-    if outcome in SUCCESSFUL:
-        return "success"
-    return "unfinished" if outcome in UNFINISHED else "failed"
-
-
-def refusal_status(outcome: str) -> int | None:
-    """Return the HTTP status with which the service refused a session; None for other outcomes."""
-    if outcome == f"{THROTTLED}handshake":
-        return 429
-    status = outcome.removeprefix(REFUSED)
-    return int(status) if len(status) == 3 and status.isascii() and status.isdecimal() else None
-
-
-def is_throttled(outcome: str) -> bool:
-    """Return whether a limit of the service, on requests, connections or tokens, caused the outcome."""
-    return outcome.startswith(THROTTLED)

@@ -16,13 +16,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from bench.catalogue.metrics import NO_MEDIA, NO_READ, NO_SOUND, OTHER_LOGIN, refusal_status
-from bench.catalogue.remedies import (
-    CLASSES,
+from bench.catalogue.causes import NO_READ, OTHER_LOGIN
+from bench.catalogue.outcomes import (
     NO_CREDIT,
+    NO_MEDIA,
+    NO_QUOTA,
+    NO_SOUND,
     OUT_OF_ORDER,
+    OUTCOMES,
     computed,
+    refusal_status,
     remedy_of,
+    service_code,
 )
 from bench.doctor.sign_in import NO_KEY, signed_by, unauthorized
 from bench.files.sanitize import escape_control
@@ -210,11 +215,11 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             )
         case _ if status >= 500:
             return _later(OUT_OF_ORDER, refusal.wait_s)
-    return CLASSES["connect_failed"]
+    return OUTCOMES["connect_failed"].remedy
 
 
 def _throttled(refusal: Refusal, target: Target) -> str:
-    if "insufficient_quota" in refusal.message:
+    if service_code(refusal.message) == NO_QUOTA:
         return NO_CREDIT
     advice = "the deployment's quota of tokens or requests per minute is spent: raise it, or shorten the turns"
     if refusal.outcome == "throttled:handshake":

@@ -25,7 +25,7 @@ from bench.base.cpu import BUSY, OTHERS, Priority, available_priority, core_coun
 from bench.base.errors import ConnectError, UsageError
 from bench.base.installation import tool_version
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.remedies import NO_PROXY
+from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import CheckFinding, Refusal, explain, warning_unless
 from bench.target.target import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.catalogue.metrics import CHALLENGE
+from bench.catalogue.causes import CHALLENGE
 from bench.files.sanitize import excerpt
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn, Target

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.metrics import NO_MEDIA, UNSENT
-from bench.catalogue.remedies import OF_OUTCOMES
+from bench.catalogue.outcomes import NO_MEDIA, OUTCOMES, UNSENT
 from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.transport.datagrams import SocketAddress
 from bench.transport.media.offset import MAX_DRIFT_PPM
@@ -156,7 +155,7 @@ def check_media(facts: CallFacts, packets: RtpMeasured | None, probe: PacketProb
     yield _packets_at_agent(packets)
     if packets.unsent:
         message = f"this machine refused {packets.unsent:,} of {packets.sent + packets.unsent:,} packets of the caller"
-        yield CheckFinding("packets sent", "fail", message, OF_OUTCOMES[UNSENT])
+        yield CheckFinding("packets sent", "fail", message, OUTCOMES[UNSENT].remedy)
     if packets.other_hosts:
         yield CheckFinding("other hosts", "pass", f"only the agent named these hosts: {packets.other_hosts}")
     yield _clock(probe.drift_ppm(has_jumps=bool(packets.uncounted_pauses or packets.restarts)))
@@ -169,7 +168,7 @@ def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:
         message = f"no RTP packet arrived; the SDP names {named}"
         if is_private and not _is_private(facts.peer):
             return CheckFinding("media", "fail", f"{message}, which is a private address", EXTERNAL_ADDRESS)
-        return CheckFinding("media", "fail", message, OF_OUTCOMES[NO_MEDIA])
+        return CheckFinding("media", "fail", message, OUTCOMES[NO_MEDIA].remedy)
     ((host, port), _), *others = probe.sources.most_common()
     source = f"{host} port {port}"
     if others:

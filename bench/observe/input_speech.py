@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.catalogue.metrics import HELD, HOLD, UNSENT
+from bench.catalogue.causes import HELD
+from bench.catalogue.outcomes import HOLD, UNSENT
 from bench.observe.input_transcript import InputTranscript
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants

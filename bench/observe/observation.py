@@ -24,18 +24,15 @@ from bench.catalogue.metrics import (
     CATALOGUE,
     MEASURED_FROM,
     ORIGIN,
-    REFUSED,
     REGULAR,
-    SUCCESSFUL,
     TRANSCRIPT,
     ColumnValue,
     Metric,
     Scope,
     awaited,
-    is_throttled,
-    outcome_class,
     uncertainty_ns,
 )
+from bench.catalogue.outcomes import REFUSED, SUCCESSFUL, is_throttled, outcome_class
 from bench.catalogue.words import character_count, contains, normalized_words
 from bench.plan.turn_plan import TurnReference
 from bench.wire.connection import RtpMeasured

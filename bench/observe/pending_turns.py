@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD, outcome_class
+from bench.catalogue.causes import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
+from bench.catalogue.outcomes import outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.delegation import NOT_DONE, NOT_SPOKEN

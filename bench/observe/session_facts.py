@@ -13,7 +13,9 @@ from dataclasses import InitVar, dataclass, field, fields
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import EXPECTED, SERVICE_REPORTED, SUCCESSFUL, WHOLE, awaited
+from bench.catalogue.causes import SERVICE_REPORTED
+from bench.catalogue.metrics import awaited
+from bench.catalogue.outcomes import EXPECTED, SUCCESSFUL, WHOLE
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.planned_events import PlannedEvents

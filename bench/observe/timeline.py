@@ -22,20 +22,8 @@ import msgspec
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.metrics import (
-    EXPECTED,
-    HANG_UP,
-    INAUDIBLE,
-    NO_AUDIO,
-    NO_MEDIA,
-    NO_MESSAGE,
-    NO_PACKET,
-    NO_SOUND,
-    NOTHING_AUDIBLE,
-    ONLY_TONES,
-    TEXT_SESSION,
-    WHOLE,
-)
+from bench.catalogue.causes import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PACKET, NOTHING_AUDIBLE, ONLY_TONES, TEXT_SESSION
+from bench.catalogue.outcomes import EXPECTED, HANG_UP, NO_MEDIA, NO_SOUND, WHOLE
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor

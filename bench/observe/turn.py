@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.base.clock import Arrival, SendTime
-from bench.catalogue.metrics import STARVED, SUCCESSFUL
+from bench.catalogue.outcomes import STARVED, SUCCESSFUL
 from bench.observe.delegation import Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.base.clock import Arrival
-from bench.catalogue.metrics import EXPECTED
+from bench.catalogue.outcomes import EXPECTED
 from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE
 from bench.observe.input_speech import SPEECH_INSTANTS

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from bench.base.units import NEVER_NS
-from bench.catalogue.metrics import MEASURED_FROM, SUCCESSFUL, outcome_class, turn_type_of
+from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
+from bench.catalogue.outcomes import SUCCESSFUL, outcome_class
 from bench.observe.input_transcript import TranscriptLag
 from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn

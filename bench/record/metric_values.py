@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.base.units import NS_PER_S, NS_PER_US
-from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, SUCCESSFUL, Metric, Scope
+from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric, Scope
+from bench.catalogue.outcomes import SUCCESSFUL
 from bench.record import folder as files
 from bench.record.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
 from bench.record.worker_part import PartLike

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import outcome_class
+from bench.catalogue.outcomes import outcome_class
 
 UNSEEN_NS = NS_PER_S
 """The maximum time for which a process may have continued after its last second on disk, if its end is unknown.

@@ -22,7 +22,7 @@ import msgspec
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.cpu import CpuMonitor
 from bench.base.units import NS_PER_S, NS_PER_US
-from bench.catalogue.metrics import is_throttled, outcome_class
+from bench.catalogue.outcomes import is_throttled, outcome_class
 from bench.files.sanitize import escape_control
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.record import folder as files

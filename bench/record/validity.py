@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 from msgspec import structs
 
-from bench.catalogue.metrics import FIRST_DELTAS, HEADLINE, STARVED, TRANSCRIPT_METRICS
+from bench.catalogue.metrics import FIRST_DELTAS, HEADLINE, TRANSCRIPT_METRICS
+from bench.catalogue.outcomes import STARVED
 from bench.record.document import Check, CheckName, UncertainMetric, Validity
 
 MAX_UNCERTAINTY_MS = 1.0

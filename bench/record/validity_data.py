@@ -23,7 +23,8 @@ from msgspec import convert, structs
 from bench.base.cpu import busy_reason
 from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
-from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, STARVED, SUCCESSFUL, Metric
+from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric
+from bench.catalogue.outcomes import STARVED, SUCCESSFUL
 from bench.record import folder as files
 from bench.record import metric_values
 from bench.record.document import Check, is_recorded

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.catalogue.metrics import UNFINISHED
+from bench.catalogue.outcomes import UNFINISHED
 from bench.services.azure.service import PREVIEW_ROUTE
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW

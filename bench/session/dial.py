@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import CHALLENGE
+from bench.catalogue.causes import CHALLENGE
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed

@@ -25,7 +25,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.metrics import ACCEPT_HEADER, NOT_OFFERED
+from bench.catalogue.causes import ACCEPT_HEADER, NOT_OFFERED
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body

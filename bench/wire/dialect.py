@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.catalogue.outcomes import NO_OWN
 from bench.catalogue.pricing import Billing
-from bench.catalogue.remedies import NO_OWN
 from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent

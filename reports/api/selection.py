@@ -13,15 +13,8 @@ import pandas as pd
 
 from bench.base.errors import UsageError
 from bench.base.manual import see
-from bench.catalogue.metrics import (
-    MEASURED_FROM,
-    REGULAR,
-    SUCCESSFUL,
-    TURN_TYPES,
-    UNFINISHED,
-    OutcomeClass,
-    turn_type_of,
-)
+from bench.catalogue.metrics import MEASURED_FROM, REGULAR, TURN_TYPES, turn_type_of
+from bench.catalogue.outcomes import SUCCESSFUL, UNFINISHED, OutcomeClass
 from reports import step_names
 from reports.api.arguments import given_texts
 from reports.runs import RunFrames

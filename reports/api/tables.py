@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from bench.catalogue.columns import token_column
 from bench.catalogue.metrics import CATALOGUE
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use

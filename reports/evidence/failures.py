@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from bench.catalogue.columns import DETAIL_CHARACTERS
-from bench.catalogue.metrics import refusal_status
+from bench.catalogue.outcomes import refusal_status
 from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import excerpt
 from reports.evidence.secrets import without_credentials

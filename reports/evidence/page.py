@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.outcomes import meaning
 from reports.check import sentences as thresholds
 from reports.evidence import sections
 from reports.evidence.document import Evidence, EvidenceDocument
@@ -176,7 +177,7 @@ def _meaning(summary: Summary, entry: FailureShare) -> str:
         counts = by_outcome(summary.outcomes.not_started_turns, summary.targets.index(entry.target))
         ended = ", ".join(f"{outcome} {count(number)}" for outcome, number in counts.items())
         return f"{MEANINGS[NOT_STARTED]}: {ended}"
-    return MEANINGS.get(entry.outcome) or validity.meaning(entry.outcome) or NONE
+    return MEANINGS.get(entry.outcome) or meaning(entry.outcome) or NONE
 
 
 def _latency(evidence: Evidence) -> list[b.Block]:

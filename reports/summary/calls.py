@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
-from bench.catalogue.metrics import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
+from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
 from reports.json_entries import Count, JsonEntry, about
 from reports.statistics.quantiles import CONFIDENCE
 from reports.summary.metrics import ShareEstimate, rate_of

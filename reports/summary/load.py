@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import is_throttled
+from bench.catalogue.outcomes import is_throttled
 from bench.record.metric_values import floats
 from reports.formatting import time_step
 from reports.frames import by_label

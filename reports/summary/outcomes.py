@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from bench.catalogue.metrics import SERVICE_REPORTED, is_throttled, outcome_class
-from bench.catalogue.metrics import SUCCESSFUL as GOOD_OUTCOMES
-from bench.catalogue.remedies import OwnRemedies, remedy_of
+from bench.catalogue.causes import SERVICE_REPORTED
+from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
+from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers

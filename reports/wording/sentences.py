@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.catalogue.metrics import STARVED
+from bench.catalogue.outcomes import STARVED
 from bench.files.sanitize import escape_control
 from reports.formatting import capitalize, count, format_ms_list, join_words, percent, plural, usd
 from reports.samples import VOICE_TO_VOICE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.catalogue.metrics import EXPECTED, HANG_UP, HOLD, NO_MEDIA, NO_SOUND, UNSENT
+from bench.catalogue.outcomes import meaning
 from bench.record.document import ValidityStatus
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.json_entries import JsonEntry
@@ -219,99 +219,9 @@ def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str
     return [f"this run exceeded its calibration{ended}: {join_words(more)} in one process"] if more else []
 
 
-MEANINGS = {
-    "ok": "completed, with the kind of output that was requested",
-    "interrupted": "cancelled because the script interrupted it",
-    "unfinished": "started, cut by the end of the run",
-    "starved": "unknown: the load generator was not running when a time limit expired",
-    "renewed": "the service's age limit for sessions was reached, and the call renewed it",
-    "session_expired": "the service's age limit for sessions was reached",
-    "failed:no_audio": "completed, but without the requested audio",
-    "failed:no_text": "completed, but without the requested text",
-    "failed:transcription": "the service could not transcribe the audio",
-    "failed:no_transcript": "the transcript has no words",
-    "failed:unknown_status": "the response ended with a status that the protocol does not define",
-    "failed:delegation": "the service delegated a task to the client, which could not do it",
-    "failed:mcp_list_tools": "the service could not list the tools of an MCP server",
-    "failed:mcp_approval": "the service asked for the approval of an MCP call, which the script does not give",
-    "failed:load_generator": "a fault of this tool, not of the service",
-    "protocol_error:base64": "the payload of an audio delta was not base64",
-    "protocol_error:frame": "a WebSocket frame was not valid",
-    "protocol_error:too_large": "a message was larger than --max-message-mib allows",
-    "limit_exceeded:calls": "the service called functions again and again",
-    "limit_exceeded:responses": "more responses to one turn than are plausible",
-    "limit_exceeded:items": "more parts in one reply than are plausible",
-    "limit_exceeded:events": "more events for one turn than are plausible",
-    "limit_exceeded:bytes": "more bytes for one turn than are plausible",
-    "limit_exceeded:marks": "the agent sent more marks than are plausible in a call",
-    "limit_exceeded:audio": "the agent sent more unplayed audio than is plausible",
-    "throttled:response": "the service returned a rate limit error",
-    "throttled:handshake": "the service took no more calls (HTTP status 429, or SIP status 480, 503 or 600)",
-    HOLD: "the agent held the call while the caller spoke, so the speech was not sent",
-    UNSENT: "this machine could not send the caller's speech",
-    NO_MEDIA: "a telephone call was answered, and no RTP packet with audio was received",
-    NO_SOUND: "a telephone call was answered, and nothing in its audio was audible",
-    "timeout:first_delta": "no reply started within the time limit",
-    "timeout:next_delta": "the reply stalled: no delta within the time limit",
-    "timeout:turn": "the turn, with all its responses, did not end within the time limit",
-    "timeout:response": "the reply did not end within the time limit",
-    "timeout:end_of_turn": "the service's VAD detected no end of speech within the time limit",
-    "cancelled:turn_detected": "the service took a pause for the end of speech, and cancelled its response "
-    "because speech continued",
-    "timeout:session": "session.created, session.updated or mcp_list_tools.completed was not received within the time "
-    "limit",
-    "incomplete:content_filter": "the service's content filter cut the reply",
-    "incomplete:max_output_tokens": "the reply reached its token limit",
-    HANG_UP: "this tool ended the telephone call, for the reason in the message",
-    "closed:1000": "the service closed normally, during a turn",
-    "closed:1001": "the service closed because it restarted or removed the host from service",
-    "closed:1008": "the service closed because a message violated its policy",
-    "closed:1009": "the service closed because a message was too large",
-    "closed:1011": "the service closed because of an internal error",
-    "closed:1006": "the connection ended without a close frame",
-    "closed:reset": "the connection was reset by the service or by the network",
-    "closed:timed_out": "the connection timed out: the peer stopped acknowledging data",
-    "closed:unreachable": "the connection failed: there was no route to the peer",
-    "protocol_error:json": "an event was not valid JSON",
-    "protocol_error:dialect": "the service used another dialect than the configured one",
-    "connect_failed:token": "no token for the sign-in was obtained",
-    "connect_failed:host": "the agent, which is on this machine, named another host for the call",
-    "connect_failed:proxy": "the proxy did not open a tunnel to the host",
-    "timeout:proxy": "the proxy did not respond within the time limit",
-    "connect_failed:dns": "the host name could not be resolved",
-    "connect_failed:tcp": "the host did not accept a TCP connection",
-    "connect_failed:tls": "the TLS handshake failed",
-    "connect_failed:401": "the service did not accept the key or token",
-    "connect_failed:403": "the service refused access",
-    "connect_failed:404": "the service has no such deployment or path",
-}
-OF_SESSIONS = {
-    "ok": "opened, completed its script, and was closed by the load generator",
-    "unfinished": "cut by the end of the run",
-}
-FAMILIES = {
-    "failed": "the response failed, or an error event referred to it",
-    "cancelled": "the service cancelled the response without a request by the script",
-    "incomplete": "the service cut the reply short",
-    "throttled": "the service limited the rate",
-    "limit_exceeded": "the service sent more for one turn than is plausible",
-    "timeout": "nothing was received within the time limit of this stage",
-    "connect_failed": "no session was opened",
-    "closed": "the connection was closed during a turn",
-    "protocol_error": "the service sent data that is not valid in this protocol",
-}
-
-
-def meaning(outcome: str) -> str:
-    if outcome.startswith(EXPECTED):
-        return f"the script expected {outcome.removeprefix(EXPECTED)}, which did not occur"
-    return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
-
-
 def ending_text(ending: OutcomeCount) -> str:
     """Return the meaning of an outcome. If it has a message, it follows in quotation marks."""
-    own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
-    text = own or meaning(ending.outcome)
+    text = meaning(ending.outcome, of_session=ending.of_session)
     return f"{text}: “{ending.message}”" if ending.message else text
 
 

@@ -28,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.metrics import CATALOGUE, SUCCESSFUL
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.outcomes import SUCCESSFUL
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
 from bench.plan.script import Script
 from bench.record.calibration import Percentiles

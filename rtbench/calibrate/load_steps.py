@@ -31,7 +31,7 @@ from bench.base.cpu import CpuAssignment, ProcessCpuUsage, cpu_usage, peak_rss_b
 from bench.base.errors import USAGE_STATUS, UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
-from bench.catalogue.metrics import outcome_class
+from bench.catalogue.outcomes import outcome_class
 from bench.plan.recordings import load_pcm
 from bench.record import folder as files
 from bench.record import histograms as hdr

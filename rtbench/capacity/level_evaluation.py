@@ -18,8 +18,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.cpu import core_count
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import is_throttled
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import is_throttled, remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
 from bench.record.document import Validity
 from bench.services.registry import dialect_of

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalogue.metrics import outcome_class
+from bench.catalogue.outcomes import meaning, outcome_class
 from bench.catalogue.timeouts import MAX_EVENTS
 from bench.observe import timeline
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.steps import PauseStep
 from bench.record.replay import replay_log
 from bench.wire.audio import PCM16_48K
-from reports.wording.validity import meaning
 from tests.attack.agent_calls import JITTER_MS, MEMORY_KB, STEPS, Call, play_call
 from tests.attack.agents import AFTER_UTTERANCE, AGENTS, VOICES, Actions, AgentVoice
 from tests.helpers import MS

@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.base.errors import UsageError
-from bench.catalogue.metrics import outcome_class
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import outcome_class, remedy_of
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_frames
 from reports.statistic_types.quantile import Quantile

@@ -13,7 +13,8 @@ import pytest
 import typer
 
 from bench.base import manual
-from bench.catalogue.metrics import CATALOGUE, SUCCESSFUL, UNFINISHED
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.outcomes import OUTCOMES
 from bench.catalogue.timeouts import Timeouts
 from bench.plan.script import load_script
 from bench.record.validity import ValidityData, evaluate_checks
@@ -21,7 +22,6 @@ from bench.target import targets
 from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
-from reports.wording.validity import FAMILIES, MEANINGS
 from rtbench.cli.app import app
 from tests.docs import addresses, columns, options, site
 
@@ -52,7 +52,7 @@ def test_docs_metrics_defines_every_metric() -> None:
 
 
 def test_docs_metrics_defines_every_outcome() -> None:
-    families = {name.split(":")[0] for name in (*MEANINGS, *FAMILIES, *SUCCESSFUL, *UNFINISHED)}
+    families = {name.split(":")[0] for name in OUTCOMES}
 
     assert not missing(families, "docs/metrics.md")
 

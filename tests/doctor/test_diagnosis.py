@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.metrics import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
+from bench.catalogue.causes import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     CheckFinding,

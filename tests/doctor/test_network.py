@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from bench.catalogue.remedies import NO_PROXY
+from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.machine_checks import check_network

@@ -11,7 +11,7 @@ from contextlib import suppress
 from random import Random
 
 from bench.base.clock import Arrival
-from bench.catalogue.metrics import STARVED
+from bench.catalogue.outcomes import STARVED
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart

@@ -13,7 +13,7 @@ import pytest
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart

@@ -7,16 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.catalogue.metrics import (
-    CATALOGUE,
-    MANUAL_SEGMENTS,
-    SEGMENT_NAMES,
-    SUCCESSFUL,
-    VAD_SEGMENTS,
-    Metric,
-    outcome_class,
-    segments,
-)
+from bench.catalogue.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
+from bench.catalogue.outcomes import SUCCESSFUL, outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import receive_timestamp_source, times_ns
 from bench.record.folder import SCHEMAS

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import bench.observe.timeline
 from bench.base.clock import Arrival
-from bench.catalogue.metrics import CATALOGUE, HANG_UP, STARVED, outcome_class
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.outcomes import HANG_UP, STARVED, outcome_class
 from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart

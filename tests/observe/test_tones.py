@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.metrics import NO_SOUND, ONLY_TONES
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.causes import ONLY_TONES
+from bench.catalogue.outcomes import NO_SOUND, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart

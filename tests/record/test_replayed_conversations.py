@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.catalogue.metrics import SUCCESSFUL
+from bench.catalogue.outcomes import SUCCESSFUL
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rtbench
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from reports.run_report.caller_sections import context as latency_section
 from reports.run_report.caller_sections import context_failures as section
 from reports.runs import load_for_report

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 import rtbench
-from bench.catalogue.metrics import STARVED
+from bench.catalogue.outcomes import STARVED
 from bench.files.sanitize import escape_control
 from bench.record.folder import read_document, write_document
 from reports.render.html import render_html

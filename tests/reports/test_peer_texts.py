@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import rtbench
-from bench.catalogue.metrics import HUNG_UP, SERVICE_REPORTED
-from bench.services.telephone.remedies import OF_SIP, REPORTED_BY_TELEPHONES
+from bench.catalogue.causes import HUNG_UP, SERVICE_REPORTED
+from bench.services.telephone.remedies import OF_SIP, ROWS
 from reports.evidence.document import evidence_of
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
@@ -68,7 +68,10 @@ def test_only_the_telephones_of_a_run_have_remedies_of_telephones(tmp_path: Path
     hostile(tmp_path)
     outcomes = rtbench.load(tmp_path).outcomes()
 
-    of_telephones = {*OF_SIP.values(), *(text for texts in REPORTED_BY_TELEPHONES.values() for text in texts.values())}
+    of_telephones = {
+        *OF_SIP.values(),
+        *(text for row in ROWS.values() for text in (*row.causes.values(), row.remedy) if text),
+    }
     has_remedy = outcomes[outcomes["remedy"].isin(of_telephones)]
     assert set(has_remedy["target"]) == {"line"}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.base.errors import UsageError
-from bench.catalogue.metrics import is_throttled
+from bench.catalogue.outcomes import is_throttled
 from bench.record.folder import SCHEMAS
 from bench.record.metric_values import CARRIED
 from reports.check.absolute import limit_results

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pytest
 
 import rtbench
-from bench.catalogue.metrics import outcome_class
-from bench.catalogue.remedies import NO_OWN, remedy_of
+from bench.catalogue.outcomes import NO_OWN, outcome_class, remedy_of
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
 from reports.formatting import NBSP

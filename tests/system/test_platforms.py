@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalogue.metrics import SUCCESSFUL
+from bench.catalogue.outcomes import SUCCESSFUL
 from bench.record import folder as files
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario

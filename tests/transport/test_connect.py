@@ -20,7 +20,7 @@ from websockets.sync.server import ServerConnection, serve
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
 from bench.target.credentials import redacted

@@ -25,7 +25,7 @@ from websockets.uri import parse_uri
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline

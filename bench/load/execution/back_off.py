@@ -20,7 +20,7 @@ import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import is_throttled, outcome_class
+from bench.catalogue.outcomes import is_throttled, outcome_class
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.target_state import FIRST_WAIT_NS, MAX_WAIT_NS
 from bench.load.planning.tasks import Caller

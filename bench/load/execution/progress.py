@@ -14,16 +14,8 @@ from typing import Final, Literal, NamedTuple
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MINUTE, NS_PER_US
-from bench.catalogue.metrics import (
-    CATALOGUE,
-    HEADLINE,
-    MEASURED_FROM,
-    TRANSCRIPT_METRICS,
-    OutcomeClass,
-    awaited,
-    is_throttled,
-    outcome_class,
-)
+from bench.catalogue.metrics import CATALOGUE, HEADLINE, MEASURED_FROM, TRANSCRIPT_METRICS, awaited
+from bench.catalogue.outcomes import OutcomeClass, is_throttled, outcome_class
 from bench.catalogue.pricing import (
     BilledModel,
     Prices,

@@ -10,7 +10,8 @@ import gevent
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import CATALOGUE, awaited, outcome_class
+from bench.catalogue.metrics import CATALOGUE, awaited
+from bench.catalogue.outcomes import outcome_class
 from bench.files.sanitize import escape_control
 from bench.load.execution.back_off import RefusedCall, refusal_of
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import is_throttled, outcome_class
+from bench.catalogue.outcomes import is_throttled, outcome_class
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.planning.run_plan import RunPlan

@@ -23,7 +23,8 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from bench.base.units import US_PER_S
-from bench.catalogue.metrics import FIRST_DELTAS, outcome_class
+from bench.catalogue.metrics import FIRST_DELTAS
+from bench.catalogue.outcomes import outcome_class
 from bench.load.execution.progress import LiveMetricKey, Outcomes, Times
 from bench.load.runners.live_totals import EXPORTED
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.catalogue.remedies import ENDLESS, NO_PATH, OwnRemedies
+from bench.catalogue.outcomes import ENDLESS, NO_PATH, OwnRemedies
 
 OF_AGENTS = {
     "connect_failed:401": "the agent requires a signature (X-Twilio-Signature) or a token, and none is sent: configure "

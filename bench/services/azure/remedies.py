@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bench.catalogue.remedies import NO_DEPLOYMENT, REALTIME_MODELS
+from bench.catalogue.outcomes import NO_DEPLOYMENT, REALTIME_MODELS
 from bench.files.validation import either
 from bench.wire.service import RefusedRequest, Service
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-from bench.catalogue.metrics import (
+from bench.catalogue.causes import (
     FOREIGN_HOST,
     FORGOTTEN,
-    HANG_UP,
     HELD,
-    HOLD,
     HUNG_UP,
     IGNORED,
     LAST_RESPONSE,
@@ -32,7 +30,7 @@ from bench.catalogue.metrics import (
     WITHOUT_ANSWER,
     WITHOUT_SRTP,
 )
-from bench.catalogue.remedies import NO_COMMON_AUDIO, NO_WAY, OF_OUTCOMES, OwnRemedies
+from bench.catalogue.outcomes import HANG_UP, HOLD, NO_COMMON_AUDIO, NO_WAY, OUTCOMES, OutcomeRow, OwnRemedies
 
 LOGIN = (
     "the agent requires a user and a password: set `auth: basic` (--auth basic), and `api_key_env` (--api-key-env) to "
@@ -49,8 +47,8 @@ FORGOT_CALL = (
     "the server forgot the call {}: it may have restarted, or a load balancer sends the messages of one call to "
     "several servers"
 )
-REPORTED_BY_TELEPHONES = {
-    "timeout:upgrade": {
+ROWS = {
+    "timeout:upgrade": OutcomeRow(causes={
         WITHOUT_ANSWER: "the host to which the agent redirects calls does not answer: check its redirection, and that "
         "the host runs and passes UDP",
         MALFORMED: "what responds does not send valid SIP, or not always, so its answer may have been ignored: "
@@ -63,29 +61,28 @@ REPORTED_BY_TELEPHONES = {
         "the call; if it answers late, raise `upgrade` among the script's `timeouts`",
         IGNORED: "what answers on this port does not send valid SIP: check host and port, and trace the messages (for "
         "example with tshark)",
-        "": "the call was not answered in time: see the message, and the log of the SIP server",
-    },
-    "timeout:tcp": {"": "no response: check host and port, and that no firewall drops the packets"},
-    "connect_failed:sip": {
+    }, remedy="the call was not answered in time: see the message, and the log of the SIP server"),
+    "timeout:tcp": OutcomeRow(remedy="no response: check host and port, and that no firewall drops the packets"),
+    "connect_failed:sip": OutcomeRow(causes={
         "Connection refused": "no SIP server listens on this UDP port: check host, port and transport "
         "(;transport=tcp), and that the agent is running",
         "Network is unreachable": NO_WAY,
         "No route to host": NO_WAY,
-    },
-    "connect_failed:media": {
+    }),
+    "connect_failed:media": OutcomeRow(causes={
         REQUIRES_SRTP: "set `srtp: required` (--srtp required), or permit audio without encryption at the agent",
         WITHOUT_SRTP: "permit SRTP with keys by SDES at the agent, or set `srtp: none` (--srtp none)",
         NO_SRTP_KEY: "configure SRTP at the agent for the suite AES_CM_128_HMAC_SHA1_80 or AES_CM_128_HMAC_SHA1_32, "
         "without MKI",
         REQUIRES_DTLS_SRTP: "this tool exchanges keys by SDES (RFC 4568), not by DTLS: configure the agent, or its SIP "
         "proxy, for SRTP with SDES, and set `srtp: required`",
-    },
-    "closed:1000": {
+    }),
+    "closed:1000": OutcomeRow(causes={
         HUNG_UP: "the agent ended the call before the end of the script: see its log, and the Reason in the message "
         "(of Q.850, cause 16 is a normal end, and 38 and 41 are failures of the network)",
-    },
-    HANG_UP: {
-        HELD: OF_OUTCOMES[HOLD],
+    }),
+    HANG_UP: OutcomeRow(causes={
+        HELD: OUTCOMES[HOLD].remedy,
         NO_KEYS: "let the agent offer telephone events (RFC 4733; in Asterisk `dtmf_mode=rfc4733`), or remove the keys "
         "from the script",
         NOT_REFRESHED: "the agent agreed to a session timer (RFC 4028), and then did not refresh the session, or "
@@ -96,16 +93,16 @@ REPORTED_BY_TELEPHONES = {
         "that no firewall or NAT on the way forgets the call",
         FORGOTTEN: FORGOT_CALL.format("during the call"),
         OTHER_CODEC: NO_COMMON_AUDIO,
-        FOREIGN_HOST: OF_OUTCOMES["connect_failed:host"],
-    },
-    "connect_failed": {
+        FOREIGN_HOST: OUTCOMES["connect_failed:host"].remedy,
+    }),
+    "connect_failed": OutcomeRow(causes={
         UNNAMED: "the agent redirects calls to another host: call that host (--url), or permit it in `call_hosts` of "
         "the target (--call-hosts); it gets no headers and no credentials of the target",
-    },
-    "connect_failed:401": OF_LOGINS,
-    "connect_failed:407": OF_LOGINS,
-}
-"""The same for telephone calls. The key "" is contained in each detail."""
+    }),
+    "connect_failed:401": OutcomeRow(causes=OF_LOGINS),
+    "connect_failed:407": OutcomeRow(causes=OF_LOGINS),
+}  # fmt: skip
+"""The rows of the table of outcomes that are different for telephone calls."""
 
 READ_LOGS = "see the reason in its message, and the log of the agent or of its SIP server"
 REFUSES_REQUEST = f"the agent or its SIP server refuses the request of this tool: {READ_LOGS}"
@@ -185,4 +182,4 @@ def _of_refusal(detail: str) -> str:
     return "" if status is None else OF_SIP.get(status[1]) or OF_SIP_CLASSES[status[2]]
 
 
-REMEDIES = OwnRemedies(REPORTED_BY_TELEPHONES, _of_refusal)
+REMEDIES = OwnRemedies(ROWS, _of_refusal)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.metrics import NO_ACK
+from bench.catalogue.causes import NO_ACK
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
 from bench.transport.interface import is_loopback

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bench.base.units import NEVER_NS
-from bench.catalogue.metrics import REDIRECTED
+from bench.catalogue.causes import REDIRECTED
 from bench.transport.media.srtp import SrtpKey
 from bench.transport.sip.bodies import described_in, description_of
 from bench.transport.sip.call_record import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.base.errors import ConnectError
-from bench.catalogue.metrics import (
+from bench.catalogue.causes import (
     FOREIGN_HOST,
     IGNORED,
     LAST_RESPONSE,

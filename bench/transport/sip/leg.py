@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.catalogue.metrics import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.catalogue.causes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch, routed
 from bench.transport.sip.digest import DigestClient

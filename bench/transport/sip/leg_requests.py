@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.catalogue.metrics import NO_ACK
+from bench.catalogue.causes import NO_ACK
 from bench.transport.sip.bodies import SDP, described_in, description_of, has_unknown_body
 from bench.transport.sip.dialog import CAPABILITIES, EXTENSIONS, LocalParty
 from bench.transport.sip.leg import CallLeg

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bench.catalogue.metrics import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
+from bench.catalogue.causes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.media.srtp import SrtpKey
 from bench.transport.sip.messages import HostPort
 from bench.transport.sip.reach import ANYWHERE, UNSPECIFIED, Reach

@@ -11,7 +11,7 @@ import ipaddress
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bench.catalogue.metrics import FOREIGN_HOST
+from bench.catalogue.causes import FOREIGN_HOST
 from bench.transport.interface import is_loopback
 from bench.transport.sip.messages import DEFAULT_PORTS, HostPort
 

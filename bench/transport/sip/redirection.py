@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from bench.catalogue.metrics import REDIRECTED, UNNAMED
+from bench.catalogue.causes import REDIRECTED, UNNAMED
 from bench.transport.interface import bracketed
 from bench.transport.sip.messages import SipResponse, parse_address
 from bench.transport.sip.reach import Reach, canonical

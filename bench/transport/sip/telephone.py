@@ -19,7 +19,7 @@ from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.metrics import CANNOT_SEND, HELD, NO_KEYS
+from bench.catalogue.causes import CANNOT_SEND, HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket, SocketAddress
 from bench.transport.interface import (

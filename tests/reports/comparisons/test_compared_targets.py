@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.base.errors import UsageError
-from bench.catalogue.metrics import is_throttled
+from bench.catalogue.outcomes import is_throttled
 from reports.comparisons.measurements import measured
 from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report

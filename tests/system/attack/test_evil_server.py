@@ -14,7 +14,7 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.catalogue.metrics import outcome_class
+from bench.catalogue.outcomes import meaning, outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -26,7 +26,6 @@ from bench.target.tokens import Keyring
 from bench.transport import tcp
 from bench.wire.dialect import Peer
 from bench.wire.settings import FULL_DUPLEX, TurnDetection
-from reports.wording.validity import meaning
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import LONG, hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import quick_simulator

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
-from bench.catalogue.metrics import SUCCESSFUL
+from bench.catalogue.outcomes import SUCCESSFUL
 from bench.record import folder as files
 from bench.record.calibration import AGENTS
 from tests.simulator_process import ROOT, quick_simulator, running_simulator

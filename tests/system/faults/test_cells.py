@@ -15,7 +15,7 @@ import gevent
 import numpy as np
 import pytest
 
-from bench.catalogue.metrics import STARVED, outcome_class
+from bench.catalogue.outcomes import STARVED, meaning, outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.prepared import PreparedScript
@@ -30,7 +30,6 @@ from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, Transport
 from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection
-from reports.wording.validity import meaning
 from tests.faults.cells import FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import hang_guard, played, rows, short_at

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from bench.services.telephone.remedies import REMEDIES
 from bench.simulator.telephone import called_party
 from bench.transport.interface import NetworkPath

@@ -20,8 +20,7 @@ import pytest
 from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.metrics import HANG_UP
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone.remedies import REMEDIES
 from bench.simulator.serving.telephone_agent import RTP_PORTS

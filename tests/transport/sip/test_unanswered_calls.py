@@ -12,7 +12,7 @@ import pytest
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.remedies import remedy_of
+from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone.remedies import REMEDIES
 from bench.transport.datagrams import DatagramSocket

@@ -1,0 +1,355 @@
+"""The table of outcomes: the class, the text and the remedy of each. It holds for any service. Pure.
+
+The key of a row is the code of the outcome, or the beginning of the code before the colon, which holds for all codes
+that have no row of their own. A remedy is found by the code, and by the cause that the detail states
+(`bench.catalogue.causes`, or the error code of the service). `rtbench doctor` has more specific remedies, because it
+knows the target. docs/metrics.md, "Outcomes", lists the outcomes for users.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Literal, NamedTuple, ParamSpec
+
+from bench.catalogue.causes import (
+    ACCEPT_HEADER,
+    INAUDIBLE,
+    LOOKUPS_FULL,
+    NO_AUDIO,
+    NO_MESSAGE,
+    NO_PACKET,
+    NO_PAUSE,
+    NO_READ,
+    NOT_OFFERED,
+    ONLY_TONES,
+    OTHER_LOGIN,
+    SERVICE_REPORTED,
+    TEXT_SESSION,
+    UNHEARD,
+)
+
+Inputs = ParamSpec("Inputs")
+OutcomeClass = Literal["success", "failed", "unfinished"]
+
+STARVED = "starved"
+"""The outcome if this process did not run when a limit ended, so that it is unknown whether the limit was met."""
+THROTTLED = "throttled:"
+"""The prefix of outcomes that a limit of the service caused."""
+REFUSED = "connect_failed:"
+"""The prefix of outcomes of sessions that the service refused, so that they never opened."""
+EXPIRED = "session_expired"
+EXPECTED = "failed:missing_"
+"""The prefix of the outcome if an expected event was not received. The name of the event follows."""
+HOLD, UNSENT = "failed:hold", "failed:unsent"
+"""The outcomes of a turn whose speech was not sent: because the agent held the call, and because this machine could
+not send it."""
+HANG_UP = "failed:hung_up"
+"""The outcome of an answered telephone call that this tool ended before the end of the script."""
+NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
+"""The outcomes of a telephone call that was answered, and in which nothing was audible until the first limit.
+
+With NO_MEDIA, no packet with audio was received. With NO_SOUND, all packets had silence, even noise, or tones.
+"""
+
+REALTIME_MODELS = (
+    *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
+    *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
+)
+"""The models with speech output, from the newest to the oldest."""
+NO_PROXY = "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may reach it"
+OTHER_PROXY_LOGIN = (
+    "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos: let a local proxy "
+    "such as px or cntlm sign in, and set --proxy to its URL"
+)
+OUT_OF_ORDER = "the service has an internal error: retry later, and check its status page"
+NO_DEPLOYMENT, NO_QUOTA = "DeploymentNotFound", "insufficient_quota"
+"""Error codes of services: the path exists, but the deployment does not; the account has no credit."""
+NO_CREDIT = "the account has no credit left: check its billing page"
+TONES = (
+    "the agent was not connected, or sends only tones, which are no reply: check in its log whether it answered the "
+    "call, and whether it speaks"
+)
+DOCTOR = (
+    "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
+)
+NO_PATH = "the server has no such path: set the path at which it accepts calls, by --url or `url` of the target"
+NO_RESOLVER = (
+    "the DNS resolver does not answer: check /etc/resolv.conf and the VPN, or set the address: --resolve ADDRESS"
+)
+NO_WAY = (
+    "this machine has no route to that address: check its network, VPN, and IPv6, or set another address: "
+    "--resolve ADDRESS"
+)
+ENDLESS = (
+    "the audio has no silence that ends a reply (`reply_silence_ms`), for example because of background music "
+    "or voices: configure silence between its answers"
+)
+NO_COMMON_AUDIO = (
+    "the agent accepts none of the offered audio formats: configure it for PCMU, or set `input_format` and "
+    "`output_format` to g711_alaw; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has "
+    "none, `srtp: none`"
+)
+
+
+class OutcomeRow(NamedTuple):
+    """A row of the table.
+
+    `text` is the meaning of the outcome, and `of_session` its meaning for sessions, if that differs. `causes` maps a
+    text in the detail to the remedy for this cause, which precedes `remedy`. If a row has no text or no remedy, those
+    of the beginning of its code hold.
+    """
+
+    text: str = ""
+    remedy: str = ""
+    causes: Mapping[str, str] = {}
+    kind: OutcomeClass = "failed"
+    of_session: str = ""
+
+
+OUTCOMES: Mapping[str, OutcomeRow] = {
+    "ok": OutcomeRow("completed, with the kind of output that was requested", kind="success", of_session="opened, completed its script, and was closed by the load generator"),
+    "interrupted": OutcomeRow("cancelled because the script interrupted it", kind="success"),
+    "renewed": OutcomeRow("the service's age limit for sessions was reached, and the call renewed it", kind="success"),
+    "unfinished": OutcomeRow("started, cut by the end of the run", kind="unfinished", of_session="cut by the end of the run"),
+    STARVED: OutcomeRow("unknown: the load generator was not running when a time limit expired", kind="unfinished"),
+    "failed": OutcomeRow("the response failed, or an error event referred to it", "the service reports an error: fix the setting that its message names; otherwise retry and check the service's status page"),
+    "failed:no_audio": OutcomeRow("completed, but without the requested audio", "no audio was received, although it was requested: check that the deployment's model supports audio output", causes={
+        TEXT_SESSION: "the service sends only text: check that its model supports audio output, and that the service reads the settings of this dialect (--dialect)",
+    }),
+    "failed:no_text": OutcomeRow("completed, but without the requested text", "no text was received, although it was requested: check that the service supports the settings that request text"),
+    "failed:transcription": OutcomeRow("the service could not transcribe the audio", "the service could not transcribe what it committed: see its message, and check the model of `input_transcription` (on Azure the deployment)"),
+    "failed:no_transcript": OutcomeRow("the transcript has no words", "the model found no words in the recording: check its format (`input_format`) and its language (`languages`)"),
+    "failed:unknown_status": OutcomeRow("the response ended with a status that the protocol does not define"),
+    "failed:delegation": OutcomeRow("the service delegated a task to the client, which could not do it", "declare functions in the script (`tools`), whose outputs become the result of the task, or let a backend of the service do it (`delegation: {type: responses, …}`)"),
+    "failed:mcp_list_tools": OutcomeRow("the service could not list the tools of an MCP server", "the service cannot get the tools of an MCP server: check its `url` or `connector_id`, its access token (`authorization_env`), whether the service can reach it, and the names in `allowed_tools`"),
+    "failed:mcp_approval": OutcomeRow("the service asked for the approval of an MCP call, which the script does not give", "set `require_approval: never` in `mcp_servers`, or `approve: true`, if the calls may be made without a person"),
+    "failed:load_generator": OutcomeRow("a fault of this tool, not of the service", "this is a bug of this tool: report it, with its message", causes={
+        LOOKUPS_FULL: NO_RESOLVER,
+    }),
+    HOLD: OutcomeRow("the agent held the call while the caller spoke, so the speech was not sent", "the agent holds calls (SDP `a=sendonly`, `a=inactive`, or the address 0.0.0.0), and callers on hold are silent: check in its log why; if it is right, let the caller speak later (`pause`)"),
+    UNSENT: OutcomeRow("this machine could not send the caller's speech", "this machine has no way to the address in the agent's SDP, or a firewall on it refuses the packets: see the reason, and let the agent name an address that this machine reaches (Asterisk: `external_media_address`)"),
+    HANG_UP: OutcomeRow("this tool ended the telephone call, for the reason in the message", "the agent broke a rule or a limit of the call: see the reason in the message, and the log of the agent"),
+    "failed:backend_failed": OutcomeRow(remedy="the model of `delegation` reports an error: see its message; check that its name is right, and that your account may use it"),
+    "failed:invalid_parameter": OutcomeRow(causes={
+        "transcription session": "sessions that only transcribe have an address of their own, with intent=transcription and without a model: use it together with `output: transcript`, and no other",
+    }),
+    EXPECTED: OutcomeRow("the script expected {}, which did not occur", "an event that the script expects was not received in time: check that the session requests it (`input_transcription`, `tools`), and that `within` is long enough"),
+    "timeout": OutcomeRow("nothing was received within the time limit of this stage", "the service did not continue in time: try fewer sessions; if a single one is not faster, check its status page, or raise the script's `timeouts`"),
+    NO_MEDIA: OutcomeRow("a telephone call was answered, and no RTP packet with audio was received", "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`"),
+    NO_SOUND: OutcomeRow("a telephone call was answered, and nothing in its audio was audible", "the agent sends silence: check in its log whether its speech output works, and whether it hears the caller; if it waits for its caller, remove `wait_for: greeting`", causes={
+        ONLY_TONES: TONES,
+    }),
+    "timeout:first_delta": OutcomeRow("no reply started within the time limit", causes={
+        NO_MESSAGE: "the agent accepts the call and sends nothing: it may expect the messages of another provider (--dialect) or a parameter (`extra`); see its log",
+        NO_PACKET: "the agent stopped sending audio during the call: see its log",
+        NO_AUDIO: "the agent sends messages, but no audio in the form of this dialect: it may expect another provider (--dialect twilio, acs or pcm)",
+        ONLY_TONES: TONES,
+        INAUDIBLE: "the agent's audio is never louder than its background: check that it supports this input format (`input_format`), that it sends the expected format (`output_format`), and that it answers by itself; see its log",
+    }),
+    "timeout:next_delta": OutcomeRow("the reply stalled: no delta within the time limit"),
+    "timeout:turn": OutcomeRow("the turn, with all its responses, did not end within the time limit", "the turn had too many responses for its timeout, or too slow ones: check what its functions return, and how long they run, or raise `turn` among the script's `timeouts`", causes={
+        NO_PAUSE: ENDLESS,
+    }),
+    "timeout:response": OutcomeRow("the reply did not end within the time limit", "if replies are long, raise `response` among the script's `timeouts`, or lower `max_output_tokens`; if they are short, try fewer sessions", causes={
+        NO_PAUSE: ENDLESS,
+    }),
+    "timeout:end_of_turn": OutcomeRow("the service's VAD detected no end of speech within the time limit", "the VAD takes noise above its threshold for speech: use a quieter recording, or set a higher threshold", causes={
+        UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot detect turns, let the client commit the audio (`turn_detection: none`; in a probe --manual-commit)",
+    }),
+    "timeout:session": OutcomeRow("session.created, session.updated or mcp_list_tools.completed was not received within the time limit", "the upgrade was accepted, but no session.created was received: the path may be that of another service, or of an agent (set --dialect twilio, acs or pcm), or the model may still be loading", causes={
+        "session.updated was not received": "the service sent session.created, but did not confirm the settings: check that it supports them (`session`, `extra`, --dialect)",
+    }),
+    "timeout:proxy": OutcomeRow("the proxy did not respond within the time limit", NO_PROXY),
+    "timeout:dns": OutcomeRow(remedy=NO_RESOLVER),
+    "timeout:tcp": OutcomeRow(remedy="no response: a firewall may drop the packets; open port 443 to this host, or set a proxy: --proxy URL"),
+    "timeout:tls": OutcomeRow(remedy="the server accepts the connection and does not answer: a proxy may inspect TLS, or the server does not use TLS"),
+    "timeout:upgrade": OutcomeRow(remedy="the server accepts the connection and does not answer: a proxy on the way may not support WebSockets"),
+    "limit_exceeded": OutcomeRow("the service sent more for one turn than is plausible", "no real reply is that long: check that it is a realtime service, and that its replies end if there is only one caller"),
+    "limit_exceeded:calls": OutcomeRow("the service called functions again and again", "the service calls functions again after each result: if `session` has `tool_choice: required`, set it on the turn instead; otherwise check that the results contain what the model asked for"),
+    "limit_exceeded:responses": OutcomeRow("more responses to one turn than are plausible"),
+    "limit_exceeded:items": OutcomeRow("more parts in one reply than are plausible"),
+    "limit_exceeded:events": OutcomeRow("more events for one turn than are plausible"),
+    "limit_exceeded:bytes": OutcomeRow("more bytes for one turn than are plausible"),
+    "limit_exceeded:marks": OutcomeRow("the agent sent more marks than are plausible in a call"),
+    "limit_exceeded:audio": OutcomeRow("the agent sent more unplayed audio than is plausible"),
+    "connect_failed": OutcomeRow("no session was opened", "the service refuses the connection: see its message"),
+    "connect_failed:token": OutcomeRow("no token for the sign-in was obtained", "the token could not be renewed: see the message; run `az login` again, or check the identity endpoint"),
+    "connect_failed:host": OutcomeRow("the agent, which is on this machine, named another host for the call", "the agent runs on this machine, and names another host: let it name this machine, or permit the host with --yes, or in `call_hosts` of the target (--call-hosts)"),
+    "connect_failed:proxy": OutcomeRow("the proxy did not open a tunnel to the host", "the proxy refuses the connection: see its message; it may require user and password in its URL, or forbid this host or port", causes={
+        OTHER_LOGIN: OTHER_PROXY_LOGIN,
+    }),
+    "connect_failed:dns": OutcomeRow("the host name could not be resolved", "this name cannot be resolved: check the host of the URL or endpoint; a private network needs a DNS zone that contains it", causes={
+        "emporary failure": NO_RESOLVER,
+    }),
+    "connect_failed:tcp": OutcomeRow("the host did not accept a TCP connection", "no server listens on this port, or a firewall rejects the connection: check the port, and that this machine may reach it", causes={
+        "Network is unreachable": NO_WAY,
+        "No route to host": NO_WAY,
+        "Cannot assign requested address": "this machine has no local port left for that address: run fewer sessions at a time, or use more machines",
+        "Too many open files": "this process has reached its limit of open files: raise `ulimit -n`",
+    }),
+    "connect_failed:tls": OutcomeRow("the TLS handshake failed", "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is private, give the CA's PEM file: --ca-file FILE"),
+    "connect_failed:401": OutcomeRow("the service did not accept the key or token"),
+    "connect_failed:403": OutcomeRow("the service refused access"),
+    "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
+    "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
+    "connect_failed:sip": OutcomeRow(remedy="the signalling of the call failed: see its message, and the log of the SIP server"),
+    "connect_failed:upgrade": OutcomeRow(remedy="the server that answers is not a WebSocket server: check that host and path are those of a realtime service", causes={
+        ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
+        "the connection broke": "the server closed the connection at the upgrade: a proxy may not support WebSockets",
+    }),
+    EXPIRED: OutcomeRow("the service's age limit for sessions was reached", "the session reached the service's maximum duration: shorten the script, or continue its calls in another session (`renew_after`)"),
+    "closed": OutcomeRow("the connection was closed during a turn", "the service closed the connection: see its close code and reason"),
+    "closed:1000": OutcomeRow("the service closed normally, during a turn"),
+    "closed:1001": OutcomeRow("the service closed because it restarted or removed the host from service"),
+    "closed:1008": OutcomeRow("the service closed because a message violated its policy", "the service rejects what was sent, or who sent it: see its message"),
+    "closed:1009": OutcomeRow("the service closed because a message was too large", "a message was too large for the service: use shorter chunks (`chunk_ms`), or smaller images"),
+    "closed:1011": OutcomeRow("the service closed because of an internal error", OUT_OF_ORDER),
+    "closed:1006": OutcomeRow("the connection ended without a close frame", "the service, or a proxy or firewall on the way, cut the connection: try again", causes={
+        NO_READ: "the peer stopped reading for 10 s, so this tool ended the connection: check whether it is overloaded, and whether a proxy on the way buffers",
+    }),
+    "closed:reset": OutcomeRow("the connection was reset by the service or by the network", "the service, or a load balancer, proxy or firewall on the way, reset the connection: check whether the service restarted or rejected a message, and whether a device on the way ends old or idle connections"),
+    "closed:timed_out": OutcomeRow("the connection timed out: the peer stopped acknowledging data", "the peer stopped acknowledging packets: check that the network is up, and that no firewall or NAT on the way drops idle connections"),
+    "closed:unreachable": OutcomeRow("the connection failed: there was no route to the peer", NO_WAY),
+    "protocol_error": OutcomeRow("the service sent data that is not valid in this protocol", "the answers are not those of a realtime service: check the URL, and whether a proxy changes messages"),
+    "protocol_error:base64": OutcomeRow("the payload of an audio delta was not base64"),
+    "protocol_error:frame": OutcomeRow("a WebSocket frame was not valid"),
+    "protocol_error:too_large": OutcomeRow("a message was larger than --max-message-mib allows", "if messages of that size are right, raise --max-message-mib"),
+    "protocol_error:json": OutcomeRow("an event was not valid JSON"),
+    "protocol_error:dialect": OutcomeRow("the service used another dialect than the configured one", "the service uses the other dialect: set --dialect, or `dialect` of the target"),
+    "cancelled": OutcomeRow("the service cancelled the response without a request by the script"),
+    "cancelled:turn_detected": OutcomeRow("the service took a pause for the end of speech, and cancelled its response because speech continued"),
+    "incomplete": OutcomeRow("the service cut the reply short", "the service cut the reply, for example by its content filter: see its message"),
+    "incomplete:content_filter": OutcomeRow("the service's content filter cut the reply"),
+    "incomplete:max_output_tokens": OutcomeRow("the reply reached its token limit", "the reply is longer than the session allows: raise `max_output_tokens` among its settings"),
+    "throttled": OutcomeRow("the service limited the rate", "the quota is spent: start fewer sessions at a time (-u, --connect-rate), shorten the turns, or raise the quota"),
+    "throttled:response": OutcomeRow("the service returned a rate limit error"),
+    "throttled:handshake": OutcomeRow("the service took no more calls (HTTP status 429, or SIP status 480, 503 or 600)"),
+}  # fmt: skip
+SUCCESSFUL, UNFINISHED = (
+    frozenset(code for code, row in OUTCOMES.items() if row.kind == kind) for kind in ("success", "unfinished")
+)
+WHOLE = SUCCESSFUL | {STARVED}
+"""The outcomes of turns with a complete reply. They include replies that may have been too late."""
+CODES = {
+    "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
+    "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
+    "missing_model": f"the URL names no model: add ?model={REALTIME_MODELS[0]}",
+    "invalid_model": f"the model is not a realtime model: use {' or '.join(REALTIME_MODELS[:2])}",
+    "model_not_found": f"the model does not exist, or this key may not use it: use {REALTIME_MODELS[0]}; older models "
+    "are switched off",
+    "server_error": OUT_OF_ORDER,
+    "internal_error": OUT_OF_ORDER,
+    "inference_service_unavailable_error": "the service's model did not answer: retry later; if only long "
+    "conversations fail (in the report: Failures by context length), give its support the turns of that section",
+    NO_QUOTA: NO_CREDIT,
+    "inference_not_authorized_error": "the key is restricted: permit it to use the Realtime API, or use another key",
+}
+"""The remedies by the error code of the service."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnRemedies:
+    """The remedies of one kind of service, which precede those of all services.
+
+    `rows` has the form of `OUTCOMES`. `of_refusal` returns the remedy for the detail of a refusal; "" if there is
+    none. It is None if the refusals are HTTP statuses. `in_doctor` are the remedies, by outcome, for the calls of
+    `rtbench doctor`, in place of the general ones.
+    """
+
+    rows: Mapping[str, OutcomeRow] = field(default_factory=dict)
+    of_refusal: Callable[[str], str] | None = None
+    in_doctor: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_ROW, NO_OWN = OutcomeRow(), OwnRemedies()
+_HTTP_STATUS = re.compile(r"HTTP \d{3}: ")
+_NOT_OFFERED = re.compile(rf"(subprotocol|extension) (\S+){NOT_OFFERED}")
+NOT_COMPUTED = "the remedy could not be determined, because of a bug of this tool: report it, with the message above"
+"""The remedy if its computation fails. The other parts of a report do not depend on it."""
+
+
+def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
+    """Return a function that returns NOT_COMPUTED if `remedy` raises an error.
+
+    Remedies search texts of a peer, who may send anything. An error must not prevent a report.
+    """
+
+    @wraps(remedy)
+    def remedy_or_note(*args: Inputs.args, **kwargs: Inputs.kwargs) -> str:
+        try:
+            return remedy(*args, **kwargs)
+        except Exception:
+            return NOT_COMPUTED
+
+    return remedy_or_note
+
+
+def outcome_class(outcome: str) -> OutcomeClass:
+    """Return the class of an outcome. Outcomes are, for example, `ok`, `timeout:first_delta` and `unfinished`."""
+    return OUTCOMES.get(outcome, NO_ROW).kind
+
+
+def refusal_status(outcome: str) -> int | None:
+    """Return the HTTP status with which the service refused a session; None for other outcomes."""
+    if outcome == f"{THROTTLED}handshake":
+        return 429
+    status = outcome.removeprefix(REFUSED)
+    return int(status) if len(status) == 3 and status.isascii() and status.isdecimal() else None
+
+
+def is_throttled(outcome: str) -> bool:
+    """Return whether a limit of the service, on requests, connections or tokens, caused the outcome."""
+    return outcome.startswith(THROTTLED)
+
+
+def meaning(outcome: str, *, of_session: bool = False) -> str:
+    """Return what an outcome means; "" if that is unknown."""
+    row = OUTCOMES.get(outcome, NO_ROW)
+    if outcome.startswith(EXPECTED):
+        return OUTCOMES[EXPECTED].text.format(outcome.removeprefix(EXPECTED))
+    return (row.of_session if of_session else "") or row.text or OUTCOMES.get(outcome.partition(":")[0], NO_ROW).text
+
+
+def service_code(detail: str) -> str:
+    """Return the error code of the service in a detail: the part before the first colon of its message."""
+    message = detail.partition(SERVICE_REPORTED)[2] or detail
+    return _HTTP_STATUS.sub("", message, 1).partition(":")[0]
+
+
+@computed
+def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
+    """Return what to do about an outcome; "" if the outcome is no failure, or no remedy is known.
+
+    `detail` is the detail of the outcome. `own` are the remedies of the dialect.
+    """
+    kind, _, code = outcome.partition(":")
+    row, family = (OUTCOMES.get(key, NO_ROW) for key in (outcome, code if code == EXPIRED else kind))
+    if row.kind != "failed":
+        return ""
+    if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
+        return own_remedy
+    if outcome == "connect_failed:upgrade" and (found := _NOT_OFFERED.search(detail)):
+        is_subprotocol = found[1] == "subprotocol"
+        return f"set `subprotocols: {found[2]}` in targets.yaml" if is_subprotocol else "set --compression deflate"
+    if kind == "throttled" and service_code(detail) == NO_QUOTA:
+        return NO_CREDIT
+    words, reported, _ = detail.partition(SERVICE_REPORTED)
+    own_row = own.rows.get(outcome, NO_ROW)
+    rows = (own_row, row, own.rows.get(kind, NO_ROW), OUTCOMES.get(kind, NO_ROW))
+    causes = next((each.causes for each in rows if each.causes), {})
+    if remedy := next((remedy for cause, remedy in causes.items() if cause in words), own_row.remedy):
+        return remedy
+    if own.of_refusal is not None and (remedy := own.of_refusal(detail)):
+        return remedy
+    if reported:
+        return CODES.get(service_code(detail), OUTCOMES["failed"].remedy)
+    if outcome.startswith(EXPECTED):
+        return OUTCOMES[EXPECTED].remedy
+    if outcome == "connect_failed:404" and own.of_refusal is None and service_code(detail) != NO_DEPLOYMENT:
+        return NO_PATH
+    if kind == "connect_failed" and (refused_with := refusal_status(outcome)) is not None:
+        return OUT_OF_ORDER if refused_with >= 500 else DOCTOR
+    return row.remedy or (CODES.get(code, "") if kind in ("failed", "connect_failed") else "") or family.remedy
