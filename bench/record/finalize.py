@@ -59,17 +59,12 @@ session.
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether the caller may finalize a run, because no other process can write to it.
-
-    The process that wrote a run finalizes it in a child process, which has its permission to do so.
-    """
+    """Return whether no process can write to a run any more."""
     if document.get("state") in CLOSED:
         return True
     writer = document.get("writer") or {}
     if writer.get("host") != socket.gethostname():
         return False
-    if lock.may_close(folder):
-        return True
     is_held = lock.is_held(folder)
     if is_held is None:
         is_held = is_alive(writer.get("pid"))

@@ -185,6 +185,38 @@ class Recorder:
         target.active += 1
         return SessionRecorder(self, labels, target)
 
+    def add_turn(self, labels: RowContext, service_session_id: str, turn: TurnObservation) -> None:
+        """Record a turn that ended, with its transcript if transcripts are stored."""
+        self._tables["turns"].append(turn_row(self._identity(labels, service_session_id), turn, self._utc_offset_ns))
+        if self._transcript is not None:
+            line = transcript_line(labels.session_id, service_session_id, turn)
+            self._transcripts.append(json.dumps(self._words.clean_row(line), ensure_ascii=False) + "\n")
+
+    def add_session(self, labels: RowContext, service_session_id: str, session: SessionObservation) -> None:
+        """Record a session that ended, and the events that it received and that this version does not know."""
+        facts = self._facts
+        for raw_name, count in session.unknown_events.items():
+            name = escape_control(self._redact(raw_name))
+            known = name in facts.unknown_events or len(facts.unknown_events) < UNKNOWN_NAMES
+            counted_name = name if known else "other"
+            facts.unknown_events[counted_name] = facts.unknown_events.get(counted_name, 0) + count
+        facts.timestamp_fallbacks += session.timestamp_fallbacks
+        row = session_row(session, self._utc_offset_ns, self._redact)
+        row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
+        row |= dict(zip(IDENTITY, self._identity(labels, service_session_id), strict=True))
+        self._tables["sessions"].append(self._words.clean_row(row))
+
+    def _identity(self, labels: RowContext, service_session_id: str) -> tuple[Any, ...]:
+        """Return the values of the columns IDENTITY.
+
+        They state whether the service is a simulator, as far as is known now.
+        """
+        return (
+            *(self._run_id, labels.session_id, service_session_id or None, labels.target),
+            *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
+            *(self._worker, self._host_name, self._targets[labels.target].simulated),
+        )
+
     # Methods that are called rarely.
 
     def incident(self, kind: str, text: str, late_ms: float | None = None) -> None:
@@ -315,7 +347,11 @@ class Recorder:
 
 
 class SessionRecorder:
-    """The recorder of one session; a `bench.session.session_io.SessionListener`."""
+    """The recorder of one session; a `bench.session.session_io.SessionListener`.
+
+    It counts the session's events in the current second of its target, and passes what ended to the `Recorder`, which
+    alone has the files.
+    """
 
     def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target
@@ -390,40 +426,15 @@ class SessionRecorder:
         self.target.second.turns_started += 1
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        recorder, second = self._recorder, self.target.second
+        second = self.target.second
         second.turns_ended += 1
         if outcome_class(turn.outcome) == "failed":
             second.turns_failed += 1
             second.throttled += is_throttled(turn.outcome)
-        recorder.histograms.record_several(self._gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
-        recorder._tables["turns"].append(turn_row(self._identity(), turn, recorder._utc_offset_ns))
-        if recorder._transcript is not None:
-            line = transcript_line(self.labels.session_id, self.service_session_id, turn)
-            recorder._transcripts.append(json.dumps(recorder._words.clean_row(line), ensure_ascii=False) + "\n")
+        self._recorder.histograms.record_several(self._gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
+        self._recorder.add_turn(self.labels, self.service_session_id, turn)
 
     def session_ended(self, session: SessionObservation) -> None:
-        recorder, labels, facts = self._recorder, self.labels, self._recorder._facts
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)
-        for raw_name, count in session.unknown_events.items():
-            name = escape_control(recorder._redact(raw_name))
-            known = name in facts.unknown_events or len(facts.unknown_events) < UNKNOWN_NAMES
-            counted_name = name if known else "other"
-            facts.unknown_events[counted_name] = facts.unknown_events.get(counted_name, 0) + count
-        facts.timestamp_fallbacks += session.timestamp_fallbacks
-        row = session_row(session, recorder._utc_offset_ns, recorder._redact)
-        row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
-        row |= dict(zip(IDENTITY, self._identity(), strict=True))
-        recorder._tables["sessions"].append(recorder._words.clean_row(row))
-
-    def _identity(self) -> tuple[Any, ...]:
-        """Return the values of the columns IDENTITY.
-
-        They state whether the service is a simulator, as far as is known now.
-        """
-        recorder, labels = self._recorder, self.labels
-        return (
-            *(recorder._run_id, labels.session_id, self.service_session_id or None, labels.target),
-            *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
-            *(recorder._worker, recorder._host_name, self.target.simulated),
-        )
+        self._recorder.add_session(self.labels, self.service_session_id, session)

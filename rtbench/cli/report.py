@@ -137,18 +137,22 @@ def _side_by_side(runs: list[Path]) -> None:
 
 
 def summarise(run: Path) -> Summary:
-    """Return the summary of a run. Finalize it first if the process that wrote it is gone."""
+    """Return the summary of a run.
+
+    Finalize the run first if the process that wrote it is gone, or is the parent that lets this process close the run.
+    """
+    from bench.record import lock
     from reports import runs
     from reports.summary.summary import summarise
 
-    close_if_left(run)
+    close_if_left(run, by_writer=lock.may_close(run))
     return summarise(runs.load_for_report(run))
 
 
-def close_if_left(folder: Path) -> None:
+def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
     """Finalize a run if the process that wrote it is gone. Do not change a run in progress.
 
-    Raise UsageError if the folder is not a run.
+    `by_writer` is True if that process lets this child close its run. Raise UsageError if the folder is not a run.
     """
     from bench.record import spool
     from bench.record.folder import read_document
@@ -158,7 +162,7 @@ def close_if_left(folder: Path) -> None:
         return
     from bench.record import finalize
 
-    if finalize.writer_is_gone(folder, document):
+    if by_writer or finalize.writer_is_gone(folder, document):
         finalize.finalize(folder)
 
 

@@ -643,11 +643,12 @@ def test_only_a_process_with_the_permission_of_the_writer_may_close_its_run(
     document = {"state": "closing", "writer": {"host": socket.gethostname(), "pid": os.getppid()}}
     lock.hold(tmp_path)
 
-    assert not writer_is_gone(tmp_path, document)
+    assert not lock.may_close(tmp_path)
     monkeypatch.setenv(*lock.permission_to_close(tmp_path / "another run").popitem())
-    assert not writer_is_gone(tmp_path, document)
+    assert not lock.may_close(tmp_path)
     monkeypatch.setenv(*lock.permission_to_close(tmp_path).popitem())
-    assert writer_is_gone(tmp_path, document)
+    assert lock.may_close(tmp_path)
+    assert not writer_is_gone(tmp_path, document)
 
 
 def test_the_process_id_of_a_worker_on_another_host_is_not_looked_up_here(tmp_path: Path) -> None:
