@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from locust.argument_parser import get_parser
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.target_state import TargetState, target_states
+from bench.load.execution.target_state import target_states
 from bench.load.lifecycle import RunStarted, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
@@ -59,7 +59,7 @@ MAX_SPAWNED_PER_S = 100
 
 
 class Leader(ProcessRole):
-    """The role of a process that leads runs: a standalone process, or a master."""
+    """The role of a process that leads runs. Its users run the sessions, unless it has workers."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -76,14 +76,14 @@ class Leader(ProcessRole):
     def open(self) -> None:
         if self._upload:
             destination_of(self._upload, "--upload")
-        if self._parsed.telemetry:
+        if self.parsed.telemetry:
             check_installed()
-        parsed = self._parsed
+        parsed = self.parsed
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
         self._refuse_host()
         self.prepare()
-        plan = self._planned
+        plan = self.planned
         ends = (
             plan.options.requested_sessions or plan.options.budget_usd or plan.load_model.duration_s or parsed.run_time
         )
@@ -100,6 +100,7 @@ class Leader(ProcessRole):
             add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
             if opened := open_text(web_ui):
                 self.say(opened)
+        self.workers.open()
 
     @property
     def _all_realtime(self) -> bool:
@@ -110,7 +111,7 @@ class Leader(ProcessRole):
         """Raise UsageError if Locust's host is set: the service would be another one than the user expects."""
         named = [user for user in self._environment.user_classes if hasattr(user, "run_session") and user.host]
         what = f"`host` of {named[0].__name__}" if named else "--host (or LOCUST_HOST)"
-        if named or (self._parsed.host and self._all_realtime):
+        if named or (self.parsed.host and self._all_realtime):
             raise UsageError(
                 f"{what} names no service here: use --url URL, or --targets with the names in targets.yaml"
             )
@@ -120,30 +121,30 @@ class Leader(ProcessRole):
         simulated = {target.target for target in self._targets() if target.simulated}
         texts = (
             f"{target.public_url}{' (SIMULATED)' if target.label in simulated else ''}"
-            for target in self._planned.targets
+            for target in self.planned.targets
         )
         return ", ".join(texts)
 
     def _set_users(self) -> None:
         """Make Locust start the number of users that the load model requires, or follow its schedule."""
-        load_model = self._planned.load_model
+        load_model = self.planned.load_model
         if load_model.users is None:
             return
         if load_model.schedule is not None and self._environment.shape_class is not None:
             raise UsageError(
                 "--stages and the load shape of the Locust file both set the number of sessions: omit one of them"
             )
-        self._parsed.num_users = load_model.users
+        self.parsed.num_users = load_model.users
         if load_model.schedule is not None:
             self._environment.shape_class = shape = StagesShape(load_model.schedule)
-            shape.runner = self._runner
+            shape.runner = self.runner
         else:
-            self._parsed.spawn_rate = min(load_model.users, MAX_SPAWNED_PER_S * self._planned.concurrency.processes)
+            self.parsed.spawn_rate = min(load_model.users, MAX_SPAWNED_PER_S * self.planned.concurrency.processes)
 
     def _plan(self) -> RunPlan:
         plan, self._decision = super()._plan(), None
-        self._thresholds = finalized_run.read_thresholds(plan, self._parsed)
-        self._check_options = finalized_run.check_options(self._parsed, self._thresholds)
+        self._thresholds = finalized_run.read_thresholds(plan, self.parsed)
+        self._check_options = finalized_run.check_options(self.parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MAX_PAIRS
             self._decision = sequential_plan(
@@ -162,16 +163,13 @@ class Leader(ProcessRole):
         options = Options.of(parsed)
         load_model_of(options, parsed, classes)
         if options.until_decided:
-            check_two(self._planned.targets)
+            check_two(self.planned.targets)
 
     # The start.
 
-    @property
-    def _workers(self) -> int:
-        return 1
-
     def _start(self) -> None:
-        self._parsed.rtbench_run = None  # what workers get if the run does not start
+        self.workers.begin()
+        self.parsed.rtbench_run = None  # what workers get if the run does not start
         if self._ran or not self._headless:  # a later run of this process may have other options
             self.prepare()
         self._ran = True
@@ -181,32 +179,32 @@ class Leader(ProcessRole):
                 self._start_load(keyring)
 
     def _start_load(self, keyring: Keyring) -> None:
-        slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
-        states = target_states(self._planned, keyring, slot)
-        folder = files.create(self._planned.options.runs_dir, self._planned.scenario, slot.started_utc_ns)
+        self.planned = replace(self.planned, hosts_advice=self.workers.advice())
+        slot = WorkerSlot(utc_ns(), monotonic_ns(), self.planned.warmup_s, workers=self.workers.count)
+        states = target_states(self.planned, keyring, slot)
+        folder = files.create(self.planned.options.runs_dir, self.planned.scenario, slot.started_utc_ns)
         lock.hold(folder)
-        settings = vars(self._parsed)
-        document = self._planned.opening_document(folder.name, slot.started_utc_ns, settings, slot.workers)
+        settings = vars(self.parsed)
+        document = self.planned.opening_document(folder.name, slot.started_utc_ns, settings, slot.workers)
         if self._decision is not None:
             document["sequential_plan"] = dict(self._decision)
         if self._thresholds:
             document["thresholds"] = self._thresholds
-        public_options = settings | self._planned.public_settings
+        public_options = settings | self.planned.public_settings
         actions = get_parser(default_config_files=[])._actions
-        if command := repeating_command(public_options, actions, os.environ, judged=is_command(self._parsed)):
+        if command := repeating_command(public_options, actions, os.environ, judged=is_command(self.parsed)):
             document["command"] = command
         files.write_document(folder, document)
-        self._run.document, self._run.folder = document, folder
+        self.run.document, self.run.folder = document, folder
         self.apply(RunStarted())
         decided = () if self._decision is None else (plan_text(self._decision), *self._decision.get("notices", ()))
-        for line in (*self._planned.notices, *decided):
+        for line in (*self.planned.notices, *decided):
             self.say(line)
-        self._run.monitor = self._new_monitor(folder)
-        self._start_users(folder, slot, states, keyring)
-
-    @abstractmethod
-    def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
-        """Start the sessions of the users, in this process or in the workers."""
+        self.run.monitor = self._new_monitor(folder)
+        if self.workers.hand_over(folder, slot):
+            keyring.close()  # the workers sign in themselves
+        else:
+            self._go_live(folder, slot, states, keyring)
 
     def _new_monitor(self, folder: Path) -> RunMonitor:
         def stop(reason: str) -> None:
@@ -214,34 +212,37 @@ class Leader(ProcessRole):
 
         plan = self._decision
         return RunMonitor(
-            self._planned,
-            self._screen,
-            run_time_s=self._parsed.run_time or self._planned.load_model.duration_s,
+            self.planned,
+            self.screen,
+            run_time_s=self.parsed.run_time or self.planned.load_model.duration_s,
             analyses=None
             if plan is None
             else InterimAnalyses(folder, plan, stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say),
-            telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
+            telemetry=Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None,
         )
 
     # During the run.
 
     def _poll(self) -> None:
-        monitor = self._run.monitor
+        monitor = self.run.monitor
         if monitor is not None:
-            self._enforce_budget(monitor)
-            monitor.poll(self._state)
+            if (live := self.run.live) is not None:
+                monitor.on_report(0, live.progress_report(), live.hold_s())
+            self.enforce_budget(monitor)
+            monitor.poll(self.run.state)
+        self.workers.poll()
 
     def _targets(self) -> list[TargetProgress]:
         """Return the progress of each target in the current run, or else in the last run."""
-        return [] if self._run.monitor is None else self._run.monitor.targets
+        return [] if self.run.monitor is None else self.run.monitor.targets
 
     def _report(self) -> Path | None:
         """Return the report page of the last run; None if it has not been made yet."""
-        page = self._run.folder and self._run.folder / "report.html"
-        return page if page and self._run.summary and page.exists() else None
+        page = self.run.folder and self.run.folder / "report.html"
+        return page if page and self.run.summary and page.exists() else None
 
-    def _enforce_budget(self, monitor: RunMonitor) -> None:
-        if self._state is RunState.RUNNING and (reason := monitor.over_budget()):
+    def enforce_budget(self, monitor: RunMonitor) -> None:
+        if self.run.state is RunState.RUNNING and (reason := monitor.over_budget()):
             self.apply(StopRequested(reason, spent=True))
 
     # The end.
@@ -249,30 +250,40 @@ class Leader(ProcessRole):
     def on_test_stop(self, **arguments: Any) -> None:
         super().on_test_stop(**arguments)
         if self._ends_itself:
-            gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
+            gevent.spawn_later(0 if self._headless else self.parsed.autoquit, self._quit)
 
     def _quit(self) -> None:
         """End the process. Locust alone would not end it if all workers are missing, but wait for another worker."""
-        self._runner.quit()
+        self.runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
     def _stop_reason(self) -> str:
-        """Return `INTERRUPTED` if the user ended a run with interim analyses early; otherwise "".
+        """Return why the workers cannot continue, or `INTERRUPTED` if the user ended interim analyses early, or "".
 
         Such a run gets no decision, because the user may have seen its values and ended it because of them.
         """
-        monitor = self._run.monitor
-        is_interrupted = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
-        return INTERRUPTED if is_interrupted else ""
+        monitor = self.run.monitor
+        is_interrupted = monitor is not None and "sequential_plan" in self.run.document and monitor.is_early
+        return super()._stop_reason() or (INTERRUPTED if is_interrupted else "")
 
     def _drain(self) -> None:
-        self._run.document["stopping_utc_ns"] = utc_ns()
+        self.run.document["stopping_utc_ns"] = utc_ns()
+        live = self.run.live
+        if live is not None and live.active:
+            is_single = live.active == 1
+            sessions_text = (
+                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
+            )
+            self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
         super()._drain()
 
     def _close_run(self) -> None:
+        if self.run.folder is not None and (notice := self.workers.notice()):
+            self.say(notice)
+            self.run.document["notices"] = [*self.run.document.get("notices", ()), f"{notice}."]
         super()._close_run()
-        run, folder, reason = self._run, self._run.folder, self._run.lifecycle.reason
+        run, folder, reason = self.run, self.run.folder, self.run.lifecycle.reason
         if folder is None:
             return
         self._poll()
@@ -327,7 +338,7 @@ class Leader(ProcessRole):
             is_own = monitor.totals.total.own_delays > 0
             reason = "after throttled requests" if is_own else "at the request of the service"
             self.say(f"starts were delayed {reason}: {longest} in total")
-            self._run.document["start_delays_s"] = held_s
+            self.run.document["start_delays_s"] = held_s
         if calls := monitor.totals.total.calls_backed_off:  # the rows of seconds contain their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
@@ -336,35 +347,8 @@ class Leader(ProcessRole):
 
         Do nothing if an error was printed before.
         """
-        workers = int(self._run.document["workers"])
-        absent = workers - sum(part.has_started for part in parts(folder)) - self._silent_workers(folder)
+        workers = int(self.run.document["workers"])
+        absent = workers - sum(part.has_started for part in parts(folder)) - self.workers.silent(folder)
         if absent and self._environment.process_exit_code != USAGE_STATUS:
             self.say(f"the run ended before {absent} of its {workers} workers started; these opened no session")
             self._environment.process_exit_code = USAGE_STATUS
-
-    def _silent_workers(self, folder: Path) -> int:
-        """Return the number of workers that may have started, but sent no data."""
-        return 0
-
-
-class Standalone(Leader):
-    """The role of a process without workers. It leads runs, and its users run the sessions."""
-
-    def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
-        self._go_live(folder, slot, states, keyring)
-
-    def _poll(self) -> None:
-        monitor, live = self._run.monitor, self._run.live
-        if monitor is not None and live is not None:
-            monitor.on_report(0, live.progress_report(), live.hold_s())
-        super()._poll()
-
-    def _drain_sessions(self) -> None:
-        live = self._run.live
-        if live is not None and live.active:
-            is_single = live.active == 1
-            sessions_text = (
-                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
-            )
-            self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
-        super()._drain_sessions()

@@ -28,9 +28,10 @@ from bench.base import standard_streams
 from bench.base.errors import USAGE_STATUS, RtbenchError, each_error
 from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
 from bench.load.runners import messages, worker_link
-from bench.load.runners.leader import Standalone
-from bench.load.runners.master import Master
+from bench.load.runners.connected_workers import ConnectedWorkers
+from bench.load.runners.leader import Leader
 from bench.load.runners.role import ProcessRole
+from bench.load.runners.terminal import print_log_in
 from bench.load.runners.worker import Worker
 
 BIND_FAILURE = "Socket bind failure:"
@@ -45,9 +46,12 @@ It still exists if this module is imported again.
 
 
 def role_of(environment: Environment) -> ProcessRole:
+    if isinstance(environment.runner, WorkerRunner):
+        return Worker(environment)
+    leader = Leader(environment)
     if isinstance(environment.runner, MasterRunner):
-        return Master(environment)
-    return Worker(environment) if isinstance(environment.runner, WorkerRunner) else Standalone(environment)
+        leader.workers = ConnectedWorkers(leader)
+    return leader
 
 
 def _on_init(environment: Any, **_: Any) -> None:
@@ -59,7 +63,8 @@ def _on_init(environment: Any, **_: Any) -> None:
             role.say(str(problem))
         role.give_up()
     gevent.get_hub().loop.update_now()  # Locust measures `-t` from the last time at which its loop read the clock
-    role.use_terminal()
+    if role.screen is not None:
+        print_log_in(role.screen)
     for name in ("test_start", "spawning_complete", "test_stopping", "test_stop", "quitting", "quit"):
         getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 

@@ -8,7 +8,6 @@ same steps.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -33,6 +32,7 @@ from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
+from bench.load.runners.workers import Workers
 from bench.record import folder as files
 from bench.record.spool import Spool
 from bench.target.tokens import Keyring
@@ -57,6 +57,30 @@ class CurrentRun:
     last_step: gevent.Greenlet | None = None
     """The step of the run's end that was started last."""
 
+    @property
+    def state(self) -> RunState:
+        return self.lifecycle.state
+
+    def then(self, step: Callable[[], None]) -> None:
+        """Start a step of the run's end. The step begins when all steps before it have ended."""
+        before = self.last_step
+
+        def take_step() -> None:
+            if before is not None:
+                before.join()
+            step()
+
+        self.last_step = gevent.spawn(take_step)
+
+    def wait_for_steps(self) -> None:
+        if self.last_step is not None:
+            self.last_step.get()
+
+    def print_summary(self, parsed: Any) -> None:
+        """Print the summary, if there is one. With `--json`, stdout contains only the JSON of Locust."""
+        if self.summary:
+            print(self.summary, file=sys.stderr if parsed.json else sys.stdout, flush=True)
+
 
 class ProcessRole(ABC):
     """The role of one process in runs. It determines how a run starts and ends, and who gets the progress."""
@@ -71,13 +95,15 @@ class ProcessRole(ABC):
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._parsed: Any = environment.parsed_options
-        self._runner: Any = environment.runner
+        self.parsed: Any = environment.parsed_options
+        self.runner: Any = environment.runner
+        self._headless = not self._leads or bool(self.parsed.headless)
+        self._ends_itself = self._headless or (self.parsed.autostart and self.parsed.autoquit >= 0)
+        """True if the process ends with its run: it has no web UI, or has the options `--autostart --autoquit`."""
         self._view = TerminalView(sys.stderr, os.environ)
-        self._screen: TerminalView | None = None
-        """The view that shows the progress of the run; None if Locust shows the progress."""
-        self._run = CurrentRun()
-        self._longest_s = 0.0
+        self.workers = Workers()
+        self.run = CurrentRun()
+        self.longest_s = 0.0
         """The maximum wait for open turns at the end of a run, in seconds.
 
         It is `--stop-timeout`; if that is not given, it is determined by the limits of the turns.
@@ -87,11 +113,7 @@ class ProcessRole(ABC):
 
     @property
     def live(self) -> LiveRun | None:
-        return self._run.live
-
-    @property
-    def _state(self) -> RunState:
-        return self._run.lifecycle.state
+        return self.run.live
 
     def say(self, line: str) -> None:
         self._view.say(line)
@@ -104,6 +126,7 @@ class ProcessRole(ABC):
 
     def give_up(self) -> NoReturn:
         """End the process before its first run, because there is a problem that the user must fix."""
+        self.workers.dismiss()
         sys.exit(USAGE_STATUS)
 
     def prepare(self) -> None:
@@ -111,15 +134,15 @@ class ProcessRole(ABC):
         for notice in drop_classes_without_tasks(self._environment):
             if self._leads:
                 self.say(notice)
-        self._planned = plan = self._plan()
-        if self._parsed.headless:
+        self.planned = plan = self._plan()
+        if self.parsed.headless:
             limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
             check_shares(plan.concurrency, limit)
         check_descriptors(plan.concurrency, plan.targets)
         check_ports(plan.concurrency, plan.targets, plan.load_model.concurrency_option)
         files.make_parent(plan.options.runs_dir)
-        self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
-        self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self._parsed.stop_timeout
+        self.longest_s = float(self.parsed.stop_timeout or plan.longest_turn_s)
+        self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self.parsed.stop_timeout
         if self._all_drain:
             # Users that a ramp-down stops also finish their turn.
             self._environment.stop_timeout = plan.longest_turn_s
@@ -127,18 +150,10 @@ class ProcessRole(ABC):
     def _plan(self) -> RunPlan:
         return plan_run(self._environment)
 
-    def use_terminal(self) -> None:
-        """If the process ends with its run, show the progress of the run, and not Locust's tables.
-
-        Print Locust's log with it.
-        """
-        if not self._ends_itself:
-            return
-        self._screen = self._view
-        logging.getLogger("locust.stats_logger").disabled = True
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
-                handler.setStream(self._view)
+    @property
+    def screen(self) -> TerminalView | None:
+        """The view that shows the progress of the run; None if Locust shows the progress."""
+        return self._view if self._ends_itself else None
 
     # Locust's events.
 
@@ -147,7 +162,7 @@ class ProcessRole(ABC):
             for number in (signal.SIGINT, signal.SIGTERM):  # the handler can run between any two bytecodes
                 signal.signal(number, lambda *_: gevent.spawn(self._on_signal))
         gevent.spawn(self._end_run).join()  # with the web UI, the last run may still be in its report
-        self._run = CurrentRun(RunLifecycle(leads=self._leads))
+        self.run = CurrentRun(RunLifecycle(leads=self._leads))
         self._environment.process_exit_code = None
         try:
             self._start()
@@ -156,32 +171,32 @@ class ProcessRole(ABC):
         except OSError as error:
             self._refuse_start(unwritable(error))
         else:
-            gevent.spawn(self._poll_each_second, self._run)
+            gevent.spawn(self._poll_each_second, self.run)
 
     def on_spawning_complete(self, **_: Any) -> None:
         """Count the users when Locust has created them.
 
         Their greenlets may not run yet. In a worker, some users may not exist yet, so wait for them.
         """
-        live = self._run.live
+        live = self.run.live
         if live is None:
             return
 
         def count_users() -> None:
-            if spawning := getattr(self._runner, "spawning_greenlet", None):
+            if spawning := getattr(self.runner, "spawning_greenlet", None):
                 spawning.join()
-            user_counts = self._runner.user_classes_count
-            live.expect_users(sum(user_counts[kind.__name__] for kind in self._planned.user_classes))
+            user_counts = self.runner.user_classes_count
+            live.expect_users(sum(user_counts[kind.__name__] for kind in self.planned.user_classes))
 
         gevent.spawn(count_users)
 
     def on_test_stopping(self, **_: Any) -> None:
         self.apply(lifecycle.UsersStopping(self._stop_reason()))
-        self._run_steps()
+        self.run.wait_for_steps()
 
     def on_test_stop(self, **_: Any) -> None:
         self.apply(lifecycle.UsersStopped())
-        self._run_steps()
+        self.run.wait_for_steps()
 
     def on_quitting(self, **_: Any) -> None:
         self.apply(lifecycle.ProcessQuitting())
@@ -189,25 +204,20 @@ class ProcessRole(ABC):
 
     def on_quit(self, **_: Any) -> None:
         if self._ends_itself:
-            self._print_summary()
-
-    def _print_summary(self) -> None:
-        """Print the summary of the run, if there is one. With `--json`, stdout contains only the JSON of Locust."""
-        if self._run.summary:
-            print(self._run.summary, file=sys.stderr if self._parsed.json else sys.stdout, flush=True)
+            self.run.print_summary(self.parsed)
 
     def _on_signal(self) -> None:
         self.apply(lifecycle.SignalReceived())
 
     def _stop_reason(self) -> str:
         """Return why Locust stops the test, if the cause is neither the run nor a signal; "" if unknown."""
-        return ""
+        return self.workers.stop_reason
 
     # The lifecycle.
 
     def apply(self, event: RunEvent) -> None:
         """Pass an event to the lifecycle of the run, and execute the actions that it returns. This never blocks."""
-        for action in self._run.lifecycle.apply(event):
+        for action in self.run.lifecycle.apply(event):
             self._do(action)
 
     def _do(self, action: RunAction) -> None:
@@ -217,41 +227,26 @@ class ProcessRole(ABC):
             case lifecycle.SetExitStatus(status):
                 self._environment.process_exit_code = status
             case lifecycle.StopTest():
-                gevent.spawn(self._stop_test, self._run)
+                gevent.spawn(self._stop_test, self.run)
             case lifecycle.DrainSessions():
-                self._then(self._drain)
+                self.run.then(self._drain)
             case lifecycle.CloseRun():
-                self._then(self._close)
+                self.run.then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
         """Make Locust stop the test, and end the run.
 
         Locust may consider the test stopped already, and send no event. The run ends in this case, too.
         """
-        (self._runner.quit if self._headless else self._runner.stop)()
-        if self._run is run:
+        (self.runner.quit if self._headless else self.runner.stop)()
+        if self.run is run:
             self._end_run()
-
-    def _then(self, step: Callable[[], None]) -> None:
-        """Start a step of the run's end. The step begins when all steps before it have ended."""
-        before = self._run.last_step
-
-        def take_step() -> None:
-            if before is not None:
-                before.join()
-            step()
-
-        self._run.last_step = gevent.spawn(take_step)
-
-    def _run_steps(self) -> None:
-        if self._run.last_step is not None:
-            self._run.last_step.get()
 
     def _end_run(self, *, spent: bool = False) -> None:
         """End the run, even if Locust has omitted some of its events. Return when the run has ended."""
         self.apply(lifecycle.UsersStopping(spent=spent))
         self.apply(lifecycle.UsersStopped())
-        self._run_steps()
+        self.run.wait_for_steps()
 
     # The start.
 
@@ -265,27 +260,28 @@ class ProcessRole(ABC):
 
     def _signed_in(self) -> Keyring | None:
         """Fetch all tokens. Return None if the run ends meanwhile. Raise UsageError if a sign-in is refused."""
-        keyring = Keyring(self._planned.targets, mcp_tokens=self._planned.mcp_tokens, incident=self._incident)
+
+        def incident(kind: str, text: str) -> None:
+            self.say(text)
+            if self.run.live is not None:
+                self.run.live.recorder.incident(kind, text)
+
+        keyring = Keyring(self.planned.targets, mcp_tokens=self.planned.mcp_tokens, incident=incident)
         self.apply(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
-        if self._state is RunState.SIGNING_IN:
+        if self.run.state is RunState.SIGNING_IN:
             return keyring
         keyring.close()
         return None
-
-    def _incident(self, kind: str, text: str) -> None:
-        self.say(text)
-        if self._run.live is not None:
-            self._run.live.recorder.incident(kind, text)
 
     def _go_live(
         self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring, run_id: str = ""
     ) -> None:
         """Start the sessions of this process's users. The process gets the requested priority."""
-        if self._planned.priority:
-            set_niceness(self._planned.priority.niceness)
-        callbacks = LocustCallbacks(self._run.lifecycle, self.apply, self._environment.events.request.fire)
-        self._run.live = LiveRun(self._planned, slot, states, keyring, Spool(folder, slot.worker, run_id), callbacks)
+        if self.planned.priority:
+            set_niceness(self.planned.priority.niceness)
+        callbacks = LocustCallbacks(self.run.lifecycle, self.apply, self._environment.events.request.fire)
+        self.run.live = LiveRun(self.planned, slot, states, keyring, Spool(folder, slot.worker, run_id), callbacks)
 
     # During the run.
 
@@ -295,25 +291,21 @@ class ProcessRole(ABC):
 
     def _poll_each_second(self, run: CurrentRun) -> None:
         gevent.sleep(LOOK_S)
-        while self._run is run and run.lifecycle.state is not RunState.REPORTED:
+        while self.run is run and run.lifecycle.state is not RunState.REPORTED:
             self._poll()
             gevent.sleep(LOOK_S)
 
     # The end.
 
     def _drain(self) -> None:
-        self._drain_sessions()
+        self.workers.drain()
+        # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their own limits.
+        outcome = "unfinished" if self.parsed.stop_timeout else "timeout:turn"
+        unfinished = 0 if self.run.live is None else self.run.live.drain(self.longest_s, outcome)
+        if unfinished:
+            self.say(f"cut {unfinished} sessions that were still open {self.longest_s:g} s after the end: {outcome}")
         if self._all_drain:
             self._environment.stop_timeout = ABORT_WAIT_S  # the remaining users have had their time
-
-    def _drain_sessions(self) -> None:
-        if self._run.live is None:
-            return
-        # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their own limits.
-        outcome = "unfinished" if self._parsed.stop_timeout else "timeout:turn"
-        unfinished = self._run.live.drain(self._longest_s, outcome)
-        if unfinished:
-            self.say(f"cut {unfinished} sessions that were still open {self._longest_s:g} s after the end: {outcome}")
 
     def _close(self) -> None:
         failed = True
@@ -324,10 +316,10 @@ class ProcessRole(ABC):
             self._view.clear()
             self.apply(lifecycle.RunClosed(failed))
         if not self._ends_itself:
-            self._print_summary()
+            self.run.print_summary(self.parsed)
 
     def _close_run(self) -> None:
-        live = self._run.live
+        live = self.run.live
         if live is None:
             return
         self._poll()
@@ -337,17 +329,6 @@ class ProcessRole(ABC):
             set_niceness(self._niceness)
         if live.flusher.error:
             self._environment.process_exit_code = USAGE_STATUS
-
-    # Locust's mode.
-
-    @property
-    def _headless(self) -> bool:
-        return bool(self._parsed.headless)
-
-    @property
-    def _ends_itself(self) -> bool:
-        """True if the process ends with its run: it has no web UI, or has the options `--autostart --autoquit`."""
-        return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:

@@ -5,8 +5,10 @@ On a terminal, it is a line that is redrawn in the same place. Elsewhere, a line
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -221,3 +223,11 @@ class TerminalView(StatusLine):
     def say(self, text: str) -> None:
         """Print a line that stays on the screen, above the status line."""
         self.write(f"rtbench: {one_line(text)}\n")
+
+
+def print_log_in(view: TerminalView) -> None:
+    """Print Locust's log with the progress of the run, and not Locust's tables."""
+    logging.getLogger("locust.stats_logger").disabled = True
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+            handler.setStream(view)

@@ -66,25 +66,25 @@ class Worker(ProcessRole):
 
     def open(self) -> None:
         """Start to watch the master. Everything else starts when the master starts a run."""
-        self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S
+        self._master.patience_s = worker_timeout_s(self.parsed) - LEAVE_S
         runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # otherwise Locust would wait for open turns first
         self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.on_message())
         self._watching = gevent.spawn(self._watch_master)
 
     def on_quitting(self, **arguments: Any) -> None:
         self._watching.kill(block=False)
-        self._parsed.json = False  # its master prints the JSON, perhaps to the same stdout
+        self.parsed.json = False  # its master prints the JSON, perhaps to the same stdout
         super().on_quitting(**arguments)
 
     def _start(self) -> None:
         self._part_sender = None
-        assignment = self._parsed.rtbench_run
+        assignment = self.parsed.rtbench_run
         if assignment is None:
             return  # its master could not start the run, and has reported it
-        if self._runner.client_id not in assignment["members"]:
+        if self.runner.client_id not in assignment["members"]:
             self.say("this worker connected after the start of the run, so it is not part of this run")
             return
-        self._number = assignment["members"][self._runner.client_id]
+        self._number = assignment["members"][self.runner.client_id]
         self._shares = spool.is_reached(Path(assignment["folder"]), assignment["host"])
         self._join_run(assignment)
 
@@ -94,13 +94,13 @@ class Worker(ProcessRole):
 
     def _join_run(self, assignment: dict[str, Any]) -> None:
         """Join the run that the master hands over. Raise UsageError if this worker cannot execute it."""
-        self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # the options are the master's now
+        self._master.patience_s = worker_timeout_s(self.parsed) - LEAVE_S  # the options are the master's now
         worker_link.outlive_parent()  # recorded data must reach the disk
         self._use_own_secrets()
         if not self._shares:
-            self._parsed.yes = self._yes
+            self.parsed.yes = self._yes
         self.prepare()
-        own_identity, master_identity = self._planned.identity, assignment["identity"]
+        own_identity, master_identity = self.planned.identity, assignment["identity"]
         if master_identity["version"] != own_identity["version"]:
             versions = (
                 f"this worker has rtbench {own_identity['version']}, but its master has {master_identity['version']}"
@@ -120,10 +120,10 @@ class Worker(ProcessRole):
             return
         with closed_on_failure(keyring):
             slot = self._slot(assignment)
-            self._run.folder = folder if self._shares else self._own_folder(assignment, slot)
+            self.run.folder = folder if self._shares else self._own_folder(assignment, slot)
             self._master.tie(folder if self._shares else None)
-            states = target_states(self._planned, keyring, slot)
-            self._go_live(self._run.folder, slot, states, keyring, run_id=assignment["run_id"])
+            states = target_states(self.planned, keyring, slot)
+            self._go_live(self.run.folder, slot, states, keyring, run_id=assignment["run_id"])
 
     def _use_own_secrets(self) -> None:
         """Set the options that the master does not send to their values in this process.
@@ -131,13 +131,13 @@ class Worker(ProcessRole):
         Raise UsageError if this process has no value.
         """
         for name in messages.MAY_HOLD_SECRETS:
-            if getattr(self._parsed, name, None) == messages.NOT_SENT:
+            if getattr(self.parsed, name, None) == messages.NOT_SENT:
                 if not self._assigned[name]:
                     raise UsageError(
                         f"set --{name} on this worker as well: it may contain a password, so the master does not "
                         "send it"
                     )
-                setattr(self._parsed, name, self._assigned[name])
+                setattr(self.parsed, name, self._assigned[name])
 
     def _slot(self, assignment: dict[str, Any]) -> WorkerSlot:
         """Return the position of this worker in the run, according to its own clocks.
@@ -147,7 +147,7 @@ class Worker(ProcessRole):
         slot_fields = assignment["slot"] | {"worker": self._number}
         if self._shares:
             return WorkerSlot(**slot_fields)
-        ahead_ns, uncertainty_ns = assignment["clocks"].get(self._runner.client_id, (0, None))
+        ahead_ns, uncertainty_ns = assignment["clocks"].get(self.runner.client_id, (0, None))
         since_ns = utc_ns() - ahead_ns - slot_fields["started_utc_ns"]
         clock = {"ahead_ns": ahead_ns, "ahead_uncertainty_ns": uncertainty_ns}
         return WorkerSlot(**slot_fields | {"started_ns": monotonic_ns() - since_ns} | clock)
@@ -157,9 +157,9 @@ class Worker(ProcessRole):
 
         `rtbench merge` can read the folder.
         """
-        plan, send, run_id = self._planned, self._runner.send_message, assignment["run_id"]
+        plan, send, run_id = self.planned, self.runner.send_message, assignment["run_id"]
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
-        document = plan.opening_document(run_id, slot.started_utc_ns, vars(self._parsed), slot.workers)
+        document = plan.opening_document(run_id, slot.started_utc_ns, vars(self.parsed), slot.workers)
         files.write_document(folder, document)
         source = PartSource(folder, self._number, self._key)
         self._part_sender = PartSender(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
@@ -173,19 +173,19 @@ class Worker(ProcessRole):
             self._part_sender.receipt(msg.data)
 
     def _on_ping(self, msg: Any, **_: Any) -> None:
-        self._runner.send_message(messages.PONG, [msg.data["sent_ns"], utc_ns(), utc_ns()])
+        self.runner.send_message(messages.PONG, [msg.data["sent_ns"], utc_ns(), utc_ns()])
 
     def _poll(self) -> None:
-        if (live := self._run.live) is not None:
+        if (live := self.run.live) is not None:
             report = {"standing": asdict(live.progress_report()), "held_s": live.hold_s()}
-            self._runner.send_message(messages.STANDING, report)
+            self.runner.send_message(messages.STANDING, report)
 
     def _watch_master(self) -> None:
         """Check once a second whether the master is missing. If it is, end this worker."""
         while not self._master.is_lost():
             gevent.sleep(LOOK_S)
         gevent.sleep(LOOK_S)  # the request to quit may have been its last message
-        run = self._run
+        run = self.run
         self._environment.stop_timeout = ABORT_WAIT_S
         if self._part_sender is not None:
             self._part_sender.give_up()
@@ -197,12 +197,12 @@ class Worker(ProcessRole):
                 where = f"; {data_text if run.folder.exists() else f'{run.folder} no longer exists'}"
             self.apply(MasterLost())
         self.say(f"{subject} ends, because its master is missing{where}")
-        self._runner.quit()
+        self.runner.quit()
 
     def _do(self, action: RunAction) -> None:
         if isinstance(action, AskMaster):
             kind = messages.REFUSED if isinstance(action.request, RunRefused) else messages.STOP
-            self._runner.send_message(kind, asdict(action.request))
+            self.runner.send_message(kind, asdict(action.request))
         else:
             super()._do(action)
 
@@ -210,19 +210,19 @@ class Worker(ProcessRole):
 
     def _on_signal(self) -> None:
         """Process a signal. If this worker only waits for another run, no turn is open, so end at once."""
-        if self._state is RunState.REPORTED:
-            self._runner.quit()
+        if self.run.state is RunState.REPORTED:
+            self.runner.quit()
         else:
             super()._on_signal()
 
     def _on_master_drain(self, msg: Any, **_: Any) -> None:
         self._end_run(spent=msg.data["spent"])
-        self._runner.send_message(messages.DRAINED, {})
+        self.runner.send_message(messages.DRAINED, {})
 
     def _close_run(self) -> None:
         """Send the remaining data to the master. If all data arrived, remove this worker's folder."""
         super()._close_run()
-        shipper, folder = self._part_sender, self._run.folder
+        shipper, folder = self._part_sender, self.run.folder
         if shipper is None or folder is None:
             return
         arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts arrive meanwhile
@@ -239,7 +239,3 @@ class Worker(ProcessRole):
     def on_test_stop(self, **_: Any) -> None:
         super().on_test_stop()
         self._environment.stop_timeout = 0  # a worker would sleep for that time before it is ready again
-
-    @property
-    def _headless(self) -> bool:
-        return True

@@ -15,23 +15,23 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from locust.runners import WorkerNodes
-from bench.load.runners import master as module
+from bench.load.runners import connected_workers as module
 from bench.load.runners.role import CurrentRun
 from bench.record import spool
 
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
 away["away"] = SimpleNamespace(id="away", state="missing")
-master = module.Master.__new__(module.Master)
-master._runner = SimpleNamespace(clients=away, send_message=lambda kind, data: sent.append((kind, data)))
-master._run, master._members, master._longest_s = CurrentRun(folder=folder), {"away": 0}, 0.0
-master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
+workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
+workers._runner = SimpleNamespace(clients=away, send_message=lambda kind, data: sent.append((kind, data)))
+workers._leader, workers._members = SimpleNamespace(run=CurrentRun(folder=folder), longest_s=0.0), {"away": 0}
+workers._replicas, workers._drained, workers._disk_is_full = {0: None}, set(), False
 module.messages.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
 assert spool.is_stored(folder)
-master._drain_sessions()
+workers.drain()
 assert sent == [("rtbench_drain", {"spent": False})], sent
 spool.remove(folder)
-master._drain_sessions()
+workers.drain()
 assert sent == [("rtbench_drain", {"spent": False})], sent
 """
 
@@ -44,6 +44,7 @@ import gevent
 from gevent.event import Event
 from bench.load.runners import leader
 from bench.load.runners.finalized_run import FinalizedRun
+from bench.load.runners.workers import Workers
 from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunStarted, RunState, SignInStarted
 
@@ -58,14 +59,15 @@ def finalize_run(folder, document, stopped, judged):
     return FinalizedRun("the summary", "", 4)
 
 leader.finalized_run.finalize_run = finalize_run
-alone = leader.Standalone.__new__(leader.Standalone)
+alone = leader.Leader.__new__(leader.Leader)
 alone._check_options = None
 alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
-alone._parsed = SimpleNamespace(headless=how != "web", autostart=False, autoquit=-1, json=False)
-alone._runner = SimpleNamespace(quit=int, stop=int)
-alone._run = CurrentRun(folder=Path("run"), document={"workers": 0})
+alone.parsed = SimpleNamespace(json=False, stop_timeout=None)
+alone.runner = SimpleNamespace(quit=int, stop=int)
+alone.run = CurrentRun(folder=Path("run"), document={"workers": 0})
 alone._view, alone._upload = SimpleNamespace(say=print, clear=int), None
-alone._poll, alone._longest_s = lambda: None, 0.0
+alone._poll, alone.longest_s, alone.workers = lambda: None, 0.0, Workers()
+alone._headless = alone._ends_itself = how != "web"
 for event in (SignInStarted(), RunStarted()):
     alone.apply(event)
 """
@@ -85,7 +87,7 @@ assert not quitting.dead, "the close is not awaited"
 goes_on.set()
 quitting.join()
 assert alone._environment.process_exit_code == (2 if how == "fails" else 4), alone._environment.process_exit_code
-assert how == "fails" or (closed, alone._run.summary) == ([Path("run")], "the summary"), closed
+assert how == "fails" or (closed, alone.run.summary) == ([Path("run")], "the summary"), closed
 """
 )
 
@@ -109,7 +111,7 @@ def start():
     alone.apply(SignInStarted())
     alone.apply(RunStarted())
 alone._start = start
-first = alone._run
+first = alone.run
 stop = gevent.spawn(lambda: (alone.on_test_stopping(), alone.on_test_stop()))
 closing.wait()
 again = gevent.spawn(alone.on_test_start)
@@ -118,7 +120,7 @@ gevent.idle()
 goes_on.set()
 gevent.joinall([stop, again])
 assert starts == [[Path("run")]], starts
-states = first.lifecycle.state, alone._run.lifecycle.state
+states = first.lifecycle.state, alone.run.lifecycle.state
 assert states == (RunState.REPORTED, RunState.RUNNING), states
 """
 )
@@ -134,7 +136,7 @@ def test_a_run_started_during_the_report_of_the_last_one_waits() -> None:
 WITH_JSON = (
     STANDALONE
     + """
-alone._parsed.json = True
+alone.parsed.json = True
 goes_on.set()
 alone.on_quitting()
 alone.on_quit()
@@ -157,10 +159,10 @@ from bench.load.runners import role
 door, closes, starts = Event(), [], []
 role.Keyring = lambda targets, *, mcp_tokens, incident: SimpleNamespace(close=lambda: closes.append(1))
 role.sign_in = lambda keyring, say: door.wait()
-alone._run, alone._planned = CurrentRun(), SimpleNamespace(targets=(), mcp_tokens={})
+alone.run, alone.planned = CurrentRun(), SimpleNamespace(targets=(), mcp_tokens={})
 alone._start = lambda: starts.append(alone._signed_in())
 start = gevent.spawn(alone.on_test_start)
-while alone._run.lifecycle.state is not RunState.SIGNING_IN:
+while alone.run.lifecycle.state is not RunState.SIGNING_IN:
     assert not start.ready(), start.exception
     gevent.sleep(0)
 alone._on_signal() if how == "a signal" else alone.on_test_stopping()
@@ -192,7 +194,7 @@ from bench.load.lifecycle import StopRequested
 goes_on.set()
 alone.apply(StopRequested("decided"))
 with gevent.Timeout(60):
-    while alone._run.lifecycle.state is not RunState.REPORTED:
+    while alone.run.lifecycle.state is not RunState.REPORTED:
         gevent.sleep(0)
 assert closed == [Path("run")], closed
 """
@@ -212,7 +214,7 @@ DRAIN_FAILS = (
     + """
 def drain():
     raise IndexError("a fault of ours")
-alone._drain_sessions = drain
+alone.workers.drain = drain
 goes_on.set()
 gevent.spawn(alone.on_test_stopping).join()
 gevent.spawn(alone.on_test_stop).join()
@@ -238,12 +240,13 @@ from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunStarted, RunClosed, RunLifecycle, SignInStarted, UsersStopped
 
 worker, quits = module.Worker.__new__(module.Worker), []
+worker._headless = worker._ends_itself = True
 def quit():
     quits.append(1)
     gevent.event.Event().wait()  # until the run is closed
-worker._runner = SimpleNamespace(quit=quit)
+worker.runner = SimpleNamespace(quit=quit)
 worker._drain = worker._close = lambda: None
-worker._run = CurrentRun(RunLifecycle(leads=False))
+worker.run = CurrentRun(RunLifecycle(leads=False))
 waits = sys.argv[1] == "waits"
 for event in (SignInStarted(), RunStarted(), *([UsersStopped(), RunClosed()] if waits else [])):
     worker.apply(event)
@@ -254,7 +257,7 @@ assert quits == [1], quits
 gevent.spawn(worker._on_signal)
 gevent.idle()
 gevent.idle()
-assert (quits, worker._run.lifecycle.is_hurried) == (([1, 1], False) if waits else ([1], True)), quits
+assert (quits, worker.run.lifecycle.is_hurried) == (([1, 1], False) if waits else ([1], True)), quits
 """
 
 
@@ -266,10 +269,10 @@ from bench.load.lifecycle import RunLifecycle
 
 worker = module.Worker.__new__(module.Worker)
 worker._watching = SimpleNamespace(kill=lambda block: None)
-worker._parsed, worker._run = SimpleNamespace(json=True), CurrentRun(RunLifecycle(leads=False))
-worker._end_run = lambda: None
+worker.parsed, worker.run = SimpleNamespace(json=True), CurrentRun(RunLifecycle(leads=False))
+worker._end_run, worker.workers = lambda: None, None
 worker.on_quitting()
-assert worker._parsed.json is False
+assert worker.parsed.json is False
 """
 
 
@@ -292,7 +295,8 @@ from pathlib import Path
 from types import SimpleNamespace
 import gevent
 from locust.runners import WorkerNodes
-from bench.load.runners import master as module
+from bench.load.runners import connected_workers as module
+from bench.load.runners.leader import Leader
 from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunStarted, SignInStarted
 from bench.load.execution.progress import ProgressReport
@@ -300,22 +304,23 @@ from bench.record.replica import PartReplica
 
 how, folder, said, nodes = sys.argv[1], Path(sys.argv[2]), [], WorkerNodes()
 nodes["far"] = SimpleNamespace(id="far", state="missing" if how == "missing" else "running")
-master = module.Master.__new__(module.Master)
-master._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
-master._parsed = SimpleNamespace(headless=True)
+master = Leader.__new__(Leader)
+master.workers = workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
+master.runner = workers._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
+workers._leader, master._headless, master.parsed = master, True, SimpleNamespace(stop_timeout=None)
 open_ones = 1 if how == "plays on" else 0
 totals = SimpleNamespace(last=lambda number: ProgressReport(sessions_open=open_ones))
 monitor = SimpleNamespace(totals=totals)
-master._run, master._members, master._longest_s = CurrentRun(folder=folder, monitor=monitor), {"far": 7}, 1e9
+master.run, workers._members, master.longest_s = CurrentRun(folder=folder, monitor=monitor), {"far": 7}, 1e9
 master._view = SimpleNamespace(say=said.append)
-master._replicas, master._drained = {7: PartReplica(folder, 7, b"key")}, set()
-master._disk_is_full = how == "disk is full"
+workers._replicas, workers._drained = {7: PartReplica(folder, 7, b"key")}, set()
+workers._disk_is_full = how == "disk is full"
 module.messages.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
 for event in (SignInStarted(), RunStarted()):
     master.apply(event)
 ended = gevent.with_timeout(3.0, master.on_test_stopping, timeout_value="still draining")
-print(ended, *said, master._run.lifecycle.reason)
+print(ended, *said, master.run.lifecycle.reason)
 """
 """A program with a worker on another host. The worker does not send all records."""
 
@@ -350,14 +355,15 @@ module.spool.is_reached = lambda folder, host: sys.argv[1] == "here"
 module.host_name = lambda: "far"
 worker = module.Worker.__new__(module.Worker)
 worker._environment, worker._view = SimpleNamespace(process_exit_code=None), SimpleNamespace(say=said.append)
+worker._headless = worker._ends_itself = True
 handed = {"folder": "run", "host": "red", "members": {"me": 3}}
-worker._parsed, worker._run = SimpleNamespace(rtbench_run=handed), CurrentRun(RunLifecycle(leads=False))
-worker._runner = SimpleNamespace(client_id="me", send_message=lambda *message: sent.append(message))
+worker.parsed, worker.run = SimpleNamespace(rtbench_run=handed), CurrentRun(RunLifecycle(leads=False))
+worker.runner = SimpleNamespace(client_id="me", send_message=lambda *message: sent.append(message))
 def take_part(handed):
     raise OSError(28, "No space left on device")
 worker._join_run = take_part
 worker.on_test_start()
-assert (said, worker._run.lifecycle.state) == ([], RunState.REPORTED), said
+assert (said, worker.run.lifecycle.state) == ([], RunState.REPORTED), said
 ((kind, request),) = sent
 print(kind, request["problem"])
 """
@@ -378,21 +384,25 @@ SPENT = """
 from types import SimpleNamespace
 import gevent
 from locust.runners import WorkerNodes
-from bench.load.runners import master as module
+from bench.load.runners import connected_workers as module
+from bench.load.runners.leader import Leader
 from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunStarted, SignInStarted, StopRequested
 
 sent = []
-master = module.Master.__new__(module.Master)
-master._runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *message: sent.append(message))
-master._runner.quit = gevent.event.Event().wait  # until the run is closed
-master._parsed, master._view = SimpleNamespace(headless=True), SimpleNamespace(say=print)
-master._run, master._members, master._longest_s = CurrentRun(folder="run"), {}, 0.0
+master = Leader.__new__(Leader)
+master.workers = workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
+runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *message: sent.append(message))
+master.runner = workers._runner = runner
+master.runner.quit = gevent.event.Event().wait  # until the run is closed
+workers._leader, master._headless, master.parsed = master, True, SimpleNamespace(stop_timeout=None)
+master._view = SimpleNamespace(say=print)
+master.run, workers._members, master.longest_s = CurrentRun(folder="run"), {}, 0.0
 module.spool.is_stored, module.parts = lambda folder: True, lambda folder: []
 for event in (SignInStarted(), RunStarted()):
     master.apply(event)
-master._on_stop_requested("one", StopRequested("the budget of 1.00 USD is spent: 1.01 USD", spent=True))
-master._run.last_step.join()
+workers._on_stop_requested("one", StopRequested("the budget of 1.00 USD is spent: 1.01 USD", spent=True))
+master.run.last_step.join()
 assert sent == [("rtbench_drain", {"spent": True})], sent
 """
 

@@ -1,4 +1,4 @@
-"""The master. It makes the run folder, hands each run to the connected workers, and closes the run.
+"""The workers of a master. The master hands each run to those that are connected.
 
 Each worker gets Locust's options and a number. Workers on this host write into the run's spool. Workers on other hosts
 send their data to the master. All workers report their progress once a second.
@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import socket
 from collections import defaultdict
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
 import gevent
 import msgspec
@@ -22,20 +21,18 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
-from bench.load.planning.run_options import Environment
 from bench.load.planning.run_plan import WorkerHost, hosts_advice
 from bench.load.runners import messages
 from bench.load.runners.leader import Leader
 from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgressMessage
 from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
+from bench.load.runners.workers import Workers
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.provenance import host_name
 from bench.record.replica import BadChunkError, PartReplica
 from bench.record.worker_part import parts
-from bench.target.tokens import Keyring
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
@@ -46,11 +43,11 @@ Such workers may be about to open sessions.
 NO_WORKER_LEFT = "the last worker went missing"
 
 
-class Master(Leader):
-    """The role of a master. It leads runs, and runs no sessions itself."""
+class ConnectedWorkers(Workers):
+    """The workers that are connected to a master. They run the sessions, and the master runs none itself."""
 
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
+    def __init__(self, leader: Leader) -> None:
+        self._leader, self._runner = leader, leader.runner
         self._done: set[str] = set()
         """The workers that have run all their sessions."""
         self._drained: set[str] = set()
@@ -67,48 +64,44 @@ class Master(Leader):
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """The clock offsets that were measured for each worker."""
         self._disk_is_full, self._ignored_before = False, 0
-        self._given = messages.secret_options(environment.parsed_options)
+        self._given = messages.secret_options(leader.parsed)
         for kind, on_message in (
             (messages.HERE, self._on_worker_here),
             (messages.PONG, self._on_pong),
             (messages.STOP, self._on_stop_requested),
             (messages.DRAINED, lambda client, _: self._drained.add(client)),
-            (messages.REFUSED, lambda _, refused: self.apply(refused)),
+            (messages.REFUSED, lambda _, refused: leader.apply(refused)),
             (messages.STANDING, self._on_progress),
             (messages.CHUNK, self._on_chunk),
         ):
-            messages.subscribe(environment.runner, kind, on_message)
+            messages.subscribe(leader.runner, kind, on_message)
 
     @property
-    def _workers(self) -> int:
+    def count(self) -> int:
         return int(self._runner.worker_count)
 
-    def give_up(self) -> NoReturn:
-        """Dismiss the workers of `--processes`, and then end this process.
+    def dismiss(self) -> None:
+        """End the workers of `--processes`.
 
         Otherwise they would wait a minute for the master. Before that, wait until these workers can receive a request
         to quit. If a worker that is still starting received it, the worker would quit, but continue to start, and never
         end.
         """
-        processes = self._parsed.processes
+        processes = self._leader.parsed.processes
         if processes:
             until_ns = monotonic_ns() + WORKERS_START_NS
             while len(self._hellos) < processes and monotonic_ns() < until_ns:
                 gevent.sleep(0.05)
             self._runner.quit()
-        super().give_up()
 
     def open(self) -> None:
-        super().open()
-        runners.HEARTBEAT_LIVENESS = math.ceil(self._planned.options.worker_timeout_s)  # in heartbeats, one per second
-        self._wait_for_workers()
-
-    def _wait_for_workers(self) -> None:
         """Wait until the expected workers are connected, if Locust limits this wait.
 
         Raise UsageError if they are late.
         """
-        expected, longest_s = int(self._parsed.expect_workers or 0), self._parsed.expect_workers_max_wait
+        parsed, timeout_s = self._leader.parsed, self._leader.planned.options.worker_timeout_s
+        runners.HEARTBEAT_LIVENESS = math.ceil(timeout_s)  # in heartbeats, one per second
+        expected, longest_s = int(parsed.expect_workers or 0), parsed.expect_workers_max_wait
         if not longest_s:
             return
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
@@ -118,17 +111,13 @@ class Master(Leader):
                     f"only {len(self._runner.clients.ready)} of {expected} expected workers connected within "
                     f"{longest_s} s"
                 )
-                where = f"{self._parsed.master_bind_host}:{self._parsed.master_bind_port}"
+                where = f"{parsed.master_bind_host}:{parsed.master_bind_port}"
                 raise UsageError(f"{came} (--expect-workers-max-wait): can they reach this master, at {where}?")
             gevent.sleep(0.05)
 
-    def _start_load(self, keyring: Keyring) -> None:
-        self._planned = replace(self._planned, hosts_advice=self._advice())
-        super()._start_load(keyring)
-
-    def _advice(self) -> tuple[str, ...]:
+    def advice(self) -> tuple[str, ...]:
         """Return the notices about the hosts of the workers; no notices if all workers are on this host."""
-        plan, by_name = self._planned, defaultdict[str, list[WorkerHello]](list)
+        plan, by_name = self._leader.planned, defaultdict[str, list[WorkerHello]](list)
         key = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
             if client in self._hellos:
@@ -141,34 +130,34 @@ class Master(Leader):
         ]
         return tuple(hosts_advice(plan.concurrency, hosts))
 
-    def _start(self) -> None:
+    def begin(self) -> None:
         self._done, self._drained, self._members, self._replicas = set(), set(), {}, {}
         self._disk_is_full, self._ignored_before = False, messages.IGNORED.count
-        vars(self._parsed).update(self._given)
-        super()._start()
+        vars(self._leader.parsed).update(self._given)
 
-    def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
+    def hand_over(self, folder: Path, slot: WorkerSlot) -> bool:
         """Hand the run to the connected workers. Workers that connect later do not take part in it."""
-        keyring.close()  # the workers sign in themselves
+        parsed, planned, document = self._leader.parsed, self._leader.planned, self._leader.run.document
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
         hosts = [self._hellos[client]["host"] if client in self._hellos else "" for client in present]
         remote = [{"worker": number, "host": host} for number, host in enumerate(hosts) if host != host_name()]
-        self._run.document["remote"] = remote
-        files.write_document(folder, self._run.document)  # the process that closes the run needs their list
-        self._parsed.rtbench_run = {
+        document["remote"] = remote
+        files.write_document(folder, document)  # the process that closes the run needs their list
+        parsed.rtbench_run = {
             "run_id": folder.name,
             "folder": str(folder.resolve()),
             "slot": asdict(slot),
             "host": socket.gethostname(),
-            "identity": self._planned.identity,
+            "identity": planned.identity,
             "members": self._members,
             "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
         }
-        for name, public in self._planned.public_settings.items():
-            if public is not None and getattr(self._parsed, name) != public:
-                setattr(self._parsed, name, messages.NOT_SENT)
+        for name, public in planned.public_settings.items():
+            if public is not None and getattr(parsed, name) != public:
+                setattr(parsed, name, messages.NOT_SENT)
+        return True
 
     def _present(self) -> list[str]:
         """Return the ids of the workers that are not missing."""
@@ -195,11 +184,10 @@ class Master(Leader):
             self._done.add(client)
             self._end_without_workers()
         else:
-            self.apply(request)
+            self._leader.apply(request)
 
-    def _poll(self) -> None:
-        super()._poll()
-        if self._state is RunState.RUNNING:
+    def poll(self) -> None:
+        if self._leader.run.state is RunState.RUNNING:
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
@@ -208,24 +196,25 @@ class Master(Leader):
         This is checked once a second, because a worker may become missing after all other workers have finished.
         """
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
-            self.apply(StopRequested(ALL_DONE))
-        elif self._has_lost_all:
-            self.apply(StopRequested(NO_WORKER_LEFT))
+            self._leader.apply(StopRequested(ALL_DONE))
+        elif reason := self.stop_reason:
+            self._leader.apply(StopRequested(reason))
 
     @property
-    def _has_lost_all(self) -> bool:
-        return bool(self._members) and self._members.keys().isdisjoint(self._present())
+    def stop_reason(self) -> str:
+        has_lost_all = self._members and self._members.keys().isdisjoint(self._present())
+        return NO_WORKER_LEFT if has_lost_all else ""
 
     def _on_progress(self, client: str, data: WorkerProgressMessage) -> None:
-        monitor, number = self._run.monitor, self._members.get(client)
+        monitor, number = self._leader.run.monitor, self._members.get(client)
         self._set_alive(client)
         if monitor is not None and number is not None:
             monitor.on_report(number, data["standing"], data["held_s"])
-            self._enforce_budget(monitor)
+            self._leader.enforce_budget(monitor)
 
     def _on_chunk(self, client: str, data: PartMessage) -> None:
         """Store a chunk of data that a worker on another host recorded in this run. Reply how much data has arrived."""
-        folder, number = self._run.folder, self._members.get(client)
+        folder, number = self._leader.run.folder, self._members.get(client)
         if folder is None or number is None or data["run_id"] != folder.name or not spool.is_stored(folder):
             return
         self._set_alive(client)
@@ -237,7 +226,7 @@ class Master(Leader):
             messages.IGNORED.count += 1
         except OSError as error:
             self._disk_is_full = True
-            self.apply(RunRefused(unwritable(error)))
+            self._leader.apply(RunRefused(unwritable(error)))
         else:
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
@@ -252,27 +241,24 @@ class Master(Leader):
 
     # The end.
 
-    def _stop_reason(self) -> str:
-        return NO_WORKER_LEFT if self._has_lost_all else super()._stop_reason()
-
-    def _drain_sessions(self) -> None:
+    def drain(self) -> None:
         """Ask the workers to end.
 
         Wait until each worker has written all its rows, and has sent them if it is on another host.
         """
-        folder = self._run.folder
+        leader, folder = self._leader, self._leader.run.folder
         if folder is None or not spool.is_stored(folder):
             return
-        self._runner.send_message(messages.DRAIN, {"spent": self._run.lifecycle.is_spent})
+        self._runner.send_message(messages.DRAIN, {"spent": leader.run.lifecycle.is_spent})
         start_ns = over_ns = monotonic_ns()
-        longest_ns = int((self._longest_s + ABORT_WAIT_S) * NS_PER_S)
+        longest_ns = int((leader.longest_s + ABORT_WAIT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - start_ns) / NS_PER_S):
             if any(map(self._plays, awaited)):
                 over_ns = min(monotonic_ns(), start_ns + longest_ns)
             if monotonic_ns() >= over_ns + int(messages.WORKERS_CLOSE_S * NS_PER_S):
                 numbers = ", ".join(map(str, sorted(awaited)))
                 limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {numbers})"
-                self.say(f"not all records were received within {limit}: missing records are counted as unknown")
+                leader.say(f"not all records were received within {limit}: missing records are counted as unknown")
                 return
             gevent.sleep(0.1)
 
@@ -301,10 +287,11 @@ class Master(Leader):
 
     def _plays(self, number: int) -> bool:
         """Return whether a worker has open sessions, according to its last report; True if it has not reported."""
-        report = None if self._run.monitor is None else self._run.monitor.totals.last(number)
+        monitor = self._leader.run.monitor
+        report = None if monitor is None else monitor.totals.last(number)
         return report is None or report.sessions_open > 0
 
-    def _silent_workers(self, folder: Path) -> int:
+    def silent(self, folder: Path) -> int:
         """Return the number of workers on other hosts that sent no data and have not confirmed that they have drained.
 
         A worker without data that has confirmed this has recorded nothing. It is removed from `remote` in run.json.
@@ -312,17 +299,15 @@ class Master(Leader):
         recorded = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()
         idle = {self._members[client] for client in drained} - recorded
-        document = self._run.document
+        document = self._leader.run.document
         document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
         return sum(entry["worker"] not in recorded for entry in document["remote"])
 
-    def _close_run(self) -> None:
-        if self._run.folder is not None and (ignored := messages.IGNORED.count - self._ignored_before):
-            self._ignored_before = messages.IGNORED.count
-            notice = (
-                f"ignored {ignored} messages on the master's port that did not come from workers: restrict access to "
-                "the port"
-            )
-            self.say(notice)
-            self._run.document["notices"] = [*self._run.document.get("notices", ()), f"{notice}."]
-        super()._close_run()
+    def notice(self) -> str:
+        ignored, self._ignored_before = messages.IGNORED.count - self._ignored_before, messages.IGNORED.count
+        if not ignored:
+            return ""
+        return (
+            f"ignored {ignored} messages on the master's port that did not come from workers: restrict access to the "
+            "port"
+        )
