@@ -46,6 +46,8 @@ EXPECTED = "failed:missing_"
 HOLD, UNSENT = "failed:hold", "failed:unsent"
 """The outcomes of a turn whose speech was not sent: because the agent held the call, and because this machine could
 not send it."""
+OWN_FAULT = "failed:load_generator"
+"""The outcome of a session that failed because of a fault of this tool or of this machine."""
 HANG_UP = "failed:hung_up"
 """The outcome of an answered telephone call that this tool ended before the end of the script."""
 NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
@@ -126,7 +128,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "failed:delegation": OutcomeRow("the service delegated a task to the client, which could not do it", "declare functions in the script (`tools`), whose outputs become the result of the task, or let a backend of the service do it (`delegation: {type: responses, …}`)"),
     "failed:mcp_list_tools": OutcomeRow("the service could not list the tools of an MCP server", "the service cannot get the tools of an MCP server: check its `url` or `connector_id`, its access token (`authorization_env`), whether the service can reach it, and the names in `allowed_tools`"),
     "failed:mcp_approval": OutcomeRow("the service asked for the approval of an MCP call, which the script does not give", "set `require_approval: never` in `mcp_servers`, or `approve: true`, if the calls may be made without a person"),
-    "failed:load_generator": OutcomeRow("a fault of this tool, not of the service", "this is a bug of this tool: report it, with its message", causes={
+    OWN_FAULT: OutcomeRow("a fault of this tool, not of the service", "this is a bug of this tool: report it, with its message", causes={
         LOOKUPS_FULL: NO_RESOLVER,
     }),
     HOLD: OutcomeRow("the agent held the call while the caller spoke, so the speech was not sent", "the agent holds calls (SDP `a=sendonly`, `a=inactive`, or the address 0.0.0.0), and callers on hold are silent: check in its log why; if it is right, let the caller speak later (`pause`)"),

@@ -16,6 +16,7 @@ from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import CHALLENGE
+from bench.catalogue.outcomes import OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
 MAX_CHALLENGE_CHARACTERS = 300
-LOAD_GENERATOR_FAULT = "failed:load_generator"
 TRANSPORTS: Mapping[Link, OpenTransport] = {WEBSOCKET: open_websocket, SIP: open_call}
 """The functions that open a transport, by the kind of connection."""
 
@@ -128,7 +128,7 @@ def connect(
     except Exception as error:
         # Any error may occur during connecting, and a session without an end would be a missing sample. Therefore it
         # ends as `failed:load_generator`, and the caller gets the error and shows it.
-        _failed(timeline, phases, LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}")
+        _failed(timeline, phases, OWN_FAULT, f"{type(error).__name__}: {error}")
         raise
     on_handshake(transport.handshake.headers, transport.handshake.call_id)
     timeline.apply(transport.handshake)

@@ -20,6 +20,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import LOOKUPS_FULL
+from bench.catalogue.outcomes import OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.event_loop import HubLocal
 
@@ -109,7 +110,7 @@ class Resolver(HubLocal):
 
         `limit_s` applies to the wait for a thread, and then again to the lookup.
         """
-        limit_error = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
+        limit_error = ConnectError(OWN_FAULT, f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
         with gevent.Timeout(limit_s, limit_error):
             async_result = self._threads.spawn(query.run)
         if not _wait_for_answer(async_result, query, int(limit_s * NS_PER_S)):

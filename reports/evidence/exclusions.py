@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from bench.catalogue.outcomes import STARVED
-from reports.evidence.failures import OWN_FAULT
+from bench.catalogue.outcomes import OWN_FAULT, STARVED
 from reports.json_entries import Count, JsonEntry, Known, about
 from reports.summary.summary import Summary
 from reports.turns import UNFINISHED

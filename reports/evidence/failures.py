@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from bench.catalogue.columns import DETAIL_CHARACTERS
-from bench.catalogue.outcomes import refusal_status
+from bench.catalogue.outcomes import OWN_FAULT, refusal_status
 from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import excerpt
 from reports.evidence.secrets import without_credentials
@@ -37,8 +37,6 @@ OF_SESSION = [
     "opened_at_ns",
 ]
 OF_TURN = ["session_id", "step", "turn", "start_utc_ns", "ended_at_ns", "outcome", "detail"]
-OWN_FAULT = "failed:load_generator"
-"""The outcome of a failure that this tool caused. It is never listed as a failure of the service."""
 WITH_CONTENT = frozenset({"wrong_function_call"})
 """The outcomes whose detail may contain words of the conversation, which are no part of the evidence."""
 Scope = Literal["turn", "session"]

@@ -20,12 +20,11 @@ import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import is_throttled, outcome_class
+from bench.catalogue.outcomes import OWN_FAULT, is_throttled, outcome_class
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.target_state import FIRST_WAIT_NS, MAX_WAIT_NS
 from bench.load.planning.tasks import Caller
 from bench.observe.observation import SessionObservation
-from bench.session.dial import LOAD_GENERATOR_FAULT
 
 POLL_S = 0.25
 """The interval at which a waiting caller checks whether the run is ending or the caller must leave."""
@@ -51,7 +50,7 @@ def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) ->
     `any_opened` is True if any session with the target was opened. If it is False, the caller waits only if the service
     requests a wait: a few more refusals will end the run, and this should happen soon.
     """
-    if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == LOAD_GENERATOR_FAULT:
+    if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == OWN_FAULT:
         return None
     if is_throttled(session.outcome) or not (any_opened or session.retry_after_ns):
         return None

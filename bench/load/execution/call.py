@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import gevent
 
 from bench.base.clock import monotonic_ns
+from bench.catalogue.outcomes import OWN_FAULT
 from bench.load.execution.back_off import RefusedCall
 from bench.load.execution.pairs import Pair
 from bench.load.execution.session_registry import RunListener, SessionRegistry
@@ -23,7 +24,7 @@ from bench.plan.steps import NO_ROW, StepReader, StepRules
 from bench.plan.turns import Step
 from bench.record.event_log import LoggedTransport
 from bench.record.recorder import RowContext
-from bench.session.dial import LOAD_GENERATOR_FAULT, RunEnded, connect
+from bench.session.dial import RunEnded, connect
 from bench.session.session import Session
 from bench.wire.dialect import SaidItem
 from bench.wire.settings import FunctionOutput, Message
@@ -141,7 +142,7 @@ class Call:
         except Exception as error:
             # A fault of ours, or of a user's task, which may raise anything. The open turn and the session end as
             # `failed:load_generator`, so that no sample is missing; Locust shows the error.
-            self._abort(RunEnded(LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}"))
+            self._abort(RunEnded(OWN_FAULT, f"{type(error).__name__}: {error}"))
             return error  # the caller of this method passes it to Locust
         finally:
             self._sessions.active.remove(gevent.getcurrent())
