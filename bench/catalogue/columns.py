@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from bench.catalogue.metrics import CATALOGUE
+
 ColumnKind = Literal["label", "text", "whole", "number", "flag"]
 """The type of a column. Rows often repeat a label; they seldom repeat a text. Whole numbers have 64 bits."""
 InstantSource = Literal["arrival", "send", "clock"]
@@ -502,7 +504,10 @@ SESSIONS = (
         "by the agent's last RTCP report: how many of the caller's packets should have reached it until then, and how "
         "many did not. Null without a report",
     ),
-    _whole("rtp_jitter_ns peer_rtp_jitter_ns", "the jitter of both streams by RFC 3550; that of the agent by RTCP"),
+    _whole(
+        " ".join(m.column for m in CATALOGUE.values() if m.scope == "session" and "rtp_" in m.column and not m.of),
+        "the [metrics](metrics.md#metrics-of-a-session) of these names, of a telephone call. Null elsewhere",
+    ),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),

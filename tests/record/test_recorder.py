@@ -134,11 +134,13 @@ def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorde
         name: at_ns - AT_NS for name, at_ns in session.instants.items()
     }
     told_otherwise = {"detail", "unknown_events", "response_headers", "effective_settings", "service_session_id"}
-    own = {field.name for field in fields(SessionObservation)}
-    rtp = {name for name in files.SCHEMAS["sessions"].names if "rtp_" in name} | {"other_hosts"}
-    same = (own | rtp) & set(files.SCHEMAS["sessions"].names) - told_otherwise
-    assert {name: row[name] for name in same} == {name: session.column(name) for name in same}
-    assert (row["rtp_lost"], row["peer_rtp_lost"], row["other_hosts"]) == (2, 4, "192.0.2.9 (audio)")
+    same = {field.name for field in fields(SessionObservation)} & set(files.SCHEMAS["sessions"].names) - told_otherwise
+    assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
+    assert {name: value for name, value in row.items() if "rtp_" in name or name == "other_hosts"} == {
+        "rtp_expected": 100, "rtp_lost": 2, "rtp_late": 1, "rtp_jitter_ns": 3 * MS, "rtp_sent": 90, "rtp_unsent": 3,
+        "rtp_uncounted_pauses": 5, "rtp_restarts": 1, "other_hosts": "192.0.2.9 (audio)", "peer_rtp_expected": 80,
+        "peer_rtp_lost": 4, "peer_rtp_jitter_ns": 2 * MS,
+    }  # fmt: skip
     assert (row["unknown_events"], row["turns_not_started"], row["model"]) == (3, 3, "gpt-realtime")
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
     assert json.loads(row["response_headers"]) == session.headers
