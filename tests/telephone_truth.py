@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.record.folder import read_table
 from bench.simulator.ground_truth_log import read_truth
-from bench.transport.sip.media import HOLD_NS
+from bench.transport.media.call_media import HOLD_NS
 
 JITTER_BUFFER_NS = 50 * NS_PER_MS
 """The delay that the script's player adds to each reply."""

@@ -123,9 +123,8 @@ CLOCK_FREE = (
     "bench.transport.parser",
     "bench.transport.media",
     *(f"bench.transport.sip.{name}" for name in (
-        "call", "call_record", "dialog", "digest", "framing", "leg", "leg_requests", "media", "messages",
-        "offer_answer",
-        "redirection", "sdes", "sdp", "session_timer", "transactions",
+        "call", "call_record", "dialog", "digest", "framing", "leg", "leg_requests", "messages", "redirection",
+        "session_timer", "transactions",
     )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",

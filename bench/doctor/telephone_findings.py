@@ -16,11 +16,11 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import NO_MEDIA, OUTCOMES, UNSENT
 from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.transport.datagrams import SocketAddress
+from bench.transport.media.call_media import AUDIO
 from bench.transport.media.offset import MAX_DRIFT_PPM
 from bench.transport.media.rtp import TIMESTAMPS, parse_packet
 from bench.transport.sip.address import is_address
 from bench.transport.sip.call_record import CallFacts
-from bench.transport.sip.media import AUDIO
 from bench.wire.connection import RtpMeasured
 
 MAX_LOSS, MAX_JITTER_NS = 0.01, 30 * NS_PER_MS

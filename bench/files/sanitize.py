@@ -26,6 +26,8 @@ SUSPECT = r"[^ -~]|::|##"
 
 The pattern is also valid for RE2, which searches many texts at once.
 """
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""The control characters of ASCII, except the tab."""
 _NO_WORD = re.compile("[^A-Za-z0-9_.-]")
 
 

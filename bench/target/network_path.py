@@ -21,8 +21,8 @@ from bench.target.credentials import Credential
 from bench.target.sip_uri import sip_uri
 from bench.target.target import Address
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
-from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, NetworkPath, Proxy, authority, is_loopback
-from bench.transport.sip.messages import HostPort, parse_host_port
+from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, HostPort, NetworkPath, Proxy, authority, is_loopback
+from bench.transport.sip.messages import parse_host_port
 from bench.wire.service import SIP
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {

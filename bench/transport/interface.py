@@ -26,6 +26,8 @@ BAD_FRAME, TOO_LARGE = 1002, 1009
 
 RFC 6455 §7.4.1 defines them.
 """
+UNSPECIFIED = ("0.0.0.0", "::")
+"""The addresses of no host. The kernel sends packets for them to this machine."""
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
 """The default maximum size of a message. The largest messages of services have one hundredth of this size."""
@@ -33,6 +35,16 @@ MAX_MESSAGE_MIB = 16
 
 OnMessage = Callable[[ReceivedMessage], bool]
 """A handler of messages. It must not block. It returns True if the listener must act now."""
+
+
+class HostPort(NamedTuple):
+    """A host and a port. The port is None if the text did not contain one."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        return self.host if self.port is None else f"{self.host}:{self.port}"
 
 
 class SendReceipt(NamedTuple):

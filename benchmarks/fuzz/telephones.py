@@ -17,24 +17,17 @@ from pylibsrtp import Error
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.interface import HostPort
+from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
+from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
 from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet
-from bench.transport.media.srtp import PacketEncryption
+from bench.transport.media.srtp import PacketEncryption, new_keys
 from bench.transport.sip.call import MAX_LEGS, SipCall
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.media import CallMedia
-from bench.transport.sip.messages import (
-    MAX_MESSAGE_BYTES,
-    HostPort,
-    SipRequest,
-    parse_message,
-    write_message,
-    write_response,
-)
-from bench.transport.sip.offer_answer import AgreedMedia
-from bench.transport.sip.sdes import new_keys
+from bench.transport.sip.messages import MAX_MESSAGE_BYTES, SipRequest, parse_message, write_message, write_response
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
 from benchmarks.fuzz.damage import damaged_bytes
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan

@@ -40,7 +40,7 @@ from bench.simulator.server_events import ArrivalSpan, Ids, OutgoingEvent, error
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import IdentityEndpoint
-from bench.transport.sip.messages import HostPort
+from bench.transport.interface import HostPort
 from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 
 SIP_REQUEST = re.compile(rb"(\r\n)*[A-Z]+ sips?:", re.IGNORECASE)

@@ -46,7 +46,7 @@ from bench.simulator.serving.connection import Connection, Sender, ServerConfig,
 from bench.simulator.serving.handshake import AcceptedUpgrade
 from bench.simulator.serving.telephone_line import TelephoneLine
 from bench.simulator.serving.token_issuer import serving
-from bench.transport.sip.messages import HostPort
+from bench.transport.interface import HostPort
 from bench.wire.audio import AudioFormatName
 
 BACKLOG = 1024

@@ -23,14 +23,14 @@ from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.datagrams import DatagramSocket
+from bench.transport.interface import HostPort
 from bench.transport.media.dtmf import KeyReceiver
+from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import TIMESTAMPS, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
 from bench.transport.sip.address import media_sockets, udp_socket
-from bench.transport.sip.messages import HostPort
-from bench.transport.sip.offer_answer import AgreedMedia
 
 RTP_PORTS = range(10_000, 16_384, 2)
 """The ports of the simulator's RTP. A caller on the same machine uses other ports by default."""

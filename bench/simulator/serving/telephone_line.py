@@ -28,14 +28,14 @@ from bench.simulator.telephone.call_faults import CallFaults
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import DatagramSocket
-from bench.transport.interface import bracketed
+from bench.transport.interface import HostPort, bracketed
+from bench.transport.media.offer_answer import LocalMedia
+from bench.transport.media.srtp import new_keys
 from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.messages import HostPort, Outgoing, SipRequest
-from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.sdes import new_keys
+from bench.transport.sip.messages import Outgoing, SipRequest
 from bench.wire.dialect import SIMULATOR_HEADER
 
 USER = "agent"

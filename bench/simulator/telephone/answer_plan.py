@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.base.units import NS_PER_S
+from bench.transport.media.offer_answer import LocalMedia
+from bench.transport.media.sdp import Direction
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.sdp import Direction
 
 
 @dataclass(frozen=True, slots=True)

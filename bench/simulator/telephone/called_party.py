@@ -10,15 +10,15 @@ from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import NO_ACK
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.login_check import LoginCheck
-from bench.transport.interface import is_loopback
+from bench.transport.interface import HostPort, is_loopback
+from bench.transport.media.offer_answer import AgreedMedia, answer_to, write_offer
+from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import BUSY_NS, CallLeg, LegContext
 from bench.transport.sip.leg_requests import LegRequests, answer_outside, refusal_of, respond
-from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipRequest
-from bench.transport.sip.offer_answer import AgreedMedia, answer_to, write_offer
-from bench.transport.sip.sdp import parse_description
+from bench.transport.sip.messages import Outgoing, SipMessage, SipRequest
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 
 ACK_WAIT_NS = 3 * NS_PER_S

@@ -10,9 +10,10 @@ from bench.base.units import NEVER_NS
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.login_check import LoginCheck
+from bench.transport.interface import HostPort
 from bench.transport.sip.dialog import LocalParty, RandomTokens
 from bench.transport.sip.leg_requests import answer_outside, respond
-from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, accept_message
+from bench.transport.sip.messages import Outgoing, SipRequest, SipResponse, accept_message
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 
 MAX_CALLS = 250

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from bench.transport.media.sdp import SessionDescription, parse_description
 from bench.transport.sip.messages import SipMessage, parameters_of, split_outside_quotes
-from bench.transport.sip.sdp import SessionDescription, parse_description
 
 SDP = "application/sdp"
 MAX_PARTS = 32

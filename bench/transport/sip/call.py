@@ -10,10 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from bench.base.units import NEVER_NS
 from bench.catalogue.causes import REDIRECTED
-from bench.transport.media.srtp import SrtpKey
+from bench.files.sanitize import CONTROL
+from bench.transport.interface import HostPort
+from bench.transport.media.offer_answer import AgreedMedia, accepted_answer, write_offer
+from bench.transport.media.srtp import SrtpKey, without_keys
 from bench.transport.sip.bodies import described_in, description_of
 from bench.transport.sip.call_record import (
     CallCounts,
@@ -37,20 +41,9 @@ from bench.transport.sip.dialog import (
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import CallLeg, LegContext, timer_headers
 from bench.transport.sip.leg_requests import LegRequests, answer_outside, respond
-from bench.transport.sip.messages import (
-    CONTROL,
-    HostPort,
-    Outgoing,
-    SipMessage,
-    SipRequest,
-    SipResponse,
-    accept_message,
-    parse_address,
-)
-from bench.transport.sip.offer_answer import AgreedMedia, accepted_answer, write_offer
+from bench.transport.sip.messages import Outgoing, SipMessage, SipRequest, SipResponse, accept_message, parse_address
 from bench.transport.sip.reach import Reach
 from bench.transport.sip.redirection import Redirection
-from bench.transport.sip.sdes import without_keys
 from bench.transport.sip.session_timer import interval_of
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
 from bench.transport.sip.uri import hop_of
@@ -91,7 +84,7 @@ class SipCall:
             hop_of(proxy or settings.request_uri, settings.transport), settings.address, settings.call_hosts,
             settings.is_local,
         )  # fmt: skip
-        self._media = replace(settings.media, reach=self.reach)
+        self._media = replace(settings.media, check_host=partial(self.reach.check, purpose="its audio"))
         self._redirection = Redirection(settings.request_uri, settings.transport, self.reach)
         self._local_tag = tokens()
         self._local = f"{settings.caller};tag={self._local_tag}"

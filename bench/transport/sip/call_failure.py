@@ -16,9 +16,9 @@ from bench.catalogue.causes import (
     SIP_STATUS,
     WITHOUT_ANSWER,
 )
+from bench.transport.media.srtp import without_keys
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS, shown
-from bench.transport.sip.sdes import without_keys
 from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 
 STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import HUNG_UP, OWN_HANG_UP, SIP_STATUS
 from bench.files.sanitize import excerpt
-from bench.transport.media.srtp import SrtpKey
+from bench.transport.interface import HostPort
+from bench.transport.media.offer_answer import LocalMedia
+from bench.transport.media.srtp import SrtpKey, without_keys
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import HostPort, SipMessage, SipRequest, SipResponse, readable
-from bench.transport.sip.offer_answer import LocalMedia
-from bench.transport.sip.sdes import without_keys
+from bench.transport.sip.messages import SipMessage, SipRequest, SipResponse, readable
 
 MAX_PHRASE_CHARACTERS = 80
 MAX_REASON_CHARACTERS = 200

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.transport.sip.messages import (
-    ALLOWED,
-    HostPort,
-    SipMessage,
-    SipRequest,
-    parse_address,
-)
+from bench.transport.interface import HostPort
+from bench.transport.sip.messages import ALLOWED, SipMessage, SipRequest, parse_address
 from bench.transport.sip.reach import ANYWHERE, Reach
 from bench.transport.sip.transactions import MAGIC_COOKIE, OutgoingRequest
 from bench.transport.sip.uri import hop_of, parse_uri, without_uri_headers

@@ -12,12 +12,13 @@ from typing import Literal, Protocol
 
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.catalogue.causes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.transport.interface import HostPort
+from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
+from bench.transport.media.sdp import Direction, parse_description
 from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch, routed
 from bench.transport.sip.digest import DigestClient
-from bench.transport.sip.messages import HostPort, Outgoing, SipMessage, SipResponse
-from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
-from bench.transport.sip.sdp import Direction, parse_description
+from bench.transport.sip.messages import Outgoing, SipMessage, SipResponse
 from bench.transport.sip.session_timer import SessionTimer, interval_of
 from bench.transport.sip.transactions import OutgoingRequest, Transactions
 

@@ -10,9 +10,9 @@ import gevent
 
 from bench.base.clock import Arrival, monotonic_ns
 from bench.transport.datagrams import DatagramSocket
+from bench.transport.interface import HostPort
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.listener import Listener
-from bench.transport.sip.messages import HostPort
 from bench.transport.sip.signalling import Signalling
 from bench.transport.sip.transactions import TIMEOUT_NS
 

@@ -16,6 +16,9 @@ from typing import NamedTuple
 from sipmessage import Headers
 from sipmessage.message import COMPACT_FORMS
 
+from bench.files.sanitize import CONTROL
+from bench.transport.interface import HostPort
+
 MAX_MESSAGE_BYTES = 16_384
 MAX_HEADERS = 128
 MAX_HEADER_CHARACTERS = 4_096
@@ -29,7 +32,6 @@ MAX_TOKEN_CHARACTERS = 256
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _FOLD = re.compile(r"\r\n[ \t]+")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?")
 """A status line. Some programs leave out the space before an empty phrase."""
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
@@ -59,16 +61,6 @@ RETURNED_HEADERS = (
 
 LIST_HEADERS = ("Allow", "Contact", "Record-Route", "Require", "Supported")
 """The lists that a call reads later. They are checked first, because an error would leave the call half changed."""
-
-
-class HostPort(NamedTuple):
-    """A host and a port. The port is None if the text did not contain one."""
-
-    host: str
-    port: int | None = None
-
-    def __str__(self) -> str:
-        return self.host if self.port is None else f"{self.host}:{self.port}"
 
 
 class Outgoing(NamedTuple):

@@ -12,11 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bench.catalogue.causes import FOREIGN_HOST
-from bench.transport.interface import is_loopback
-from bench.transport.sip.messages import DEFAULT_PORTS, HostPort
-
-UNSPECIFIED = ("0.0.0.0", "::")
-"""The addresses of no host. The kernel sends packets for them to this machine."""
+from bench.transport.interface import UNSPECIFIED, HostPort, is_loopback
+from bench.transport.sip.messages import DEFAULT_PORTS
 
 
 def canonical(hop: HostPort, transport: str) -> HostPort:

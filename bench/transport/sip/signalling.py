@@ -22,11 +22,11 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.datagrams import DatagramSocket, SocketAddress
-from bench.transport.interface import ConnectTimings, NetworkPath, authority
+from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, authority
 from bench.transport.names import look_up
 from bench.transport.sip.address import CallAddress, family_of, host_of, own_host, udp_socket
 from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, Outgoing
+from bench.transport.sip.messages import DEFAULT_PORTS, Outgoing
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 

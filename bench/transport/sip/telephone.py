@@ -23,8 +23,10 @@ from bench.catalogue.causes import CANNOT_SEND, HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket, SocketAddress
 from bench.transport.interface import (
+    UNSPECIFIED,
     ConnectTimings,
     DeltaListener,
+    HostPort,
     NetworkPath,
     OnMessage,
     PacedSender,
@@ -32,21 +34,19 @@ from bench.transport.interface import (
     bracketed,
     is_loopback,
 )
+from bench.transport.media.call_media import AUDIO, CallMedia, EarlyPacket, early_audio
 from bench.transport.media.jitter import Frame
+from bench.transport.media.offer_answer import AgreedMedia, LocalMedia
 from bench.transport.media.rtp import StreamNumbers
+from bench.transport.media.srtp import new_keys, without_keys
 from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_failure import failure_of, headers_of, received_of, with_malformed
 from bench.transport.sip.call_record import CallFacts, CallSettings, CallState, own_hang_up
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.early_audio import EarlyPacket, early_audio
 from bench.transport.sip.lingering import linger
 from bench.transport.sip.listener import Listener
-from bench.transport.sip.media import AUDIO, CallMedia
-from bench.transport.sip.messages import HostPort
-from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia
-from bench.transport.sip.reach import UNSPECIFIED, canonical_host
-from bench.transport.sip.sdes import new_keys, without_keys
+from bench.transport.sip.reach import canonical_host
 from bench.transport.sip.signalling import Signalling, open_signalling
 from bench.wire.connection import Connected, ConnectionClosed, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.transport.sip.messages import HostPort, Outgoing, SipRequest, SipResponse, write_message
+from bench.transport.interface import HostPort
+from bench.transport.sip.messages import Outgoing, SipRequest, SipResponse, write_message
 
 T1_NS = 500 * NS_PER_MS
 T2_NS = 4_000 * NS_PER_MS

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from bench.transport.sip.messages import DEFAULT_PORTS, HostPort, check_uri_length, parse_host_port
+from bench.transport.interface import HostPort
+from bench.transport.sip.messages import DEFAULT_PORTS, check_uri_length, parse_host_port
 
 _URI = re.compile(
     r"(?P<scheme>sips?):(?:(?P<user>[^@\s]*|[^?\s]*)@)?(?P<hop>[^@;?\s]+)"

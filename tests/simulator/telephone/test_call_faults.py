@@ -14,7 +14,7 @@ from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.telephone.answer_plan import AnswerPlan
 from bench.simulator.telephone.call_faults import CallFaults, ends_silently, reason_of
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
-from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.media.offer_answer import LocalMedia
 from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
 
 FRAME_NS = 20 * NS_PER_MS

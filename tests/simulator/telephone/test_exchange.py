@@ -9,10 +9,11 @@ import pytest
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.interface import HostPort
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import HostPort, SipResponse, parse_message, write_message
+from bench.transport.sip.messages import SipResponse, parse_message, write_message
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, VirtualNetwork, plan
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, tokens
 

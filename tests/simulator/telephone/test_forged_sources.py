@@ -14,9 +14,10 @@ from bench.simulator.serving.telephone_line import MAX_UNREAD_BYTES, CallerConne
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.called_party import ACK_WAIT_NS, CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.interface import HostPort
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import HostPort, Outgoing, SipResponse, parse_message, write_message
+from bench.transport.sip.messages import Outgoing, SipResponse, parse_message, write_message
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import tokens
 

@@ -11,10 +11,11 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.telephone.answer_plan import AnswerPlan
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.interface import HostPort
+from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.dialog import LocalParty
-from bench.transport.sip.messages import HostPort, SipRequest
-from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.messages import SipRequest
 from tests.transport.sip.scripted_peer import call_settings, tokens
 
 CALLER, CALLED = HostPort("192.0.2.1", 5060), HostPort("198.51.100.7", 5060)

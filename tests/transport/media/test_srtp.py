@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
+from bench.transport.interface import HostPort
+from bench.transport.media.call_media import KEY_FRAMES, CallMedia
 from bench.transport.media.dtmf import key_payloads
 from bench.transport.media.jitter import Frame
+from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtp import HEADER_BYTES, RTCP_TYPES, RtpPacket, StreamNumbers, build_packet
-from bench.transport.media.srtp import MAX_SOURCES, TAG_BYTES, PacketEncryption, SrtpKey
-from bench.transport.sip.media import KEY_FRAMES, CallMedia
-from bench.transport.sip.messages import HostPort
-from bench.transport.sip.offer_answer import AgreedMedia
-from bench.transport.sip.sdes import SECRET_BYTES, SUITES
+from bench.transport.media.srtp import MAX_SOURCES, SECRET_BYTES, SUITES, TAG_BYTES, PacketEncryption, SrtpKey
 from tests.examples import thorough
 from tests.transport.media.path import START_NS, audio
 

@@ -12,6 +12,7 @@ from itertools import cycle
 
 from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.transport.media.rtp import RtpPacket, build_packet
+from bench.transport.media.sdp import parse_description
 from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.messages import (
     SipRequest,
@@ -20,7 +21,6 @@ from bench.transport.sip.messages import (
     write_message,
     write_response,
 )
-from bench.transport.sip.sdp import parse_description
 
 GUARD_S = 30
 LOOPBACK = "127.0.0.1"

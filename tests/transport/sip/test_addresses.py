@@ -14,11 +14,11 @@ from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone.remedies import REMEDIES
 from bench.transport.datagrams import DatagramSocket
-from bench.transport.interface import DIRECT, ConnectTimings, bracketed
+from bench.transport.interface import DIRECT, ConnectTimings, HostPort, bracketed
 from bench.transport.names import Lookup
 from bench.transport.sip import signalling
 from bench.transport.sip.address import family_of, own_host, udp_socket
-from bench.transport.sip.messages import HostPort, Outgoing
+from bench.transport.sip.messages import Outgoing
 from bench.transport.sip.signalling import Signalling
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from tests.transport.sip.scripted_peer import ScriptedPeer

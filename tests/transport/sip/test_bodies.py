@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import MAX_PARTS, described_in, description_of, has_unknown_body
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
-from bench.transport.sip.sdp import parse_description
 from tests.examples import thorough
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, tokens

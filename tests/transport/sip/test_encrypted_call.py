@@ -11,10 +11,9 @@ from bench.catalogue.outcomes import remedy_of
 from bench.services.telephone.remedies import REMEDIES
 from bench.simulator.telephone import called_party
 from bench.transport.interface import NetworkPath
+from bench.transport.media.offer_answer import answer_to
 from bench.transport.media.rtp import HEADER_BYTES
-from bench.transport.media.srtp import TAG_BYTES, SrtpKey
-from bench.transport.sip.offer_answer import answer_to
-from bench.transport.sip.sdes import SUITES, new_keys
+from bench.transport.media.srtp import SUITES, TAG_BYTES, SrtpKey, new_keys
 from tests.transport.sip.test_telephone import FRAME, dial, line, receive, refused
 
 SECURE = NetworkPath(srtp=True)

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.interface import HostPort
+from bench.transport.media.sdp import parse_description
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.messages import MAX_MESSAGE_BYTES, HostPort, parse_message
-from bench.transport.sip.sdp import parse_description
+from bench.transport.sip.messages import MAX_MESSAGE_BYTES, parse_message
 from tests.examples import thorough
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, call_settings, tokens

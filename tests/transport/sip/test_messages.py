@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.transport.interface import HostPort
 from bench.transport.sip.messages import (
     MAX_HEADERS,
     MAX_MESSAGE_BYTES,
-    HostPort,
     SipMessage,
     SipRequest,
     SipResponse,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bench.transport.interface import HostPort
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.leg import MAX_ADDRESSES
-from bench.transport.sip.messages import HostPort, SipRequest
+from bench.transport.sip.messages import SipRequest
 from bench.transport.sip.reach import Reach
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 

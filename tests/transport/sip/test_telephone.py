@@ -27,15 +27,15 @@ from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import SocketAddress
-from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, bracketed
+from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, bracketed
 from bench.transport.media.dtmf import parse_event
+from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.rtp import parse_packet
 from bench.transport.media.srtp import PacketEncryption, SrtpKey
 from bench.transport.sip import address, signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.messages import HostPort, SipRequest, parse_message
-from bench.transport.sip.offer_answer import LocalMedia
+from bench.transport.sip.messages import SipRequest, parse_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import RtpMeasured
 from bench.wire.dialect import BinaryMessage

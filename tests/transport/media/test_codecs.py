@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from bench.base.clock import Arrival
+from bench.transport.interface import HostPort
+from bench.transport.media.call_media import CallMedia
+from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
 from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
-from bench.transport.sip.media import CallMedia
-from bench.transport.sip.messages import HostPort
-from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
-from bench.transport.sip.sdp import parse_description
+from bench.transport.media.sdp import parse_description
 from bench.wire.audio import G711_ALAW, G711_ULAW
 
 TONE = (8_000 * np.sin(np.arange(160) / 5)).astype(np.int16)

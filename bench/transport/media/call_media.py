@@ -9,20 +9,27 @@ the call has SRTP keys, packets and reports are encrypted last, and decrypted fi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import numpy as np
 
 from bench.base.clock import Arrival
-from bench.base.units import NS_PER_MS
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.transport.datagrams import SocketAddress
+from bench.transport.interface import HostPort
 from bench.transport.media.dtmf import key_payloads
 from bench.transport.media.jitter import Frame, JitterBuffer
+from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import HEADER_BYTES, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
-from bench.transport.sip.messages import HostPort
-from bench.transport.sip.offer_answer import AgreedMedia
 from bench.wire.audio import G711_ALAW, G711_ULAW
 
+EarlyPacket = tuple[bytes, SocketAddress, Arrival]
+EARLY_NS = 2 * NS_PER_S
+"""The duration of the audio before the answer in which a sound may begin that continues after the answer."""
+MIN_GAP_NS = 20 * NS_PER_MS
 HOLD_NS = 60 * NS_PER_MS
 """How long the jitter buffer waits for a packet: as long as the buffers of common telephones."""
 KEY_FRAMES = 6
@@ -148,3 +155,20 @@ class CallMedia:
         """Return an RTCP report, and plan the next one."""
         self.report_ns = now_ns + report_delay_ns(self._random_share(), is_first=False)
         return self._encryption.protect_report(self.rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye))
+
+
+def early_audio(packets: Iterable[EarlyPacket], media: CallMedia, answered_ns: int) -> tuple[bytes, int]:
+    """Return the last audio before the answer, and the instant at which it ended."""
+    frames = [
+        frame
+        for data, source, arrival in packets
+        if answered_ns - EARLY_NS <= arrival.at_ns < answered_ns
+        for frame in media.received(data, arrival, HostPort(*source[:2]))
+    ]
+    audio, end_ns = bytearray(), 0
+    for frame in (*frames, *media.expire(answered_ns)):
+        if audio and (gap_ns := frame.at_ns - end_ns) >= MIN_GAP_NS:
+            audio += AUDIO.encode(np.zeros(AUDIO.rate_hz * gap_ns // NS_PER_S, np.int16))
+        audio += frame.audio
+        end_ns = frame.at_ns + AUDIO.duration_ns(len(frame.audio))
+    return bytes(audio), end_ns

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.transport.sip.messages import CONTROL, HostPort
-from bench.transport.sip.sdes import CryptoAttribute, usable_crypto, write_crypto
+from bench.files.sanitize import CONTROL
+from bench.transport.interface import HostPort
+from bench.transport.media.srtp import CryptoAttribute, usable_crypto, write_crypto
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")

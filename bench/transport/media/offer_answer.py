@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from bench.catalogue.causes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
-from bench.transport.media.srtp import SrtpKey
-from bench.transport.sip.messages import HostPort
-from bench.transport.sip.reach import ANYWHERE, UNSPECIFIED, Reach
-from bench.transport.sip.sdes import CryptoAttribute
-from bench.transport.sip.sdp import (
-    Direction,
-    MediaLine,
-    RtpFormat,
-    SessionDescription,
-    write_description,
-)
+from bench.transport.interface import UNSPECIFIED, HostPort
+from bench.transport.media.sdp import Direction, MediaLine, RtpFormat, SessionDescription, write_description
+from bench.transport.media.srtp import CryptoAttribute, SrtpKey
 
 CODECS = {"PCMU": 0, "PCMA": 8}
 TELEPHONE_EVENT = "TELEPHONE-EVENT"
@@ -40,8 +32,8 @@ class LocalMedia:
 
     With keys, the audio must be encrypted. Without keys, it must not be.
     """
-    reach: Reach = ANYWHERE
-    """The hosts to which the audio may go."""
+    check_host: Callable[[str], None] = lambda host: None
+    """The function that raises ValueError if the audio may not go to a host that the peer names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +203,7 @@ def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
 def _check_address(local: LocalMedia, audio: MediaLine) -> None:
     """Raise ValueError if this side can or may send nothing to the address of the audio, or of its reports."""
     for host in dict.fromkeys((audio.address, audio.rtcp.host if audio.rtcp else audio.address)):
-        local.reach.check(host, "its audio")
+        local.check_host(host)
     own, other = (6 if ":" in address else 4 for address in (local.address, audio.address))
     if own != other and audio.address not in UNSPECIFIED:
         raise ValueError(f"the audio of the peer has an IPv{other} address, in an IPv{own} call")

@@ -11,22 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.media.srtp import SrtpKey
-from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_failure import failure_of, received_of
-from bench.transport.sip.messages import HostPort
-from bench.transport.sip.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
-from bench.transport.sip.sdes import (
+from bench.transport.interface import HostPort
+from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
+from bench.transport.media.sdp import MediaLine, parse_description
+from bench.transport.media.srtp import (
     SECRET_BYTES,
     SUITES,
     CryptoAttribute,
+    SrtpKey,
     new_keys,
     parse_crypto,
     usable_crypto,
     without_keys,
     write_crypto,
 )
-from bench.transport.sip.sdp import MediaLine, parse_description
+from bench.transport.sip.call import SipCall
+from bench.transport.sip.call_failure import failure_of, received_of
 from tests.examples import thorough
 from tests.transport.sip.scripted_peer import ScriptedPeer, call_settings, tokens
 
