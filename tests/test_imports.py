@@ -46,7 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
-        "datagrams", "names", "fast", "parser", "tcp", "tls", "connect", "websocket", "media", "sip",
+        "datagrams", "listener", "names", "fast", "parser", "tcp", "tls", "connect", "websocket", "media", "sip",
     ),
     "bench.load": (
         "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
@@ -123,8 +123,8 @@ CLOCK_FREE = (
     "bench.transport.parser",
     "bench.transport.media",
     *(f"bench.transport.sip.{name}" for name in (
-        "call", "call_record", "dialog", "digest", "framing", "leg", "leg_requests", "messages", "redirection",
-        "session_timer", "transactions",
+        "bodies", "call", "call_record", "call_setup", "dialog", "digest", "framing", "hops", "leg", "leg_requests",
+        "messages", "transactions",
     )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
@@ -155,7 +155,7 @@ whether it was compiled.
 MAKES_SOCKETS = (
     "bench.base.clock",
     "bench.transport.connect",
-    "bench.transport.sip.address",
+    "bench.transport.datagrams",
     "bench.simulator",
     "bench.load.runners.web_ui",
 )

@@ -33,7 +33,7 @@ from bench.transport.connect import connect_first, kernel_timestamps, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
-from bench.transport.sip.address import call_address
+from bench.transport.sip.hops import call_address
 from bench.transport.tls import shake_hands, tls_context
 from bench.wire.service import SIP
 

@@ -16,10 +16,10 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import NO_MEDIA, OUTCOMES, UNSENT
 from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.transport.datagrams import SocketAddress
+from bench.transport.interface import is_address
 from bench.transport.media.call_media import AUDIO
 from bench.transport.media.offset import MAX_DRIFT_PPM
 from bench.transport.media.rtp import TIMESTAMPS, parse_packet
-from bench.transport.sip.address import is_address
 from bench.transport.sip.call_record import CallFacts
 from bench.wire.connection import RtpMeasured
 

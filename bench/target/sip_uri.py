@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from bench.target.target import sip_url
 from bench.target.target_settings import KeyNames, SettingError
-from bench.transport.interface import bracketed, is_host_name
-from bench.transport.sip.address import is_address
+from bench.transport.interface import bracketed, is_address, is_host_name
+from bench.transport.sip.hops import SipUri, escaped_user, parse_uri
 from bench.transport.sip.messages import DEFAULT_PORTS, quoted_string, unquoted_string
-from bench.transport.sip.uri import SipUri, escaped_user, parse_uri
 from bench.wire.dialect import CALL_ID
 
 _PLACEHOLDER = re.compile(rf"(\$\{{[A-Za-z_][A-Za-z0-9_]*\}}|{re.escape(CALL_ID)})")

@@ -16,7 +16,7 @@ from bench.catalogue.pricing import Prices, PricingTerms
 from bench.services.registry import SERVICES
 from bench.target.credentials import Credential
 from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed, is_loopback
-from bench.transport.sip.address import call_address
+from bench.transport.sip.hops import call_address
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import SIP, WEBSOCKET, Link, Service
 from bench.wire.settings import ONLY_TRANSCRIPT

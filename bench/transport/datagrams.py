@@ -11,16 +11,20 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from random import SystemRandom
 from typing import Any, NamedTuple
 
 from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
+from bench.base.errors import ConnectError
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
 MAX_DATAGRAM_BYTES = 65_535
 HANDFUL = 64
 """The maximum number of datagrams that are read from a socket at once."""
+FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
 SocketAddress = tuple[Any, ...]
 """The address of a peer, as the socket module has it."""
+_random = SystemRandom()
 
 
 class Datagram(NamedTuple):
@@ -116,3 +120,52 @@ def _request_errors(raw: socket.socket) -> bool:
         raw.setsockopt(level, kind, 1)
         return True
     return False
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of an IP address."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def host_of(address: SocketAddress) -> str:
+    """Return the host of a socket's address: an IP address, with the zone of a link-local one, such as fe80::1%2."""
+    return f"{address[0]}%{address[3]}" if len(address) > 3 and address[3] else str(address[0])
+
+
+def udp_socket(host: str, port: int = 0) -> socket.socket:
+    """Return a UDP socket on a port of an IP address; on any free port if it is 0. Raise OSError."""
+    sock = socket.socket(family_of(host), socket.SOCK_DGRAM)
+    address, _, zone = host.partition("%")
+    try:
+        sock.bind((address, port, 0, int(zone)) if zone else (host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def own_host(family: int, peer: SocketAddress) -> str:
+    """Return the address from which this machine sends packets to the peer. Raise OSError if it cannot."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(peer)
+        return host_of(probe.getsockname())
+
+
+def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:
+    """Return the sockets for RTP and RTCP, on an even port and the next one. Raise ConnectError if no pair is free."""
+    first = _random.randrange(len(ports))
+    for port in (*ports[first:], *ports[:first]):
+        opened: list[socket.socket] = []
+        try:
+            for number in (port, port + 1):
+                opened.append(udp_socket(host, number))
+        except OSError as error:
+            for each in opened:
+                each.close()
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise ConnectError("failed:load_generator", FILES_FULL) from None
+            continue
+        rtp, rtcp = opened
+        return rtp, rtcp
+    detail = f"no pair of UDP ports from {ports.start} to {ports.stop - 1} is free: use more ports (--rtp-ports)"
+    raise ConnectError("failed:load_generator", detail)

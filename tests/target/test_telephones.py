@@ -15,8 +15,7 @@ from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.target_settings import SettingError
 from bench.target.targets import resolve_targets
-from bench.transport.sip.address import call_address
-from bench.transport.sip.uri import hop_of
+from bench.transport.sip.hops import call_address, hop_of
 from tests.examples import thorough
 
 ENVIRONMENT = {

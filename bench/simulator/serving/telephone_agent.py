@@ -22,7 +22,7 @@ from bench.simulator.telephone.call_faults import SILENCE, CallFaults, duration_
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
-from bench.transport.datagrams import DatagramSocket
+from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
 from bench.transport.media.dtmf import KeyReceiver
 from bench.transport.media.offer_answer import AgreedMedia
@@ -30,7 +30,6 @@ from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import TIMESTAMPS, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
-from bench.transport.sip.address import media_sockets, udp_socket
 
 RTP_PORTS = range(10_000, 16_384, 2)
 """The ports of the simulator's RTP. A caller on the same machine uses other ports by default."""

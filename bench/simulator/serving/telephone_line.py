@@ -27,11 +27,10 @@ from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, Plann
 from bench.simulator.telephone.call_faults import CallFaults
 from bench.simulator.telephone.called_party import CalledParty
 from bench.simulator.telephone.exchange import TelephoneExchange
-from bench.transport.datagrams import DatagramSocket
+from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort, bracketed
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import new_keys
-from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.framing import StreamFramer

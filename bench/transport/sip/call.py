@@ -34,19 +34,18 @@ from bench.transport.sip.dialog import (
     LocalParty,
     RandomTokens,
     contact_of,
+    interval_of,
     new_branch,
     routed,
     routes_of,
+    timer_headers,
 )
 from bench.transport.sip.digest import DigestClient
-from bench.transport.sip.leg import CallLeg, LegContext, timer_headers
+from bench.transport.sip.hops import Reach, Redirection, hop_of
+from bench.transport.sip.leg import CallLeg, LegContext
 from bench.transport.sip.leg_requests import LegRequests, answer_outside, respond
 from bench.transport.sip.messages import Outgoing, SipMessage, SipRequest, SipResponse, accept_message, parse_address
-from bench.transport.sip.reach import Reach
-from bench.transport.sip.redirection import Redirection
-from bench.transport.sip.session_timer import interval_of
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
-from bench.transport.sip.uri import hop_of
 
 MAX_LEGS = 10
 """The maximum number of peers (tags of To) that may answer one INVITE."""
@@ -222,14 +221,13 @@ class SipCall:
         instants = self.instants
         instants.last_invite_ns = now_ns
         instants.first_provisional_ns = instants.ringing_ns = instants.progress_ns = None
-        interval_s, party = self._context.session_interval_s, self._context.party
-        headers = [("Supported", f"timer, {RELIABLE}"), *([] if interval_s is None else timer_headers(interval_s))]
+        headers = [("Supported", f"timer, {RELIABLE}"), *timer_headers(self._context.session_interval_s)]
         secrets: Sequence[tuple[str, str]] = ()
         if not self._redirection.is_elsewhere:
             uri = routed(self._outside.target, self._outside.routes)[0]
             secrets = (*self.settings.headers, *self._digest.headers("INVITE", uri, self._tokens()))
         branch = new_branch(self._tokens)
-        request = self._outside.request("INVITE", party, branch, None, headers, self._offer, secrets)
+        request = self._outside.request("INVITE", self._context.party, branch, None, headers, self._offer, secrets)
         self._legs.clear()
         self._invite = self._transactions.request(request, branch, self._invite_heard, now_ns)
 

@@ -16,10 +16,18 @@ from bench.transport.interface import HostPort
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
 from bench.transport.media.sdp import Direction, parse_description
 from bench.transport.sip.bodies import description_of
-from bench.transport.sip.dialog import Dialog, LocalParty, RandomTokens, new_branch, routed
+from bench.transport.sip.dialog import (
+    Dialog,
+    LocalParty,
+    RandomTokens,
+    SessionTimer,
+    interval_of,
+    new_branch,
+    routed,
+    timer_headers,
+)
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.messages import Outgoing, SipMessage, SipResponse
-from bench.transport.sip.session_timer import SessionTimer, interval_of
 from bench.transport.sip.transactions import OutgoingRequest, Transactions
 
 LegState = Literal["early", "confirmed", "ending", "ended"]
@@ -248,12 +256,8 @@ class CallLeg:
             return False
         self.pending = pending
         body = b"" if pending.direction is None else self.offer(pending.direction)
-        self.request(pending.method, self._offer_answered, now_ns, self._timer_headers(), body)
+        self.request(pending.method, self._offer_answered, now_ns, timer_headers(self.context.session_interval_s), body)
         return True
-
-    def _timer_headers(self) -> list[tuple[str, str]]:
-        interval_s = self.context.session_interval_s
-        return [] if interval_s is None else timer_headers(interval_s)
 
     def _offer_answered(self, response: SipResponse | None, request: OutgoingRequest, now_ns: int) -> None:
         pending = self.pending
@@ -314,8 +318,3 @@ class CallLeg:
         if media != self.media:
             self.media = media
             self.context.listener.media_changed(self)
-
-
-def timer_headers(interval_s: int) -> list[tuple[str, str]]:
-    """Return the headers by which INVITE or UPDATE asks for a session interval, which may be that of a 422."""
-    return [("Session-Expires", str(interval_s)), ("Min-SE", str(interval_s))]

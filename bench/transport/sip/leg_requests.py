@@ -8,10 +8,9 @@ from bench.catalogue.causes import NO_ACK
 from bench.transport.media.offer_answer import accepted_answer, answer_to
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import SDP, described_in, description_of, has_unknown_body
-from bench.transport.sip.dialog import CAPABILITIES, EXTENSIONS, LocalParty
+from bench.transport.sip.dialog import CAPABILITIES, EXTENSIONS, MIN_INTERVAL_S, LocalParty, is_too_small
 from bench.transport.sip.leg import CallLeg
 from bench.transport.sip.messages import KNOWN_METHODS, SipRequest, write_response
-from bench.transport.sip.session_timer import MIN_INTERVAL_S, is_too_small
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 
 MAX_REQUESTS = 1_000

@@ -2,6 +2,10 @@
 
 Nothing here blocks the event loop. A host name that a peer names is looked up, and a connection is opened, in a
 greenlet. Its messages wait.
+
+If the peer has not confirmed the end of a call, its signalling goes on in the background. Without it, a peer that
+answers a cancelled call late would keep a call that no one acknowledges (RFC 3261 §9.1), and load tests would measure a
+service that is busy with such calls.
 """
 
 from __future__ import annotations
@@ -21,12 +25,15 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.datagrams import DatagramSocket, SocketAddress
+from bench.transport.datagrams import DatagramSocket, SocketAddress, family_of, host_of, own_host, udp_socket
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, authority
+from bench.transport.listener import Listener
 from bench.transport.names import look_up
-from bench.transport.sip.address import CallAddress, family_of, host_of, own_host, udp_socket
+from bench.transport.sip.call import SipCall
 from bench.transport.sip.framing import StreamFramer
+from bench.transport.sip.hops import CallAddress
 from bench.transport.sip.messages import DEFAULT_PORTS, Outgoing
+from bench.transport.sip.transactions import TIMEOUT_NS
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 
@@ -42,6 +49,11 @@ connections.
 """
 TRANSIENT = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
 """The errors of a datagram after which a repetition may succeed."""
+MAX_LINGERING = 64
+"""The maximum number of calls of a process that linger. Further ones end without a confirmation."""
+LINGER_NS = 2 * TIMEOUT_NS
+"""The maximum time: until the request that ends the call has timed out, and then an INVITE that it cancels."""
+_lingering: set[LingeringCall] = set()
 Connect = Callable[[str, int, str], ByteStream]
 """A function that connects to (host, port, TCP or TLS). It raises ConnectError."""
 
@@ -308,3 +320,61 @@ def open_signalling(
     if not ways:
         raise problem
     return ways
+
+
+def linger(call: SipCall, signalling: Signalling) -> None:
+    """Close the signalling of a call that this side has ended, at once or when the peer has confirmed the end."""
+    if call.is_confirmed or len(_lingering) >= MAX_LINGERING:
+        signalling.close()
+        return
+    LingeringCall(call, signalling)
+
+
+class LingeringCall:
+    """The signalling of a call without a session. It closes itself."""
+
+    def __init__(self, call: SipCall, signalling: Signalling) -> None:
+        self._call, self._signalling = call, signalling
+        signalling.listener = self
+        self._listener = Listener(() if signalling.socket is None else (signalling.socket,))
+        _lingering.add(self)
+        gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        until_ns = monotonic_ns() + LINGER_NS
+        try:
+            if not self._call.is_confirmed:  # the connection may have broken meanwhile
+                self._listener.listen(until_ns, self._on_readable, lambda: self._call.next_ns, self._on_due)
+        finally:
+            _lingering.discard(self)
+            self._listener.close()
+            self._signalling.close()
+
+    def _on_readable(self, sock: DatagramSocket) -> bool:
+        for data, source, arrival in sock.receive():
+            self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
+        return self._advance()
+
+    def _on_due(self) -> bool:
+        self._call.expire(monotonic_ns())
+        return self._advance()
+
+    def _advance(self) -> bool:
+        """Send what is to be sent. Return True if the peer has confirmed the end."""
+        for message in self._call.pop_messages():
+            self._signalling.send(message)
+        return self._call.is_confirmed
+
+    # The listener of the signalling
+
+    def on_signal(self, data: bytes, source: HostPort, arrival: Arrival) -> None:
+        self._call.received(data, arrival.at_ns, source)
+        if self._advance():
+            self._listener.wake()
+
+    def on_broken(self, reason: str) -> None:
+        self._call.transport_failed(monotonic_ns(), reason)
+        self._listener.wake()
+
+    def on_error(self, error: BaseException) -> None:
+        self._listener.wake(error)

@@ -6,7 +6,6 @@ jitter buffer, because the script's player adds a delay. Each chunk of the calle
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -17,11 +16,10 @@ from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
-from bench.base.installation import tool_version
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import CANNOT_SEND, HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.datagrams import DatagramSocket, SocketAddress
+from bench.transport.datagrams import DatagramSocket, SocketAddress, media_sockets
 from bench.transport.interface import (
     UNSPECIFIED,
     ConnectTimings,
@@ -32,23 +30,19 @@ from bench.transport.interface import (
     PacedSender,
     SendReceipt,
     bracketed,
-    is_loopback,
 )
+from bench.transport.listener import Listener
 from bench.transport.media.call_media import AUDIO, CallMedia, EarlyPacket, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia
 from bench.transport.media.rtp import StreamNumbers
 from bench.transport.media.srtp import new_keys, without_keys
-from bench.transport.sip.address import call_address, media_sockets
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_failure import failure_of, headers_of, received_of, with_malformed
-from bench.transport.sip.call_record import CallFacts, CallSettings, CallState, own_hang_up
-from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.lingering import linger
-from bench.transport.sip.listener import Listener
-from bench.transport.sip.reach import canonical_host
-from bench.transport.sip.signalling import Signalling, open_signalling
-from bench.wire.connection import Connected, ConnectionClosed, RtpMeasured, Transmitted
+from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
+from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
+from bench.transport.sip.hops import call_address, canonical_host
+from bench.transport.sip.signalling import Signalling, linger, open_signalling
+from bench.wire.connection import ConnectionClosed, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
@@ -110,25 +104,10 @@ class TelephoneCall:
         signalling.listener = self
         datagrams = () if signalling.socket is None else (signalling.socket,)
         self._listener = Listener((*datagrams, self._rtp, self._rtcp))
-        own = HostPort(bracketed(host), port)
-        login, caller, further = _split(headers)
         keys = new_keys(secrets.token_bytes) if path.srtp else ()
-        settings = CallSettings(
-            request_uri=url,
-            caller=caller or f"<sip:rtbench@{own.host}>",
-            sent_by=own,
-            media=LocalMedia(host, self._rtp.address[1], _random.getrandbits(31), path.codecs, keys=keys),
-            transport=signalling.transport,
-            product=f"rtbench/{tool_version()}",
-            outbound_proxy=path.sip_proxy and f"{path.sip_proxy};lr",
-            login=login,
-            headers=further,
-            address=signalling.peer,
-            call_hosts=tuple(HostPort(*named) for named in path.call_hosts),
-            is_local=is_loopback(signalling.peer)
-            and not path.may_leave
-            and (not path.sip_proxy or is_loopback(call_address(url).host)),
-        )
+        media = LocalMedia(host, self._rtp.address[1], _random.getrandbits(31), path.codecs, keys=keys)
+        own = HostPort(bracketed(host), port)
+        settings = call_settings(url, own, signalling.transport, signalling.peer, media, headers, path)
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._media: CallMedia | None = None
         self._closed: ConnectionClosed | None = None
@@ -472,20 +451,3 @@ class TelephoneCall:
 def _new_media(agreed: AgreedMedia) -> CallMedia:
     numbers, cname, now_ns = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench", monotonic_ns()
     return CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
-
-
-def _split(headers: Sequence[tuple[str, str]]) -> tuple[DigestLogin | None, str, tuple[tuple[str, str], ...]]:
-    """Return (the user and password of Basic authentication, From, the other headers). SIP sends digests of the first.
-
-    From is "" if it is not set.
-    """
-    login, caller, further = None, "", []
-    for name, value in headers:
-        if name.lower() == "authorization":
-            user, _, password = base64.b64decode(value.partition(" ")[2]).decode().partition(":")
-            login = DigestLogin(user, password)
-        elif name.lower() == "from":
-            caller = value
-        elif name.lower() != "user-agent":
-            further.append((name, value))
-    return login, caller, tuple(further)

@@ -18,8 +18,8 @@ from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.serving.telephone_agent import RTP_PORTS
+from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.interface import ConnectTimings, NetworkPath
-from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context

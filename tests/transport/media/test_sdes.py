@@ -26,7 +26,7 @@ from bench.transport.media.srtp import (
     write_crypto,
 )
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_failure import failure_of, received_of
+from bench.transport.sip.call_setup import failure_of, received_of
 from tests.examples import thorough
 from tests.transport.sip.scripted_peer import ScriptedPeer, call_settings, tokens
 

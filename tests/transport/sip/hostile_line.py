@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from itertools import cycle
 
 from bench.simulator.serving.telephone_agent import RTP_PORTS
+from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.media.rtp import RtpPacket, build_packet
 from bench.transport.media.sdp import parse_description
-from bench.transport.sip.address import media_sockets, udp_socket
 from bench.transport.sip.messages import (
     SipRequest,
     SipResponse,

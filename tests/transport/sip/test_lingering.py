@@ -13,7 +13,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.transport.interface import ConnectTimings, NetworkPath
-from bench.transport.sip import lingering, telephone
+from bench.transport.sip import signalling, telephone
 from bench.transport.sip.messages import SipRequest
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from tests.transport.sip.hostile_check import ENOUGH, SOON
@@ -22,9 +22,9 @@ from tests.transport.sip.hostile_line import GUARD_S, HostileLine, HostilePeer, 
 
 @pytest.fixture(autouse=True)
 def no_wait() -> Iterator[None]:
-    with patch.object(telephone, "GOODBYE_NS", 0), patch.object(lingering, "_lingering", set()):
+    with patch.object(telephone, "GOODBYE_NS", 0), patch.object(signalling, "_lingering", set()):
         yield
-        assert not lingering._lingering
+        assert not signalling._lingering
 
 
 def wait_until(is_done: Callable[[], object]) -> None:
@@ -56,7 +56,7 @@ def test_a_cancelled_call_that_is_answered_late_is_acknowledged_and_hung_up() ->
         with pytest.raises(ConnectError, match="not answered within"):
             open_call(line.url, (), None, SOON, ConnectTimings(), NetworkPath())
         has_failed.set()
-        wait_until(lambda: not lingering._lingering)
+        wait_until(lambda: not signalling._lingering)
         assert heard == ["ACK", "BYE"]
 
 
@@ -75,7 +75,7 @@ def test_an_unanswered_invite_is_cancelled_after_its_first_late_response() -> No
         with pytest.raises(ConnectError, match="not answered within"):
             open_call(line.url, (), None, SOON, ConnectTimings(), NetworkPath())
         has_failed.set()
-        wait_until(lambda: not lingering._lingering)
+        wait_until(lambda: not signalling._lingering)
         assert cancelled.is_set()
 
 
@@ -92,7 +92,7 @@ def test_bye_is_repeated_until_it_is_answered() -> None:
 
     with hostile_line(ignore_the_first_bye) as line:
         call(line).close()
-        wait_until(lambda: not lingering._lingering)
+        wait_until(lambda: not signalling._lingering)
         assert len(byes) == 2
 
 
@@ -105,16 +105,16 @@ def test_no_more_calls_linger_than_the_limit() -> None:
         peer.send(peer.response(200, to=bye))
 
     all_ended = threading.Event()
-    with hostile_line(confirm_late) as line, patch.object(lingering, "MAX_LINGERING", 2):
+    with hostile_line(confirm_late) as line, patch.object(signalling, "MAX_LINGERING", 2):
         for _ in range(4):
             call(line).close()
-        assert len(lingering._lingering) == 2
+        assert len(signalling._lingering) == 2
         all_ended.set()
-        wait_until(lambda: not lingering._lingering)
+        wait_until(lambda: not signalling._lingering)
 
 
 def test_a_call_that_was_hung_up_and_confirmed_does_not_linger() -> None:
     with hostile_line(HostilePeer.answer) as line, patch.object(telephone, "GOODBYE_NS", GUARD_S * NS_PER_S):
         call(line).close()
 
-        assert not lingering._lingering
+        assert not signalling._lingering

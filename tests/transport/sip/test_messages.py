@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.transport.interface import HostPort
+from bench.transport.sip.hops import escaped_user, hop_of, without_uri_headers
 from bench.transport.sip.messages import (
     MAX_HEADERS,
     MAX_MESSAGE_BYTES,
@@ -18,7 +19,6 @@ from bench.transport.sip.messages import (
     split_outside_quotes,
     write_response,
 )
-from bench.transport.sip.uri import escaped_user, hop_of, without_uri_headers
 
 OPTIONS = (
     b"OPTIONS sip:bob@biloxi.example;x=a+b SIP/2.0\r\n"

@@ -7,9 +7,9 @@ import pytest
 from bench.transport.interface import HostPort
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.hops import Reach
 from bench.transport.sip.leg import MAX_ADDRESSES
 from bench.transport.sip.messages import SipRequest
-from bench.transport.sip.reach import Reach
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 LOGIN = DigestLogin("alice", "correct horse")

@@ -20,11 +20,11 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.transport.datagrams import media_sockets
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.names import Lookup
 from bench.transport.sip import signalling
-from bench.transport.sip.address import media_sockets
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.telephone import TelephoneCall, open_call

@@ -26,15 +26,16 @@ from bench.services.telephone.remedies import REMEDIES
 from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
-from bench.transport.datagrams import SocketAddress
+from bench.transport.datagrams import SocketAddress, media_sockets, udp_socket
 from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, bracketed
 from bench.transport.media.dtmf import parse_event
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.rtp import parse_packet
 from bench.transport.media.srtp import PacketEncryption, SrtpKey
-from bench.transport.sip import address, signalling
+from bench.transport.sip import signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.hops import call_address
 from bench.transport.sip.messages import SipRequest, parse_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import RtpMeasured
@@ -61,8 +62,8 @@ class CalledLine:
         keys: tuple[SrtpKey, ...],
         host: str,
     ) -> None:
-        self.signals = address.udp_socket(host)
-        self.rtp, self._rtcp = address.media_sockets(host, RTP_PORTS)  # the call sends RTCP to the port after RTP's
+        self.signals = udp_socket(host)
+        self.rtp, self._rtcp = media_sockets(host, RTP_PORTS)  # the call sends RTCP to the port after RTP's
         self.port = self.signals.getsockname()[1]
         self.url = f"sip:agent@{bracketed(host)}:{self.port}"
         self.heard: list[bytes] = []
@@ -507,7 +508,7 @@ def test_without_a_free_pair_of_ports_the_load_generator_fails() -> None:
         taken.bind((LOOPBACK, 0))
         port = taken.getsockname()[1]
         with pytest.raises(ConnectError) as caught:
-            address.media_sockets(LOOPBACK, range(port, port + 2, 2))
+            media_sockets(LOOPBACK, range(port, port + 2, 2))
 
     assert caught.value.outcome == "failed:load_generator"
     assert "UDP ports" in caught.value.detail
@@ -519,7 +520,7 @@ def test_without_a_free_file_descriptor_the_load_generator_fails(monkeypatch: py
 
     monkeypatch.setattr(socket, "socket", full)
     with pytest.raises(ConnectError) as caught:
-        address.media_sockets(LOOPBACK, range(16_384, 16_484, 2))
+        media_sockets(LOOPBACK, range(16_384, 16_484, 2))
 
     assert caught.value.outcome == "failed:load_generator"
     assert "ulimit" in caught.value.detail
@@ -544,4 +545,4 @@ def test_an_address_that_no_packet_may_be_sent_to_is_an_error_of_the_call() -> N
     ],
 )
 def test_an_address_names_the_host_the_port_and_the_transport(uri: str, expected: tuple[str, int, str]) -> None:
-    assert address.call_address(uri) == expected
+    assert call_address(uri) == expected

@@ -1,10 +1,12 @@
-"""The failure of a call that was not set up: its outcome, what was received, and the headers that identify it. Pure."""
+"""The set-up of a call: its settings by the target, and its failure: the outcome, what was received, the ids."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 
 from bench.base.errors import ConnectError
+from bench.base.installation import tool_version
 from bench.catalogue.causes import (
     FOREIGN_HOST,
     IGNORED,
@@ -16,9 +18,13 @@ from bench.catalogue.causes import (
     SIP_STATUS,
     WITHOUT_ANSWER,
 )
+from bench.transport.interface import HostPort, NetworkPath, is_loopback
+from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import without_keys
 from bench.transport.sip.call import SipCall
-from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS, shown
+from bench.transport.sip.call_record import MAX_PHRASE_CHARACTERS, CallSettings, shown
+from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.hops import call_address
 from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 
 STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent")
@@ -32,6 +38,46 @@ MESSAGES = {
 """The kinds of messages that are ignored while a call is set up."""
 REFUSED_FOR_LOAD = frozenset({480, 503, 600})
 """The responses with which a server states that it cannot take more calls now."""
+
+
+def call_settings(
+    url: str,
+    own: HostPort,
+    transport: str,
+    peer: str,
+    media: LocalMedia,
+    headers: Iterable[tuple[str, str]],
+    path: NetworkPath,
+) -> CallSettings:
+    """Return the settings of a call. `own` is the address of this side's signalling, and `peer` that of the first hop.
+
+    SIP sends digests of the user and password of Basic authentication. The header From replaces that of this tool.
+    """
+    login, caller, further = None, f"<sip:rtbench@{own.host}>", []
+    for name, value in headers:
+        if name.lower() == "authorization":
+            user, _, password = base64.b64decode(value.partition(" ")[2]).decode().partition(":")
+            login = DigestLogin(user, password)
+        elif name.lower() == "from":
+            caller = value or caller
+        elif name.lower() != "user-agent":
+            further.append((name, value))
+    return CallSettings(
+        request_uri=url,
+        caller=caller,
+        sent_by=own,
+        media=media,
+        transport=transport,
+        product=f"rtbench/{tool_version()}",
+        outbound_proxy=path.sip_proxy and f"{path.sip_proxy};lr",
+        login=login,
+        headers=tuple(further),
+        address=peer,
+        call_hosts=tuple(HostPort(*named) for named in path.call_hosts),
+        is_local=is_loopback(peer)
+        and not path.may_leave
+        and (not path.sip_proxy or is_loopback(call_address(url).host)),
+    )
 
 
 def failure_of(call: SipCall) -> ConnectError:
