@@ -17,7 +17,7 @@ from bench.catalogue.outcomes import NO_MEDIA, OUTCOMES, UNSENT
 from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import is_address
-from bench.transport.media.call_media import AUDIO
+from bench.transport.media.codecs import CODECS
 from bench.transport.media.offset import MAX_DRIFT_PPM
 from bench.transport.media.rtp import TIMESTAMPS, parse_packet
 from bench.transport.sip.call_record import CallFacts
@@ -82,20 +82,20 @@ class PacketProbe:
     def has_several_ssrcs(self) -> bool:
         return len(self._arrivals) > 1
 
-    def drift_ppm(self, *, has_jumps: bool = False) -> tuple[float, float] | None:
+    def drift_ppm(self, clock_hz: int, *, has_jumps: bool = False) -> tuple[float, float] | None:
         """Return (drift, bound) of the sender's clock against this machine's, in ppm; None if it cannot be known.
 
-        It is positive if the sender's clock is slow. A packet cannot arrive before it was sent, so the fastest packets
-        of the first and of the last third of the call give the drift. Its bound assumes that the fastest packet of each
-        third was not slower than the median one of this third. If the clock jumps, only the longest part of the call
-        counts.
+        `clock_hz` is the nominal rate of the timestamps. The drift is positive if the sender's clock is slow. A packet
+        cannot arrive before it was sent, so the fastest packets of the first and of the last third of the call give the
+        drift. Its bound assumes that the fastest packet of each third was not slower than the median one of this third.
+        If the clock jumps, only the longest part of the call counts.
         """
         arrivals = max(self._arrivals.values(), key=len, default=[])
         if len(arrivals) < MIN_CLOCK_PACKETS:
             return None
         timestamps, at_ns = np.array(arrivals, dtype=np.int64).T
         ticks = (np.diff(timestamps) + TIMESTAMPS // 2) % TIMESTAMPS - TIMESTAMPS // 2
-        media_ns = np.concatenate([[0], np.cumsum(ticks)]) * (NS_PER_S // AUDIO.rate_hz)
+        media_ns = np.concatenate([[0], np.cumsum(ticks)]) * NS_PER_S // clock_hz
         delays_ns, media_ns = (at_ns - at_ns[0] - media_ns).astype(np.float64), media_ns.astype(np.float64)
         if has_jumps:
             jumps = np.flatnonzero(np.abs(np.diff(delays_ns)) > STEP_NS) + 1
@@ -158,7 +158,8 @@ def check_media(facts: CallFacts, packets: RtpMeasured | None, probe: PacketProb
         yield CheckFinding("packets sent", "fail", message, OUTCOMES[UNSENT].remedy)
     if packets.other_hosts:
         yield CheckFinding("other hosts", "pass", f"only the agent named these hosts: {packets.other_hosts}")
-    yield _clock(probe.drift_ppm(has_jumps=bool(packets.uncounted_pauses or packets.restarts)))
+    has_jumps = bool(packets.uncounted_pauses or packets.restarts)
+    yield _clock(probe.drift_ppm(CODECS[facts.codec].clock_hz, has_jumps=has_jumps))
 
 
 def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:

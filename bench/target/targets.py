@@ -52,7 +52,7 @@ from bench.target.target_settings import (
     VariantSettings,
     load_price_table,
 )
-from bench.transport.interface import NetworkPath, Proxy
+from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.sip.hops import escaped_user
 from bench.wire.dialect import Peer
 from bench.wire.service import BASIC, BEARER, MODEL, SIP, Service

@@ -24,6 +24,7 @@ from bench.simulator.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
+from bench.transport.media.codecs import CODECS
 from bench.transport.media.dtmf import KeyReceiver
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.reception import RtpReceiver
@@ -92,14 +93,13 @@ class TelephoneAgent:
         wire = wire_of(media)
         self._behaviour = new_agent(wire)
         self.session_id = self._behaviour.ids.session
-        audio, self._random = wire.format, Random(self.session_id)
-        self._sender = RtpSender(audio, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))
-        self._rate_hz = audio.rate_hz
+        codec, self._random = CODECS[media.codec], Random(self.session_id)
+        self._sender = RtpSender(codec, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))
         self._first_due_ns: int | None = None
         """The instant of the first frame, at which media time starts."""
         self._sent_ticks = 0
         """The media time at the end of the last frame."""
-        self._receiver = RtpReceiver(audio.rate_hz, dict(media.receive_codecs), media.receive_event_payload_type)
+        self._receiver = RtpReceiver(codec.clock_hz, dict(media.receive_codecs), media.receive_event_payload_type)
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
         sent_rng, received_rng = self._behaviour.further_rngs(2)
@@ -213,9 +213,10 @@ class TelephoneAgent:
             if (silent_ticks := self._silent_ticks(event.due_ns)) > 0:
                 self._sender.pause(silent_ticks)
                 self._sent_ticks += silent_ticks
-            self._sent_ticks += len(event.body)  # one byte is one sample
+            ticks = self._sender.codec.ticks(event.body)
+            self._sent_ticks += ticks
             if event.due_ns < self._silent_until_ns or not self._media.sends:
-                self._sender.pause(len(event.body))
+                self._sender.pause(ticks)
                 self._log(PathPacket(event.due_ns, event, b"", 0), SendTime(now_ns), None)
                 continue
             packet = self._path.add(event, self._encryption.protect(self._sender.audio(event.body)), kinds)
@@ -237,7 +238,7 @@ class TelephoneAgent:
         """
         if self._first_due_ns is None:
             self._first_due_ns = at_ns
-        return (at_ns - self._first_due_ns) * self._rate_hz // NS_PER_S - self._sent_ticks
+        return (at_ns - self._first_due_ns) * self._sender.codec.clock_hz // NS_PER_S - self._sent_ticks
 
     def _report(self, now_ns: int, *, goodbye: bool = False) -> None:
         """Send an RTCP report. Its timestamp also counts the silence after the last frame."""
@@ -291,7 +292,8 @@ class EarlyAudio:
     def __init__(self, shared: ServerState, media: AgreedMedia, peer: HostPort, planned: UnansweredCall) -> None:
         self._shared, self._rtp, self._peer = shared, planned.rtp, peer
         audio = wire_of(media).format
-        self._sender = RtpSender(audio, media.send_payload_type, StreamNumbers.drawn(SystemRandom().getrandbits))
+        numbers = StreamNumbers.drawn(SystemRandom().getrandbits)
+        self._sender = RtpSender(CODECS[media.codec], media.send_payload_type, numbers)
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._frames = silent_frames(audio) if planned.faults.early_audio == SILENCE else ring_frames(audio)
         self._due_ns = monotonic_ns()

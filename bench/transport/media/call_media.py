@@ -1,6 +1,6 @@
 """The media of one call: the packets to send, and the frames of the received stream. Pure.
 
-The session's audio is µ-law. If the two sides agreed on PCMA, or the peer sends it, each byte is converted.
+The session's audio is µ-law. The codecs convert it.
 
 A pressed key takes the place of audio for the duration of the press. RTCP reports are sent while the call is open. If
 the call has SRTP keys, packets and reports are encrypted last, and decrypted first.
@@ -17,6 +17,7 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import HostPort
+from bench.transport.media.codecs import AUDIO, CODECS
 from bench.transport.media.dtmf import key_payloads
 from bench.transport.media.jitter import Frame, JitterBuffer
 from bench.transport.media.offer_answer import AgreedMedia
@@ -24,7 +25,6 @@ from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import HEADER_BYTES, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
-from bench.wire.audio import G711_ALAW, G711_ULAW
 
 EarlyPacket = tuple[bytes, SocketAddress, Arrival]
 EARLY_NS = 2 * NS_PER_S
@@ -34,10 +34,6 @@ HOLD_NS = 60 * NS_PER_MS
 """How long the jitter buffer waits for a packet: as long as the buffers of common telephones."""
 KEY_FRAMES = 6
 """The duration of a pressed key: 120 ms."""
-AUDIO = G711_ULAW
-"""The format of the session's audio. PCMU is the same on the network."""
-TO_PCMA = G711_ALAW.encode(AUDIO.decode(bytes(range(256))))
-FROM_PCMA = AUDIO.encode(G711_ALAW.decode(bytes(range(256))))
 
 
 class CallMedia:
@@ -57,9 +53,12 @@ class CallMedia:
     ) -> None:
         self.agreed = agreed
         self._random_share = random_share
-        self._sender = RtpSender(AUDIO, agreed.send_payload_type, numbers)
-        self.receiver = RtpReceiver(AUDIO.rate_hz, ())
-        self.buffer = JitterBuffer(AUDIO, HOLD_NS)
+        codec = CODECS[agreed.codec]
+        self.clock_hz = codec.clock_hz
+        """The number of units of the timestamps per second."""
+        self._sender = RtpSender(codec, agreed.send_payload_type, numbers)
+        self.receiver = RtpReceiver(self.clock_hz, ())
+        self.buffer = JitterBuffer(self.clock_hz, AUDIO, HOLD_NS)
         self.rtcp = RtcpSession(self._sender, self.receiver, cname, utc_offset_ns)
         self._encryption = PacketEncryption(agreed.send_key, agreed.receive_key)
         self._keys: deque[tuple[bytes, bool]] = deque()
@@ -87,14 +86,19 @@ class CallMedia:
         if agreed.peer != self.peer:
             self.receiver.rename()
         self.peer, self.peer_rtcp = agreed.peer, agreed.peer_rtcp
-        self._sender.payload_type = agreed.send_payload_type
-        self._is_pcma = {payload_type: codec == "PCMA" for payload_type, codec in agreed.receive_codecs}
-        self.receiver.accept(self._is_pcma, agreed.receive_event_payload_type)
+        self._sender.codec, self._sender.payload_type = CODECS[agreed.codec], agreed.send_payload_type
+        codecs = {payload_type: CODECS[name] for payload_type, name in agreed.receive_codecs}
+        self.receiver.accept(codecs, agreed.receive_event_payload_type)
+        self.buffer.accept(codecs)
         self._encryption.use(agreed.send_key, agreed.receive_key)
 
     def skip_audio(self, payload: bytes) -> None:
         """Let media time pass for a frame that is not sent."""
-        self._sender.pause(len(payload))
+        self._sender.pause(self._ticks(payload))
+
+    def _ticks(self, audio: bytes) -> int:
+        """Return the duration of a piece of the session's audio, in units of the timestamp."""
+        return AUDIO.duration_ns(len(audio)) * self.clock_hz // NS_PER_S
 
     def send_audio(self, payload: bytes) -> bytes:
         """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""
@@ -102,14 +106,15 @@ class CallMedia:
 
     def _next_packet(self, payload: bytes) -> bytes:
         if not self._keys:
-            return self._sender.audio(payload.translate(TO_PCMA) if self.agreed.codec == "PCMA" else payload)
+            encode = self._sender.codec.encode
+            return self._sender.audio(payload if encode is None else encode(payload))
         key_payload, is_first = self._keys.popleft()
         if is_first:
             self._key_timestamp = self._sender.timestamp
         event_type = self.agreed.send_event_payload_type
         assert event_type is not None, "a key was accepted without a payload type"
         packet = self._sender.event(event_type, self._key_timestamp, key_payload, marker=is_first)
-        self._sender.pause(len(payload))  # one byte is one sample
+        self._sender.pause(self._ticks(payload))
         return packet
 
     @property
@@ -133,11 +138,7 @@ class CallMedia:
             self.receiver.counts.rejected += 1
             return []
         packet = self.receiver.receive(plain, arrival, is_named=source == self.peer)
-        if packet is None:
-            return []
-        if packet.kind == "audio" and self._is_pcma[packet.payload_type]:
-            packet = packet._replace(payload=packet.payload.translate(FROM_PCMA))
-        return self.buffer.add(packet)
+        return [] if packet is None else self.buffer.add(packet)
 
     def received_report(self, data: bytes, at_ns: int) -> None:
         """Accept an RTCP packet of the peer."""

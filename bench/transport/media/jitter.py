@@ -33,15 +33,15 @@ all packets have been late for `RESYNC_NS`, it takes the minimum of these packet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.transport.media.codecs import Codec
 from bench.transport.media.offset import (
     MIN_STEP_NS,
     RESYNC_NS,
@@ -51,7 +51,7 @@ from bench.transport.media.offset import (
     Standstill,
 )
 from bench.transport.media.reception import ReceivedPacket
-from bench.transport.media.rtp import MAX_PACKET_BYTES, TIMESTAMPS
+from bench.transport.media.rtp import TIMESTAMPS
 from bench.wire.audio import AudioFormat
 
 MAX_FILLED_NS = 200 * NS_PER_MS
@@ -73,14 +73,18 @@ _HALF_TIMESTAMP = TIMESTAMPS // 2
 class Frame(NamedTuple):
     """A piece of the stream. `at_ns` is the latest possible instant at which it is played, without the buffer's delay.
 
-    The real instant may be up to `uncertainty_ns` earlier. `is_concealed` is True if the audio is silence because the
-    frame was lost or late.
+    The real instant may be up to `uncertainty_ns` earlier. `payload_bytes` is the size of the audio before decoding. It
+    is 0 if the audio is silence because the frame was lost or late.
     """
 
     at_ns: int
     uncertainty_ns: int
     audio: bytes
-    is_concealed: bool = False
+    payload_bytes: int
+
+    @property
+    def is_concealed(self) -> bool:
+        return not self.payload_bytes
 
 
 @dataclass(slots=True)
@@ -96,7 +100,7 @@ class PlayedCounts:
     late: int = 0
     without_audio: int = 0
     bad_audio: int = 0
-    """The packets that end in the middle of a sample, or contain no sample. They are treated like silence."""
+    """The packets whose payload is not valid, or contains no sample. They are treated like silence."""
     lost: int = 0
     concealed_frames: int = 0
     concealed_ns: int = 0
@@ -110,14 +114,17 @@ class PlayedCounts:
 class JitterBuffer:
     """The jitter buffer of one stream, which holds a packet for at most `hold_ns` after its instant.
 
+    `clock_hz` is the clock of its codecs, and `audio` the format of the released frames.
+
     `expire` must not be called with an instant before all packets that arrived by then have been added. Then the result
     depends only on the packets and their arrivals.
     """
 
-    def __init__(self, audio: AudioFormat, hold_ns: int) -> None:
+    def __init__(self, clock_hz: int, audio: AudioFormat, hold_ns: int) -> None:
         self.counts = PlayedCounts()
-        self._rate_hz, self._sample_bytes, self._hold_ns = audio.rate_hz, audio.sample_bytes, hold_ns
-        self._silence = _silence(audio)
+        self._codecs: dict[int, Codec] = {}
+        self._clock_hz, self._hold_ns = clock_hz, hold_ns
+        self._rate_hz, self._silent_sample = audio.rate_hz, audio.encode(np.zeros(1, np.int16))
         self._source = -1
         self._next = 0
         """The extended sequence number of the next frame."""
@@ -157,6 +164,13 @@ class JitterBuffer:
         if self._standstill is not None:
             return self._standstill.until_ns + 1
         return self._due_ns() + 1 if self._waiting else NEVER_NS
+
+    def accept(self, codecs: Mapping[int, Codec]) -> None:
+        """Decode further payload types. Packets of the earlier ones may still wait.
+
+        A payload type has the same codec for the whole call (RFC 3264 §8.3.2).
+        """
+        self._codecs |= codecs
 
     def add(self, packet: ReceivedPacket) -> list[Frame]:
         """Add a packet that the receiver returned, of any kind. Return the frames that are now released."""
@@ -317,12 +331,14 @@ class JitterBuffer:
 
     def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame]) -> None:
         """Release the frame of a packet, or a concealed frame if the packet is late."""
-        counts, payload, arrival = self.counts, packet.payload, packet.arrival
-        if packet.kind != "audio":
+        counts = self.counts
+        kind, _, _, _, payload, arrival, _, payload_type = packet
+        if kind != "audio":
             counts.without_audio += 1
             return
-        duration, rest = divmod(len(payload), self._sample_bytes)
-        if rest or not duration:
+        codec = self._codecs[payload_type]
+        duration = codec.ticks(payload)
+        if not duration:
             counts.bad_audio += 1
             return
         media_ns = self._media_ns(ticks)
@@ -339,7 +355,8 @@ class JitterBuffer:
         if ticks != self._end_ticks:
             self._fill(ticks, frames)
         counts.played += 1
-        frames.append(self._frame(media_ns, payload))
+        decode = codec.decode
+        frames.append(self._frame(media_ns, payload if decode is None else decode(payload), len(payload)))
         self._end_ticks, self._frame_ticks = ticks + duration, duration
 
     def _end_stream(self, *, resyncs: int = 1) -> None:
@@ -377,32 +394,27 @@ class JitterBuffer:
         unsent_ns = self._media_ns(ticks)
         self.counts.unsent_ns += unsent_ns
         if 0 < unsent_ns <= MAX_FILLED_NS:
-            silence = self._silence[: ticks * self._sample_bytes]
-            frames.append(self._frame(self._media_ns(self._end_ticks), silence))
+            silence = self._silence(ticks)
+            frames.append(self._frame(self._media_ns(self._end_ticks), silence, len(silence)))
         self._end_ticks = until_ticks
 
     def _conceal(self, ticks: int, duration: int, frames: list[Frame]) -> None:
-        silence = self._silence[: duration * self._sample_bytes]
-        frames.append(self._frame(self._media_ns(ticks), silence, is_concealed=True))
+        frames.append(self._frame(self._media_ns(ticks), self._silence(duration), 0))
         self.counts.concealed_frames += 1
         self.counts.concealed_ns += self._media_ns(duration)
         self._end_ticks = ticks + duration
 
-    def _frame(self, media_ns: int, audio: bytes, *, is_concealed: bool = False) -> Frame:
+    def _frame(self, media_ns: int, audio: bytes, payload_bytes: int) -> Frame:
         """Return a frame. Its instant is not earlier than that of the frame before it."""
         at_ns, uncertainty_ns = self._offset.latest_ns + media_ns, self._offset.uncertainty_ns
         if at_ns < self._at_ns:
             uncertainty_ns += self._at_ns - at_ns
             at_ns = self._at_ns
         self._at_ns = at_ns
-        return Frame(at_ns, uncertainty_ns, audio, is_concealed)
+        return Frame(at_ns, uncertainty_ns, audio, payload_bytes)
 
     def _media_ns(self, ticks: int) -> int:
-        return ticks * NS_PER_S // self._rate_hz
+        return ticks * NS_PER_S // self._clock_hz
 
-
-@cache
-def _silence(audio: AudioFormat) -> bytes:
-    """Return silence that is as long as the longest filled silence and the longest packet."""
-    samples = max(audio.rate_hz * MAX_FILLED_NS // NS_PER_S, MAX_PACKET_BYTES)
-    return audio.encode(np.zeros(samples, np.int16))
+    def _silence(self, ticks: int) -> bytes:
+        return self._silent_sample * (ticks * self._rate_hz // self._clock_hz)

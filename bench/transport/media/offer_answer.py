@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from bench.catalogue.causes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.interface import UNSPECIFIED, HostPort
+from bench.transport.media.codecs import CODECS
 from bench.transport.media.sdp import Direction, MediaLine, RtpFormat, SessionDescription, write_description
 from bench.transport.media.srtp import CryptoAttribute, SrtpKey
 
-CODECS = {"PCMU": 0, "PCMA": 8}
 TELEPHONE_EVENT = "TELEPHONE-EVENT"
 EVENT_PAYLOAD_TYPE = 101
 _SENDS: tuple[Direction, ...] = ("sendrecv", "sendonly")
@@ -77,7 +77,7 @@ class AgreedMedia:
 
 def audio_line(local: LocalMedia, direction: Direction = "sendrecv") -> MediaLine:
     """Return the line of audio that this side offers."""
-    formats = [RtpFormat(CODECS[codec], codec) for codec in local.codecs]
+    formats = [RtpFormat(CODECS[codec].payload_type, codec) for codec in local.codecs]
     formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, "telephone-event", parameters="0-15"))
     protocol = "RTP/SAVP" if local.keys else "RTP/AVP"
     return _line(local, protocol, tuple(formats), direction, local.rtcp_mux, tuple(_offered_keys(local).values()))
@@ -157,7 +157,7 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     send_key, receive_key = _answered_keys(local, audio)
     return AgreedMedia(
         audio.address, audio.port, codec.encoding, codec.payload_type,
-        tuple((CODECS[offered_codec], offered_codec) for offered_codec in local.codecs),
+        tuple((CODECS[offered_codec].payload_type, offered_codec) for offered_codec in local.codecs),
         None if event is None else event.payload_type, None if event is None else EVENT_PAYLOAD_TYPE,
         _common(_mirrored(_direction_of(audio)), offered), audio.ptime_ms, _rtcp_of(audio, mux),
         send_key, receive_key,

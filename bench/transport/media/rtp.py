@@ -9,7 +9,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
 
-from bench.wire.audio import AudioFormat
+from bench.transport.media.codecs import Codec
 
 VERSION = 2
 MAX_PACKET_BYTES = 2_048
@@ -89,16 +89,16 @@ class StreamNumbers(NamedTuple):
 class RtpSender:
     """The sender of one stream. Its caller sends one frame each 20 ms, and decides when.
 
-    `timestamp` is the media time of the next frame. It advances by one for each sample. `sequence_number` is that of
-    the next packet.
+    `timestamp` is the media time of the next frame, which has the codec `codec`. `sequence_number` is that of the next
+    packet.
     """
 
-    def __init__(self, audio: AudioFormat, payload_type: int, numbers: StreamNumbers) -> None:
+    def __init__(self, codec: Codec, payload_type: int, numbers: StreamNumbers) -> None:
         self.ssrc = numbers.ssrc
         self.timestamp = numbers.timestamp % TIMESTAMPS
         self.packet_count = self.payload_bytes = 0
         """What was sent, for the sender reports of RTCP."""
-        self._sample_bytes, self.payload_type = audio.sample_bytes, payload_type
+        self.codec, self.payload_type = codec, payload_type
         self.sequence_number = numbers.sequence_number % SEQUENCE_NUMBERS
         self._talk_starts = True
 
@@ -106,12 +106,12 @@ class RtpSender:
         """Return the packet of the next frame. The first frame after a pause has the marker (RFC 3551 §4.1)."""
         packet = self._packet(self.payload_type, self.timestamp, payload, marker=self._talk_starts)
         self._talk_starts = False
-        self.timestamp = (self.timestamp + len(payload) // self._sample_bytes) % TIMESTAMPS
+        self.timestamp = (self.timestamp + self.codec.ticks(payload)) % TIMESTAMPS
         return packet
 
-    def pause(self, samples: int) -> None:
+    def pause(self, ticks: int) -> None:
         """Let media time pass without audio: during a pause, and while the keys of the phone are sent instead."""
-        self.timestamp = (self.timestamp + samples) % TIMESTAMPS
+        self.timestamp = (self.timestamp + ticks) % TIMESTAMPS
         self._talk_starts = True
 
     def event(self, payload_type: int, timestamp: int, payload: bytes, *, marker: bool) -> bytes:

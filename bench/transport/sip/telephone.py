@@ -32,7 +32,7 @@ from bench.transport.interface import (
     bracketed,
 )
 from bench.transport.listener import Listener
-from bench.transport.media.call_media import AUDIO, CallMedia, EarlyPacket, early_audio
+from bench.transport.media.call_media import CallMedia, EarlyPacket, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia
 from bench.transport.media.rtp import StreamNumbers
@@ -42,7 +42,7 @@ from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
 from bench.transport.sip.hops import call_address, canonical_host
 from bench.transport.sip.signalling import Signalling, linger, open_signalling
-from bench.wire.connection import ConnectionClosed, RtpMeasured, Transmitted
+from bench.wire.connection import Connected, ConnectionClosed, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
@@ -192,7 +192,7 @@ class TelephoneCall:
         assert self._media is not None, "the call is open"
         key = str(json.loads(message).get("digit", ""))
         is_held = not self._media.agreed.sends
-        if not is_held and self._media.press(key, AUDIO.rate_hz // 50):
+        if not is_held and self._media.press(key, self._media.clock_hz // 50):
             return SendReceipt(SendTime(monotonic_ns()), 0)
         # Without the key, the agent would answer to another call than the script describes.
         self._call.hang_up(monotonic_ns())
@@ -336,7 +336,7 @@ class TelephoneCall:
             message = ReceivedMessage(
                 BinaryMessage(frame.audio),
                 Arrival(frame.at_ns, frame.uncertainty_ns),
-                0 if frame.is_concealed else len(frame.audio) + media.overhead_bytes,
+                0 if frame.is_concealed else frame.payload_bytes + media.overhead_bytes,
             )
             self._held_ns = max(0, available_ns - frame.at_ns)
             wakes = self._on_message(message)
@@ -390,25 +390,22 @@ class TelephoneCall:
             return None
         counts, played, peer = self._media.receiver.counts, self._media.buffer.counts, self._media.rtcp.peer
         return RtpMeasured(
-            expected=counts.expected,
-            lost=max(0, counts.lost + counts.duplicates),
-            late=played.late,
-            jitter_ns=self._media.receiver.jitter_ns,
-            sent=self._media.packets_sent - self._rtp.unsent,
-            unsent=self._rtp.unsent,
-            uncounted_pauses=played.uncounted_pauses,
-            restarts=played.resyncs - played.uncounted_pauses,
-            peer_expected=peer.expected if peer.reports else None,
-            # duplicates make it negative
-            peer_lost=min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,
-            peer_jitter_ns=peer.jitter * NS_PER_S // AUDIO.rate_hz if peer.reports else None,
-            rtt_ns=peer.round_trip_ns,
-            min_rtt_ns=peer.min_round_trip_ns,
-            start_uncertainty_ns=self._media.buffer.start_uncertainty_ns,
-            other_hosts=without_keys(
-                ", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts), self._call.keys
-            ),
-            without_audio=counts.without_audio,
+            counts.expected,
+            max(0, counts.lost + counts.duplicates),
+            played.late,
+            self._media.receiver.jitter_ns,
+            self._media.packets_sent - self._rtp.unsent,
+            peer.expected if peer.reports else None,
+            min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
+            peer.jitter * NS_PER_S // self._media.clock_hz if peer.reports else None,
+            peer.round_trip_ns,
+            peer.min_round_trip_ns,
+            self._media.buffer.start_uncertainty_ns,
+            self._rtp.unsent,
+            without_keys(", ".join(f"{host} ({purpose})" for host, purpose in self._other_hosts), self._call.keys),
+            played.uncounted_pauses,
+            played.resyncs - played.uncounted_pauses,
+            counts.without_audio,
         )
 
     def _send_report(self, report: bytes) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
+from bench.transport.media.codecs import CODECS, Codec
 from bench.transport.media.jitter import Frame, JitterBuffer
 from bench.transport.media.reception import ReceivedPacket, RtpReceiver
 from bench.transport.media.rtp import RtpSender, StreamNumbers
-from bench.wire.audio import G711_ULAW
+from bench.wire.audio import G711_ULAW, AudioFormat
 
 START_NS = 1_000_000_000_000
 FRAME_NS = 20 * NS_PER_MS
@@ -27,6 +28,15 @@ def audio(number: int) -> bytes:
 def number_of(frame: Frame) -> int | None:
     """Return the number of a frame; None if it is silence."""
     return None if set(frame.audio) == {0xFF} else int.from_bytes(frame.audio[:4])
+
+
+def new_buffer(
+    codec: Codec = CODECS["PCMU"], audio: AudioFormat = G711_ULAW, *, hold_ns: int = HOLD_NS
+) -> JitterBuffer:
+    """Return a jitter buffer in which the payload type 0 has a codec."""
+    buffer = JitterBuffer(codec.clock_hz, audio, hold_ns)
+    buffer.accept({0: codec})
+    return buffer
 
 
 @dataclass
@@ -49,7 +59,7 @@ class Path:
     def arrivals(self, frames: int) -> Iterator[tuple[int, bytes]]:
         """Yield (instant, packet) for each packet that arrives. A packet is delayed by less than 20 frames."""
         chance = random.Random(self.seed)
-        sender = RtpSender(G711_ULAW, 0, StreamNumbers(9, chance.randrange(1 << 16), chance.randrange(1 << 32)))
+        sender = RtpSender(CODECS["PCMU"], 0, StreamNumbers(9, chance.randrange(1 << 16), chance.randrange(1 << 32)))
         under_way: list[tuple[int, bytes]] = []
         for number in range(frames):
             if self.is_silent(number):
@@ -64,7 +74,7 @@ class Path:
         yield from sorted(under_way)
 
     def play(self, frames: int, hold_ns: int = HOLD_NS) -> tuple[list[Frame], JitterBuffer, RtpReceiver]:
-        receiver, buffer = RtpReceiver(8_000, {0}), JitterBuffer(G711_ULAW, hold_ns)
+        receiver, buffer = RtpReceiver(8_000, {0}), new_buffer(hold_ns=hold_ns)
         played: list[Frame] = []
         for at_ns, data in self.arrivals(frames):
             packet = receiver.receive(data, Arrival(at_ns))

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.services.agents.dialects import DIGITS
+from bench.transport.media.codecs import CODECS
 from bench.transport.media.dtmf import KEYS, KeyReceiver, TelephoneEvent, build_event, key_payloads, parse_event
 from bench.transport.media.reception import ReceivedPacket, RtpReceiver
 from bench.transport.media.rtp import RtpSender, StreamNumbers, parse_packet
-from bench.wire.audio import G711_ULAW
 from tests.examples import thorough
 
 EVENTS = st.builds(TelephoneEvent, st.integers(0, 255), st.booleans(), st.integers(0, 63), st.integers(0, 0xFFFF))
@@ -61,7 +61,7 @@ def keys_in(packets: list[bytes], receiver: RtpReceiver | None = None) -> str:
 
 
 def sender() -> RtpSender:
-    return RtpSender(G711_ULAW, 0, StreamNumbers(1, 65_530, (1 << 32) - 1_000))
+    return RtpSender(CODECS["PCMU"], 0, StreamNumbers(1, 65_530, (1 << 32) - 1_000))
 
 
 def test_the_packets_of_a_press_have_its_start_and_one_marker() -> None:
@@ -96,7 +96,7 @@ def test_a_packet_of_an_earlier_press_that_arrives_later_does_not_count_again() 
 
 def test_a_press_of_a_new_source_counts() -> None:
     receiver = RtpReceiver(8_000, {0}, 101)
-    old, new = sender(), RtpSender(G711_ULAW, 0, StreamNumbers(2, 5, (1 << 32) - 9_000))
+    old, new = sender(), RtpSender(CODECS["PCMU"], 0, StreamNumbers(2, 5, (1 << 32) - 9_000))
 
     assert keys_in([*press(old, "1"), *press(new, "2")], receiver) == "12"
 

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.transport.media.codecs import Codec
 from bench.transport.media.jitter import MAX_WAITING, Frame, JitterBuffer
 from bench.transport.media.reception import ReceivedPacket, RtpReceiver
 from bench.transport.media.rtp import RtpPacket, build_packet
-from bench.wire.audio import G711_ULAW, PCM16_16K
+from bench.wire.audio import PCM16_16K
 from tests.examples import thorough
-from tests.transport.media.path import FRAME_NS, HOLD_NS, SILENCE, START_NS, audio, number_of, received
+from tests.transport.media.path import FRAME_NS, HOLD_NS, SILENCE, START_NS, audio, new_buffer, number_of, received
 
 
 def due(number: int) -> int:
@@ -22,10 +23,6 @@ def due(number: int) -> int:
 
 def on_time(number: int, **facts: object) -> ReceivedPacket:
     return received(number, due(number), **facts)  # type: ignore[arg-type]
-
-
-def buffer() -> JitterBuffer:
-    return JitterBuffer(G711_ULAW, HOLD_NS)
 
 
 def play(subject: JitterBuffer, *packets: ReceivedPacket) -> list[Frame]:
@@ -42,14 +39,14 @@ def instants(frames: list[Frame]) -> list[float]:
 
 
 def test_frames_in_order_are_released_at_once() -> None:
-    subject = buffer()
+    subject = new_buffer()
 
     assert [numbers(subject.add(on_time(number))) for number in range(3)] == [[0], [1], [2]]
     assert subject.next_ns == NEVER_NS
 
 
 def test_a_delayed_frame_keeps_its_instant() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), received(1, due(1) + 30 * NS_PER_MS), on_time(2))
 
     assert instants(frames) == pytest.approx([0, 1, 2], abs=0.001)
@@ -57,14 +54,14 @@ def test_a_delayed_frame_keeps_its_instant() -> None:
 
 
 def test_a_faster_packet_moves_the_offset_and_no_frame_goes_back_in_time() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, *(received(n, due(n) + (15 * NS_PER_MS if n < 2 else 0)) for n in range(4)))
 
     assert instants(frames) == pytest.approx([0.75, 1.75, 2, 3], abs=0.001)
 
 
 def test_a_frame_is_not_played_before_the_frame_in_front_of_it() -> None:
-    subject = buffer()
+    subject = new_buffer()
     subject.add(on_time(0))
     play(subject, received(2, due(0)))
     (second, _) = subject.add(received(1, due(1)))
@@ -74,7 +71,7 @@ def test_a_frame_is_not_played_before_the_frame_in_front_of_it() -> None:
 
 
 def test_reordered_frames_are_put_in_order() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), on_time(2), on_time(3), received(1, due(3) + 1), on_time(4))
 
     assert numbers(frames) == [0, 1, 2, 3, 4]
@@ -82,7 +79,7 @@ def test_reordered_frames_are_put_in_order() -> None:
 
 
 def test_a_lost_frame_is_concealed_when_it_is_due() -> None:
-    subject = buffer()
+    subject = new_buffer()
     assert numbers(play(subject, on_time(0), on_time(2))) == [0]
     assert subject.next_ns == pytest.approx(due(1) + HOLD_NS, abs=20_000)
     assert subject.expire(subject.next_ns - 1) == []
@@ -96,7 +93,7 @@ def test_a_lost_frame_is_concealed_when_it_is_due() -> None:
 
 
 def test_a_packet_that_arrives_after_its_frame_was_concealed_is_late_and_not_lost() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), on_time(2), on_time(3), on_time(4), on_time(5), received(1, due(6)), on_time(7))
 
     assert numbers(frames) == [0, None, 2, 3, 4, 5]
@@ -104,7 +101,7 @@ def test_a_packet_that_arrives_after_its_frame_was_concealed_is_late_and_not_los
 
 
 def test_a_single_late_packet_that_is_next_in_order_is_concealed_when_the_next_one_is_in_time() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), received(1, due(4) + NS_PER_MS), *map(on_time, (4, 5)))
     frames += subject.expire(NEVER_NS)
 
@@ -114,7 +111,7 @@ def test_a_single_late_packet_that_is_next_in_order_is_concealed_when_the_next_o
 
 def test_a_packet_that_arrives_exactly_when_it_is_due_is_played() -> None:
     for with_successor in (False, True):
-        subject = buffer()
+        subject = new_buffer()
         packets = [on_time(0), received(1, due(1) + HOLD_NS)]
         if with_successor:
             packets.insert(1, received(2, due(2)))
@@ -124,7 +121,7 @@ def test_a_packet_that_arrives_exactly_when_it_is_due_is_played() -> None:
 
 @pytest.mark.parametrize("silent", [1, 10])
 def test_a_short_silence_that_was_not_sent_is_filled(silent: int) -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), received(1, due(1 + silent), ticks=160 * (1 + silent)))
 
     assert [len(frame.audio) for frame in frames] == [160, 160 * silent, 160]
@@ -134,7 +131,7 @@ def test_a_short_silence_that_was_not_sent_is_filled(silent: int) -> None:
 
 
 def test_a_long_silence_is_a_jump_of_the_instant() -> None:
-    subject = buffer()
+    subject = new_buffer()
     hour = 180_000
     frames = play(subject, on_time(0), received(1, due(hour) + 3 * NS_PER_MS, ticks=160 * hour))
 
@@ -145,7 +142,7 @@ def test_a_long_silence_is_a_jump_of_the_instant() -> None:
 
 
 def test_a_loss_at_the_end_of_a_silence_conceals_the_frame_before_the_next_one() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), received(2, due(6), ticks=6 * 160)) + subject.expire(due(20))
 
     assert [(len(frame.audio) // 160, frame.is_concealed) for frame in frames] == [
@@ -155,7 +152,7 @@ def test_a_loss_at_the_end_of_a_silence_conceals_the_frame_before_the_next_one()
 
 
 def test_packets_without_audio_take_a_place_in_the_order_and_no_time() -> None:
-    subject = buffer()
+    subject = new_buffer()
     event = received(1, due(1), ticks=160, kind="event", payload=b"\1\x0a\0\xa0")
     noise = received(2, due(1), ticks=160, kind="comfort_noise", payload=b"\x40")
     odd = received(3, due(1), ticks=1 << 30, kind="unknown")
@@ -168,7 +165,7 @@ def test_packets_without_audio_take_a_place_in_the_order_and_no_time() -> None:
 
 @pytest.mark.parametrize("kind", ["event", "comfort_noise", "unknown"])
 def test_a_packet_without_audio_waits_for_the_audio_before_it(kind: str) -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), on_time(2, kind=kind, ticks=320), received(1, due(3)), on_time(3))
 
     assert numbers([frame for frame in frames if number_of(frame) is not None]) == [0, 1, 3]
@@ -176,7 +173,8 @@ def test_a_packet_without_audio_waits_for_the_audio_before_it(kind: str) -> None
 
 
 def test_a_packet_with_half_a_sample_is_counted_and_not_played() -> None:
-    subject = JitterBuffer(PCM16_16K, HOLD_NS)
+    samples = Codec(0, 16_000, lambda payload: 0 if len(payload) % 2 else len(payload) // 2)
+    subject = new_buffer(samples, PCM16_16K)
     frames = play(
         subject,
         received(0, due(0), ticks=0, payload=b"\1" * 640),
@@ -190,7 +188,7 @@ def test_a_packet_with_half_a_sample_is_counted_and_not_played() -> None:
 
 
 def test_a_new_source_releases_the_waiting_frames_and_starts_at_its_first_packet() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), on_time(2), received(70_000, due(9), source=1, ticks=5))
 
     assert numbers(frames) == [0, None, 2, 70_000]
@@ -200,7 +198,7 @@ def test_a_new_source_releases_the_waiting_frames_and_starts_at_its_first_packet
 
 @pytest.mark.parametrize("jump", [-160 * 50, -80, 160 * 500])
 def test_a_timestamp_that_jumps_synchronizes_the_stream_again(jump: int) -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, *(on_time(n, ticks=n * 160 + (jump if n >= 3 else 0)) for n in range(6)))
 
     assert numbers([frame for frame in frames if number_of(frame) is not None]) == [0, 1, 2, 3, 4, 5]
@@ -209,7 +207,7 @@ def test_a_timestamp_that_jumps_synchronizes_the_stream_again(jump: int) -> None
 
 
 def test_a_timestamp_that_jumps_behind_a_missing_packet_leads_to_no_instant_in_the_future() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), on_time(2, ticks=160 * 502), on_time(3, ticks=160 * 503))
 
     assert numbers(frames) == [0, 2, 3]
@@ -219,7 +217,7 @@ def test_a_timestamp_that_jumps_behind_a_missing_packet_leads_to_no_instant_in_t
 
 def test_a_lasting_increase_of_the_delay_in_one_step_costs_the_step() -> None:
     """It looks like a pause that the timestamps do not count. A telephone plays the packets when they arrive."""
-    subject = buffer()
+    subject = new_buffer()
     more_ns = 2 * HOLD_NS
     frames = play(subject, *(received(n, due(n) + (more_ns if n >= 10 else 0)) for n in range(100)))
 
@@ -229,7 +227,7 @@ def test_a_lasting_increase_of_the_delay_in_one_step_costs_the_step() -> None:
 
 
 def test_a_gradual_increase_of_the_delay_conceals_one_second_and_then_plays_again() -> None:
-    subject = buffer()
+    subject = new_buffer()
     more_ns = [min(max(0, n - 10) * 2 * NS_PER_MS, 2 * HOLD_NS) for n in range(200)]
     frames = play(subject, *(received(n, due(n) + more_ns[n]) for n in range(200)))
 
@@ -239,7 +237,7 @@ def test_a_gradual_increase_of_the_delay_conceals_one_second_and_then_plays_agai
 
 
 def test_a_clock_that_drifts_too_much_makes_packets_late_after_some_time() -> None:
-    subject = buffer()
+    subject = new_buffer()
     play(subject, *(received(n, due(n) + n * FRAME_NS // 500) for n in range(3_000)))
 
     assert subject.counts.late > 0
@@ -247,7 +245,7 @@ def test_a_clock_that_drifts_too_much_makes_packets_late_after_some_time() -> No
 
 
 def test_a_short_delay_of_all_packets_does_not_synchronize_the_stream_again() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, *(received(n, max(due(n), due(30) if n > 10 else 0)) for n in range(60)))
 
     assert subject.counts.resyncs == 0
@@ -257,7 +255,7 @@ def test_a_short_delay_of_all_packets_does_not_synchronize_the_stream_again() ->
 
 def test_many_missing_packets_of_one_sample_are_a_gap_without_frames() -> None:
     """A peer could otherwise make 3,000 frames of each packet."""
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, *(received(1_000 * n, due(5 * n), ticks=1_000 * n, payload=b"\x11") for n in range(5)))
 
     assert len(frames) == 5
@@ -265,7 +263,7 @@ def test_many_missing_packets_of_one_sample_are_a_gap_without_frames() -> None:
 
 
 def test_an_interrupted_connection_is_a_gap_without_frames() -> None:
-    subject = buffer()
+    subject = new_buffer()
     frames = play(subject, on_time(0), on_time(500))
 
     assert numbers(frames) == [0, 500]
@@ -274,14 +272,14 @@ def test_an_interrupted_connection_is_a_gap_without_frames() -> None:
 
 
 def test_the_uncertainty_contains_that_of_the_arrivals() -> None:
-    exact = play(buffer(), *(on_time(n) for n in range(100)))
-    vague = play(buffer(), *(on_time(n, uncertainty_ns=NS_PER_MS) for n in range(100)))
+    exact = play(new_buffer(), *(on_time(n) for n in range(100)))
+    vague = play(new_buffer(), *(on_time(n, uncertainty_ns=NS_PER_MS) for n in range(100)))
 
     assert vague[-1].uncertainty_ns - exact[-1].uncertainty_ns == pytest.approx(NS_PER_MS, abs=1_000)
 
 
 def test_a_flood_of_packets_that_never_continue_the_stream_is_bounded() -> None:
-    subject = buffer()
+    subject = new_buffer()
     subject.add(on_time(0))
     for number in range(2, 2_000, 2):
         subject.add(received(number, due(0)))
@@ -321,7 +319,7 @@ def stream(steps: list[tuple[int, int, str, int, int, int]]) -> list[ReceivedPac
 @thorough
 @given(STEPS)
 def test_packets_and_sequence_numbers_add_up(steps: list[tuple[int, int, str, int, int, int]]) -> None:
-    subject = buffer()
+    subject = new_buffer()
     packets = stream(steps)
     frames = play(subject, *packets) + subject.expire(NEVER_NS)
 
@@ -338,7 +336,7 @@ def test_packets_and_sequence_numbers_add_up(steps: list[tuple[int, int, str, in
 @thorough
 @given(STEPS)
 def test_no_frame_is_played_twice_and_none_out_of_order(steps: list[tuple[int, int, str, int, int, int]]) -> None:
-    subject = buffer()
+    subject = new_buffer()
     packets = stream(steps)
     frames = play(subject, *packets) + subject.expire(NEVER_NS)
 
@@ -353,7 +351,7 @@ def test_no_frame_is_played_twice_and_none_out_of_order(steps: list[tuple[int, i
 def test_the_frames_do_not_depend_on_when_the_buffer_is_asked(
     steps: list[tuple[int, int, str, int, int, int]], polls_ms: set[int]
 ) -> None:
-    seldom, often = buffer(), buffer()
+    seldom, often = new_buffer(), new_buffer()
     packets = stream(steps)
     polls = sorted(START_NS + poll_ms * NS_PER_MS for poll_ms in polls_ms)
     frames: list[Frame] = []
@@ -379,7 +377,7 @@ WIRE = st.builds(
 @thorough
 @given(st.lists(st.tuples(WIRE, st.integers(0, 200)), max_size=150))
 def test_hostile_packets_raise_no_error_and_are_all_counted(packets: list[tuple[bytes, int]]) -> None:
-    receiver, subject = RtpReceiver(8_000, {0}, 101), buffer()
+    receiver, subject = RtpReceiver(8_000, {0}, 101), new_buffer()
     at_ns = START_NS
     for data, passed_ms in packets:
         at_ns += passed_ms * NS_PER_MS

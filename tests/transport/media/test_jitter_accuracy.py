@@ -12,10 +12,9 @@ from itertools import chain, repeat
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.wire.audio import G711_ULAW
+from bench.transport.media.jitter import Frame
 from bench.wire.connection import ASSUMED_START_NS
-from tests.transport.media.path import FRAME_NS, HOLD_NS, START_NS, Path, number_of, received
+from tests.transport.media.path import FRAME_NS, HOLD_NS, START_NS, Path, new_buffer, number_of, received
 
 EARLY_NS = HOLD_NS // 5_000
 SETTLED = 200
@@ -122,7 +121,7 @@ def test_late_first_packets_widen_the_bound_of_the_first_frames_of_a_short_call_
 
 @pytest.mark.parametrize("slow_first", [True, False])
 def test_the_bound_of_the_first_frames_is_the_largest_one_of_several_streams(slow_first: bool) -> None:
-    buffer = JitterBuffer(G711_ULAW, HOLD_NS)
+    buffer = new_buffer()
     for source, is_slow in enumerate((slow_first, not slow_first)):
         for number in range(60):
             late_ns = max(0, 40 - 20 * number) * NS_PER_MS if is_slow else 0

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.transport.media.codecs import CODECS
 from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import (
     MIN_INTERVAL_NS,
@@ -23,7 +24,6 @@ from bench.transport.media.rtcp import (
     report_delay_ns,
 )
 from bench.transport.media.rtp import RtpPacket, RtpSender, StreamNumbers, build_packet
-from bench.wire.audio import G711_ULAW
 from tests.examples import thorough
 
 WORD = st.integers(0, 0xFFFFFFFF)
@@ -136,7 +136,7 @@ UTC_NS = 1_700_000_000 * NS_PER_S
 
 
 def stream(ssrc: int) -> RtpSender:
-    return RtpSender(G711_ULAW, 0, StreamNumbers(ssrc, 65_530, 0))
+    return RtpSender(CODECS["PCMU"], 0, StreamNumbers(ssrc, 65_530, 0))
 
 
 class Member:

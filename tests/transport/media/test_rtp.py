@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.transport.media.codecs import CODECS, Codec
 from bench.transport.media.rtp import MAX_PACKET_BYTES, RtpPacket, RtpSender, StreamNumbers, build_packet, parse_packet
-from bench.wire.audio import G711_ULAW, PCM16_16K
 from tests.examples import thorough
 
 WORD = st.integers(0, 0xFFFFFFFF)
@@ -89,7 +89,7 @@ def test_random_bytes_raise_no_error(data: bytes) -> None:
 
 
 def test_the_sender_counts_samples_and_wraps_around() -> None:
-    sender = RtpSender(PCM16_16K, 96, StreamNumbers(7, 0xFFFF, 0xFFFFFFFF))
+    sender = RtpSender(Codec(96, 16_000, lambda payload: len(payload) // 2), 96, StreamNumbers(7, 0xFFFF, 0xFFFFFFFF))
     first, second = (parse_packet(sender.audio(bytes(640))) for _ in range(2))
 
     assert first == RtpPacket(96, 0xFFFF, 0xFFFFFFFF, 7, bytes(640), True)
@@ -98,7 +98,7 @@ def test_the_sender_counts_samples_and_wraps_around() -> None:
 
 
 def test_audio_after_a_pause_has_the_marker_and_its_media_time() -> None:
-    sender = RtpSender(G711_ULAW, 0, StreamNumbers(7, 10, 0))
+    sender = RtpSender(CODECS["PCMU"], 0, StreamNumbers(7, 10, 0))
     sender.audio(bytes(160))
     sender.pause(8_000)
 
@@ -106,7 +106,7 @@ def test_audio_after_a_pause_has_the_marker_and_its_media_time() -> None:
 
 
 def test_an_event_takes_a_sequence_number_and_no_media_time() -> None:
-    sender = RtpSender(G711_ULAW, 0, StreamNumbers(7, 10, 0))
+    sender = RtpSender(CODECS["PCMU"], 0, StreamNumbers(7, 10, 0))
     event = parse_packet(sender.event(101, 480, b"\1\x0a\0\xa0", marker=True))
 
     assert event == RtpPacket(101, 10, 480, 7, b"\1\x0a\0\xa0", True)

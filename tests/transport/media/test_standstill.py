@@ -15,9 +15,8 @@ from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.media.jitter import Frame, JitterBuffer
 from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtp import RtpPacket, build_packet
-from bench.wire.audio import G711_ULAW
 from tests.examples import thorough
-from tests.transport.media.path import HOLD_NS, START_NS, number_of
+from tests.transport.media.path import HOLD_NS, START_NS, new_buffer, number_of
 
 TALK_MS = 3_000
 EARLY_NS = NS_PER_MS // 10
@@ -105,7 +104,7 @@ def play(
             if arrives_ms is not None and chance.random() >= loss:
                 arrivals.append((arrives_ms, number, build_packet(packet)))
             sequence, timestamp, number, at_ms = sequence + 1, timestamp + 8 * ptime, number + 1, at_ms + ptime * rate
-    receiver, buffer = RtpReceiver(8_000, {0}), JitterBuffer(G711_ULAW, HOLD_NS)
+    receiver, buffer = RtpReceiver(8_000, {0}), new_buffer()
     frames: list[Frame] = []
     for arrives_ms, _, data in sorted(arrivals):
         received = receiver.receive(data, Arrival(START_NS + int(arrives_ms * NS_PER_MS)))
