@@ -55,6 +55,8 @@ def received_events(
     events: Sequence[ServerEvent], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
 ) -> msgspec.Raw:
     """Return a server's message as JSON. Unless `record_audio` is True, audio is removed; the ids remain."""
+    if dialect.has_binary_texts:
+        message = bytes(message)
     if record_audio or not any(
         event.kind in WITH_AUDIO or event.other_dialect or is_unknown_of_agent(event, dialect) for event in events
     ):

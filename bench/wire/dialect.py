@@ -78,7 +78,10 @@ BINARY = "binary"
 
 
 class BinaryMessage(bytes):
-    """Audio as bytes, not text. A WebSocket sends it in binary frames (RFC 6455 §5.6), another transport as media."""
+    """Bytes in binary frames of a WebSocket (RFC 6455 §5.6), or in the media of another transport.
+
+    A sent message is audio. A received one is audio or a text, as `Dialect.has_binary_texts` states.
+    """
 
     __slots__ = ()
 
@@ -235,6 +238,8 @@ class Dialect:
     """The kind of server."""
     has_track = False
     """True if the audio is a track of packets in addition to the messages, as in a telephone call."""
+    has_binary_texts = True
+    """True if a received binary message is a text. Otherwise it is audio, or not permitted."""
     transcribers: tuple[str, ...] = ()
     """Models that detect no turns, for sessions that only transcribe; () if the dialect has no such sessions."""
     codec: type[CallCodec] | None = None

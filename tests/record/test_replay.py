@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +29,7 @@ from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.session import Session
 from bench.wire.connection import NetworkMeasured
+from bench.wire.dialect import BinaryMessage
 from bench.wire.received import ReceivedMessage
 from tests.helpers import (
     AT_NS,
@@ -51,7 +52,7 @@ from tests.helpers import (
     transcribed,
     usage,
 )
-from tests.memory_transport import TransmitDelays
+from tests.memory_transport import PeerAnswer, TransmitDelays
 
 LABELS = RowContext("w0-000001", "simulator", "voice", "dialogue")
 LIMITS = Timeouts(end_of_turn=2, first_delta=3, next_delta=3, response=4)
@@ -90,7 +91,8 @@ SERVICE_MESSAGES = [
 Tell = Callable[[Timeline, int], object]
 
 
-def receive(data: bytes, error_ns: int, kernel: bool) -> Tell:
+def receive(text: bytes, error_ns: int, kernel: bool, is_binary: bool = False) -> Tell:
+    data = BinaryMessage(text) if is_binary else text
     return lambda timeline, now_ns: timeline.received(
         GA.decode(data), ReceivedMessage(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
     )
@@ -130,7 +132,9 @@ BEGINS = st.fixed_dictionaries(
         "reference": st.sampled_from([NO_REFERENCE, TurnReference("Hello", "hello there", "H", ("hello",))]),
     }
 ).map(begin)
-RECEIVES = st.builds(receive, st.sampled_from(SERVICE_MESSAGES), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
+RECEIVES = st.builds(
+    receive, st.sampled_from(SERVICE_MESSAGES), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans(), st.booleans()
+)
 SENDS = st.builds(
     put,
     st.sampled_from(["session.update", "response.create", "input_audio_buffer.append"]),
@@ -195,7 +199,7 @@ def conversations(draw: st.DrawFn) -> list[tuple[Tell, int]]:
 
 
 def receives(data: bytes) -> st.SearchStrategy[Tell]:
-    return st.builds(receive, st.just(data), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
+    return st.builds(receive, st.just(data), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans(), st.booleans())
 
 
 def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
@@ -260,12 +264,21 @@ def test_a_replayed_log_gives_the_same_observations(
 # Complete sessions.
 
 
-def logged(path: Path, script: PreparedScript, *, record_audio: bool = False) -> tuple[list[TurnObservation], Any]:
+class BinaryTransport(GuardedTransport):
+    """A transport whose peer sends its texts in binary frames."""
+
+    def schedule(self, answers: Iterable[PeerAnswer]) -> None:
+        super().schedule((at, BinaryMessage(each) if isinstance(each, bytes) else each) for at, each in answers)
+
+
+def logged(
+    path: Path, script: PreparedScript, *, record_audio: bool = False, is_binary: bool = False
+) -> tuple[list[TurnObservation], Any]:
     """Run a session over a transport without a network, and write its log.
 
     Return the observations of its turns, and the observation of the session.
     """
-    transport, listening = GuardedTransport(Service(script.dialect)), Listening()
+    transport, listening = (BinaryTransport if is_binary else GuardedTransport)(Service(script.dialect)), Listening()
     transport.transmit = TransmitDelays(2_000, 20 * MS)
     log = EventLog(path, hide=str, record_audio=record_audio)
     start_ns, facts = transport.now_ns(), about("run", LABELS, script)
@@ -285,6 +298,17 @@ SCRIPTS = [
     build_script(say("hello"), play(250), say("bye")),
     build_script(say("text", output="text")),
 ]
+
+
+@pytest.mark.parametrize("record_audio", [False, True])
+def test_texts_in_binary_frames_give_the_observations_of_texts(record_audio: bool, tmp_path: Path) -> None:
+    as_texts, as_binary = (
+        logged(tmp_path / f"{is_binary}.jsonl", SCRIPTS[1], record_audio=record_audio, is_binary=is_binary)
+        for is_binary in (False, True)
+    )
+
+    assert as_binary == as_texts
+    assert (tmp_path / "True.jsonl").read_bytes() == (tmp_path / "False.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -340,6 +340,14 @@ def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, k
         assert event.reason == "a binary message was received, but only text is expected"
 
 
+def test_a_text_may_arrive_in_a_binary_frame_if_the_dialect_states_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b'{"event": "mark", "streamSid": "%s", "mark": {"name": "said-1"}}' % STREAM.encode()
+    monkeypatch.setattr(type(TWILIO), "has_binary_texts", True)
+
+    assert event_of(BinaryMessage(text), TWILIO) == event_of(text, TWILIO)
+    assert event_of(BinaryMessage(b"\xff" * 160), TWILIO).kind is EventKind.MALFORMED
+
+
 @pytest.mark.parametrize(
     ("dialect", "key", "kinds", "holders", "inner"),
     [

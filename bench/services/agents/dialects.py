@@ -57,6 +57,7 @@ class AgentDialect(FullDuplexDialect):
     peer, codec, remedies = Peer.AGENT, CallCodec, REMEDIES
     only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
     also_missing = (Feature.HISTORY,)
+    has_binary_texts = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +71,9 @@ class AgentDialect(FullDuplexDialect):
         raise NotImplementedError
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
-        """Return the event of a binary message."""
+        """Return the event of a binary message. Raise the errors of `read_text` if it is a text."""
+        if self.has_binary_texts:
+            return self.read_text(message)
         return ServerEvent(EventKind.MALFORMED, reason="a binary message was received, but only text is expected")
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
