@@ -46,7 +46,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
-        "datagrams", "listener", "names", "fast", "parser", "tcp", "tls", "connect", "websocket", "media", "sip",
+        "datagrams", "listener", "names", "fast", "parser", "tcp", "tls", "connect", "websocket",
+        "messages_with_media", "media", "sip",
     ),
     "bench.load": (
         "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
@@ -120,7 +121,7 @@ CLOCK_FREE = (
     "bench.plan.prepared", "bench.plan.compiled_script",
     "bench.record.validity",
     "bench.load.execution.pairs",
-    "bench.transport.parser",
+    "bench.transport.messages_with_media", "bench.transport.parser",
     "bench.transport.media",
     *(f"bench.transport.sip.{name}" for name in (
         "bodies", "call", "call_record", "call_setup", "dialog", "digest", "framing", "hops", "leg", "leg_requests",

@@ -201,12 +201,11 @@ class TurnSource(Enum):
     __hash__ = object.__hash__
 
     EVENTS = auto()
-    """Events name turns and responses, and contain the audio. The client may request responses."""
+    """Events name turns and responses. The audio is in them, or is a track whose parts the codec of the call gives to
+    responses. The client may request responses."""
     SOUND = auto()
     """The audio is continuous, no event names a turn, and the service decides when to speak. So the turns and replies
     are detected in the audio."""
-    BOTH = auto()
-    """Events name turns and responses, and the audio is a track of its own, in which the replies are detected."""
 
 
 SOUND = TurnSource.SOUND

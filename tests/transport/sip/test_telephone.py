@@ -27,7 +27,7 @@ from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import SocketAddress, media_sockets, udp_socket
-from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, bracketed
+from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, Transport, bracketed
 from bench.transport.media.dtmf import parse_event
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.rtp import parse_packet
@@ -149,7 +149,7 @@ def refused(called: CalledLine, limits: Timeouts = ENOUGH, path: NetworkPath = D
     return caught.value
 
 
-def receive(call: TelephoneCall, is_enough: Callable[[list[ReceivedMessage]], bool]) -> list[ReceivedMessage]:
+def receive(call: Transport, is_enough: Callable[[list[ReceivedMessage]], bool]) -> list[ReceivedMessage]:
     """Return the messages that arrive until they are enough, or until the call ends."""
     found: list[ReceivedMessage] = []
 

@@ -1,0 +1,134 @@
+"""The transport of a session with messages and a track of media: two connections, in one order of arrival.
+
+The media are read before each message is passed on, and each `POLL_NS` while the session listens. So the session
+handles a packet at most `POLL_NS` after its arrival, whose timestamp is not affected.
+"""
+
+from __future__ import annotations
+
+from bench.base.units import NEVER_NS, NS_PER_MS
+from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
+from bench.wire.connection import ConnectionClosed, NetworkMeasured, RtpMeasured, Transmitted
+from bench.wire.dialect import BinaryMessage
+from bench.wire.events import ServerEvent
+from bench.wire.received import ReceivedMessage
+
+POLL_NS = 5 * NS_PER_MS
+
+
+class MessagesWithMedia:
+    """A `Transport` that sends binary messages as media, and all others over the connection of the messages.
+
+    While it listens to the messages, it is their `PacedSender`, and reads the media when that is due.
+    """
+
+    def __init__(self, messages: Transport, media: Transport) -> None:
+        self._messages, self._media = messages, media
+        self.handshake = messages.handshake
+        self._receiving = self._offered = messages
+        """The connections of the message that is passed on, and of the one that was last passed to `try_send`."""
+        self._on_message: OnMessage | None = None
+        self._sender: PacedSender | None = None
+        self._poll_ns = 0
+
+    @property
+    def keeps_texts(self) -> bool:
+        return self._messages.keeps_texts
+
+    @keeps_texts.setter
+    def keeps_texts(self, keeps: bool) -> None:
+        self._messages.keeps_texts = keeps
+
+    @property
+    def closed(self) -> ConnectionClosed | None:
+        return self._messages.closed or self._media.closed
+
+    def now_ns(self) -> int:
+        return self._messages.now_ns()
+
+    def handled_ns(self) -> int:
+        return self._receiving.handled_ns()
+
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        return self._sink(message).send(message, stamped=stamped)
+
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        self._offered = self._sink(message)
+        return self._offered.try_send(message, stamped=stamped)
+
+    def flush(self) -> SendReceipt | None:
+        return self._offered.flush()
+
+    def _sink(self, message: bytes) -> Transport:
+        return self._media if isinstance(message, BinaryMessage) else self._messages
+
+    def transmitted(self) -> list[Transmitted]:
+        return self._messages.transmitted()
+
+    def receive_until(
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
+    ) -> None:
+        self._on_message, self._sender = on_message, sender
+        try:
+            if not self._read_media():
+                self._messages.receive_until(until_ns, self._pass_on, reply, self)
+                self._read_media()
+        finally:
+            self._on_message = self._sender = None
+
+    def _pass_on(self, message: ReceivedMessage) -> bool:
+        assert self._on_message is not None, "the session listens"
+        is_woken = self._read_media()
+        return self._on_message(message) or is_woken
+
+    def _read_media(self) -> bool:
+        """Pass on the media that have arrived. Return True if the session must act."""
+        now_ns, is_woken = self._media.now_ns(), False
+
+        def pass_on(message: ReceivedMessage) -> bool:
+            nonlocal is_woken
+            assert self._on_message is not None, "the session listens"
+            is_woken = self._on_message(message)
+            return is_woken
+
+        self._poll_ns = now_ns + POLL_NS
+        self._receiving = self._media
+        self._media.receive_until(now_ns, pass_on)
+        self._receiving = self._messages
+        return is_woken or self._media.closed is not None
+
+    # The sender of the messages
+
+    @property
+    def due_ns(self) -> int:
+        return min(self._poll_ns, NEVER_NS if self._sender is None else self._sender.due_ns or NEVER_NS)
+
+    def send_due(self) -> bool:
+        is_woken = self._poll_ns <= self.now_ns() and self._read_media()
+        sender = self._sender
+        if sender is not None and (due_ns := sender.due_ns) is not None and due_ns <= self.now_ns():
+            return sender.send_due() or is_woken
+        return is_woken
+
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+        if not isinstance(message.data, BinaryMessage):
+            self._messages.add_template(message, event)
+
+    @property
+    def watermark_ns(self) -> int:
+        return min(self._messages.watermark_ns, self._media.watermark_ns)
+
+    def network(self) -> NetworkMeasured | RtpMeasured | None:
+        return self._media.network() or self._messages.network()
+
+    def close(self) -> None:
+        self._media.close()
+        self._messages.close()
+
+    def abort(self) -> None:
+        self._media.abort()
+        self._messages.abort()
