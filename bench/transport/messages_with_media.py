@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.wire.connection import ConnectionClosed, NetworkMeasured, RtpMeasured, Transmitted
+from bench.wire.connection import ConnectionClosed, NetworkMeasured, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
 
 POLL_NS = 5 * NS_PER_MS
@@ -25,6 +24,7 @@ class MessagesWithMedia:
     def __init__(self, messages: Transport, media: Transport) -> None:
         self._messages, self._media = messages, media
         self.handshake = messages.handshake
+        self.now_ns, self.transmitted, self.add_template = messages.now_ns, messages.transmitted, messages.add_template
         self._receiving = self._offered = messages
         """The connections of the message that is passed on, and of the one that was last passed to `try_send`."""
         self._on_message: OnMessage | None = None
@@ -43,9 +43,6 @@ class MessagesWithMedia:
     def closed(self) -> ConnectionClosed | None:
         return self._messages.closed or self._media.closed
 
-    def now_ns(self) -> int:
-        return self._messages.now_ns()
-
     def handled_ns(self) -> int:
         return self._receiving.handled_ns()
 
@@ -61,9 +58,6 @@ class MessagesWithMedia:
 
     def _sink(self, message: bytes) -> Transport:
         return self._media if isinstance(message, BinaryMessage) else self._messages
-
-    def transmitted(self) -> list[Transmitted]:
-        return self._messages.transmitted()
 
     def receive_until(
         self,
@@ -109,14 +103,9 @@ class MessagesWithMedia:
 
     def send_due(self) -> bool:
         is_woken = self._poll_ns <= self.now_ns() and self._read_media()
-        sender = self._sender
-        if sender is not None and (due_ns := sender.due_ns) is not None and due_ns <= self.now_ns():
-            return sender.send_due() or is_woken
+        if self._sender is not None and (self._sender.due_ns or NEVER_NS) <= self.now_ns():
+            return self._sender.send_due() or is_woken
         return is_woken
-
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        if not isinstance(message.data, BinaryMessage):
-            self._messages.add_template(message, event)
 
     @property
     def watermark_ns(self) -> int:

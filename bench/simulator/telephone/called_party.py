@@ -17,7 +17,7 @@ from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import BUSY_NS, CallLeg, LegContext
-from bench.transport.sip.leg_requests import LegRequests, answer_outside, refusal_of, respond
+from bench.transport.sip.leg_requests import answer_outside, answer_within, refusal_of, respond
 from bench.transport.sip.messages import Outgoing, SipMessage, SipRequest
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 
@@ -137,7 +137,7 @@ class CalledParty:
         if request.method == "CANCEL":
             self._cancelled(transaction, now_ns)
         elif self.leg is not None and self.leg.dialog.matches(request):
-            LegRequests(self.leg).answer(transaction, now_ns)
+            answer_within(self.leg, transaction, now_ns)
             self._note_ack(now_ns)
         elif request.method == "INVITE" and not request.callee.tag and self._may_begin(request):
             self._invited(transaction, now_ns)

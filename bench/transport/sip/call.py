@@ -43,7 +43,7 @@ from bench.transport.sip.dialog import (
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.hops import Reach, Redirection, hop_of
 from bench.transport.sip.leg import CallLeg, LegContext
-from bench.transport.sip.leg_requests import LegRequests, answer_outside, respond
+from bench.transport.sip.leg_requests import answer_outside, answer_within, respond
 from bench.transport.sip.messages import Outgoing, SipMessage, SipRequest, SipResponse, accept_message, parse_address
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
 
@@ -403,6 +403,6 @@ class SipCall:
             # An INVITE in the dialog is answered at once, so the CANCEL has no effect (RFC 3261 §9.2).
             respond(self._transactions, self._context.party, transaction, 200, self._local_tag, now_ns)
         elif leg is not None and request.method != "CANCEL":
-            LegRequests(leg).answer(transaction, now_ns)
+            answer_within(leg, transaction, now_ns)
         else:
             answer_outside(self._transactions, self._context.party, transaction, self._local_tag, now_ns)

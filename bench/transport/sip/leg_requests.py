@@ -60,110 +60,97 @@ def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
     return None
 
 
-class LegRequests:
-    """The requests that a leg received."""
-
-    def __init__(self, leg: CallLeg) -> None:
-        self._leg = leg
-
-    def answer(self, transaction: ServerTransaction, now_ns: int) -> None:
-        """Answer a request of the peer that belongs to the dialog."""
-        leg, request = self._leg, transaction.request
-        if request.method == "ACK":
-            self._acknowledged(request, now_ns)
-            return
-        if leg.dialog.remote_cseq is not None and request.cseq < leg.dialog.remote_cseq:
-            self._respond(transaction, 500, now_ns)
-            return
-        leg.dialog.remote_cseq = request.cseq
-        leg.requests_received += 1
-        if request.method == "BYE":
-            self._respond(transaction, 200, now_ns)
-            self._stop_repeating(now_ns)
-            if leg.state != "ending":
-                leg.end("peer", request, now_ns)
-        elif leg.requests_received > MAX_REQUESTS:
-            leg.context.transactions.dropped["requests"] += 1
-            self._respond(transaction, 503, now_ns)
-        elif leg.state in ("ending", "ended"):
-            self._respond(transaction, 481, now_ns)
-        elif refusal := refusal_of(request):
-            self._respond(transaction, refusal[0], now_ns, refusal[1])
-        elif request.method in ("INVITE", "UPDATE"):
-            self._offered(transaction, now_ns)
-        else:
-            self._respond(transaction, 200, now_ns, CAPABILITIES if request.method == "OPTIONS" else ())
-
-    def _respond(
-        self,
-        transaction: ServerTransaction,
-        code: int,
-        now_ns: int,
-        headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
-    ) -> None:
-        context = self._leg.context
-        tag = self._leg.dialog.local_tag
-        respond(context.transactions, context.party, transaction, code, tag, now_ns, headers, body)
-
-    def _stop_repeating(self, now_ns: int) -> None:
-        """Stop repeating 2xx. A BYE shows that the peer received them, although the ACK was lost."""
-        for each in self._leg.context.transactions.unacknowledged_2xx():
+def answer_within(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
+    """Answer a request of the peer that belongs to the dialog."""
+    request = transaction.request
+    if request.method == "ACK":
+        _acknowledged(leg, request, now_ns)
+        return
+    if leg.dialog.remote_cseq is not None and request.cseq < leg.dialog.remote_cseq:
+        _respond(leg, transaction, 500, now_ns)
+        return
+    leg.dialog.remote_cseq = request.cseq
+    leg.requests_received += 1
+    if request.method == "BYE":
+        _respond(leg, transaction, 200, now_ns)
+        for each in leg.context.transactions.unacknowledged_2xx():  # the peer received them, although an ACK was lost
             each.acknowledge(now_ns)
+        if leg.state != "ending":
+            leg.end("peer", request, now_ns)
+    elif leg.requests_received > MAX_REQUESTS:
+        leg.context.transactions.dropped["requests"] += 1
+        _respond(leg, transaction, 503, now_ns)
+    elif leg.state in ("ending", "ended"):
+        _respond(leg, transaction, 481, now_ns)
+    elif refusal := refusal_of(request):
+        _respond(leg, transaction, refusal[0], now_ns, refusal[1])
+    elif request.method in ("INVITE", "UPDATE"):
+        _offered(leg, transaction, now_ns)
+    else:
+        _respond(leg, transaction, 200, now_ns, CAPABILITIES if request.method == "OPTIONS" else ())
 
-    def _offered(self, transaction: ServerTransaction, now_ns: int) -> None:
-        """Answer INVITE or UPDATE in the dialog. Refuse a second offer while one is open (RFC 3261 §14.2, RFC 3311)."""
-        leg, request = self._leg, transaction.request
-        is_unsettled = leg.state == "early" and not (leg.has_agreed_early and request.method == "UPDATE")
-        is_open = leg.pending is not None or leg.offered_in_2xx is not None or is_unsettled
-        description = description_of(request)
-        if is_open and (request.method == "INVITE" or description):
-            self._respond(transaction, 491, now_ns)
-            return
-        body = b""
-        media = leg.media
-        try:
-            if description:
-                offer = parse_description(description)
-                media = leg.admit(answer_to(leg.context.media, offer, 0, leg.direction)[1])
-                body = leg.describe(lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0])
-            elif request.method == "INVITE":
-                body = leg.offer(leg.direction)
-                leg.offered_in_2xx = request.cseq
-        except ValueError:
-            self._respond(transaction, 488, now_ns)
-            return
-        leg.dialog.refresh_target(request)
-        leg.note_peer(request)
-        headers = leg.timer.answer(request, leg.context.session_interval_s, now_ns)
-        if request.method == "INVITE":
-            transaction.unacknowledged = self.not_acknowledged
-        self._respond(
-            transaction, 200, now_ns, [("Contact", f"<{leg.context.party.contact}>"), *CAPABILITIES, *headers], body
-        )
-        if media is not None:
-            leg.set_media(media)
 
-    def not_acknowledged(self, now_ns: int) -> None:
-        """End the call, because no ACK of a 2xx was received (RFC 3261 §13.3.1.4)."""
-        self._leg.bye(NO_ACK, now_ns)
+def _respond(
+    leg: CallLeg,
+    transaction: ServerTransaction,
+    code: int,
+    now_ns: int,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> None:
+    context = leg.context
+    respond(context.transactions, context.party, transaction, code, leg.dialog.local_tag, now_ns, headers, body)
 
-    def _acknowledged(self, request: SipRequest, now_ns: int) -> None:
-        leg = self._leg
-        waiting = [each for each in leg.context.transactions.unacknowledged_2xx() if each.request.cseq == request.cseq]
-        for each in waiting:
-            each.acknowledge(now_ns)
-        if not waiting or leg.offered_in_2xx != request.cseq:
-            return
-        leg.offered_in_2xx = None
-        if leg.state != "confirmed" or (leg.media is not None and not description_of(request)):
-            return  # without an answer to the offer, the audio remains as it was
-        try:
-            media = leg.admit(accepted_answer(leg.context.media, described_in(request), leg.direction))
-        except ValueError as error:
-            leg.bye(str(error), now_ns)
-            return
+
+def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
+    """Answer INVITE or UPDATE in the dialog. Refuse a second offer while one is open (RFC 3261 §14.2, RFC 3311)."""
+    request = transaction.request
+    is_unsettled = leg.state == "early" and not (leg.has_agreed_early and request.method == "UPDATE")
+    is_open = leg.pending is not None or leg.offered_in_2xx is not None or is_unsettled
+    description = description_of(request)
+    if is_open and (request.method == "INVITE" or description):
+        _respond(leg, transaction, 491, now_ns)
+        return
+    body = b""
+    media = leg.media
+    try:
+        if description:
+            offer = parse_description(description)
+            media = leg.admit(answer_to(leg.context.media, offer, 0, leg.direction)[1])
+            body = leg.describe(lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0])
+        elif request.method == "INVITE":
+            body = leg.offer(leg.direction)
+            leg.offered_in_2xx = request.cseq
+    except ValueError:
+        _respond(leg, transaction, 488, now_ns)
+        return
+    leg.dialog.refresh_target(request)
+    leg.note_peer(request)
+    headers = leg.timer.answer(request, leg.context.session_interval_s, now_ns)
+    if request.method == "INVITE":
+        transaction.unacknowledged = lambda at_ns: leg.bye(NO_ACK, at_ns)  # RFC 3261 §13.3.1.4
+    _respond(
+        leg, transaction, 200, now_ns, [("Contact", f"<{leg.context.party.contact}>"), *CAPABILITIES, *headers], body
+    )
+    if media is not None:
         leg.set_media(media)
+
+
+def _acknowledged(leg: CallLeg, request: SipRequest, now_ns: int) -> None:
+    waiting = [each for each in leg.context.transactions.unacknowledged_2xx() if each.request.cseq == request.cseq]
+    for each in waiting:
+        each.acknowledge(now_ns)
+    if not waiting or leg.offered_in_2xx != request.cseq:
+        return
+    leg.offered_in_2xx = None
+    if leg.state != "confirmed" or (leg.media is not None and not description_of(request)):
+        return  # without an answer to the offer, the audio remains as it was
+    try:
+        media = leg.admit(accepted_answer(leg.context.media, described_in(request), leg.direction))
+    except ValueError as error:
+        leg.bye(str(error), now_ns)
+        return
+    leg.set_media(media)
 
 
 def answer_outside(
