@@ -11,7 +11,7 @@ from bench.transport.media.codecs import CODECS
 from bench.transport.media.sdp import Direction, MediaLine, RtpFormat, SessionDescription, write_description
 from bench.transport.media.srtp import CryptoAttribute, SrtpKey
 
-TELEPHONE_EVENT = "TELEPHONE-EVENT"
+EVENT = "telephone-event"
 EVENT_PAYLOAD_TYPE = 101
 _SENDS: tuple[Direction, ...] = ("sendrecv", "sendonly")
 _RECEIVES: tuple[Direction, ...] = ("sendrecv", "recvonly")
@@ -78,7 +78,7 @@ class AgreedMedia:
 def audio_line(local: LocalMedia, direction: Direction = "sendrecv") -> MediaLine:
     """Return the line of audio that this side offers."""
     formats = [RtpFormat(CODECS[codec].payload_type, codec) for codec in local.codecs]
-    formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, "telephone-event", parameters="0-15"))
+    formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, EVENT, parameters="0-15"))
     protocol = "RTP/SAVP" if local.keys else "RTP/AVP"
     return _line(local, protocol, tuple(formats), direction, local.rtcp_mux, tuple(_offered_keys(local).values()))
 
@@ -122,10 +122,10 @@ def answer_to(
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError("the peer offers no codec that is supported")
-    event = _narrowband(audio, (TELEPHONE_EVENT,))
+    event = _narrowband(audio, (EVENT.upper(),))
     formats = [RtpFormat(codec.payload_type, codec.encoding)]
     if event is not None:
-        formats.append(RtpFormat(event.payload_type, "telephone-event", parameters=event.parameters or "0-15"))
+        formats.append(RtpFormat(event.payload_type, EVENT, parameters=event.parameters or "0-15"))
     direction = _common(_mirrored(_direction_of(audio)), allowed)
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key, crypto = _selected_key(local, audio)
@@ -152,7 +152,7 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     codec = _narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError(OTHER_CODEC)
-    event = _narrowband(audio, (TELEPHONE_EVENT,))
+    event = _narrowband(audio, (EVENT.upper(),))
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key = _answered_keys(local, audio)
     return AgreedMedia(
