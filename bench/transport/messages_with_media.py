@@ -23,7 +23,7 @@ class MessagesWithMedia:
 
     def __init__(self, messages: Transport, media: Transport) -> None:
         self._messages, self._media = messages, media
-        self.handshake = messages.handshake
+        self.handshake, self.fill = messages.handshake, messages.fill
         self.now_ns, self.transmitted, self.add_template = messages.now_ns, messages.transmitted, messages.add_template
         self._receiving = self._offered = messages
         """The connections of the message that is passed on, and of the one that was last passed to `try_send`."""
