@@ -602,6 +602,7 @@ class OnsetDetector(Blocks):
         self._lead_level = min(self._levels(start + SMOOTHED - 1, start + max(SMOOTHED, lead) - 1))
         self._lead_ns, self._above_lead = lead * BLOCK_MS * NS_PER_MS, number
         self._sounding, self._onset, self._suspect = True, None, None
+        begin = start * self._size + (max(0, self._at(start)[2]) if behind < FAINT else 0)
         self._behind_start = self._behind_sound = behind
         self._level = self._same = 0
         self._tone = False
@@ -610,9 +611,9 @@ class OnsetDetector(Blocks):
         elif start * self._size - self._last >= EARLY * self._size:
             self._early_ns = 0
         elif self._unsteady and start < EARLY:
-            self._early_ns = self._early_ns or start * BLOCK_MS * NS_PER_MS
+            self._early_ns = self._early_ns or -(-begin * BLOCK_MS * NS_PER_MS // self._size)
         self._peak = max(self._levels(start, number))
-        yield "begins", start * self._size + (max(0, self._at(start)[2]) if behind < FAINT else 0)
+        yield "begins", begin
         last_audible = next((block for block in range(number, start - 1, -1) if self._continues(block)), start)
         self._quiet, self._last = number - last_audible, last_audible * self._size + max(0, self._at(last_audible)[3])
         yield "sounds", self._last

@@ -254,3 +254,18 @@ def test_fifty_ms_suffice_to_distinguish_a_hum_from_noise(name: str) -> None:
     assert is_tone(coded(G711_ULAW, tone(G711_ULAW, 50, *HUMS_HZ[name])))
     assert not any(is_tone(coded(G711_ULAW, each[:count])) for each in noise)
     assert not is_tone(np.zeros(count, np.int16))
+
+
+@pytest.mark.parametrize("place", range(2_400, 2_440, 7))
+def test_the_bound_of_a_sound_that_may_continue_the_start_of_a_stream_reaches_back_to_it(place: int) -> None:
+    """The stream begins with 100 ms of a voice. The next sound begins at any place in a block."""
+    voice = known.voices(8_000)[0]
+    said = to_pcm16(voice[np.flatnonzero(np.abs(voice) > 0.05)[0] :][:4_000].astype(np.float32))
+    samples = to_pcm16((np.random.default_rng(1).standard_normal(place + len(said)) * 2e-4).astype(np.float32))
+    samples[:800], samples[place:] = said[:800], said
+
+    begins = [change for change in OnsetDetector(8_000).add(samples) if change.what == "begins"]
+
+    position = len(samples) - begins[-1].back
+    assert position == place
+    assert begins[-1].uncertainty_ns == position * 125_000

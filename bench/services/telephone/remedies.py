@@ -130,7 +130,7 @@ OF_SIP = {
     "its trunk (this tool supports `timer` and `100rel`)",
     "422": "the agent requires a longer session interval (RFC 4028): lower its minimum (Min-SE)",
     "423": REFUSES_REQUEST,
-    "433": "the agent takes no anonymous calls: permit the caller `rtbench` at its trunk",
+    "433": "the agent takes no anonymous calls: set the caller's number with `from` of the target (--caller)",
     "436": "the agent requires a signed caller identity (STIR, RFC 8224), which this tool does not send",
     "480": "the agent is not available: check that it is registered and running; if only some calls fail, start fewer "
     "calls at a time (-u, --connect-rate)",

@@ -148,6 +148,7 @@ class Reach:
         return (
             not self.is_local
             or is_loopback(host)
+            or host in self.named_hosts
             or any(host == canonical_host(permitted.host) for permitted in self.call_hosts)
         )
 

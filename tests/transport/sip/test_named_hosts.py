@@ -97,6 +97,13 @@ def test_the_named_host_is_recognized_in_each_spelling() -> None:
     assert reach.is_named(HostPort("[2001:DB8::4]"), "UDP")
 
 
+@pytest.mark.parametrize("host", ["pbx_1", "127.0.0.1"])
+def test_a_local_agent_may_name_the_host_that_the_user_names(host: str) -> None:
+    reach = Reach((HostPort("PBX_1", 5060), "UDP"), "127.0.0.1", is_local=True)
+    assert reach.permits(host)
+    assert not reach.permits("edge1")
+
+
 @pytest.mark.parametrize("code", [401, 407])
 def test_a_permitted_host_gets_neither_headers_nor_credentials_in_any_request(code: int) -> None:
     peer = local_peer(call_hosts=(HostPort("10.9.9.77", 5070),))
