@@ -54,7 +54,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
         "session", "conversation", "streamed_words", "responses", "caller_turns", "behaviour",
-        "gpt_live", "agent_behaviour", "telephone", "ground_truth_log", "serving",
+        "services", "ground_truth_log", "serving",
     ),
     "reports": (
         "formatting", "render", "json_entries", "statistics",
@@ -97,7 +97,7 @@ NAMED_IN = {
     "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.transport.fast.frames",
      "bench.simulator"),
     "python_socks": ("bench.transport.connect",),
-    "sipmessage": ("bench.transport.sip", "bench.simulator.telephone"),
+    "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
     "pylibsrtp": ("bench.transport.media.srtp",),
     "requests": (),
     "openai": (),
@@ -114,8 +114,8 @@ CLOCK_FREE = (
     "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation",
     "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
-    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live",
-    "bench.simulator.serving.handshake", "bench.simulator.telephone", "bench.session.session_io",
+    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.services.gpt_live",
+    "bench.simulator.serving.handshake", "bench.simulator.services.telephone", "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.wav_container",
     "bench.plan.prepared", "bench.plan.compiled_script",
     "bench.record.validity",

@@ -20,9 +20,9 @@ from bench.services.azure.service import PREVIEW_ROUTE
 from bench.services.openai.dialect import RATED_FORMATS
 from bench.services.voice_live.dialect import VOICE_LIVE_ROUTE
 from bench.simulator import refusals, server_events
-from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import AGENT_PATH, WireDialect
+from bench.simulator.services.agents.behaviour import WIRES
 
 OBJECT_ID = "00000000-0000-0000-0000-000000000001"
 TENANT_ID = "00000000-0000-0000-0000-000000000002"

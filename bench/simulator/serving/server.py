@@ -33,15 +33,15 @@ import numpy as np
 from bench.base.clock import enable_timestamps, monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.simulator.agent_behaviour import WIRES, AgentBehaviour, AgentWire
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, GPT_LIVE, Ids
+from bench.simulator.services.agents.behaviour import WIRES, AgentBehaviour, AgentWire
+from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.serving.connection import Connection, Sender, ServerConfig, ServerState
 from bench.simulator.serving.handshake import AcceptedUpgrade
 from bench.simulator.serving.telephone_line import TelephoneLine

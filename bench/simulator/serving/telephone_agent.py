@@ -13,15 +13,15 @@ from msgspec import structs
 from bench.base.clock import SendTime, monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.agent_behaviour import FRAME_MS, AgentBehaviour, AgentWire, TelephoneWire
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
+from bench.simulator.services.agents.behaviour import FRAME_MS, AgentBehaviour, AgentWire, TelephoneWire
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.services.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
+from bench.simulator.services.telephone.called_party import CalledParty
+from bench.simulator.services.telephone.packet_path import PacketPath, PathPacket
+from bench.simulator.services.telephone.ring_tone import ring_frames, silent_frames
 from bench.simulator.serving.connection import ServerState
-from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
-from bench.simulator.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
-from bench.simulator.telephone.called_party import CalledParty
-from bench.simulator.telephone.packet_path import PacketPath, PathPacket
-from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.media.dtmf import KeyReceiver
 from bench.transport.media.reception import RtpReceiver

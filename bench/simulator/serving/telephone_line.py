@@ -17,16 +17,16 @@ from http import HTTPStatus
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
+from bench.simulator.services.agents.behaviour import AgentBehaviour, AgentWire
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from bench.simulator.services.telephone.call_faults import CallFaults
+from bench.simulator.services.telephone.called_party import CalledParty
+from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.simulator.serving.connection import ServerState
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.telephone_agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
-from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from bench.simulator.telephone.call_faults import CallFaults
-from bench.simulator.telephone.called_party import CalledParty
-from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import bracketed
 from bench.transport.sip.address import media_sockets, udp_socket

@@ -21,13 +21,13 @@ from bench.simulator.behaviour import ClientEvent, Handler, ReceiptFields, Simul
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS, text_tokens
-from bench.simulator.gpt_live import session_form
-from bench.simulator.gpt_live.backend import Backend
-from bench.simulator.gpt_live.delegation import Delegation
-from bench.simulator.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
 from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.recorded_replies import TOKEN_MS, RecordedReply
 from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.services.gpt_live import session_form
+from bench.simulator.services.gpt_live.backend import Backend
+from bench.simulator.services.gpt_live.delegation import Delegation
+from bench.simulator.services.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.metrics import NO_ACK
-from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
-from bench.simulator.telephone.login_check import LoginCheck
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.services.telephone.login_check import LoginCheck
 from bench.transport.interface import is_loopback
 from bench.transport.sip.bodies import description_of
 from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of

@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.services.gpt_live import dialect as gpt_live
-from bench.simulator.gpt_live.delegation import Delegation
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Json, OutgoingEvent
+from bench.simulator.services.gpt_live.delegation import Delegation
 from bench.wire.audio import AudioFormat
 
 SLICE_MS = 100
