@@ -24,9 +24,9 @@ from bench.catalogue.metrics import HANG_UP
 from bench.catalogue.remedies import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone.remedies import REMEDIES
+from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.simulator.serving.telephone_agent import RTP_PORTS
 from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, bracketed
 from bench.transport.media.dtmf import parse_event

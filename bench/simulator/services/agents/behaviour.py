@@ -18,15 +18,14 @@ import msgspec
 import numpy as np
 
 from bench.base.units import NS_PER_MS
-from bench.services.openai.dialect import RATED_FORMATS
-from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.wire.audio import AudioFormat, AudioFormatName, Samples
+from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
 from bench.wire.dialect import BinaryMessage
 
 NamedBody = tuple[str, bytes]
@@ -57,7 +56,7 @@ class AgentWire(ABC):
     clears = False
 
     def __init__(self, format: AudioFormatName) -> None:
-        self.format = RATED_FORMATS[format]
+        self.format = ALL_FORMATS[format]
 
     @abstractmethod
     def read(self, event: Json) -> AgentInput:
@@ -141,7 +140,7 @@ class AcsWire(AgentWire):
         name = _text(event, "kind") or "invalid_event"
         match event:
             case {"kind": "AudioMetadata", "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"}}:
-                self.format = RATED_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
+                self.format = ALL_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
                 return AgentInput(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
             case {"kind": "AudioData", "audioData": {"data": str(data)}}:
                 return AgentInput(name, audio=_decoded(data))
@@ -367,3 +366,7 @@ class AgentBehaviour(SimulatedSession):
         level_dbfs = self._profile.agent.noise_dbfs or 0.0
         noise = self._rng.normal(0, FULL_SCALE * 10 ** (level_dbfs / 20), len(samples))
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def new_agent(wire: AgentWire, parts: SessionParts) -> AgentBehaviour:
+    return AgentBehaviour(wire, parts.profile, parts.replies, parts.rng, parts.ids, parts.servers)

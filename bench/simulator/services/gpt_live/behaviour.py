@@ -16,8 +16,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.services.gpt_live import dialect as gpt_live
-from bench.simulator.behaviour import ClientEvent, Handler, ReceiptFields, SimulatedSession, client_event
+from bench.services.gpt_live.dialect import (
+    APPEND, ASKED_TO_CLOSE, BACKEND_ITEM, BACKEND_REQUEST, CLIENT, CLOSE, CLOSED, COMMENTARY, DELEGATED, START, STARTED,
+    TRANSCRIPT_DELTA,
+)  # fmt: skip
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS, text_tokens
@@ -31,6 +33,7 @@ from bench.simulator.services.gpt_live.output_stream import SLICE_MS, OutputStre
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.simulated_session import ClientEvent, Handler, ReceiptFields, SimulatedSession, client_event
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import SIMULATOR_VALUE
 
@@ -92,7 +95,7 @@ class GptLiveBehaviour(SimulatedSession):
         for event in super().due(now_ns):
             if self._is_closed:
                 return
-            self._is_closed = event.type == gpt_live.CLOSED
+            self._is_closed = event.type == CLOSED
             yield event
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
@@ -113,7 +116,7 @@ class GptLiveBehaviour(SimulatedSession):
         name = event.get("type")
         if not isinstance(name, str) or name not in _EVENTS:
             raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
-        if self._input is None and name != gpt_live.START:
+        if self._input is None and name != START:
             raise RejectedError("session_not_started", "Send session.start first.", "type")
         kind = _EVENTS[name]
         noted: list[str] = []
@@ -131,8 +134,8 @@ class GptLiveBehaviour(SimulatedSession):
         self._input = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
         self._stream = OutputStream(format)
         fields = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, (gpt_live.STARTED, fields))
-        if session_form.target_of(self.session) == session_form.RESPONSES:
+        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, (STARTED, fields))
+        if session_form.target_of(self.session) != CLIENT:
             self._backend = Backend(
                 self.session["delegation"]["responses"],
                 self.session["input"],
@@ -226,7 +229,7 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _close(self, event: Json, at_ns: int) -> None:
         self._is_closing = True
-        fields = {"reason": gpt_live.ASKED_TO_CLOSE, "client_event_id": event.get("event_id")}
+        fields = {"reason": ASKED_TO_CLOSE, "client_event_id": event.get("event_id")}
         self._outbox.plan([(max(at_ns, self._outbox.answered_ns), partial(self._closed, fields))])
 
     # Turns
@@ -258,7 +261,7 @@ class GptLiveBehaviour(SimulatedSession):
         piece, utterance = self._stream.next()
         if piece.words:
             fields = {"delta": piece.words, "start_ms": start_ms, "end_ms": self._stream.end_ms}
-            self._send(gpt_live.TRANSCRIPT_DELTA, fields, at_ns)
+            self._send(TRANSCRIPT_DELTA, fields, at_ns)
         self._spoken_ms += SLICE_MS if utterance else 0
         self._outbox.plan([(at_ns, partial(delta, piece, utterance))])
         if self._stream.end_ms % USAGE_MS == 0:
@@ -273,7 +276,7 @@ class GptLiveBehaviour(SimulatedSession):
         task = {"id": delegation.id, "target": target, "type": "delegation"}
         response_id = self.ids.new("resp")
         fields = {"delegation": task | ({"response_id": response_id} if self._backend else {}), "offset_ms": start_ms}
-        self._send(gpt_live.DELEGATED, fields, at_ns, {"delegation": delegation.id})
+        self._send(DELEGATED, fields, at_ns, {"delegation": delegation.id})
         if self._backend:
             self._backend.delegate(delegation, response_id, turn.speech_ms, at_ns)
         if is_drawn(self._profile.delegation.filler, self._rng):
@@ -319,8 +322,8 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _closed(self, fields: Json, due_ns: int) -> OutgoingEvent:
         fields = {"session": self.session, "usage": self._usage, **fields}
-        body = event_bytes(gpt_live.CLOSED, self.ids.event(), fields)
-        return OutgoingEvent(due_ns, gpt_live.CLOSED, body, close=(NORMAL_CLOSURE, ""))
+        body = event_bytes(CLOSED, self.ids.event(), fields)
+        return OutgoingEvent(due_ns, CLOSED, body, close=(NORMAL_CLOSURE, ""))
 
     def _acknowledge(self, name: str, event: Json, at_ns: int, fields: Json) -> None:
         answer = (name, {**fields, "client_event_id": event.get("event_id")})
@@ -354,15 +357,15 @@ def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour
 
 
 _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
-    gpt_live.START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
+    START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
     "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.anything),
-    gpt_live.APPEND: client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
+    APPEND: client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
     "session.input_audio.mute": client_event(GptLiveBehaviour._mute),
     "session.input_audio.unmute": client_event(GptLiveBehaviour._mute),
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
     "session.thinking.append": _context(GptLiveBehaviour._add_context),
-    gpt_live.COMMENTARY: _context(GptLiveBehaviour._add_commentary),
-    gpt_live.BACKEND_ITEM: client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
-    gpt_live.BACKEND_REQUEST: client_event(GptLiveBehaviour._response_create),
-    gpt_live.CLOSE: client_event(GptLiveBehaviour._close),
+    COMMENTARY: _context(GptLiveBehaviour._add_commentary),
+    BACKEND_ITEM: client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
+    BACKEND_REQUEST: client_event(GptLiveBehaviour._response_create),
+    CLOSE: client_event(GptLiveBehaviour._close),
 }

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.services.gpt_live import dialect as gpt_live
+from bench.services.gpt_live.dialect import AUDIO_DELTA
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Json, OutgoingEvent
 from bench.simulator.services.gpt_live.delegation import Delegation
@@ -130,8 +130,8 @@ def delta(piece: OutputSlice, utterance: Utterance | None, due_ns: int) -> Outgo
         facts["delegation"] = utterance.delegation.id
     return OutgoingEvent(
         due_ns,
-        gpt_live.AUDIO_DELTA,
-        b'{"type":"' + gpt_live.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}",
+        AUDIO_DELTA,
+        b'{"type":"' + AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}",
         audio_bytes=piece.size,
         audible_byte=piece.audible,
         facts=facts or None,

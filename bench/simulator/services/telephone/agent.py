@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Protocol
@@ -15,13 +15,13 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
-from bench.simulator.services.agents.behaviour import FRAME_MS, AgentBehaviour, AgentWire, TelephoneWire
+from bench.simulator.services.agents.behaviour import FRAME_MS, TelephoneWire, new_agent
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.services.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
 from bench.simulator.services.telephone.called_party import CalledParty
 from bench.simulator.services.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.services.telephone.ring_tone import ring_frames, silent_frames
-from bench.simulator.serving.connection import ServerState
+from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.media.dtmf import KeyReceiver
 from bench.transport.media.reception import RtpReceiver
@@ -76,7 +76,6 @@ class TelephoneAgent:
         call_id: str,
         party: CalledParty,
         planned: UnansweredCall,
-        new_agent: Callable[[AgentWire], AgentBehaviour],
         dropped: Counter[str],
     ) -> None:
         assert party.media is not None, "the call is answered"
@@ -91,7 +90,7 @@ class TelephoneAgent:
         """The instants until which faults stop each direction."""
         self._vanishes = False
         wire = wire_of(media)
-        self._behaviour = new_agent(wire)
+        self._behaviour = new_agent(wire, shared.next_session())
         self.session_id = self._behaviour.ids.session
         audio, self._random = wire.format, Random(self.session_id)
         self._sender = RtpSender(audio, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))
