@@ -11,20 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.services.gpt_live.dialect import (
-    APPEND, ASKED_TO_CLOSE, BACKEND_ITEM, BACKEND_REQUEST, CLIENT, CLOSE, CLOSED, COMMENTARY, DELEGATED, START, STARTED,
-    TRANSCRIPT_DELTA,
-)  # fmt: skip
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
-from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS, text_tokens
+from bench.simulator.conversation.items import text_tokens
 from bench.simulator.profile import Profile, is_drawn
-from bench.simulator.recorded_replies import TOKEN_MS, RecordedReply
+from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, event_bytes
 from bench.simulator.services.gpt_live import session_form
 from bench.simulator.services.gpt_live.backend import Backend
@@ -34,9 +31,9 @@ from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import ClientEvent, Handler, ReceiptFields, SimulatedSession, client_event
-from bench.wire.audio import AudioFormat
 from bench.wire.dialect import SIMULATOR_VALUE
 
+START, CLOSED = "session.start", "session.closed"
 USAGE_MS = 10_000
 FILLER_SLICES = 8
 SILENCE_MS = 500
@@ -68,7 +65,7 @@ class GptLiveBehaviour(SimulatedSession):
         self.ids = ids
         self.session: Json = {}
         self._expires_at_s, self._profile = expires_at_s, profile
-        self._replies, self._rng = replies, rng
+        self._next_reply, self._rng = cycle(replies).__next__, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio()
         self._audio.silence_ms = SILENCE_MS
@@ -78,7 +75,6 @@ class GptLiveBehaviour(SimulatedSession):
         self._turn: PlannedTurn | None = None
         self._delegations: dict[str, Delegation] = {}
         self._backend: Backend | None = None  # None if the client does the tasks
-        self._reply_count = self._spoken_ms = 0
 
     def open(self, at_ns: int) -> None:
         """Do nothing: the client sends session.start first."""
@@ -134,8 +130,8 @@ class GptLiveBehaviour(SimulatedSession):
         self._input = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
         self._stream = OutputStream(format)
         fields = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, (STARTED, fields))
-        if session_form.target_of(self.session) != CLIENT:
+        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, ("session.started", fields))
+        if session_form.target_of(self.session) == session_form.RESPONSES:
             self._backend = Backend(
                 self.session["delegation"]["responses"],
                 self.session["input"],
@@ -156,18 +152,14 @@ class GptLiveBehaviour(SimulatedSession):
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         assert self._input
         audio, start_byte = event["audio"], self._audio.end.byte
-        for speech in self._audio.append(self._heard(audio, self._input.format), self._input):
+        if self._is_muted:
+            silence = self._input.format.encode(np.zeros(-(-len(audio) // self._input.format.sample_bytes), np.int16))
+            audio = silence[: len(audio)]
+        for speech in self._audio.append(audio, self._input):
             self._on_speech(speech, at_ns)
         while self._stream.end_ms + SLICE_MS <= self._audio.clock_ms:
             self._tick(max(at_ns, self._started_ns))
         return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
-
-    def _heard(self, audio: bytes, format: AudioFormat) -> bytes:
-        """Return the audio as the model hears it: silence if the input is muted."""
-        if not self._is_muted:
-            return audio
-        silence = format.encode(np.zeros(-(-len(audio) // format.sample_bytes), np.int16))
-        return silence[: len(audio)]
 
     def _mute(self, event: Json, at_ns: int) -> None:
         self._is_muted = event["type"] == "session.input_audio.mute"
@@ -229,7 +221,7 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _close(self, event: Json, at_ns: int) -> None:
         self._is_closing = True
-        fields = {"reason": ASKED_TO_CLOSE, "client_event_id": event.get("event_id")}
+        fields = {"reason": "close_requested", "client_event_id": event.get("event_id")}
         self._outbox.plan([(max(at_ns, self._outbox.answered_ns), partial(self._closed, fields))])
 
     # Turns
@@ -261,22 +253,22 @@ class GptLiveBehaviour(SimulatedSession):
         piece, utterance = self._stream.next()
         if piece.words:
             fields = {"delta": piece.words, "start_ms": start_ms, "end_ms": self._stream.end_ms}
-            self._send(TRANSCRIPT_DELTA, fields, at_ns)
-        self._spoken_ms += SLICE_MS if utterance else 0
+            self._send("session.output_transcript.delta", fields, at_ns)
         self._outbox.plan([(at_ns, partial(delta, piece, utterance))])
         if self._stream.end_ms % USAGE_MS == 0:
-            fields = {"usage": self._usage, "context_window": {"usage_ratio": self._context_ratio}}
+            ratio = min(1.0, self._stream.context_tokens / (self._profile.context_limit_tokens or CONTEXT_TOKENS))
+            fields = {"usage": self._stream.usage, "context_window": {"usage_ratio": ratio}}
             self._send("session.usage.updated", fields, at_ns)
 
     def _delegate(self, turn: PlannedTurn, start_ms: int, at_ns: int) -> None:
         """Delegate the task of a turn, and plan the filler."""
-        delegation = Delegation(self.ids.new("del"), self._is_unanswered())
+        delegation = Delegation(self.ids.new("del"), is_drawn(self._profile.delegation.unanswered, self._rng))
         self._delegations[delegation.id] = delegation
         target = session_form.target_of(self.session)
         task = {"id": delegation.id, "target": target, "type": "delegation"}
         response_id = self.ids.new("resp")
         fields = {"delegation": task | ({"response_id": response_id} if self._backend else {}), "offset_ms": start_ms}
-        self._send(DELEGATED, fields, at_ns, {"delegation": delegation.id})
+        self._send("session.delegation.created", fields, at_ns, {"delegation": delegation.id})
         if self._backend:
             self._backend.delegate(delegation, response_id, turn.speech_ms, at_ns)
         if is_drawn(self._profile.delegation.filler, self._rng):
@@ -285,16 +277,10 @@ class GptLiveBehaviour(SimulatedSession):
 
     # Speech
 
-    def _next_reply(self) -> RecordedReply:
-        self._reply_count += 1
-        return self._replies[(self._reply_count - 1) % len(self._replies)]
-
-    def _is_unanswered(self) -> bool:
-        return is_drawn(self._profile.delegation.unanswered, self._rng)
-
     def _say_text(self, reply: RecordedReply, delegation: Delegation | None) -> None:
         """Say a text of the backend."""
-        if not (delegation.is_unanswered if delegation else self._is_unanswered()):
+        share = self._profile.delegation.unanswered
+        if not (delegation.is_unanswered if delegation else is_drawn(share, self._rng)):
             self._say("answer", reply, delegation)
 
     def _say(self, kind: Literal["answer", "greeting"], reply: RecordedReply, delegation: Delegation | None) -> None:
@@ -306,22 +292,13 @@ class GptLiveBehaviour(SimulatedSession):
 
     # Server events
 
-    @property
-    def _usage(self) -> Json:
-        return {"seconds": self._stream.end_ms // 1000}
-
-    @property
-    def _context_ratio(self) -> float:
-        tokens = self._stream.end_ms // USER_AUDIO_TOKEN_MS + self._spoken_ms // TOKEN_MS
-        return min(1.0, tokens / (self._profile.context_limit_tokens or CONTEXT_TOKENS))
-
     def _epoch_s(self, at_ns: int) -> float:
         """Return an instant as Unix time, from the expiry of the session."""
         started_s = self._expires_at_s - self._profile.max_session_s
         return float(started_s + (at_ns - self._started_ns) // NS_PER_S)
 
     def _closed(self, fields: Json, due_ns: int) -> OutgoingEvent:
-        fields = {"session": self.session, "usage": self._usage, **fields}
+        fields = {"session": self.session, "usage": self._stream.usage, **fields}
         body = event_bytes(CLOSED, self.ids.event(), fields)
         return OutgoingEvent(due_ns, CLOSED, body, close=(NORMAL_CLOSURE, ""))
 
@@ -359,13 +336,13 @@ def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour
 _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
     START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
     "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.anything),
-    APPEND: client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
+    "session.input_audio.append": client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
     "session.input_audio.mute": client_event(GptLiveBehaviour._mute),
     "session.input_audio.unmute": client_event(GptLiveBehaviour._mute),
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
     "session.thinking.append": _context(GptLiveBehaviour._add_context),
-    COMMENTARY: _context(GptLiveBehaviour._add_commentary),
-    BACKEND_ITEM: client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
-    BACKEND_REQUEST: client_event(GptLiveBehaviour._response_create),
-    CLOSE: client_event(GptLiveBehaviour._close),
+    "session.commentary.append": _context(GptLiveBehaviour._add_commentary),
+    "response.item.create": client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
+    "response.create": client_event(GptLiveBehaviour._response_create),
+    "session.close": client_event(GptLiveBehaviour._close),
 }

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.services.gpt_live.dialect import BACKEND as RESPONSES
-from bench.services.gpt_live.dialect import CLIENT
 from bench.simulator.profile import EFFORTS
 from bench.simulator.responses.function_calls import tools_of
 from bench.simulator.server_events import GA_FORMATS, Json, RejectedError
@@ -19,6 +17,7 @@ from bench.simulator.session.checks import CheckTable, EventPath, Nullable, Sett
 from bench.simulator.session.session_schema import TOOL_CHOICE, function_name
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat
 
+CLIENT, RESPONSES = "client", "responses"
 FORMATS: Mapping[AudioFormat, Json] = {
     format: GA_FORMATS[format.name] | {"rate": format.rate_hz} for format in (PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
 }

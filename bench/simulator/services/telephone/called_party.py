@@ -138,7 +138,9 @@ class CalledParty:
             self._cancelled(transaction, now_ns)
         elif self.leg is not None and self.leg.dialog.matches(request):
             LegRequests(self.leg).answer(transaction, now_ns)
-            self._note_ack(now_ns)
+            is_acknowledged = self._invite is not None and self._invite.is_acknowledged
+            if self.answered_ns is not None and self.acknowledged_ns is None and is_acknowledged:
+                self.acknowledged_ns = self._requests_start_ns = now_ns
         elif request.method == "INVITE" and not request.callee.tag and self._may_begin(request):
             self._invited(transaction, now_ns)
         else:
@@ -316,11 +318,6 @@ class CalledParty:
         respond(self.transactions, self._party, transaction, code, self._tag, now_ns, headers, body, phrase)
 
     # The dialog
-
-    def _note_ack(self, now_ns: int) -> None:
-        is_acknowledged = self._invite is not None and self._invite.is_acknowledged
-        if self.answered_ns is not None and self.acknowledged_ns is None and is_acknowledged:
-            self.acknowledged_ns = self._requests_start_ns = now_ns
 
     def _send_planned(self, planned: PlannedRequest, now_ns: int) -> bool:
         """Send a planned request. Return False if another one has no final response yet."""
