@@ -24,7 +24,7 @@ from bench.simulator.profile import AgentSettings, Profile, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import Ids, OutgoingEvent
-from bench.simulator.services.agents.behaviour import FILLER_MS, WIRES, AgentBehaviour
+from bench.simulator.services.agents import FILLER_MS, WIRES, AgentBehaviour
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
 from tests.helpers import MS, seated

@@ -17,7 +17,7 @@ from bench.services.openai.preview import PREVIEW
 from bench.simulator.profile import Profile, TranscriptSettings, default_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.azure import AZURE_PREVIEW
-from bench.simulator.services.openai.service import OPENAI_GA
+from bench.simulator.services.openai import OPENAI_GA
 from bench.wire.dialect import Dialect
 from bench.wire.settings import InputTranscription, TurnDetection
 from tests.helpers import MS, S

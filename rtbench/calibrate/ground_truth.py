@@ -37,7 +37,7 @@ from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.services.agents.behaviour import SILENCE_MS
+from bench.simulator.services.agents import SILENCE_MS
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import MessageKind

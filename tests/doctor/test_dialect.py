@@ -15,8 +15,7 @@ from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.services.siblings import OWN_PARAMETERS, REMEDIES, dialect_remedy, shape_of
-from bench.simulator.services.openai.forms import ga_form, ga_session, preview_session
-from bench.simulator.services.openai.service import OPENAI_GA
+from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
 from bench.simulator.session.checks import EventPath, missing
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.wire.dialect import Dialect

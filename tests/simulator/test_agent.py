@@ -12,7 +12,7 @@ from bench.services.openai.dialect import RATED_FORMATS
 from bench.simulator.profile import AgentSettings, Slowdown, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.server_events import Ids, OutgoingEvent
-from bench.simulator.services.agents.behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
+from bench.simulator.services.agents import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, constant, sound
 

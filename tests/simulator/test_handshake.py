@@ -12,7 +12,7 @@ from bench.services.azure.service import AZURE
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai.service import OPENAI_GA, OPENAI_PREVIEW
+from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from bench.simulator.services.registry import SERVICES
 from bench.simulator.services.voice_live import VOICE_LIVE
 from bench.simulator.serving.credentials import Authenticator, TokenIssuer

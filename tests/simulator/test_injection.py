@@ -27,7 +27,7 @@ from bench.simulator.profile import TranscriptSettings
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai.service import OPENAI_GA
+from bench.simulator.services.openai import OPENAI_GA
 from tests.simulator.builders import AT_NS, COMMIT, CREATE, FOREVER_NS, MS, SECOND, append, build_behaviour
 from tests.simulator.sdk_types import assert_typed
 

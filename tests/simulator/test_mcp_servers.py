@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.profile import FunctionCalls, McpSettings
 from bench.simulator.services.azure import AZURE_GA
-from bench.simulator.services.openai.service import OPENAI_GA
+from bench.simulator.services.openai import OPENAI_GA
 from bench.simulator.services.voice_live import VOICE_LIVE
 from bench.simulator.services.xai import XAI
 from tests.simulator.builders import (

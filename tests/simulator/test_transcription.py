@@ -14,7 +14,7 @@ from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.profile import TranscriptSettings
 from bench.simulator.server_events import GA
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
-from bench.simulator.services.openai.service import OPENAI_GA, OPENAI_PREVIEW
+from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

@@ -11,7 +11,7 @@ from bench.simulator import refusals
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW
-from bench.simulator.services.openai.forms import PREVIEW_FORM, PREVIEW_TRANSCRIPTION_FORM, ga_form
+from bench.simulator.services.openai import PREVIEW_FORM, PREVIEW_TRANSCRIPTION_FORM, ga_form
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks, session_schema
 from bench.simulator.session.effective import SessionForm
@@ -60,7 +60,7 @@ def _accepted(dialect: WireDialect, deployment: str, request: UpgradeRequest) ->
     return AcceptedUpgrade(dialect, UNDERLYING_MODELS.get(deployment, deployment))
 
 
-AZURE = SimulatedService(
+SERVICE = SimulatedService(
     _answer,
     websocket_urls(
         ga=f"{GA_PATH}?model=gpt-realtime",

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.server_events import PREVIEW, Json
-from bench.simulator.services.openai.forms import preview_session
+from bench.simulator.services.openai import preview_session
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest
 from bench.simulator.session import checks, effective
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable

@@ -9,8 +9,7 @@ from typing import Any
 from bench.services.openai.dialect import RATED_FORMATS
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.server_events import GA, Json
-from bench.simulator.services.openai.forms import ga_form
-from bench.simulator.services.openai.service import PATH
+from bench.simulator.services.openai import PATH, ga_form
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest
 from bench.simulator.session import checks, session_schema
 from bench.simulator.session.effective import SessionForm

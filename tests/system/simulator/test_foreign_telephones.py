@@ -21,7 +21,7 @@ from tests.simulator_process import GUARD_S, patient_simulator, quick_simulator
 
 MODULES = Path("/usr/lib/baresip/modules")
 SILENT_S, LOUD_S, LISTEN_S = 1.5, 0.5, 1.5
-"""The durations of the caller's audio: it is silent while the greeting begins, makes a noise, and waits for the answer."""
+"""The durations of the caller's audio: silence while the greeting begins, noise, and silence during the answer."""
 LOUD = 2_000
 SMALLEST_STEP = 8  # of the codes of G.711
 HEARD_S = 0.2

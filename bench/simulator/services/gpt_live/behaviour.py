@@ -27,10 +27,18 @@ from bench.simulator.services.gpt_live import session_form
 from bench.simulator.services.gpt_live.backend import Backend
 from bench.simulator.services.gpt_live.delegation import Delegation
 from bench.simulator.services.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.simulator.simulated_session import ClientEvent, Handler, ReceiptFields, SimulatedSession, client_event
+from bench.simulator.simulated_session import (
+    ClientEvent,
+    Handler,
+    ReceiptFields,
+    SessionParts,
+    SimulatedSession,
+    client_event,
+)
 from bench.wire.dialect import SIMULATOR_VALUE
 
 START, CLOSED = "session.start", "session.closed"
@@ -346,3 +354,20 @@ _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
     "response.create": client_event(GptLiveBehaviour._response_create),
     "session.close": client_event(GptLiveBehaviour._close),
 }
+
+
+PATH = "/v1/live/sessions"
+
+
+class GptLiveDialect:
+    """The dialect of GPT-Live, which has no turns."""
+
+    def new_session(self, model: str, parts: SessionParts) -> GptLiveBehaviour:
+        return GptLiveBehaviour(model, *parts[:5])
+
+
+def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    return AcceptedUpgrade(GptLiveDialect(), "") if request.path in (PATH, f"/openai{PATH}") else None
+
+
+SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True)

@@ -15,7 +15,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
-from bench.simulator.services.agents.behaviour import FRAME_MS, TelephoneWire, new_agent
+from bench.simulator.services.agents import FRAME_MS, TelephoneWire, new_agent
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.services.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
 from bench.simulator.services.telephone.called_party import CalledParty

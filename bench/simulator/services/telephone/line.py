@@ -10,6 +10,7 @@ import errno
 import re
 import secrets
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -24,7 +25,7 @@ from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDema
 from bench.simulator.services.telephone.call_faults import CallFaults
 from bench.simulator.services.telephone.called_party import CalledParty
 from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.simulator.serving.service import ServerState
+from bench.simulator.serving.service import ServerAddress, ServerState, SimulatedService
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import bracketed
@@ -268,3 +269,13 @@ class CallerConnection:
     def ended(self) -> None:
         self._messages.clear()
         self._line.disconnected(self._caller)
+
+
+def _urls(address: ServerAddress) -> Mapping[str, str]:
+    if address.workers > 1:
+        return {}
+    schemes = ("sip", "sips") if address.has_tls else ("sip",)
+    return {f"agent_{scheme}": f"{scheme}:agent@{address.authority}" for scheme in schemes}
+
+
+SERVICE = SimulatedService(urls=_urls, listen=TelephoneLine)

@@ -1,6 +1,6 @@
-"""The session forms of OpenAI, for sessions with responses and for sessions that only transcribe.
+"""OpenAI's Realtime API: its paths and dialects, and the forms of sessions, also of those that only transcribe.
 
-Other services use them, with their own differences.
+A connection is refused after the upgrade, with an error event. Other services use the forms with their own differences.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from dataclasses import replace
 from functools import cache, partial
 
 from bench.services.openai.dialect import FORMATS, WITHOUT_DETECTION
+from bench.simulator import refusals
 from bench.simulator.behaviour import WireDialect
-from bench.simulator.server_events import GA_FORMATS, Json, RejectedError
+from bench.simulator.server_events import GA, GA_FORMATS, PREVIEW, Json, RejectedError
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
@@ -174,3 +176,35 @@ def ga_form(dialect: WireDialect, transcriber: checks.SettingCheck = TRANSCRIBER
         session_schema.ga_response_table(table, format),
         type="realtime",
     )
+
+
+# The service
+
+PATH = "/v1/realtime"
+OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW, preview_form)
+OPENAI_GA = WireDialect("openai-ga", GA, ga_form, tuple(FORMATS))
+
+
+def _dialect(request: UpgradeRequest) -> WireDialect:
+    return OPENAI_PREVIEW if request.headers.get("openai-beta") == "realtime=v1" else OPENAI_GA
+
+
+def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    if request.path != PATH or request.transcribes:
+        return None
+    return AcceptedUpgrade(_dialect(request), request.model, None if request.model else refusals.MISSING_MODEL)
+
+
+def _transcription(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    if request.path != PATH or not request.transcribes:
+        return None
+    complaint = refusals.MODEL_OF_TRANSCRIPTION if request.model else None
+    return AcceptedUpgrade(_dialect(request).transcribing(), request.model, complaint)
+
+
+SERVICE = SimulatedService(
+    _answer, websocket_urls(openai=f"{PATH}?model=gpt-realtime"), "event", refusals.BAD_OPENAI_KEY
+)
+TRANSCRIPTION = replace(
+    SERVICE, answer=_transcription, urls=websocket_urls(transcription=f"{PATH}?intent=transcription")
+)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
 from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
@@ -370,3 +371,29 @@ class AgentBehaviour(SimulatedSession):
 
 def new_agent(wire: AgentWire, parts: SessionParts) -> AgentBehaviour:
     return AgentBehaviour(wire, parts.profile, parts.replies, parts.rng, parts.ids, parts.servers)
+
+
+PATH = "/agent/"
+"""The path prefix of agents. The name of the protocol follows it."""
+DEFAULT_FORMAT = "pcm16@16000"
+"""The audio format of an agent, if the address does not state it."""
+
+
+class AgentProtocol(NamedTuple):
+    """The protocol of an agent. The model is the format of the agent's audio, unless the protocol determines it."""
+
+    wire: type[AgentWire]
+
+    def new_session(self, model: str, parts: SessionParts) -> AgentBehaviour:
+        return new_agent(self.wire(cast("AudioFormatName", model)), parts)
+
+
+def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    kind = request.path.removeprefix(PATH)
+    if not request.path.startswith(PATH) or kind not in WIRES:
+        return None
+    format = request.query.get("format", DEFAULT_FORMAT)
+    return AcceptedUpgrade(AgentProtocol(WIRES[kind]), format if format in ALL_FORMATS else DEFAULT_FORMAT)
+
+
+SERVICE = SimulatedService(_answer, websocket_urls(**{f"agent_{kind}": f"{PATH}{kind}" for kind in WIRES}))
