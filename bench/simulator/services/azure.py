@@ -14,7 +14,6 @@ from bench.simulator.server_events import GA, PREVIEW
 from bench.simulator.services.openai import PREVIEW_FORM, PREVIEW_TRANSCRIPTION_FORM, ga_form
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks, session_schema
-from bench.simulator.session.effective import SessionForm
 
 UNDERLYING_MODELS = {  # Azure's session.model is the model of the deployment; ours are named like models
     "gpt-4o-realtime-preview": "gpt-4o-realtime-preview-2024-12-17",
@@ -33,11 +32,9 @@ TOLERANT_FORM = replace(
 )
 
 
-def _preview_form(dialect: WireDialect) -> SessionForm:
-    return PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else TOLERANT_FORM
-
-
-AZURE_PREVIEW = WireDialect("azure-preview", PREVIEW, _preview_form)
+AZURE_PREVIEW = WireDialect(
+    "azure-preview", PREVIEW, lambda dialect: PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else TOLERANT_FORM
+)
 AZURE_GA = WireDialect("azure-ga", GA, partial(ga_form, transcriber=checks.short(64)), tuple(FORMATS))
 """The dialect of GA. The name of a transcription model is that of a deployment."""
 

@@ -150,10 +150,6 @@ PREVIEW_TRANSCRIPTION_FORM = SessionForm(
 )
 
 
-def preview_form(dialect: WireDialect) -> SessionForm:
-    return PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else PREVIEW_FORM
-
-
 @cache
 def ga_form(dialect: WireDialect, transcriber: checks.SettingCheck = TRANSCRIBER) -> SessionForm:
     """Return the form of GA. `transcriber`: the check of the name of a transcription model."""
@@ -181,7 +177,9 @@ def ga_form(dialect: WireDialect, transcriber: checks.SettingCheck = TRANSCRIBER
 # The service
 
 PATH = "/v1/realtime"
-OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW, preview_form)
+OPENAI_PREVIEW = WireDialect(
+    "openai-preview", PREVIEW, lambda dialect: PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else PREVIEW_FORM
+)
 OPENAI_GA = WireDialect("openai-ga", GA, ga_form, tuple(FORMATS))
 
 

@@ -40,8 +40,7 @@ from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import Ids
 from bench.simulator.serving.connection import Connection
-from bench.simulator.serving.service import AcceptedUpgrade, Receiver, Sender, ServerConfig, ServerState
-from bench.simulator.serving.stream import ServerStream
+from bench.simulator.serving.service import AcceptedUpgrade, Sender, ServerConfig, ServerState
 from bench.simulator.serving.token_issuer import serving
 from bench.simulator.simulated_session import SessionParts, SimulatedSession
 from bench.transport.sip.messages import HostPort
@@ -107,7 +106,7 @@ class Server:
             lateness=self.lateness,
             injector=self._new_injector,
             freeze=self._freeze,
-            connect=self._connect,
+            connect=lambda *first: next(filter(None, (line.connect(*first) for line in self._lines)), None),
         )
         loop.add_reader(listener, self._accept)
         self._lines = [
@@ -153,9 +152,6 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             enable_timestamps(sock)
             self.connections.add(Connection(self._shared, sock, HostPort(*address[:2]), self.connections.discard))
-
-    def _connect(self, first: bytes, client: HostPort, stream: ServerStream) -> Receiver | None:
-        return next(filter(None, (line.connect(first, client, stream) for line in self._lines)), None)
 
     def _stop_listening(self) -> None:
         if self._listener.fileno() != -1:

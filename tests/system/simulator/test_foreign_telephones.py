@@ -70,12 +70,14 @@ def test_baresip_hears_the_agent_and_the_agent_hears_baresip(tmp_path: Path, enc
         output = call(tmp_path, f"sip:agent@127.0.0.1:{ready.port}", encryption)
 
     assert "Call established" in output
+    assert ";PL=0,0;" in output, "packets were lost, as the reports of RTCP say"
     (recording,) = tmp_path.glob("dump-*-dec.wav")
     with wave.open(str(recording)) as file:
         heard = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)
     greeting = G711_ULAW.decode(G711_ULAW.encode(reply_samples(load_replies()[0], G711_ULAW))).astype(float)
     begin, length = int((np.abs(greeting) > LOUD).argmax()), round(HEARD_S * G711_RATE_HZ)
     spoken = greeting[begin : begin + length]
+    assert len(heard) > length, "nothing was heard"
     at = int(np.correlate(heard, spoken, "valid").argmax())
     assert np.abs(heard[at : at + length] - spoken).max() <= SMALLEST_STEP
     answers = [line for line in read_truth(truth) if line.get("utterance") == "answer"]
@@ -89,7 +91,7 @@ def call(folder: Path, url: str, encryption: str) -> str:
     with wave.open(str(folder / "caller.wav"), "wb") as file:
         file.setparams((1, 2, G711_RATE_HZ, 0, "NONE", ""))
         file.writeframes(np.concatenate(parts).astype("<i2").tobytes())
-    modules = ("account", "menu", "g711", "srtp", "sndfile", "aubridge", "aufile")
+    modules = ("account", "menu", "g711", "srtp", "sndfile", "aubridge", "aufile", "rtcpsummary")
     (folder / "config").write_text(
         f"module_path {MODULES}\nsip_listen 127.0.0.1:{free_port()}\nnet_interface 127.0.0.1\nsnd_path {folder}\n"
         f"audio_source aufile,{folder / 'caller.wav'}\naudio_player aubridge,nil\naudio_alert aubridge,nil\n"

@@ -111,7 +111,7 @@ class TelephoneAgent:
         self._behaviour.open(now_ns)
         self._listen(planned.rtp, planned.rtcp)
         if self._faults.has_other_port:
-            self._sends_rtp = other_socket(planned.rtp)
+            self._sends_rtp = DatagramSocket(udp_socket(self._host))
             self._sockets.append(self._sends_rtp)
         if planned.early is not None:
             planned.early.close()
@@ -278,11 +278,6 @@ class TelephoneAgent:
 
 def wire_of(media: AgreedMedia) -> TelephoneWire:
     return TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
-
-
-def other_socket(like: DatagramSocket) -> DatagramSocket:
-    """Return a socket on another port of the same address."""
-    return DatagramSocket(udp_socket(like.address[0]))
 
 
 class EarlyAudio:
