@@ -34,7 +34,7 @@ from bench.record import folder as files
 from bench.record.calibration import AGENTS, LoadStep
 from bench.record.validity_data import row_bounds
 from bench.services.names import AgentName
-from bench.simulator.agent_behaviour import AgentBehaviour
+from bench.simulator.services.agents import AgentBehaviour
 from bench.wire.audio import AudioFormat, Samples
 from benchmarks import onsets
 from rtbench.calibrate import load_steps

@@ -20,11 +20,11 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
-from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
 from bench.simulator.profile import AgentSettings, Profile, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.services.agents import FILLER_MS, WIRES, AgentBehaviour
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
 from tests.helpers import MS, seated

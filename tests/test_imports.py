@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib
 import importlib.util
 import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import files, packages_distributions
@@ -26,6 +27,7 @@ from bench.services.openai.events import EFFECTS, MAX_DURATION_CLOSE, MODALITIES
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS, SERVICES
+from bench.wire.audio import AudioFormat
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "reports", "rtbench", "scenarios")
@@ -54,8 +56,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
-        "session", "conversation", "streamed_words", "responses", "caller_turns", "behaviour",
-        "gpt_live", "agent_behaviour", "telephone", "ground_truth_log", "serving",
+        "session", "simulated_session", "conversation", "streamed_words", "responses", "caller_turns", "behaviour",
+        "ground_truth_log", "serving", "services", "ready",
+    ),
+    "bench.simulator.services": (
+        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "agents", "telephone", "registry",
     ),
     "reports": (
         "formatting", "render", "json_entries", "statistics",
@@ -98,7 +103,7 @@ NAMED_IN = {
     "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.transport.fast.frames",
      "bench.simulator"),
     "python_socks": ("bench.transport.connect",),
-    "sipmessage": ("bench.transport.sip", "bench.simulator.telephone"),
+    "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
     "pylibsrtp": ("bench.transport.media.srtp",),
     "requests": (),
     "openai": (),
@@ -115,8 +120,15 @@ CLOCK_FREE = (
     "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation",
     "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
-    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live",
-    "bench.simulator.serving.handshake", "bench.simulator.telephone", "bench.session.session_io",
+    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.services.gpt_live",
+    "bench.simulator.serving.credentials", "bench.simulator.serving.handshake", "bench.simulator.simulated_session",
+    *(f"bench.simulator.services.{name}" for name in (
+        "agents", "azure", "openai", "qwen", "registry", "voice_live", "xai",
+        *(f"telephone.{part}" for part in (
+            "answer_plan", "call_faults", "called_party", "exchange", "login_check", "packet_path", "ring_tone",
+        )),
+    )),
+    "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.wav_container",
     "bench.plan.prepared", "bench.plan.compiled_script",
     "bench.record.validity",
@@ -792,6 +804,54 @@ def test_the_kernel_names_no_service() -> None:
     )
 
     assert named == NAME_A_SERVICE
+
+
+SHARED = tuple(
+    f"bench.simulator.{name}" for name in (
+        "behaviour", "caller_turns", "conversation", "delay", "faults", "ground_truth_log", "profile", "quota",
+        "recorded_replies", "server_events", "serving", "session", "simulated_session", "streamed_words",
+    )
+)  # fmt: skip
+"""The modules of the simulator that serve any service, and name none."""
+READ_CONSTANTS = ("bench.simulator.caller_turns", "bench.simulator.session")
+
+
+def test_the_shared_modules_of_the_simulator_know_no_service() -> None:
+    shared = [name for name in MODULES if within(name, *SHARED)]
+    used = {
+        (name, module)
+        for name in shared
+        for module in imports(name)
+        if within(module, "bench.simulator.services")
+        or (within(module, "bench.services") and not within(name, *READ_CONSTANTS))
+    }
+
+    assert used == set()
+    assert {(name, word) for name in shared for word in words_of(name) if SERVICE_NAME.search(word)} == set()
+
+
+def test_the_simulator_imports_only_constants_of_the_client_s_services() -> None:
+    """A function or class of the client would make the same mistake on both sides, and no test would find it."""
+    used = {
+        (name, node.module, alias.name)
+        for name in MODULES
+        if within(name, "bench.simulator")
+        for node in nodes(name)
+        if isinstance(node, ast.ImportFrom) and node.module is not None and within(node.module, "bench.services")
+        for alias in node.names
+    }
+
+    assert used
+    assert {use for use in used if not is_plain(getattr(importlib.import_module(use[1]), use[2], None))} == set()
+
+
+def is_plain(value: object) -> bool:
+    """Return whether a value is data: texts, numbers, audio formats, and collections of them."""
+    if isinstance(value, Mapping):
+        return all(map(is_plain, (*value.keys(), *value.values())))
+    if isinstance(value, tuple | frozenset):
+        return all(map(is_plain, value))
+    return isinstance(value, str | int | float | AudioFormat)
 
 
 def words_of(name: str) -> Iterator[str]:

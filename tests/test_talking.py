@@ -56,19 +56,14 @@ from bench.services.qwen import QWEN as QWEN_DIALECT
 from bench.services.voice_live.dialect import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.services.xai import XAI as XAI_DIALECT
 from bench.session.session import Session
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.simulator.recorded_replies import RecordedReply, build_reply
-from bench.simulator.server_events import (
-    AZURE_GA,
-    AZURE_PREVIEW,
-    QWEN,
-    VOICE_LIVE,
-    XAI,
-    Ids,
-    OutgoingEvent,
-    WireDialect,
-)
+from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from bench.simulator.services.qwen import QWEN
+from bench.simulator.services.voice_live import VOICE_LIVE
+from bench.simulator.services.xai import XAI
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender
 from bench.wire.audio import AudioFormatName
 from bench.wire.connection import ConnectionClosed

@@ -15,7 +15,9 @@ from bench.plan.turns import AudioTurn
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.simulator.profile import Profile, TranscriptSettings, default_profile
-from bench.simulator.server_events import AZURE_PREVIEW, OPENAI_GA, OutgoingEvent
+from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.services.azure import AZURE_PREVIEW
+from bench.simulator.services.openai import OPENAI_GA
 from bench.wire.dialect import Dialect
 from bench.wire.settings import InputTranscription, TurnDetection
 from tests.helpers import MS, S

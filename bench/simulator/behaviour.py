@@ -11,18 +11,14 @@ events. No client event raises an exception: an invalid one causes an `error` ev
 
 from __future__ import annotations
 
-import contextlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from bench.files.safe_io import JsonError, read_json
-from bench.simulator import refusals
 from bench.simulator.caller_turns import CallerTurns
-from bench.simulator.conversation.client_items import ItemReader, audio_bytes
+from bench.simulator.conversation.client_items import ITEMS, ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
 from bench.simulator.profile import Profile, is_drawn
@@ -30,111 +26,18 @@ from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.lifecycle import Composer, ResponseManager
 from bench.simulator.responses.mcp_servers import McpServers
-from bench.simulator.server_events import (
-    GA,
-    PREVIEW,
-    VOICE_LIVE,
-    Ids,
-    Json,
-    Outbox,
-    OutgoingEvent,
-    RejectedError,
-    WireDialect,
-    WireNames,
-    error_fields,
-    event_bytes,
-)
+from bench.simulator.server_events import GA, PREVIEW, Ids, Json, Outbox, RejectedError, WireNames
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
-from bench.simulator.session.effective import EffectiveSession
-from bench.simulator.session.service_forms import form_of
-
-
-class EventReceipt(NamedTuple):
-    """The result of one client event, for the ground-truth log.
-
-    Byte positions are offsets in the session's stream of input audio. A range includes its start and excludes its end.
-    """
-
-    type: str
-    event_id: str | None = None
-    response_id: str | None = None  # id of the response that the event created or cancelled
-    from_byte: int | None = None
-    to_byte: int | None = None
-    item_id: str | None = None
-    call_id: str | None = None
-    audio_end_ms: int | None = None  # the item's remaining audio after a truncate
-    delegation_id: str | None = None  # id of the delegation that the event answers or continues
-    not_simulated: Sequence[str] = ()
-    """The parameters that were accepted although the simulator does not simulate their effect."""
-
-
-ReceiptFields = dict[str, Any]  # further fields of an EventReceipt, by name
-
-
-class SimulatedSession(ABC):
-    """The interface of a simulated session, as its connection uses it."""
-
-    ids: Ids
-    _outbox: Outbox
-
-    @abstractmethod
-    def open(self, at_ns: int) -> None:
-        """Start the session. The connection calls this after the response to the client's upgrade."""
-
-    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        event = None
-        with contextlib.suppress(JsonError):
-            event = read_json(bytes(message), numbers=False)
-        if isinstance(event, dict):
-            return self.receive(event, at_ns)
-        return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")
-
-    def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
-        problem = "Expected a text WebSocket message; binary frames are not supported."
-        return self._unreadable(at_ns, "invalid_event", problem)
-
-    def _unreadable(self, at_ns: int, code: str, problem: str) -> EventReceipt:
-        self._reject(at_ns, RejectedError(code, problem), None)
-        return EventReceipt(code)
-
-    def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        event_id = event.get("event_id")
-        event_id = event_id if isinstance(event_id, str) else None
-        fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id}
-        try:
-            fields |= self._handle(event, at_ns) or {}
-        except RejectedError as rejected:
-            self._reject(at_ns, rejected, event_id)
-        return EventReceipt(**fields)
-
-    def next_due_ns(self) -> int | None:
-        return self._outbox.next_due_ns()
-
-    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        return self._outbox.due(now_ns)
-
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:  # noqa: B027
-        """End a response early. Do nothing if it has ended, or if the session has no responses."""
-
-    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
-        """Return the event with which the service ends the session. `reason`: the reason in GPT-Live's event."""
-        body = event_bytes("error", self.ids.event(), error_fields(refusals.SESSION_EXPIRED, message))
-        return OutgoingEvent(due_ns, "error", body, close=(refusals.GOING_AWAY, message))
-
-    @abstractmethod
-    def end(self) -> None:
-        """Clear the references to all parts of the session, because the parts refer to each other.
-
-        Call no method after this.
-        """
-
-    @abstractmethod
-    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
-        """Process a client event. Raise RejectedError if it is invalid."""
-
-    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:  # noqa: B027
-        """Plan the event that reports the error, if the protocol has one."""
+from bench.simulator.session.effective import EffectiveSession, SessionForm
+from bench.simulator.simulated_session import (
+    ClientEvent,
+    ReceiptFields,
+    SessionParts,
+    SimulatedSession,
+    client_event,
+)
+from bench.wire.audio import AudioFormatName
 
 
 class Behaviour(SimulatedSession):
@@ -154,12 +57,10 @@ class Behaviour(SimulatedSession):
     ) -> None:
         self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
         self._delays = profile.delays
-        self._events = _VOICE_LIVE_EVENTS if dialect.name == VOICE_LIVE.name else _EVENTS
-        if dialect.transcribes:
-            self._events = _TRANSCRIPTION_EVENTS[dialect.names]
-        self.session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
+        self._events = _TRANSCRIPTION_EVENTS[dialect.names] if dialect.transcribes else dialect.events
+        self.session = EffectiveSession(dialect.form(dialect), ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, dialect.names)
-        self._reader = ItemReader(self._conversation, dialect)
+        self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names])
         self._not_simulated: list[str] = []
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
         self._servers = servers or ResponseSlots()
@@ -281,25 +182,8 @@ class Behaviour(SimulatedSession):
         self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
-SessionT = TypeVar("SessionT", bound=SimulatedSession)
-Handler = Callable[[SessionT, Json, int], ReceiptFields | None]
-
-
-class ClientEvent(NamedTuple, Generic[SessionT]):
-    """The handler, the fields, and the required fields of one type of client event."""
-
-    handler: Handler[SessionT]
-    table: checks.CheckTable
-    required: Sequence[str]
-
-
-def client_event(handler: Handler[SessionT], *required: str, **fields: checks.SettingCheck) -> ClientEvent[SessionT]:
-    """Return the description of a type of client event. `fields` are those in addition to `type` and `event_id`."""
-    return ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
-
-
 _CUT: dict[str, checks.SettingCheck] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
-_EVENTS: dict[str, ClientEvent[Behaviour]] = {
+EVENTS: dict[str, ClientEvent[Behaviour]] = {
     "session.update": client_event(Behaviour._session_update, "session", session=checks.anything),
     "input_audio_buffer.append": client_event(Behaviour._append, "audio", audio=audio_bytes),
     "input_audio_buffer.commit": client_event(Behaviour._commit),
@@ -315,19 +199,39 @@ _EVENTS: dict[str, ClientEvent[Behaviour]] = {
     "response.create": client_event(Behaviour._response_create, response=checks.anything),
     "response.cancel": client_event(Behaviour._response_cancel, response_id=checks.text),
 }
-
-
-_VOICE_LIVE_EVENTS = _EVENTS | {
-    "response.create": client_event(
-        Behaviour._response_create, response=checks.anything, additional_instructions=checks.text
-    )
-}
-_LISTENING = {name: _EVENTS[name] for name in _EVENTS if name.startswith("input_audio_buffer.")}
+_LISTENING = {name: EVENTS[name] for name in EVENTS if name.startswith("input_audio_buffer.")}
 _TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, ClientEvent[Behaviour]]] = {
-    names: {update: _EVENTS["session.update"], **_LISTENING}
+    names: {update: EVENTS["session.update"], **_LISTENING}
     for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
 }
 """The client events that a transcription session accepts.
 
 The list is an assumption. It has only the events that such a session needs.
 """
+
+
+@dataclass(frozen=True)
+class WireDialect:
+    """The dialect of a service that implements the Realtime API, for events in both directions.
+
+    `form`: a function that returns the form of the service's sessions. `formats`: the audio formats that the service
+    accepts and sends, if a profile can change them; the first is the default. `greeting`: the type of the event before
+    session.created; None if there is none. `items`: the check of the items that clients create; None for the usual
+    items. `events`: the client events. `transcribes`: True if the session only transcribes and has no responses.
+    """
+
+    name: str
+    names: WireNames
+    form: Callable[[WireDialect], SessionForm]
+    formats: tuple[AudioFormatName, ...] = ()
+    greeting: str | None = None
+    items: checks.SettingCheck | None = None
+    events: Mapping[str, ClientEvent[Behaviour]] = field(default_factory=lambda: EVENTS, hash=False)
+    transcribes: bool = False
+
+    def transcribing(self) -> WireDialect:
+        return replace(self, transcribes=True)
+
+    def new_session(self, model: str, parts: SessionParts) -> Behaviour:
+        formats = parts.profile.formats
+        return Behaviour(replace(self, formats=formats) if formats and self.formats else self, model, *parts)

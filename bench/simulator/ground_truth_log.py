@@ -19,9 +19,9 @@ from bench.base.errors import UsageError
 from bench.base.status_line import StatusLine, StatusPart, fitted
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
-from bench.simulator.behaviour import EventReceipt
 from bench.simulator.faults.injection import InjectedFault
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent, json_string
+from bench.simulator.simulated_session import EventReceipt
 
 SCHEMA: Literal[4] = 4
 BLOCK_LINES = 256

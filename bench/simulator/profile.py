@@ -34,10 +34,10 @@ from bench.files.validation import (
     struct_of,
 )
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
-from bench.services.openai.dialect import RATED_FORMATS
 from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
 from bench.simulator.faults.kinds import FAULTS, Fault
 from bench.simulator.quota import UNLIMITED, QuotaLimits
+from bench.simulator.server_events import GA_FORMATS
 from bench.wire.audio import AudioFormatName
 
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
@@ -209,7 +209,7 @@ class Slowdown:
 
 @dataclass(frozen=True)
 class DelegationSettings:
-    """Properties of the tasks that GPT-Live delegates. The default delays are assumptions."""
+    """Properties of the tasks that a full-duplex model delegates. The default delays are assumptions."""
 
     filler: float = field_key(SHARE, "Share of the delegated turns in which the service says a filler first.", 1.0)
     backend_ms: Delay = field_key(
@@ -304,13 +304,13 @@ class Profile:
     rtp: PacketPathSettings = field_key(
         struct_of(PacketPathSettings), "Network path of telephone calls.", absent=PacketPathSettings()
     )
-    delegates: float = field_key(SHARE, "Share of the caller's turns whose task GPT-Live delegates.", absent=0.0)
+    delegates: float = field_key(SHARE, "Share of the turns whose task a full-duplex model delegates.", absent=0.0)
     delegation: DelegationSettings = field_key(
-        struct_of(DelegationSettings), "Tasks that GPT-Live delegates.", absent=DelegationSettings()
+        struct_of(DelegationSettings), "Tasks that a full-duplex model delegates.", absent=DelegationSettings()
     )
     formats: tuple[AudioFormatName, ...] | None = field_key(
-        OneOrMore(Choice(tuple(RATED_FORMATS))),
-        "Audio formats of GA sessions; the first is the default. None: OpenAI's.",
+        OneOrMore(Choice(tuple(GA_FORMATS))),
+        "Audio formats of GA sessions; the first is the default. None: those of the service.",
     )
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:

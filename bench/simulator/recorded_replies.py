@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 from bench.catalogue.metrics import AUDIBLE
-from bench.services.openai.dialect import FORMATS, RATED_FORMATS
-from bench.wire.audio import AudioFormat, AudioFormatName, Samples
+from bench.wire.audio import ALL_FORMATS, PCM16, AudioFormat, AudioFormatName, Samples
 
-RATE_HZ = FORMATS["pcm16"].rate_hz
+RATE_HZ = PCM16.rate_hz
 TOKEN_MS = 50  # one audio token of a reply
 TOKEN_SAMPLES = RATE_HZ * TOKEN_MS // 1000
 FIRST_TOKENS = (2, 3)  # 100 ms, 150 ms
@@ -105,9 +104,9 @@ def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
     samples_by_rate = {
         rate_hz: _resampled(padded, rate_hz)
-        for rate_hz in {audio_format.rate_hz for audio_format in RATED_FORMATS.values()}
+        for rate_hz in {audio_format.rate_hz for audio_format in ALL_FORMATS.values()}
     }
-    blocks = {name: _split(samples_by_rate[format.rate_hz], sizes, format) for name, format in RATED_FORMATS.items()}
+    blocks = {name: _split(samples_by_rate[format.rate_hz], sizes, format) for name, format in ALL_FORMATS.items()}
     return RecordedReply(name, tuple(_TOKEN.findall(transcript)), blocks)
 
 

@@ -97,7 +97,7 @@ def throttled(wait_ns: int) -> RefusedUpgrade:
     return RefusedUpgrade(429, "429", problem, wait_ns)
 
 
-AZURE: Mapping[str, RefusedUpgrade] = {
+BEFORE_UPGRADE: Mapping[str, RefusedUpgrade] = {
     "api_version": BAD_VERSION,
     "not_realtime": RefusedUpgrade(
         400,
@@ -115,7 +115,7 @@ AZURE: Mapping[str, RefusedUpgrade] = {
         503, "ServiceUnavailable", "The service is temporarily unable to process your request.", REFUSED_WAIT_NS
     ),
 }
-OPENAI: Mapping[str, PostUpgradeRefusal] = {
+AFTER_UPGRADE: Mapping[str, PostUpgradeRefusal] = {
     "invalid_api_key": BAD_OPENAI_KEY,
     "beta_api_shape_disabled": PostUpgradeRefusal(
         "beta_api_shape_disabled", "The Realtime Beta API is no longer supported; use the GA API.", 4000
@@ -126,3 +126,11 @@ OPENAI: Mapping[str, PostUpgradeRefusal] = {
         "model_not_found", "The model does not exist or you do not have access to it.", 4004
     ),
 }
+NOTES: Mapping[str, str] = {
+    **{name: f"Azure's HTTP {refusal.status}: {refusal.code}" for name, refusal in BEFORE_UPGRADE.items()},
+    **{
+        name: f"OpenAI's error after the upgrade, and close {complaint.close_code}"
+        for name, complaint in AFTER_UPGRADE.items()
+    },
+}
+"""A note for users about each refusal that can be injected by its name."""

@@ -13,7 +13,7 @@ previous step was taken. Responses to client events keep the order of the client
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from bench.services.openai.dialect import FORMATS, RATED_FORMATS
 from bench.simulator.delay import Delay
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
@@ -89,38 +88,15 @@ GA = WireNames(
 )
 
 
-class WireDialect(NamedTuple):
-    """The dialect of a service, for events in both directions.
-
-    `tolerant`: True if the service accepts what Azure's legacy clients send. `deployed`: True if clients name
-    transcription models by their deployments. `transcribes`: True if the session only transcribes and has no responses.
-    `formats`: the audio formats that the service accepts and sends; the first is the default. `greeting`: the type of
-    the event before session.created; None if there is none.
-    """
-
-    name: str
-    names: WireNames
-    tolerant: bool = False
-    deployed: bool = False
-    transcribes: bool = False
-    formats: tuple[AudioFormatName, ...] = tuple(FORMATS)
-    greeting: str | None = None
-
-    def transcribing(self) -> WireDialect:
-        return self._replace(transcribes=True)
-
-
-AZURE_PREVIEW = WireDialect("azure-preview", PREVIEW, tolerant=True)
-AZURE_GA = WireDialect("azure-ga", GA, deployed=True)
-OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW)
-OPENAI_GA = WireDialect("openai-ga", GA)
-VOICE_LIVE = WireDialect("voice-live", PREVIEW)
-GPT_LIVE = WireDialect("gpt-live", GA)
-AGENT_PATH = "/agent/"
-"""The path prefix of agents. The name of the protocol follows it."""
-AGENT = WireDialect("agent", GA)
-XAI = WireDialect("xai", GA, formats=tuple(RATED_FORMATS), greeting="conversation.created")
-QWEN = WireDialect("qwen", PREVIEW)
+GA_FORMATS: Mapping[AudioFormatName, Json] = {
+    "pcm16": {"type": "audio/pcm", "rate": 24_000},
+    "g711_ulaw": {"type": "audio/pcmu"},
+    "g711_alaw": {"type": "audio/pcma"},
+    "pcm16@8000": {"type": "audio/pcm", "rate": 8_000},
+    "pcm16@16000": {"type": "audio/pcm", "rate": 16_000},
+    "pcm16@48000": {"type": "audio/pcm", "rate": 48_000},
+}
+"""The formats in the notation of GA. The client has another table, so that a mistake in one of them is found."""
 
 
 class RejectedError(Exception):

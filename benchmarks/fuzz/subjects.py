@@ -32,11 +32,12 @@ import rtbench
 from bench.record.finalize import finalize
 from bench.record.folder import read_table
 from bench.services.openai.ga import GA
-from bench.simulator.behaviour import Behaviour
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
-from bench.simulator.serving.connection import ServerConfig
-from bench.simulator.serving.handshake import Authenticator
+from bench.simulator.behaviour import Behaviour, WireDialect
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from bench.simulator.services.registry import SERVICES
+from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
+from bench.simulator.serving.service import ServerConfig
 from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from benchmarks.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
 from reports.render.terminal import render_page
@@ -210,7 +211,12 @@ class SimulatedServer:
 @contextlib.contextmanager
 def simulated_server() -> Iterator[Subject]:
     loop, listener = asyncio.new_event_loop(), listen("127.0.0.1", 0)
-    server = Server(ServerConfig(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0))
+    server = Server(
+        ServerConfig(build_profile(), [REPLY], 1, Authenticator(), services=SERVICES),
+        listener,
+        loop,
+        ServerWorker(0, 1, 0),
+    )
     yield SimulatedServer(loop, listener.getsockname())
     loop.run_until_complete(server.stop())
     loop.close()

@@ -16,7 +16,7 @@ from pylibsrtp import Error
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.interface import HostPort
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame

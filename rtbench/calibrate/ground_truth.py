@@ -36,9 +36,9 @@ from bench.record.calibration import Percentiles
 from bench.services.openai.dialect import FORMATS
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.simulator.agent_behaviour import SILENCE_MS
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.ground_truth_log import read_truth
+from bench.simulator.services.agents import SILENCE_MS
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import MessageKind

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from bench.simulator.ground_truth_log import ServedCounts
     from bench.simulator.profile import Profile
-    from bench.simulator.serving.connection import ServerConfig
-    from bench.simulator.serving.handshake import Authenticator, TokenIssuer
-    from bench.simulator.serving.ready import ReadyDocument
+    from bench.simulator.ready import ReadyDocument
+    from bench.simulator.serving.credentials import Authenticator, TokenIssuer
+    from bench.simulator.serving.service import ServerConfig
 
 
 def simulate(
@@ -81,11 +81,12 @@ def simulate(
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     from bench.simulator.faults.kinds import read_line
     from bench.simulator.ground_truth_log import GroundTruthLog, summary
+    from bench.simulator.ready import IdentityEntry, ready_document
     from bench.simulator.recorded_replies import load_replies
-    from bench.simulator.serving.connection import ServerConfig
-    from bench.simulator.serving.handshake import Authenticator, TokenIssuer
-    from bench.simulator.serving.ready import IdentityEntry, ready_document
+    from bench.simulator.services.registry import SERVICES
+    from bench.simulator.serving.credentials import Authenticator, TokenIssuer
     from bench.simulator.serving.server import listen
+    from bench.simulator.serving.service import ServerConfig
     from bench.simulator.serving.token_issuer import IdentityEndpoint
     from bench.simulator.serving.workers import WorkerDiedError, reserve
 
@@ -105,11 +106,14 @@ def simulate(
         log = GroundTruthLog(ground_truth, chosen.name, seed) if ground_truth else None
         tls_context, authenticator = _tls(ca) if ca else None, Authenticator(key, tokens)
         bound_address, bound_port = listener.getsockname()[:2]
-        offer = ServerConfig(chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity)
+        offer = ServerConfig(
+            chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity, services=SERVICES
+        )
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
-            tokens_from = IdentityEntry(endpoint, identity.secret) if identity else None
-            document = ready_document(host, bound_port, ca, tokens_from, pids)
+            document = ready_document(
+                host, bound_port, ca, IdentityEntry(endpoint, identity.secret) if identity else None, pids
+            )
             if open_to := exposed(bound_address, authenticator, workers):
                 typer.echo(f"rtbench: {open_to}", err=True)
             if clients:

@@ -23,7 +23,7 @@ from bench.record.replay import AnyLine
 from bench.record.rows import TranscriptLine
 from bench.record.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
-from bench.simulator.serving.ready import ReadyDocument
+from bench.simulator.ready import ReadyDocument
 from reports.check.document import CheckDocument
 from reports.comparisons.document import CompareDocument
 from reports.evidence.document import EvidenceDocument

@@ -32,8 +32,8 @@ from bench.services.agents.dialects import TWILIO
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.siblings import REMEDIES
-from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
-from bench.simulator.session.service_forms import ga_session
+from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, STRAY_VERSION, TOO_MANY_HEADERS
+from bench.simulator.services.openai import ga_session
 from bench.target.credentials import Credential
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
@@ -170,18 +170,18 @@ def test_a_refusal_by_a_proxy_names_the_rule_that_it_needs(scheme: Literal["http
     assert ("CONNECT" in output) == (scheme == "http")
 
 
-@pytest.mark.parametrize("name", AZURE)
+@pytest.mark.parametrize("name", BEFORE_UPGRADE)
 def test_each_refusal_of_azure_has_a_remedy(name: str) -> None:
-    refused = AZURE[name]
+    refused = BEFORE_UPGRADE[name]
     outcome = "throttled:handshake" if refused.status == 429 else f"connect_failed:{refused.status}"
     words = f"HTTP {refused.status}: {refused.code}: {refused.message}"
 
     assert len(explain(Refusal(outcome, words), build_target())) > 20
 
 
-@pytest.mark.parametrize("code", OPENAI)
+@pytest.mark.parametrize("code", AFTER_UPGRADE)
 def test_each_refusal_of_openai_has_a_remedy(code: str) -> None:
-    assert explain(Refusal(f"connect_failed:{code}", OPENAI[code].message), build_target())
+    assert explain(Refusal(f"connect_failed:{code}", AFTER_UPGRADE[code].message), build_target())
 
 
 def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:

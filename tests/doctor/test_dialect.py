@@ -15,9 +15,8 @@ from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.services.siblings import OWN_PARAMETERS, REMEDIES, dialect_remedy, shape_of
-from bench.simulator.server_events import OPENAI_GA
+from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
 from bench.simulator.session.checks import EventPath, missing
-from bench.simulator.session.service_forms import form_of, ga_session, preview_session
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.wire.dialect import Dialect
 from tests.doctor.targets import build_target
@@ -70,7 +69,7 @@ def test_other_errors_have_no_dialect_remedy(spoken: Dialect, outcome: str, word
 
 
 def test_the_parameters_that_identify_a_dialect_are_unknown_to_the_other() -> None:
-    ga = form_of(OPENAI_GA)
+    ga = ga_form(OPENAI_GA)
     tables: dict[Dialect, dict[str, Any]] = {
         GA: {**ga.table, **(ga.response or {})},
         PREVIEW: {**PREVIEW_SESSION, **PREVIEW_RESPONSE},

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS
-from bench.simulator.refusals import AZURE, OPENAI
+from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
 
 OPENING = "session settings"
 TURN = "input speech response first_delta next_delta done"
@@ -65,11 +65,11 @@ CASES = (
     *(
         FaultCase(name,
             {"upgrade": "throttled:handshake" if refusal.status == 429 else f"connect_failed:{refusal.status}"})
-        for name, refusal in AZURE.items()
+        for name, refusal in BEFORE_UPGRADE.items()
     ),
     FaultCase("throttled,retry_after_s=0", {"upgrade": "throttled:handshake"}),
     FaultCase("unavailable,retry_after_s=0", {"upgrade": "connect_failed:503"}),
-    *(FaultCase(name, {"upgrade": f"connect_failed:{name}"}) for name in OPENAI),
+    *(FaultCase(name, {"upgrade": f"connect_failed:{name}"}) for name in AFTER_UPGRADE),
     *(
         FaultCase(f"close,code={code}", {f"{OPENING} {TURN}": f"closed:{code}"})
         for code in (1000, 1001, 1006, 1008, 1009, 1011)
@@ -119,7 +119,7 @@ def cells() -> Iterator[FaultCell]:
             for place in places.split():
                 at = f",at={place}" if len(KINDS[kind].places) > 1 else ""
                 faults = (case.fault + at, *filter(None, [case.with_it]))
-                yield FaultCell(faults, place, tuple(outcome.split(" or ")), kind in OPENAI)
+                yield FaultCell(faults, place, tuple(outcome.split(" or ")), kind in AFTER_UPGRADE)
 
 
 TELEPHONE_CASES = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.files.validation import Choice, Field
 from bench.simulator.faults.kinds import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
-from bench.simulator.refusals import AZURE, OPENAI
+from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
 from tests.faults.cells import CASES, TELEPHONE_CASES, FaultCase
 from tests.made_page import listed, made_anew, table
 
@@ -50,12 +50,14 @@ def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
     All refusals of one service are yielded as one kind, because the table of outcomes describes each refusal.
     """
     for name, kind in KINDS.items():
-        alike = next((each for each in (AZURE, OPENAI) if name in each), None)
+        alike = next((each for each in (BEFORE_UPGRADE, AFTER_UPGRADE) if name in each), None)
         if alike is None:
             yield f"`{name}`", kind
         elif name == next(iter(alike)):
             note = (
-                "Azure refuses by HTTP" if alike is AZURE else "OpenAI refuses after the upgrade: an `error`, a close"
+                "Azure refuses by HTTP"
+                if alike is BEFORE_UPGRADE
+                else "OpenAI refuses after the upgrade: an `error`, a close"
             )
             yield ", ".join(f"`{each}`" for each in alike), replace(kind, note=note)
 

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from bench.services.openai.dialect import RATED_FORMATS
 from bench.services.openai.ga import ga_format
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.delay import LogNormal
 from bench.simulator.ground_truth_log import LatenessCounts
 from bench.simulator.profile import Profile, default_profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RATE_HZ, build_reply
-from bench.simulator.server_events import AZURE_GA, GA, Ids, WireDialect
+from bench.simulator.server_events import GA, Ids
+from bench.simulator.services.azure import AZURE_GA
 from bench.wire.audio import AudioFormatName, Samples
 
 AT_NS = 1_000_000_000_000

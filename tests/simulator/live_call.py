@@ -16,10 +16,10 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from bench.services.gpt_live.dialect import AUDIO_DELTA
-from bench.simulator.behaviour import EventReceipt
-from bench.simulator.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, default_profile
 from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour
+from bench.simulator.simulated_session import EventReceipt
 from tests.simulator.builders import AT_NS, MS, REPLY, constant, function, silence, sound
 
 CHUNK_MS = 100

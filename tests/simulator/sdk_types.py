@@ -9,7 +9,8 @@ from openai.types.beta.realtime import RealtimeServerEvent as PreviewServerEvent
 from openai.types.realtime import RealtimeServerEvent as GaServerEvent
 from pydantic import TypeAdapter
 
-from bench.simulator.server_events import GA, WireDialect
+from bench.simulator.behaviour import WireDialect
+from bench.simulator.server_events import GA
 
 
 @cache

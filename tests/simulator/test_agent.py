@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bench.services.openai.dialect import RATED_FORMATS
-from bench.simulator.agent_behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.simulator.profile import AgentSettings, Slowdown, default_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.services.agents import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, constant, sound
 

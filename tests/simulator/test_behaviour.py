@@ -11,16 +11,12 @@ from hypothesis import strategies as st
 
 from bench.services.openai.dialect import FORMATS
 from bench.services.openai.ga import ga_format
+from bench.simulator.behaviour import WireDialect
 from bench.simulator.profile import FunctionCalls, PreambleSettings
 from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS
-from bench.simulator.server_events import (
-    AZURE_GA,
-    AZURE_PREVIEW,
-    GA,
-    OPENAI_GA,
-    OPENAI_PREVIEW,
-    WireDialect,
-)  # fmt: skip
+from bench.simulator.server_events import GA
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import SIMULATOR_VALUE
 from tests.simulator.builders import (

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.profile import FunctionCalls, PreambleSettings, default_profile
 from bench.simulator.responses.function_calls import arguments, invalid_arguments
 from bench.simulator.responses.lifecycle import AFTER_CALL_NS
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, VOICE_LIVE, WireDialect
+from bench.simulator.server_events import GA
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from bench.simulator.services.voice_live import VOICE_LIVE
 from tests.simulator.builders import (
     AT_NS,
     CREATE,

@@ -20,11 +20,11 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.gpt_live.dialect import AUDIO_DELTA, DELEGATED, GPT_LIVE
-from bench.simulator.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
-from bench.simulator.gpt_live.behaviour import MAX_CONTENT_TOKENS, SILENCE_MS, GptLiveBehaviour
 from bench.simulator.profile import TokenCache, default_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.services.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
+from bench.simulator.services.gpt_live.behaviour import MAX_CONTENT_TOKENS, SILENCE_MS, GptLiveBehaviour
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import AT_NS, JSON, MS, constant, silence, sound

@@ -24,9 +24,10 @@ from bench.simulator.faults.kinds import read_line
 from bench.simulator.ground_truth_log import GroundTruthLog, ReceivedEvent, SentEvent, read_truth
 from bench.simulator.profile import Profile
 from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.serving.connection import ServerConfig
-from bench.simulator.serving.handshake import Authenticator
+from bench.simulator.services.registry import SERVICES
+from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
+from bench.simulator.serving.service import ServerConfig
 from tests.simulator.builders import AT_NS, REPLY, constant, silence, sound
 from tests.simulator.dialled import connect_async
 from tests.simulator.live_call import RESPONSES_MODE, LiveCall, live_profile
@@ -41,7 +42,7 @@ def serve(profile: Profile, client: Callable[[int], Awaitable[None]], truth: Pat
 
     async def run() -> Server:
         log = GroundTruthLog(truth, profile.name, 1) if truth else None
-        config = ServerConfig(profile, [REPLY], 1, Authenticator(), truth=log)
+        config = ServerConfig(profile, [REPLY], 1, Authenticator(), truth=log, services=SERVICES)
         listener = listen("127.0.0.1", 0)
         server = Server(config, listener, asyncio.get_running_loop(), ServerWorker(0, 1, 0))
         await client(listener.getsockname()[1])

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError
-from bench.simulator.behaviour import EventReceipt
 from bench.simulator.ground_truth_log import (
     BLOCK_LINES,
     GroundTruthLog,
@@ -20,6 +19,7 @@ from bench.simulator.ground_truth_log import (
 )
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.serving.connection import _SimulatedProtocol
+from bench.simulator.simulated_session import EventReceipt
 from tests.simulator.builders import late
 
 

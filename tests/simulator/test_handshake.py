@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from bench.services.azure.service import AZURE
+from bench.simulator.behaviour import WireDialect
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
-from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, TokenIssuer, admit, is_openai
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
+from bench.simulator.services.registry import SERVICES
+from bench.simulator.services.voice_live import VOICE_LIVE
+from bench.simulator.serving.credentials import Authenticator, TokenIssuer
+from bench.simulator.serving.handshake import admit
+from bench.simulator.serving.service import AcceptedUpgrade
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"
@@ -27,7 +33,7 @@ LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
 def accepted(
     target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
 ) -> AcceptedUpgrade:
-    verdict = admit(target, headers, judge, now_s, by)
+    verdict = admit(SERVICES, target, headers, judge, now_s, lambda form: by)
     assert isinstance(verdict, AcceptedUpgrade)
     return verdict
 
@@ -42,7 +48,7 @@ def post_upgrade_error(*asked: Any) -> PostUpgradeRefusal:
 def refused(
     target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
 ) -> RefusedUpgrade:
-    verdict = admit(target, headers, judge, now_s, by)
+    verdict = admit(SERVICES, target, headers, judge, now_s, lambda form: by)
     assert isinstance(verdict, RefusedUpgrade)
     return verdict
 
@@ -191,9 +197,16 @@ def test_a_key_is_accepted_in_addition_to_tokens() -> None:
     assert accepted(GA, {"authorization": f"Bearer {token}"}, Authenticator(KEY, issuer)).token == 1
 
 
-@pytest.mark.parametrize(("target", "openai"), [(OPENAI, True), ("/v1/realtime/?model=m", True), (GA, False)])
-def test_a_path_identifies_its_service(target: str, openai: bool) -> None:
-    assert is_openai(target) is openai
+@pytest.mark.parametrize(
+    ("target", "form"),
+    [(OPENAI, "event"), ("/v1/realtime/?model=m", "event"), ("/v1/realtime?model=grok-voice-latest", "event"),
+     ("/v1/realtime?intent=transcription", "event"), (GA, "http"), ("/unknown", "http")],
+)  # fmt: skip
+def test_a_path_determines_the_form_of_injected_refusals(target: str, form: str) -> None:
+    forms: list[str] = []
+    admit(SERVICES, target, {}, OPEN, NOW_S, lambda form: forms.append(form))
+
+    assert forms == [form]
 
 
 @pytest.mark.parametrize(("custom", "refused"), [(10, False), (11, True)])
@@ -203,7 +216,7 @@ def test_azure_accepts_at_most_ten_custom_headers(custom: int, refused: bool) ->
     }  # fmt: skip
     headers = usual | {f"x-own-{number}": "1" for number in range(custom)}
 
-    verdicts = [admit(target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]
+    verdicts = [admit(SERVICES, target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]
 
     assert [isinstance(verdict, RefusedUpgrade) and verdict.status == 431 for verdict in verdicts] == [refused, refused]
     assert accepted(OPENAI, headers)

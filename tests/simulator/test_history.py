@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from bench.services.openai.dialect import FORMATS
 from bench.services.openai.ga import ga_format
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.conversation.client_items import IMAGE_TOKENS
 from bench.simulator.profile import ContextLatency, TokenCache
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
+from bench.simulator.server_events import GA
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import (
     AT_NS,

@@ -12,20 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.faults.injection import (
     DeliverEvent,
     EndResponse,
     FaultAction,
     FaultInjector,
     InjectedFault,
-    RefusedBy,
+    RefusalForm,
     StallConnection,
 )
 from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
 from bench.simulator.profile import TranscriptSettings
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OutgoingEvent, WireDialect
+from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from bench.simulator.services.openai import OPENAI_GA
 from tests.simulator.builders import AT_NS, COMMIT, CREATE, FOREVER_NS, MS, SECOND, append, build_behaviour
 from tests.simulator.sdk_types import assert_typed
 
@@ -211,24 +213,24 @@ def test_an_injected_fault_is_recorded_once_with_its_session_and_response() -> N
 
 
 @pytest.mark.parametrize(
-    ("line", "by", "kind"),
+    ("line", "form", "kind"),
     [
-        ("throttled", "azure", RefusedUpgrade),
-        ("throttled", "openai", None),
-        ("throttled", "telephone", RefusedUpgrade),
-        ("model_not_found", "openai", PostUpgradeRefusal),
-        ("model_not_found", "azure", None),
-        ("model_not_found", "telephone", None),
-        ("http", "openai", RefusedUpgrade),
-        ("http", "azure", RefusedUpgrade),
-        ("sip", "azure", None),
-        ("sip", "openai", None),
-        ("sip,status=603", "telephone", RefusedUpgrade),
-        ("reset,at=upgrade", "azure", None),
+        ("throttled", "http", RefusedUpgrade),
+        ("throttled", "event", None),
+        ("throttled", "sip", RefusedUpgrade),
+        ("model_not_found", "event", PostUpgradeRefusal),
+        ("model_not_found", "http", None),
+        ("model_not_found", "sip", None),
+        ("http", "event", RefusedUpgrade),
+        ("http", "http", RefusedUpgrade),
+        ("sip", "http", None),
+        ("sip", "event", None),
+        ("sip,status=603", "sip", RefusedUpgrade),
+        ("reset,at=upgrade", "http", None),
     ],
 )
-def test_a_refusal_is_injected_only_for_its_service(line: str, by: RefusedBy, kind: type | None) -> None:
-    refusal = injector(line).refusal(by, AT_NS)
+def test_a_refusal_is_injected_only_in_its_form(line: str, form: RefusalForm, kind: type | None) -> None:
+    refusal = injector(line).refusal(form, AT_NS)
 
     assert refusal is None if kind is None else isinstance(refusal, kind)
 

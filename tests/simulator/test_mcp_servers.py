@@ -9,9 +9,12 @@ import pytest
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.profile import FunctionCalls, McpSettings
-from bench.simulator.server_events import AZURE_GA, OPENAI_GA, VOICE_LIVE, XAI, WireDialect
+from bench.simulator.services.azure import AZURE_GA
+from bench.simulator.services.openai import OPENAI_GA
+from bench.simulator.services.voice_live import VOICE_LIVE
+from bench.simulator.services.xai import XAI
 from tests.simulator.builders import (
     AT_NS,
     CREATE,

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.simulator.behaviour import WireDialect
 from bench.simulator.profile import Slowdown
 from bench.simulator.quota import MINUTE_NS, MinuteQuota, QuotaLimits, ResponseSlots, ServiceQuota, duration
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, done, drain, one, types, user_text
 
 requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)

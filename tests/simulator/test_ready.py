@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.simulator.profile import default_profile
-from bench.simulator.serving.handshake import Authenticator, TokenIssuer
-from bench.simulator.serving.ready import ready_document
+from bench.simulator.ready import ready_document
+from bench.simulator.serving.credentials import Authenticator, TokenIssuer
 from bench.simulator.serving.server import listen
 from rtbench.cli.simulate import _announce, exposed
 

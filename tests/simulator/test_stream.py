@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import enable_timestamps, monotonic_ns
-from bench.simulator.behaviour import Behaviour, SimulatedSession
+from bench.simulator.behaviour import Behaviour
 from bench.simulator.server_events import ArrivalSpan
+from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving import stream
-from bench.simulator.serving.connection import ServerConfig
-from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator
+from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.server import SenderTimer, Server, ServerWorker, Timetable, listen
+from bench.simulator.serving.service import AcceptedUpgrade, ServerConfig
 from bench.simulator.serving.stream import ServerStream
+from bench.simulator.simulated_session import SimulatedSession
 from tests.simulator.builders import (
     CREATE,
     LATER_NS,
@@ -292,7 +294,10 @@ def test_an_ended_connection_is_freed(last: bytes) -> None:
         loop = asyncio.get_running_loop()
         listener = listen("127.0.0.1", 0)
         server = _Watched(
-            ServerConfig(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0)
+            ServerConfig(build_profile(), [REPLY], 1, Authenticator(), services=SERVICES),
+            listener,
+            loop,
+            ServerWorker(0, 1, 0),
         )
         with socket.create_connection(listener.getsockname()) as client:
             client.setblocking(False)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.faults.kinds import read_line
-from bench.simulator.serving.handshake import TokenIssuer
+from bench.simulator.serving.credentials import TokenIssuer
 from bench.simulator.serving.token_issuer import IdentityEndpoint, TokenAnswer
 
 SECRET = "header-secret"

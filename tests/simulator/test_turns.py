@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.simulator.behaviour import Behaviour
+from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.caller_turns import semantic_silence_ms
 from bench.simulator.profile import FunctionCalls, PreambleSettings, SpeechDetection
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import (
     AT_NS,

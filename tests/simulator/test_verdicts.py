@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from bench.simulator.behaviour import WireDialect
+from bench.simulator.server_events import GA
+from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
+from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from tests.simulator.builders import answers, build_behaviour, function, session_update
 
 IN_GA, IN_PREVIEW = (AZURE_GA, OPENAI_GA), (AZURE_PREVIEW, OPENAI_PREVIEW)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.server_events import VOICE_LIVE
+from bench.simulator.services.voice_live import VOICE_LIVE
 from bench.wire.audio import PCM16_16K
 from tests.simulator.builders import (
     AT_NS,

@@ -21,11 +21,12 @@ CLOUDS = {
 """The clouds by their domains: public, US government, China."""
 ROLES = "Cognitive Services OpenAI User", "Cognitive Services User"
 GA_ROUTE = Route("/openai/v1/realtime", GA, needs=("model",), versions=(), roles=ROLES)
+PREVIEW_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 PREVIEW_ROUTE = Route(
     "/openai/realtime",
     PREVIEW,
     needs=("deployment",),
-    versions=("2024-10-01-preview", "2025-04-01-preview"),
+    versions=PREVIEW_VERSIONS,
     connects_per_min=30.0,  # the service's quota is tens of new connections per minute
 )
 GPT_LIVE_ROUTE = Route("/openai/v1/live/sessions", GPT_LIVE, title=GPT_LIVE.title)

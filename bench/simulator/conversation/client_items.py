@@ -15,7 +15,7 @@ from bench.simulator.conversation.items import (
     text_tokens,
     user_audio_tokens,
 )
-from bench.simulator.server_events import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
+from bench.simulator.server_events import GA, PREVIEW, Json, RejectedError, WireNames
 from bench.simulator.session import checks
 from bench.simulator.session.checks import CheckTable, EventPath, SettingCheck
 from bench.simulator.session.session_schema import function_name
@@ -112,7 +112,7 @@ APPROVAL_KEYS: CheckTable = {
 OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": checks.text}
 
 
-def _items(
+def items_check(
     parts: Mapping[str, SettingCheck],
     *,
     flat_message: bool,
@@ -153,15 +153,14 @@ MODEL_INPUT_KEYS = ("call_id", "name", "arguments", "output")
 """The keys of a function call, or of its output, that the model reads."""
 
 ITEMS = {
-    GA: _items(
+    GA: items_check(
         PARTS[GA],
         flat_message=False,
         flat_calls=False,
         more={"mcp_approval_response": checks.shape(APPROVAL_KEYS, "approval_request_id", "approve")},
     ),
-    PREVIEW: _items(PARTS[PREVIEW], flat_message=True, flat_calls=True),
+    PREVIEW: items_check(PARTS[PREVIEW], flat_message=True, flat_calls=True),
 }
-VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False)
 
 
 class ItemReader:
@@ -170,9 +169,9 @@ class ItemReader:
     Its methods receive the format of the audio in the items as `audio_format`.
     """
 
-    def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
+    def __init__(self, conversation: Conversation, check: checks.SettingCheck) -> None:
         self._conversation, self._ids = conversation, conversation.ids
-        self._check = VOICE_LIVE_ITEMS if dialect.name == VOICE_LIVE.name else ITEMS[dialect.names]
+        self._check = check
 
     def item(self, description: Any, audio_format: AudioFormat) -> ConversationItem:
         """Return the item that a client describes. Raise RejectedError if the description is invalid."""

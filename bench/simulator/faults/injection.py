@@ -21,7 +21,7 @@ from msgspec import structs
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import ALL, BY_TELEPHONE, OF_RESPONSES, Fault
-from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 
 
@@ -54,14 +54,14 @@ FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
 
 If it is bytes, send them as a part of a frame. If it is a fault, do what its kind states.
 """
-RefusedBy = Literal["azure", "openai", "telephone"]
-"""The one that refuses: Azure's or OpenAI's address, or an agent on a telephone."""
-KINDS_OF_OTHERS: Mapping[RefusedBy, Collection[str]] = {
-    "azure": {*OPENAI, "sip"},
-    "openai": {*AZURE, "sip"},
-    "telephone": OPENAI,
+RefusalForm = Literal["http", "event", "sip"]
+"""The form of a refusal: an HTTP error instead of the upgrade, an error event after the upgrade, or a SIP response."""
+KINDS_OF_OTHERS: Mapping[RefusalForm, Collection[str]] = {
+    "http": {*AFTER_UPGRADE, "sip"},
+    "event": {*BEFORE_UPGRADE, "sip"},
+    "sip": AFTER_UPGRADE,
 }
-"""The kinds of refusals that are not sent there."""
+"""The kinds of refusals that have no such form."""
 BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
@@ -171,7 +171,8 @@ PLACE_OF_EVENT = {
     TRANSCRIBED: "input_transcript",
 }
 OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
-"""The kinds that need the events at the start or at the end of a response. An utterance of GPT-Live has no such events.
+"""The kinds that need the events at the start or at the end of a response. An utterance of a full-duplex model has
+no such events.
 """
 FIRST_UTTERANCE = 1 << 20
 """The number that is added to the numbers of utterances, so that they differ from those of responses."""
@@ -219,7 +220,7 @@ class FaultInjector:
         self.session_id: str | None = None
         self._responses = 0
         self._response: _FaultyResponse | None = None
-        self._utterance: _FaultyResponse | None = None  # of GPT-Live, which speaks independently of responses
+        self._utterance: _FaultyResponse | None = None  # of a full-duplex model, which speaks on its own
         self._requested = False  # True if input for the next response has arrived
         self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
@@ -238,9 +239,9 @@ class FaultInjector:
         """Yield the faults of these kinds at a place of a telephone call, or of one of its utterances."""
         yield from self._selected(place, now_ns, lambda fault: fault.kind in kinds, utterance)
 
-    def refusal(self, by: RefusedBy, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
+    def refusal(self, form: RefusalForm, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
         """Return the refusal of an upgrade or of a telephone call; None if it is not refused."""
-        others = KINDS_OF_OTHERS[by]
+        others = KINDS_OF_OTHERS[form]
         faults = self._selected("upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others)
         return next((fault.refusal for fault in faults), None)
 
@@ -379,7 +380,7 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
 
 
 class _FaultyResponse:
-    """A response, or an utterance of GPT-Live, and the faults that affect its remaining events."""
+    """A response, or an utterance of a full-duplex model, and the faults that affect its remaining events."""
 
     def __init__(self, response_id: str, context_tokens: int = 0) -> None:
         self.id, self.context_tokens = response_id, context_tokens

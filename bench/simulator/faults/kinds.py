@@ -32,7 +32,7 @@ from bench.files.validation import (
     one_of_tables,
 )
 from bench.files.yaml_file import LocatedValue, PythonValue
-from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade, throttled
+from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, NOTES, PostUpgradeRefusal, RefusedUpgrade, throttled
 from bench.transport.sip.messages import PHRASES
 
 
@@ -209,14 +209,7 @@ KINDS: dict[str, FaultKind] = {
         duration_s=Field(Number(0.001, 3_600), "duration of the hold", default=2.0),
     ),
     "new_port": _kind("a re-INVITE moves the agent's audio to another port; only by telephone", OF_AUDIO, "next_delta"),
-    **{
-        name: _kind(f"Azure's HTTP {refusal.status}: {refusal.code}", ("upgrade",), **WAIT)
-        for name, refusal in AZURE.items()
-    },
-    **{
-        name: _kind(f"OpenAI's error after the upgrade, and close {complaint.close_code}", ("upgrade",))
-        for name, complaint in OPENAI.items()
-    },
+    **{name: _kind(note, ("upgrade",), **(WAIT if name in BEFORE_UPGRADE else {})) for name, note in NOTES.items()},
     "close": _kind(
         "the connection is closed",
         IN_SESSION,
@@ -224,12 +217,12 @@ KINDS: dict[str, FaultKind] = {
         code=Field(Integer(1000, 4999), "close code; 1006: without a close frame", default=1011),
     ),
     "session_expired": _kind(
-        "the error `session_expired`, and close 1001; at GPT-Live `session.closed`, and close 1000",
+        "the error `session_expired`, and close 1001; in a full-duplex session `session.closed`, and close 1000",
         IN_SESSION,
         "next_delta",
         reason=Field(
             Choice((EXPIRED, "content", "connection_lost")),
-            "the reason at GPT-Live",
+            "the reason in `session.closed`",
             default=EXPIRED,
         ),
     ),
@@ -322,15 +315,15 @@ class Fault:
     @property
     def refusal(self) -> RefusedUpgrade | PostUpgradeRefusal | None:
         """The refusal of an upgrade, if the fault is one; otherwise None."""
-        if self.kind in OPENAI:
-            return OPENAI[self.kind]
+        if self.kind in AFTER_UPGRADE:
+            return AFTER_UPGRADE[self.kind]
         if self.kind == "http":
             status = HTTPStatus(self.status or 0)
             return RefusedUpgrade(status, str(int(status)), status.phrase, self._wait_ns)
         if self.kind == "sip":
             status_number = self.status or 0
             return RefusedUpgrade(status_number, str(status_number), PHRASES[status_number], self._wait_ns)
-        refusal = AZURE.get(self.kind)
+        refusal = BEFORE_UPGRADE.get(self.kind)
         if refusal is None or self.retry_after_s is None:
             return refusal
         if refusal.status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -20,8 +20,6 @@ import numpy as np
 from msgspec import structs
 
 from bench.base.units import NS_PER_MS
-from bench.services.openai.dialect import RATED_FORMATS
-from bench.services.openai.ga import ga_format
 from bench.services.voice_live.dialect import SPOKEN_FORMATS
 from bench.simulator.conversation.client_items import ItemReader
 from bench.simulator.conversation.items import (
@@ -51,7 +49,16 @@ from bench.simulator.responses.response_plan import (
     ResponseRequest,
     capped,
 )
-from bench.simulator.server_events import GA, Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries, RejectedError
+from bench.simulator.server_events import (
+    GA,
+    GA_FORMATS,
+    Json,
+    Outbox,
+    OutboxStep,
+    OutgoingEvent,
+    PlannedSeries,
+    RejectedError,
+)
 from bench.simulator.session.effective import EffectiveSession, OutputSettings
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
@@ -168,7 +175,7 @@ class ActiveResponse:
     def _spoken_output(self) -> Json:
         """Return the output settings, with the keys that the dialect uses."""
         if self.writer.names is GA:
-            spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
+            spoken = {"format": GA_FORMATS[self.output.format], "voice": self.output.voice}
             return {"output_modalities": ["audio"] if self.output.audio else ["text"], "audio": {"output": spoken}}
         return {
             "modalities": ["audio", "text"] if self.output.audio else ["text"],

@@ -10,14 +10,11 @@ data than a delta needs.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
-import ssl
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -28,79 +25,23 @@ from websockets.server import ServerProtocol
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.units import NS_PER_S
 from bench.simulator import refusals
-from bench.simulator.behaviour import SimulatedSession
-from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, FaultInjector, StallConnection
+from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, StallConnection
 from bench.simulator.faults.kinds import EXPIRED, Fault
-from bench.simulator.ground_truth_log import WARN_MS, GroundTruthLog, LatenessCounts
-from bench.simulator.profile import Profile
-from bench.simulator.quota import ServiceQuota
-from bench.simulator.recorded_replies import RecordedReply
-from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.ground_truth_log import WARN_MS, LatenessCounts
+from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import ArrivalSpan, Ids, OutgoingEvent, error_fields, event_bytes, whole_frame
-from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, admit, is_openai
+from bench.simulator.serving.handshake import admit
+from bench.simulator.serving.service import AcceptedUpgrade, Receiver, ServerState
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.serving.token_issuer import IdentityEndpoint
+from bench.simulator.simulated_session import SimulatedSession
 from bench.transport.interface import HostPort
 from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 
-SIP_REQUEST = re.compile(rb"(\r\n)*[A-Z]+ sips?:", re.IGNORECASE)
-"""The start of a connection that carries SIP messages instead of HTTP."""
 MAX_MESSAGE_BYTES = 32 << 20  # an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
 CLOSE_LIMIT_S = 5.0
 FIRST_REQUEST_S = 60.0
 """The time after which a connection without a complete request is ended."""
 ABNORMAL = 1006  # end of a connection without a close frame
-
-
-@dataclass(frozen=True)
-class ServerConfig:
-    """The configuration of a server. `tls`: the TLS context; None for ws:// without TLS.
-
-    `deflate`: True to compress messages for clients that offer compression.
-    """
-
-    profile: Profile
-    replies: Sequence[RecordedReply]
-    seed: int
-    authenticator: Authenticator
-    tls: ssl.SSLContext | None = None
-    deflate: bool = False
-    truth: GroundTruthLog | None = None
-    identity: IdentityEndpoint | None = None
-
-
-class SipReceiver(Protocol):
-    has_received: bool
-    """Whether a complete message was received."""
-
-    def received(self, data: bytes, at_ns: int) -> bool:
-        """Accept bytes. Return False if they are not SIP, and the connection must be closed."""
-
-    def ended(self) -> None:
-        """Forget the connection, because it is closed."""
-
-
-class Sender(Protocol):
-    def send_due(self, now_ns: int) -> None:
-        """Send the due events, and plan the next one."""
-
-
-@dataclass(frozen=True)
-class ServerState:
-    """The state that all connections of a server share."""
-
-    config: ServerConfig
-    loop: asyncio.AbstractEventLoop
-    quota: ServiceQuota
-    new_session: Callable[[AcceptedUpgrade], SimulatedSession]
-    refused: Callable[
-        [RefusedUpgrade | PostUpgradeRefusal, int], None
-    ]  # called for each refusal, with the arrival of its request
-    plan: Callable[[Sender, int | None], None]  # the due instant of its next event; None if there is none
-    lateness: LatenessCounts
-    injector: Callable[[], FaultInjector | None]  # for the next connection; None if the profile has no faults
-    freeze: Callable[[float], None]  # all connections, for these seconds
-    connect_sip: Callable[[HostPort, ServerStream], SipReceiver | None]  # None if there is no telephone
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -146,12 +87,12 @@ class Connection:
         on_hello = partial(self._inject, "tls") if self._injector else None
         self._stream = ServerStream(shared.loop, sock, shared.config.tls, self._received, self._on_closed, on_hello)
         self._is_first = True  # no bytes were received
-        self._sip: SipReceiver | None = None
+        self._receiver: Receiver | None = None
         self._timers["first"] = shared.loop.call_later(FIRST_REQUEST_S, self._end_without_request)
         self._inject("tcp")
 
     def _end_without_request(self) -> None:
-        is_used = self._behaviour is not None or (self._sip is not None and self._sip.has_received)
+        is_used = self._behaviour is not None or (self._receiver is not None and self._receiver.has_received)
         if not is_used and not self._stalled:
             self._stream.end()
 
@@ -169,10 +110,9 @@ class Connection:
     def _received(self, data: bytes, arrival: ArrivalSpan) -> None:
         if self._is_first:
             self._is_first = False
-            if SIP_REQUEST.match(data):
-                self._sip = self._state.connect_sip(self._client, self._stream)
-        if self._sip is not None:
-            if not self._sip.received(data, arrival.at_ns):
+            self._receiver = self._state.connect(data, self._client, self._stream)
+        if self._receiver is not None:
+            if not self._receiver.received(data, arrival.at_ns):
                 self._stream.finish()
             return
         self._protocol.receive_data(data)
@@ -208,10 +148,11 @@ class Connection:
 
     def _verdict(self, request: Request, at_ns: int) -> AcceptedUpgrade | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        refusal = (
-            self._injector.refusal("openai" if is_openai(request.path) else "azure", at_ns) if self._injector else None
-        )
-        verdict = admit(request.path, headers, self._state.config.authenticator, utc_ns() / NS_PER_S, refusal)
+        config, injector = self._state.config, self._injector
+        verdict = admit(
+            config.services, request.path, headers, config.authenticator, utc_ns() / NS_PER_S,
+            lambda form: injector.refusal(form, at_ns) if injector else None,
+        )  # fmt: skip
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._state.quota.connect(at_ns)
@@ -371,7 +312,7 @@ class Connection:
     def _expire(self, due_ns: int, reason: str = EXPIRED) -> None:
         """End a session that has reached its maximum duration, as the service does.
 
-        If the connection is stalled, the session ends after the stall. `reason`: the reason in GPT-Live's event.
+        If the connection is stalled, the session ends after the stall. `reason`: the reason in the service's event.
         """
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
@@ -399,8 +340,8 @@ class Connection:
         for timer in self._timers.values():
             timer.cancel()
         self._ended(self)
-        if self._sip:
-            self._sip.ended()
+        if self._receiver:
+            self._receiver.ended()
         if self._behaviour:
             self._behaviour.end()
         if self._injector:

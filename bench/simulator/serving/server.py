@@ -26,28 +26,24 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from bench.base.clock import enable_timestamps, monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.simulator.agent_behaviour import WIRES, AgentBehaviour, AgentWire
-from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
-from bench.simulator.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.server_events import GA, GPT_LIVE, Ids
-from bench.simulator.serving.connection import Connection, Sender, ServerConfig, ServerState
-from bench.simulator.serving.handshake import AcceptedUpgrade
-from bench.simulator.serving.telephone_line import TelephoneLine
+from bench.simulator.server_events import Ids
+from bench.simulator.serving.connection import Connection
+from bench.simulator.serving.service import AcceptedUpgrade, Sender, ServerConfig, ServerState
 from bench.simulator.serving.token_issuer import serving
+from bench.simulator.simulated_session import SessionParts, SimulatedSession
 from bench.transport.interface import HostPort
-from bench.wire.audio import AudioFormatName
 
 BACKLOG = 1024
 FLUSH_S = 0.5
@@ -104,15 +100,18 @@ class Server:
             loop=loop,
             quota=self._quota,
             new_session=self._new_session,
+            next_session=self._next_session,
             refused=self._on_refusal,
             plan=SenderTimer(loop).plan,
             lateness=self.lateness,
             injector=self._new_injector,
             freeze=self._freeze,
-            connect_sip=lambda caller, stream: self._telephone.connect(caller, stream),
+            connect=lambda *first: next(filter(None, (line.connect(*first) for line in self._lines)), None),
         )
         loop.add_reader(listener, self._accept)
-        self._telephone = TelephoneLine(self._shared, self._address, worker.count, self._new_agent)
+        self._lines = [
+            service.listen(self._shared, self._address, worker.count) for service in config.services if service.listen
+        ]
         for fault in config.profile.faults:
             if fault.kind == "refused":
                 self._plan_absence(fault)
@@ -120,7 +119,8 @@ class Server:
     async def stop(self) -> None:
         """Close all connections, and wait until they have ended."""
         self._stopping = True
-        self._telephone.close()
+        for line in self._lines:
+            line.close()
         self._stop_listening()
         for connection in list(self.connections):
             connection.close(GOING_AWAY)
@@ -136,7 +136,7 @@ class Server:
 
     @property
     def rtp_dropped(self) -> int:
-        return self._telephone.rtp_dropped.total()
+        return sum(line.dropped_packets for line in self._lines)
 
     def _accept(self) -> None:
         for _ in range(MAX_ACCEPTS):
@@ -198,30 +198,21 @@ class Server:
             connection.end_stall(monotonic_ns())
 
     def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
-        if accepted.wire:
-            return self._new_agent(WIRES[accepted.wire](cast("AudioFormatName", accepted.model)))
-        arguments = (
-            accepted.model,
-            int(utc_ns() / NS_PER_S + self._config.profile.max_session_s),
-            self._config.profile,
-            self._config.replies,
-            *self._next_session(),
-        )
-        if accepted.dialect is GPT_LIVE:
-            return GptLiveBehaviour(*arguments)
-        dialect, formats = accepted.dialect, self._config.profile.formats
-        if formats and dialect.names is GA:
-            dialect = dialect._replace(formats=formats)
-        return Behaviour(dialect, *arguments, self._quota, self._servers)
+        return accepted.dialect.new_session(accepted.model, self._next_session())
 
-    def _new_agent(self, wire: AgentWire) -> AgentBehaviour:
-        return AgentBehaviour(wire, self._config.profile, self._config.replies, *self._next_session(), self._servers)
-
-    def _next_session(self) -> tuple[np.random.Generator, Ids]:
-        """Count one more session. Return its random generator and its ids."""
+    def _next_session(self) -> SessionParts:
+        """Count one more session. Return its parts."""
         self.sessions += 1
-        seeds = self._worker.seeds(self._config.seed, self.sessions)
-        return np.random.default_rng(seeds), Ids(self._worker.id_tag(self.sessions))
+        config, seeds = self._config, self._worker.seeds(self._config.seed, self.sessions)
+        return SessionParts(
+            int(utc_ns() / NS_PER_S + config.profile.max_session_s),
+            config.profile,
+            config.replies,
+            np.random.default_rng(seeds),
+            Ids(self._worker.id_tag(self.sessions)),
+            self._quota,
+            self._servers,
+        )
 
     def _on_fault(self, injected: InjectedFault) -> None:
         self.faults += 1

@@ -24,7 +24,7 @@ from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
 from bench.simulator.faults.kinds import IDENTITY, Fault
 from bench.simulator.profile import is_drawn
-from bench.simulator.serving.handshake import TokenIssuer
+from bench.simulator.serving.credentials import TokenIssuer
 from bench.wire.dialect import SIMULATOR_HEADER
 
 PATH = "/msi/token"

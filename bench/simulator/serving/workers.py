@@ -21,8 +21,8 @@ from typing import Any
 from bench.base.errors import UsageError
 from bench.base.installation import KILLED_S
 from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
-from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.server import BACKLOG, TAG_BITS, OnProgress, ServerWorker, listen, serve
+from bench.simulator.serving.service import ServerConfig
 
 READY = "ready"
 END_S = 30.0

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.services.openai.dialect import FORMATS, RATED_FORMATS
-from bench.services.openai.ga import ga_format
+from bench.services.openai.dialect import FORMATS
 from bench.simulator.profile import EFFORTS
-from bench.simulator.server_events import Json, RejectedError
+from bench.simulator.server_events import GA_FORMATS, Json, RejectedError
 from bench.simulator.session import checks
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
-from bench.wire.audio import AudioFormat, AudioFormatName
+from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName
 
 function_name: SettingCheck = checks.short(64, "[a-zA-Z0-9_-]+")
 
@@ -106,7 +105,7 @@ def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
 
     If the client omits the type or the rate, the first format that matches is used.
     """
-    spelled = [ga_format(RATED_FORMATS[name]) for name in names]
+    spelled = [GA_FORMATS[name] for name in names]
     rates = [format["rate"] for format in spelled if "rate" in format]
     keys: CheckTable = {"type": checks.anything, "rate": checks.one_of_whole(rates, min(rates), max(rates))}
     return checks.by_type(
@@ -120,7 +119,7 @@ def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
 
 def format_of(spelled: Json) -> AudioFormat:
     """Return the audio format for the format object of a GA session."""
-    return next(format for format in RATED_FORMATS.values() if ga_format(format) == spelled)
+    return next(ALL_FORMATS[name] for name, each in GA_FORMATS.items() if each == spelled)
 
 
 # Input
@@ -158,15 +157,6 @@ TURN_DETECTION_KEYS: dict[str, SettingCheck] = {
 }
 
 OLDER_TRANSCRIBERS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
-TRANSCRIBERS = (
-    *OLDER_TRANSCRIBERS,
-    "gpt-4o-mini-transcribe-2025-03-20",
-    "gpt-4o-mini-transcribe-2025-12-15",
-    "gpt-4o-transcribe-diarize",
-    "gpt-transcribe",
-    "gpt-live-transcribe",
-    "gpt-realtime-whisper",
-)
 
 
 PREVIEW_TRANSCRIBER = checks.shape(
@@ -246,10 +236,6 @@ def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTa
         "parallel_tool_calls": checks.flag,
         "reasoning": reasoning,
     }
-
-
-OPENAI_TRANSCRIBER = checks.choice(*TRANSCRIBERS)
-AZURE_TRANSCRIBER = checks.short(64)  # the name of a deployment
 
 
 def ga_transcription_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:

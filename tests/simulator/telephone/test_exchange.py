@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.interface import HostPort
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.dialog import LocalParty

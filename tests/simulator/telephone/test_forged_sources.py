@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from bench.base.units import NS_PER_S
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from bench.simulator.services.telephone.called_party import ACK_WAIT_NS, CalledParty
+from bench.simulator.services.telephone.exchange import TelephoneExchange
+from bench.simulator.services.telephone.line import MAX_UNREAD_BYTES, CallerConnection, TelephoneLine
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.serving.telephone_line import MAX_UNREAD_BYTES, CallerConnection, TelephoneLine
-from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from bench.simulator.telephone.called_party import ACK_WAIT_NS, CalledParty
-from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.interface import HostPort
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin

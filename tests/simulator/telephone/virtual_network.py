@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.telephone.answer_plan import AnswerPlan
-from bench.simulator.telephone.called_party import CalledParty
-from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.simulator.services.telephone.answer_plan import AnswerPlan
+from bench.simulator.services.telephone.called_party import CalledParty
+from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.interface import HostPort
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.sip.call import SipCall

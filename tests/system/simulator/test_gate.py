@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
 from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.refusals import AZURE
+from bench.simulator.refusals import BEFORE_UPGRADE
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
@@ -39,7 +39,7 @@ def fetch_token(ready: Ready, header: str | None = None) -> dict[str, str]:
 
 
 def test_a_refusal_fault_has_its_body_headers_and_log_entry(tmp_path: Path) -> None:
-    truth, wanted = tmp_path / "truth.jsonl", AZURE["throttled"]
+    truth, wanted = tmp_path / "truth.jsonl", BEFORE_UPGRADE["throttled"]
     with quick_simulator(tmp_path, "--fault", "throttled", "--ground-truth", str(truth)) as ready:
         response = refused(ready.urls["ga"])
 

@@ -17,7 +17,7 @@ import pytest
 from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.serving.telephone_agent import RTP_PORTS
+from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message

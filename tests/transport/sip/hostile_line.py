@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 
-from bench.simulator.serving.telephone_agent import RTP_PORTS
+from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.media.rtp import RtpPacket, build_packet
 from bench.transport.media.sdp import parse_description

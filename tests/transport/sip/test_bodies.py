@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import MAX_PARTS, described_in, description_of, has_unknown_body
 from bench.transport.sip.call_record import CallState

@@ -9,7 +9,7 @@ import pytest
 
 from bench.catalogue.outcomes import remedy_of
 from bench.services.telephone.remedies import REMEDIES
-from bench.simulator.telephone import called_party
+from bench.simulator.services.telephone import called_party
 from bench.transport.interface import NetworkPath
 from bench.transport.media.offer_answer import answer_to
 from bench.transport.media.rtp import HEADER_BYTES

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.telephone.exchange import TelephoneExchange
+from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.interface import HostPort
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.call import SipCall

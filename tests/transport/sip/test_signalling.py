@@ -16,10 +16,10 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
+from bench.simulator.services.telephone.agent import RTP_PORTS
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.simulator.serving.certificates import loopback_tls
-from bench.simulator.serving.telephone_agent import RTP_PORTS
-from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
-from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import media_sockets
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.offer_answer import LocalMedia

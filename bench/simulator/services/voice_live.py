@@ -10,9 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.services.openai.dialect import FORMATS
-from bench.services.voice_live.dialect import SPOKEN_FORMATS
+from bench.services.voice_live.dialect import SPOKEN_FORMATS, VERSIONS
+from bench.simulator import refusals
+from bench.simulator.behaviour import EVENTS, WireDialect
+from bench.simulator.conversation.client_items import PARTS, items_check
 from bench.simulator.profile import EFFORTS
-from bench.simulator.server_events import Json
+from bench.simulator.refusals import RefusedUpgrade
+from bench.simulator.server_events import GA, PREVIEW, Json
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
@@ -184,3 +189,28 @@ def output_settings(session: Json, response: Json) -> OutputSettings:
 
 
 FORM = SessionForm(opened_session, SESSION, input_settings, output_settings, RESPONSE)
+_REQUEST = EVENTS["response.create"]
+VOICE_LIVE = WireDialect(
+    "voice-live",
+    PREVIEW,
+    lambda dialect: FORM,
+    items=items_check({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False),
+    events={
+        **EVENTS,
+        "response.create": _REQUEST._replace(table={**_REQUEST.table, "additional_instructions": checks.text}),
+    },
+)
+PATH = "/voice-live/realtime"
+
+
+def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
+    if request.path != PATH:
+        return None
+    if request.query.get("api-version") not in VERSIONS:
+        return refusals.BAD_VERSION
+    return AcceptedUpgrade(VOICE_LIVE, request.model) if request.model else refusals.NO_MODEL
+
+
+SERVICE = SimulatedService(
+    _answer, websocket_urls(voice_live=f"{PATH}?api-version={VERSIONS[0]}&model=gpt-realtime"), limits_headers=True
+)

@@ -11,29 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.services.gpt_live import dialect as gpt_live
-from bench.simulator.behaviour import ClientEvent, Handler, ReceiptFields, SimulatedSession, client_event
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
-from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS, text_tokens
-from bench.simulator.gpt_live import session_form
-from bench.simulator.gpt_live.backend import Backend
-from bench.simulator.gpt_live.delegation import Delegation
-from bench.simulator.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
+from bench.simulator.conversation.items import text_tokens
 from bench.simulator.profile import Profile, is_drawn
-from bench.simulator.recorded_replies import TOKEN_MS, RecordedReply
+from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.services.gpt_live import session_form
+from bench.simulator.services.gpt_live.backend import Backend
+from bench.simulator.services.gpt_live.delegation import Delegation
+from bench.simulator.services.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.wire.audio import AudioFormat
+from bench.simulator.simulated_session import (
+    ClientEvent,
+    Handler,
+    ReceiptFields,
+    SessionParts,
+    SimulatedSession,
+    client_event,
+)
 from bench.wire.dialect import SIMULATOR_VALUE
 
+START, CLOSED = "session.start", "session.closed"
 USAGE_MS = 10_000
 FILLER_SLICES = 8
 SILENCE_MS = 500
@@ -65,7 +73,7 @@ class GptLiveBehaviour(SimulatedSession):
         self.ids = ids
         self.session: Json = {}
         self._expires_at_s, self._profile = expires_at_s, profile
-        self._replies, self._rng = replies, rng
+        self._next_reply, self._rng = cycle(replies).__next__, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio()
         self._audio.silence_ms = SILENCE_MS
@@ -75,7 +83,6 @@ class GptLiveBehaviour(SimulatedSession):
         self._turn: PlannedTurn | None = None
         self._delegations: dict[str, Delegation] = {}
         self._backend: Backend | None = None  # None if the client does the tasks
-        self._reply_count = self._spoken_ms = 0
 
     def open(self, at_ns: int) -> None:
         """Do nothing: the client sends session.start first."""
@@ -92,7 +99,7 @@ class GptLiveBehaviour(SimulatedSession):
         for event in super().due(now_ns):
             if self._is_closed:
                 return
-            self._is_closed = event.type == gpt_live.CLOSED
+            self._is_closed = event.type == CLOSED
             yield event
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
@@ -113,7 +120,7 @@ class GptLiveBehaviour(SimulatedSession):
         name = event.get("type")
         if not isinstance(name, str) or name not in _EVENTS:
             raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
-        if self._input is None and name != gpt_live.START:
+        if self._input is None and name != START:
             raise RejectedError("session_not_started", "Send session.start first.", "type")
         kind = _EVENTS[name]
         noted: list[str] = []
@@ -131,7 +138,7 @@ class GptLiveBehaviour(SimulatedSession):
         self._input = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
         self._stream = OutputStream(format)
         fields = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, (gpt_live.STARTED, fields))
+        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, ("session.started", fields))
         if session_form.target_of(self.session) == session_form.RESPONSES:
             self._backend = Backend(
                 self.session["delegation"]["responses"],
@@ -153,18 +160,14 @@ class GptLiveBehaviour(SimulatedSession):
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         assert self._input
         audio, start_byte = event["audio"], self._audio.end.byte
-        for speech in self._audio.append(self._heard(audio, self._input.format), self._input):
+        if self._is_muted:
+            silence = self._input.format.encode(np.zeros(-(-len(audio) // self._input.format.sample_bytes), np.int16))
+            audio = silence[: len(audio)]
+        for speech in self._audio.append(audio, self._input):
             self._on_speech(speech, at_ns)
         while self._stream.end_ms + SLICE_MS <= self._audio.clock_ms:
             self._tick(max(at_ns, self._started_ns))
         return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
-
-    def _heard(self, audio: bytes, format: AudioFormat) -> bytes:
-        """Return the audio as the model hears it: silence if the input is muted."""
-        if not self._is_muted:
-            return audio
-        silence = format.encode(np.zeros(-(-len(audio) // format.sample_bytes), np.int16))
-        return silence[: len(audio)]
 
     def _mute(self, event: Json, at_ns: int) -> None:
         self._is_muted = event["type"] == "session.input_audio.mute"
@@ -226,7 +229,7 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _close(self, event: Json, at_ns: int) -> None:
         self._is_closing = True
-        fields = {"reason": gpt_live.ASKED_TO_CLOSE, "client_event_id": event.get("event_id")}
+        fields = {"reason": "close_requested", "client_event_id": event.get("event_id")}
         self._outbox.plan([(max(at_ns, self._outbox.answered_ns), partial(self._closed, fields))])
 
     # Turns
@@ -258,22 +261,22 @@ class GptLiveBehaviour(SimulatedSession):
         piece, utterance = self._stream.next()
         if piece.words:
             fields = {"delta": piece.words, "start_ms": start_ms, "end_ms": self._stream.end_ms}
-            self._send(gpt_live.TRANSCRIPT_DELTA, fields, at_ns)
-        self._spoken_ms += SLICE_MS if utterance else 0
+            self._send("session.output_transcript.delta", fields, at_ns)
         self._outbox.plan([(at_ns, partial(delta, piece, utterance))])
         if self._stream.end_ms % USAGE_MS == 0:
-            fields = {"usage": self._usage, "context_window": {"usage_ratio": self._context_ratio}}
+            ratio = min(1.0, self._stream.context_tokens / (self._profile.context_limit_tokens or CONTEXT_TOKENS))
+            fields = {"usage": self._stream.usage, "context_window": {"usage_ratio": ratio}}
             self._send("session.usage.updated", fields, at_ns)
 
     def _delegate(self, turn: PlannedTurn, start_ms: int, at_ns: int) -> None:
         """Delegate the task of a turn, and plan the filler."""
-        delegation = Delegation(self.ids.new("del"), self._is_unanswered())
+        delegation = Delegation(self.ids.new("del"), is_drawn(self._profile.delegation.unanswered, self._rng))
         self._delegations[delegation.id] = delegation
         target = session_form.target_of(self.session)
         task = {"id": delegation.id, "target": target, "type": "delegation"}
         response_id = self.ids.new("resp")
         fields = {"delegation": task | ({"response_id": response_id} if self._backend else {}), "offset_ms": start_ms}
-        self._send(gpt_live.DELEGATED, fields, at_ns, {"delegation": delegation.id})
+        self._send("session.delegation.created", fields, at_ns, {"delegation": delegation.id})
         if self._backend:
             self._backend.delegate(delegation, response_id, turn.speech_ms, at_ns)
         if is_drawn(self._profile.delegation.filler, self._rng):
@@ -282,16 +285,10 @@ class GptLiveBehaviour(SimulatedSession):
 
     # Speech
 
-    def _next_reply(self) -> RecordedReply:
-        self._reply_count += 1
-        return self._replies[(self._reply_count - 1) % len(self._replies)]
-
-    def _is_unanswered(self) -> bool:
-        return is_drawn(self._profile.delegation.unanswered, self._rng)
-
     def _say_text(self, reply: RecordedReply, delegation: Delegation | None) -> None:
         """Say a text of the backend."""
-        if not (delegation.is_unanswered if delegation else self._is_unanswered()):
+        share = self._profile.delegation.unanswered
+        if not (delegation.is_unanswered if delegation else is_drawn(share, self._rng)):
             self._say("answer", reply, delegation)
 
     def _say(self, kind: Literal["answer", "greeting"], reply: RecordedReply, delegation: Delegation | None) -> None:
@@ -303,24 +300,15 @@ class GptLiveBehaviour(SimulatedSession):
 
     # Server events
 
-    @property
-    def _usage(self) -> Json:
-        return {"seconds": self._stream.end_ms // 1000}
-
-    @property
-    def _context_ratio(self) -> float:
-        tokens = self._stream.end_ms // USER_AUDIO_TOKEN_MS + self._spoken_ms // TOKEN_MS
-        return min(1.0, tokens / (self._profile.context_limit_tokens or CONTEXT_TOKENS))
-
     def _epoch_s(self, at_ns: int) -> float:
         """Return an instant as Unix time, from the expiry of the session."""
         started_s = self._expires_at_s - self._profile.max_session_s
         return float(started_s + (at_ns - self._started_ns) // NS_PER_S)
 
     def _closed(self, fields: Json, due_ns: int) -> OutgoingEvent:
-        fields = {"session": self.session, "usage": self._usage, **fields}
-        body = event_bytes(gpt_live.CLOSED, self.ids.event(), fields)
-        return OutgoingEvent(due_ns, gpt_live.CLOSED, body, close=(NORMAL_CLOSURE, ""))
+        fields = {"session": self.session, "usage": self._stream.usage, **fields}
+        body = event_bytes(CLOSED, self.ids.event(), fields)
+        return OutgoingEvent(due_ns, CLOSED, body, close=(NORMAL_CLOSURE, ""))
 
     def _acknowledge(self, name: str, event: Json, at_ns: int, fields: Json) -> None:
         answer = (name, {**fields, "client_event_id": event.get("event_id")})
@@ -354,15 +342,32 @@ def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour
 
 
 _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
-    gpt_live.START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
+    START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
     "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.anything),
-    gpt_live.APPEND: client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
+    "session.input_audio.append": client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
     "session.input_audio.mute": client_event(GptLiveBehaviour._mute),
     "session.input_audio.unmute": client_event(GptLiveBehaviour._mute),
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
     "session.thinking.append": _context(GptLiveBehaviour._add_context),
-    gpt_live.COMMENTARY: _context(GptLiveBehaviour._add_commentary),
-    gpt_live.BACKEND_ITEM: client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
-    gpt_live.BACKEND_REQUEST: client_event(GptLiveBehaviour._response_create),
-    gpt_live.CLOSE: client_event(GptLiveBehaviour._close),
+    "session.commentary.append": _context(GptLiveBehaviour._add_commentary),
+    "response.item.create": client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
+    "response.create": client_event(GptLiveBehaviour._response_create),
+    "session.close": client_event(GptLiveBehaviour._close),
 }
+
+
+PATH = "/v1/live/sessions"
+
+
+class GptLiveDialect:
+    """The dialect of GPT-Live, which has no turns."""
+
+    def new_session(self, model: str, parts: SessionParts) -> GptLiveBehaviour:
+        return GptLiveBehaviour(model, *parts[:5])
+
+
+def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    return AcceptedUpgrade(GptLiveDialect(), "") if request.path in (PATH, f"/openai{PATH}") else None
+
+
+SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True)

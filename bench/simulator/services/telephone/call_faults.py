@@ -14,7 +14,7 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.faults.kinds import BY_TELEPHONE, Fault
 from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.telephone.answer_plan import AnswerPlan
+from bench.simulator.services.telephone.answer_plan import AnswerPlan
 
 IN_CALL = frozenset({*BY_TELEPHONE, "close", "reset", "hang", "freeze", "drop", "duplicate", "reorder"})
 """The kinds that a telephone call can have, except refusals."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 
-from bench.simulator.telephone.answer_plan import LoginDemand
+from bench.simulator.services.telephone.answer_plan import LoginDemand
 from bench.transport.sip.dialog import RandomTokens
 from bench.transport.sip.digest import digest_response
 from bench.transport.sip.messages import SipRequest, parameters_of, split_outside_quotes

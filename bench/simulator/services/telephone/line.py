@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -17,16 +18,15 @@ from http import HTTPStatus
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.agent_behaviour import AgentBehaviour, AgentWire
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
-from bench.simulator.serving.connection import ServerState
+from bench.simulator.services.telephone.agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
+from bench.simulator.services.telephone.call_faults import CallFaults
+from bench.simulator.services.telephone.called_party import CalledParty
+from bench.simulator.services.telephone.exchange import TelephoneExchange
+from bench.simulator.serving.service import ServerAddress, ServerState, SimulatedService
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.serving.telephone_agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
-from bench.simulator.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from bench.simulator.telephone.call_faults import CallFaults
-from bench.simulator.telephone.called_party import CalledParty
-from bench.simulator.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort, bracketed
 from bench.transport.media.offer_answer import LocalMedia
@@ -37,6 +37,8 @@ from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import Outgoing, SipRequest
 from bench.wire.dialect import SIMULATOR_HEADER
 
+SIP_REQUEST = re.compile(rb"(\r\n)*[A-Z]+ sips?:", re.IGNORECASE)
+"""The start of a connection that carries SIP messages instead of HTTP."""
 USER = "agent"
 """The user of the digest authentication. The password is the key of the simulator."""
 MAX_WORK_NS = 5 * NS_PER_MS
@@ -54,9 +56,8 @@ class TelephoneLine:
         shared: ServerState,
         address: tuple[str, int],
         workers: int,
-        new_agent: Callable[[AgentWire], AgentBehaviour],
     ) -> None:
-        self._shared, self._new_agent = shared, new_agent
+        self._shared = shared
         self._host = ANY.get(address[0], address[0])
         key = shared.config.authenticator.key
         self._demand = None if key is None else LoginDemand(DigestLogin(USER, key))
@@ -108,7 +109,7 @@ class TelephoneLine:
             return plan
         now_ns = monotonic_ns()
         plan = faults.applied_to(plan, now_ns)
-        refusal = injector.refusal("telephone", now_ns)
+        refusal = injector.refusal("sip", now_ns)
         if not isinstance(refusal, RefusedUpgrade):
             return plan
         self._shared.refused(refusal, now_ns)
@@ -124,9 +125,13 @@ class TelephoneLine:
             if now_ns > until_ns:
                 break
 
-    def connect(self, caller: HostPort, stream: ServerStream) -> CallerConnection | None:
-        """Return a new connection for SIP messages, which uses `stream`. Return None if there is no line."""
-        if self._sock is None:
+    @property
+    def dropped_packets(self) -> int:
+        return self.rtp_dropped.total()
+
+    def connect(self, first: bytes, caller: HostPort, stream: ServerStream) -> CallerConnection | None:
+        """Return a new connection for SIP messages. Return None if there is no line, or if `first` is not SIP."""
+        if self._sock is None or not SIP_REQUEST.match(first):
             return None
         connection = self._connections[caller] = CallerConnection(self, caller, stream, self._shared.loop)
         return connection
@@ -194,7 +199,7 @@ class TelephoneLine:
             planned.early = EarlyAudio(self._shared, party.media, party.audio_address(party.media.peer), planned)
 
     def _start_agent(self, call_id: str, party: CalledParty, planned: UnansweredCall) -> None:
-        agent = TelephoneAgent(self._shared, self, call_id, party, planned, self._new_agent, self.rtp_dropped)
+        agent = TelephoneAgent(self._shared, self, call_id, party, planned, self.rtp_dropped)
         self._calls[call_id] = agent
         if truth := self._shared.config.truth:
             truth.opened(agent.session_id, None, party.answered_ns or 0, call_id, party.caller_uri)
@@ -263,3 +268,13 @@ class CallerConnection:
     def ended(self) -> None:
         self._messages.clear()
         self._line.disconnected(self._caller)
+
+
+def _urls(address: ServerAddress) -> Mapping[str, str]:
+    if address.workers > 1:
+        return {}
+    schemes = ("sip", "sips") if address.has_tls else ("sip",)
+    return {f"agent_{scheme}": f"{scheme}:agent@{address.authority}" for scheme in schemes}
+
+
+SERVICE = SimulatedService(urls=_urls, listen=TelephoneLine)

@@ -6,25 +6,28 @@ functions, and delegation to Decisions, are refused, because they are not simula
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from bench.services.gpt_live import dialect as gpt_live
 from bench.simulator.profile import EFFORTS
 from bench.simulator.responses.function_calls import tools_of
-from bench.simulator.server_events import Json, RejectedError
+from bench.simulator.server_events import GA_FORMATS, Json, RejectedError
 from bench.simulator.session import checks
 from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
 from bench.simulator.session.session_schema import TOOL_CHOICE, function_name
-from bench.wire.audio import AudioFormat
+from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat
 
-CLIENT, RESPONSES = gpt_live.CLIENT, gpt_live.BACKEND
-FORMATS = tuple(gpt_live.GPT_LIVE.input_formats.values())
+CLIENT, RESPONSES = "client", "responses"
+FORMATS: Mapping[AudioFormat, Json] = {
+    format: GA_FORMATS[format.name] | {"rate": format.rate_hz} for format in (PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
+}
+"""The audio formats, as the settings of a session name them."""
 MAX_INPUT_ITEMS = 128
 VOICE = "marin"
 
 
 def _audio_format(value: Any, event_path: EventPath) -> Json:
-    if not any(value == gpt_live.wire_format(format) for format in FORMATS):
+    if value not in FORMATS.values():
         raise RejectedError("invalid_value", f"Invalid value of {event_path.path}.", event_path.path)
     return dict(value)
 
@@ -125,7 +128,7 @@ SESSION: CheckTable = {
 
 def started(settings: Any, event_path: EventPath) -> Json:
     """Return the settings of a session that a client starts, with defaults. Raise RejectedError."""
-    audio = {"format": gpt_live.wire_format(FORMATS[0]), "output": {"voice": VOICE}}
+    audio = {"format": FORMATS[PCM16], "output": {"voice": VOICE}}
     current: Json = {"delegation": None, "input": [], "store": False, "audio": audio}
     return _with_known_tool(checks.accepted(SESSION, current, settings, event_path, required=("model",)))
 
@@ -155,7 +158,7 @@ def target_of(session: Json) -> str:
 
 def format_of(session: Json) -> AudioFormat:
     spelled = session["audio"]["format"]
-    return next(format for format in FORMATS if gpt_live.wire_format(format) == spelled)
+    return next(format for format, each in FORMATS.items() if each == spelled)
 
 
 # Input of the backend

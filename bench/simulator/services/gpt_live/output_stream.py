@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.services.gpt_live import dialect as gpt_live
-from bench.simulator.gpt_live.delegation import Delegation
-from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
+from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS
+from bench.simulator.recorded_replies import TOKEN_MS, RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Json, OutgoingEvent
+from bench.simulator.services.gpt_live.delegation import Delegation
 from bench.wire.audio import AudioFormat
 
 SLICE_MS = 100
@@ -58,12 +58,21 @@ class OutputStream:
         self._format = format
         self._planned: list[Utterance] = []
         self._spoken: Utterance | None = None  # the utterance of which a part remains to be said
-        self._utterance_count = 0
+        self._utterance_count = self._spoken_ms = 0
 
     @property
     def end_ms(self) -> int:
         """The end of the planned output, on the clock of the input audio."""
         return self.count * SLICE_MS
+
+    @property
+    def usage(self) -> Json:
+        return {"seconds": self.end_ms // 1000}
+
+    @property
+    def context_tokens(self) -> int:
+        """The tokens of the input and of the speech so far."""
+        return self.end_ms // USER_AUDIO_TOKEN_MS + self._spoken_ms // TOKEN_MS
 
     def say(
         self,
@@ -112,6 +121,7 @@ class OutputStream:
         utterance = self._spoken
         if utterance is None:
             return silent(self._format), None
+        self._spoken_ms += SLICE_MS
         piece = utterance.slices.pop(0)
         if not utterance.slices:
             self._spoken = None
@@ -130,8 +140,8 @@ def delta(piece: OutputSlice, utterance: Utterance | None, due_ns: int) -> Outgo
         facts["delegation"] = utterance.delegation.id
     return OutgoingEvent(
         due_ns,
-        gpt_live.AUDIO_DELTA,
-        b'{"type":"' + gpt_live.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}",
+        "session.output_audio.delta",
+        b'{"type":"session.output_audio.delta","delta":' + piece.encoded + b"}",
         audio_bytes=piece.size,
         audible_byte=piece.audible,
         facts=facts or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Protocol
@@ -13,15 +13,15 @@ from msgspec import structs
 from bench.base.clock import SendTime, monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.simulator.agent_behaviour import FRAME_MS, AgentBehaviour, AgentWire, TelephoneWire
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
-from bench.simulator.serving.connection import ServerState
-from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
-from bench.simulator.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
-from bench.simulator.telephone.called_party import CalledParty
-from bench.simulator.telephone.packet_path import PacketPath, PathPacket
-from bench.simulator.telephone.ring_tone import ring_frames, silent_frames
+from bench.simulator.services.agents import FRAME_MS, TelephoneWire, new_agent
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.services.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
+from bench.simulator.services.telephone.called_party import CalledParty
+from bench.simulator.services.telephone.packet_path import PacketPath, PathPacket
+from bench.simulator.services.telephone.ring_tone import ring_frames, silent_frames
+from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
 from bench.transport.media.codecs import CODECS
@@ -76,7 +76,6 @@ class TelephoneAgent:
         call_id: str,
         party: CalledParty,
         planned: UnansweredCall,
-        new_agent: Callable[[AgentWire], AgentBehaviour],
         dropped: Counter[str],
     ) -> None:
         assert party.media is not None, "the call is answered"
@@ -91,7 +90,7 @@ class TelephoneAgent:
         """The instants until which faults stop each direction."""
         self._vanishes = False
         wire = wire_of(media)
-        self._behaviour = new_agent(wire)
+        self._behaviour = new_agent(wire, shared.next_session())
         self.session_id = self._behaviour.ids.session
         codec, self._random = CODECS[media.codec], Random(self.session_id)
         self._sender = RtpSender(codec, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))
@@ -111,7 +110,7 @@ class TelephoneAgent:
         self._behaviour.open(now_ns)
         self._listen(planned.rtp, planned.rtcp)
         if self._faults.has_other_port:
-            self._sends_rtp = other_socket(planned.rtp)
+            self._sends_rtp = DatagramSocket(udp_socket(self._host))
             self._sockets.append(self._sends_rtp)
         if planned.early is not None:
             planned.early.close()
@@ -279,11 +278,6 @@ class TelephoneAgent:
 
 def wire_of(media: AgreedMedia) -> TelephoneWire:
     return TelephoneWire("g711_alaw" if media.codec == "PCMA" else "g711_ulaw")
-
-
-def other_socket(like: DatagramSocket) -> DatagramSocket:
-    """Return a socket on another port of the same address."""
-    return DatagramSocket(udp_socket(like.address[0]))
 
 
 class EarlyAudio:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.simulator.agent_behaviour import FRAME_MS
 from bench.simulator.profile import PacketPathSettings
 from bench.simulator.server_events import Json, OutgoingEvent
+from bench.simulator.services.agents import FRAME_MS
 
 REORDER_NS = FRAME_MS * NS_PER_MS * 3 // 2
 """The additional delay of a reordered packet: one and a half frames."""

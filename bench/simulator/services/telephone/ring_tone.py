@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from bench.simulator.agent_behaviour import FRAME_MS, FULL_SCALE
+from bench.simulator.services.agents import FRAME_MS, FULL_SCALE
 from bench.wire.audio import AudioFormat
 
 TONE_HZ, ON_MS, PERIOD_MS = 425, 1_000, 5_000

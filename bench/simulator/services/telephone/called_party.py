@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.causes import NO_ACK
-from bench.simulator.telephone.answer_plan import AnswerPlan, PlannedRequest
-from bench.simulator.telephone.login_check import LoginCheck
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.services.telephone.login_check import LoginCheck
 from bench.transport.interface import HostPort, is_loopback
 from bench.transport.media.offer_answer import AgreedMedia, answer_to, write_offer
 from bench.transport.media.sdp import parse_description
@@ -138,7 +138,9 @@ class CalledParty:
             self._cancelled(transaction, now_ns)
         elif self.leg is not None and self.leg.dialog.matches(request):
             answer_within(self.leg, transaction, now_ns)
-            self._note_ack(now_ns)
+            is_acknowledged = self._invite is not None and self._invite.is_acknowledged
+            if self.answered_ns is not None and self.acknowledged_ns is None and is_acknowledged:
+                self.acknowledged_ns = self._requests_start_ns = now_ns
         elif request.method == "INVITE" and not request.callee.tag and self._may_begin(request):
             self._invited(transaction, now_ns)
         else:
@@ -316,11 +318,6 @@ class CalledParty:
         respond(self.transactions, self._party, transaction, code, self._tag, now_ns, headers, body, phrase)
 
     # The dialog
-
-    def _note_ack(self, now_ns: int) -> None:
-        is_acknowledged = self._invite is not None and self._invite.is_acknowledged
-        if self.answered_ns is not None and self.acknowledged_ns is None and is_acknowledged:
-            self.acknowledged_ns = self._requests_start_ns = now_ns
 
     def _send_planned(self, planned: PlannedRequest, now_ns: int) -> bool:
         """Send a planned request. Return False if another one has no final response yet."""

@@ -12,21 +12,21 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
 
 from bench.base.units import NS_PER_MS
-from bench.services.openai.dialect import RATED_FORMATS
-from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.wire.audio import AudioFormat, AudioFormatName, Samples
+from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
 from bench.wire.dialect import BinaryMessage
 
 NamedBody = tuple[str, bytes]
@@ -57,7 +57,7 @@ class AgentWire(ABC):
     clears = False
 
     def __init__(self, format: AudioFormatName) -> None:
-        self.format = RATED_FORMATS[format]
+        self.format = ALL_FORMATS[format]
 
     @abstractmethod
     def read(self, event: Json) -> AgentInput:
@@ -141,7 +141,7 @@ class AcsWire(AgentWire):
         name = _text(event, "kind") or "invalid_event"
         match event:
             case {"kind": "AudioMetadata", "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"}}:
-                self.format = RATED_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
+                self.format = ALL_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
                 return AgentInput(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
             case {"kind": "AudioData", "audioData": {"data": str(data)}}:
                 return AgentInput(name, audio=_decoded(data))
@@ -367,3 +367,33 @@ class AgentBehaviour(SimulatedSession):
         level_dbfs = self._profile.agent.noise_dbfs or 0.0
         noise = self._rng.normal(0, FULL_SCALE * 10 ** (level_dbfs / 20), len(samples))
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def new_agent(wire: AgentWire, parts: SessionParts) -> AgentBehaviour:
+    return AgentBehaviour(wire, parts.profile, parts.replies, parts.rng, parts.ids, parts.servers)
+
+
+PATH = "/agent/"
+"""The path prefix of agents. The name of the protocol follows it."""
+DEFAULT_FORMAT = "pcm16@16000"
+"""The audio format of an agent, if the address does not state it."""
+
+
+class AgentProtocol(NamedTuple):
+    """The protocol of an agent. The model is the format of the agent's audio, unless the protocol determines it."""
+
+    wire: type[AgentWire]
+
+    def new_session(self, model: str, parts: SessionParts) -> AgentBehaviour:
+        return new_agent(self.wire(cast("AudioFormatName", model)), parts)
+
+
+def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    kind = request.path.removeprefix(PATH)
+    if not request.path.startswith(PATH) or kind not in WIRES:
+        return None
+    format = request.query.get("format", DEFAULT_FORMAT)
+    return AcceptedUpgrade(AgentProtocol(WIRES[kind]), format if format in ALL_FORMATS else DEFAULT_FORMAT)
+
+
+SERVICE = SimulatedService(_answer, websocket_urls(**{f"agent_{kind}": f"{PATH}{kind}" for kind in WIRES}))

@@ -1,0 +1,69 @@
+"""The ready file of `rtbench simulate`: the data that clients need to connect.
+
+The simulator also prints the same document, in the line that starts with READY.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from bench.simulator.services.registry import SERVICES
+from bench.simulator.serving.service import ServerAddress
+from bench.transport.interface import authority
+
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # the loopback address of a server that listens on all addresses
+
+
+def _names(address: ServerAddress) -> list[str]:
+    return [name for service in SERVICES for name in service.urls(address)]
+
+
+Urls = Annotated[
+    dict[str, str],
+    msgspec.Meta(
+        title="Urls",
+        description="The complete URL of each service and agent. A client only adds its key.\n\n"
+        "Several workers have no telephone. `agent_sips` is the telephone over TLS.",
+        extra_json_schema={
+            "properties": {name: {"type": "string"} for name in _names(ServerAddress("", True, 1))},
+            "required": _names(ServerAddress("", False, 2)),
+        },
+    ),
+]
+
+
+class IdentityEntry(msgspec.Struct, frozen=True):
+    """The endpoint that issues tokens, and the header that a client sends to it."""
+
+    endpoint: str | None
+    header: str
+
+
+class ReadyDocument(msgspec.Struct, frozen=True):
+    """The content of a ready file. `ca`: the file with the certificate authority that clients must trust.
+
+    `pids`: the ids of the processes that serve clients.
+    """
+
+    schema: Literal[1]
+    simulated: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
+    pid: int
+    port: int
+    tls: bool
+    ca: str | None
+    urls: Urls
+    identity: IdentityEntry | None
+    pids: list[int]
+
+
+def ready_document(
+    host: str, port: int, ca: Path | None, identity: IdentityEntry | None, pids: list[int]
+) -> ReadyDocument:
+    """Return the ready document of this process. `host`, `port`: the address at which the process listens."""
+    address = ServerAddress(authority(WILDCARDS.get(host, host), port), ca is not None, len(pids))
+    urls = {name: url for service in SERVICES for name, url in service.urls(address).items()}
+    return ReadyDocument(1, True, os.getpid(), port, ca is not None, str(ca) if ca else None, urls, identity, pids)

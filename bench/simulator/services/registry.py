@@ -1,0 +1,15 @@
+"""The list of the simulated services. The first that answers a request serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.simulator.services import agents, azure, openai, qwen, voice_live, xai
+from bench.simulator.services.gpt_live import behaviour as gpt_live
+from bench.simulator.services.telephone import line as telephone
+from bench.simulator.serving.service import SimulatedService
+
+SERVICES: Sequence[SimulatedService] = (
+    *(azure.SERVICE, xai.SERVICE, qwen.SERVICE, openai.SERVICE, voice_live.SERVICE, gpt_live.SERVICE),
+    *(openai.TRANSCRIPTION, agents.SERVICE, telephone.SERVICE),
+)

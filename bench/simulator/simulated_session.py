@@ -1,0 +1,141 @@
+"""The interface of a simulated session, and the descriptions of the client events that it handles. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from bench.files.safe_io import JsonError, read_json
+from bench.simulator import refusals
+from bench.simulator.profile import Profile
+from bench.simulator.quota import ResponseSlots, ServiceQuota
+from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, error_fields, event_bytes
+from bench.simulator.session import checks
+
+
+class EventReceipt(NamedTuple):
+    """The result of one client event, for the ground-truth log.
+
+    Byte positions are offsets in the session's stream of input audio. A range includes its start and excludes its end.
+    """
+
+    type: str
+    event_id: str | None = None
+    response_id: str | None = None  # id of the response that the event created or cancelled
+    from_byte: int | None = None
+    to_byte: int | None = None
+    item_id: str | None = None
+    call_id: str | None = None
+    audio_end_ms: int | None = None  # the item's remaining audio after a truncate
+    delegation_id: str | None = None  # id of the delegation that the event answers or continues
+    not_simulated: Sequence[str] = ()
+    """The parameters that were accepted although the simulator does not simulate their effect."""
+
+
+ReceiptFields = dict[str, Any]  # further fields of an EventReceipt, by name
+
+
+class SimulatedSession(ABC):
+    """The interface of a simulated session, as its connection uses it."""
+
+    ids: Ids
+    _outbox: Outbox
+
+    @abstractmethod
+    def open(self, at_ns: int) -> None:
+        """Start the session. The connection calls this after the response to the client's upgrade."""
+
+    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
+        event = None
+        with contextlib.suppress(JsonError):
+            event = read_json(bytes(message), numbers=False)
+        if isinstance(event, dict):
+            return self.receive(event, at_ns)
+        return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")
+
+    def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
+        problem = "Expected a text WebSocket message; binary frames are not supported."
+        return self._unreadable(at_ns, "invalid_event", problem)
+
+    def _unreadable(self, at_ns: int, code: str, problem: str) -> EventReceipt:
+        self._reject(at_ns, RejectedError(code, problem), None)
+        return EventReceipt(code)
+
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        event_id = event.get("event_id")
+        event_id = event_id if isinstance(event_id, str) else None
+        fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id}
+        try:
+            fields |= self._handle(event, at_ns) or {}
+        except RejectedError as rejected:
+            self._reject(at_ns, rejected, event_id)
+        return EventReceipt(**fields)
+
+    def next_due_ns(self) -> int | None:
+        return self._outbox.next_due_ns()
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        return self._outbox.due(now_ns)
+
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:  # noqa: B027
+        """End a response early. Do nothing if it has ended, or if the session has no responses."""
+
+    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
+        """Return the event with which the service ends the session. `reason`: the reason in GPT-Live's event."""
+        body = event_bytes("error", self.ids.event(), error_fields(refusals.SESSION_EXPIRED, message))
+        return OutgoingEvent(due_ns, "error", body, close=(refusals.GOING_AWAY, message))
+
+    @abstractmethod
+    def end(self) -> None:
+        """Clear the references to all parts of the session, because the parts refer to each other.
+
+        Call no method after this.
+        """
+
+    @abstractmethod
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        """Process a client event. Raise RejectedError if it is invalid."""
+
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:  # noqa: B027
+        """Plan the event that reports the error, if the protocol has one."""
+
+
+class SessionParts(NamedTuple):
+    """What a server gives to each of its sessions. `quota` and `servers` are shared by all sessions."""
+
+    expires_at_s: int
+    profile: Profile
+    replies: Sequence[RecordedReply]
+    rng: np.random.Generator
+    ids: Ids
+    quota: ServiceQuota
+    servers: ResponseSlots
+
+
+class SimulatedDialect(Protocol):
+    """The protocol of a simulated service, which makes its sessions."""
+
+    def new_session(self, model: str, parts: SessionParts) -> SimulatedSession:
+        """Return a new session with this model."""
+
+
+SessionT = TypeVar("SessionT", bound=SimulatedSession)
+Handler = Callable[[SessionT, Json, int], ReceiptFields | None]
+
+
+class ClientEvent(NamedTuple, Generic[SessionT]):
+    """The handler, the fields, and the required fields of one type of client event."""
+
+    handler: Handler[SessionT]
+    table: checks.CheckTable
+    required: Sequence[str]
+
+
+def client_event(handler: Handler[SessionT], *required: str, **fields: checks.SettingCheck) -> ClientEvent[SessionT]:
+    """Return the description of a type of client event. `fields` are those in addition to `type` and `event_id`."""
+    return ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
