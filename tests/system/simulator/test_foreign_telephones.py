@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.transport.sip.address import udp_socket
 
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.recorded_replies import load_replies, reply_samples
+from bench.transport.datagrams import udp_socket
 from bench.wire.audio import G711_RATE_HZ, G711_ULAW
 from tests.simulator_process import GUARD_S, patient_simulator, quick_simulator
 
