@@ -6,7 +6,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.catalogue.words import HeardText, character_count, contains, normalized_words
@@ -100,6 +100,9 @@ def test_spaceless_scripts_are_divided_into_characters_and_other_scripts_into_wo
 
 
 @given(TEXTS)
+@example("İ\u0e48")
+@example("İ\u0323")
+@example("İ\u0301")
 def test_words_do_not_depend_on_case_or_on_the_normal_form(text: str) -> None:
     words = normalized_words(text)
     assert normalized_words(" ".join(words)) == words

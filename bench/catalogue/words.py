@@ -36,7 +36,9 @@ _CHILLUS = dict(zip("\u0d23\u0d28\u0d30\u0d32\u0d33\u0d15\u0d2e\u0d2f\u0d34\u09a
                     "\u0d7a\u0d7b\u0d7c\u0d7d\u0d7e\u0d7f\u0d54\u0d55\u0d56\u09ce", strict=True))  # fmt: skip
 _CHILLU = re.compile(f"([{''.join(_CHILLUS)}])[\u0d4d\u09cd]\u200d")
 """A letter of Malayalam or Bengali with virama and joiner. `_CHILLUS` has the character with the same meaning."""
-_DOTTED = re.compile("i\u0307+")
+_DOTTED = re.compile("i([^\\w\\s\u0307]*)\u0307+")
+_ABOVE = 230
+"""The combining class of marks above a letter. Marks of lower classes precede them in the normal form."""
 _APOSTROPHE = re.compile(
     "['`\u00b4\u02b9\u02bb-\u02bf\u055a\u05f3\u07f4\u07f5\u1fbd\u1fbf\u1fef\u1ffd\u2018\u2019\u201b\u2032\ua78b\ua78c\uff07]"
 )
@@ -82,12 +84,15 @@ def _normalized(text: str) -> str:
     if text.isascii():
         return text.lower().replace("`", "'")
     text = _CHILLU.sub(lambda found: _CHILLUS[found[1]], text)
-    folded = _compatible(text).casefold().replace("\u0131", "i")
-    folded = _DOTTED.sub("i", folded)
-    text = _compatible(folded)  # folding may undo the normal form
+    folded = unicodedata.normalize("NFD", _compatible(text).casefold().replace("\u0131", "i"))
+    text = _compatible(_DOTTED.sub(_without_dot, folded))
     for form, usual in _OTHER_FORMS:
         text = text.replace(form, usual)
     return _NATIVE_DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), text)
+
+
+def _without_dot(found: re.Match[str]) -> str:
+    return f"i{found[1]}" if all(0 < unicodedata.combining(mark) < _ABOVE for mark in found[1]) else found[0]
 
 
 def _compatible(text: str) -> str:
