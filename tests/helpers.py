@@ -330,6 +330,12 @@ def after_ms(turn: TurnObservation, instant: str) -> float | None:
     return None if at_ns is None else (at_ns - AT_NS) / MS
 
 
+def live_audio(data: bytes) -> bytes:
+    """Return GPT-Live's message with this piece of its audio."""
+    delta = base64.b64encode(data).decode()
+    return msgspec.json.encode({"type": "session.output_audio.delta", "delta": delta})
+
+
 # Parts of client messages.
 
 

@@ -146,7 +146,10 @@ CAUGHT = "turn_detected"
 MAX_GAP_S = 3
 """The maximum silence that is passed to the onset detector. A longer silence would have the same effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
-"""The duration of audio, from the start of a sound, that the onset detector needs to detect the sound."""
+"""The duration of audio, from the start of a voiced sound, that the onset detector needs to detect the sound.
+
+Until an unvoiced sound is detected, it is pending.
+"""
 
 
 class HeldDelta(NamedTuple):

@@ -386,9 +386,9 @@ class Timeline:
         # before the attribution, which makes the response known
         is_response_event = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
         is_new = is_response_event and not self.owners.knows(event.response_id)
-        current = self.turns.current
-        if self._detector is not None and event.response_id:
-            current = self.turns.current_at(arrival.at_ns)  # a reply is detected some time after its first delta
+        # a reply in sound is detected some time after its first delta
+        is_detected = self._detector is not None and event.response_id
+        current = self.turns.current_at(arrival.at_ns) if is_detected else self.turns.current
         attribution = self.owners.attribute(event, current)
         turn = attribution.turn
         if attribution.decides is not None and turn is not None:

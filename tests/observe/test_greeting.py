@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormatName
 from bench.wire.dialect import BinaryMessage
 from bench.wire.received import ReceivedMessage
 from benchmarks.onsets import FRAME_MS, stream
-from tests.helpers import AT_NS, S, at, build_turn
+from tests.helpers import AT_NS, S, at, build_turn, live_audio
 
 JITTER_MS = 50
 READY_MS = 20
@@ -55,8 +54,7 @@ def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
     """Receive these samples as frames. The first frame begins `after_ms` after the session is ready."""
     size = 8 * FRAME_MS
     for number in range(len(samples) // size):
-        audio = base64.b64encode(G711_ULAW.encode(samples[number * size :][:size])).decode()
-        delta = f'{{"type":"session.output_audio.delta","delta":"{audio}"}}'.encode()
+        delta = live_audio(G711_ULAW.encode(samples[number * size :][:size]))
         receive(timeline, READY_MS + after_ms + (number + 1) * FRAME_MS, delta)
 
 

@@ -30,7 +30,7 @@ from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
 from bench.wire.received import ReceivedMessage
 from benchmarks.onsets import stream
-from tests.helpers import AT_NS, MS, after_ms, at
+from tests.helpers import AT_NS, MS, after_ms, at, live_audio
 
 DELTA_MS, FRAME_MS = 100, 20
 LIMIT = SILENCE_NS // (DELTA_MS * MS)
@@ -38,8 +38,7 @@ LIMIT = SILENCE_NS // (DELTA_MS * MS)
 
 
 def encoded(samples: Samples) -> ServerEvent:
-    body = {"type": "session.output_audio.delta", "delta": base64.b64encode(PCM16.encode(samples)).decode()}
-    (event,) = GPT_LIVE.decode(msgspec.json.encode(body))
+    (event,) = GPT_LIVE.decode(live_audio(PCM16.encode(samples)))
     return event
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from bench.wire.audio import G711_ULAW
 from bench.wire.events import EventKind
 from bench.wire.received import ReceivedMessage
 from benchmarks import onsets as known
-from tests.helpers import AT_NS, MS, after_ms, at
+from tests.helpers import AT_NS, MS, after_ms, at, live_audio
 
 FRAME_MS = 20
 SILENCE_MS = 1_000
@@ -47,8 +46,7 @@ def deltas(audio: np.ndarray) -> Iterator[tuple[int, bytes]]:
     """Yield each frame of an agent's audio as (its arrival in ms, message)."""
     data = G711_ULAW.encode(to_pcm16(audio.astype(np.float32)))
     for at_ms in range(FRAME_MS, len(data) // 8, FRAME_MS):
-        delta = base64.b64encode(data[8 * (at_ms - FRAME_MS) : 8 * at_ms]).decode()
-        yield at_ms, f'{{"type":"session.output_audio.delta","delta":"{delta}"}}'.encode()
+        yield at_ms, live_audio(data[8 * (at_ms - FRAME_MS) : 8 * at_ms])
 
 
 def heard(log: Path, audio: np.ndarray, spoken_ms: Sequence[tuple[int, int]]) -> list[TurnObservation]:
