@@ -6,7 +6,8 @@ actions that it returns, in this order. Four rules hold:
 * The first cause that ends a run is its reason. If the first stop has no reason, the first later cause with a reason
   is the reason.
 * After the run begins to drain, no session and no turn starts.
-* A run that has started is drained once and then closed once, in all cases. After that, it ignores all events.
+* A run that has started is drained once and then closed once, in all cases. After that, it ignores all events, except
+  that a signal ends a worker.
 * The process that leads a run ends it. A worker asks its master to end the run, and continues until the master lets it
   drain.
 
@@ -190,6 +191,8 @@ class RunLifecycle:
     def apply(self, event: RunEvent) -> RunActions:
         """Process an event. Return the actions that must be executed, in this order."""
         match event:
+            case SignalReceived() if self.state is RunState.REPORTED and not self._leads:
+                return (StopTest(),)  # the worker only waits for another run
             case _ if self.state is RunState.REPORTED:
                 return ()
             case SignInStarted() if self.state is RunState.IDLE:

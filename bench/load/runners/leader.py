@@ -258,34 +258,11 @@ class Leader(ProcessRole):
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
-    def _stop_reason(self) -> str:
-        """Return why the workers cannot continue, or `INTERRUPTED` if the user ended interim analyses early, or "".
-
-        Such a run gets no decision, because the user may have seen its values and ended it because of them.
-        """
-        monitor = self.run.monitor
-        is_interrupted = monitor is not None and "sequential_plan" in self.run.document and monitor.is_early
-        return super()._stop_reason() or (INTERRUPTED if is_interrupted else "")
-
-    def _drain(self) -> None:
-        self.run.document["stopping_utc_ns"] = utc_ns()
-        live = self.run.live
-        if live is not None and live.active:
-            is_single = live.active == 1
-            sessions_text = (
-                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
-            )
-            self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
-        super()._drain()
-
-    def _close_run(self) -> None:
-        if self.run.folder is not None and (notice := self.workers.notice()):
+    def _finish(self, folder: Path) -> None:
+        run, reason = self.run, self.run.lifecycle.reason
+        if notice := self.workers.notice():
             self.say(notice)
-            self.run.document["notices"] = [*self.run.document.get("notices", ()), f"{notice}."]
-        super()._close_run()
-        run, folder, reason = self.run, self.run.folder, self.run.lifecycle.reason
-        if folder is None:
-            return
+            run.document["notices"] = [*run.document.get("notices", ()), f"{notice}."]
         self._poll()
         if run.monitor is not None:
             run.monitor.close()

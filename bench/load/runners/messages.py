@@ -90,6 +90,8 @@ OF_WORKERS: dict[str, Any] = {
     CHUNK: PartMessage,
 }
 """The form that the content of a worker's message has, by the kind of the message."""
+KIND_OF_REQUEST = {StopRequested: STOP, RunRefused: REFUSED}
+"""The kinds of the messages with which a worker sends a request to its master."""
 
 NUMBER, COUNTS = int | float, dict[int | float, int | float]
 

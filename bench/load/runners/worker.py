@@ -16,11 +16,11 @@ import gevent
 from locust import runners
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import USAGE_STATUS, UsageError
-from bench.load.execution.live_run import ABORT_WAIT_S
+from bench.base.errors import USAGE_STATUS, RtbenchError, UsageError
+from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
-from bench.load.lifecycle import AskMaster, MasterLost, RunAction, RunRefused, RunStarted, RunState
+from bench.load.lifecycle import MasterLost, RunStarted
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.runners import messages, worker_link
 from bench.load.runners.role import LOOK_S, ProcessRole
@@ -86,11 +86,12 @@ class Worker(ProcessRole):
             return
         self._number = assignment["members"][self.runner.client_id]
         self._shares = spool.is_reached(Path(assignment["folder"]), assignment["host"])
-        self._join_run(assignment)
-
-    def _refuse_start(self, problem: str) -> None:
-        """End the run for all processes. Without this worker, it is not the requested run."""
-        super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
+        try:
+            self._join_run(assignment)
+        except (RtbenchError, OSError) as error:  # ends the run for all processes: it is not the requested run
+            problem = unwritable(error) if isinstance(error, OSError) else str(error)
+            where = "" if self._shares else f" (worker {self._number}, on {host_name()})"
+            raise RtbenchError(f"{problem}{where}") from error
 
     def _join_run(self, assignment: dict[str, Any]) -> None:
         """Join the run that the master hands over. Raise UsageError if this worker cannot execute it."""
@@ -199,33 +200,17 @@ class Worker(ProcessRole):
         self.say(f"{subject} ends, because its master is missing{where}")
         self.runner.quit()
 
-    def _do(self, action: RunAction) -> None:
-        if isinstance(action, AskMaster):
-            kind = messages.REFUSED if isinstance(action.request, RunRefused) else messages.STOP
-            self.runner.send_message(kind, asdict(action.request))
-        else:
-            super()._do(action)
-
     # The end.
-
-    def _on_signal(self) -> None:
-        """Process a signal. If this worker only waits for another run, no turn is open, so end at once."""
-        if self.run.state is RunState.REPORTED:
-            self.runner.quit()
-        else:
-            super()._on_signal()
 
     def _on_master_drain(self, msg: Any, **_: Any) -> None:
         self._end_run(spent=msg.data["spent"])
         self.runner.send_message(messages.DRAINED, {})
 
-    def _close_run(self) -> None:
+    def _finish(self, folder: Path) -> None:
         """Send the remaining data to the master. If all data arrived, remove this worker's folder."""
-        super()._close_run()
-        shipper, folder = self._part_sender, self.run.folder
-        if shipper is None or folder is None:
+        if self._part_sender is None:
             return
-        arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts arrive meanwhile
+        arrived = self._part_sender.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts arrive meanwhile
         self._part_sender = None
         if arrived:
             shutil.rmtree(folder, ignore_errors=True)
