@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -90,7 +90,6 @@ class _Target:
 
     second: SecondCounts = field(default_factory=SecondCounts)
     active: int = 0
-    backing_off: int = 0
     simulated: bool = False
     simulator_late_ms: float = 0.0
     events_sent: int = 0
@@ -146,6 +145,8 @@ class Recorder:
         self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
         self._transcripts: list[str] = []
         self._targets = defaultdict[str, _Target](_Target)
+        self.calls: Counter[str] = Counter()
+        """The counts of calls since the start, by their columns of `seconds`. Each call is one of all targets."""
         self._event_loop_delay_max_ns = 0
         self._record_event_loop_delay = {
             phase: self.histograms.recorder(HistogramKey("event_loop_delay", "all", phase=phase))
@@ -164,19 +165,19 @@ class Recorder:
 
     def count_calls(self, targets: Iterable[str], **counts: int) -> None:
         """Add counts of calls to the current second of each target. The names of `counts` are columns of `seconds`."""
-        for label in targets:
-            second = self._targets[label].second
-            for name, count in counts.items():
+        seconds = [self._targets[label].second for label in targets]
+        for name, count in counts.items():
+            self.calls[name] += count  # True becomes 1; `update` of an empty counter would keep True
+            for second in seconds:
                 setattr(second, name, getattr(second, name) + count)
 
-    def back_off(self, targets: Collection[str], *, starts: bool) -> None:
+    def back_off(self, targets: Iterable[str], *, starts: bool) -> None:
         """Count the start or the end of a back-off.
 
         A call is delayed, because the last call of its caller was refused.
         """
         self.count_calls(targets, calls_backed_off=starts)
-        for label in targets:
-            self._targets[label].backing_off += 1 if starts else -1
+        self.calls["callers_backing_off"] += 1 if starts else -1
 
     def session(self, labels: RowContext) -> SessionRecorder:
         """Start the record of a session that will connect next."""
@@ -277,7 +278,7 @@ class Recorder:
                     "worker": self._worker,
                     "host": self._host_name,
                     "simulated": target.simulated,
-                    "callers_backing_off": target.backing_off,
+                    "callers_backing_off": self.calls["callers_backing_off"],
                     "sessions_active": target.active,
                     "event_loop_delay_max_ns": self._event_loop_delay_max_ns,
                     "cpu": cpu,

@@ -107,7 +107,7 @@ class LiveRun:
         self._dispatcher = self._make_dispatcher(plan.load_model.arrivals)
         self._back_off = BackOff(
             np.random.default_rng([plan.options.seed, slot.worker, BACK_OFF]).random,
-            waits=self._caller_waits,
+            waits=lambda starts: self.recorder.back_off(self._labels, starts=starts),
             ending=lambda: self.sessions.ending or self._left == 0,
         )
         _warm_up()
@@ -230,15 +230,6 @@ class LiveRun:
     def _call_arrived(self, blocked: bool) -> None:
         self._waiting_calls += not blocked
         self.recorder.count_calls(self._labels, calls_offered=1, calls_blocked=blocked)
-        self._progress.count(calls=1, calls_blocked=blocked)
-
-    def _caller_waits(self, has_started: bool) -> None:
-        """Count a caller's wait after a refused call.
-
-        `has_started` is True when the wait starts, and False when it ends.
-        """
-        self.recorder.back_off(self._labels, starts=has_started)
-        self._progress.count(calls_backed_off=has_started, callers_backing_off=1 if has_started else -1)
 
     def expect_users(self, count: int) -> None:
         if self._dispatcher is not None:
@@ -248,23 +239,21 @@ class LiveRun:
 
     def progress_report(self) -> ProgressReport:
         """Return the next progress report of this process."""
+        now_ns, calls = monotonic_ns(), self.recorder.calls
+        held_s = {state.label: round(state.pacer.held_ns(now_ns) / NS_PER_S, 1) for state in self.target_states}
         return self._progress.report(
             self.recorder.histograms,
             self.recorder.traffic,
+            calls_offered=calls["calls_offered"],
+            calls_blocked=calls["calls_blocked"],
+            calls_backed_off=calls["calls_backed_off"],
+            callers_backing_off=calls["callers_backing_off"],
+            held_s={label: seconds for label, seconds in held_s.items() if seconds},
             waiting_s=self._starts.waiting_s,
             tokenless=self._keyring.waiter_count,
             own_delays=sum(state.pacer.own_delays for state in self.target_states),
             simulated=self.recorder.simulated,
         )
-
-    def hold_s(self) -> dict[str, float]:
-        """Return for how many seconds each service has delayed starts in this run, by the target's label.
-
-        Targets without a delay are left out.
-        """
-        now_ns = monotonic_ns()
-        held = {state.label: state.pacer.held_ns(now_ns) / NS_PER_S for state in self.target_states}
-        return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
 
     # The end.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MINUTE, NS_PER_US
@@ -89,7 +89,7 @@ class ProgressReport:
     measured turns.
     """
 
-    calls: int = 0
+    calls_offered: int = 0
     calls_blocked: int = 0
     """Calls that were blocked, because no user was idle."""
     calls_backed_off: int = 0
@@ -118,6 +118,8 @@ class ProgressReport:
     waiting_s: float = 0.0
     event_loop_delay_p99_ms: float | None = None
     send_delay_p99_ms: float | None = None
+    held_s: dict[str, float] = field(default_factory=dict)
+    """The seconds for which each service has delayed starts, by the target's label, without targets without a delay."""
     simulated: bool = False
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     """The values named in TARGET_COUNTS, for each target, by the target's label."""
@@ -243,28 +245,21 @@ class ProgressCounter:
         self,
         histograms: Histograms,
         traffic: Mapping[str, Traffic] = NOTHING_SENT,
-        *,
-        waiting_s: float = 0.0,
-        tokenless: int = 0,
-        own_delays: int = 0,
-        simulated: bool = False,
+        **others: Any,
     ) -> ProgressReport:
-        """Return the next report. `histograms` and `traffic` are those of the recorder."""
+        """Return the next report. `histograms` and `traffic` are those of the recorder. `others` are further fields."""
         times_us, self._times_us = self._times_us, {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for (target, step), turns in self._failed.items():
             for key in (self._awaited.get(step), *self._headlines[step]):
                 failed[target][key] += turns
         return ProgressReport(
-            **self._counts,
-            tokenless=tokenless,
-            own_delays=own_delays,
+            **others,
+            **dict[str, Any](self._counts),
             usd=self.spending.usd_at(monotonic_ns()),
             unpriced=self.spending.unpriced,
-            waiting_s=waiting_s,
             event_loop_delay_p99_ms=worst_p99_ms(histograms, "event_loop_delay"),
             send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
-            simulated=simulated,
             targets=self._targets(traffic),
             failures={target: list(counts.items()) for target, counts in failed.items()},
             outcomes={

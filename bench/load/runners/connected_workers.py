@@ -21,11 +21,12 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
 from bench.load.planning.run_plan import WorkerHost, hosts_advice
 from bench.load.runners import messages
 from bench.load.runners.leader import Leader
-from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgressMessage
+from bench.load.runners.messages import PartMessage, Pong, WorkerHello
 from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.runners.workers import Workers
 from bench.record import folder as files
@@ -71,7 +72,7 @@ class ConnectedWorkers(Workers):
             (messages.STOP, self._on_stop_requested),
             (messages.DRAINED, lambda client, _: self._drained.add(client)),
             (messages.REFUSED, lambda _, refused: leader.apply(refused)),
-            (messages.STANDING, self._on_progress),
+            (messages.PROGRESS, self._on_progress),
             (messages.CHUNK, self._on_chunk),
         ):
             messages.subscribe(leader.runner, kind, on_message)
@@ -205,11 +206,11 @@ class ConnectedWorkers(Workers):
         has_lost_all = self._members and self._members.keys().isdisjoint(self._present())
         return NO_WORKER_LEFT if has_lost_all else ""
 
-    def _on_progress(self, client: str, data: WorkerProgressMessage) -> None:
+    def _on_progress(self, client: str, report: ProgressReport) -> None:
         monitor, number = self._leader.run.monitor, self._members.get(client)
         self._set_alive(client)
         if monitor is not None and number is not None:
-            monitor.on_report(number, data["standing"], data["held_s"])
+            monitor.on_report(number, report)
             self._leader.enforce_budget(monitor)
 
     def _on_chunk(self, client: str, data: PartMessage) -> None:

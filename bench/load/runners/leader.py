@@ -227,7 +227,7 @@ class Leader(ProcessRole):
         monitor = self.run.monitor
         if monitor is not None:
             if (live := self.run.live) is not None:
-                monitor.on_report(0, live.progress_report(), live.hold_s())
+                monitor.on_report(0, live.progress_report())
             self.enforce_budget(monitor)
             monitor.poll(self.run.state)
         self.workers.poll()
@@ -310,13 +310,14 @@ class Leader(ProcessRole):
 
         Store the delays.
         """
-        if held_s := monitor.held_s:
+        total = monitor.totals.total
+        if held_s := total.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
-            is_own = monitor.totals.total.own_delays > 0
+            is_own = total.own_delays > 0
             reason = "after throttled requests" if is_own else "at the request of the service"
             self.say(f"starts were delayed {reason}: {longest} in total")
             self.run.document["start_delays_s"] = held_s
-        if calls := monitor.totals.total.calls_backed_off:  # the rows of seconds contain their number
+        if calls := total.calls_backed_off:  # the rows of seconds contain their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _record_absent_workers(self, folder: Path) -> None:

@@ -145,19 +145,21 @@ class LiveTotals:
 
     @property
     def total(self) -> ProgressReport:
-        """The sum of the last reports of all processes. It contains no times."""
-        reports, targets = self._last, dict[str, Counter[str]]()
+        """The sum of the last reports of all processes; of delays, the maximum. It contains no times."""
+        reports, targets, held_s = self._last, dict[str, Counter[str]](), dict[str, float]()
         failures: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for report in reports:
             for label, counts in report.targets.items():
                 targets.setdefault(label, Counter(dict.fromkeys(TARGET_COUNTS, 0))).update(counts)
             for target, failed in report.failures.items():
                 failures[target].update(dict(failed))
+            held_s |= {label: max(seconds, held_s.get(label, 0.0)) for label, seconds in report.held_s.items()}
         return ProgressReport(
             **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
             usd=sum((report.usd for report in reports), 0.0),
             targets={label: dict(counts) for label, counts in targets.items()},
             failures={target: list(counts.items()) for target, counts in failures.items()},
+            held_s=held_s,
             waiting_s=max((report.waiting_s for report in reports), default=0.0),
             event_loop_delay_p99_ms=_worst(report.event_loop_delay_p99_ms for report in reports),
             send_delay_p99_ms=_worst(report.send_delay_p99_ms for report in reports),

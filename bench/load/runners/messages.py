@@ -27,9 +27,9 @@ from bench.record.provenance import host_name
 from bench.record.replica import PartChunk
 
 HERE, STOP, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_drained"
-REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
+REFUSED, PROGRESS = "rtbench_refused", "rtbench_progress"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
-"""The messages from workers to their master: HERE, STOP, DRAINED, REFUSED, STANDING, CHUNK and PONG."""
+"""The messages from workers to their master: HERE, STOP, DRAINED, REFUSED, PROGRESS, CHUNK and PONG."""
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """The messages from a master to its workers."""
 NOT_SENT = "(not sent: it may contain a password)"
@@ -63,16 +63,6 @@ The first is on the master's clock, the others on the worker's.
 """
 
 
-class WorkerProgressMessage(TypedDict):
-    """A worker's progress.
-
-    `held_s` is the time for which its starts were delayed, in seconds, by the target's label.
-    """
-
-    standing: ProgressReport
-    held_s: dict[str, float]
-
-
 class PartMessage(TypedDict):
     """A chunk of the data that a worker recorded in a run."""
 
@@ -86,13 +76,10 @@ OF_WORKERS: dict[str, Any] = {
     STOP: StopRequested,
     DRAINED: dict,
     REFUSED: RunRefused,
-    STANDING: WorkerProgressMessage,
+    PROGRESS: ProgressReport,
     CHUNK: PartMessage,
 }
 """The form that the content of a worker's message has, by the kind of the message."""
-KIND_OF_REQUEST = {StopRequested: STOP, RunRefused: REFUSED}
-"""The kinds of the messages with which a worker sends a request to its master."""
-
 NUMBER, COUNTS = int | float, dict[int | float, int | float]
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,10 @@ from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import TargetState
-from bench.load.lifecycle import RunEvent, RunLifecycle, RunState
+from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, RunState, StopRequested
 from bench.load.planning.run_options import Environment
 from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports, check_shares, plan_run
 from bench.load.planning.workload import drop_classes_without_tasks
-from bench.load.runners import messages
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
 from bench.load.runners.workers import Workers
@@ -148,6 +147,10 @@ class ProcessRole(ABC):
     def _finish(self, folder: Path) -> None:
         """Process the run folder, after this process has written its data. This is the last step of a run."""
 
+    def _ask_master(self, request: StopRequested | RunRefused) -> None:
+        """Send a request to the master. The lifecycle of a leader makes no requests."""
+        raise NotImplementedError
+
     # The plan of the run.
 
     def prepare(self) -> None:
@@ -188,9 +191,9 @@ class ProcessRole(ABC):
         try:
             self._start()
         except RtbenchError as error:
-            self.apply(lifecycle.RunRefused(str(error)))  # the run has no users yet
+            self.apply(RunRefused(str(error)))  # the run has no users yet
         except OSError as error:
-            self.apply(lifecycle.RunRefused(unwritable(error)))
+            self.apply(RunRefused(unwritable(error)))
         else:
             gevent.spawn(self._poll_each_second, self.run)
 
@@ -238,7 +241,7 @@ class ProcessRole(ABC):
                 case lifecycle.SetExitStatus(status):
                     self._environment.process_exit_code = status
                 case lifecycle.AskMaster(request):
-                    self.runner.send_message(messages.KIND_OF_REQUEST[type(request)], asdict(request))
+                    self._ask_master(request)
                 case lifecycle.StopTest():
                     gevent.spawn(self._stop_test, self.run)
                 case lifecycle.DrainSessions():

@@ -136,7 +136,7 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
     of_all = f"{finished} of {planned}" if planned is not None else finished
     yield StatusPart(8, (f"{active}, {of_all} finished", active))
     if blocked := total.calls_blocked:
-        yield StatusPart(3, (f"{blocked} of {total.calls} calls blocked", f"{blocked} blocked"), "bad")
+        yield StatusPart(3, (f"{blocked} of {total.calls_offered} calls blocked", f"{blocked} blocked"), "bad")
     if total.sessions_refused:
         yield StatusPart(3, (f"{total.sessions_refused} failed to connect",), "bad")
     if total.callers_backing_off:

@@ -20,7 +20,7 @@ from bench.base.errors import USAGE_STATUS, RtbenchError, UsageError
 from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
-from bench.load.lifecycle import MasterLost, RunStarted
+from bench.load.lifecycle import MasterLost, RunRefused, RunStarted, StopRequested
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.runners import messages, worker_link
 from bench.load.runners.role import LOOK_S, ProcessRole
@@ -178,8 +178,11 @@ class Worker(ProcessRole):
 
     def _poll(self) -> None:
         if (live := self.run.live) is not None:
-            report = {"standing": asdict(live.progress_report()), "held_s": live.hold_s()}
-            self.runner.send_message(messages.STANDING, report)
+            self.runner.send_message(messages.PROGRESS, asdict(live.progress_report()))
+
+    def _ask_master(self, request: StopRequested | RunRefused) -> None:
+        kind = messages.REFUSED if isinstance(request, RunRefused) else messages.STOP
+        self.runner.send_message(kind, asdict(request))
 
     def _watch_master(self) -> None:
         """Check once a second whether the master is missing. If it is, end this worker."""
