@@ -27,8 +27,8 @@ from bench.load.planning.run_plan import WorkerHost, hosts_advice
 from bench.load.runners import messages
 from bench.load.runners.leader import Leader
 from bench.load.runners.messages import PartMessage, Pong, WorkerHello
+from bench.load.runners.role import Workers
 from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
-from bench.load.runners.workers import Workers
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.provenance import host_name
@@ -41,7 +41,6 @@ WORKERS_BEGIN_S = 5.0
 
 Such workers may be about to open sessions.
 """
-NO_WORKER_LEFT = "the last worker went missing"
 
 
 class ConnectedWorkers(Workers):
@@ -52,12 +51,9 @@ class ConnectedWorkers(Workers):
         self._done: set[str] = set()
         """The workers that have run all their sessions."""
         self._drained: set[str] = set()
-        """The workers that have finished draining.
-
-        If such a worker has recorded no data yet, it will not record any.
-        """
+        """The workers that have finished draining, and so will record no more data."""
         self._hellos: dict[str, WorkerHello] = {}
-        """The first message of each worker that can receive a request to quit. It contains the facts about its host."""
+        """The first message of each worker that can receive a request to quit."""
         self._members: dict[str, int] = {}
         """The numbers of the workers of the current run, by the worker's id."""
         self._replicas: dict[int, PartReplica] = {}
@@ -117,7 +113,7 @@ class ConnectedWorkers(Workers):
             gevent.sleep(0.05)
 
     def advice(self) -> tuple[str, ...]:
-        """Return the notices about the hosts of the workers; no notices if all workers are on this host."""
+        """Return the notices about the hosts of the workers; none if all workers are on this host."""
         plan, by_name = self._leader.planned, defaultdict[str, list[WorkerHello]](list)
         key = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
@@ -204,7 +200,7 @@ class ConnectedWorkers(Workers):
     @property
     def stop_reason(self) -> str:
         has_lost_all = self._members and self._members.keys().isdisjoint(self._present())
-        return NO_WORKER_LEFT if has_lost_all else ""
+        return "the last worker went missing" if has_lost_all else ""
 
     def _on_progress(self, client: str, report: ProgressReport) -> None:
         monitor, number = self._leader.run.monitor, self._members.get(client)

@@ -33,7 +33,6 @@ from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
-from bench.load.runners.workers import Workers
 from bench.record import folder as files
 from bench.record.document import INTERRUPTED
 from bench.record.spool import Spool
@@ -93,6 +92,51 @@ class CurrentRun:
             print(self.summary, file=sys.stderr if parsed.json else sys.stdout, flush=True)
 
 
+class Workers:
+    """The workers of a process that leads runs: none. Such a process runs the sessions itself."""
+
+    @property
+    def count(self) -> int:
+        """The number of processes that run the sessions of the next run."""
+        return 1
+
+    @property
+    def stop_reason(self) -> str:
+        """The reason why the workers cannot continue the run; "" if they can."""
+        return ""
+
+    def open(self) -> None:
+        """Wait for the workers before the first run. Raise UsageError if they are late."""
+
+    def dismiss(self) -> None:
+        """End the workers, because there will be no run."""
+
+    def begin(self) -> None:
+        """Forget the last run."""
+
+    def advice(self) -> tuple[str, ...]:
+        """Return the notices about the hosts of the workers."""
+        return ()
+
+    def hand_over(self, folder: Path, slot: WorkerSlot) -> bool:
+        """Let the workers run the sessions. Return False if there are none."""
+        return False
+
+    def poll(self) -> None:
+        """End the run if no worker has sessions left to run. This is called once a second."""
+
+    def drain(self) -> None:
+        """Let the workers end their sessions, and wait for their data."""
+
+    def silent(self, folder: Path) -> int:
+        """Return the number of workers that may have started, but sent no data."""
+        return 0
+
+    def notice(self) -> str:
+        """Return a notice about the messages in the run; "" if there is none."""
+        return ""
+
+
 class ProcessRole(ABC):
     """The role of one process in runs. It determines how a run starts and ends, and who gets the progress."""
 
@@ -115,10 +159,7 @@ class ProcessRole(ABC):
         self.workers = Workers()
         self.run = CurrentRun()
         self.longest_s = 0.0
-        """The maximum wait for open turns at the end of a run, in seconds.
-
-        It is `--stop-timeout`; if that is not given, it is determined by the limits of the turns.
-        """
+        """The seconds to wait for open turns at the end of a run: `--stop-timeout`, or else the limit of the turns."""
         self._niceness = niceness()
         """The niceness of this process while no sessions run."""
 

@@ -44,7 +44,7 @@ import gevent
 from gevent.event import Event
 from bench.load.runners import leader
 from bench.load.runners.finalized_run import FinalizedRun
-from bench.load.runners.workers import Workers
+from bench.load.runners.role import Workers
 from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunStarted, RunState, SignInStarted
 
