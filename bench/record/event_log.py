@@ -221,11 +221,6 @@ def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
     if isinstance(event.payload, StrippedAudio):
         stripped = event.payload
         return LoggedAudio(
-            event.payload_bytes,
-            stripped.audible,
-            stripped.until,
-            stripped.error_ns,
-            stripped.tones,
-            stripped.pending,
+            event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns, stripped.tones, stripped.pending
         )
     return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))

@@ -172,10 +172,7 @@ class Recorder:
                 setattr(second, name, getattr(second, name) + count)
 
     def back_off(self, targets: Iterable[str], *, starts: bool) -> None:
-        """Count the start or the end of a back-off.
-
-        A call is delayed, because the last call of its caller was refused.
-        """
+        """Count the start or the end of a back-off: a delay of a call, because its caller's last call was refused."""
         self.count_calls(targets, calls_backed_off=starts)
         self.calls["callers_backing_off"] += 1 if starts else -1
 
@@ -208,10 +205,7 @@ class Recorder:
         self._tables["sessions"].append(self._words.clean_row(row))
 
     def _identity(self, labels: RowContext, service_session_id: str) -> tuple[Any, ...]:
-        """Return the values of the columns IDENTITY.
-
-        They state whether the service is a simulator, as far as is known now.
-        """
+        """Return the values of the columns IDENTITY, as far as they are known now."""
         return (
             *(self._run_id, labels.session_id, service_session_id or None, labels.target),
             *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
@@ -234,10 +228,7 @@ class Recorder:
             facts.incidents.append(incident if late_ms is None else {**incident, "late_ms": late_ms})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str) -> None:
-        """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits.
-
-        The other values of the row are stored.
-        """
+        """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits."""
         session_text = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_dropped", f"{column} in {table}{session_text}, null there: {reason}")
 
@@ -252,11 +243,11 @@ class Recorder:
     def end_second(self) -> None:
         """End the current second: append one row for each target.
 
-        A failure becomes an incident, and counting continues.
+        A failure becomes an incident, and counting continues: the rows of turns and sessions must still reach the disk.
         """
         try:
             self._append_seconds()
-        except Exception as error:  # after any failure the rows of turns and sessions must still reach the disk
+        except Exception as error:
             self.incident("second_dropped", f"{type(error).__name__}: {error}")
 
     def _append_seconds(self) -> None:
@@ -267,23 +258,22 @@ class Recorder:
         second = (self._second_start_ns + duration_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s, self._second_start_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
+        common = {
+            "run_id": self._run_id,
+            "second": second,
+            "duration_ns": duration_ns,
+            "phase": phase,
+            "worker": self._worker,
+            "host": self._host_name,
+            "callers_backing_off": self.calls["callers_backing_off"],
+            "event_loop_delay_max_ns": self._event_loop_delay_max_ns,
+            "cpu": cpu,
+        }
         for label, target in self._targets.items():
             self._tables["seconds"].append(
-                {
-                    "run_id": self._run_id,
-                    "second": second,
-                    "duration_ns": duration_ns,
-                    "phase": phase,
-                    "target": label,
-                    "worker": self._worker,
-                    "host": self._host_name,
-                    "simulated": target.simulated,
-                    "callers_backing_off": self.calls["callers_backing_off"],
-                    "sessions_active": target.active,
-                    "event_loop_delay_max_ns": self._event_loop_delay_max_ns,
-                    "cpu": cpu,
-                }
-                | vars(target.second),
+                common
+                | {"target": label, "simulated": target.simulated, "sessions_active": target.active}
+                | vars(target.second)
             )
             target.past, target.second = target.traffic, SecondCounts()
         self._event_loop_delay_max_ns = 0
@@ -313,10 +303,7 @@ class Recorder:
         return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
-        """Write the histograms and facts.
-
-        Yield after every histogram, so that the caller can let other greenlets run.
-        """
+        """Write the histograms and facts. Yield after every histogram, so that other greenlets can run."""
         log = [header(self._started_utc_ns, simulated=self.simulated)]
         for line in self.histograms.lines(self._started_utc_ns, utc_ns()):
             log.append(line)

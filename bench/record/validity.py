@@ -39,11 +39,7 @@ MAX_START_DELAY_SHARE = 0.05
 The p99 of the delay may be 5 ms, or 5 % of the median service time if that is more.
 """
 MAX_MISSING_PERCENT = 1.0
-"""The limit of `missing_data`: the maximum share of turns whose end is unknown.
-
-The end of a turn is unknown if a part of a merged run could not be read, if a worker is missing, or if a process did
-not run when a timeout ended.
-"""
+"""The limit of `missing_data`: the maximum share of turns whose end is unknown (`missing_share`, `starved_share`)."""
 
 MAX_EARLY_PERCENT = 1.0
 """The maximum percentage of replies that start before their question ends.
@@ -132,15 +128,12 @@ class ValidityData:
     missing_share: float | None = None
     """The maximum share of turns that are missing, because parts were not merged or workers are missing.
 
-    It is NaN if unknown.
+    It is None if nothing is missing, and NaN if the number of missing turns is unknown.
     """
     starved_share: float = 0.0
     """The share of measured turns without a known outcome, because their process did not run when a timeout ended."""
     busy_reason: str = ""
-    """A text that names the programs that used the machine's cores, and what to do about them.
-
-    It is empty if no program used many cores, or if their use is unknown.
-    """
+    """The programs that used many of the machine's cores, and what to do about them; empty if none, or unknown."""
     failed: tuple[Check, ...] = ()
     """The failed checks of the runs from which this run was merged."""
     early: tuple[EarlyReplies, ...] = ()
@@ -184,18 +177,12 @@ def _checks(evidence: ValidityData) -> list[Check]:
 
 
 def _worst(checks: Sequence[Check]) -> Check:
-    """Return the check that failed. If no check failed, return the evaluated check that is nearest to its limit.
-
-    If several checks failed, return the one that exceeds its limit most. If several are equal, return the first.
-    """
+    """Return the check that failed, or else an evaluated one: the one with the largest share of its limit."""
     return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
 
 
 def _missing_data(evidence: ValidityData) -> list[Check]:
-    """Return a list with the `missing_data` check; an empty list if the end of each turn is known.
-
-    The end is unknown for missing turns, and for turns of a process that did not run when a timeout ended.
-    """
+    """Return a list with the `missing_data` check; an empty list if the end of each turn is known."""
     missing, starved = evidence.missing_share, evidence.starved_share
     if missing is None and not starved:
         return []
@@ -215,12 +202,12 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
 
     A metric is uncertain if its largest uncertainty is above its limit, or if too many replies began early.
     """
-    worst: dict[tuple[str, ...], MetricUncertainty] = {}
+    worst: dict[tuple[str, str, str], MetricUncertainty] = {}
     for uncertainty in metrics:
         key = (uncertainty.host, uncertainty.target, uncertainty.metric)
         if not uncertainty.exact and (key not in worst or uncertainty.used > worst[key].used):
             worst[key] = uncertainty
-    early_entries: list[UncertainMetric] = [
+    entries: list[UncertainMetric] = [
         {
             "target": replies.target,
             "metric": metric,
@@ -233,20 +220,17 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
         if replies.percent > MAX_EARLY_PERCENT
         for metric in replies.metrics
     ]
-    return [*early_entries, *(_entry(uncertainty) for uncertainty in worst.values())]
-
-
-def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
-    """Return the entry in run.json for an uncertain metric. `value` is null if the uncertainty has no bound."""
-    bound = uncertainty.bound_p99
-    entry: UncertainMetric = {
-        "target": uncertainty.target,
-        "metric": uncertainty.metric,
-        "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
-        "limit": round(uncertainty.limit, 4),
-        "unit": uncertainty.unit,
-    }
-    return {**entry, "host": uncertainty.host} if uncertainty.host else entry
+    for (host, target, name), uncertainty in worst.items():
+        bound = uncertainty.bound_p99
+        entry: UncertainMetric = {
+            "target": target,
+            "metric": name,
+            "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
+            "limit": round(uncertainty.limit, 4),
+            "unit": uncertainty.unit,
+        }
+        entries.append({**entry, "host": host} if host else entry)
+    return entries
 
 
 def _headline(evidence: ValidityData) -> list[MetricUncertainty]:

@@ -38,15 +38,10 @@ TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 SPEED = (
-    "first_audio_at_ns",
-    "last_audio_at_ns",
-    "first_audio_uncertainty_ns",
-    "last_audio_uncertainty_ns",
-    "audio_speed",
+    *("first_audio_at_ns", "last_audio_at_ns"),
+    *("first_audio_uncertainty_ns", "last_audio_uncertainty_ns", "audio_speed"),
 )
 TRANSCRIPTION_SPEED = ("input_transcribed_at_ns", "input_transcribed_uncertainty_ns", "transcription_speed")
-ONSET = "first_audible"
-"""The instant at which a reply starts in the audio. It is detected if a service sends no events about its replies."""
 STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
 BY_COLUMN = {
     "stall_duration": ("stall_duration_uncertainty_ns",),
@@ -142,10 +137,7 @@ def _of_host(
 def _missing_share(
     read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> float | None:
-    """Return the maximum share of turns that are missing, because parts were left out or workers are missing.
-
-    Return None if nothing is missing, and NaN if the number of missing turns is unknown.
-    """
+    """Return the maximum share of missing turns (`ValidityData.missing_share`)."""
     missing = [part["turns"] for part in parts if part["excluded_because"]]
     missing += [worker["turns"] for worker in document.get("missing_workers") or []]
     if not missing:
@@ -184,10 +176,7 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 
 
 def _starved_share(read: files.ReadRows) -> float:
-    """Return the share of measured turns whose outcome is unknown.
-
-    It is unknown if the process of the turn did not run when a timeout ended.
-    """
+    """Return the share of measured turns whose outcome is unknown, because their process did not run at a timeout."""
     turns = read("turns", ["phase", "outcome"])
     outcomes = turns["outcome"].filter(is_measured(turns))
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
@@ -206,10 +195,7 @@ def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host
 
 
 def _starts(read: files.ReadRows, host: str) -> pa.Table:
-    """Return the measured sessions that belong to arrived calls.
-
-    The columns of `start_delay` and `service_time` are read.
-    """
+    """Return the measured sessions of arrived calls, with the columns of `start_delay` and `service_time`."""
     needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
     rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
     return rows.filter(pc.and_(is_measured(rows), pc.is_valid(rows["call_arrival_at_ns"])))
@@ -261,9 +247,11 @@ def _positions(read: files.ReadRows, table: files.TableName, hosts: Sequence[str
 def _of_metric(
     read: files.ReadRows, metric: Metric, row_masks: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
 ) -> Iterator[MetricUncertainty]:
-    values, bounds = _values_with_bounds(read, metric)
+    rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
+    values, bounds = metric_values.values_ns(rows, metric), row_bounds(rows, metric)
+    values = values / NS_PER_MS if metric.unit == "ms" else values
     onset_ms = np.zeros(len(values))
-    if metric.scope == "turn" and metric.end == ONSET:
+    if metric.scope == "turn" and metric.end == "first_audible":  # detected if a service sends no events about replies
         onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
     measured_rows, known = ~np.isnan(values), ~np.isnan(bounds)
     strata = origins if metric.begin == ORIGIN else {"": True}
@@ -279,13 +267,6 @@ def _of_metric(
             if p99 is not None and (known_onset_ms := onset_ms[counted & known]).any():
                 timestamps_p99 = float(np.sort(bounds[counted & known] - known_onset_ms)[rank - 1])
             yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, timestamps_p99, measured_from)
-
-
-def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
-    """Return (the value of a metric in each row, its uncertainty), in the metric's unit; NaN if unknown."""
-    rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
-    values = metric_values.values_ns(rows, metric)
-    return values / NS_PER_MS if metric.unit == "ms" else values, row_bounds(rows, metric)
 
 
 def quantile_or_none(values: Floats, p: float) -> float | None:

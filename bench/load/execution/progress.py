@@ -242,10 +242,7 @@ class ProgressCounter:
         }
 
     def report(
-        self,
-        histograms: Histograms,
-        traffic: Mapping[str, Traffic] = NOTHING_SENT,
-        **others: Any,
+        self, histograms: Histograms, traffic: Mapping[str, Traffic] = NOTHING_SENT, **others: Any
     ) -> ProgressReport:
         """Return the next report. `histograms` and `traffic` are those of the recorder. `others` are further fields."""
         times_us, self._times_us = self._times_us, {}

@@ -125,9 +125,7 @@ MISSING_FEATURES = (
         "the session has no functions (`tools`)",
     ),
     MissingFeature(
-        ("function_execution_ns",),
-        lambda _, turn: not turn.plan.can_call,
-        "the session has no functions (`tools`)",
+        ("function_execution_ns",), lambda _, turn: not turn.plan.can_call, "the session has no functions (`tools`)"
     ),
     MissingFeature(OF_MCP, lambda _, turn: not turn.plan.mcp_servers, NO_SERVERS),
     MissingFeature(
@@ -141,9 +139,7 @@ MISSING_FEATURES = (
         "the script has no `interrupt` step",
     ),
     MissingFeature(
-        ("false_yield", "false_reply"),
-        lambda script, _: not _sounds(script),
-        "the script has no `sound` step",
+        ("false_yield", "false_reply"), lambda script, _: not _sounds(script), "the script has no `sound` step"
     ),
     MissingFeature(
         tuple(name for name in (*TURN_INSTANTS, *UNREPORTED) if name not in RECEIVED),

@@ -232,10 +232,7 @@ class Options:
 
     service_options: ServiceOptions
     sessions: int | None = valued(
-        "N",
-        "end the run after N sessions with each target, warm-up included",
-        partial(_whole, minimum=1),
-        shapes=True,
+        "N", "end the run after N sessions with each target, warm-up included", partial(_whole, minimum=1), shapes=True
     )
     arrivals_per_s: float | None = valued(
         "RATE",
@@ -246,8 +243,7 @@ class Options:
     )
     """The arrival rate in calls per second; None if no rate is given."""
     arrival_pattern: str | None = valued(
-        "PATTERN",
-        "pattern of arrivals: poisson, constant, gamma:SHAPE, or a file of instants (default: poisson)",
+        "PATTERN", "pattern of arrivals: poisson, constant, gamma:SHAPE, or a file of instants (default: poisson)"
     )
     max_concurrent: int | None = valued(
         "N",
@@ -280,10 +276,7 @@ class Options:
         shapes=True,
     )
     connect_rate: float | None = valued(
-        "N",
-        "maximum new connections per minute, 0 for no limit (Azure preview: 30)",
-        _number,
-        shapes=True,
+        "N", "maximum new connections per minute, 0 for no limit (Azure preview: 30)", _number, shapes=True
     )
     session_pause_s: float = valued(
         "S",
