@@ -42,11 +42,7 @@ the rate of a microphone. The name of an agent's dialect is for calls to this ag
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
-"""The result of a load step.
-
-If the result is `simulator_late` or `machine_busy` (other programs took CPU time), the step shows nothing about
-rtbench.
-"""
+"""The result of a load step. The last two (other programs took CPU time) show nothing about rtbench."""
 
 CHANGES = {
     "rtbench": "with another version of rtbench",
@@ -55,10 +51,7 @@ CHANGES = {
     "cores": "with another number of cores, or another CPU limit",
     "python": "with another Python",
 }
-"""The properties of the machine that must be unchanged for a calibration to hold.
-
-The value of each property is the text that reports its change.
-"""
+"""The properties of the machine that must be unchanged for a calibration to hold, each with the text of its change."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -183,11 +176,7 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
-    """Return the file name of this machine's calibration.
-
-    The name contains every property of the machine that separates calibrations, because several machines may share a
-    home folder.
-    """
+    """Return the file name of this machine's calibration. It contains every property that separates calibrations."""
     facts = host()
     values = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
     cpu, cores, own_kernel = (re.sub(r"[^A-Za-z0-9.-]+", "_", value).strip("_")[:MAX_LETTERS] for value in values)
@@ -218,10 +207,7 @@ def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
 
 
 def load_calibration(path: Path) -> Calibration | None:
-    """Read a calibration. Return None if the file is missing, unreadable, or of another version.
-
-    A run does not need a calibration.
-    """
+    """Read a calibration. Return None if the file is missing, unreadable, or of another version."""
     try:
         calibration: Calibration = read_json(read_file(path), Calibration)
     except (OSError, JsonError):
@@ -241,9 +227,7 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
     agent = kind if kind in AGENTS else None
     for with_tls in (tls, not tls):
         own_name = file_name(tls=with_tls, agent=agent)
-        others = folder.glob(
-            file_name(tls=with_tls, kernel="*")
-        )  # of this machine with other kernels, the newest first
+        others = folder.glob(file_name(tls=with_tls, kernel="*"))  # of this machine with other kernels
         calibrations = [(path.name, load_calibration(path)) for path in (folder / own_name, *others)]
         matches = [(name, c) for name, c in calibrations if c is not None and c.tls is with_tls and kind in c.trusted]
         if not matches:
@@ -267,11 +251,7 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
 
 
 def at_least(ended: str) -> str:
-    """Return the text before a number of sessions: "at least " if the number is only a lower bound, otherwise "".
-
-    The number is a lower bound if something other than the load generator ended the load steps. `ended` is then the
-    reason.
-    """
+    """Return "at least " for a number of sessions that is only a lower bound, because of `ended`; otherwise ""."""
     return "at least " if ended else ""
 
 

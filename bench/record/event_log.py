@@ -155,16 +155,12 @@ class LoggedTimeline(Timeline):
         hide = self._log.redact
         match session_input:
             case inputs.Connected():
-                headers = {
-                    name: hide(value) for name, value in session_input.headers.items() if name not in HIDDEN_HEADERS
-                }
-                # mapping proxies cannot be encoded
-                instants, uncertainties_ns = dict(session_input.instants), dict(session_input.uncertainties_ns)
+                headers = session_input.headers.items()
                 return msgspec.structs.replace(
                     session_input,
-                    instants=instants,
-                    headers=headers,
-                    uncertainties_ns=uncertainties_ns,
+                    instants=dict(session_input.instants),  # mapping proxies cannot be encoded
+                    headers={name: hide(value) for name, value in headers if name not in HIDDEN_HEADERS},
+                    uncertainties_ns=dict(session_input.uncertainties_ns),
                     early_audio=session_input.early_audio if self._log.record_audio else b"",
                 )
             case inputs.Sent():
@@ -212,10 +208,7 @@ class LoggedTimeline(Timeline):
 
 
 def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
-    """Return the data of an audio delta that the simulated player needs.
-
-    For a retrieved item, return the size of its audio.
-    """
+    """Return the data of an audio delta that the simulated player needs; for a retrieved item, its size."""
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):

@@ -40,20 +40,11 @@ from bench.record.presence import not_a_run
 from bench.record.worker_part import parts
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
-"""The limits of the number of rows in a file.
-
-A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size.
-"""
+"""A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size."""
 ANY_BYTES, GROWTH = 256 << 20, 200
-"""The limits of the memory that a column may take, in bytes.
-
-A column may take `ANY_BYTES`, plus `GROWTH` bytes for each byte of the file.
-"""
+"""A column may take `ANY_BYTES` of memory, plus `GROWTH` bytes for each byte of the file."""
 ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"})
-"""The encodings whose decoded size is known.
-
-With other encodings, a text can be encoded as a copy of the text before it.
-"""
+"""The encodings whose decoded size is known. With others, a text can be encoded as a copy of the text before it."""
 
 
 @contextmanager
@@ -251,10 +242,7 @@ def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
 def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
-    """Read a table, from the spool if the run is not finalized.
-
-    `dictionaries` are the text columns that stay dictionary-encoded.
-    """
+    """Read a table, from the spool if the run is not finalized. `dictionaries` are as in `open_rows`."""
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
@@ -264,10 +252,7 @@ def read_table(
 
 
 def row_reader(folder: Path) -> ReadRows:
-    """Return a function that reads columns, for callers that read the same run for one metric after another.
-
-    It reads a small table only once, and keeps it in memory.
-    """
+    """Return a function that reads columns of a run. It reads a small table only once, and keeps it in memory."""
     small: dict[TableName, pa.Table] = {}
 
     def read(table: TableName, columns: list[str]) -> pa.Table:
@@ -363,10 +348,7 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
 
 
 def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[int]) -> list[Any]:
-    """Return the values of a column in the rows with these indexes, from a finalized run.
-
-    Only the row groups that contain these rows are read.
-    """
+    """Return the values of a column in these rows of a finalized run. Only the row groups with these rows are read."""
     with open_rows(folder / f"{table}.parquet", pa.schema([SCHEMAS[table].field(column)])) as file:
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}
@@ -379,8 +361,7 @@ def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[i
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
     """Join small batches into tables of about `rows` rows.
 
-    Parquet works better with large batches. Besides, if one column of a small batch is in use, the memory of the whole
-    batch stays allocated.
+    Parquet works better with large batches, and one column in use keeps the memory of its whole batch allocated.
     """
     buffered: list[pa.RecordBatch] = []
     for batch in batches:

@@ -47,11 +47,7 @@ class WorkerLoad(NamedTuple):
 
 
 class MissingWorker(NamedTuple):
-    """A worker whose data is incomplete.
-
-    `rows` is the number of rows of each table that the worker had written, by its own report. `why` is the damage to
-    its data.
-    """
+    """A worker whose data is incomplete. `rows` are its own counts of written rows. `why` is the damage to its data."""
 
     worker: int
     host: str
@@ -61,11 +57,7 @@ class MissingWorker(NamedTuple):
 
 
 class KnownWork(NamedTuple):
-    """The known work of a missing worker.
-
-    `turns` is the number of its turns that have rows. The other fields are from the last second that it recorded.
-    `until_utc_ns` is the end of that second.
-    """
+    """The known work of a missing worker: its `turns` with rows, and its counts at the end of its last second."""
 
     turns: int = 0
     turns_started: int = 0
@@ -170,10 +162,7 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
 def _calls_of_peers(
     missing: MissingWorker, missing_workers: Sequence[MissingWorker], known_work: Mapping[int, KnownWork]
 ) -> list[int]:
-    """Return the number of calls of each peer of a missing worker.
-
-    Peers whose data ends before the run's end are left out.
-    """
+    """Return the number of calls of each peer of a missing worker whose data does not end before the run's end."""
     incomplete, ends_ns = {other.worker for other in missing_workers}, missing.load.ends_utc_ns
     peers = (missing.load.peers or frozenset()) - {missing.worker}
     known = [

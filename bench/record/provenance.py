@@ -1,7 +1,4 @@
-"""The origin of a run: its hosts, and the part of run.json that is known when the run starts.
-
-Each host has one `HostEntry` (of `bench.record.document`).
-"""
+"""The origin of a run: its hosts (`HostEntry`), and the part of run.json that is known when the run starts."""
 
 from __future__ import annotations
 
@@ -123,7 +120,7 @@ def _cpu_model() -> str | None:
 
 RecordedPart = tuple[PartLike, Sequence[Mapping[str, Any]]]
 LOAD_GENERATOR = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
-"""The histograms of event-loop delay and send delay. The value of each is the key of its p99 in a `HostEntry`."""
+"""The key of the p99 of each histogram in a `HostEntry`."""
 
 
 def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
@@ -148,10 +145,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one entry for a host from all its entries.
-
-    The numbers of workers and the CPU use are summed. Each other key has its first value.
-    """
+    """Return one entry for a host, with the sums of its workers and CPU use, and the first value of each other key."""
     host: dict[str, Any] = {}
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}

@@ -104,10 +104,7 @@ class WireTransfer:
 
 @dataclass(frozen=True)
 class ReplayedSession:
-    """A replayed session.
-
-    `cut` is true if the log ends before the session ends. The session then counts as unfinished at the end of the log.
-    """
+    """A replayed session. `cut` is true if the log ends before the session, which then counts as unfinished."""
 
     opened: LogHeader
     session: SessionObservation
@@ -130,13 +127,9 @@ class _LogReader:
 
     def __init__(self, opened: LogHeader) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]
-        self.timeline = Timeline(
-            opened,
-            self._dialect,
-            reply_format=cast("AudioFormatName", str(format_name))
-            if (format_name := opened.about.get("output_format"))
-            else None,
-        )
+        name = opened.about.get("output_format")
+        reply_format = cast("AudioFormatName", str(name)) if name else None
+        self.timeline = Timeline(opened, self._dialect, reply_format=reply_format)
         self.turns: list[TurnObservation] = []
         self.passages: list[WireTransfer] = []
         self.last_ns = opened.start_ns

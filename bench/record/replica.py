@@ -28,10 +28,7 @@ CHUNK_BYTES = 128 << 10
 """The maximum size of a chunk before compression. A worker takes one or two milliseconds to make such a chunk."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
-"""The documents, in the order in which they are sent.
-
-The facts are last, because they may report that the worker is done.
-"""
+"""The documents. The facts are sent last, because they may report that the worker is done."""
 MAX_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32

@@ -32,9 +32,6 @@ from bench.record.merging.source_run import DamagedPartError, RunKey, SourceRun
 from bench.record.presence import file_status, is_folder, is_run, run_folders
 from bench.record.spool import EVENTS
 
-UNCOPIED_ONE = "event log was not copied, because it is a link or a special file"
-UNCOPIED_MORE = "event logs were not copied, because they are links or special files"
-
 
 def merge_runs(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     """Merge the runs in other folders into the run folder `out`; return its run.json.
@@ -129,8 +126,10 @@ def _merged(
         documents,
         [*entries, *(entry for _, entry in left_out)],
     )
+    one = "event log was not copied, because it is a link or a special file"
+    more = "event logs were not copied, because they are links or special files"
     uncopied = [
-        f"{part.name}: {count} {UNCOPIED_ONE if count == 1 else UNCOPIED_MORE}."
+        f"{part.name}: {count} {one if count == 1 else more}."
         for part in used
         if (count := part.copy_event_logs(folder / EVENTS))
     ]
@@ -209,10 +208,7 @@ def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collecti
 
 
 def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
-    """Return one folder for each run, whose document is used as the document of the run.
-
-    It is the master's folder if there is one. Otherwise a folder of a run that ended normally is preferred.
-    """
+    """Return one folder for each run, whose document is the run's: the master's, or else preferably an ended one."""
     by_run: dict[RunKey, SourceRun] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, part.was_ended), reverse=True):
         by_run.setdefault(part.run, part)

@@ -33,10 +33,7 @@ _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class RunNumbering:
-    """The new numbers of one run that becomes a part of the merged run `run_id`.
-
-    `workers` maps the number of each worker to its new number.
-    """
+    """The new numbers of one run in the merged run `run_id`. `workers` has the new number of each worker."""
 
     run_id: str
     workers: Mapping[int, int]
@@ -94,21 +91,14 @@ PairIntegers = npt.NDArray[np.int64]
 
 
 class PairStarts(NamedTuple):
-    """The pairs of one run.
-
-    `numbers` are the pairs' numbers in this run, in ascending order. `starts_ns` is the start of each pair (UTC, ns
-    since 1970).
-    """
+    """The numbers of a run's pairs, in ascending order, and the start of each pair (UTC, ns since 1970)."""
 
     numbers: PairIntegers
     starts_ns: PairIntegers
 
 
 class PairNumbering(NamedTuple):
-    """The new numbers of the pairs of one run.
-
-    `numbers` are the pairs' old numbers. `new` and `blocks` are the new number and the new block of each pair.
-    """
+    """The old number, the new number, and the new block of each pair of one run."""
 
     numbers: PairIntegers
     new: PairIntegers
@@ -238,7 +228,6 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
 
 
 def _missing(entry: Document) -> str:
-    """Return a text with the reason why a part is excluded, and its numbers of missing sessions and turns."""
     if entry["turns"] is None:
         return f"{entry['excluded_because']}: the number of missing sessions and turns is unknown"
     return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
@@ -258,10 +247,7 @@ def _settings(settings: Documents) -> dict[str, Any]:
 
 
 def _targets(documents: Documents) -> list[dict[str, Any]]:
-    """Return one entry for each target, with only the keys whose values are equal in all parts.
-
-    The connection rate is the exception: it is the sum of the parts' rates.
-    """
+    """Return one entry for each target, with the sum of the connection rates, and the other keys that are equal."""
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:
