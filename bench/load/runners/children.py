@@ -31,7 +31,7 @@ MAX_CHILD_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Environment variables that limit a child to one core, so that other cores remain for the load."""
 TIMED_OUT = 124
-"""The exit status of a command that took too long. timeout(1) uses the same status."""
+"""The exit status of a command that took too long, as of timeout(1)."""
 
 
 def child_output(command: Sequence[str], *, late: str, failed: str) -> Any:

@@ -37,10 +37,7 @@ from bench.record.worker_part import parts
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""The seconds for which the master waits, at the end of a run, for workers on its host that have recorded no data.
-
-Such workers may be about to open sessions.
-"""
+"""The seconds for which the master waits, at the end, for local workers without data, which may open sessions."""
 
 
 class ConnectedWorkers(Workers):
@@ -92,10 +89,7 @@ class ConnectedWorkers(Workers):
             self._runner.quit()
 
     def open(self) -> None:
-        """Wait until the expected workers are connected, if Locust limits this wait.
-
-        Raise UsageError if they are late.
-        """
+        """Wait for the expected workers, if Locust limits this wait. Raise UsageError if they are late."""
         parsed, timeout_s = self._leader.parsed, self._leader.planned.options.worker_timeout_s
         runners.HEARTBEAT_LIVENESS = math.ceil(timeout_s)  # in heartbeats, one per second
         expected, longest_s = int(parsed.expect_workers or 0), parsed.expect_workers_max_wait
@@ -188,10 +182,7 @@ class ConnectedWorkers(Workers):
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
-        """End the run if no worker has sessions left to run.
-
-        This is checked once a second, because a worker may become missing after all other workers have finished.
-        """
+        """End the run if no worker has sessions left. A worker may become missing after all others have finished."""
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self._leader.apply(StopRequested(ALL_DONE))
         elif reason := self.stop_reason:
@@ -228,10 +219,7 @@ class ConnectedWorkers(Workers):
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _set_alive(self, client: str) -> None:
-        """Record that a worker is alive. Any message shows this, not only a heartbeat.
-
-        The reason is that on a slow link, heartbeats wait behind recorded data.
-        """
+        """Record that a worker is alive, at any message: on a slow link, heartbeats wait behind recorded data."""
         node = self._runner.clients.get(client)
         if node is not None:
             node.heartbeat = runners.HEARTBEAT_LIVENESS
@@ -239,10 +227,7 @@ class ConnectedWorkers(Workers):
     # The end.
 
     def drain(self) -> None:
-        """Ask the workers to end.
-
-        Wait until each worker has written all its rows, and has sent them if it is on another host.
-        """
+        """Ask the workers to end. Wait until each has written all rows, and sent them if it is on another host."""
         leader, folder = self._leader, self._leader.run.folder
         if folder is None or not spool.is_stored(folder):
             return

@@ -23,14 +23,14 @@ from bench.load.planning.run_options import MAX_PAIRS, Environment, Options, is_
 from bench.load.planning.run_plan import RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
-from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_text, scripts_of, sequential_plan
+from bench.load.runners.interim_analyses import InterimAnalyses, plan_text, scripts_of, sequential_plan
 from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
 from bench.record import folder as files
 from bench.record import lock
-from bench.record.document import GIVEN_UP, INTERRUPTED
+from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
 from bench.record.upload import destination_of
 from bench.record.worker_part import parts
 from bench.target.tokens import Keyring, closed_on_failure
@@ -44,10 +44,7 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
         self._schedule = schedule
 
     def tick(self) -> tuple[int, float] | None:
-        """Return the current number of users, and the maximum number of users that start or stop per second.
-
-        Return None when the schedule has ended.
-        """
+        """Return (users, maximum of users that start or stop per second); None when the schedule has ended."""
         at_s = self.get_run_time()
         if at_s >= self._schedule.duration_s:
             return None
@@ -64,7 +61,7 @@ class Leader(ProcessRole):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._ran = False
-        self._decision: SequentialPlan | None = None
+        self._decision: SequentialPlanEntry | None = None
         self._thresholds: finalized_run.Thresholds = {}
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
@@ -217,7 +214,9 @@ class Leader(ProcessRole):
             run_time_s=self.parsed.run_time or self.planned.load_model.duration_s,
             analyses=None
             if plan is None
-            else InterimAnalyses(folder, plan, stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say),
+            else InterimAnalyses(
+                folder, plan["analyses"], stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say
+            ),
             telemetry=Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None,
         )
 
@@ -306,10 +305,7 @@ class Leader(ProcessRole):
                 self._environment.process_exit_code = USAGE_STATUS
 
     def _record_delays(self, monitor: RunMonitor) -> None:
-        """Print how long the service delayed starts, and how many calls waited after refused calls.
-
-        Store the delays.
-        """
+        """Print and store how long the service delayed starts. Print how many calls waited after refused calls."""
         total = monitor.totals.total
         if held_s := total.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())

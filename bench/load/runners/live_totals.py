@@ -45,10 +45,7 @@ EXPORTED = frozenset(
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
-"""The keys of the times that are exported as telemetry. They belong to the metrics LIVE_VALUES.
-
-The latency of a first delta has the role `wait` and also the role `value`; it is exported only once, as `wait`.
-"""
+"""The keys of the times that are exported as telemetry. A first delta, which also has the role `value`, is a `wait`."""
 RATE_REPORTS = 6
 """The number of reports of a process from which rates are computed. A process reports once a second."""
 SILENT_NS = 5 * NS_PER_S
@@ -113,8 +110,7 @@ class TargetProgress:
 class LiveTotals:
     """The totals of the progress reports of all processes.
 
-    `chunk_ms` is the duration of the shortest audio chunk; None if no audio is paced. `labels` are the labels of the
-    targets, in the order of the run.
+    `chunk_ms` is the duration of the shortest paced audio chunk, if any. `labels` are those of the targets, in order.
     """
 
     def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
@@ -296,10 +292,7 @@ class LiveTotals:
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
-        """Return the validity that the run would have if it ended now.
-
-        `target` is the target of which the values are checked. If it is None, those of all targets are checked.
-        """
+        """Return the validity that the run would have if it ended now, by the values of a target, or of all targets."""
         total, metrics = self.total, []
         for label in sorted({label for label, _ in self._times} if target is None else {target}):
             for name, measured_from in product((*HEADLINE, *TRANSCRIPT_METRICS), MEASURED_FROM):
@@ -337,10 +330,7 @@ def _first_failed(validity: Validity) -> Check | None:
 
 
 def _over(failed: Check) -> str:
-    """Return the name, value and limit of a failed check as text.
-
-    Values have three digits. From 1,000 ms on, they are whole numbers.
-    """
+    """Return the name, value and limit of a failed check, with three digits; from 1,000 ms on, as whole numbers."""
     value_ms, limit_ms = (
         f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
     )

@@ -33,10 +33,7 @@ CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """The messages from a master to its workers."""
 NOT_SENT = "(not sent: it may contain a password)"
-"""The text that a master sends in place of an option that may contain a secret.
-
-The reason is that anyone on the network path can read Locust's messages.
-"""
+"""The text in place of an option with a secret, because anyone on the network path can read Locust's messages."""
 MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
 """The maximum wait of the master for the data of its workers, in seconds, after their last session has ended."""
@@ -57,10 +54,7 @@ class WorkerHello(TypedDict):
 
 
 Pong: TypeAlias = tuple[int, int, int]
-"""The instants at which a ping was sent, received and answered.
-
-The first is on the master's clock, the others on the worker's.
-"""
+"""The instants at which a ping was sent (master's clock), received, and answered (worker's clock)."""
 
 
 class PartMessage(TypedDict):
@@ -113,10 +107,7 @@ OF_LOCUST: dict[str, Any] = {
     "exception": _holding("RaisedError", {"msg": str, "traceback": str}),
     "logs": _holding("Logs", {"worker_id": str, "logs": list[str]}),
 }
-"""The form that the content of a message of Locust's workers has, by the kind of the message.
-
-It contains only the fields that Locust's handlers read. All other fields belong to the user.
-"""
+"""The form of the content of a message of Locust's workers, by its kind: the fields that Locust's handlers read."""
 
 
 def trust_key(kind: SessionKind, *, tls: bool) -> str:
@@ -148,10 +139,7 @@ def accept_workers_only() -> None:
 
 
 def subscribe(runner: Any, kind: str, on_message: Callable[[str, Any], None]) -> None:
-    """Make the runner call `on_message` for each message of this kind.
-
-    Its arguments are the worker's id and the content.
-    """
+    """Make the runner call `on_message` with the worker's id and the content of each message of this kind."""
 
     def handle(msg: Message, **_: Any) -> None:
         try:

@@ -52,10 +52,7 @@ def check_installed() -> None:
 
 
 class Telemetry:
-    """The connection to the child process that exports the metrics of one run.
-
-    `say` is a function that prints the child's messages.
-    """
+    """The connection to the child process that exports the metrics of one run. `say` prints the child's messages."""
 
     def __init__(self, run_id: str, planned: RunPlan, say: Callable[[str], None]) -> None:
         self._say, self._backlog = say, False
@@ -131,11 +128,7 @@ EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """The monitor of a run, in the process that leads the run.
-
-    `view` is None if the run has no live view. `analyses` is None if the run has no interim analyses. `telemetry` is
-    None if no metrics are exported.
-    """
+    """The monitor of a run, in the process that leads it. What the run does not have is None."""
 
     def __init__(
         self,
@@ -165,10 +158,7 @@ class RunMonitor:
         return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
 
     def poll(self, state: RunState = RunState.RUNNING) -> None:
-        """Do the work that is due. This is called once a second.
-
-        Export whether the load generator is overloaded, start an interim analysis, and draw the status line.
-        """
+        """Export the overload, start an interim analysis, and draw the status line, if due. Call this once a second."""
         now_ns, total, elapsed_s = monotonic_ns(), self.totals.total, self._elapsed_s
         if self._telemetry is not None and now_ns >= self._exported_ns + EXPORT_PERIOD_NS:
             self._exported_ns = now_ns

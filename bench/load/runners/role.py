@@ -47,13 +47,13 @@ class CurrentRun:
 
     lifecycle: RunLifecycle = field(default_factory=RunLifecycle)
     folder: Path | None = None
-    """The run folder. It is set in the process that made the folder, and in workers that record into it."""
+    """The run folder, in the process that made it, and in workers that record into it."""
     document: dict[str, Any] = field(default_factory=dict)
-    """The content of run.json. It is set in the process that made the folder."""
+    """The content of run.json, in the process that made the folder."""
     monitor: RunMonitor | None = None
-    """The monitor of the run. It is set in the process that made the folder."""
+    """The monitor of the run, in the process that made the folder."""
     live: LiveRun | None = None
-    """The sessions of the run in this process. It is set in processes with users: standalone processes and workers."""
+    """The sessions of the run, in processes with users: standalone processes and workers."""
     summary: str = ""
     last_step: gevent.Greenlet | None = None
     """The step of the run's end that was started last."""
@@ -93,7 +93,7 @@ class CurrentRun:
 
 
 class Workers:
-    """The workers of a process that leads runs: none. Such a process runs the sessions itself."""
+    """The workers of a process that leads runs: none, so that it runs the sessions itself."""
 
     @property
     def count(self) -> int:
@@ -143,10 +143,7 @@ class ProcessRole(ABC):
     _leads = True
     """True if this process decides when a run ends."""
     _all_drain = False
-    """True if all users of this process are realtime users, and the option `--stop-timeout` is not given.
-
-    Then the end of a run waits for all sessions.
-    """
+    """True if the end of a run waits for all sessions: all users are realtime users, without `--stop-timeout`."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -239,10 +236,7 @@ class ProcessRole(ABC):
             gevent.spawn(self._poll_each_second, self.run)
 
     def on_spawning_complete(self, **_: Any) -> None:
-        """Count the users when Locust has created them.
-
-        Their greenlets may not run yet. In a worker, some users may not exist yet, so wait for them.
-        """
+        """Count the users when Locust has created them. In a worker, some users may not exist yet, so wait for them."""
         live = self.run.live
         if live is None:
             return
@@ -291,10 +285,7 @@ class ProcessRole(ABC):
                     self.run.then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
-        """Make Locust stop the test, and end the run.
-
-        Locust may consider the test stopped already, and send no event. The run ends in this case, too.
-        """
+        """Make Locust stop the test, and end the run, even if Locust considers the test stopped and sends no event."""
         (self.runner.quit if self._headless else self.runner.stop)()
         if self.run is run:
             self._end_run()
@@ -385,10 +376,7 @@ class ProcessRole(ABC):
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
-    """Fetch all tokens. Raise UsageError if a sign-in is refused.
-
-    If the sign-in takes longer than `long_s` seconds, `say` is called with a notice.
-    """
+    """Fetch all tokens. After `long_s` seconds, `say` this. Raise UsageError if a sign-in is refused."""
     notice = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()

@@ -32,10 +32,7 @@ from bench.record.replica import PartSource, new_key
 from bench.target.tokens import closed_on_failure
 
 LEAVE_S = ABORT_WAIT_S
-"""A margin in seconds.
-
-Without messages from its master, a worker ends this long before the master considers it missing.
-"""
+"""The seconds by which a worker without messages ends before its master considers it missing."""
 
 
 class Worker(ProcessRole):
@@ -48,10 +45,7 @@ class Worker(ProcessRole):
         parsed = environment.parsed_options
         self._assigned = messages.secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
-        """True if this process itself has the option --yes.
-
-        Without it, a master cannot make this machine open many sessions with remote hosts.
-        """
+        """True if this process has the option --yes, so that a master may make it open many sessions."""
         self._number, self._shares = 0, True
         """The number of this worker in the run. `_shares` is True if this worker writes into its master's folder."""
         self._part_sender: PartSender | None = None
@@ -127,10 +121,7 @@ class Worker(ProcessRole):
             self._go_live(self.run.folder, slot, states, keyring, run_id=assignment["run_id"])
 
     def _use_own_secrets(self) -> None:
-        """Set the options that the master does not send to their values in this process.
-
-        Raise UsageError if this process has no value.
-        """
+        """Set the options that the master does not send to this process's values. Raise UsageError if it has none."""
         for name in messages.MAY_HOLD_SECRETS:
             if getattr(self.parsed, name, None) == messages.NOT_SENT:
                 if not self._assigned[name]:
@@ -141,10 +132,7 @@ class Worker(ProcessRole):
                 setattr(self.parsed, name, self._assigned[name])
 
     def _slot(self, assignment: dict[str, Any]) -> WorkerSlot:
-        """Return the position of this worker in the run, according to its own clocks.
-
-        CLOCK_MONOTONIC differs between hosts.
-        """
+        """Return the position of this worker in the run, by its own clocks. CLOCK_MONOTONIC differs between hosts."""
         slot_fields = assignment["slot"] | {"worker": self._number}
         if self._shares:
             return WorkerSlot(**slot_fields)
@@ -154,10 +142,7 @@ class Worker(ProcessRole):
         return WorkerSlot(**slot_fields | {"started_ns": monotonic_ns() - since_ns} | clock)
 
     def _own_folder(self, assignment: dict[str, Any], slot: WorkerSlot) -> Path:
-        """Make a folder for this worker's data, and start to send the data to the master.
-
-        `rtbench merge` can read the folder.
-        """
+        """Make a folder for this worker's data, which `rtbench merge` can read. Start to send it to the master."""
         plan, send, run_id = self.planned, self.runner.send_message, assignment["run_id"]
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
         document = plan.opening_document(run_id, slot.started_utc_ns, vars(self.parsed), slot.workers)
