@@ -41,16 +41,11 @@ from bench.transport.names import warm_up
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0
 MAX_PAUSE_S = 0.001
-"""The maximum time for which callbacks run one after the other before the event loop polls its sockets.
-
-Such callbacks are, for example, those that open sessions.
-"""
+"""The maximum time of callbacks, such as those that open sessions, before the event loop polls its sockets."""
 NEW_OBJECTS, LOOKS = 2_000, 100
-"""Thresholds of the garbage collector.
+"""Thresholds of the garbage collector, during whose searches all sessions wait. Sessions leave no cycles.
 
-After NEW_OBJECTS new objects, it searches for cycles among them, which takes 1 ms. After LOOKS such searches, it
-searches all objects since the start of the run, which may take 100 ms. All sessions wait during a search. Sessions
-leave no cycles.
+After NEW_OBJECTS new objects, it searches these (1 ms). After LOOKS searches, it searches all objects (up to 100 ms).
 """
 HEARTBEAT_NS = 10_000_000
 TICK_S = 0.5
@@ -60,11 +55,7 @@ HISTOGRAMS_EVERY_S = 8.0
 
 
 class LiveRun:
-    """The part of a run that one process executes.
-
-    `plan` is the plan of the run. `slot` is the position of this process in the run. The results are written to
-    `spool`.
-    """
+    """The part of a run that one process executes. `slot` is its position in the run. It writes results to `spool`."""
 
     def __init__(
         self,
@@ -158,10 +149,7 @@ class LiveRun:
     def _run_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
     ) -> None:
-        """Run a pair that may start now. Its sessions start one after the other.
-
-        If sessions raise errors, raise one of them, with the others as notes.
-        """
+        """Run a pair that may start now. Its sessions start one after the other. Raise their errors (`raise_all`)."""
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1
@@ -308,10 +296,7 @@ def raise_all(errors: Sequence[Exception]) -> None:
 
 
 def _warm_up() -> None:
-    """Do work now that would otherwise delay sessions.
-
-    Start the resolver's thread, read the sources of the modules, and collect garbage.
-    """
+    """Do work now that would otherwise delay sessions."""
     warm_up()
     inspect.stack()  # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
     gc.collect()
@@ -328,10 +313,7 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """The greenlets that write a recorder's data to disk.
-
-    If data cannot be written, `apply` is called with a request to end the run.
-    """
+    """The greenlets that write a recorder's data to disk. If that fails, `apply` gets a request to end the run."""
 
     def __init__(self, recorder: Recorder, apply: Callable[[RunEvent], None]) -> None:
         self._recorder, self._apply = recorder, apply
@@ -339,10 +321,7 @@ class Flusher:
         self._greenlets = [gevent.spawn(work) for work in (self._send_heartbeats, self._tick, self._store_histograms)]
 
     def _send_heartbeats(self) -> None:
-        """Run a 10 ms timer on a fixed schedule, and record the delay of each beat.
-
-        After a stall, all beats that were due during the stall are recorded as late.
-        """
+        """Run a 10 ms timer on a fixed schedule. Record the delay of each beat, also of those during a stall."""
         due_ns = monotonic_ns() + HEARTBEAT_NS
         while True:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
@@ -352,10 +331,7 @@ class Flusher:
                 due_ns += HEARTBEAT_NS
 
     def _tick(self) -> None:
-        """Write rows to disk twice per second.
-
-        At the end of each second of UTC, also make a row of the table `seconds`.
-        """
+        """Write rows to disk twice per second. At the end of each second of UTC, make a row of the table `seconds`."""
         tick_ns = int(TICK_S * NS_PER_S)
         second = utc_ns() // NS_PER_S
         while True:
@@ -366,10 +342,7 @@ class Flusher:
             self._guarded(self._recorder.flush)
 
     def _store_histograms(self) -> None:
-        """Write histograms to disk every eight seconds, one slice at a time.
-
-        Between two slices, other greenlets can run.
-        """
+        """Write histograms to disk every eight seconds, in slices between which other greenlets can run."""
 
         def write() -> None:
             for _ in self._recorder.histogram_slices():
@@ -380,10 +353,7 @@ class Flusher:
             self._guarded(write)
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Call `write`. If it fails, request the normal end of the run.
-
-        Rows that were not written stay in memory, so that a later attempt can write them.
-        """
+        """Call `write`. If it fails, request the normal end of the run, and leave the rows to a later attempt."""
         try:
             write()
             return

@@ -166,11 +166,7 @@ def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[
 
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
-    """Yield each name that a turn lacks, with a reason.
-
-    A name may have several reasons. The one that comes first in `MISSING_FEATURES` is yielded last, because the caller
-    keeps the last reason.
-    """
+    """Yield each name that a turn lacks, with its reasons. The caller keeps the last one, so the first comes last."""
     for lack in reversed(MISSING_FEATURES):
         if lack.holds(script, turn):
             yield from ((name, lack.reason) for name in lack.names)

@@ -38,10 +38,7 @@ ARRIVALS = 3
 """A component of the seed. With it, arrivals are independent of orders and of choices of recordings."""
 SAMPLES_PER_BATCH = 256
 HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0
-"""The time from the start of a run to the first possible arrival, in seconds.
-
-The second value is for a run with several processes. After this time, all users and processes are ready.
-"""
+"""The seconds until all users are ready for the first arrival, in a run with one process, and with several."""
 MAX_BYTES = 64 << 20
 
 
@@ -49,8 +46,7 @@ MAX_BYTES = 64 << 20
 class ArrivalPattern:
     """The distribution of the gaps between calls.
 
-    `name` is the name of the distribution. `shape` is the shape of a gamma distribution; None for other distributions.
-    The squared coefficient of variation of the gaps is 1/shape.
+    `shape` is that of a gamma distribution: the squared coefficient of variation of the gaps is 1/shape.
     """
 
     name: str
@@ -78,10 +74,7 @@ class ArrivalPattern:
 
 
 def pattern_of(text: str) -> ArrivalPattern | None:
-    """Return the pattern that a text such as `gamma:2` names; None if the text names no pattern.
-
-    Raise UsageError if the shape is invalid.
-    """
+    """Return the pattern that a text such as `gamma:2` names, if any. Raise UsageError if the shape is invalid."""
     name, colon, shape = text.partition(":")
     if name in (POISSON, CONSTANT) and not colon:
         return ArrivalPattern(name)
@@ -101,11 +94,7 @@ def pattern_of(text: str) -> ArrivalPattern | None:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Arrival instants of calls that were read from a file.
-
-    `instants_s` are in seconds: from 0 if the file contains seconds, and from the first instant if it contains times.
-    `digest` is the SHA-256 of the file, in hex.
-    """
+    """Arrival instants from a file: its seconds, or seconds after its first time. `digest` is its SHA-256, in hex."""
 
     path: Path
     digest: str
@@ -164,10 +153,9 @@ def head_start(workers: int) -> float:
 
 
 def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[float]:
-    """Yield the instants at which calls arrive if the rate follows a schedule.
+    """Yield the instants at which calls arrive if the rate follows a schedule: when its integral reaches their sum.
 
-    `sums` are the instants of the same calls at a rate of one call per second. Each call arrives when the integral of
-    the rate reaches its sum.
+    `sums` are the instants of the same calls at a rate of one call per second.
     """
     parts, arrived = schedule.parts(), 0.0
     start_s, duration_s, first, last = next(parts)
@@ -241,10 +229,7 @@ IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
 
 @dataclass(frozen=True)
 class LoadModel:
-    """The load model of a run: an open loop if it has `arrivals`; otherwise a closed loop.
-
-    In a closed loop, `schedule` may change the number of users.
-    """
+    """An open loop with `arrivals`; without, a closed loop, in which `schedule` may change the number of users."""
 
     arrivals: Arrivals | None = None
     schedule: LoadSchedule | None = None
@@ -280,10 +265,9 @@ CLOSED_LOOP = LoadModel()
 
 
 def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namespace:
-    """Return the parsed options.
+    """Return the parsed options, with the user classes' attributes in place of options IN_SCENARIO that are not given.
 
-    If an option IN_SCENARIO is not given, it has the value of the user classes' attribute. A relative path in an
-    attribute starts at the folder of the class's file. Raise UsageError if classes have different values.
+    A relative path starts at the folder of the class's file. Raise UsageError if classes have different values.
     """
     defaults: dict[str, Any] = {}
     for user in user_classes:
@@ -301,10 +285,7 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
-    """Return the load model that the options set. `parsed` are Locust's parsed options.
-
-    Raise UsageError if options contradict each other.
-    """
+    """Return the load model that the options set. Raise UsageError if they contradict each other."""
     schedule = load_schedule(options.stages) if options.stages else None
     if schedule is not None and getattr(parsed, "run_time", None):
         raise UsageError(f"{options.stages} sets the duration of the run, {schedule.duration_s:g} s: omit --run-time")

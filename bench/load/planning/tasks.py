@@ -60,10 +60,7 @@ def script(path: str | Path) -> SessionTask:
 
 
 def as_sessions(tasks: Iterable[Any]) -> list[Any]:
-    """Convert the tasks that Locust collected: each function becomes a `SessionTask`.
-
-    A TaskSet is left unchanged, because `tasks_of` refuses it with a message.
-    """
+    """Make each function that Locust collected a `SessionTask`. A TaskSet stays, because `tasks_of` refuses it."""
     sessions: dict[Any, SessionTask] = {}
     return [
         task if isinstance(task, SessionTask | type) else sessions.setdefault(task, SessionTask(task)) for task in tasks
@@ -71,10 +68,7 @@ def as_sessions(tasks: Iterable[Any]) -> list[Any]:
 
 
 def tasks_of(user_class: Any) -> list[SessionTask]:
-    """Return the tasks of a realtime user's class, each once, without those that `--tags` excludes.
-
-    Raise UsageError if the class has no task, or has a TaskSet.
-    """
+    """Return the tasks of a user class, each once, without those that `--tags` excludes. Raise UsageError if none."""
     where = f"{user_class.__name__} in {inspect.getfile(user_class)}"
     tasks = [task for task in dict.fromkeys(user_class.declared_tasks) if task in user_class.tasks]
     if any(isinstance(task, type) for task in tasks):
@@ -282,10 +276,7 @@ class CallSteps(ABC):
         """The number of turns that have started."""
 
     def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **options: Any) -> Turn | None:
-        """Run or record a step. If the step is a turn, return the turn; otherwise None.
-
-        Raise UsageError if the step is not allowed in a script.
-        """
+        """Run or record a step. Return its turn, if any. Raise UsageError if the step is not allowed in a script."""
         judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
         step = self._reader.read(verb, name=name or None, success=None if judge else success, **options)
         turn = None
@@ -328,10 +319,7 @@ class TaskRecorder(CallSteps):
 
 
 def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
-    """Run a user's task until the task or its session has ended.
-
-    If the task raised an exception for Locust (StopUser, …), return the exception; otherwise None.
-    """
+    """Run a user's task until it or its session has ended. Return its exception for Locust (StopUser, …), if any."""
     user._call = call
     try:
         task(user)
@@ -375,10 +363,7 @@ class Turn:
 
     @property
     def input_text(self) -> str:
-        """The transcript of the caller's speech; "" if the session does not transcribe speech.
-
-        In a rehearsal, it is "".
-        """
+        """The transcript of the caller's speech; "" in a rehearsal, or if the session does not transcribe speech."""
         return turn.input_text if (turn := self._over()) else ""
 
     @property
