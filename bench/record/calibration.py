@@ -34,11 +34,7 @@ LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The limits of the p99 error, in ms. Up to `LIMIT_MS` a value is trusted. Up to `EXACT_MS` it is called exact."""
 
 SessionKind = Literal["text", "voice", AgentName]
-"""The kind of sessions.
-
-`text` is for sessions with only text turns. `voice` is for sessions that also have turns with speech, which is sent at
-the rate of a microphone. The name of an agent's dialect is for calls to this agent.
-"""
+"""The kind of sessions: only text turns; also speech, at the rate of a microphone; or calls to an agent, by dialect."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
@@ -109,11 +105,7 @@ class LoadStep(msgspec.Struct, frozen=True):
 
 
 class TrustedLoad(msgspec.Struct, frozen=True):
-    """The largest load up to which every load step passed.
-
-    `sessions` is the number of sessions of one process. `events_per_s` is the number of events per second of all these
-    sessions together.
-    """
+    """The largest load up to which every step passed: sessions of a process, and all their events per second."""
 
     sessions: int
     events_per_s: float
@@ -155,10 +147,7 @@ def machine() -> dict[str, Any]:
 
 
 def _cores() -> str:
-    """Return the number of cores that this process may use, as text such as `4`.
-
-    If the machine has 4 cores, but the container may use the CPU time of only 2, the text is `2of4`.
-    """
+    """Return the number of cores as text: `4`, or `2of4` if the container may use the CPU time of only 2."""
     limit = cpu_limit()
     return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
 
@@ -216,11 +205,9 @@ def load_calibration(path: Path) -> Calibration | None:
 
 
 def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
-    """Return the entry in run.json that cites this machine's calibration for this kind of sessions.
+    """Return the entry in run.json that cites this machine's calibration for this kind of sessions, if any.
 
-    Return None if there is no such calibration. A calibration with the same kind of connection (plain or TLS) is
-    preferred. If there is none, a calibration with the other kind of connection is cited. `stale` in the entry then
-    states this.
+    One with the same kind of connection (plain or TLS) is preferred; if it has the other kind, `stale` states this.
     """
     if folder is None:
         return None

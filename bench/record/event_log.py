@@ -131,10 +131,7 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that logs each input before it applies the input.
-
-    `about` is the description of the session in the first line of the log.
-    """
+    """A timeline that logs each input before it applies it. `about` describes the session in the log's first line."""
 
     def __init__(
         self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]

@@ -53,9 +53,9 @@ def open_rows(
 ) -> Iterator[pq.ParquetFile]:
     """Open a file of rows that has the columns of `schema`.
 
-    `dictionaries` are the text columns that stay dictionary-encoded. `rows` is the number of rows of another file, to
-    which this file belongs. This file may have as many rows as the other file, even if it is very small. Raise OSError
-    if the path is not a regular file. Raise pyarrow.ArrowException if it is not a Parquet file, or not such a table.
+    `dictionaries` are the text columns that stay dictionary-encoded. The file may have at least `rows` rows, those of
+    the file to which it belongs, even if it is very small. Raise OSError if the path is not a regular file. Raise
+    pyarrow.ArrowException if it is not a Parquet file, or not such a table.
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
@@ -105,8 +105,7 @@ def _is_of_size(
 ) -> bool:
     """Return whether a column takes at most `max_bytes` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
 
-    A text that several rows share may be stored once in the file. In memory, each of these rows has a copy of it.
-    Therefore the texts are read, but only if the copies may take too much memory.
+    Rows may share a text in the file, but not in memory. Texts are read only if their copies may be too large.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
         raise pa.ArrowInvalid(f"the column {name} of {path.name} has the unsupported encoding {min(other)}")

@@ -36,10 +36,7 @@ STORED_SETTINGS = frozenset(
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
     }
 )
-"""The options that are stored in run.json: our options, and those options of Locust that shape a load.
-
-All other options may contain a secret.
-"""
+"""The options that are stored in run.json: ours, and Locust's that shape a load. All others may contain a secret."""
 
 
 def opening_document(
@@ -74,7 +71,7 @@ def opening_document(
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run that have a value and that may be stored (STORED_SETTINGS)."""
+    """Return the options of a run that have a value and that may be stored."""
     return {
         name: value
         for name, value in sorted(settings.items())
@@ -124,10 +121,9 @@ LOAD_GENERATOR = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "
 
 
 def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
-    """Return the `HostEntry` of each host that recorded a run.
+    """Return the `HostEntry` of each host that recorded a run, from its parts and the sum of their histograms.
 
-    `parts` are all parts of the run, and `histograms` is the sum of their histograms. If the facts of a part are
-    damaged, its host is unknown. Then the part is counted for the host that led the run.
+    If the facts of a part are damaged, the part is counted for the host that led the run.
     """
     by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
@@ -156,10 +152,9 @@ def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """Return the p99s of event-loop delay and send delay for one host, in ms. Each is the larger of two values.
+    """Return the p99s of a host's event-loop delay and send delay, in ms. Each is the larger of two values.
 
-    The first value is computed from the sum of the parts that only this host recorded. The second value is the largest
-    value in the host's entries of all parts that several hosts recorded.
+    The first is of the sum of the parts that only this host recorded, the second the largest in its other entries.
     """
     total, entries = Histograms(), []
     for part, hosts in by_part:

@@ -1,9 +1,7 @@
 """The recorder of a worker process in a run: rows of observations, and histograms of events and of the load generator.
 
-Rows contain the times of turns and sessions. Histograms of these times are computed when the rows are read
-(`bench.record.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never accesses a
-socket. Rows are in the spool within a second (`flush`), and histograms within ten seconds (`histogram_slices`). So they
-are stored even if the process is killed later.
+Histograms of the times of turns and sessions are computed from rows (`bench.record.metric_values`). Rows are in the
+spool within a second (`flush`), and histograms within ten seconds (`histogram_slices`), even if the process is killed.
 """
 
 from __future__ import annotations
@@ -46,10 +44,7 @@ from bench.wire.rate_limits import limits_in
 from bench.wire.received import MatchedDelta, ReceivedMessage
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
-"""The event kinds with which the kind of every event is compared.
-
-They are names of this module, because access to a member of an enumeration is slow.
-"""
+"""The event kinds with which every event is compared, because access to a member of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 SIMULATOR_OVERLOADED = (
     "{}: since its start (restart it to reset this value), 99 % of the simulator's events were at most {:.1f} ms late"
@@ -110,10 +105,9 @@ class Recorder:
     """The recorder of one process in a run. It writes into the process's `spool`.
 
     `hide` removes secrets from the service's messages. `transcripts` is true if transcripts are also stored.
-    `warm_until_ns` is the instant of CLOCK_MONOTONIC at which the warm-up ends. It applies to the rows of seconds and
-    to the event-loop delay. The phase of a session depends on the session's start, and is in its `RowContext`. `host`
-    has the facts about this machine, with at least the facts of `named_host`. `ahead_ns` is by how much this machine's
-    UTC clock is ahead of the run's clock.
+    `warm_until_ns` is the end of the warm-up (CLOCK_MONOTONIC) for seconds and the event-loop delay; the phase of a
+    session is in its `RowContext`. `host` has the facts of `named_host` and possibly others. `ahead_ns` is by how much
+    this machine's UTC clock is ahead of the run's clock.
     """
 
     def __init__(
@@ -215,10 +209,9 @@ class Recorder:
     # Methods that are called rarely.
 
     def incident(self, kind: str, text: str, late_ms: float | None = None) -> None:
-        """Record an incident that may explain results. `kind` is the name of its kind, such as `value_dropped`.
+        """Record an incident that may explain results: count it, and store the first 100.
 
-        `late_ms` is how late a simulator was; None for other incidents.
-        All incidents are counted. The first 100 are stored.
+        `kind` is the name of its kind, such as `value_dropped`. `late_ms` is how late a simulator was, if it was.
         """
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
@@ -337,8 +330,7 @@ class Recorder:
 class SessionRecorder:
     """The recorder of one session; a `bench.session.session_io.SessionListener`.
 
-    It counts the session's events in the current second of its target, and passes what ended to the `Recorder`, which
-    alone has the files.
+    It counts events in the current second of the target, and passes what ended to the `Recorder`, which has the files.
     """
 
     def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
@@ -354,10 +346,7 @@ class SessionRecorder:
         )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the headers of the service's response to the upgrade.
-
-        The response may have any status. `call_id` is the id of the call that an agent received; "" for other services.
-        """
+        """Record the headers of the response to the upgrade, of any status. `call_id` is that of an agent's call."""
         self.service_session_id = call_id
         self._set_simulated(headers, {})
         # much later than at the last incident that was recorded

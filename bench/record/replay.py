@@ -89,11 +89,7 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """A message on the wire: its time and name.
-
-    `audio_bytes` is the size of the decoded audio. `event` is the service's event, or None for our own message.
-    `message_kind` is the purpose of our own message.
-    """
+    """A message on the wire, with the size of its decoded audio. It has an `event`, or it is ours, with a purpose."""
 
     at_ns: int
     name: str

@@ -75,11 +75,7 @@ class Destination:
 
 
 def destination_of(url: str, source: str) -> Destination:
-    """Parse the URL of a destination.
-
-    Raise UsageError for an invalid URL. The error message uses `source` as the name of the URL, and never quotes its
-    query.
-    """
+    """Parse the URL of a destination. Raise UsageError if it is invalid, without its query, under the name `source`."""
     parts = split_url(url, "upload", source)
     host = parts.hostname or ""
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):

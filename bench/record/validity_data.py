@@ -55,19 +55,14 @@ BY_COLUMN = {
     "transcript_lag_max": ("transcript_lag_max_uncertainty_ns",),
     "transcription_speed": TRANSCRIPTION_SPEED,
 }
-"""The metrics that are not the difference of two instants.
+"""The metrics that are not the difference of two instants, with the columns from which their uncertainty is computed.
 
-The value of each is the columns from which its uncertainty is computed. `stall_count` is exact if `stall_duration` is
-exact. The amount of audio after a reply was stopped depends only on the order of events.
+`stall_count` is exact if `stall_duration` is. The audio after a stop depends only on the order of events.
 """
 
 
 class MaskedRows(NamedTuple):
-    """Masks of the rows of one target on one host.
-
-    `counted` selects the measured rows. `succeeded` selects the measured rows that are successful. `host` is "" for all
-    hosts together.
-    """
+    """Masks of the measured rows of one target on one host, and of the successful ones. `host` is "" for all hosts."""
 
     host: str
     target: str
@@ -76,10 +71,7 @@ class MaskedRows(NamedTuple):
 
 
 def load_validity_data(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
-    """Return the data of the validity checks, from the measured phase of a run.
-
-    The first item is the data of the whole run. If there are several hosts, the data of each host follows.
-    """
+    """Return the data of the whole run, from its measured phase; if there are several hosts, each one's follows."""
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
     uncertainties = defaultdict[str, list[MetricUncertainty]](list)
@@ -109,10 +101,7 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], uncertainties: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """Return the data of one host, or of all hosts together.
-
-    `facts` is the host's entry in run.json. For all hosts together, `facts` has the name "" and the p99s of the run.
-    """
+    """Return the data of one host, by its entry in run.json (`facts`); for all hosts, it has no name."""
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
@@ -226,10 +215,7 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
 
 
 def bounds_of_rows(folder: Path, metric: Metric) -> Floats:
-    """Return the uncertainty of a metric in each row of its table, in the metric's unit; NaN if it is unknown.
-
-    The metric must have an uncertainty (`bound_columns`).
-    """
+    """Return the uncertainty of a metric that has one, in each row of its table, in its unit; NaN if unknown."""
     return row_bounds(files.read_table(folder, TABLES[metric.scope], bound_columns(metric)), metric)
 
 
@@ -270,18 +256,12 @@ def _of_metric(
 
 
 def quantile_or_none(values: Floats, p: float) -> float | None:
-    """Return the quantile `p`: the smallest value that at least the share `p` of all values does not exceed.
-
-    Return None if there are no values.
-    """
+    """Return the smallest value that at least the share `p` of all values does not exceed; None without values."""
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
 
 
 def bound_columns(metric: Metric) -> list[str]:
-    """Return the columns from which `row_bounds` computes the uncertainty of a metric.
-
-    The list is empty if the metric depends on no timestamp, and so has no uncertainty.
-    """
+    """Return the columns for `row_bounds`; none if the metric depends on no timestamp, and has no uncertainty."""
     if metric.column:
         return list(BY_COLUMN.get(metric.name, ()))
     arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
@@ -322,10 +302,9 @@ def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floa
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
-    """Return an upper bound for the error of a speed that is measured over the time from `first` to `last`.
+    """Return an upper bound for the error of a speed that is measured over d = last − first.
 
-    With d = last − first, the true time is between d − last_error and d + first_error. The bound is inf if the true
-    time may be 0.
+    The true time is between d − last_error and d + first_error. The bound is inf if it may be 0.
     """
     span = last - first
     with np.errstate(divide="ignore", invalid="ignore"):

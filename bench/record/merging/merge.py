@@ -173,11 +173,9 @@ def _add_part(parts: Sequence[SourceRun]) -> None:
 
 
 def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
-    """Return, by worker number, the entry of each worker of one run whose data is incomplete. `parts` are the run's
-    folders.
+    """Return the entry of each worker whose data is incomplete, by number. `parts` are the folders of one run.
 
-    If no folder has the data of a worker, several folders may have an entry for it. The entry in the master's folder is
-    used. If there is no master's folder, the entry of the folder with the largest bound is used.
+    If no folder has a worker's data, its entry is that of the master's folder, or else the one with the largest bound.
     """
     entries: dict[int, dict[str, Any]] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, _bound(part)), reverse=True):
@@ -236,8 +234,7 @@ def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[Sou
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
     """Return the entry in run.json for a damaged part, which is left out.
 
-    `known` are runs that have another, readable folder. That folder reports their missing data, so the entry has counts
-    of 0 for them.
+    The readable folders of `known` runs report the missing data, so the entry of a part of these has counts of 0.
     """
     totals = damage.part.document.get("totals") or {}
     missing_counts = {
