@@ -111,11 +111,10 @@ class LiveRun:
     # Pairs.
 
     def run_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
-        """Run a pair: a session with each target, all at the same time.
+        """Run a pair: a session with each target, at once in a closed loop; when a call arrives in an open loop.
 
-        In a closed loop, the pair starts at once. In an open loop, it starts when a call arrives. Return False if the
-        run is ending, no pair is left to start, or the caller must leave. Raise the exception that a task raised for
-        Locust, or an unexpected error.
+        Return False if the run is ending, no pair is left to start, or the caller must leave. Raise the exception that
+        a task raised for Locust, or an unexpected error.
         """
         called_ns = None
         if self._dispatcher is None:
@@ -250,9 +249,8 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait up to `longest_s` until no session is open.
+        """Wait up to `longest_s` until no session is open. Then abort the rest with `outcome`; return their number.
 
-        Then abort the sessions that are still open, and return their number. These sessions get the outcome `outcome`.
         If the lifecycle is hurried, do not wait, and return 0.
         """
         lifecycle = self._callbacks.lifecycle
@@ -282,10 +280,7 @@ class LiveRun:
 
 
 def raise_all(errors: Sequence[Exception]) -> None:
-    """Raise one of the errors, with the others as notes; return if there are no errors.
-
-    An unexpected error is preferred to an exception for Locust.
-    """
+    """Raise one of the errors, if any, with the others as notes; preferably no exception for Locust."""
     if not errors:
         return
     first = next((error for error in errors if not is_locust_word(error)), errors[0])

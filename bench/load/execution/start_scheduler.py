@@ -169,11 +169,9 @@ class CallDispatcher:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Set the number of users.
+        """Set the number of users. When they are ready, block waiting calls; from then on, a call without an idle user.
 
-        When this many users are ready, block the calls that still wait for a user. From then on, a call is blocked if
-        no user is idle. Before that, no call is blocked: on a busy machine, a user may exist whose greenlet does not
-        run yet, and this user is a free slot.
+        Before that, no call is blocked: the greenlet of a user, who is a free slot, may not run yet.
         """
         self._users = count
         self._block_early()

@@ -108,15 +108,15 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
 
 
 def option_of_other_tool(word: str) -> str | None:
-    """Return our option for an option of another tool, such as `--vus=5` or `-c5`; None if there is none."""
+    """Return our option for one of another tool, such as `--vus=5` or `-c5`; None if there is none."""
     name = re.sub(r"^(-[A-Za-z])\d.*", r"\1", word).lstrip("-").partition("=")[0]
     return OF_OTHER_TOOLS.get(name)
 
 
 def _stray_word(words: Sequence[str], stray: Sequence[int], has_classes: bool) -> str:
-    """Return the problem with the first free word that is no file; "" if there is none.
+    """Return the problem with the first free word that is no file, nor a class of a Locust file; "" if there is none.
 
-    The word may be a part of a value that contains a blank. If there is a Locust file, other words may name a class.
+    The word may be a part of a value that contains a blank.
     """
     for position in stray:
         word, value, option = words[position], words[position - 1], f"{words[position - 2]} "

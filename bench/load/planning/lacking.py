@@ -24,11 +24,9 @@ UNNAMED = "the service sends no turn events, so only audio is measured"
 
 @dataclass(frozen=True)
 class MissingFeature:
-    """A condition under which a turn lacks some instants and columns.
+    """A condition under which a turn lacks the instants and columns `names`, and its reason.
 
-    `names` are the names of these instants and columns. `holds` is a function that returns True if the turn lacks them.
-    `reason` is a text about the cause. The name `turn_type:…`, which ends with a name of
-    `bench.catalogue.metrics.TURN_TYPES`, means that there are no turns of this type.
+    The name `turn_type:…`, with one of `bench.catalogue.metrics.TURN_TYPES`, means that it has no such turns.
     """
 
     names: Sequence[str]
@@ -151,10 +149,9 @@ MISSING_FEATURES = (
 
 
 def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
-    """Return the names of the instants and columns that a script's turns and sessions lack; None if nothing is known.
+    """Return the instants and columns that a script's turns and sessions lack, with reasons; None if unknown.
 
-    The entry `turns` contains, for each turn, its `step` and the names that it lacks. The entry `session` contains the
-    names that sessions lack. Each name has a reason. `arrives` is True if calls arrive (open loop).
+    `arrives` is True if calls arrive (open loop).
     """
     if compiled_script.script.task is not None:
         return None

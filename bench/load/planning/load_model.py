@@ -166,18 +166,16 @@ def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[
             if following is None:
                 return
             start_s, duration_s, first, last = following
-        # The instant at which the rate, which changes linearly from `first` to `last`, has produced the remaining
-        # calls.
+        # the instant at which the rate, linear from `first` to `last`, has produced the remaining calls
         remaining, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
         speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * remaining))
         yield start_s + min(2 * remaining / speed if speed else 0.0, duration_s)
 
 
 def load_recorded(path: Path) -> RecordedArrivals:
-    """Read arrival instants from a file. Each line contains seconds, or an ISO 8601 time.
+    """Read arrival instants from a file. Each line contains seconds, an ISO 8601 time, or nothing but a # comment.
 
-    Times are converted to seconds after the first time. Empty lines and lines that begin with # are skipped. Raise
-    ScriptError with the line if a line is invalid. Raise UsageError if the file cannot be read or is too large.
+    Raise ScriptError for an invalid line, and UsageError if the file cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -311,7 +309,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
 
 
 def _slots(options: Options, parsed: Any) -> int:
-    """Return the maximum number of concurrent calls. In the web UI, the default is the number of users."""
+    """Return the maximum of concurrent calls. In the web UI, the default is the number of users."""
     users = getattr(parsed, "num_users", None)
     slots = options.max_concurrent or (None if getattr(parsed, "headless", True) else users)
     if slots is None:

@@ -390,7 +390,7 @@ class WorkerHost:
 
 
 def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
-    """Return a notice that states whether the hosts of a run can carry its load, according to their calibrations."""
+    """Return a notice whether the hosts of a run can carry its load, according to their calibrations."""
     per_process, hosts_text = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
     load = f"{per_process:,} sessions in each of {sum(host.workers for host in hosts)} processes on {hosts_text}"
     beyond = [host for host in hosts if host.cited is not None and per_process > host.cited["sessions"]]

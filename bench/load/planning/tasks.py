@@ -52,10 +52,7 @@ class SessionTask:
 
 
 def script(path: str | Path) -> SessionTask:
-    """Return a task that runs a YAML script. Put it into the attribute `tasks` of a user class.
-
-    A relative path starts at the folder of this class's file.
-    """
+    """Return a task that runs a YAML script, for `tasks` of a user class, relative to the folder of its file."""
     return SessionTask(Path(path))
 
 
@@ -162,10 +159,7 @@ class Caller:
         return False
 
     def doubles(self, target_count: int) -> Sequence[Caller]:
-        """Return one user for each target. Each runs this user's tasks with its target.
-
-        The first is this user itself. The others are copies of it.
-        """
+        """Return the user who runs this user's tasks with each target: this user itself, and copies of it."""
         self._copies = [*self._copies, *(copy.copy(self) for _ in range(target_count - 1 - len(self._copies)))]
         return [self, *self._copies]
 
@@ -192,8 +186,8 @@ class Caller:
     def request_response(self, *, name: str = "", **response: Any) -> Turn:
         """Request a response without new input from the caller.
 
-        `response` are the options `output`, `instructions`, `max_output_tokens`, `conversation`, `input`, `metadata`,
-        `expected_reply` and `success`. They are as in `text` and in a script.
+        `response` are `output`, `instructions`, `max_output_tokens`, `conversation`, `input`, `metadata`,
+        `expected_reply` and `success`, as in `text` and in a script.
         """
         return self._take_turn("request_response", name=name, **response)
 
@@ -212,10 +206,7 @@ class Caller:
         self._take("message", role=role, text=text, image=image)
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Send an event in the service's own format, at once. The event belongs to no turn.
-
-        Do not wait for a response.
-        """
+        """Send an event in the service's own format, at once, and wait for no response. It belongs to no turn."""
         self._take("send", send=event)
 
     def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> Turn | None:
@@ -298,7 +289,7 @@ class CallSteps(ABC):
 
 
 class TaskRecorder(CallSteps):
-    """A recorder of the steps of a task in its rehearsal. There is no session."""
+    """A recorder of the steps of a task in its rehearsal, without a session."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         super().__init__(reader, rules)
@@ -342,8 +333,7 @@ def is_locust_word(error: Exception) -> bool:
 class Turn:
     """A turn of a task. It may still be open while the task continues. Reading its results waits for its end.
 
-    `number` is the number of the turn in its session, from 1. `wait` is a function that waits for the end of the turn.
-    It is None in a rehearsal, in which there are no replies.
+    `number` is its number in the session, from 1. `wait` waits for its end; None in a rehearsal, without replies.
     """
 
     def __init__(

@@ -30,10 +30,7 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""The compiled script of each task. `Scripts` contains the scripts before they are compiled.
-
-A key is a user class and one of its tasks.
-"""
+"""The compiled script of each user class and task. `Scripts` contains them before they are compiled."""
 
 
 def drop_classes_without_tasks(environment: Any) -> list[str]:
@@ -63,10 +60,9 @@ def drop_classes_without_tasks(environment: Any) -> list[str]:
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
-    """Return the script of each task of the realtime users. Each file is read once.
+    """Return the script of each task of the realtime users. A user made for `environment` rehearses methods.
 
-    If a task is a method, a user made for `environment` rehearses it. Raise ScriptError if a script is invalid. Raise
-    UsageError if two different scripts have the same name, because rows identify a script by its name.
+    Raise ScriptError if a script is invalid, and UsageError if two have the same name, which identifies them in rows.
     """
     loaded: dict[Path, Script] = {}
     scripts = {}
@@ -133,7 +129,7 @@ def encode_workload(
 ) -> Workload:
     """Prepare the messages of every script. Raise UsageError if a script does not suit the settings.
 
-    `session` are settings that replace those of the scripts. `source` is where these settings come from, for errors.
+    `session` are settings that replace those of the scripts, and come from `source`, for errors.
     """
     prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():

@@ -245,12 +245,10 @@ class ConnectedWorkers(Workers):
             gevent.sleep(0.1)
 
     def _awaited(self, folder: Path, waited_s: float) -> set[int]:
-        """Return the numbers of the workers from which data may still come.
+        """Return the numbers of the workers from which data may still come, after the master has waited for `waited_s`.
 
-        `waited_s` is how long the master has waited. Data may come from workers on this host that are alive and have
-        not written everything. In the first seconds, data may also come from workers without data, which may be about
-        to open sessions. Workers on other hosts send their data as long as they are connected. A missing worker has
-        ended.
+        They are: workers on this host that are alive and have not written everything; in the first seconds, also those
+        without data, which may be about to open sessions; workers on other hosts, as long as they are connected.
         """
         recorded, present = {part.worker: part for part in parts(folder)}, set(self._present())
         awaited = set()
@@ -276,7 +274,7 @@ class ConnectedWorkers(Workers):
     def silent(self, folder: Path) -> int:
         """Return the number of workers on other hosts that sent no data and have not confirmed that they have drained.
 
-        A worker without data that has confirmed this has recorded nothing. It is removed from `remote` in run.json.
+        One that has confirmed this has recorded nothing, and is removed from `remote` in run.json.
         """
         recorded = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()

@@ -51,8 +51,8 @@ def sequential_plan(
 ) -> SequentialPlanEntry:
     """Return the plan of a run's interim analyses. Raise UsageError if thresholds cannot be used.
 
-    `scripts` is the result of `scripts_of`. `lacking` is what the turns and sessions of these scripts can never have.
-    `thresholds` are those of the scripts. If the options name a file of thresholds, it replaces them.
+    `scripts` is the result of `scripts_of`. `lacking` is what they can never measure. `thresholds` are theirs, unless
+    the options name a file.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     outputs = {fact["output"] for fact in scripts}
@@ -103,8 +103,7 @@ class OverloadWatch:
     def consider(self, late: str, pairs: int, turns: int) -> bool:
         """Return whether the load generator is overloaded. If the overload has lasted too long, end the run as invalid.
 
-        `late` is the text of the failed check; "" if no check failed. `pairs` and `turns` are the numbers of pairs and
-        turns that have ended.
+        `late` is the text of the failed check, if any. `pairs` and `turns` have ended.
         """
         if not late:
             if self._since is not None:
@@ -124,10 +123,9 @@ class OverloadWatch:
 
 
 def is_due(analyses: Sequence[int], analyses_made: int, pairs: int, tried: int) -> bool:
-    """Return whether an analysis is due during the run. The last analysis is made after the run.
+    """Return whether an analysis is due after `pairs`, if the last attempt was at `tried`. The last is after the run.
 
-    `analyses` are the planned numbers of pairs at the analyses. `analyses_made` is the number of analyses that were
-    made. `pairs` is the number of pairs that have ended. `tried` is the number of pairs at the last attempt.
+    `analyses` are the planned numbers of pairs at the analyses.
     """
     return analyses_made < len(analyses) - 1 and pairs >= analyses[analyses_made] and pairs > tried
 
@@ -163,11 +161,9 @@ class InterimAnalyses:
         return self._analyses_made, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start an analysis if one is due.
+        """Start an analysis if one is due for the pairs of the previous call, whose rows are on the disk by now.
 
-        It is due for the number of pairs in the previous call of this method, because their rows are on the disk by
-        now. `pairs` and `turns` are the numbers of pairs and turns that have ended. `late` is why the load generator is
-        overloaded; if it is not "", no analysis starts.
+        The arguments are as in `OverloadWatch.consider`. During an overload, no analysis starts.
         """
         known, self._known = self._known, pairs
         self._late = self._overload.consider(late, pairs, turns)

@@ -56,8 +56,8 @@ SILENT_NS = 5 * NS_PER_S
 class LiveLatency:
     """The latency of a target's turns, according to one metric.
 
-    `turns` is the number of turns, and includes the `failed` turns. A failed turn counts as infinite latency, so a
-    quantile may be infinite. A quantile is None if there are too few sessions, so that a report would not publish it.
+    `turns` includes the `failed` turns, which count as infinite latency. A quantile is None if a report would not
+    publish it, because there are too few sessions.
     """
 
     target: str
@@ -86,10 +86,9 @@ class LiveLatency:
 class TargetProgress:
     """The progress of one target.
 
-    `latencies` contains one latency for each metric of LIVE_VALUES and each `measured_from`. `rates` are means over the
-    last few seconds, summed over the processes that reported in these seconds. `usd` is the cost; None if it is
-    unknown. `health` is a text about the load generator, according to this target's values. `verdict` is a text about
-    the validity that the run would have if it ended now, according to the values of all targets.
+    `rates` are means over the last few seconds, summed over the processes that reported in these. `usd` is None if
+    unknown. `health` is a text about the load generator, by this target's values. `verdict` is a text about the
+    validity that the run would have if it ended now, by the values of all targets.
     """
 
     target: str
@@ -189,7 +188,7 @@ class LiveTotals:
         ]
 
     def _rates(self, label: str, now_ns: int) -> Traffic:
-        """Return how many events and bytes per second a target's sessions send and receive."""
+        """Return the events and bytes per second that a target's sessions send and receive."""
         rates: defaultdict[str, float] = defaultdict(float)
         for reports in self._reports.values():
             (since_ns, first), (until_ns, last) = reports[0], reports[-1]
@@ -265,8 +264,7 @@ class LiveTotals:
     def _lacking(self, target: str, p: float, turns: int) -> int:
         """Return the number of sessions that a quantile needs to be published, as in a report; 0 if there are enough.
 
-        `turns` is the number of turns that have the metric. If this is only a share of the target's turns, the same
-        share of its sessions is counted. This is never more than the number of sessions with such turns.
+        `turns` have the metric. Sessions count by the same share, which is never more than those with such turns.
         """
         target_counts = [report.targets.get(target, {}) for report in self._last]
         sessions, measured, squares = (sum(counts.get(name, 0) for counts in target_counts) for name in DESIGN)

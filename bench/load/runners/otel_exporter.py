@@ -140,10 +140,7 @@ class WarnOnceExporter(OTLPMetricExporter):
 
 
 def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
-    """Return a provider of metrics, which sends them to the collector every few seconds.
-
-    Times are sent as exponential histograms, unless the environment sets another aggregation.
-    """
+    """Return a provider that sends metrics every few seconds, times as exponential histograms by default."""
     finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)
     interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS

@@ -1,9 +1,8 @@
 """The role of a Locust process in runs: what standalone processes, masters and workers have in common.
 
-A role passes Locust's events and signals to the lifecycle of the run, and executes the actions that the lifecycle
-returns. Long steps (drain, close) run one after another, each in a greenlet of its own, because Locust may kill the
-greenlets in which it stops a run. Several events may stop the same run at the same time. Each of them waits for the
-same steps.
+A role passes Locust's events and signals to the lifecycle of the run, and executes the actions that this returns. Long
+steps (drain, close) run one after another, each in a greenlet of its own, because Locust may kill the greenlets in
+which it stops a run. All events that stop a run wait for the same steps.
 """
 
 from __future__ import annotations
@@ -291,7 +290,7 @@ class ProcessRole(ABC):
             self._end_run()
 
     def _end_run(self, *, spent: bool = False) -> None:
-        """End the run, even if Locust has omitted some of its events. Return when the run has ended."""
+        """End the run, even if Locust has omitted events. Return when the run has ended."""
         self.apply(lifecycle.UsersStopping(spent=spent))
         self.apply(lifecycle.UsersStopped())
         self.run.wait_for_steps()

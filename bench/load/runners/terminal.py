@@ -50,10 +50,9 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class RunPhase:
-    """The phase of a run, as the line shows it.
+    """The phase of a run, as the line shows it, with what is known of the remaining time and the planned sessions.
 
-    `left_s` is the remaining time in seconds; None if unknown. `sessions` is the planned number of sessions; None if
-    unknown. `analyses` are the number of interim analyses that were made, and the planned number.
+    `analyses` are the number of interim analyses that were made, and the planned number.
     """
 
     phase: str
