@@ -37,9 +37,8 @@ SCHEMA_VERSION = 6
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
     """The first line: the session, and the parameters of its timeline.
 
-    `about` has the run, session, target, script, dialect and formats, and the URL if the session is a probe.
-    `about["dialect"]` is always present. `about["output_format"]` is the format of the audio in which replies are
-    detected.
+    `about` has the run, session, target, script, dialect (always) and formats, and the URL if the session is a probe.
+    Replies are detected in audio of `about["output_format"]`.
     """
 
     schema: int

@@ -158,10 +158,7 @@ class BatchWriter:
         self._stream.close()
 
     def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
-        """Return the columns as a batch with `rows` rows.
-
-        Columns of the same type are converted together, because each conversion takes the time of a hundred values.
-        """
+        """Return the columns as a batch with `rows` rows. Those of one type are converted together, which is faster."""
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}
         for data_type, names in self._by_type.items():

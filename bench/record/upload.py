@@ -59,10 +59,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of files.
-
-    `query` is the query of the URL. It may be a signature, so it is never stored or displayed.
-    """
+    """The destination of files. The query of its URL may be a signature, so it is never stored or displayed."""
 
     address: str
     """The URL without the query, and without a slash at its end."""
@@ -116,10 +113,10 @@ class Uploader:
         self._opener = build_opener(ProxyHandler({} if direct else None))
 
     def upload(self, folder: Path) -> Uploaded:
-        """Upload all files of a run. run.json is the last one, so if it has arrived, all other files have, too.
+        """Upload all files of a run, run.json last, so that if it has arrived, all others have, too.
 
-        Links and special files are left out, because a link can lead to any file of this machine. Raise UsageError if
-        the folder is not a run, if the run is active, or if a file cannot be uploaded.
+        Links and special files are left out: a link can lead to any file of this machine. Raise UsageError if the
+        folder is not a run, if the run is active, or if a file cannot be uploaded.
         """
         document = files.read_document(folder)
         if (folder / "run.json").is_symlink():

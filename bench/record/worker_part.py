@@ -33,9 +33,8 @@ def rows_of(table: str) -> str:
 class PartFacts(msgspec.Struct):
     """The counts of a worker that are not in rows and histograms.
 
-    `done` is true if the worker has written its last row. Counts are by name. `out_of_range` and `negative` are the
-    numbers of values that no histogram can hold, by metric. `hosts` is the machine that recorded the part; it is empty
-    if the facts are damaged.
+    `done` is true if the worker has written its last row. `out_of_range` and `negative` are the numbers of values that
+    no histogram can hold, by metric. `hosts` is the machine that recorded the part, unless the facts are damaged.
     """
 
     done: bool = False

@@ -132,7 +132,7 @@ def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[P
 
 
 ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
-"""The settings whose value in the merged run is the sum of the values of all parts."""
+"""The settings that are summed over all parts."""
 Document = Mapping[str, Any]
 Documents = Sequence[Document]
 
@@ -142,9 +142,8 @@ def merged_document(
 ) -> dict[str, Any]:
     """Return the run.json of the merged run `run_id`, before its rows are counted.
 
-    `documents` are the run.json of each finalized part, in the order of their starts. `entries` are the `PartEntry` of
-    each part. A key that has the same value in all parts is copied. Values that can be added are summed. All other
-    values are only in the key `parts`.
+    `documents` are those of the finalized parts, in the order of their starts. `entries` are their `PartEntry`. Equal
+    values of a key are copied, and those that can be added are summed. All others are only in the key `parts`.
     """
     leader, common = documents[0], _common(documents)
     delays_s = [document.get("start_delays_s") or {} for document in documents]
