@@ -14,7 +14,7 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import sessions_to_publish
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from rtbench.cli import quickstart
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

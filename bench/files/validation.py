@@ -14,11 +14,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from keyword import iskeyword
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from bench.base.errors import Mistakes, UsageError
 from bench.files.sanitize import excerpt
-from bench.files.yaml_file import TABLE, LocatedValue
+
+if TYPE_CHECKING:
+    from bench.files.yaml_file import LocatedValue
 
 ENTRY, ENTRIES = "entry", "entries"
 T = TypeVar("T")
@@ -306,6 +308,19 @@ class Converted(Validator[T]):
 
 
 @dataclass(frozen=True)
+class Deferred(Validator[T]):
+    """A value of the form that `make` returns. `make` is called at each use, because it imports a slow module."""
+
+    make: Callable[[], Validator[T]]
+
+    def read(self, value: LocatedValue) -> T:
+        return self.make().read(value)
+
+    def schema(self) -> Schema:
+        return self.make().schema()
+
+
+@dataclass(frozen=True)
 class Field(Generic[T]):
     """The value at a key of a table.
 
@@ -539,7 +554,7 @@ def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> 
     if content is None and nothing:
         return {}
     if not isinstance(content, dict):
-        raise value.type_error(TABLE, hint)
+        raise value.type_error("a table (`key: value`)", hint)
     return content
 
 

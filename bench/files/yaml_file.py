@@ -33,7 +33,6 @@ Without a limit, a few lines of nested aliases could fill the memory.
 MAX_DEPTH = 64
 """The maximum depth of nested lists and mappings."""
 TAG = "tag:yaml.org,2002:"
-TABLE = "a table (`key: value`)"
 
 
 @dataclass(frozen=True)

@@ -35,22 +35,23 @@ from bench.target.address import (
 from bench.target.credentials import Credential, clean, unquoted
 from bench.target.headers import check_headers, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
-from bench.target.options import OPTIONS, ServiceOptions
+from bench.target.price_table import load_price_table
 from bench.target.sip_uri import caller_address, sip_uri
 from bench.target.target import Address, Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
     IN_FILE,
     ON_COMMAND_LINE,
+    OPTIONS,
     TARGET,
     TARGETS,
     AuthSettings,
     KeyNames,
+    ServiceOptions,
     SettingError,
     SettingsContext,
     TargetSettings,
     VariantSettings,
-    load_price_table,
 )
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.sip.hops import escaped_user
@@ -85,7 +86,7 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
         return _from_file(environ, service_options, options)
-    context = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.prices)
+    context = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.price_file)
     if service_options.url is not None:
         return [build_target(options, context)]
     return [_from_environment(options, context)]
@@ -139,7 +140,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
         for full_name in (name, *(f"{name}.{variant}" for variant in target.variants or {}))
     ]
     _refuse_names(path, names, known)
-    context = SettingsContext(environ, {}, path.parent, service_options.prices)
+    context = SettingsContext(environ, {}, path.parent, service_options.price_file)
     targets = [_with_name(file, settings, name, options, context) for name in names]
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
