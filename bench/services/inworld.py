@@ -32,8 +32,7 @@ SERVICE = Service(
     INWORLD,
     f"wss://api.inworld.ai{PATH}?key={{uuid}}&protocol=realtime",
     hosts=("api.inworld.ai",),
-    routes=(Route(PATH, INWORLD),),
-    paths=(PATH,),
+    routes=(Route(PATH, INWORLD, is_unique=True),),
     key_header=BASIC,
     api_key_env="INWORLD_API_KEY",
 )

@@ -45,7 +45,7 @@ def service_at(host: str, path: str) -> Service | None:
     compared first. If no service has this host, the path is compared.
     """
     services = SERVICES.values()
-    by_path = [service for service in services if path.startswith(service.paths)]
+    by_path = [service for service in services if service.has_path(path)]
     by_host = [service for service in services if service.has_host(host)]
     hosted = [service for service in (*by_host, *by_path) if not service.url]
     return next(iter((*hosted, *by_host, *by_path)), None)

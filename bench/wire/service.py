@@ -89,7 +89,8 @@ class Route:
     default; () if the service refuses an api-version here, and None if it is not known whether it has one. `headers`
     select the dialect, if the path has several. `scope` replaces the scope of the public cloud.
     `other_hosts` maps the end of a host that does not have the path to the end of the host that has it.
-    `connects_per_min` is the quota of new connections. `roles` are the roles of Entra ID that permit sessions.
+    `connects_per_min` is the quota of new connections. `is_unique` is True if no other service has such a path, so that
+    the path identifies the service at any host. `roles` are the roles of Entra ID that permit sessions.
     """
 
     path: str
@@ -102,6 +103,7 @@ class Route:
     other_hosts: Mapping[str, str] = field(default_factory=dict)
     connects_per_min: float | None = None
     roles: tuple[str, ...] = ()
+    is_unique: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,15 @@ class Service:
 
     `dialect` is its dialect, unless a route of the path has another one. `url` is its address, with `{model}` in place
     of the model; "" if each customer has another host. `links` are the kinds of connections that it accepts. `hosts`
-    are the ends of its host names; a server that people run themselves has none. `paths` are the beginnings of paths
-    that only this service has. `model` is the default model. `key_header` carries the key, and `api_key_env` is the
-    variable from which the service's own clients read it. `clouds` maps the domain of a cloud to its tokens; {} if the
-    service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no limit is known.
-    `has_deployments` is True if requests name a deployment, whose name can differ from that of its model. `retirements`
-    maps a model to its retirement.
-    `transcription` states which address a session without replies needs: any, a separate one, or a separate one without
-    a model. `telemetry_name` is the name in OpenTelemetry's conventions, if it is not `name`. `key_page` states where
-    the user finds the key. `explain` returns the remedy for a status; "" if the service does not cause such refusals.
+    are the ends of its host names; a server that people run themselves has none. `folder` is the beginning of paths
+    that only this service has; "" if it has none. `model` is the default model. `key_header` carries the key, and
+    `api_key_env` is the variable from which the service's own clients read it. `clouds` maps the domain of a cloud to
+    its tokens; {} if the service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no
+    limit is known. `has_deployments` is True if requests name a deployment, whose name can differ from that of its
+    model. `retirements` maps a model to its retirement. `transcription` states which address a session without replies
+    needs: any, a separate one, or a separate one without a model. `telemetry_name` is the name in OpenTelemetry's
+    conventions, if it is not `name`. `key_page` states where the user finds the key. `explain` returns the remedy for a
+    status; "" if the service does not cause such refusals.
     """
 
     name: str
@@ -128,7 +130,7 @@ class Service:
     links: tuple[Link, ...] = (WEBSOCKET,)
     routes: tuple[Route, ...] = ()
     hosts: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
+    folder: str = ""
     model: str | None = None
     key_header: KeyHeader = BEARER
     api_key_env: str | None = None
@@ -140,6 +142,11 @@ class Service:
     telemetry_name: str = ""
     key_page: str = ""
     explain: Callable[[RefusedRequest, Service], str] | None = None
+
+    def has_path(self, path: str) -> bool:
+        """Return whether a path identifies the service."""
+        own = [self.folder, *(route.path for route in self.routes if route.is_unique)]
+        return path.startswith(tuple(filter(None, own)))
 
     def has_host(self, host: str) -> bool:
         """Return whether a host is the service's."""

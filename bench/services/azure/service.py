@@ -47,7 +47,7 @@ AZURE = Service(
     GA,
     routes=(GA_ROUTE, PREVIEW_ROUTE, VOICE_LIVE_ROUTE, GPT_LIVE_ROUTE),
     hosts=tuple(f"{kind}.{domain}" for domain in CLOUDS for kind in ("openai", "cognitiveservices", "services.ai")),
-    paths=("/openai/", VOICE_LIVE_ROUTE.path),
+    folder="/openai/",
     key_header=KeyHeader("api-key", ""),
     api_key_env="AZURE_OPENAI_API_KEY",
     clouds=CLOUDS,

@@ -98,4 +98,5 @@ VOICE_LIVE_ROUTE = Route(
     scope="https://ai.azure.com/.default",  # that of Voice Live's own client (azure-ai-voicelive 1.3.1)
     roles=("Cognitive Services User", "Cognitive Services OpenAI User"),
     other_hosts={".openai.azure.com": ".services.ai.azure.com"},
+    is_unique=True,
 )
