@@ -137,9 +137,7 @@ IDENTITY = (
     _RUN,
     _label("session_id", "ours, unique in the run: `w0-000001`", "identity"),
     _label(
-        "service_session_id",
-        "the service's own; for a call with an agent, the `{uuid}` in its address",
-        "identity",
+        "service_session_id", "the service's own; for a call with an agent, the `{uuid}` in its address", "identity"
     ),
     _TARGET,
     _whole(
@@ -355,8 +353,7 @@ TURNS = (
         "marks the answer",
     ),
     _flag(
-        "yielded",
-        "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself",
+        "yielded", "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself"
     ),
     _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
     _flag(

@@ -50,11 +50,7 @@ _MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\xfd7zXZ", FileKind("is compressed with xz: unpack it", converter=None)),
     (0, b"\x28\xb5\x2f\xfd", FileKind("is compressed with zstd: unpack it", converter=None)),
     (0, b"%PDF", FileKind(f"is a PDF, and no audio: {_LATER}", converter=None)),
-    (
-        0,
-        b"version https://git-lfs",
-        FileKind("is a pointer of Git LFS: run git lfs pull", converter=None),
-    ),
+    (0, b"version https://git-lfs", FileKind("is a pointer of Git LFS: run git lfs pull", converter=None)),
 )
 _KBPS = {  # (MPEG version 1, layer) → kbit/s by index
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),

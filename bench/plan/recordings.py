@@ -85,10 +85,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int, min_energy: float = 0.
     windows = _audible_windows(energies, floor)
     first, last = (_loud_samples(samples, int(window), per_ms, floor) for window in windows[[0, -1]])
     start, end = int(first[0]), int(last[-1]) + 1
-    return SpeechSpan(
-        begin=0 if start < per_ms else start,
-        end=len(samples) if end > len(samples) - per_ms else end,
-    )
+    return SpeechSpan(begin=0 if start < per_ms else start, end=len(samples) if end > len(samples) - per_ms else end)
 
 
 def _loud_samples(samples: NDArray[np.int16], window: int, per_ms: int, floor: float) -> Windows:

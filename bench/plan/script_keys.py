@@ -240,10 +240,7 @@ BACKGROUND_NOISE = StructOf(
 
 
 def _function(
-    description: str = "",
-    parameters: dict[str, Any] | None = None,
-    returns: Any = None,
-    delay: float | ThinkTime = 0.0,
+    description: str = "", parameters: dict[str, Any] | None = None, returns: Any = None, delay: float | ThinkTime = 0.0
 ) -> ScriptFunction:
     results = returns if isinstance(returns, list) and returns else [returns]
     compute = returns if callable(returns) else None
@@ -267,8 +264,7 @@ LOG_NORMAL = StructOf(
     _log_normal,
 )
 RECORDED = StructOf(
-    {"file": Field(THINK_TIMES, "A number of seconds per line, all equally likely.", required=True)},
-    lambda file: file,
+    {"file": Field(THINK_TIMES, "A number of seconds per line, all equally likely.", required=True)}, lambda file: file
 )
 DRAWN_TABLES: dict[str, StructOf[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
 DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
@@ -313,10 +309,7 @@ MCP_SERVER = StructOf(
             Choice(("always", "never")), "Whether the service asks before each call; by default, the service decides."
         ),
         "approve": Field(Boolean(), "Whether this tool then approves the call. Otherwise the turn fails.", False),
-        "authorization_env": Field(
-            VARIABLE,
-            "The environment variable with the access token.",
-        ),
+        "authorization_env": Field(VARIABLE, "The environment variable with the access token."),
     },
     lambda **settings: McpServer(label="", **settings),
 )

@@ -40,14 +40,7 @@ from bench.files.validation import (
 from bench.files.yaml_file import LocatedValue
 from bench.plan.conversation import IMAGE, MESSAGE
 from bench.plan.functions import ExpectedFunctionCall
-from bench.plan.prepared import (
-    AS_SESSION,
-    InputKind,
-    PreparedStep,
-    PreparedTurn,
-    ScriptEncoder,
-    request_event_id,
-)
+from bench.plan.prepared import AS_SESSION, InputKind, PreparedStep, PreparedTurn, ScriptEncoder, request_event_id
 from bench.plan.random_choices import SessionChoices
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
 from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS

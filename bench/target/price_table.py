@@ -47,7 +47,7 @@ NOT_TOKENS: dict[str, Field[float]] = {
     PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens are then optional."),
 }
 OF_STANDBY: dict[str, Field[float]] = {
-    "usd_per_standby_minute": Field(DOLLARS, "Per minute of a session in standby; default: as other minutes."),
+    "usd_per_standby_minute": Field(DOLLARS, "Per minute of a session in standby; default: as other minutes.")
 }
 
 

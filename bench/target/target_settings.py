@@ -326,8 +326,7 @@ class TargetSettings:
 
 TARGET = struct_of(TargetSettings)
 TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
-    {"targets": Field(MapOf(NAME, TARGET, minimum=1), "One entry per service.", required=True)},
-    lambda targets: targets,
+    {"targets": Field(MapOf(NAME, TARGET, minimum=1), "One entry per service.", required=True)}, lambda targets: targets
 )
 
 

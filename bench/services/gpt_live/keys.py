@@ -8,7 +8,7 @@ from bench.files.validation import Choice, Converted, Field, Integer, JsonObject
 from bench.wire.setting_keys import SettingKeys, TypedMapValidator
 
 ACKNOWLEDGEMENT: dict[str, Any] = {
-    "acknowledgement_delay_ms": Field(Integer(0, 600_000), "The delay of an automatic filler, in ms."),
+    "acknowledgement_delay_ms": Field(Integer(0, 600_000), "The delay of an automatic filler, in ms.")
 }
 DELEGATION = Converted(
     OrStruct(

@@ -218,10 +218,7 @@ class OpenAIDialect(EventReader):
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, f"{family}.created"),
             self._named(
-                MessageKind.SET_UP,
-                f"{family}.update",
-                event_id,
-                session=merged(self.session(settings), settings.extra),
+                MessageKind.SET_UP, f"{family}.update", event_id, session=merged(self.session(settings), settings.extra)
             ),
             AwaitedEvent(EventKind.SESSION_UPDATED, f"{family}.updated"),
             *listed,

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from bench.files.validation import Boolean, Choice, Field, Integer, Number, String, StructOf
-from bench.wire.setting_keys import (
-    DETECTION_FIELDS,
-    LEVEL_FIELDS,
-    SettingKeys,
-    TypedMapValidator,
-    detector,
-    texts,
-)
+from bench.wire.setting_keys import DETECTION_FIELDS, LEVEL_FIELDS, SettingKeys, TypedMapValidator, detector, texts
 from bench.wire.settings import EchoCancellation
 
 END_OF_UTTERANCE = StructOf(
@@ -38,9 +31,7 @@ AZURE_FIELDS: dict[str, Field[Any]] = {
     **OWN_DETECTION,
     **DETECTION_FIELDS,
 }
-LANGUAGES: dict[str, Field[Any]] = {
-    "languages": Field(texts(), "The languages that are spoken, as in en-US."),
-}
+LANGUAGES: dict[str, Field[Any]] = {"languages": Field(texts(), "The languages that are spoken, as in en-US.")}
 
 
 DETECTORS = {
@@ -72,10 +63,7 @@ AZURE_VOICE: dict[str, Field[Any]] = {
 VOICES: dict[str, dict[str, Field[Any]]] = {
     "openai": NAMED,
     "azure-standard": AZURE_VOICE,
-    "azure-custom": {
-        **AZURE_VOICE,
-        "endpoint_id": Field(String(), "The endpoint that has the voice.", required=True),
-    },
+    "azure-custom": {**AZURE_VOICE, "endpoint_id": Field(String(), "The endpoint that has the voice.", required=True)},
     "azure-personal": {**AZURE_VOICE, "model": Field(String(), "The model that speaks.", required=True)},
     "azure-realtime-native": NAMED,
 }
