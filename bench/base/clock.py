@@ -75,10 +75,7 @@ def enable_timestamps(sock: socket.socket) -> bool:
 
 
 def now_with_realtime() -> tuple[int, int]:
-    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant.
-
-    If this process was preempted between the two reads, read both clocks again, up to TRIES times.
-    """
+    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant. After a preemption, read again, up to TRIES times."""
     closest, pair = 1 << 62, (0, 0)
     for _ in range(TRIES):
         before = time.monotonic_ns()

@@ -159,10 +159,7 @@ def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Return why this process had to wait for a core, and what to do; "" if no such cause is known.
-
-    The cause is other programs, the hypervisor, or both.
-    """
+    """Return why other programs or the hypervisor delayed this process, with the remedy; "" if neither did."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_max = (
@@ -174,10 +171,7 @@ def busy_reason(processors: Mapping[str, Any] | None) -> str:
 
 
 def load_average() -> float | None:
-    """Return the load average: the mean number of processes that had a core or waited for one, over the last minute.
-
-    Return None if it is unknown.
-    """
+    """Return the mean number of processes that had a core or waited for one in the last minute; None if unknown."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
@@ -221,18 +215,12 @@ def niceness() -> int:
 
 
 def set_niceness(value: int) -> None:
-    """Set the niceness. Raise PermissionError if `value` is lower and the process may not lower it.
-
-    The permission is RLIMIT_NICE or CAP_SYS_NICE.
-    """
+    """Set the niceness. Raise PermissionError without the permission to lower it (RLIMIT_NICE, CAP_SYS_NICE)."""
     os.setpriority(os.PRIO_PROCESS, 0, value)
 
 
 def available_priority() -> Priority:
-    """Return the priority that this process gets if it asks for more.
-
-    Ask for the priority, read the result, and restore the old priority.
-    """
+    """Return the priority that this process gets: ask for it, read the result, and restore the old one."""
     before = niceness()
     try:
         set_niceness(min(RAISED, before))
@@ -290,10 +278,7 @@ class CpuAssignment:
 
 
 def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
-    """Divide the allowed cores: one for the load generator, which is one process, and others for the simulator.
-
-    If there are fewer than two cores, both use the same cores.
-    """
+    """Divide the cores: one for the load generator, the others for the simulator. Of one core, both use it."""
     if len(allowed) < 2:
         return CpuAssignment(allowed, allowed)
     *others, last = sorted(allowed)
@@ -332,10 +317,7 @@ class ProcessCpuUsage(NamedTuple):
 
 
 def read_cpu(load_generator: int, simulator: int, cores: frozenset[int]) -> CpuReading:
-    """Read the CPU time of two processes, and of everything that ran on `cores`.
-
-    `load_generator` and `simulator` are the ids of these processes.
-    """
+    """Read the CPU time of two processes, by their ids, and of everything that ran on `cores`."""
     return CpuReading(monotonic_ns(), _process_s(load_generator), _process_s(simulator), _busy_s(cores))
 
 

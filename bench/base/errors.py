@@ -35,10 +35,7 @@ class UsageError(RtbenchError):
 
 
 class ScriptError(UsageError):
-    """An error in a file of the user.
-
-    The text states what is wrong and at which line and column of the file. Both count from 1; None if unknown.
-    """
+    """An error in a file of the user, with the line and column (from 1; None if unknown), and what is wrong."""
 
     def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
         position = ":".join(str(value) for value in (path, line, column) if value is not None)

@@ -74,10 +74,7 @@ def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
 
 
 def last_line(printed: str, otherwise: str = "it printed nothing") -> str:
-    """Return the last line of a text that a process of this tool printed, without the prefix `rtbench: `.
-
-    Return `otherwise` if the process printed nothing.
-    """
+    """Return the last line that a process of this tool printed, without `rtbench: `; else `otherwise`."""
     return (printed.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
 
 

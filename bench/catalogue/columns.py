@@ -77,18 +77,12 @@ _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "sen
 
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
-    """Return the names of columns, in the order of the groups.
-
-    If `filled` is given, return only columns that are filled in one of these ways.
-    """
+    """Return the names of columns, in the order of the groups; if `filled` is given, only those filled so."""
     return tuple(name for group in columns if not filled or group.filled in filled for name in group.names)
 
 
 def instants_by_source(instants: Iterable[InstantGroup], *sources: InstantSource) -> tuple[str, ...]:
-    """Return the names of instants, in the order of the groups.
-
-    If `sources` are given, return only instants from one of these sources.
-    """
+    """Return the names of instants, in the order of the groups; if `sources` are given, only of these."""
     return tuple(name for group in instants if not sources or group.timestamp_kind in sources for name in group.names)
 
 
@@ -576,9 +570,6 @@ SESSION_ARRIVALS, SESSION_SENDS = (
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
 UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)
-"""The columns with the uncertainties of a turn: of its instants, of `stall_duration_ns`, and of the onset.
-
-These columns are stored in a separate file, after TURN_KEYS.
-"""
+"""The columns of a turn's uncertainties, which are stored in a separate file, after TURN_KEYS."""
 LABELS = frozenset(name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names)
 """The columns with texts that rows often repeat."""

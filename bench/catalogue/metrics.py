@@ -19,10 +19,7 @@ Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 2
-"""The version of the definitions. If the meaning of a value changes, the version is raised.
-
-Runs of different versions are not compared.
-"""
+"""The version of the definitions. It grows if a value's meaning changes. Runs of two versions are not compared."""
 
 MEASURED_FROM = ("request_sent", "speech_end")
 """The instants from which latency may be measured.
@@ -227,10 +224,7 @@ CATALOGUE: dict[str, Metric] = {
 
 
 AUDIBLE = 104
-"""The smallest magnitude of an audible sample: −50 dBFS, which is 104 of 32,768.
-
-Replies begin with samples that are not audible.
-"""
+"""The smallest magnitude of an audible sample: −50 dBFS, 104 of 32,768. Replies begin with less."""
 
 VAD_SEGMENTS = (
     "speech_end",
@@ -356,6 +350,4 @@ PlannedEvent = Literal["interruptions", "sounds", "expectations"]
 PLANNED_COLUMNS: dict[PlannedEvent, tuple[str, str]] = {
     event: (f"{event}_planned", f"{event}_missed") for event in get_args(PlannedEvent)
 }
-"""The columns of sessions with the numbers of the events that a script plans besides turns, and that did not take
-place.
-"""
+"""The columns of sessions that count a script's planned events, besides turns, and those that did not happen."""

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 
 SOON_DAYS = 60
-"""The number of days before a retirement from which a warning is shown.
-
-Results for such a model say little about later models. Azure sends its notices equally early.
-"""
+"""The number of days before a retirement from which a warning is shown. Results for such a model say little about later
+models. Azure sends its notices equally early."""
 
 
 @dataclass(frozen=True)

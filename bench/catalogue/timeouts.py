@@ -13,17 +13,13 @@ MAX_ROUNDS is the maximum number of responses that call functions. MAX_CALLS is 
 real caller would hang up before either is reached.
 """
 MAX_RESPONSES = 1_000
-"""The maximum number of responses since a turn began. Fillers and responses that belong to no turn count, too.
-
-With one response per second, the limit is reached after a quarter of an hour.
-"""
+"""The maximum number of responses since a turn began. Fillers and responses of no turn count, too. With one response
+per second, it is reached after a quarter of an hour."""
 MAX_ITEMS = 1_000
 """The maximum number of items with audio in one reply. With one item per sentence, this is an hour of talk."""
 MAX_EVENTS = 250_000
-"""The maximum number of events since a turn began. With a hundred events per second, this is 40 minutes.
-
-The limit exists because the ids of events are stored in memory.
-"""
+"""The maximum number of events since a turn began, because their ids are in memory. With a hundred events per second,
+this is 40 minutes."""
 MAX_BYTES = 1 << 29
 """The maximum number of bytes on the network since a turn began. This is about two hours of PCM."""
 REPLY_SILENCE_MS = 1_500
@@ -48,8 +44,7 @@ class Timeouts:
     end_of_turn: float = 10.0
     """The time from the end of the caller's speech until the service's VAD reports this end."""
     first_delta: float = 30.0
-    """The wait for the first delta, from response.create, or from speech_stopped if the service requests the response.
-    """
+    """The wait for the first delta, from response.create, or from speech_stopped if the service requests it."""
     next_delta: float = 10.0
     response: float = 120.0
     """The time from response.created to the end of the response."""

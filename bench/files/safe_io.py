@@ -96,10 +96,7 @@ def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
 
 
 def _check(value: Any, *, numbers: bool) -> None:
-    """Raise JsonError if a limit is exceeded.
-
-    The check goes level by level, because Python limits the depth of recursion.
-    """
+    """Raise JsonError if a limit is exceeded. Go level by level, because Python limits recursion."""
     level, depth = [value], 0
     while level:
         if numbers and any(type(item) is int and item not in WHOLE for item in level):
@@ -112,10 +109,7 @@ def _check(value: Any, *, numbers: bool) -> None:
 
 
 def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
-    """Open a regular file for reading. If `follow_link` is True, a link to a regular file is also opened.
-
-    Raise OSError at once for everything else.
-    """
+    """Open a regular file, or a link to one if `follow_link` is True. Raise OSError at once for all else."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
@@ -124,10 +118,7 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
 
 
 def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
-    """Return the content of a regular file.
-
-    Raise OSError as `open_file` does, and if the file has more than `max_bytes` bytes.
-    """
+    """Return the content of a regular file. Raise OSError, also if it has more than `max_bytes` bytes."""
     with open_file(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -136,10 +127,7 @@ def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
 
 
 class AppendFile:
-    """A new file, to which each piece of data is appended completely or not at all.
-
-    Raises FileExistsError if the file exists.
-    """
+    """A new file that gets each piece of data completely or not at all. Raises FileExistsError."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

@@ -63,10 +63,7 @@ def excerpt(text: str, longest: int = 40) -> str:
 
 
 def top_counts(kinds: Mapping[str, int]) -> str:
-    """Return a list of the most frequent kinds with their counts, such as `restart 400, ping 12, 3 more kinds 7`.
-
-    Others chose the names of the kinds.
-    """
+    """Return the most frequent kinds, whose names others chose: `restart 400, ping 12, 3 more kinds 7`."""
     ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
     texts = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in ranked[:MAX_KINDS]]
     if more := ranked[MAX_KINDS:]:
@@ -75,8 +72,5 @@ def top_counts(kinds: Mapping[str, int]) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a code or reason in the form that an outcome contains.
-
-    It has at most 64 characters. Characters other than A-Z a-z 0-9 _ . - become _. "" stays empty.
-    """
+    """Return a text as a part of an outcome: at most 64 characters, and `_` for all but A-Z a-z 0-9 _ . -."""
     return _NO_WORD.sub("_", text[:MAX_SLUG_CHARACTERS])

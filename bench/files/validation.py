@@ -34,10 +34,7 @@ class Validator(ABC, Generic[T]):
 
     @abstractmethod
     def read(self, value: LocatedValue) -> T:
-        """Return the checked and converted value.
-
-        Raise UsageError if the value is wrong. It states the problem, the position, and what is allowed.
-        """
+        """Return the converted value. Raise UsageError with the problem, the position, and what is allowed."""
 
     @abstractmethod
     def schema(self) -> Schema:
@@ -357,10 +354,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a mapping in which the value at `key` selects one of `tables`.
-
-    The reported errors are those of the selected table.
-    """
+    """Return the schema of a mapping whose value at `key` selects one of `tables`, which reports the errors."""
     chosen = [
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
         for name, schema in tables.items()
@@ -451,10 +445,7 @@ def field_key(
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """Return a field of a dataclass (see `field_key`) that contains several keys of a table.
-
-    In a file, these keys are at the same level as the other keys of the dataclass.
-    """
+    """Return a field of a dataclass that has several keys of a table, at the level of the dataclass's other keys."""
     return field(default=table.build(), metadata={ENTRIES: table})
 
 
@@ -546,10 +537,7 @@ class OneKeyOf(Validator[T]):
 
 
 def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
-    """Return the values of a mapping. If `nothing` is True, null counts as an empty mapping.
-
-    Raise UsageError for any other value.
-    """
+    """Return the values of a mapping; of null, if `nothing` is True, an empty one. Otherwise raise UsageError."""
     content = value.content()
     if content is None and nothing:
         return {}

@@ -24,28 +24,19 @@ from bench.wire.settings import Image, Message, MessageRole
 T = TypeVar("T")
 MAX_MESSAGES = 10_000
 MAX_BYTES = 4 << 20
-"""The maximum size of an image file.
-
-An event must not be larger than 15 MiB, and base64 makes the file a third larger.
-"""
+"""The maximum size of an image file. In base64 it is a third larger, and an event has at most 15 MiB."""
 PNG, PNG_HEADER, PNG_END = b"\x89PNG\r\n\x1a\n", slice(8, 16), b"\x00\x00\x00\x00IEND"
 FIRST_CHUNK = b"\x00\x00\x00\x0dIHDR"
 JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers SOF0 to SOF15, which begin a frame. Three markers in this range do not, and are left out.
-
-Source: T.81, table B.1.
-"""
+"""The markers SOF0 to SOF15, which begin a frame, without three others in this range (T.81, table B.1)."""
 START_OF_SCAN = 0xDA
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 def file_of(load: Callable[..., T]) -> Validator[T]:
-    """Return a validator for the path of a file, which reads the file with `load`.
-
-    The path is relative to the folder of the file that contains the path.
-    """
+    """Return a validator of the path of a file, relative to the file that names it. `load` reads the file."""
 
     def load_path(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
@@ -145,10 +136,7 @@ def _positive(width: int, height: int) -> Size | None:
 
 @dataclass(frozen=True)
 class History:
-    """The conversation before a session begins.
-
-    `digest` is the SHA-256, in hex, over the file and the images that the file names.
-    """
+    """The messages before a session. `digest` is the SHA-256, in hex, over the file and the images that it names."""
 
     path: Path
     digest: str

@@ -46,10 +46,7 @@ class ScriptFunction:
         return self.delay if isinstance(self.delay, float | int) else self.delay.mean_s
 
     def output(self, arguments: Mapping[str, Any], number: int) -> str:
-        """Return the result of call `number` (from 0) of this function.
-
-        A text is unchanged; any other result becomes JSON.
-        """
+        """Return the result of call `number` (from 0): a text unchanged, anything else as JSON."""
         value = self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -129,10 +126,7 @@ class FunctionRunner:
         """The returned outputs, by the id of their call. The code that uses an output removes it."""
 
     def start(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
-        """Begin a turn whose message ids have this prefix.
-
-        Outputs that are still due belong to the preceding turn, and are dropped.
-        """
+        """Begin a turn whose message ids have this prefix. Drop outputs that the preceding turn still awaits."""
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
         self.prefix, self.called, self._requests = prefix, 0, 1
@@ -168,10 +162,7 @@ class FunctionRunner:
         return self._expected or [ExpectedFunctionCall(self._choices.one_of(sorted(self._functions)))]
 
     def _do(self, call: ExpectedFunctionCall) -> tuple[str, str, int]:
-        """Return (output, error, delay in ns) of a call for a delegated task.
-
-        Arguments are needed only if the function is computed.
-        """
+        """Return (output, error, delay in ns) of a delegated task's call. Only computed functions need arguments."""
         function = self._functions[call.name]
         missing = [name for name in function.tool.required if name not in call.arguments] if function.compute else []
         if missing:

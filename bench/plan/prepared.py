@@ -282,10 +282,7 @@ class ScriptEncoder:
         return replace(reference, reply=self.fill_variables(reference.reply, row), contains=contains)
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
-        """Return the request for a response.
-
-        Return None if the dialect has no such request, because the model decides when to speak.
-        """
+        """Return the request for a response; None if the model itself decides when to speak."""
         if self.dialect.turn_source is SOUND:
             return None
         response = self.with_instructions(response, row)
@@ -298,10 +295,7 @@ class ScriptEncoder:
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
-        """Return the messages of a recording that is the speech of turn `number`.
-
-        If `keep` is True, the messages are stored for other sessions.
-        """
+        """Return the messages of the speech of turn `number`. `keep` stores them for other sessions."""
         chunk_ms = self._chunk_ms(chunk_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
@@ -323,10 +317,7 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def silence_chunks(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
-        """Return the audio that an open microphone records after a recording: background noise, or silence.
-
-        Return () if the microphone is closed.
-        """
+        """Return the noise or silence that an open microphone records after a recording; () if it is closed."""
         if not self.detects_turns or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._chunk_ms(chunk_ms)
@@ -353,10 +344,7 @@ class ScriptEncoder:
         return self._end_tolerances_ns[key]
 
     def _chunk_ms(self, chunk_ms: int) -> int:
-        """Return the duration of one chunk of audio, in ms.
-
-        If a telephony provider prescribes one, it replaces `chunk_ms`.
-        """
+        """Return the duration of a chunk in ms: `chunk_ms`, unless a telephony provider prescribes one."""
         return chunk_ms if self.dialect.frame_ms is None else self.dialect.frame_ms
 
     def _wire(self, pcm: Pcm) -> bytes:

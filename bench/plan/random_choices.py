@@ -29,10 +29,8 @@ from bench.files.yaml_file import read_text
 MAX_PAUSE_S = 3_600.0
 """The maximum duration of a pause in a script, in seconds. It applies to fixed pauses and to random pauses."""
 PAUSES, DELAYS, NAMES = 2, 3, 4
-"""A number that is appended to the seed for each kind of choice, so that the kinds are independent.
-
-The number 1 is used by `bench.load.execution.pairs`.
-"""
+"""Numbers that are appended to the seed, so that kinds of choices are independent. `bench.load.execution.pairs` uses
+the number 1."""
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -113,10 +111,7 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
 
 
 class SessionChoices:
-    """The random choices of session `number`, drawn in the order of its steps.
-
-    Sessions are numbered from 0, over all processes.
-    """
+    """The random choices of session `number` (from 0, over all processes), drawn in the order of its steps."""
 
     def __init__(self, seed: int, number: int) -> None:
         self._seed, self._number = seed, number
@@ -239,10 +234,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of each row. If a row has several lines, the number is that of its last line.
-
-    Empty lines are ignored.
-    """
+    """Yield (number of the last line, cells) of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
@@ -281,10 +273,7 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object, in the order of the file.
-
-    If two members have the same name, a dict would contain only one of them.
-    """
+    """The members of a JSON object, in the order of the file, even if two have the same name."""
 
 
 def _check_names(path: Path, number: int, names: list[str]) -> None:

@@ -40,16 +40,10 @@ CLICK_MS = 40
 FAR_MS = 300
 PAUSE_MS = 100
 PAUSE_DEPTH = 10 ** (20 / 10)
-"""The depth of a pause below the level of speech: 20 dB, as a ratio of energies.
-
-A VAD may take such a pause for silence.
-"""
+"""The depth of a pause below the level of speech, which a VAD may take for silence: 20 dB of energy."""
 
 Windows = NDArray[np.intp]
-"""Indexes of windows, in ascending order.
-
-Window n ends with millisecond n of the recording. So the first windows begin before the recording.
-"""
+"""Ascending indexes of windows. Window n ends with millisecond n, so the first begin before the recording."""
 
 
 class SampleSequence(Protocol):
@@ -62,10 +56,7 @@ class SampleSequence(Protocol):
 
 @dataclass(frozen=True)
 class SpeechSpan:
-    """The position of the speech in a recording, in samples.
-
-    `begin` is the first sample of the speech. `end` is the sample after its last sample.
-    """
+    """The position of the speech: its first sample, and the sample after its last sample."""
 
     begin: int
     end: int
@@ -151,10 +142,7 @@ def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
 
 
 RATE_HZ = 24_000
-"""The sample rate of a script's audio before it is encoded.
-
-The audio format of the connection may have another rate.
-"""
+"""The sample rate of a script's audio before it is encoded for the connection, which may have another rate."""
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
@@ -362,10 +350,7 @@ def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
 
 
 def _noise(pcm: Pcm, background: BackgroundNoise, start: int, count: int) -> NDArray[np.float32]:
-    """Return `count` samples of the repeated noise, from index `start` on.
-
-    The speech of `pcm` determines their level.
-    """
+    """Return `count` samples of the repeated noise from `start` on, at a level that the speech of `pcm` determines."""
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)
     gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)

@@ -114,22 +114,13 @@ class Script:
     )
     steps: tuple[Step, ...] = field_key(StepsValidator(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
-    """The task of a script in Python, which runs the steps in a session.
-
-    `steps` are then the steps of the task's rehearsal.
-    """
+    """The task of a script in Python, which runs the steps in a session. `steps` are those of its rehearsal."""
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
     """A reader of the steps of the task."""
     is_complete: bool = True
-    """True if a session has no steps beyond `steps`.
-
-    A rehearsal ends even if its task would never end. Then `steps` are incomplete, and this is False.
-    """
+    """False if the rehearsal of an endless task has taken only some of a session's steps."""
     written: LocatedValue | None = field(default=None, repr=False, compare=False)
-    """The content of the script's file, or None for a script in Python.
-
-    It has the positions of the values, for errors that depend on the dialect.
-    """
+    """The content of the script's file, with positions for errors that depend on the dialect; None in Python."""
 
     @property
     def turns(self) -> tuple[ScriptTurn, ...]:
@@ -164,10 +155,7 @@ SETTINGS = replace(SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.
 
 
 def load_script(path: Path) -> Script:
-    """Read and check a script, and the files that it names. After this, a session needs no file.
-
-    Raise ScriptError for any error in the files.
-    """
+    """Read and check a script and its files, so that a session needs no file. Raise ScriptError."""
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
     synthesizer = root.within("synthesizer")

@@ -73,10 +73,7 @@ VARIABLE = RegexString("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment var
 
 
 MAX_WAVS = 1_000
-"""The maximum number of recordings in memory. It is higher than the number of recordings of any task.
-
-Without a limit, a task that writes a new WAV for each turn would fill the memory.
-"""
+"""The maximum number of recordings in memory, more than any task has. Some tasks write a WAV for each turn."""
 load_wav = ReadOnce(load_pcm, MAX_WAVS)
 WAV = file_of(load_wav)
 ROWS = file_of(load_rows)
@@ -133,10 +130,7 @@ DETECTION_TABLES: dict[str, StructOf[TurnDetection]] = {
 
 @dataclass(frozen=True)
 class TurnDetectionValidator(Validator[TurnDetection | None]):
-    """A validator of `turn_detection`, which decides how a turn ends.
-
-    The value is a word, or a table whose `type` determines its other keys.
-    """
+    """A validator of how turns end: a word, or a table whose `type` determines its other keys."""
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
 

@@ -135,10 +135,7 @@ class InterruptSettings:
 
 @dataclass(frozen=True)
 class InterruptStep(AudioTurnBase):
-    """An interruption of the preceding reply.
-
-    The caller interrupts with speech, which is a turn, or the client interrupts without speech.
-    """
+    """An interruption of the preceding reply, by the caller's speech, which is a turn, or by the client."""
 
     verb: ClassVar = "interrupt"
     within_turn: ClassVar = True
@@ -265,10 +262,7 @@ class SoundStep(Step):
 
 @dataclass(frozen=True)
 class PauseStep(Step):
-    """A pause, in which the caller is silent.
-
-    `pause` is its duration in seconds, or a distribution from which each session draws the duration.
-    """
+    """A pause, in which the caller is silent: a duration in seconds, or a distribution from which sessions draw."""
 
     verb: ClassVar = "pause"
 
@@ -382,10 +376,7 @@ EVENT = Converted(JsonObject(), _typed, {"type": "object", "properties": TYPED, 
 
 @dataclass(frozen=True)
 class SendStep(Step):
-    """An event in the service's own format, which is sent at once.
-
-    It belongs to no turn, even if it requests a response.
-    """
+    """An event in the service's own format, sent at once. It belongs to no turn, even if it requests a response."""
 
     verb: ClassVar = "send"
     within_turn: ClassVar = True
@@ -456,10 +447,7 @@ def step_of(verb: str, folder: Path = Path(), source: SpeechSource | None = None
 
 
 class StepRules:
-    """The rules for the order of a session's steps.
-
-    They apply to YAML, and to Python, whose steps are checked while the session runs.
-    """
+    """The rules for the order of a session's steps, in YAML and in Python, which checks them during the session."""
 
     def __init__(self, session: SessionSettings) -> None:
         self._session = session
@@ -512,11 +500,7 @@ class StepsValidator(Validator[tuple[Step, ...]]):
 
 
 MAX_RETAINED = 64
-"""The maximum number of steps with files that stay in memory.
-
-They stay because tasks repeat them. Steps without files are not stored, because it takes little time to read them
-again.
-"""
+"""The maximum number of steps with files in memory, for tasks that repeat them. Others are quickly read again."""
 
 
 class StepReader:

@@ -99,10 +99,7 @@ class CommandSynthesizer:
 
 @dataclass(frozen=True)
 class HttpSynthesizer:
-    """A service with OpenAI's `/audio/speech`.
-
-    `url` is its complete URL. `api_key_env` is the variable with the key; None if the service needs no key.
-    """
+    """A service with OpenAI's `/audio/speech` at `url`. `api_key_env` is None if it needs no key."""
 
     url: str
     model: str
@@ -291,10 +288,7 @@ def _is_missing(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class SpeechValidator(Validator[Pcm]):
-    """A validator of a text to say. The value becomes the recording of its speech.
-
-    The context of the located value is the `SpeechSource` of its script.
-    """
+    """A validator of a text to say, which becomes a recording. Its context is the `SpeechSource` of its script."""
 
     def read(self, value: LocatedValue) -> Pcm:
         entries, source = SAY.read(value), value.context

@@ -66,10 +66,7 @@ class Step(ABC):
 
     @property
     def within_turn(self) -> bool:
-        """True if the step runs while the preceding turn is open.
-
-        If it is False, the step waits for the end of that turn.
-        """
+        """True if the step runs while the preceding turn is open. Otherwise it waits for the end of that turn."""
         return False
 
     @property
@@ -84,10 +81,7 @@ class Step(ABC):
 
     @property
     def draws(self) -> bool:
-        """True if each session draws a random value for the step.
-
-        For the recordings of turns, see `ScriptTurn.varies`.
-        """
+        """True if each session draws a random value for the step. `ScriptTurn.varies` is about recordings."""
         return False
 
     @property
@@ -122,10 +116,7 @@ class Step(ABC):
 
     @property
     def lasts_s(self) -> float:
-        """The maximum duration of the caller's speech and think time in seconds. Replies are not included.
-
-        Random durations count with their means.
-        """
+        """The maximum seconds of the caller's speech and think time, with the means of random durations."""
         return self.think_s
 
     def features(self) -> Iterator[Feature]:
@@ -145,10 +136,7 @@ class Step(ABC):
         return ""
 
     def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
-        """Encode the parts of the step that must not be encoded while sessions run.
-
-        `number` is the number of the turn.
-        """
+        """Encode the parts of turn `number` that must not be encoded while sessions run."""
         return
 
     @abstractmethod
@@ -282,10 +270,7 @@ class ScriptTurn(Step):
         return self.prepared_turn(encoder, number, choices.recording(), row)
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        """Return the turn in prepared form. `number` is its number in the session, from 1.
-
-        `choice` selects the recording.
-        """
+        """Return the turn, which has this number in the session, from 1. `choice` selects the recording."""
         prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
         dialect, output = encoder.dialect, encoder.session.output
         plan = TurnPlan(

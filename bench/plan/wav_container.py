@@ -189,10 +189,7 @@ def is_padding(read: Reader, start: int, end: int) -> bool:
 
 
 def are_chunks(read: Reader, position: int, end: int, order: str) -> bool:
-    """Return whether there are chunks from a position on, or nothing. The last chunk may be cut.
-
-    Raise WavError if they contain audio.
-    """
+    """Return whether chunks, the last perhaps cut, or nothing follow a position. Raise WavError if they have audio."""
     if end - position <= 1:  # the end, or a padding byte
         return True
     for number in range(MAX_CHUNKS):

@@ -11,10 +11,7 @@ from bench.wire.settings import Output
 
 
 class Inworld(Ga):
-    """Inworld's Realtime API. It is like GA, but audio output always includes text.
-
-    The sources are pipecat 1.14.0 (`services/inworld/realtime`) and Mastra's adapter.
-    """
+    """Like GA, but audio always has text (pipecat 1.14.0, `services/inworld/realtime`; Mastra's adapter)."""
 
     name = "inworld"
     transcribers = ()

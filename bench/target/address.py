@@ -251,10 +251,7 @@ def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None
 
 
 def split_url(text: str, key: str, source: str) -> SplitResult:
-    """Return the parts of a URL that is safe for sockets and request lines, and has no password.
-
-    Otherwise raise SettingError, as `url_parts` does.
-    """
+    """Return the parts of a URL that is safe for sockets and request lines, without a password. Raise SettingError."""
     parts, port = url_parts(text, key, source)
     if port == 0:
         raise SettingError(key, f"{source} has port 0: name the port of the service")

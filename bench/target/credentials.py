@@ -12,17 +12,11 @@ from bench.base.errors import UsageError
 MIN_SECRET_CHARACTERS = 8
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
-"""The pattern of the user in a URL (RFC 3986 §3.2.1), with the password if there is one.
-
-Our own messages contain the example USER:PASSWORD, which is not secret.
-"""
+"""The user in a URL (RFC 3986 §3.2.1), with a password or without. Our example USER:PASSWORD is not secret."""
 
 
 class Credential:
-    """A request header that contains a secret.
-
-    If there is a `scheme`, such as Bearer, it precedes the secret in the header. Only `header` returns the secret.
-    """
+    """A header with a secret, which follows `scheme`, such as Bearer, if there is one. Only `header` returns it."""
 
     __slots__ = ("_secret", "name", "scheme")
 

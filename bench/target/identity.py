@@ -33,19 +33,13 @@ from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
 
 FIRST_RETRIES = 2
-"""The number of retries that azure-identity makes when a run starts, after responses such as 429 and 500.
-
-Later, `TokenRenewer` retries instead.
-"""
+"""The retries of azure-identity at the start, after a 429 or 500. Later, `TokenRenewer` retries instead."""
 CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
 WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
 SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
                     "IDENTITY_HEADER", "MSI_SECRET")  # fmt: skip
-"""The environment variables that azure-identity reads and that must never be shown.
-
-The passwords of proxies must not be shown either.
-"""
+"""The environment variables that azure-identity reads and that must never be shown, besides those of proxies."""
 
 REMEDIES = {
     "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
@@ -61,18 +55,12 @@ _LINKS = re.compile(
     r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this issue)?\.?|https://\S+"
 )
 _MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
-"""The pattern of a misleading text of azure-identity.
-
-azure-identity uses this text if the endpoint of a managed identity refuses, with any status and message.
-"""
+"""azure-identity's misleading text if the endpoint of a managed identity refuses, with any status."""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 
 
 class SignInError(RtbenchError):
-    """The error if a sign-in returns no token.
-
-    The text is one line: the credentials, the reason why each of them failed, and the remedy.
-    """
+    """The error if a sign-in returns no token. Its line has the credentials, why each failed, and the remedy."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
@@ -139,10 +127,7 @@ def public_claims(secret: str) -> dict[str, str]:
 
 
 def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
-    """Return a one-line error for an error of azure-identity.
-
-    azure-identity's own text has many lines, with links and even with responses.
-    """
+    """Return a one-line error. azure-identity's own text has many lines, with links and even with responses."""
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
     message = str(getattr(error, "message", None) or error or type(error).__name__)
     text = redacted(message, [*environment_secrets(), *proxy])
@@ -182,10 +167,7 @@ def proxies_of(entra: EntraSignIn) -> dict[str, str]:
 
 @contextmanager
 def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield the trust settings of azure-identity: a file with the usual certificate authorities and `ca`.
-
-    Yield {} if `ca` is None.
-    """
+    """Yield azure-identity's setting for a file with the usual authorities and `ca`; {} if `ca` is None."""
     if ca is None:
         yield {}
         return

@@ -32,10 +32,7 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "socks4": ("socks4", 1080, False),
     "socks4a": ("socks4", 1080, True),
 }
-"""The schemes of a proxy's URL.
-
-The value of each is (protocol, usual port, True if the proxy resolves host names).
-"""
+"""The proxy schemes of URLs, each with (protocol, usual port, True if the proxy resolves host names)."""
 PROXIED = "through the proxy"
 """The start of the notice that names the proxy."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
@@ -178,10 +175,7 @@ def _content(path: str, key: str, context: SettingsContext) -> bytes:
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
-    """Parse the URL of a proxy.
-
-    Raise SettingError for an invalid URL. The error message never quotes the URL, because it may contain a password.
-    """
+    """Parse the URL of a proxy. Raise SettingError, which never quotes the URL, because of its password."""
 
     def refuse(problem: str) -> SettingError:
         return SettingError("proxy", f"{source} {problem}")
@@ -240,10 +234,7 @@ def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
 
 
 def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:
-    """Yield the users and passwords of the proxies in the environment.
-
-    Errors may quote them, even from invalid URLs.
-    """
+    """Yield users and passwords of the environment's proxies, which errors may quote even from invalid URLs."""
     for name in READ_BY_OTHERS:
         for spelling in (name.lower(), name):
             user_part = environ.get(spelling, "").rpartition("@")[0].rpartition("://")[2]

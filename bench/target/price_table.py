@@ -86,10 +86,7 @@ GIVE_PRICES = "add `prices:` to the target in targets.yaml, or use a price file:
 
 @dataclass(frozen=True)
 class PriceTable:
-    """The prices of models.
-
-    `as_of` is the date of the prices, YYYY-MM-DD. `name` is the name of the file. `sources` has a line for each model.
-    """
+    """Prices as of a date, YYYY-MM-DD, from the file `name`. `sources` has a line for each model."""
 
     as_of: str
     name: str
@@ -121,10 +118,7 @@ class PriceFileValidator:
 
 
 def load_price_table(path: Path | None) -> PriceTable:
-    """Return the price table in a file. If `path` is None, return the built-in price table.
-
-    Raise ScriptError with the file and the line.
-    """
+    """Return the price table in a file; the built-in one if `path` is None. Raise ScriptError with the line."""
     if path is None:
         return _shipped()
     file = struct_of(PriceFileValidator).read(read_yaml(path, "the file"))

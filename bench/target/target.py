@@ -1,7 +1,4 @@
-"""A target: a service, and the data that is needed to connect to it.
-
-The classes are plain data, which all other modules use.
-"""
+"""A target: a service, and the data that is needed to connect to it. All other modules use these classes."""
 
 from __future__ import annotations
 
@@ -106,10 +103,7 @@ class Target(Address):
     network_path: NetworkPath = DIRECT
     region: str | None = None
     connect_rate_per_min: float | None = None
-    """The maximum number of new connections per minute; 0 for no limit.
-
-    None means the default of the service (`connects_per_min`).
-    """
+    """The maximum number of new connections per minute; 0: no limit; None: that of the service."""
     prices: Prices | None = None
     """The prices; None if they depend on the model that answers."""
     model: str | None = None
@@ -143,10 +137,7 @@ class Target(Address):
 
     @property
     def output(self) -> Literal["transcript"] | None:
-        """The output of sessions that the address requests; None if it requests none.
-
-        The query of an agent has its own meaning.
-        """
+        """The output that the address requests; None if none. An agent's query has its own meaning."""
         query = "" if self.dialect.peer is Peer.AGENT else self.resource.partition("?")[2]
         return ONLY_TRANSCRIPT if requests_transcription(query) else None
 
@@ -204,10 +195,7 @@ class Target(Address):
 
     @property
     def public_url(self) -> str:
-        """The URL for files and screens. Values in its query are hidden, because they may be secret.
-
-        Only the values of well-known parameters are shown.
-        """
+        """The URL for files and screens, with only the query values of well-known parameters."""
         address, separator, query = self.url.partition("?")
         return address + separator + "&".join(_masked(parameter) for parameter in query.split("&"))
 

@@ -82,10 +82,7 @@ def _prices() -> Validator[str | Prices]:
 
 
 class ApiVersionValidator(RegexString):
-    """The validator of an API version that is a date.
-
-    The value is a text or a date, because YAML reads a version without quotes as a date.
-    """
+    """The validator of an API version. YAML reads a version without quotes as a date."""
 
     def read(self, value: LocatedValue) -> str:
         content = value.content()
@@ -162,10 +159,7 @@ class TargetOption:
         return f"{self.note[0].upper()}{self.note[1:]}."
 
     def read(self, value: Any) -> Any:
-        """Return a value of the command line in the form that `ServiceOptions` needs.
-
-        Raise UsageError for an empty name.
-        """
+        """Return a value of the command line as `ServiceOptions` needs it. Raise UsageError for an empty name."""
         if self.kind is not tuple:
             return self.kind(value)
         names = tuple(name.strip() for name in value.split(","))
@@ -175,10 +169,7 @@ class TargetOption:
 
 
 def only_option(note: str, metavar: str, *, default: Any = None, **more: Any) -> Any:
-    """Return a field of a dataclass that is an option, and not a key of `targets.yaml`.
-
-    `more` are further arguments of `TargetOption`.
-    """
+    """Return a field that is an option, but no key of `targets.yaml`. `more` is for `TargetOption`."""
     return field(default=default, metadata={OPTION: TargetOption(note, metavar, **more)})
 
 
@@ -332,10 +323,7 @@ TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
 
 @dataclass(frozen=True)
 class TargetNames:
-    """The options that name targets. `targets` are names in `target_file`, which is `targets.yaml` by default.
-
-    The name of a variant is `name.variant`.
-    """
+    """The options that name targets, or variants (`name.variant`), of `target_file` (default: `targets.yaml`)."""
 
     targets: tuple[str, ...] = only_option(
         "use these targets of targets.yaml, as in west,east.quick (a variant of east); a run compares them in "
@@ -361,10 +349,7 @@ class ServiceOptions(TargetSettings, TargetNames):
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> ServiceOptions:
-        """Return the options with these values. `values` has values by the names of options; None means no value.
-
-        Raise UsageError.
-        """
+        """Return the options with these values, by name; None means no value. Raise UsageError."""
         options: Any = {name: OPTIONS[name].read(value) for name, value in values.items() if value is not None}
         return ServiceOptions(**options)
 

@@ -93,10 +93,7 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
 
 
 def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Return the targets as `resolve_targets` does.
-
-    If neither options nor environment name a target, return all in the file.
-    """
+    """Return the targets as `resolve_targets` does; all in the file if neither options nor environment name one."""
     path = service_options.target_file or TARGET_FILE
     named = service_options.targets or service_options.url is not None
     if named or (service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())):
@@ -105,10 +102,7 @@ def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOpt
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
-    """Return the values of the options. They are checked like the keys of a file.
-
-    Errors contain the names of options.
-    """
+    """Return the values of the options, checked like the keys of a file. Errors name the options."""
     settings = TargetSettings(
         **{
             name: TARGET.fields[IN_FILE[name]].read(PythonValue(OPTIONS[name].flag, value))
@@ -330,10 +324,7 @@ def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> Targ
 
 
 def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
-    """Return the target that has these settings. By default, its name is the name of its host.
-
-    Raise SettingError or UsageError.
-    """
+    """Return the target with these settings, named after its host by default. Raise SettingError or UsageError."""
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names)
@@ -440,10 +431,7 @@ def with_service_defaults(settings: TargetSettings, known: Service, context: Set
 
 
 def _usual_key(settings: TargetSettings, known: Service, context: SettingsContext) -> str | None:
-    """Return the variable from which clients of the service read its key.
-
-    Return None if the target signs in in another way.
-    """
+    """Return the usual variable of the service's key; None if the target signs in in another way."""
     if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
     is_set = bool(unquoted(context.environ.get(known.api_key_env, "")))
@@ -512,10 +500,7 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
 
 
 def _basic(key: str) -> SignInResult:
-    """Return a sign-in by Basic authentication (RFC 7617).
-
-    The key is user:password, or the base64 form of this text.
-    """
+    """Return a sign-in by Basic authentication (RFC 7617). The key is user:password, or its base64 form."""
     if ":" not in key:
         return SignInResult(Credential(BASIC.name, key, BASIC.scheme))
     coded = base64.b64encode(key.encode()).decode()

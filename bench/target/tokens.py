@@ -33,31 +33,19 @@ from bench.transport.gevent_patch import with_timeout
 from bench.wire.dialect import secret_placeholder
 
 MARGIN_S = 0.5
-"""The last part of a token's life, in which the token is not sent.
-
-The service checks a token a little after it was sent, and the token could then have expired.
-"""
+"""The last part of a token's life, in which it is not sent, because it could expire before its check."""
 MIN_PAUSE_S = 0.5
 MAX_BACKOFF_S = 60.0
 MAX_OUTAGE_BACKOFF_S = 5.0
-"""The maximum time between two renewals while no token is valid.
-
-It is short, because sessions fail during this time.
-"""
+"""The maximum time between two renewals without a valid token. It is short, because sessions fail meanwhile."""
 FETCH_LIMIT_S = 30.0
 """The time limit for fetching a token. azure-identity limits each connect and each read, but not the total time."""
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
-"""The time after a token's end for which a text may still contain the token.
-
-The text belongs to a session that was opened with the token before its end.
-"""
+"""The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
 
 NoteIncident = Callable[[str, str], None]
-"""A callback for incidents of the load generator outside of its sessions.
-
-Its arguments are a kind and a line of text.
-"""
+"""A callback for incidents of the load generator outside of its sessions: (kind, one line of text)."""
 
 
 def ignore(kind: str, text: str) -> None:

@@ -25,19 +25,14 @@ except ModuleNotFoundError as missing:
         raise
     first_audible_pcm = measure_blocks = None  # type: ignore[assignment]
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
-"""The name of a format for users and in files. `pcm16` has 24 kHz. The other PCM formats have their rate after the `@`.
-"""
+"""The name of a format for users and in files. `pcm16` has 24 kHz; other PCM formats have their rate after `@`."""
 Samples = NDArray[np.int16]
 UNREADABLE = -1
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """An audio format.
-
-    `encode` converts samples to bytes. `decode` converts bytes to samples. It drops the last sample if it is
-    incomplete.
-    """
+    """An audio format. `encode` and `decode` convert samples and bytes. `decode` drops an incomplete sample."""
 
     name: AudioFormatName
     rate_hz: int
@@ -68,9 +63,7 @@ def _pcm_samples(data: bytes) -> Samples:
 
 
 def ulaw(samples: Samples) -> bytes:
-    """Encode samples in G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, with all bits
-    inverted.
-    """
+    """Encode samples in G.711 µ-law: sign, exponent, mantissa of the biased 14-bit magnitude; all bits inverted."""
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8158) + 33
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
     mantissa = (magnitude >> (exponent + 1)) & 0x0F
@@ -145,10 +138,7 @@ ALL_FORMATS = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALA
 
 
 def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
-    """Return the position of the first audible sample in a delta.
-
-    None if no sample is audible. `UNREADABLE` if the payload is not base64.
-    """
+    """Return the first audible sample of a delta; None if there is none; `UNREADABLE` if it is not base64."""
     if isinstance(payload, StrippedAudio):
         return payload.audible
     if first_audible_pcm is None or not audio.is_pcm:
@@ -172,9 +162,7 @@ def audible_position(samples: Samples) -> int | None:
 
 
 class SampleStream:
-    """Audio in one format that arrives in pieces. A piece may end in the middle of a sample, which the next piece
-    completes.
-    """
+    """Audio in one format that arrives in pieces, which may end in the middle of a sample."""
 
     def __init__(self, audio: AudioFormat) -> None:
         self.audio = audio

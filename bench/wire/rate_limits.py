@@ -18,8 +18,7 @@ from bench.base.units import NS_PER_S
 from bench.files.values import MAX_ID_CHARACTERS
 
 MAX_WAIT_S = 1e9
-"""The maximum wait in seconds. A longer wait is ignored: it is an error of the service, and might not fit its column.
-"""
+"""The maximum wait in seconds. A longer one is ignored: it is an error, and might not fit its column."""
 RECEIVED_HEADER = "x-rtbench-received"
 """Our own header of a refusal: the instant of its arrival, by this machine's wall clock, as an HTTP date.
 
@@ -29,8 +28,7 @@ MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
 UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-"""A mapping from the units of durations such as "1m26.4s" to seconds. Longer names of units begin with the same
-letters."""
+"""The units of durations such as "1m26.4s", in seconds. Longer names begin with the same letters."""
 
 _NUMBER = r"\d{1,12}(?:\.\d{1,12})?"
 _UNIT = r"(?:ms|milliseconds?|d(?:ays?)?|h(?:ours?)?|m(?:inutes?)?|s(?:econds?)?)(?![a-z])"
@@ -152,10 +150,7 @@ def _number(value: object) -> float | None:
 
 
 def _date_s(text: str | None) -> float | None:
-    """Return an HTTP date in seconds since 1970, in any of its three forms; None if it is invalid.
-
-    A date without a zone is in GMT (RFC 9110 §5.6.7).
-    """
+    """Return an HTTP date (GMT if it has no zone, RFC 9110 §5.6.7) in seconds since 1970; None if it is invalid."""
     try:
         parsed = parsedate_tz(text) if text else None
         return None if parsed is None else float(mktime_tz((*parsed[:9], parsed[9] or 0)))

@@ -9,10 +9,7 @@ from bench.wire.events import ServerEvent
 
 
 class ReceivedMessage(NamedTuple):
-    """A message with its arrival. `wire_bytes` is the size of its frames with their headers.
-
-    `data` is text, or a `BinaryMessage`.
-    """
+    """A text or `BinaryMessage` with its arrival. `wire_bytes` is the size of its frames with their headers."""
 
     data: bytes
     arrival: Arrival

@@ -48,10 +48,7 @@ BEARER, BASIC = KeyHeader(), KeyHeader(scheme="Basic")
 
 
 class Cloud(NamedTuple):
-    """A cloud in which Microsoft Entra ID issues tokens: the scope of the tokens, and the sign-in host.
-
-    The sign-in host is None if it is azure-identity's default.
-    """
+    """A cloud of Entra ID: the scope of its tokens, and its sign-in host; None for azure-identity's default."""
 
     scope: str
     authority: str | None = None

@@ -44,10 +44,7 @@ EchoCancellation = Literal["server_echo_cancellation"]
 
 
 class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's voice activity detection. A field is None if the service's default is used.
-
-    `bench/plan/script_keys.py` has the options of each type.
-    """
+    """The service's VAD; None means the service's default. `plan/script_keys.py` has the options of each type."""
 
     type: DetectorName = "server_vad"
     threshold: float | None = None
@@ -150,10 +147,7 @@ REPLY_SETTINGS = (
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings that a script sends for a session. A field is None if the default is used.
-
-    `bench/plan/script_keys.py` explains the fields.
-    """
+    """The settings that a script sends for a session; None means the default. `plan/script_keys.py` explains them."""
 
     output: Output = "audio"
     instructions: str | None = None
@@ -181,8 +175,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[Message, ...] = ()
     """The conversation before the session, if it is a setting of the session (`Dialect.with_history`)."""
     extra: dict[str, Any] = {}
-    """Additional settings in the dialect's format. They are merged into the update after all other settings (`merged`).
-    """
+    """Additional settings in the dialect's format, which are merged into the update last (`merged`)."""
 
     @property
     def service_responds(self) -> bool:
@@ -216,9 +209,7 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def out_of_band(self) -> bool:
-        """True if the response is outside of the conversation. Another response may then be in progress at the same
-        time.
-        """
+        """True if the response is outside of the conversation, so that another one may be in progress."""
         return self.conversation == "none"
 
 
@@ -238,9 +229,7 @@ class UnsupportedSetting(NamedTuple):
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings merged with `extra`. Two mappings are merged key by key. Any other value of `extra` replaces
-    the old.
-    """
+    """Return the settings merged with `extra`: mappings key by key; any other value of `extra` replaces the old."""
     result = dict(settings)
     for key, value in extra.items():
         old = result.get(key)
@@ -267,10 +256,7 @@ def conflict(
 def undone(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return why `extra` cannot be merged into `settings`, with the remedy; None if it can be merged.
-
-    The parameters have the same meaning as in `conflict`.
-    """
+    """Return why, with the remedy, `extra` cannot be merged into `settings`, as in `conflict`; None if it can."""
     unsupported = conflict(settings, extra, stored)
     return (
         None
@@ -280,9 +266,7 @@ def undone(
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
-    """Return the first part of `path` at which `extra` replaces the value at `path`; None if `extra` does not replace
-    it.
-    """
+    """Return the first part of `path` at which `extra` replaces the value there; None if it does not."""
     for depth, key in enumerate(path):
         if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
             return path[:depth]

@@ -229,9 +229,7 @@ _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
 class TwilioCallCodec(CallCodec):
-    """The codec of one call. It numbers the messages of the call. It also numbers the pieces of audio, and adds their
-    times.
-    """
+    """The codec of one call. It numbers the messages and the pieces of audio, and adds the times of these pieces."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -331,10 +329,7 @@ class Twilio(AgentDialect):
 
 
 def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
-    """Return a message with placeholders for the message's number and the stream's id.
-
-    The codec of a call replaces the placeholders.
-    """
+    """Return a message with placeholders for its number and the stream's id, which the codec of a call replaces."""
     message = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
     return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(message))
 

@@ -1,7 +1,4 @@
-"""Azure: its clouds, and the paths of its realtime services.
-
-The addresses, queries and headers are those of Azure's reference of the Realtime API.
-"""
+"""Azure: its clouds, and the addresses of its realtime services, as in its reference of the Realtime API."""
 
 from __future__ import annotations
 

@@ -94,8 +94,7 @@ BACKEND_KINDS: Mapping[str, EventKind] = MappingProxyType(
     {"response.created": EventKind.BACKEND_STARTED}
     | dict.fromkeys(("response.completed", "response.failed", "response.incomplete"), EventKind.BACKEND_DONE)
 )
-"""The kinds of the backend's events that contain a response. Two further events contain an item: a call, or a message.
-"""
+"""The backend's events that contain a response. Two others contain an item: a call, or a message."""
 CLIENT, BACKEND = "client", "responses"
 """The executors of delegated tasks. The default is the client."""
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"

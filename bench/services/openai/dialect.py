@@ -291,10 +291,7 @@ class OpenAIDialect(EventReader):
         return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Return the filler settings; None if the session has none. Only Azure Voice Live has fillers.
-
-        With the preview dialect, these settings are in `extra`.
-        """
+        """Return the fillers' settings, which Voice Live has, and preview has in `extra`; None if there are none."""
         interim_response = merged(self.session(settings), settings.extra).get(FILLERS)
         return interim_response if isinstance(interim_response, Mapping) else None
 

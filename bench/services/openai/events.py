@@ -86,10 +86,7 @@ SHARED_KINDS = {
 
 
 def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
-    """Return a mapping from the names of events to their kinds, for the events of the parts of a response.
-
-    Each argument is the beginning of the names of one type of part.
-    """
+    """Return the kinds of the events of a response's parts, by the beginnings of the names of three parts."""
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
         f"{text}.done": EventKind.TEXT_DONE,
@@ -117,8 +114,7 @@ EFFECTS = {
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
     "conversation_already_has_active_response": ErrorScope.UNANSWERED,
 }
-"""A mapping from the code of an error to its effect. If an error has no code, the type of the error is used as the key.
-"""
+"""The effects of errors, by the code of the error. If an error has no code, its type is the key."""
 REQUEST_KEY = "rtbench_request"
 """The key in a response's metadata under which the service returns the event id of the request."""
 FUNCTION_CALL = "function_call"
@@ -132,18 +128,11 @@ MODALITIES = ("output_modalities", "modalities")
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """The path of the setting for the caller's silence after which the service speaks."""
 FILLERS = "interim_response"
-"""The setting for Azure Voice Live's fillers. It determines which fillers are spoken, and when.
-
-The source is azure-ai-voicelive, `RequestSession`.
-"""
+"""Azure Voice Live's setting of which fillers are spoken, and when (azure-ai-voicelive, `RequestSession`)."""
 MAX_DURATION_CLOSE = (1001, "maximum duration")
-"""(close code, part of the close reason) if a session has reached its maximum age.
-
-Azure sends an error before such a close (`session_expired`).
-"""
+"""(code, part of the reason) of a close at a session's maximum age. Azure sends `session_expired` before it."""
 MANY_TOKENS = 2**40
-"""A limit for a number of tokens. This value and larger ones are invalid, because a turn's sum would not fit its
-column."""
+"""A number of tokens from which numbers are invalid, because a turn's sum would not fit its column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
@@ -202,10 +191,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _loose(message: bytes) -> _Wire:
-    """Decode a message that has fields of unexpected types, or names and ids that are too long.
-
-    Fields of unexpected types count as missing. Names and ids are shortened.
-    """
+    """Decode a message with values of other types, which count as missing, or with long ids, which are cut."""
     names, fields = _decode_names(message), _decode_fields(message)
 
     def raw(name: str) -> msgspec.Raw:
@@ -318,10 +304,7 @@ class EventReader(Dialect):
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Return whether the session speaks fillers.
-
-        Only Azure Voice Live speaks fillers. It uses the names of the preview.
-        """
+        """Return whether the session speaks fillers, as only Azure Voice Live does, with the preview's names."""
         return isinstance(session.get(FILLERS), Mapping)
 
 
@@ -485,10 +468,7 @@ def _token_counts(details: Any) -> list[int | None]:
 
 
 def _by_kind(details: Any, *totals: int | None) -> list[int]:
-    """Return the number of tokens of each of `TOKEN_KINDS`.
-
-    If no kind has tokens, return the first reported total as the number of text tokens.
-    """
+    """Return the tokens of each of `TOKEN_KINDS`. If no kind has tokens, the first reported total is text."""
     counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in counts):

@@ -32,10 +32,7 @@ TRANSCRIPTION_UPDATE = f"{TRANSCRIPTION_SESSION}.update"
 
 
 class Preview(OpenAIDialect):
-    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview.
-
-    It is also the dialect of OpenAI with the header `realtime=v1`.
-    """
+    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's `realtime=v1`."""
 
     name = family = PREVIEW_NAME
     parts, other_kinds = PREVIEW_PARTS, GA_PARTS
@@ -92,10 +89,7 @@ class Preview(OpenAIDialect):
         )
 
     def output(self, output: Output) -> dict[str, Any]:
-        """Return the setting for the output kinds.
-
-        The preview has no audio without text, so the output is text only, or both.
-        """
+        """Return the setting for the output kinds: text only, or both, because audio always has a text."""
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 
