@@ -26,6 +26,7 @@ import msgspec
 from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import Billing
 from bench.files.sanitize import slug
+from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
 from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
     MAX_ID_CHARACTERS,
@@ -36,7 +37,6 @@ from bench.files.values import (
     string_in,
 )
 from bench.services.full_duplex import FullDuplexDialect
-from bench.services.gpt_live.keys import SETTING_KEYS
 from bench.services.openai.dialect import GPT_LIVE_NAME, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
 from bench.services.openai.ga import ga_format
@@ -52,6 +52,7 @@ from bench.wire.events import (
     base64_bytes,
     text_characters,
 )
+from bench.wire.setting_keys import SettingKeys, TypedMapValidator
 from bench.wire.settings import (
     FunctionOutput,
     Keys,
@@ -72,23 +73,12 @@ STARTED, CLOSE, CLOSED, ERROR = "session.started", "session.close", "session.clo
 DELEGATED = "session.delegation.created"
 COMMENTARY, COMMENTARY_ACCEPTED = "session.commentary.append", "session.commentary.appended"
 BACKEND_ITEM, BACKEND_REQUEST, BACKEND_EVENT = "response.item.create", "response.create", "response.event"
-NOTED = frozenset(
-    {
-        "session.updated",
-        "session.input_audio.muted",
-        "session.input_audio.unmuted",
-        "session.output_audio.fixture.playing",
-        "session.output_audio.fixture.played",
-        "session.instructions.appended",
-        "session.thinking.appended",
-        "session.input_transcript.delta",
-        "session.usage.updated",
-        "decision.event",
-        "decision.item.created",
-        "decision.item.deleted",
-        "info",
-    }
-)
+NOTED = frozenset({
+    *("session.updated", "session.input_audio.muted", "session.input_audio.unmuted", "session.input_transcript.delta"),
+    *("session.output_audio.fixture.playing", "session.output_audio.fixture.played", "session.instructions.appended"),
+    *("session.thinking.appended", "session.usage.updated", "decision.event", "decision.item.created"),
+    *("decision.item.deleted", "info"),
+})  # fmt: skip
 """Known events that set no instant."""
 BACKEND_KINDS: Mapping[str, EventKind] = MappingProxyType(
     {"response.created": EventKind.BACKEND_STARTED}
@@ -114,6 +104,35 @@ MAX_HISTORY = 128
 MAX_SESSION_S = 1_000_000.0
 ROLES = {"system": "developer"}
 """A mapping from the role of a message in a script to GPT-Live's role, if the names differ."""
+ACKNOWLEDGEMENT: dict[str, Any] = {
+    "acknowledgement_delay_ms": Field(Integer(0, 600_000), "The delay of an automatic filler, in ms.")
+}
+DELEGATION = Converted(
+    OrStruct(
+        Choice(("client",)),
+        TypedMapValidator(
+            {
+                "client": ACKNOWLEDGEMENT,
+                "responses": {
+                    "responses": Field(
+                        JsonObject(), "The backend: its `model`, `instructions` and so on, in the service's format."
+                    ),
+                    **ACKNOWLEDGEMENT,
+                },
+            }
+        ),
+    ),
+    lambda _, value: {"type": value} if isinstance(value, str) else value,
+)
+SETTING_KEYS = SettingKeys(
+    {
+        "model": Field(String(), "The model that answers, if it is a setting of the session. GPT-Live only."),
+        "delegation": Field(
+            DELEGATION, "Who does the tasks that GPT-Live delegates: client (the default), or a table with a `type`."
+        ),
+    }
+)
+"""The keys of a script's `session` that only GPT-Live has."""
 
 
 class _Wire(msgspec.Struct):
