@@ -24,10 +24,8 @@ microseconds.
 BUSY = 0.7
 """A share of all cores' time. If at least this share is in use, a process sometimes waits for a core."""
 STOLEN = 0.02
-"""A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of delays.
-
-For the worst time window, the limit is twice as high.
-"""
+"""A share of the time of all cores, by the hypervisor, that counts as a cause of delays; doubled for the worst
+window."""
 OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
 HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
 
@@ -100,10 +98,7 @@ class CpuMonitor:
         self._stolen_max: float | None = None
 
     def sample(self) -> CpuUsage:
-        """Return the CPU use since the monitor was made.
-
-        The time since the last sample counts as a time window, unless it is shorter than about one second.
-        """
+        """Return the use since the start. The time since the last sample is a window, unless it is below about 1 s."""
         cores, now = os.cpu_count() or 1, cpu_times()
         own = programs = stolen = taken_max = None
         if now is not None and self._begin is not None and self._last is not None and now.all_s > self._begin.all_s:
@@ -132,8 +127,7 @@ def _larger(*values: float | None) -> float | None:
 def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
     """Return four shares of all cores' time between two instants.
 
-    The shares are what this process used, what all programs used, what the hypervisor used (None if unknown), and what
-    programs and the hypervisor used together.
+    They are of this process, all programs, the hypervisor (None if unknown), and the last two together.
     """
     all_s, programs_s = end.all_s - start.all_s, end.taken_s - start.taken_s
     is_known = start.stolen_s is not None and end.stolen_s is not None
@@ -198,10 +192,9 @@ process, in a line such as `/autogroup-812 nice 0`.
 
 
 class Priority(NamedTuple):
-    """The priority that a process gets if it asks for more.
+    """The niceness of a process that asks for more priority.
 
-    `niceness` is the niceness that it gets. `hindrance` is the reason why this niceness has little or no effect; "" if
-    it has its full effect. `remedy` is how to remove this reason.
+    `hindrance` is why it has little or no effect, and `remedy` how to change this; "" if it has its full effect.
     """
 
     niceness: int
@@ -249,10 +242,8 @@ def available_priority() -> Priority:
 PROC = Path("/proc")
 MAX_SIMULATOR_CORES = 4
 PROGRAMS = ("user", "nice", "system", "steal")
-"""The kinds of CPU time that count as use of a core: by programs, or by the hypervisor.
-
-Interrupts are not included, because the network's interrupts are part of the work that is measured.
-"""
+"""The kinds of CPU time, by programs or the hypervisor, that count as use of a core. Interrupts do not, because those
+of the network are part of the work that is measured."""
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,7 @@ class RtbenchError(Exception):
 
 
 class UsageError(RtbenchError):
-    """An error that the user can fix, in an option, a variable or a file. Commands print it and exit with status 2.
-
-    `others` are further errors that were found at the same time. Each is one line.
-    """
+    """An error that the user can fix, and `others` of the same time, as lines. Commands exit with status 2."""
 
     others: tuple[UsageError, ...] = ()
 
@@ -76,10 +73,7 @@ def _place(error: RtbenchError) -> tuple[int, int]:
 
 
 class ConnectError(RtbenchError):
-    """A failure to open a session. `outcome` is the outcome of the session, such as `connect_failed:401`.
-
-    `headers` are the headers of the service's response, if there was a response.
-    """
+    """A failure to open a session: its outcome, such as `connect_failed:401`, and the response's headers."""
 
     def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{outcome}: {detail}")

@@ -52,10 +52,7 @@ def python_command(module: str, *words: str) -> list[str]:
 
 
 def child_environment(environ: Mapping[str, str], *, captured: bool = True) -> dict[str, str]:
-    """Return `environ`, but with our packages first in PYTHONPATH, if PYTHONPATH is set.
-
-    If `captured` is True, this process reads what the child prints, which is in UTF-8 whatever the locale.
-    """
+    """Return `environ` with our packages first in a PYTHONPATH, and UTF-8 if this process reads the child's output."""
     path = environ.get("PYTHONPATH")
     packages = {"PYTHONPATH": os.pathsep.join((PACKAGE_ROOT, path))} if path else {}
     return dict(environ) | packages | ({"PYTHONIOENCODING": "utf-8"} if captured else {})

@@ -66,10 +66,7 @@ def plain(text: str) -> str:
 
 
 def find(name: str) -> Path:
-    """Return the file of a page (`check`, `check.md`), or of an example (`ci/azure-steps.yml`).
-
-    Raise UsageError if there is no such file. The message suggests the most similar name.
-    """
+    """Return the file of a page (`check`, `check.md`) or example (`ci/azure-steps.yml`). Raise UsageError."""
     root = folder()
     known = {
         path.relative_to(root).with_suffix("" if path.suffix == ".md" else path.suffix).as_posix(): path

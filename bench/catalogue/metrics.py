@@ -22,10 +22,8 @@ DEFINITIONS_VERSION = 2
 """The version of the definitions. It grows if a value's meaning changes. Runs of two versions are not compared."""
 
 MEASURED_FROM = ("request_sent", "speech_end")
-"""The instants from which latency may be measured.
-
-Of these, a turn's latency is measured from the first that the turn has. The column `measured_from` contains its name.
-"""
+"""The instants from which latency may be measured, and is, from the first that a turn has, as in the column
+`measured_from`."""
 ORIGIN = "measured_from"
 """The value of `begin` for metrics that begin at the instant that the column `measured_from` names."""
 REGULAR = "regular"
@@ -47,10 +45,8 @@ TRANSCRIPT = "input_transcribed"
 TRANSCRIPT_METRICS = ("input_transcript_total", "input_transcript")
 """The metrics of that instant. The second one is for recordings that are not paced, which have no end of speech."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
-"""The ends of the phases of connecting, in their order.
-
-A phase that did not happen (a name lookup, TLS) took no time: the next phase begins when the phase before it ends.
-"""
+"""The ends of the phases of connecting, in their order. A phase that did not happen (a name lookup, TLS) took no time:
+the next phase begins when the phase before it ends."""
 
 
 ColumnValue = Callable[[str], int | str | None]
@@ -95,10 +91,7 @@ class Metric:
 
     @cached_property
     def is_answer_wait(self) -> bool:
-        """True if the metric is the wait for an answer. Then a negative value counts as absent.
-
-        The reason is that a reply before the end of the caller's turn is not the answer to that turn.
-        """
+        """True if the metric is the wait for an answer. A reply before the turn's end is none: the value is absent."""
         return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
@@ -112,10 +105,9 @@ class Metric:
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """Return a time for one turn or session, from its instants and its columns; None if the value is absent.
+        """Return a time for one turn or session, from its instants and its columns; None if it is absent.
 
-        `bench.record.metric_values.values_ns` does the same for whole tables. Only that function computes other values,
-        such as shares.
+        For tables, and for other values such as shares, use `bench.record.metric_values.values_ns`.
         """
         if self.unless is not None and column(self.unless[0]) == self.unless[1]:
             return None

@@ -50,10 +50,8 @@ OWN_FAULT = "failed:load_generator"
 HANG_UP = "failed:hung_up"
 """The outcome of an answered telephone call that this tool ended before the end of the script."""
 NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
-"""The outcomes of a telephone call that was answered, and in which nothing was audible until the first limit.
-
-With NO_MEDIA, no packet with audio was received. With NO_SOUND, all packets had silence, even noise, or tones.
-"""
+"""The outcomes of an answered telephone call in which nothing was audible until the first limit: no packet with audio
+was received, or all packets had silence, even noise, or tones."""
 
 REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
@@ -273,10 +271,7 @@ NOT_COMPUTED = "the remedy could not be determined, because of a bug of this too
 
 
 def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
-    """Return a function that returns NOT_COMPUTED if `remedy` raises an error.
-
-    Remedies search texts of a peer, who may send anything. An error must not prevent a report.
-    """
+    """Return `remedy` without errors, because a peer may send any text, and a report must not fail."""
 
     @wraps(remedy)
     def remedy_or_note(*args: Inputs.args, **kwargs: Inputs.kwargs) -> str:

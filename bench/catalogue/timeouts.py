@@ -23,10 +23,8 @@ this is 40 minutes."""
 MAX_BYTES = 1 << 29
 """The maximum number of bytes on the network since a turn began. This is about two hours of PCM."""
 REPLY_SILENCE_MS = 1_500
-"""The default duration of silence after which a reply has ended, if no event ends the reply.
-
-Pauses in speech are shorter, and so are most pauses between a filler and the answer.
-"""
+"""The default silence after which a reply has ended, if no event ends it. Pauses in speech are shorter, and so are most
+pauses between a filler and the answer."""
 LONGEST_TURN_S = 300.0
 MAX_HOLD_NS = 600 * NS_PER_S
 """The longest wait that a service can request. If it requests a longer one, the wait has this duration."""
@@ -49,10 +47,8 @@ class Timeouts:
     response: float = 120.0
     """The time from response.created to the end of the response."""
     turn: float = 0.0
-    """The time from the end of the caller's input to the end of the turn, including all responses of the turn.
-
-    If it is not set, it is LONGEST_TURN_S, or the sum of the limits of one response if this sum is longer.
-    """
+    """The time from the end of the caller's input to the end of the turn with all its responses. By default, it is
+    LONGEST_TURN_S, or the sum of the limits of one response if this sum is longer."""
 
     def __post_init__(self) -> None:
         if not self.turn:

@@ -158,8 +158,7 @@ def is_regular(path: Path) -> bool:
 def fresh_beside(path: Path) -> Path:
     """Return the path of a new file, which is written first and then replaces `path`.
 
-    A file that already has this path is removed. It may come from a killed process. In a folder from others it may be a
-    link, which would redirect the write.
+    A file of a killed process, or a link in a folder from others, may have this path: remove it.
     """
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)

@@ -22,10 +22,7 @@ MAX_KINDS = 5
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
 """CI commands: `::name` of GitHub Actions at the start of a line, and `##vso[` of Azure Pipelines at any position."""
 SUSPECT = r"[^ -~]|::|##"
-"""The pattern of texts that `escape_control` may change.
-
-The pattern is also valid for RE2, which searches many texts at once.
-"""
+"""The pattern, also for RE2, which searches many texts at once, of texts that `escape_control` may change."""
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """The control characters of ASCII, except the tab."""
 _NO_WORD = re.compile("[^A-Za-z0-9_.-]")

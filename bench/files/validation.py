@@ -43,10 +43,7 @@ class Validator(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string.
-
-    `allowed` describes the form in messages. `blank` is True if the string may be empty or only white space.
-    """
+    """A string, also empty or white space if `blank` is True. `allowed` describes the form in messages."""
 
     allowed: str = "a string"
     blank: bool = False
@@ -287,10 +284,9 @@ class JsonObject(Validator[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Converted(Validator[T]):
-    """A value of the form `shape` that is converted by the function `make`.
+    """A value of the form `shape` that `make` converts, from the located value and the read one.
 
-    `make` is called with the located value, which it needs for errors, and the value that was read. `more` is what the
-    schema contains in addition to the schema of the form.
+    `more` is what the schema has in addition to the schema of the form.
     """
 
     shape: Validator[Any]
@@ -319,11 +315,9 @@ class Deferred(Validator[T]):
 
 @dataclass(frozen=True)
 class Field(Generic[T]):
-    """The value at a key of a table.
+    """The value at a key of a table, with a note of one line, and the default for an absent key.
 
-    `note` is a description in one line. `default` is the value if the key is absent. `nothing` is True if null at this
-    key means the same as an absent key. `is_hidden` is True if errors must not quote the value, because it may be a
-    secret.
+    If `nothing` is True, null is an absent key. If `is_hidden` is True, errors must not quote the value.
     """
 
     shape: Validator[T]
@@ -372,10 +366,9 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping that has only the keys of `fields`.
+    """A mapping that has only the keys of `fields`, or null for an empty one if `nothing` is True.
 
-    `build` makes the result, and may raise InvalidCombinationError. `nothing` is True if null means the same as an
-    empty mapping.
+    `build` makes the result, and may raise InvalidCombinationError.
     """
 
     fields: Mapping[str, Field[Any]]
@@ -450,10 +443,9 @@ def field_keys(table: StructOf[Any]) -> Any:
 
 
 def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
-    """Return the table that a dataclass describes. Its fields must be made by `field_key` and `field_keys`.
+    """Return the table that a dataclass with `field_key` and `field_keys` describes.
 
-    If `nulls` is True, a key that is optional and has no default may be null; null means the same as an absent key. If
-    `nulls` is False, the table itself may be null.
+    If `nulls` is True, null is an absent key, if that is optional without a default. Otherwise, the table may be null.
     """
     entries: dict[str, Field[Any]] = {}
     groups: dict[str, StructOf[Any]] = {}

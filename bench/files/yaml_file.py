@@ -34,10 +34,9 @@ TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True)
 class LocatedValue(ABC):
-    """A value and its position.
+    """A value and its position, with the name that errors use, such as its key.
 
-    `name` is the name of the value in errors, such as its key. `is_hidden` is True if errors must not quote the value.
-    `context` is data about the whole file. Inner values have it too, so that their validators can use it.
+    Errors quote no value that `is_hidden`. `context` is data about the whole file, which inner values have, too.
     """
 
     name: str
@@ -61,10 +60,9 @@ class LocatedValue(ABC):
 
     @abstractmethod
     def content(self) -> object:
-        """Return a str, bool, int, float, date, None, list[LocatedValue], dict[str, LocatedValue], or another object.
+        """Return the value: scalars, list[LocatedValue], dict[str, LocatedValue]; another object for other types.
 
-        Another object means that the value has none of these types. Raise UsageError for a mapping that contains a key
-        twice, or a key that is not a string.
+        Raise UsageError for a mapping that contains a key twice, or a key that is not a string.
         """
 
     @abstractmethod
@@ -155,8 +153,7 @@ class PythonValue(LocatedValue):
 class YamlValue(LocatedValue):
     """A node of a YAML file.
 
-    `mark` is the node whose start is the position in errors. It is the key of the node; the node itself if it has no
-    key.
+    The start of `mark`, which is the node's key if it has one, is the position in errors.
     """
 
     path: Path
@@ -194,10 +191,7 @@ class YamlValue(LocatedValue):
         return self.node
 
     def _entries(self, mapping: MappingNode) -> dict[str, LocatedValue]:
-        """Return the mapping's own entries, and the entries that it merges in (`<<`).
-
-        If several entries have the same name, the first one counts. The mapping's own entries come first.
-        """
+        """Return the own entries, and those merged in (`<<`), of which the first with a name counts."""
         own: dict[str, LocatedValue] = {}
         merged: dict[str, LocatedValue] = {}
         for key, node in mapping.value:

@@ -65,9 +65,9 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has n
 
 
 class _WavFile:
-    """The audio of a WAV after a header with its true size. `error` is an error of reading.
+    """The audio of a WAV after a header with its true size.
 
-    libsndfile prints the traceback of each error of a Python file, so no method raises an error.
+    No method raises an error, because libsndfile prints its traceback: it is in `error`.
     """
 
     def __init__(self, file: io.FileIO, audio: WavAudio) -> None:
@@ -275,10 +275,9 @@ def _to_wav(path: Path, converter: str | None = "ffmpeg", codec: str = "") -> st
 
 
 def _command(path: Path, converter: str = "ffmpeg -i", options: str = "", codec: str = "") -> str:
-    """Return the command that converts a file to a WAV in the same folder.
+    """Return the command that converts a file to a WAV in its folder, under another name.
 
-    The new file has another name, because the file itself may be a WAV. The name states the lossy codec of the file,
-    because the import of recorded calls uses it.
+    The name states the lossy codec of the file, because the import of recorded calls uses it.
     """
     suffix = f".{codec}.wav" if codec else "-pcm.wav"
     return f"{converter} {quote(path.name)} {options}{quote(path.stem + suffix)}"

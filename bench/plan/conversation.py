@@ -50,10 +50,9 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
 
 
 class ReadOnce(Generic[T]):
-    """A function that reads a file, with a cache.
+    """A function that reads a file again only if its size or modification time has changed.
 
-    A file is read again only if its size or modification time has changed. The cache has one version of each file. It
-    has the `max_files` files that were used last. If `load` raises an error, nothing is cached.
+    The cache has one version of each of the `max_files` files that were used last, and no errors.
     """
 
     def __init__(self, load: Callable[[Path], T], max_files: int) -> None:
@@ -161,10 +160,9 @@ MESSAGE = StructOf(
 
 
 def load_history(path: Path) -> History:
-    """Read a .jsonl file of messages. Each line has one message with the keys of `MESSAGE`. Empty lines are ignored.
+    """Read a .jsonl file of messages, one with the keys of `MESSAGE` on each line that is not empty.
 
-    Raise UsageError with the file and line for a line that is not a message, and UsageError for a file without
-    messages.
+    Raise UsageError, with the line if there is one, for a file without messages or with anything else.
     """
     text = read_text(path)
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())

@@ -13,10 +13,9 @@ FIRST_BYTES = 1 << 14
 
 
 class FileKind(NamedTuple):
-    """What a file is, as the rest of a sentence.
+    """What a file is, as the rest of a sentence, and its lossy codec, or "".
 
-    `converter` is the start of the command that converts it to a WAV, before `-i`; None if `text` has the remedy.
-    `codec` is its lossy codec; "" if it has none.
+    `converter` starts the command that converts it to a WAV, before `-i`; None if `text` has the remedy.
     """
 
     text: str

@@ -67,10 +67,9 @@ class ExpectedFunctionCall:
 def error_text(
     call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
 ) -> tuple[str, dict[str, Any] | None]:
-    """Return (the problem of a call, its arguments). The problem is "" if the call is valid.
+    """Return (the problem of a call, or "", its arguments, or None if it cannot be executed).
 
-    The arguments are None if the call cannot be executed. `expected` are the calls that the turn expects; None if any
-    call is accepted.
+    `expected` are the calls that the turn expects; None if any call is accepted.
     """
     try:
         value = read_json(call.arguments or "{}", numbers=False)
@@ -97,10 +96,7 @@ def error_of(problem: str) -> str:
 
 
 class FunctionResult(NamedTuple):
-    """The result of a call, and the instant at which it is returned.
-
-    `number` is the number of the call in its turn, from 1. `error` is the problem of the call; "" if it has none.
-    """
+    """The result of a call, the instant of its return, its number in the turn (from 1), and its error, or ""."""
 
     due_ns: int
     number: int
@@ -156,8 +152,7 @@ class FunctionRunner:
     def _calls_for_task(self) -> Sequence[ExpectedFunctionCall]:
         """Return the calls that do a delegated task, of which the service reports nothing.
 
-        They are the calls that the turn expects. If it expects none, it is a call of the only function, or of one that
-        is drawn at random.
+        They are the calls that the turn expects, or else a call of a function that is drawn at random.
         """
         return self._expected or [ExpectedFunctionCall(self._choices.one_of(sorted(self._functions)))]
 
@@ -188,9 +183,6 @@ class FunctionRunner:
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:
-        """Return (settings, event id) of the next request for a response.
-
-        This response continues the reply after a function call. The settings do not contain `tool_choice`.
-        """
+        """Return (settings without `tool_choice`, event id) of the request that continues the reply after a call."""
         self._requests += 1
         return self._response, f"{self.prefix}response-{self._requests}"

@@ -89,10 +89,9 @@ class PreparedTurn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message and does not wait.
+    """A step that sends one message and does not wait, also while a turn is open if `within_turn` is True.
 
-    `within_turn` is True if the step may run while a turn is open. `item` is the item that the message adds to the
-    conversation.
+    `item` is the item that the message adds to the conversation.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -104,10 +103,7 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """A paced sound that should neither interrupt a reply nor cause one.
-
-    `trigger` is the instant in the preceding reply at which the sound starts; None if the sound is played in silence.
-    """
+    """A paced sound that should neither interrupt a reply (at `trigger`; None: in silence) nor cause one."""
 
     is_turn: ClassVar[Literal[False]] = False
 

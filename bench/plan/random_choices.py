@@ -63,10 +63,9 @@ class LogNormalTimes:
 
 @dataclass(frozen=True)
 class RecordedTimes:
-    """Think times from a file, drawn at random. `digest` is the SHA-256 of the file, in hex.
+    """Think times from a file, with its SHA-256 in hex, drawn at random.
 
-    The times are not used in the order of the file. Sessions with neighbouring numbers start together. With that order,
-    they would have neighbouring think times.
+    In the file's order, sessions that start together would have neighbouring think times.
     """
 
     path: Path
@@ -87,10 +86,9 @@ ThinkTime = LogNormalTimes | RecordedTimes
 
 
 def load_think_times(path: Path) -> RecordedTimes:
-    """Read a file of think times. Each line has one number of seconds.
+    """Read a file of think times: a number of seconds on each line, except comments (`#`) and blank lines.
 
-    Comments after a `#` and blank lines are ignored. Raise ScriptError with the line for anything else, and ScriptError
-    for a file without a number.
+    Raise ScriptError with the line for anything else, and ScriptError for a file without a number.
     """
     text = read_text(path)
     seconds = tuple(_numbers(path, text))
@@ -118,10 +116,7 @@ class SessionChoices:
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
-        """Draw a number. This number, modulo the number of recordings of a turn, selects the turn's recording.
-
-        Call this for every turn, also for a turn without recordings.
-        """
+        """Draw a number, modulo which a turn selects its recording. Draw one also for a turn without recordings."""
         return int(self._generator().integers(1 << 30))
 
     def pause_ns(self, length: ThinkTime) -> int:
@@ -164,10 +159,7 @@ class VariableRows:
 
 
 def fill_variables(text: str, row: Mapping[str, str]) -> str:
-    """Return a text in which the values of `row` replace each `${name}`. `$$` before a brace becomes one dollar sign.
-
-    Raise UsageError for a name that is not in `row`.
-    """
+    """Return a text with the values of each `${name}`. `$$` before a brace is `$`. Raise UsageError for other names."""
 
     def value(match: re.Match[str]) -> str:
         dollars, name = match.groups()

@@ -149,18 +149,13 @@ MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit
 MAX_MINUTES = 15
 SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
 CANCELLED = 10 ** (20 / 10)
-"""The minimum loss of energy by mixing from which channels cancel each other: 20 dB, as a ratio of energies.
-
-Channels with different sounds lose none, and those with the same sound gain energy.
-"""
+"""The minimum loss of energy, 20 dB as a ratio, by mixing channels that cancel each other. Others lose none, or
+gain."""
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """Mono PCM16 audio at 24 kHz, little-endian. `digest` is the SHA-256 of its source file, in hex.
-
-    `text` is the text from which the speech was synthesized; "" for any other audio.
-    """
+    """Mono PCM16 at 24 kHz, with the SHA-256 of its file in hex, and the text that was synthesized, or ""."""
 
     path: Path
     digest: str
@@ -262,10 +257,7 @@ def resampled(samples: NDArray[np.int16], rate_hz: int, new_rate_hz: int) -> NDA
 
 
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Convert samples in the range ±1.0 to little-endian PCM16.
-
-    Samples outside the range are clipped, because an overflow would sound like a click.
-    """
+    """Convert samples in the range ±1.0 to PCM16. Others are clipped, because an overflow would sound like a click."""
     scaled = np.rint(mono * FULL_SCALE)
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
@@ -278,10 +270,9 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
 
 
 def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, pad: bool) -> Iterator[AudioChunk]:
-    """Yield audio in chunks of `chunk_ms` milliseconds. The last chunk may be shorter.
+    """Yield audio of the connection's format in chunks of `chunk_ms` milliseconds.
 
-    `audio` has the format of the connection. If `pad` is True, silence is added to the last chunk until it is complete,
-    as from a microphone that stays open.
+    The last may be shorter. If `pad` is True, silence completes it, as from a microphone that stays open.
     """
     silent_chunk = silence(format, chunk_ms)
     for start in range(0, len(audio), len(silent_chunk.data)):

@@ -474,10 +474,7 @@ class StepRules:
 
 @dataclass(frozen=True)
 class StepsValidator(Validator[tuple[Step, ...]]):
-    """A validator of a list of steps. At least one step must be a turn.
-
-    A turn without a name gets the name `turn_<number>`.
-    """
+    """A validator of a list of steps, of which one or more are turns. A turn without a name becomes `turn_<number>`."""
 
     def read(self, value: LocatedValue) -> tuple[Step, ...]:
         content = value.content()
@@ -504,10 +501,7 @@ MAX_RETAINED = 64
 
 
 class StepReader:
-    """A reader of the steps of a task in Python. Paths are relative to `folder`. Steps with files are cached.
-
-    `source` has the synthesized speech of the script; None if the script has none.
-    """
+    """A reader of a task's steps in Python, with paths relative to `folder`. Steps with files are cached."""
 
     def __init__(self, folder: Path, source: SpeechSource | None = None) -> None:
         self._folder, self._source = folder, source

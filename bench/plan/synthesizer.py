@@ -51,10 +51,9 @@ _PLACE = re.compile(r"\{(text|voice|file)\}")
 
 @dataclass(frozen=True)
 class CommandSynthesizer:
-    """A command that makes a WAV of a text.
+    """A command that makes a WAV of a text, with `{text}`, `{voice}` and `{file}` in its words.
 
-    In the words of `command`, `{text}`, `{voice}` and `{file}` are replaced. If no word contains `{text}`, the text
-    goes to the standard input of the command.
+    If no word contains `{text}`, the text goes to the standard input of the command.
     """
 
     command: tuple[str, ...]

@@ -116,10 +116,9 @@ SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 @dataclass(frozen=True)
 class InterruptTrigger:
-    """The cue for an interruption.
+    """The cue for an interruption: what must have been played, and words in the transcript.
 
-    `after_ns` is the duration of the reply that must have been played. `share` is the share of the reply that must have
-    been played. The reply's transcript must contain the words of `text`.
+    `after_ns` is a duration of the reply, and `share` a share of it.
     """
 
     after_ns: int = 0

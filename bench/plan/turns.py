@@ -125,10 +125,7 @@ class Step(ABC):
             yield Feature.IMAGE
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
-        """Yield (key, problem) for each reason why the step is impossible in a session with these settings.
-
-        `turn` is the open turn. It is never None if `is_of_turn` is True.
-        """
+        """Yield (key, problem) for each reason why the step is impossible. `turn` is the open turn."""
         yield from ()
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
@@ -143,10 +140,9 @@ class Step(ABC):
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        """Return the step in prepared form. `row` has the session's variables.
+        """Return the step in prepared form, with the session's variables (`row`).
 
-        `number` is the number of the turn, from 1. For a step that is not a turn, it is the number of the last turn
-        before it.
+        `number` is the number of the turn, from 1; for another step, that of the last turn before it.
         """
 
 

@@ -41,8 +41,7 @@ PUBLIC_CLOUD = next(cloud for service in SERVICES.values() for cloud in service.
 def service_at(host: str, path: str) -> Service | None:
     """Return the service at an address; None if it is unknown.
 
-    A service whose customers have hosts of their own is found by the host or the path. For other services the host is
-    compared first. If no service has this host, the path is compared.
+    Hosts precede paths, unless the service's customers have hosts of their own.
     """
     services = SERVICES.values()
     by_path = [service for service in services if service.has_path(path)]

@@ -53,8 +53,7 @@ def shape_of(session: Mapping[str, Any]) -> Dialect | None:
 def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
     """Return the remedy if the client's wrong dialect caused the outcome; otherwise "".
 
-    `message` is the service's text. `dialect` is the dialect that the client used. `greeting` is the session object in
-    `session.created`.
+    `message` is the service's text, and `greeting` the session object in `session.created`.
     """
     other = SIBLINGS.get(dialect)
     if other is None:

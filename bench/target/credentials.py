@@ -58,8 +58,7 @@ class Credential:
 def redacted(text: str, secrets: Iterable[Credential]) -> str:
     """Return the text without these secrets, and without the user in URLs, which is the part before the @.
 
-    The longest secret is hidden first. If a shorter secret is the start of a longer one, and is hidden first, the rest
-    of the longer one stays in the text.
+    The longest secret is hidden first, because a shorter one may be its start.
     """
     for secret in sorted(secrets, key=attrgetter("length"), reverse=True):
         text = secret.redact(text)
@@ -67,10 +66,9 @@ def redacted(text: str, secrets: Iterable[Credential]) -> str:
 
 
 def clean(text: str, source: str) -> str:
-    """Return a key or setting without the white space and quotes around it. The result can be used in a header or URL.
+    """Return a key or setting, perhaps "", without the white space and quotes around it.
 
-    The result may be empty. Raise UsageError if the text contains a space, a control character, or a character outside
-    ASCII. The error message uses `source` as the name of the text, and never quotes it.
+    Raise UsageError, which quotes nothing, if anything else than visible ASCII is in it.
     """
     text = unquoted(text)
     if not all("!" <= character <= "~" for character in text):
@@ -79,10 +77,9 @@ def clean(text: str, source: str) -> str:
 
 
 def variable_secret(variable: str, environ: Mapping[str, str], source: str, kind: str) -> Credential:
-    """Return the secret that an environment variable contains.
+    """Return the secret, of a kind such as `access token`, that an environment variable contains.
 
-    Raise UsageError if it is missing, or too short to be hidden in texts. The error message names the setting `source`
-    and the kind of the secret, such as `access token`.
+    Raise UsageError if it is missing, or too short to be hidden in texts.
     """
     token = clean(environ.get(variable, ""), f"{source}: the environment variable {variable}")
     if not token:

@@ -69,10 +69,9 @@ class SignInError(RtbenchError):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token.
+    """A bearer token from a credential of class `issuer`, with its public claims.
 
-    `expires_ns` is an instant of CLOCK_MONOTONIC. `issuer` is the class of the credential that returned the token.
-    `claims` are the public claims of the token.
+    `expires_ns` is an instant of CLOCK_MONOTONIC.
     """
 
     bearer: Credential
@@ -86,10 +85,9 @@ Fetch = Callable[[EntraSignIn, int], Token]
 
 
 def fetch_token(entra: EntraSignIn, retries: int) -> Token:
-    """Request a new token. No cache of this process is used. Raise SignInError.
+    """Request a new token, without a cache. Raise SignInError.
 
-    If a credential object had a request in the last 30 s, it returns the same token again. So each request uses a new
-    object.
+    A credential object returns the same token again for 30 s, so each request uses a new object.
     """
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
@@ -231,8 +229,7 @@ def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
 def _issuer(credential: Any) -> str:
     """Return the name of the credential class that returned the token.
 
-    For a chain, it is the class of the credential that succeeded. If this credential wraps another one, the name
-    includes the class of the wrapped credential.
+    Of a chain, it is that of the successful credential. The class of a wrapped credential follows it.
     """
     link = getattr(credential, "_successful_credential", None) or credential
     inner = getattr(link, "_credential", None)

@@ -220,10 +220,7 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
-    """Yield the secrets of a proxy, in each encoding in which they may be sent.
-
-    If there is a user but no password, the user counts as a secret, because it may be a token.
-    """
+    """Yield a proxy's secrets in each encoding. A user without a password may be a token, so it is one, too."""
     secret = proxy.password or proxy.user
     if secret:
         user_and_password = f"{proxy.user or ''}:{proxy.password or ''}"
@@ -243,10 +240,7 @@ def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential
 
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """Return (name, value) of an environment variable; None if it is not set, or empty.
-
-    If the name is set in lower case and in upper case, only the variable in lower case is used.
-    """
+    """Return (name, value) of a variable, in lower case before upper case; None if it is not set, or empty."""
     for spelling in (name.lower(), name):
         value = environ.get(spelling)
         if value is not None:
@@ -255,10 +249,7 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
 
 
 def _names(entry: str, host: str, port: int) -> bool:
-    """Return whether an entry of NO_PROXY matches a host and port.
-
-    An entry is `*`, an address, a CIDR range, or a name, which also matches its subdomains. It may have a port.
-    """
+    """Return whether an entry of NO_PROXY (`*`, address, CIDR range, or domain; a port) matches a host and port."""
     if entry == "*":
         return True
     name, entry_port = _host_and_port(entry)

@@ -53,10 +53,9 @@ OF_STANDBY: dict[str, Field[float]] = {
 
 @dataclass(frozen=True)
 class PricesValidator(Validator[T]):
-    """The validator of prices: of tokens, of minutes, or of both.
+    """The validator of prices: of tokens, of minutes, or of both; omitted prices of tokens are then 0.
 
-    If there is a price of minutes, each omitted price of tokens is 0. `build` makes the result. `extra_keys` are
-    additional keys, which `build` must accept.
+    `build` makes the result, and accepts `extra_keys`, too.
     """
 
     build: Callable[..., T]

@@ -52,10 +52,9 @@ Auth = Credential | EntraSignIn | None
 
 @dataclass(frozen=True)
 class Address:
-    """The address and dialect of a target.
+    """The address and dialect of a target, and messages to show before a run.
 
-    `resource` is the path and query of the request line. `notices` are messages to show before a run. `zoned` is the
-    IPv6 address of the host with its zone, or None.
+    `resource` is the path and query. `zoned` is the IPv6 address of the host with its zone, or None.
     """
 
     host: str
@@ -152,10 +151,7 @@ class Target(Address):
         return self.session_source or (f"{self.label}, which only transcribes" if self.output else "")
 
     def session_mismatch(self, output: str) -> str:
-        """Return why a session with this output cannot run at this address; "" if it can.
-
-        Servers that people run themselves may have both kinds of session at one address.
-        """
+        """Return why this output is impossible here; "" if it is not. People's own servers may have both kinds."""
         transcribes = output == ONLY_TRANSCRIPT
         if self.output and not transcribes:
             return f"{self.label} only transcribes (intent=transcription): set `output: {ONLY_TRANSCRIPT}`"
@@ -184,10 +180,7 @@ class Target(Address):
         return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
-        """Return the headers for the upgrade of one connection: the target's headers, and those of its dialect.
-
-        If both set the same header, the target's header is used.
-        """
+        """Return the headers for an upgrade: the target's, and those of its dialect that the target does not set."""
         own_names = {name.lower() for name, _ in self.headers}
         provided = self.dialect.upgrade_headers
         headers = (*(header for header in provided if header[0].lower() not in own_names), *self.headers)

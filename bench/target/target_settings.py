@@ -176,10 +176,9 @@ def only_option(note: str, metavar: str, *, default: Any = None, **more: Any) ->
 def option(
     note: str, metavar: str | None = None, shape: Validator[Any] | None = None, *, quiet: bool = False, **more: Any
 ) -> Any:
-    """Return a field of a dataclass that is a key of `targets.yaml` and an option.
+    """Return a field that is a key of `targets.yaml` and an option. `more` is for `TargetOption`.
 
-    The value has the form `shape`. If `shape` is None, it is one of the option's `words`. If `quiet` is True, errors do
-    not quote it. `more` are further arguments of `TargetOption`.
+    The value has the form `shape`, or is one of the option's `words`. If `quiet` is True, errors do not quote it.
     """
     made = TargetOption(note, metavar, **more)
     entry = Field(shape or Choice(made.words), made.sentence, is_hidden=quiet)
@@ -390,10 +389,9 @@ class SettingError(UsageError):
 
 @dataclass(frozen=True)
 class SettingsContext:
-    """The data that is needed to read settings.
+    """The data that is needed to read settings, with the name of each key in errors.
 
-    `names` maps each key to its name in error messages. `folder` is the folder at which relative paths start.
-    `price_file` is the file of the price table; None for the built-in price table.
+    Relative paths start at `folder`. `price_file` is None for the built-in price table.
     """
 
     environ: Mapping[str, str]

@@ -78,10 +78,9 @@ PATHS = ("ca_file", "client_cert", "client_key")
 
 
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Return the targets that a command line or the environment names.
+    """Return the targets that a command line or the environment names, one or more, with unique names.
 
-    There is at least one target, and each has a unique name. Raise UsageError. Its text is one line, which names what
-    to change.
+    Raise UsageError. Its text is one line, which names what to change.
     """
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
@@ -114,10 +113,9 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
 
 
 def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
-    """Return the named targets of a file, in the order of the names. The name of a variant is `name.variant`.
+    """Return the named targets of a file, or variants (`name.variant`), with `options` in place of settings.
 
-    `options` replace settings of the file. Raise ScriptError with the line, or UsageError if names or options are
-    wrong.
+    Raise ScriptError with the line, or UsageError if names or options are wrong.
     """
     if service_options.url is not None:
         raise UsageError("--targets and --url both set the target: omit one of them")
@@ -247,10 +245,7 @@ def _with_name(
 
 
 def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a target's `session` settings, in which a variant's settings replace those of the target.
-
-    In `extra`, only keys that the variant has are replaced.
-    """
+    """Return `session` settings, replaced by those of a variant; in `extra`, only the keys that the variant has."""
     combined = dict(own) | dict(variant)
     extras = own.get(EXTRA), variant.get(EXTRA)
     if all(isinstance(extra, Mapping) for extra in extras):
@@ -261,10 +256,7 @@ def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[s
 def _with_changes(
     file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
 ) -> TargetSettings:
-    """Return a target's settings, in which a variant's settings replace those of the target.
-
-    If the variant has another model, the target's prices do not apply to the variant.
-    """
+    """Return settings, replaced by those of a variant. Another model makes the target's prices invalid."""
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
     settings = replace(settings, from_=variant.from_ or settings.from_)
@@ -289,10 +281,7 @@ def _built(
     options: TargetSettings,
     context: SettingsContext,
 ) -> Target:
-    """Build the target or variant at these nested keys of the file.
-
-    If a variant has inherited a wrong setting, the error has the position in the target.
-    """
+    """Build a target or variant. If a variant inherited a wrong setting, the error has the target's position."""
     overrides = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in overrides}
     try:
@@ -311,10 +300,7 @@ def _built(
 
 
 def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> TargetSettings:
-    """Return the settings, in which the options `overrides` replace settings of the file.
-
-    An option that sets the sign-in also removes the other way to sign in.
-    """
+    """Return the file's settings, replaced by options. One that sets the sign-in removes the other way to sign in."""
     paths = {name: str(Path(overrides[name]).absolute()) for name in PATHS if name in overrides}
     other = {"api_key_env": "auth", "auth": "api_key_env"}
     cleared = {
@@ -385,8 +371,7 @@ def _caller(
 ) -> tuple[Sequence[tuple[str, str]], tuple[Credential, ...]]:
     """Return (the headers that name the caller of telephone calls, the values of variables in them).
 
-    Carriers check From, or P-Asserted-Identity (RFC 3325) if they receive it. A host that ends in .invalid names no one
-    (RFC 3323 §4.1.1.3).
+    Carriers check P-Asserted-Identity (RFC 3325), or From. A host in .invalid names no one (RFC 3323 §4.1.1.3).
     """
     if settings.from_ is None:
         return (), ()
@@ -413,8 +398,7 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
 def with_service_defaults(settings: TargetSettings, known: Service, context: SettingsContext) -> TargetSettings:
     """Return the settings, in which the service's defaults replace missing settings. Raise SettingError.
 
-    The key in the service's usual variable is sent only to the service's own address. If `url` is set, the user must
-    name the variable of the key.
+    The key in its usual variable is sent only to its own address. A `url` needs the name of the variable.
     """
     if settings.url is not None:
         return settings

@@ -56,8 +56,7 @@ def ignore(kind: str, text: str) -> None:
 class TokenSource:
     """The origin of a target's token.
 
-    `claims` has those of the claims aud, tid, appid, azp, oid and exp that the token contains. It is empty if the token
-    is not a JWT.
+    `claims` has its aud, tid, appid, azp, oid and exp; {} if it is not a JWT.
     """
 
     credential: str
@@ -101,10 +100,9 @@ class Keyring:
                 sign_in.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
-        """Return (name, value) of the header that signs in to a target; None if the target needs no such header.
+        """Return (name, value) of the header that signs in to a target; None if the target needs none.
 
-        This blocks only while no token is valid. If that takes longer than `limit_s`, raise ConnectError
-        `connect_failed:token`.
+        Block while no token is valid, and raise ConnectError `connect_failed:token` after `limit_s`.
         """
         auth = target.auth
         if isinstance(auth, EntraSignIn):
@@ -121,8 +119,7 @@ class Keyring:
     def redact(self, text: str) -> str:
         """Return the text without keys, tokens, values of variables in headers, and passwords of proxies.
 
-        A service may quote what it received. So all external text is passed to this function when it arrives, before it
-        is truncated, stored or shown.
+        A service may quote them. So each external text comes here on arrival, before it is truncated.
         """
         tokens = (token.bearer for sign_in in self._renewers.values() for token in sign_in.tokens)
         return redacted(text, (*self._secrets, *tokens))
@@ -157,10 +154,9 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
 
 
 class TokenRenewer:
-    """The renewer of the token for one way of signing in.
+    """The renewer, a thread or greenlet, of the token for one way of signing in.
 
-    `tokens` are all tokens that a text may still contain, the newest last. The thread of the renewer is a greenlet if
-    gevent has patched `threading`.
+    `tokens` are all tokens that a text may still contain, the newest last.
     """
 
     def __init__(self, sign_in: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:

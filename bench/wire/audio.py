@@ -1,7 +1,4 @@
-"""Audio formats on the wire, and the conversion between 16-bit samples and bytes.
-
-The narrowband formats are those of ITU-T G.711. A service's dialect states its formats and their rates.
-"""
+"""Audio formats on the wire, narrowband ones by ITU-T G.711, and the conversion between samples and bytes."""
 
 from __future__ import annotations
 
@@ -96,10 +93,7 @@ def _alaw_table() -> Samples:
 
 
 def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
-    """Return an encoder that looks up each sample in a table of all 16-bit samples. The table is created at first use.
-
-    A negative sample is an index from the end of the table.
-    """
+    """Return an encoder with a table of all 16-bit samples, made at first use, in which negative ones index the end."""
 
     @cache
     def table() -> NDArray[np.uint8]:

@@ -259,10 +259,7 @@ class Dialect:
         raise NotImplementedError
 
     def unknown_format(self, settings: SessionSettings, suffix: str = "") -> UnsupportedSetting | None:
-        """Return the error for an audio format that the dialect lacks; None if it has the formats of the session.
-
-        In the error, `suffix` follows the list of the dialect's formats.
-        """
+        """Return the error for a format of the session that the dialect lacks; None if it has both."""
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
@@ -347,8 +344,7 @@ class Dialect:
     # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        """Return the events in one message; an empty sequence if the message has no event. At most one event has
-        audio.
+        """Return the events in one message, of which at most one has audio; an empty sequence if it has none.
 
         Never raise an error: an unreadable message is one event of `EventKind.MALFORMED`.
         """

@@ -109,8 +109,7 @@ TOKEN_KINDS = ("text", "audio", "image")
 class TokenUsage(msgspec.Struct, frozen=True):
     """The tokens of one or several responses.
 
-    The input tokens include the cached tokens, which the service had read before, and the tokens that it wrote into its
-    cache (`cache_write_in`).
+    Input tokens include the cached ones, and those written into the cache (`cache_write_in`).
     """
 
     text_in: int = 0
@@ -178,10 +177,9 @@ class ServiceFailure(msgspec.Struct, frozen=True):
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A call of a client's function.
+    """A call of a client's function, or a task that is delegated without a name (`of_delegation`).
 
-    `arguments` is the JSON text that the model wrote; "" until it is complete. If `of_delegation` is True, it is a task
-    that the service delegated to the client without naming a function.
+    `arguments` is the JSON text that the model wrote; "" until it is complete.
     """
 
     call_id: str
@@ -191,10 +189,9 @@ class FunctionCall(msgspec.Struct, frozen=True):
 
 
 class McpItem(msgspec.Struct, frozen=True):
-    """An item of an MCP server: the list of its tools, a call of a tool, or the request to approve a call.
+    """An item of an MCP server: the list of its tools, a call, or the request to approve a call.
 
-    `server` is the server's label in the script. `tool` is the called tool; "" for a list. `error` is the error of a
-    failed call; "" if there is none.
+    `server` is its label. `tool` is the called tool, and `error` the error of a failed call; "" if there is none.
     """
 
     server: str

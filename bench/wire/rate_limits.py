@@ -20,10 +20,8 @@ from bench.files.values import MAX_ID_CHARACTERS
 MAX_WAIT_S = 1e9
 """The maximum wait in seconds. A longer one is ignored: it is an error, and might not fit its column."""
 RECEIVED_HEADER = "x-rtbench-received"
-"""Our own header of a refusal: the instant of its arrival, by this machine's wall clock, as an HTTP date.
-
-A stored refusal has it only if its `retry-after` is a date, and it has no `date`.
-"""
+"""Our own header of a refusal: its arrival, by this machine's wall clock, as an HTTP date. A stored refusal has it only
+if its `retry-after` is a date, and it has no `date`."""
 MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
@@ -40,11 +38,7 @@ _asked = re.compile(rf"(?:try again|retry) (?:in|after) ({_LENGTH})", _FLAGS).se
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """One limit, such as `requests` or `tokens`.
-
-    `remaining` is how much of the limit remains. `reset_s` is the time until its reset in seconds. A field is None if
-    it is unknown.
-    """
+    """A limit, such as `requests` or `tokens`, its rest, and the seconds until its reset; None if unknown."""
 
     name: str
     limit: int | None = None
@@ -80,10 +74,7 @@ def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
 
 
 def wait_in(message: str) -> int | None:
-    """Return the wait, in ns, that an error message about a reached limit contains; None if it contains no wait.
-
-    Examples are "Please try again in 250ms" and "… in 1m26.4s".
-    """
+    """Return the wait, in ns, in an error message ("Please try again in 250ms", "… in 1m26.4s"), or None."""
     match = _asked(message)
     return None if match is None else _ns(_length_s(match[1]))
 

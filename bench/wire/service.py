@@ -60,10 +60,9 @@ Signed = Literal["key", "entra", "nothing"]
 
 @dataclass(frozen=True)
 class RefusedRequest:
-    """A request of an upgrade that was refused.
+    """A refused upgrade: the text of the response, and the public claims of the sent token.
 
-    `message` is the text of the response, and `claims` are the public claims of the token that the client sent. `path`
-    has no prefix of a gateway.
+    `path` has no prefix of a gateway.
     """
 
     status: int

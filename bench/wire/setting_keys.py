@@ -32,8 +32,7 @@ from bench.wire.settings import TurnDetection
 class SettingKeys:
     """The keys of `session` that only one service has.
 
-    `detection` are keys of `turn_detection`, by its type. `detectors` are types of turn detection, and `voices` are
-    types of voices.
+    `detection` has keys by type of turn detection, `detectors` more such types, and `voices` types of voices.
     """
 
     session: Mapping[str, Field[Any]] = field(default_factory=dict)

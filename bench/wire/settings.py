@@ -100,10 +100,9 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class McpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """An MCP server whose tools the service lists and calls itself. A field is None if the service's default is used.
+    """An MCP server whose tools the service calls itself, by a `url` or a `connector_id`; None: the default.
 
-    The server has a `url` or a `connector_id` of the service. `authorization_env` is the environment variable with the
-    access token. `approve` is True if the client approves each call that the service asks about.
+    `authorization_env` names the variable of the token. With `approve`, the client approves calls if asked.
     """
 
     label: str
@@ -117,11 +116,7 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image of a message.
-
-    `url` is the complete image as a data URL. `width` and `height` are in pixels. `digest` is the SHA-256 of the image
-    file, in hex.
-    """
+    """An image, as a data URL, with its size in pixels, and the SHA-256 of its file in hex."""
 
     url: str
     width: int
@@ -219,10 +214,7 @@ def without_none(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 class UnsupportedSetting(NamedTuple):
-    """A setting that a dialect does not support.
-
-    `setting` is the path of the setting below a script's `session`. `reason` is a sentence with a remedy.
-    """
+    """An unsupported setting: its path below a script's `session`, and the reason, a sentence with a remedy."""
 
     setting: tuple[str, ...]
     reason: str
@@ -277,21 +269,14 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
 
 
 def backend_model(delegation: object) -> str | None:
-    """Return the model of the backend that does delegated tasks, from a session's setting `delegation`.
-
-    Return None if the client does them, or if the setting names no model.
-    """
+    """Return the backend's model in the setting `delegation`; None if it names none, or the client does the tasks."""
     backend = delegation.get("responses") if isinstance(delegation, Mapping) else None
     model = backend.get("model") if isinstance(backend, Mapping) else None
     return model if isinstance(model, str) and model else None
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of a function that the service called.
-
-    `call_id` is the id of the call. If `of_delegation` is True, the output is the result of the delegated task with
-    this id.
-    """
+    """The output of a function call, or the result of the delegated task with this id (`of_delegation`)."""
 
     call_id: str
     output: str

@@ -45,10 +45,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class AgentDialect(FullDuplexDialect):
-    """The common part of the dialects for agents.
-
-    `audio_in` is (names, keys) for text messages. The audio is in the objects with these names, under these keys.
-    """
+    """The dialects for agents. `audio_in` has the names of the objects with audio, and its keys in these objects."""
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
     usual_path: ClassVar[str]

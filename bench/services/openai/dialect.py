@@ -194,10 +194,9 @@ class OpenAIDialect(EventReader):
         return None
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return why a session update in a script conflicts with a setting on which this tool relies; "" if it does
-        not.
+        """Return why an update in a script changes what this tool relies on; "" if it does not.
 
-        The update may repeat settings of the session's first update, and add other settings.
+        It may repeat settings of the session's first update, and add others.
         """
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
@@ -208,10 +207,9 @@ class OpenAIDialect(EventReader):
         return "" if unsupported is None else unsupported.reason
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
-        """Return the set-up: wait for the service's first event, send the settings, and wait for the service's
-        confirmation.
+        """Return the set-up: await the first event, send the settings, and await the confirmation.
 
-        Also wait for the tools of MCP servers, because the model can call no tool that is not listed yet.
+        Also await the tools of MCP servers: the model can call no tool that is not listed yet.
         """
         listed = (AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed"),) if settings.mcp_servers else ()
         family = self.session_family(settings)

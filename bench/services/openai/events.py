@@ -415,11 +415,7 @@ class UnreadableError(Exception):
 
 
 def tokens_in(usage: Any) -> dict[str, int]:
-    """Return a mapping from a kind of tokens to their number. The keys are the fields of
-    `bench.wire.events.TokenUsage`.
-
-    Raise `UnreadableError` if a number is invalid or missing.
-    """
+    """Return the fields of `bench.wire.events.TokenUsage`. Raise `UnreadableError` if one is invalid or missing."""
     input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
     output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
@@ -479,8 +475,7 @@ def _by_kind(details: Any, *totals: int | None) -> list[int]:
 def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:
     """Return the number of cached tokens of each of `TOKEN_KINDS`.
 
-    If the service does not report cached tokens by kind, they count as text up to the input's text tokens, then as
-    audio up to the input's audio tokens, and then as image.
+    Without kinds they count as text up to the input's text tokens, then likewise as audio, and then as image.
     """
     counts = _token_counts(details)
     if any(tokens is not None for tokens in counts):

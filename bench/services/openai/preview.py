@@ -77,10 +77,7 @@ class Preview(OpenAIDialect):
         return TRANSCRIPTION_SESSION if settings.output == ONLY_TRANSCRIPT else super().session_family(settings)
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return the settings for a session's audio formats.
-
-        The rate of OpenAI's own PCM format is not included, because OpenAI has no key for a rate.
-        """
+        """Return the settings for audio formats. OpenAI has no key for a rate, so that of its own PCM is left out."""
         input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
         rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
         name = "pcm16" if input_format.is_pcm else input_format.name
