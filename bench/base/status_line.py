@@ -47,7 +47,10 @@ def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: boo
     remaining = list(parts)
     while width is not None and remaining and len(SEPARATOR.join(part.forms[0] for part in remaining)) > width:
         _shorten(remaining)
-    return SEPARATOR.join(_coloured(part.forms[0], part.style if colour else "") for part in remaining)
+    return SEPARATOR.join(
+        f"\x1b[{COLOURS[part.style]}m{part.forms[0]}\x1b[0m" if colour and part.style else part.forms[0]
+        for part in remaining
+    )
 
 
 def _shorten(parts: list[StatusPart]) -> None:
@@ -61,10 +64,6 @@ def _shorten(parts: list[StatusPart]) -> None:
         parts[index] = replace(part, forms=part.shorter_forms[:1], shorter_forms=part.shorter_forms[1:])
     else:
         del parts[index]
-
-
-def _coloured(text: str, style: str) -> str:
-    return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
 
 
 class StatusLine:

@@ -46,7 +46,7 @@ class ColumnGroup:
     names: tuple[str, ...]
     kind: ColumnKind
     sentence: str
-    filled: FilledBy = "same"
+    source: FilledBy = "same"
     audit: bool = False
 
 
@@ -55,7 +55,7 @@ class InstantGroup:
     """Instants that share one description, a sentence in Markdown. Their columns are named `<name>_at_ns`."""
 
     names: tuple[str, ...]
-    timestamp_kind: InstantSource
+    source: InstantSource
     sentence: str
 
 
@@ -76,23 +76,16 @@ def _instants(source: InstantSource, names: str, sentence: str) -> InstantGroup:
 _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "send"), partial(_instants, "clock")
 
 
-def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
-    """Return the names of columns, in the order of the groups; if `filled` is given, only those filled so."""
-    return tuple(name for group in columns if not filled or group.filled in filled for name in group.names)
-
-
-def instants_by_source(instants: Iterable[InstantGroup], *sources: InstantSource) -> tuple[str, ...]:
-    """Return the names of instants, in the order of the groups; if `sources` are given, only of these."""
-    return tuple(name for group in instants if not sources or group.timestamp_kind in sources for name in group.names)
+def names_of(
+    groups: Iterable[ColumnGroup] | Iterable[InstantGroup], *sources: FilledBy | InstantSource
+) -> tuple[str, ...]:
+    """Return the names of columns or instants, in the order of the groups; if `sources` are given, only of these."""
+    return tuple(name for group in groups if not sources or group.source in sources for name in group.names)
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
     """Return the columns of instants, and the columns of their uncertainties."""
-    at_ns, sends, arrivals = (
-        instants_by_source(instants),
-        instants_by_source(instants, "send"),
-        instants_by_source(instants, "arrival"),
-    )
+    at_ns, sends, arrivals = names_of(instants), names_of(instants, "send"), names_of(instants, "arrival")
     return (
         _whole(
             " ".join(f"{name}_at_ns" for name in at_ns),
@@ -558,15 +551,9 @@ SECONDS = (
     _number("cpu", "share of one core that the worker's process took"),
 )
 
-TURN_INSTANTS, SESSION_INSTANTS = instants_by_source(TURN_INSTANT_GROUPS), instants_by_source(SESSION_INSTANT_GROUPS)
-TURN_ARRIVALS, TURN_SENDS = (
-    instants_by_source(TURN_INSTANT_GROUPS, "arrival"),
-    instants_by_source(TURN_INSTANT_GROUPS, "send"),
-)
-SESSION_ARRIVALS, SESSION_SENDS = (
-    instants_by_source(SESSION_INSTANT_GROUPS, "arrival"),
-    instants_by_source(SESSION_INSTANT_GROUPS, "send"),
-)
+TURN_INSTANTS, SESSION_INSTANTS = names_of(TURN_INSTANT_GROUPS), names_of(SESSION_INSTANT_GROUPS)
+TURN_ARRIVALS, SESSION_ARRIVALS = names_of(TURN_INSTANT_GROUPS, "arrival"), names_of(SESSION_INSTANT_GROUPS, "arrival")
+TURN_SENDS, SESSION_SENDS = names_of(TURN_INSTANT_GROUPS, "send"), names_of(SESSION_INSTANT_GROUPS, "send")
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
 UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)

@@ -48,7 +48,6 @@ CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
 """The ends of the phases of connecting, in their order. A phase that did not happen (a name lookup, TLS) took no time:
 the next phase begins when the phase before it ends."""
 
-
 ColumnValue = Callable[[str], int | str | None]
 """A function that returns the value of a column, by its name, for one turn or session; None if the column is absent."""
 
@@ -214,7 +213,6 @@ CATALOGUE: dict[str, Metric] = {
     )
 }  # fmt: skip
 
-
 AUDIBLE = 104
 """The smallest magnitude of an audible sample: −50 dBFS, 104 of 32,768. Replies begin with less."""
 
@@ -245,7 +243,6 @@ SEGMENT_NAMES = {
     "first_audible": "playback_start",
 }
 """The name of each segment, by the instant at which the segment ends."""
-
 
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
 """The headline metrics. If the values of one of them are not exact, the run is invalid."""

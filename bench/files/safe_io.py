@@ -126,6 +126,17 @@ def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
     return data
 
 
+def read_named(path: Path, max_bytes: int = -1) -> bytes:
+    """Return up to `max_bytes` bytes of a file that the user names. Raise UsageError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(max_bytes)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+
+
 class AppendFile:
     """A new file that gets each piece of data completely or not at all. Raises FileExistsError."""
 

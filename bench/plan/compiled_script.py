@@ -20,7 +20,6 @@ from bench.wire.settings import SessionSettings
 
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are evenly distributed for any count
 
-
 OUTSIDE = ("history", "mcp_servers")
 """The settings of a session that are no keys of `session` in a script."""
 

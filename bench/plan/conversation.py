@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar, get_args
 
 from bench.base.errors import UsageError
-from bench.files.safe_io import JsonError, read_json
+from bench.files.safe_io import JsonError, read_json, read_named
 from bench.files.validation import Choice, Converted, Field, InvalidCombinationError, String, StructOf, Validator
 from bench.files.yaml_file import LocatedValue, PythonValue, read_text
 from bench.wire.settings import Image, Message, MessageRole
@@ -80,13 +80,7 @@ class ReadOnce(Generic[T]):
 
 def load_image(path: Path) -> Image:
     """Read an image. Raise UsageError for a file that is missing, too large, truncated, or neither PNG nor JPEG."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({error})") from None
+    data = read_named(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; make the image smaller")
     if data.startswith(PNG):

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist, fmean
-from typing import Any
 
 import numpy as np
 
 from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_S
+from bench.files.safe_io import read_named
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import read_text
 
@@ -192,20 +192,11 @@ def load_rows(path: Path) -> VariableRows:
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise UsageError(f"{path}: is not a .csv or .jsonl file, as variables must be")
-    content = _content(path)
+    content = read_named(path)
     rows = tuple(read(path, _text(path, content)))
     if not rows:
         raise UsageError(f"{path}: has no row of variables")
     return VariableRows(path, hashlib.sha256(content).hexdigest(), rows)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({error})") from None
 
 
 def _text(path: Path, content: bytes) -> str:
@@ -251,21 +242,17 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
     """Return the object on one line of a .jsonl file. Numbers stay as they are written in the file."""
     try:
         pairs = json.loads(
-            line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
+            line, object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
         )
     except (ValueError, RecursionError):
         raise _refusal(path, number, "is not JSON") from None
-    if not isinstance(pairs, _Pairs):
+    if not isinstance(pairs, tuple):  # arrays are lists; a dict would have only one of two equal names
         raise _refusal(path, number, 'must be an object, as in {"name": "Ada"}')
     for name, value in pairs:
         if not isinstance(value, str):
             raise _refusal(path, number, f"must have text or a number for {_quoted(name)}")
     _check_names(path, number, [name for name, _ in pairs])
     return {name: value.strip() for name, value in pairs}
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object, in the order of the file, even if two have the same name."""
 
 
 def _check_names(path: Path, number: int, names: list[str]) -> None:

@@ -71,7 +71,6 @@ def _with_word(value: LocatedValue, text: str) -> str:
 WORDS = Converted(String(), _with_word)
 VARIABLE = RegexString("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 
-
 MAX_WAVS = 1_000
 """The maximum number of recordings in memory, more than any task has. Some tasks write a WAV for each turn."""
 load_wav = ReadOnce(load_pcm, MAX_WAVS)
@@ -105,7 +104,6 @@ RESPONSE_FIELDS: dict[str, Field[Any]] = {
 }
 
 RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
-
 
 SERVER_FIELDS = {
     **LEVEL_FIELDS,
@@ -174,7 +172,6 @@ RETENTION = StructOf(
 )
 TRUNCATION = OrStruct(Choice(("auto", "disabled")), RETENTION)
 
-
 TRANSCRIPTION = StructOf(
     {
         "model": Field(String(), "The model; on Azure GA its deployment.", required=True),
@@ -191,7 +188,6 @@ INPUT_TRANSCRIPTION: Validator[InputTranscription] = Converted(
     lambda _, value: InputTranscription(model=value) if isinstance(value, str) else value,
 )
 OUTPUT = Field(Choice(get_args(Output)), "Whether the answer is audio or text; transcript: there are no answers.")
-
 
 SESSION = StructOf(
     RESPONSE_FIELDS
@@ -282,7 +278,6 @@ TOOL = StructOf(
     _function,
 )
 NAME = RegexString("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
-
 
 TOOLS: Validator[tuple[ScriptFunction, ...]] = Converted(
     MapOf(NAME.pattern, TOOL, "a table (`name of a function: its settings`)"),

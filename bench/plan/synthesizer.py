@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlunsplit
@@ -268,7 +269,6 @@ SYNTHESIZER = OneKeyOf[Synthesizer](
     }
 )
 
-
 SAY: StructOf[dict[str, str]] = StructOf(
     {
         "say": Field(WORDS, "The text to say.", required=True),
@@ -276,13 +276,6 @@ SAY: StructOf[dict[str, str]] = StructOf(
     },
     dict,
 )
-
-
-def _is_missing(path: Path) -> bool:
-    try:
-        return not path.exists()
-    except OSError:  # no permission: the reading of the file states it
-        return False
 
 
 @dataclass(frozen=True)
@@ -304,7 +297,10 @@ class SpeechValidator(Validator[Pcm]):
         if problem := synthesizer.problem(text, voice):
             raise located.refuse(problem)
         speech = source.speech(synthesizer, text, voice)
-        if _is_missing(speech.path):
+        is_missing = False
+        with suppress(OSError):  # no permission: the reading of the file states it
+            is_missing = not speech.path.exists()
+        if is_missing:
             problem = f'the speech "{excerpt(text)}" is not synthesized yet: run {source.command}'
             raise value.error(problem) from MissingSpeechError(speech)
         try:

@@ -183,7 +183,6 @@ CALL = StructOf(
     lambda name, arguments=None: ExpectedFunctionCall(name, arguments or {}),
 )
 
-
 CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Converted(
     OneOrMore(OrStruct(NAME, CALL)),
     lambda _, calls: tuple(ExpectedFunctionCall(call) if isinstance(call, str) else call for call in calls),
@@ -404,7 +403,6 @@ SPEECH = StructOf(
     },
     lambda start, end: SpeechSpan(round(start * RATE_HZ), round(end * RATE_HZ)),
 )
-
 
 SPEECH_NOTE = "Start and end of speech, instead of those that are detected in the WAV."
 

@@ -32,7 +32,6 @@ _NAMED = {
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}
 """The dialects by the names that users type."""
 
-
 UNKNOWN = Dialect()
 PUBLIC_CLOUD = next(cloud for service in SERVICES.values() for cloud in service.clouds.values())
 """The cloud of Entra ID whose tokens are used if the address names no other."""

@@ -51,10 +51,6 @@ class AudioFormat:
         return audio_bytes * NS_PER_S // self.bytes_per_s
 
 
-def _pcm_bytes(samples: Samples) -> bytes:
-    return samples.astype("<i2").tobytes()
-
-
 def _pcm_samples(data: bytes) -> Samples:
     return np.frombuffer(data, dtype="<i2", count=len(data) // 2)
 
@@ -108,7 +104,7 @@ def _decoder(table: Samples) -> Callable[[bytes], Samples]:
 
 def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
     """Return a format of unencoded little-endian samples."""
-    return AudioFormat(name, rate_hz, 2, _pcm_bytes, _pcm_samples)
+    return AudioFormat(name, rate_hz, 2, lambda samples: samples.astype("<i2").tobytes(), _pcm_samples)
 
 
 def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:

@@ -143,7 +143,6 @@ def secret_placeholder(variable: str) -> str:
 CALL_ID = "{uuid}"
 """The placeholder for the id of the call, or of the connection. It occurs in messages, in a header and in a query."""
 
-
 OTHER_STREAM = " of another stream"
 """The suffix of an event's name in counts. It is added if the event names no stream, or the stream of another call."""
 

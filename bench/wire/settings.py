@@ -22,7 +22,6 @@ Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
 """The maximum length of a response, in tokens. `inf` allows the maximum length of the model."""
 
-
 FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
 DetectorName = Literal[
     "server_vad",
@@ -43,7 +42,16 @@ NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppressio
 EchoCancellation = Literal["server_echo_cancellation"]
 
 
-class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
+class PartialSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of which a field is None if the service's default is used."""
+
+    @property
+    def explicit(self) -> dict[str, Any]:
+        """The settings that the script sets, without those for which the service's default is used."""
+        return without_none(msgspec.structs.asdict(self))
+
+
+class TurnDetection(PartialSettings, frozen=True, kw_only=True):
     """The service's VAD; None means the service's default. `plan/script_keys.py` has the options of each type."""
 
     type: DetectorName = "server_vad"
@@ -60,13 +68,8 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
     create_response: bool | None = None
     interrupt_response: bool | None = None
 
-    @property
-    def explicit(self) -> dict[str, Any]:
-        """The settings that the script sets, without those for which the service's default is used."""
-        return without_none(msgspec.structs.asdict(self))
 
-
-class InputTranscription(msgspec.Struct, frozen=True, kw_only=True):
+class InputTranscription(PartialSettings, frozen=True, kw_only=True):
     """How the service transcribes the caller's audio. None means the service's default.
 
     The fields are those of `AudioTranscription` in the SDK `openai` 3.57. On Azure GA, `model` is a deployment.
@@ -78,11 +81,6 @@ class InputTranscription(msgspec.Struct, frozen=True, kw_only=True):
     delay: Effort | None = None
     keywords: list[str] | None = None
     prompt: str | None = None
-
-    @property
-    def explicit(self) -> dict[str, Any]:
-        """The settings that are not left to the service."""
-        return without_none(msgspec.structs.asdict(self))
 
 
 class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ from bench.services.full_duplex import FullDuplexDialect
 from bench.services.openai.dialect import GPT_LIVE_NAME, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
 from bench.services.openai.ga import ga_format
-from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, by_name
+from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, by_name
 from bench.wire.dialect import NOT_JSON, AwaitedEvent, ClientMessage, MessageKind, decode_again
 from bench.wire.events import (
     EMPTY,
@@ -216,12 +216,12 @@ class GptLive(FullDuplexDialect):
         return start, AwaitedEvent(EventKind.SESSION_UPDATED, STARTED)
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
-        voice = {"output": {"voice": settings.voice}} if settings.voice else {}
+        voice, format = {"output": {"voice": settings.voice}} if settings.voice else {}, self.input_format_for(settings)
         return without_none(
             {
                 "model": settings.model or FIRST_MODEL,
                 "instructions": settings.instructions,
-                "audio": {"format": wire_format(self.input_format_for(settings)), **voice},
+                "audio": {"format": ga_format(format) | {"rate": format.rate_hz}, **voice},
                 "delegation": _delegation(settings),
                 "input": [_history_message(message) for message in settings.history] or None,
             }
@@ -285,11 +285,6 @@ class GptLive(FullDuplexDialect):
             return message
         fields = _decode_fields(message)
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
-
-
-def wire_format(format: AudioFormat) -> dict[str, Any]:
-    """Return a session's format, the same for both directions."""
-    return ga_format(format) | {"rate": format.rate_hz}
 
 
 def _is_backed(settings: SessionSettings) -> bool:

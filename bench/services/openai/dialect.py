@@ -91,7 +91,6 @@ OWNED = (
     DialectSetting((FILLERS,), (VOICE_LIVE_NAME,), FILLERS),
 )
 
-
 WITHOUT_DETECTION: tuple[str, ...] = ("gpt-live-transcribe", "gpt-realtime-whisper")
 """The transcription models that detect no turns. A session with them must have a null `turn_detection`."""
 NO_REPLY = f"but a session with `output: {ONLY_TRANSCRIPT}` has no replies: remove it"

@@ -35,7 +35,6 @@ STORED: Mapping[Keys, str] = {
     ("audio", "input", "transcription", "model"): "use `input_transcription`",
 }
 
-
 OF_MCP: Mapping[str, EventKind] = MappingProxyType(
     {
         "mcp_list_tools.in_progress": EventKind.NOTED,

@@ -25,7 +25,6 @@ STORED: Mapping[Keys, str] = {
     ("input_audio_transcription", "model"): "use `input_transcription`",
 }
 
-
 TRANSCRIPTION_SESSION = "transcription_session"
 """The prefix of the names of the events about a session that only transcribes."""
 TRANSCRIPTION_UPDATE = f"{TRANSCRIPTION_SESSION}.update"

@@ -62,7 +62,6 @@ AZURE_FIELDS: dict[str, Field[Any]] = {
 }
 LANGUAGES: dict[str, Field[Any]] = {"languages": Field(texts(), "The languages that are spoken, as in en-US.")}
 
-
 DETECTORS = {
     name: detector(name, note, more)
     for name, note, more in (
