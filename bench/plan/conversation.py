@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def png_size(data: bytes) -> Size | None:
     """Return the width and height of a PNG; None if they are not in its first chunk."""
     if data[PNG_HEADER] != FIRST_CHUNK or len(data) < 24:
         return None
-    return _positive(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
+    return _positive(*struct.unpack_from(">II", data, 16))
 
 
 def jpeg_size(data: bytes) -> Size | None:
@@ -111,10 +112,7 @@ def jpeg_size(data: bytes) -> Size | None:
         if marker == 0xFF:  # a fill byte
             position += 1
         elif marker in FRAME_HEADERS:
-            height, width = (
-                int.from_bytes(data[position + 5 : position + 7]),
-                int.from_bytes(data[position + 7 : position + 9]),
-            )
+            height, width = struct.unpack_from(">HH", data, position + 5)
             return _positive(width, height)
         elif marker == START_OF_SCAN:
             return None

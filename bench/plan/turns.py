@@ -235,13 +235,8 @@ class ScriptTurn(Step):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        instructions = self.response.instructions
-        return (
-            *super().texts,
-            *([instructions] if instructions else []),
-            self.reference.reply,
-            *self.reference.contains,
-        )
+        instructions = filter(None, [self.response.instructions])
+        return (*super().texts, *instructions, self.reference.reply, *self.reference.contains)
 
     def features(self) -> Iterator[Feature]:
         yield from super().features()

@@ -169,13 +169,10 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
     if ca is None:
         yield {}
         return
-    default_bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
+    default = Path(os.environ.get("REQUESTS_CA_BUNDLE", ""))
     with tempfile.NamedTemporaryFile(suffix=".pem") as bundle:
-        bundle.write(
-            Path(default_bundle if Path(default_bundle).is_file() else certifi.where()).read_bytes()
-            + b"\n"
-            + ca.read_bytes()
-        )
+        usual = default if default.is_file() else Path(certifi.where())
+        bundle.write(usual.read_bytes() + b"\n" + ca.read_bytes())
         bundle.flush()
         yield {"connection_verify": bundle.name}
 

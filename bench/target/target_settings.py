@@ -321,8 +321,12 @@ TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
 
 
 @dataclass(frozen=True)
-class TargetNames:
-    """The options that name targets, or variants (`name.variant`), of `target_file` (default: `targets.yaml`)."""
+class ServiceOptions(TargetSettings):
+    """The options of a command line for the service. Each option may be missing.
+
+    The values of settings are those of the command line. `resolve_targets` checks and converts them. `targets` are
+    names in `target_file`; a variant is `name.variant`. `price_file` is None for the built-in price table.
+    """
 
     targets: tuple[str, ...] = only_option(
         "use these targets of targets.yaml, as in west,east.quick (a variant of east); a run compares them in "
@@ -332,16 +336,6 @@ class TargetNames:
         kind=tuple,
     )
     target_file: Path | None = only_option("file that describes --targets (default: targets.yaml)", "FILE", kind=Path)
-
-
-@dataclass(frozen=True)
-class ServiceOptions(TargetSettings, TargetNames):
-    """The options of a command line for the service. Each option may be missing.
-
-    The values of settings are those of the command line. `resolve_targets` checks and converts them. `price_file` is
-    the file of the price table, whose models targets may name. If it is None, the built-in price table is used.
-    """
-
     price_file: Path | None = only_option(
         "file of token prices, instead of the built-in prices", "FILE", kind=Path, word="prices"
     )
@@ -361,9 +355,10 @@ class ServiceOptions(TargetSettings, TargetNames):
 
 OPTIONS = {
     entry.name: replace(entry.metadata[OPTION], name=entry.name)
-    for entry in fields(ServiceOptions)
+    for entry in sorted(fields(ServiceOptions), key=lambda entry: not entry.name.startswith("target"))
     if OPTION in entry.metadata
 }
+"""The options in the order of the help: first those that name targets."""
 IN_FILE = {entry.name: entry.name.removesuffix("_") for entry in fields(TargetSettings)}
 """The names of the settings, each with its key in the file."""
 AS_OPTION = tuple(name for name in OPTIONS if name in IN_FILE)

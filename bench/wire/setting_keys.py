@@ -66,12 +66,8 @@ class TypedMapValidator(Validator[dict[str, Any]]):
 
     @property
     def _tables(self) -> dict[str, StructOf[dict[str, Any]]]:
-        return {
-            name: StructOf(
-                {"type": Field(Choice((name,)), "The type.", required=True), **more}, lambda **settings: settings
-            )
-            for name, more in self.fields.items()
-        }
+        types = {name: {"type": Field(Choice((name,)), "The type.", required=True)} for name in self.fields}
+        return {name: StructOf({**types[name], **more}, dict) for name, more in self.fields.items()}
 
 
 DETECTION_FIELDS: dict[str, Field[Any]] = {

@@ -48,7 +48,7 @@ class PartialSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def explicit(self) -> dict[str, Any]:
         """The settings that the script sets, without those for which the service's default is used."""
-        return without_none(msgspec.structs.asdict(self))
+        return without_none(**msgspec.structs.asdict(self))
 
 
 class TurnDetection(PartialSettings, frozen=True, kw_only=True):
@@ -206,7 +206,7 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.conversation == "none"
 
 
-def without_none(fields: dict[str, Any]) -> dict[str, Any]:
+def without_none(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -248,11 +248,7 @@ def undone(
 ) -> UnsupportedSetting | None:
     """Return why, with the remedy, `extra` cannot be merged into `settings`, as in `conflict`; None if it can."""
     unsupported = conflict(settings, extra, stored)
-    return (
-        None
-        if unsupported is None
-        else UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
-    )
+    return unsupported and UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:

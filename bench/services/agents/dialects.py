@@ -177,10 +177,8 @@ class Acs(AgentDialect):
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_acs(message)
-        name, audio = (
-            (wire.kind or wire.capital_kind)[:MAX_ID_CHARACTERS],
-            wire.audio or wire.capital_audio or _AcsAudio(),
-        )
+        name = (wire.kind or wire.capital_kind)[:MAX_ID_CHARACTERS]
+        audio = wire.audio or wire.capital_audio or _AcsAudio()
         kind = name[:1].upper() + name[1:]
         if kind == AUDIO_DATA:
             payload = audio.data if len(audio.data) else audio.capital_data

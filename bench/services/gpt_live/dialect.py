@@ -218,13 +218,11 @@ class GptLive(FullDuplexDialect):
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
         voice, format = {"output": {"voice": settings.voice}} if settings.voice else {}, self.input_format_for(settings)
         return without_none(
-            {
-                "model": settings.model or FIRST_MODEL,
-                "instructions": settings.instructions,
-                "audio": {"format": ga_format(format) | {"rate": format.rate_hz}, **voice},
-                "delegation": _delegation(settings),
-                "input": [_history_message(message) for message in settings.history] or None,
-            }
+            model=settings.model or FIRST_MODEL,
+            instructions=settings.instructions,
+            audio={"format": ga_format(format) | {"rate": format.rate_hz}, **voice},
+            delegation=_delegation(settings),
+            input=[_history_message(message) for message in settings.history] or None,
         )
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
@@ -265,11 +263,8 @@ class GptLive(FullDuplexDialect):
             wire = _decode_wire(message)
             name = wire.type[:MAX_ID_CHARACTERS]
             if name == AUDIO_DELTA:
-                return (
-                    ServerEvent(
-                        EventKind.AUDIO_DELTA, name, payload_bytes=base64_bytes(wire.delta), payload=wire.delta
-                    ),
-                )
+                size = base64_bytes(wire.delta)
+                return (ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=wire.delta),)
             if name == TRANSCRIPT_DELTA:
                 size = text_characters(wire.delta)
                 return (ServerEvent(EventKind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
@@ -297,7 +292,7 @@ def _delegation(settings: SessionSettings) -> dict[str, Any] | None:
         return settings.delegation
     tools = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
     backend = {"tools": tools or None, "tool_choice": tool_choice(settings.tool_choice)}
-    return merged({BACKEND: without_none(backend)}, settings.delegation or {})
+    return merged({BACKEND: without_none(**backend)}, settings.delegation or {})
 
 
 def _history_message(message: Message) -> dict[str, Any]:
@@ -316,13 +311,8 @@ def _started(wire: _Wire) -> Sequence[ServerEvent]:
 def _closed(wire: _Wire) -> Sequence[ServerEvent]:
     """Return the event for the end of a session, which the client requested or the service caused."""
     reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
-    usage = object_in(wire.usage)
-    closed = ServerEvent(
-        EventKind.SESSION_CLOSED,
-        CLOSED,
-        billed_ns=_ns(usage.get("seconds")),
-        paused_ns=_ns(usage.get("paused_seconds")),
-    )
+    billed_ns, paused_ns = (_ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds"))
+    closed = ServerEvent(EventKind.SESSION_CLOSED, CLOSED, billed_ns=billed_ns, paused_ns=paused_ns)
     if reason == ASKED_TO_CLOSE:
         return (closed,)
     effect = ErrorScope.EXPIRED if reason == EXPIRED else ErrorScope.FATAL

@@ -245,15 +245,13 @@ class OpenAIDialect(EventReader):
         if settings.out_of_band:  # with our own id, which identifies its response
             metadata = (metadata or {}) | {REQUEST_KEY: event_id}
         response = without_none(
-            {
-                "instructions": settings.instructions,
-                **(self.output(settings.output) if settings.output else {}),
-                "max_output_tokens": settings.max_output_tokens,
-                "conversation": settings.conversation,
-                "input": None if settings.input is None else [self._item(message) for message in settings.input],
-                "metadata": metadata,
-                "tool_choice": tool_choice(settings.tool_choice),
-            }
+            instructions=settings.instructions,
+            **(self.output(settings.output) if settings.output else {}),
+            max_output_tokens=settings.max_output_tokens,
+            conversation=settings.conversation,
+            input=None if settings.input is None else [self._item(message) for message in settings.input],
+            metadata=metadata,
+            tool_choice=tool_choice(settings.tool_choice),
         )
         return self._message(MessageKind.REQUEST, event_id, **({"response": response} if response else {}))
 
@@ -299,22 +297,20 @@ def tools(settings: SessionSettings) -> dict[str, Any]:
         return {}
     functions = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
     declared = [*functions, *map(_mcp_tool, settings.mcp_servers)]
-    return without_none({"tools": declared, "tool_choice": tool_choice(settings.tool_choice)})
+    return without_none(tools=declared, tool_choice=tool_choice(settings.tool_choice))
 
 
 def _mcp_tool(server: McpServer) -> dict[str, Any]:
     token = server.authorization_env
     return without_none(
-        {
-            "type": "mcp",
-            "server_label": server.label,
-            "server_url": server.url,
-            "connector_id": server.connector_id,
-            "server_description": server.description,
-            "allowed_tools": server.allowed_tools,
-            "require_approval": server.require_approval,
-            "authorization": None if token is None else secret_placeholder(token),
-        }
+        type="mcp",
+        server_label=server.label,
+        server_url=server.url,
+        connector_id=server.connector_id,
+        server_description=server.description,
+        allowed_tools=server.allowed_tools,
+        require_approval=server.require_approval,
+        authorization=None if token is None else secret_placeholder(token),
     )
 
 

@@ -1,7 +1,7 @@
 """The decoder of OpenAI Realtime API server events, with the names of the preview and of GA. Pure.
 
 A server message is one event, whatever its content. This module shortens every text of the service that is stored
-(`untrusted/values.py`), because all texts pass through this module.
+(`bench.files.values`), because all texts pass through this module.
 
 The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text. Cached tokens
 without a kind count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an
@@ -255,16 +255,8 @@ class EventReader(Dialect):
                 text = string_in(wire.delta)[:MAX_TEXT_CHARACTERS]
                 return (ServerEvent(kind, wire.type, item_id=wire.item_id or "", text=text),)
             if kind is None:  # an unknown name, or one of the other dialect
-                is_other_dialect = wire.type in self._other_dialect
-                return (
-                    ServerEvent(
-                        EventKind.UNKNOWN,
-                        wire.type,
-                        wire.response_id or "",
-                        wire.item_id or "",
-                        other_dialect=is_other_dialect,
-                    ),
-                )
+                kind, other = EventKind.UNKNOWN, wire.type in self._other_dialect
+                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", other_dialect=other),)
             if kind is EventKind.RATE_LIMITS:
                 return (ServerEvent(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
             if kind is EventKind.ITEM_RETRIEVED:
@@ -427,8 +419,7 @@ def tokens_in(usage: Any) -> dict[str, int]:
         **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, input_tokens, strict=True)},
         "cached_in": cached or sum(cached_tokens),
         **{
-            f"cached_{kind}_in": min(tokens)
-            for kind, *tokens in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
+            f"cached_{kind}_in": min(both) for kind, *both in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
         },
         "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
         "text_out": text_out,

@@ -51,25 +51,21 @@ class Preview(OpenAIDialect):
         transcription, noise = settings.input_transcription, settings.noise_reduction
         if settings.output == ONLY_TRANSCRIPT:
             heard = without_none(
-                {
-                    "input_audio_format": self.formats(settings)["input_audio_format"],
-                    "input_audio_transcription": transcription.explicit if transcription else None,
-                    "input_audio_noise_reduction": {"type": noise} if noise else None,
-                }
+                input_audio_format=self.formats(settings)["input_audio_format"],
+                input_audio_transcription=transcription.explicit if transcription else None,
+                input_audio_noise_reduction={"type": noise} if noise else None,
             )
             return heard | {"turn_detection": settings.detection_update}
         return without_none(
-            {
-                **self.output(settings.output),
-                "instructions": settings.instructions,
-                "voice": settings.voice,
-                **self.formats(settings),
-                "input_audio_transcription": transcription.explicit if transcription else None,
-                "input_audio_noise_reduction": {"type": noise} if noise else None,
-                "temperature": settings.temperature,
-                "max_response_output_tokens": settings.max_output_tokens,
-                **tools(settings),
-            }
+            **self.output(settings.output),
+            instructions=settings.instructions,
+            voice=settings.voice,
+            **self.formats(settings),
+            input_audio_transcription=transcription.explicit if transcription else None,
+            input_audio_noise_reduction={"type": noise} if noise else None,
+            temperature=settings.temperature,
+            max_response_output_tokens=settings.max_output_tokens,
+            **tools(settings),
         ) | {"turn_detection": settings.detection_update}
 
     def session_family(self, settings: SessionSettings) -> str:
@@ -81,7 +77,7 @@ class Preview(OpenAIDialect):
         rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
         name = "pcm16" if input_format.is_pcm else input_format.name
         return {"input_audio_format": name, "output_audio_format": output_format.name} | without_none(
-            {"input_audio_sampling_rate": rate_hz}
+            input_audio_sampling_rate=rate_hz
         )
 
     def output(self, output: Output) -> dict[str, Any]:

@@ -37,7 +37,7 @@ OF_VOICE_LIVE = dict.fromkeys(
 )
 SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", PCM16_16K.name: "pcm16_16000hz"}
 """The names of output formats that contain the rate. All other output formats have their usual names."""
-END_OF_UTTERANCE = StructOf(
+END_OF_UTTERANCE = StructOf[dict[str, Any]](
     {
         "model": Field(
             Choice(tuple(f"semantic_detection_v1{variant}" for variant in ("", "_en", "_multilingual"))),
@@ -47,7 +47,7 @@ END_OF_UTTERANCE = StructOf(
         "threshold_level": Field(Choice(("low", "medium", "high", "default")), "The confidence that it needs."),
         "timeout_ms": Field(Integer(0, 60_000), "The maximum silence, in ms."),
     },
-    lambda **settings: settings,
+    dict,
 )
 OWN_DETECTION: dict[str, Field[Any]] = {
     "end_of_utterance_detection": Field(END_OF_UTTERANCE, "A model that detects the end of a turn. Voice Live only."),
@@ -150,11 +150,9 @@ class VoiceLive(Preview):
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         echo = settings.echo_cancellation
         return super().session(settings) | without_none(
-            {
-                "input_audio_echo_cancellation": None if echo is None else {"type": echo},
-                "reasoning_effort": None if settings.reasoning is None else settings.reasoning["effort"],
-                FILLERS: settings.interim_response,
-            }
+            input_audio_echo_cancellation=None if echo is None else {"type": echo},
+            reasoning_effort=None if settings.reasoning is None else settings.reasoning["effort"],
+            **{FILLERS: settings.interim_response},
         )
 
 
