@@ -51,9 +51,8 @@ def cpu_limit() -> float | None:
 class CpuUsage(TypedDict):
     """The use of a machine's cores, as shares of the time of all cores; null if the system does not report it.
 
-    `all_programs` is the share that all programs used, including this run and the kernel. `total_max` is the share that
-    programs and the hypervisor used together, in the worst time window of some seconds. `steal_max` is the share that
-    the hypervisor used, in its worst time window. `load_start` and `load_end` are the load average over one minute.
+    `all_programs` includes this run and the kernel. `total_max` (with the hypervisor) and `steal_max` are those of the
+    worst time window of some seconds. `load_start` and `load_end` are the load average over one minute.
     """
 
     cores: int
@@ -177,11 +176,9 @@ def load_average() -> float | None:
 # terminals.
 
 RAISED, LOWERED = -10, 10
-"""Values of niceness.
+"""Values of niceness: of a process that asks for more priority, and of processes with other work during sessions.
 
-RAISED is the niceness of a process that asks for more priority. Such a process has nine times the weight of an ordinary
-process, but the kernel's own work still runs. LOWERED is the niceness of processes that do other work while sessions
-run.
+RAISED has nine times the weight of an ordinary process, but the kernel's own work still runs.
 """
 AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
 """Two files of the kernel about groups of processes.

@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses.
+"""Exit statuses: the request cannot be fulfilled, the run is complete but invalid, and a signal interrupted the run.
 
-USAGE_STATUS means that the request cannot be fulfilled. INVALID_STATUS means that the run is complete but invalid.
-INTERRUPTED_STATUS means that a signal interrupted the run: shells report 130 for SIGINT (128 + 2). SIGTERM has the same
-status, because both signals end a run in the same way.
+Shells report 130 for SIGINT (128 + 2). SIGTERM, which ends a run in the same way, has the same status.
 """
 
 

@@ -1,10 +1,7 @@
 """The installed version, the exit on Windows, and the start and end of this tool's processes.
 
-Windows does not have the sockets, signals and files of Linux and macOS. Therefore the check for Windows comes before
-any import that needs them.
-
-Python searches modules in the working folder first, and then along PYTHONPATH. Without precautions, it would import a
-user's own `bench.py` or `reports/` instead of ours.
+The check for Windows comes before any import of sockets, signals and files that Windows does not have. Python searches
+modules in the working folder first, and would import a user's own `bench.py` or `reports/` instead of ours.
 """
 
 from __future__ import annotations

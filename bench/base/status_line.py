@@ -28,12 +28,10 @@ def text_width() -> int:
 
 @dataclass(frozen=True)
 class StatusPart:
-    """A part of the status line, in several forms of decreasing length.
+    """A part of the status line, in several complete forms of decreasing length, and then shorter ones.
 
-    `forms` are complete texts, the longest first. `shorter_forms` are shorter, incomplete texts, which are used after
-    the last of `forms`. If the line is too long, the part with the highest `rank` is shortened first. When no part has
-    a shorter complete form, the same order holds for incomplete forms, and then for the removal of parts. Therefore
-    problems have low ranks: they stay longer than good news.
+    If the line is too long, the part with the highest `rank` is shortened first: among complete forms, then among
+    incomplete ones, and then by removal. So problems have low ranks: they stay longer than good news.
     """
 
     rank: int

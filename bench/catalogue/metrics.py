@@ -216,23 +216,6 @@ CATALOGUE: dict[str, Metric] = {
 AUDIBLE = 104
 """The smallest magnitude of an audible sample: −50 dBFS, 104 of 32,768. Replies begin with less."""
 
-VAD_SEGMENTS = (
-    "speech_end",
-    "speech_stopped",
-    "committed",
-    "request_sent",
-    "response_created",
-    "first_audio",
-    "first_audible",
-)
-MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audio", "first_audible")
-"""The instants that divide `voice_to_voice` into segments.
-
-VAD_SEGMENTS are those of turns whose end the service detects. MANUAL_SEGMENTS are those of other turns. If an instant
-did not happen, the segments before and after it merge, so that the segments always add up to the whole. A segment may
-be negative.
-"""
-
 SEGMENT_NAMES = {
     "speech_end": "speech_end",
     "speech_stopped": "end_of_turn_delay",
@@ -242,8 +225,14 @@ SEGMENT_NAMES = {
     "first_audio": "audio_generation",
     "first_audible": "playback_start",
 }
-"""The name of each segment, by the instant at which the segment ends."""
+"""The name of each segment of `voice_to_voice`, by the instant at which the segment ends."""
+VAD_SEGMENTS = tuple(SEGMENT_NAMES)
+MANUAL_SEGMENTS = tuple(name for name in VAD_SEGMENTS if name not in ("speech_stopped", "committed"))
+"""The instants that divide `voice_to_voice`, of turns whose end the service detects, and of other turns.
 
+If an instant did not happen, the segments before and after it merge, so that the segments always add up to the whole. A
+segment may be negative.
+"""
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
 """The headline metrics. If the values of one of them are not exact, the run is invalid."""
 WAITS = (*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS)

@@ -1,8 +1,7 @@
-"""The functions that a script declares to the service, and their results.
+"""The functions that a script declares to the service, and their results. Pure: the caller passes the time.
 
-The result of a function is a fixed value, a value from a list whose values are used in turn, or the result of a Python
-callable. Each call of a function gets an output, as from a real client. An invalid call gets an error that the model
-can read. This module is pure: its caller passes the time.
+A result is fixed, the next of a list, or that of a Python callable. As from a real client, each call gets an output; an
+invalid one gets an error that the model can read.
 """
 
 from __future__ import annotations
@@ -28,11 +27,9 @@ Compute = Callable[..., Any]
 
 @dataclass(frozen=True)
 class ScriptFunction:
-    """A function that a script declares.
+    """A function that a script declares, with the results of its calls, which are used in turn.
 
-    `returns` is the list of its results. Each call uses the next result, and after the last one, the first one again.
-    `compute` is a callable that is used instead of `returns`. `delay` is the duration of a call in seconds, or the
-    distribution from which the duration of each call is drawn.
+    `compute` is a callable that is used instead. `delay` is the duration of a call in seconds, or its distribution.
     """
 
     tool: FunctionTool

@@ -226,11 +226,10 @@ class PreparedScript:
 
 
 class ScriptEncoder:
-    """An encoder of a script's texts and recordings for one dialect. It encodes each recording once.
+    """An encoder of a script's texts and recordings for one dialect, each recording once.
 
-    `fills` is True if the script has variables. Then each `${name}` in a text is replaced by a value.
-    `jitter_buffer_ns` is the duration of the audio that the simulated player buffers before it plays. `answer_min_ns`
-    has the same meaning as in `TurnPlan`.
+    `fills` is True if texts have variables. `jitter_buffer_ns` is the audio that the simulated player buffers before it
+    plays. `answer_min_ns` is that of `TurnPlan`.
     """
 
     def __init__(

@@ -1,11 +1,8 @@
-"""A script: the content of one session. It comes from YAML and the files that the YAML names, or from Python.
+"""A script: the content of one session, from YAML and the files that it names, or from Python.
 
-docs/scripts.md describes the format. `python -m bench.plan.script` prints the JSON Schema of scripts, for editors;
-`make schema` writes it.
-
-Scripts in YAML and in Python use the same table of keys: the keys of `Script`. `script_keys.py` and `steps.py` read the
-values of these keys. An error in a file is a `ScriptError` with the line and the permitted values. An error in a Python
-call is a `UsageError` with the key.
+docs/scripts.md describes the format. `python -m bench.plan.script` prints the JSON Schema for editors (`make schema`).
+YAML and Python have the same table of keys, the fields of `Script`, whose values `script_keys.py` and `steps.py` read.
+An error is a `ScriptError` with the line, or, in a Python call, a `UsageError` with the key.
 """
 
 from __future__ import annotations

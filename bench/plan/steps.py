@@ -66,21 +66,11 @@ from bench.plan.turns import (
 from bench.wire.dialect import MESSAGE_ID, Dialect, Feature
 from bench.wire.settings import ONLY_TRANSCRIPT, Message, SessionSettings
 
-EXPECTED_EVENTS = (
-    "speech_started",
-    "speech_stopped",
-    "committed",
-    "response_created",
-    "text_delta",
-    "audio_delta",
-    "transcript_delta",
-    "audio_done",
-    "transcript_done",
-)
-"""The events that a script can expect. Each name is a name in `bench.wire.events`."""
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
-OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
+OF_SPOKEN_ANSWER = ("audio_delta", "transcript_delta", "audio_done", "transcript_done")
+EXPECTED_EVENTS = (*OF_AUDIO, "response_created", "text_delta", *OF_SPOKEN_ANSWER)
+"""The events that a script can expect. Each name is a name in `bench.wire.events`."""
 NEEDS_VAD = "needs `turn_detection` in the session: without it the service processes only committed audio"
 UNPLAYED = "needs a reply with audio, but the turn before requests text"
 NO_ROW: Mapping[str, str] = {}
@@ -396,16 +386,8 @@ class SendStep(Step):
 
 
 KINDS: tuple[type[Step], ...] = (
-    TextTurn,
-    AudioTurn,
-    RequestTurn,
-    GreetingTurn,
-    InterruptStep,
-    SoundStep,
-    PauseStep,
-    ExpectStep,
-    MessageStep,
-    SendStep,
+    *(TextTurn, AudioTurn, RequestTurn, GreetingTurn, InterruptStep),
+    *(SoundStep, PauseStep, ExpectStep, MessageStep, SendStep),
 )
 
 
@@ -434,9 +416,8 @@ def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
 def step_of(verb: str, folder: Path = Path(), source: SpeechSource | None = None, **values: Any) -> Step:
     """Return the step that a script's file with these keys would have. Keys whose value is None are ignored.
 
-    Paths are relative to `folder`. `source` has the synthesized speech of the script; None if the script has none. If a
-    name is not a key next to the verb, it is taken as a key inside the verb's table. Raise UsageError for anything that
-    would also be an error in a file.
+    Paths are relative to `folder`. `source` is the script's synthesized speech. A name that is no key next to the verb
+    is taken as a key inside the verb's table. Raise UsageError for anything that would also be an error in a file.
     """
     table, values = STEP_TABLES[verb], {name: value for name, value in values.items() if value is not None}
     if verb not in values:

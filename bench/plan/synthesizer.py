@@ -1,10 +1,8 @@
 """Speech from text: the synthesizer of a script, and the WAV that it makes of each text.
 
-This module starts no command and opens no connection. It only reads WAVs that are already made. The command
-`rtbench synthesize` makes them (`rtbench.synthesis`), so a script from another person runs nothing until the user asks.
-
-The name of a WAV is a digest of everything that determines its sound. If the text, the voice, or the synthesizer
-changes, the WAV has another name, and is missing until it is made.
+This module only reads WAVs. `rtbench synthesize` makes them, so a script from another person runs nothing until the
+user asks. The name of a WAV is a digest of everything that determines its sound. If the text, the voice, or the
+synthesizer changes, the WAV has another name, and is missing until it is made.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """The base class of all steps of a script, and the steps that are turns.
 
-The class of a kind of step contains everything about that kind.
-
-Its fields are the keys of a script's file (`field_key`, `field_keys`). The reading of YAML, the calls of a task in
-Python, and the JSON Schema are made from these fields. The class also has the features that the step needs from a
-service, the rules and the duration of the step, and the messages that encode it.
+The class of a kind of step has everything about that kind: the keys of a script's file (`field_key`), from which the
+reading of YAML, the calls of a task in Python, and the JSON Schema are made; the features that it needs from a service;
+its rules, its duration and its messages.
 """
 
 from __future__ import annotations

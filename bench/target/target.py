@@ -31,10 +31,9 @@ _PUBLIC_QUERY = frozenset(
 class EntraSignIn:
     """A sign-in without a key: the credential of azure-identity, the scope, and the network path to the sign-in host.
 
-    `kind` is default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
-    azure_cli. `authority` is the sign-in host of a sovereign cloud; None for the public cloud. `proxy` is the proxy of
-    the target, or "none". If `proxy` is None, the environment determines the proxy. `ca` is the file of a certificate
-    authority that is trusted in addition.
+    `kind` is default (DefaultAzureCredential), managed_identity, service_principal, workload_identity or azure_cli.
+    `authority` is the host of a sovereign cloud. `proxy` is None if the environment determines it. `ca` is a file of an
+    additional authority.
     """
 
     scope: str
@@ -89,11 +88,10 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Target(Address):
-    """A service, and the data that is needed to connect to it.
+    """A service, and the data that is needed to connect to it, under the `label` of rows and reports.
 
-    `label` is the name of the target in rows and reports. `headers` are sent with the upgrade, and never stored.
-    `session` has the settings that replace a script's settings for this target. If this target is a variant,
-    `variant_of` is the target from which it is derived.
+    `headers` are sent with the upgrade, and never stored. `session` has the settings that replace a script's settings.
+    `variant_of` is the target from which a variant is derived.
     """
 
     label: str

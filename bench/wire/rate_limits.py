@@ -1,8 +1,8 @@
-"""A service's rate limits: how much of each limit is left, and how long to wait after a limit is reached.
+"""A service's rate limits: what is left of each, and how long to wait after one is reached.
 
-The service reports the limits in the headers of its handshake and in the event `rate_limits.updated`. If a response
-fails because of a limit, only the text of the error message contains the wait ("Please try again in 6.232s"). All
-values are only advice from the service. Unreadable values are ignored, and this module never raises an error.
+The service reports them in the headers of its handshake and in the event `rate_limits.updated`. Only the message of an
+error contains a wait ("Please try again in 6.232s"). All this is only advice: unreadable values are ignored, and
+nothing here raises an error.
 """
 
 from __future__ import annotations
@@ -80,11 +80,10 @@ def wait_in(message: str) -> int | None:
 
 
 def wait_of(headers: Mapping[str, str]) -> int | None:
-    """Return the wait, in ns, that the headers of a refusal contain; None if they contain no wait.
+    """Return the wait, in ns, in the headers of a refusal; None if there is none.
 
-    The header is `retry-after-ms`, or else `retry-after` (RFC 9110 §10.2.3). If `retry-after` is a date, the wait
-    starts at the `date` of the response, because the clocks of two hosts may differ. Without a valid `date`, it starts
-    at RECEIVED_HEADER.
+    It is `retry-after-ms`, or `retry-after` (RFC 9110 §10.2.3). A date is relative to the `date` of the response,
+    because clocks of hosts differ, or else to RECEIVED_HEADER.
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _ns(ms / 1_000)

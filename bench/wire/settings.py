@@ -1,8 +1,8 @@
 """The settings of a session and its responses, and the content of messages, independent of dialects.
 
-A script can contain settings that this tool does not know (`extra`). They are merged into the update of the session,
-but cannot replace a setting on which this tool relies: which audio is sent, what ends a turn, what a reply contains. If
-`extra` changed such a setting, the measurement would be wrong. Each dialect has its own names for these settings.
+Settings that this tool does not know (`extra`) are merged into the update of the session, but cannot replace one on
+which this tool relies: which audio is sent, what ends a turn, what a reply contains. Otherwise the measurement would be
+wrong. Each dialect has its own names for these settings.
 """
 
 from __future__ import annotations
@@ -230,11 +230,9 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
 def conflict(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return the first setting in `extra` that conflicts with a setting on which this tool relies; None if there is
-    none.
+    """Return the first setting in `extra`, with a remedy, that conflicts with one on which this tool relies, or None.
 
-    The result contains the remedy. `settings` is the update without `extra`. If `settings` disables a setting, `extra`
-    cannot set details of that setting, because this would enable it.
+    `settings` is the update without `extra`. If it disables a setting, details of it in `extra` would enable it.
     """
     for path, remedy in stored.items():
         keys = _meeting(settings, extra, path)

@@ -1,8 +1,7 @@
-"""The common part of the OpenAI Realtime API dialects, preview and GA (`openai_preview.py`, `openai_ga.py`).
+"""The common part of the OpenAI Realtime API dialects, preview (`preview.py`) and GA (`ga.py`).
 
-Names and fields are those of the Realtime API's client and server events, as in the preview (api-versions
-2024-10-01-preview, 2025-04-01-preview) and in GA. This module encodes client messages. `openai_events.py` decodes
-server events.
+Names and fields are those of the events in the preview (api-versions 2024-10-01-preview, 2025-04-01-preview) and in GA.
+This module encodes client messages, and `events.py` decodes server events.
 """
 
 from __future__ import annotations
@@ -58,11 +57,9 @@ TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live",
 
 
 class DialectSetting(NamedTuple):
-    """A setting that not every dialect has.
+    """A setting that not every dialect has, with its path below a script's `session`, and its name in errors.
 
-    `keys` is the path of the setting below a script's `session`. `owners` are the names of the dialects that have the
-    setting. `called` is its name in errors. If only some values need such a dialect, `holds` returns whether a value
-    does.
+    `owners` are the dialects that have it. `holds` returns whether a value needs such a dialect.
     """
 
     keys: tuple[str, ...]
@@ -111,9 +108,9 @@ UNANSWERABLE: Mapping[Feature, str] = MappingProxyType(
 class OpenAIDialect(EventReader):
     """The common part of a `bench.wire.dialect.Dialect` of the Realtime API.
 
-    `family` is the name of a dialect: this dialect has the same settings. `reply_part` is the type of a text part in
-    the assistant's messages. `stored` has the paths of the settings that only this tool may set in an update. It maps
-    each path to a remedy, for scripts that set the path in `extra`.
+    `family` is the dialect that has the same settings. `reply_part` is the type of the assistant's text parts. `stored`
+    has the paths of the settings that only this tool may set in an update, each with a remedy for scripts that set it
+    in `extra`.
     """
 
     input_formats = output_formats = FORMATS

@@ -74,11 +74,8 @@ SHARED_KINDS = {
     "error": EventKind.ERROR,
 } | dict.fromkeys(
     (
-        "conversation.item.done",
-        "conversation.item.input_audio_transcription.segment",
-        "input_audio_buffer.cleared",
-        "response.content_part.added",
-        "response.content_part.done",
+        *("conversation.item.done", "conversation.item.input_audio_transcription.segment"),
+        *("input_audio_buffer.cleared", "response.content_part.added", "response.content_part.done"),
         "response.function_call_arguments.delta",
     ),
     EventKind.NOTED,
@@ -217,11 +214,10 @@ def _loose(message: bytes) -> _Wire:
 
 
 class EventReader(Dialect):
-    """The decoding half of a Realtime API dialect.
+    """The decoding half of a Realtime API dialect: mappings from the names of events to their kinds.
 
-    The three mappings are from the name of an event to its kind. `parts` is for the events of a response's parts.
-    `other_kinds` is for the same events with the names of the other dialect. `own_kinds` is for the additional events
-    of this dialect.
+    `parts` is for the parts of a response, `other_kinds` for the same with the names of the other dialect, and
+    `own_kinds` for additional events.
     """
 
     parts: Mapping[str, EventKind]

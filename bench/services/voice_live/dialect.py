@@ -127,11 +127,9 @@ SETTING_KEYS = SettingKeys(
 
 
 class VoiceLive(Preview):
-    """Azure Voice Live, at the path /voice-live/realtime. It has the preview's events and flat session, and additional
-    ones.
+    """Azure Voice Live. It has the preview's events and flat session, and additional ones.
 
-    The source of names and fields is azure-ai-voicelive 1.3.1 (`RequestSession`, `ServerEventType`), api-version
-    2026-07-15.
+    They are those of azure-ai-voicelive 1.3.1 (`RequestSession`, `ServerEventType`), api-version 2026-07-15.
     """
 
     name = family = VOICE_LIVE_NAME
