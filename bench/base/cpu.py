@@ -18,8 +18,7 @@ from bench.base.units import NS_PER_S
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """The file with the CPU limit of a container (cgroup v2).
 
-The first value is the number of microseconds of CPU time per period, or `max`. The second is the period in
-microseconds.
+It has the microseconds of CPU time per period, or `max`, and the period in microseconds.
 """
 BUSY = 0.7
 """A share of all cores' time. If at least this share is in use, a process sometimes waits for a core."""
@@ -124,10 +123,7 @@ def _larger(*values: float | None) -> float | None:
 
 
 def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
-    """Return four shares of all cores' time between two instants.
-
-    They are of this process, all programs, the hypervisor (None if unknown), and the last two together.
-    """
+    """Return the shares of all cores' time of this process, programs, the hypervisor (None: unknown), the last two."""
     all_s, programs_s = end.all_s - start.all_s, end.taken_s - start.taken_s
     is_known = start.stolen_s is not None and end.stolen_s is not None
     stolen_s = (end.stolen_s or 0.0) - (start.stolen_s or 0.0)

@@ -62,8 +62,8 @@ def prepare() -> None:
     """Make the standard streams of this process safe to use. Do this before the process opens files.
 
     A missing stream (`>&-`) becomes the null device, also for child processes. Otherwise the next file that is opened
-    would get its number. Characters that the encoding of a stream lacks are replaced. Streams of a notebook or a test
-    are not changed.
+    would get its number. Characters that the encoding of a stream lacks are replaced. Streams of notebooks and tests
+    stay.
     """
     for number in range(STDERR + 1):
         try:

@@ -2,8 +2,8 @@
 
 Other modules and pages are made from this list: the schemas of Parquet and of the spool (`bench.record.folder`), the
 rows (`bench.record.rows`), the dtypes of frames (`reports.runs`), and the tables of docs/run-folder.md and
-docs/metrics.md. The end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. A column without a unit is a
-count, a share or a text.
+docs/metrics.md. The end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. Others are counts, shares or
+texts.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A metric of a turn or session is the difference of two instants unless its definition states otherwise. Instants are
 columns of the run folder (`bench.catalogue.columns`). Metrics are not stored: they are computed when a run is read.
-Reports use the names, units and sentences of this module. Live views and reports use the same rule for
-which quantiles are published.
+Reports use the names, units and sentences of this module. Live views publish quantiles by the same rule.
 """
 
 from __future__ import annotations
@@ -285,9 +284,8 @@ MIN_TURNS_BEYOND = 5
 ALIKE, INDEPENDENT = 0.5, 3.6
 """Assumptions about when a quantile in a tail is published.
 
-ALIKE is the assumed correlation between the turns of one session. INDEPENDENT is the number of independent turns that
-must lie beyond a quantile so that the largest turn bounds the quantile. The bound needs p^n ≤ 2.5 %, so n(1−p) must be
-3.6 at p95, and 3.7 at p99.
+ALIKE is the assumed correlation between the turns of one session. INDEPENDENT turns must lie beyond a quantile so that
+the largest turn bounds it. The bound needs p^n ≤ 2.5 %, so n(1−p) must be 3.6 at p95, and 3.7 at p99.
 """
 MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish) for a published quantile.
@@ -310,9 +308,8 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
     `turns`, `sessions` and `effective_sessions` describe the design of the run. `effective_sessions` is the effective
     number of sessions (Kish). Only the design decides whether a quantile is published. If the result also decided, low
     values would be published more often. Each quantile needs six effective sessions (2^−6 < 2.5 %), and a median up to
-    nine if sessions have few turns. A quantile in a tail also needs 5 turns beyond it, and enough turns to bound it:
-    n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This formula assumes a correlation of one half between the turns of one
-    session.
+    nine if sessions have few turns. A quantile in a tail also needs 5 turns beyond it, and enough turns to bound it: n
+    / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). It assumes a correlation of one half within sessions.
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p == 0.5:

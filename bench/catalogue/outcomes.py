@@ -97,8 +97,8 @@ class OutcomeRow(NamedTuple):
     """A row of the table.
 
     `text` is the meaning of the outcome, and `of_session` its meaning for sessions, if that differs. `causes` maps a
-    text in the detail to the remedy for this cause, which precedes `remedy`. If a row has no text or no remedy, those
-    of the beginning of its code hold.
+    text in the detail to the remedy for this cause, which precedes `remedy`. Without text or remedy, those of the
+    code's beginning hold.
     """
 
     text: str = ""

@@ -42,8 +42,7 @@ def read_json(
     """Return the value of a JSON text, as the msgspec type `kind`.
 
     Raise JsonError if the text is invalid or has too many levels. If `numbers` is True, integers must fit into 64 bits.
-    Set it to False for values that are only displayed. `make_value` is a function that makes a value of a type that
-    msgspec does not know.
+    Set it to False for values that are only displayed. `make_value` makes values of types that msgspec does not know.
     """
     try:
         value = msgspec.json.decode(data, type=kind, dec_hook=make_value)

@@ -1,8 +1,7 @@
 """Texts from others, made safe to display: as one line that controls neither a terminal nor a CI, or as a name. Pure.
 
 Texts from services, proxies and the files of others may contain line breaks, escape sequences, characters that change
-the writing direction, and commands to the program that reads a CI log. Here these become visible, and the text stays
-readable.
+the writing direction, and commands to the program that reads a CI log. Here these become visible.
 """
 
 from __future__ import annotations

@@ -211,10 +211,7 @@ class ListOf(Validator[tuple[T, ...]]):
 
 @dataclass(frozen=True)
 class MapOf(Validator[dict[str, T]]):
-    """A mapping. Its names match `pattern`, and its values have the form `shape`.
-
-    It has from `minimum` to `maximum` entries. `allowed` describes all these rules in messages.
-    """
+    """A mapping of names that match `pattern` to values of the form `shape`. `allowed` describes all rules."""
 
     pattern: str
     shape: Validator[T]
@@ -429,8 +426,7 @@ def field_key(
     """Return a field of a dataclass that describes a table of a file.
 
     The key in the file has the name of the field, without the final underscore of a keyword of Python. The value at the
-    key has the form `shape`. `absent` is the value of the field if the file does not have the key and the key has no
-    default.
+    key has the form `shape`. `absent` is the value of an absent key without a default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
     value = absent if default is None else default

@@ -151,10 +151,7 @@ class PythonValue(LocatedValue):
 
 @dataclass(frozen=True)
 class YamlValue(LocatedValue):
-    """A node of a YAML file.
-
-    The start of `mark`, which is the node's key if it has one, is the position in errors.
-    """
+    """A node of a YAML file. The start of `mark`, which is its key if it has one, is the position in errors."""
 
     path: Path
     node: Node

@@ -107,10 +107,7 @@ class CompiledScript:
 
 
 def _reject_unsupported(script: Script, settings: SessionSettings, dialect: Dialect) -> None:
-    """Raise ScriptError for a setting, step, or event that the dialect does not support.
-
-    `settings` contain the history if it is one of them.
-    """
+    """Raise ScriptError for what the dialect does not support. `settings` have the history if it is one of them."""
     refused = dialect.unsupported_setting(settings)
     if refused is not None:
         keys = refused.setting if refused.setting[0] in OUTSIDE else ("session", *refused.setting)

@@ -1,9 +1,8 @@
 """The messages that a script adds to a conversation.
 
 They come from a step, from a response's own input, or from a history file. Images are PNG or JPEG, and are sent
-unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in pixels, so only this size is read from
-the file. It is in the first chunk of a PNG (ISO/IEC 15948, 11.2.2), and in the frame header of a JPEG (ITU-T T.81,
-B.2.2).
+unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in pixels, so only this is read: from the
+first chunk of a PNG (ISO/IEC 15948, 11.2.2), or the frame header of a JPEG (ITU-T T.81, B.2.2).
 """
 
 from __future__ import annotations

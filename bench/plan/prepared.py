@@ -40,7 +40,6 @@ Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 AS_SESSION = ResponseSettings()
 """Response settings that change nothing: the settings of the session apply."""
-NO_ROW: Mapping[str, str] = {}
 OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
 """The names of two instants, the start and the end: for the caller's speech, and for a sound."""
 BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
@@ -57,8 +56,8 @@ class PreparedTurn:
     microphone is switched off. `judge` returns whether the turn has done its task. `response` has the settings of the
     turn's responses. `calls` are the expected function calls; None if any call is accepted. `interrupts` is the trigger
     at which the turn interrupts the preceding reply; None if the turn waits for the end of that reply. `verifies` is
-    True if the client checks that the service retains no part of that reply that was not played. `item` is the caller's
-    message, if this is a text turn.
+    True if the client checks that the service retains no part of that reply that was not played. `item` is the message
+    of a text turn.
     """
 
     is_turn: ClassVar[Literal[True]] = True
@@ -89,10 +88,7 @@ class PreparedTurn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message and does not wait, also while a turn is open if `within_turn` is True.
-
-    `item` is the item that the message adds to the conversation.
-    """
+    """A step that sends one message, and perhaps the item of it, and does not wait. It may be within a turn."""
 
     is_turn: ClassVar[Literal[False]] = False
 
@@ -162,8 +158,7 @@ class PreparedScript:
     the same conversation in encoded form. `renew_after_ns` is `Script.renew_after` in ns. `silence_chunks` is the audio
     that an open microphone records before the first turn. `phase_ns` is the time from the instant at which the session
     is ready to the start of the microphone. It differs between sessions. Otherwise the chunks of sessions that start
-    together would be due at the same instant. `variables_row` is the number of the row of variables, from 1; None
-    without variables.
+    together would be due at the same instant. `variables_row` is the number of the row of variables, from 1.
     """
 
     name: str

@@ -183,8 +183,8 @@ class AudioChunk:
 def load_pcm(path: Path) -> Pcm:
     """Read the audio of a file, mix it to mono, and resample it. Samples beyond full scale are clipped.
 
-    Raise UsageError, with the reason, for a file that is missing, empty, truncated, not audio, silent, shorter than 100
-    ms or longer than 15 minutes.
+    Raise UsageError, with the reason, for a file that is unreadable, silent, shorter than 100 ms, or longer than 15
+    minutes.
     """
     with open_audio(path, MAX_MINUTES) as audio:
         energies = _MixedEnergies()

@@ -60,8 +60,8 @@ class Script:
     `digest` is the SHA-256, in hex, over the script's file and all other files that it names. The digest excludes
     thresholds, because they do not change the sessions.
 
-    A field that `field_key` declares is a key of a script's file. Except for `steps`, it is also an attribute of a
-    Python class of tasks.
+    A field that `field_key` declares is a key of a script's file. Except for `steps`, Python classes of tasks have it,
+    too.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The keys of a script except its steps, and the permitted values of each key.
 
-`docs/scripts.md` describes them in full. YAML files, Python classes of tasks and the JSON Schema all use this table.
-They also all use `steps.py`.
+`docs/scripts.md` describes them in full. YAML, Python classes of tasks and the JSON Schema use this table, and
+`steps.py`.
 """
 
 from __future__ import annotations

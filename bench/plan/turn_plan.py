@@ -116,10 +116,7 @@ SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 @dataclass(frozen=True)
 class InterruptTrigger:
-    """The cue for an interruption: what must have been played, and words in the transcript.
-
-    `after_ns` is a duration of the reply, and `share` a share of it.
-    """
+    """The cue for an interruption: a duration or share of the reply that must be played, or words in its transcript."""
 
     after_ns: int = 0
     share: float | None = None

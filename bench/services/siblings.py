@@ -1,7 +1,6 @@
 """GA and preview, the dialects that are easily confused, because both have the same addresses. Pure.
 
-A wrong dialect is recognized in two ways: by the service's error messages, and by the form in which the service
-describes a session.
+A wrong dialect is recognized by the service's error messages, and by the form of its session.
 """
 
 from __future__ import annotations

@@ -29,10 +29,7 @@ class Credential:
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def redact(self, text: str) -> str:
-        """Replace the secret in a text by ***. This is necessary because a service may quote the secret.
-
-        A secret that is shorter than MIN_SECRET_CHARACTERS is not replaced.
-        """
+        """Replace the secret, which a service may quote, by ***, unless it is shorter than MIN_SECRET_CHARACTERS."""
         head = self._secret[:MIN_SECRET_CHARACTERS]
         if len(head) < MIN_SECRET_CHARACTERS or head not in text:  # true for nearly all texts
             return text

@@ -4,8 +4,7 @@ The result is a token, with the credential that returned it, or the reasons why 
 
 azure-identity is imported at the first sign-in, because gevent must patch the standard library before that. All
 blocking operations of azure-identity (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain
-greenlet. It cannot run in a thread of gevent's pool. Such a thread cannot start processes, and each first request
-starts a process (`uname`).
+greenlet. A thread of gevent's pool cannot start processes, as each first request does (`uname`).
 """
 
 from __future__ import annotations
@@ -69,10 +68,7 @@ class SignInError(RtbenchError):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token from a credential of class `issuer`, with its public claims.
-
-    `expires_ns` is an instant of CLOCK_MONOTONIC.
-    """
+    """A bearer token of a credential class, with its public claims, and its end in CLOCK_MONOTONIC."""
 
     bearer: Credential
     expires_ns: int
@@ -85,10 +81,7 @@ Fetch = Callable[[EntraSignIn, int], Token]
 
 
 def fetch_token(entra: EntraSignIn, retries: int) -> Token:
-    """Request a new token, without a cache. Raise SignInError.
-
-    A credential object returns the same token again for 30 s, so each request uses a new object.
-    """
+    """Request a token with a new object, because an object returns one again for 30 s. Raise SignInError."""
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}

@@ -2,8 +2,7 @@
 
 A proxy is named by a URL, or by the usual environment variables: HTTPS_PROXY or, if that is not set, ALL_PROXY.
 NO_PROXY has the exceptions. If a name is set in lower case and in upper case, lower case has priority (as in curl and
-Python). HTTP_PROXY is for addresses without TLS. Targets with such addresses are on this machine, and no proxy is used
-for them (as in Go).
+Python). HTTP_PROXY is for addresses without TLS. Such targets are on this machine, and need no proxy (as in Go).
 """
 
 from __future__ import annotations

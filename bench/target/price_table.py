@@ -53,10 +53,7 @@ OF_STANDBY: dict[str, Field[float]] = {
 
 @dataclass(frozen=True)
 class PricesValidator(Validator[T]):
-    """The validator of prices: of tokens, of minutes, or of both; omitted prices of tokens are then 0.
-
-    `build` makes the result, and accepts `extra_keys`, too.
-    """
+    """The validator of prices of tokens, of minutes, or of both. Prices of tokens that are then omitted are 0."""
 
     build: Callable[..., T]
     extra_keys: Mapping[str, Field[Any]] = field(default_factory=dict)

@@ -32,8 +32,8 @@ class EntraSignIn:
     """A sign-in without a key: the credential of azure-identity, the scope, and the network path to the sign-in host.
 
     `kind` is default (DefaultAzureCredential), managed_identity, service_principal, workload_identity or azure_cli.
-    `authority` is the host of a sovereign cloud. `proxy` is None if the environment determines it. `ca` is a file of an
-    additional authority.
+    `authority` is the host of a sovereign cloud. `proxy` is None if the environment determines it. `ca` has another
+    authority.
     """
 
     scope: str

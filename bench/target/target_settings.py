@@ -139,8 +139,8 @@ class TargetOption:
     """An option of a command line.
 
     `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values. `kind` is the
-    type of its value: int, Path or str, or tuple for names that are separated by commas. `word` is the word of the
-    option, if it is not the name.
+    type of its value: int, Path or str, or tuple for names that are separated by commas. `word` is another word than
+    the name.
     """
 
     note: str

@@ -1,8 +1,8 @@
 """The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's variables.
 
 If the service is chosen by a URL, only two things are read from the environment: the key that `--api-key-env` names,
-and the usual variables of proxies. So no key is sent to a server for which the key is not intended, and a client signs
-in only if the user requests it.
+and the usual variables of proxies. So no key is sent to a server for which it is not intended, and clients sign in only
+on request.
 
 A target is made from its settings: its address, its prices, and its sign-in. The settings may come from any source. The
 sign-in is by a key or through Microsoft Entra ID, or there is none. This module fetches nothing from a network.

@@ -1,8 +1,7 @@
 """The tokens of a run. They are fetched before its sessions, renewed in the background, and hidden in every text.
 
 There is one token for each way of signing in. All targets that sign in in this way share the token. It is renewed when
-half of its life is over, so callers wait only for the first token. If a renewal fails, the old token is used until it
-expires.
+half of its life is over, so callers wait only for the first token. After a failed renewal, the old token is used.
 """
 
 from __future__ import annotations
@@ -54,10 +53,7 @@ def ignore(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class TokenSource:
-    """The origin of a target's token.
-
-    `claims` has its aud, tid, appid, azp, oid and exp; {} if it is not a JWT.
-    """
+    """The origin of a token, and its claims aud, tid, appid, azp, oid and exp; {} if it is not a JWT."""
 
     credential: str
     scope: str

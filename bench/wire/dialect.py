@@ -1,8 +1,7 @@
 """The base class of dialects. A dialect encodes client messages and decodes server events for one kind of service.
 
-Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds
-(`bench.wire.events`), and settings (`bench.wire.settings`). Only a dialect knows their form on the wire.
-`bench.services` has the dialects.
+Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds (`bench.wire.events`),
+and settings (`bench.wire.settings`). Only dialects (`bench.services`) know their form.
 """
 
 from __future__ import annotations
@@ -92,8 +91,7 @@ class ClientMessage:
     at the pace of a microphone; the message is due at its last sample. It is None if the message is sent at once.
     `instants` maps instants of speech (`bench.catalogue.columns`) in the message to their time before the recording of
     the last sample, in ns. `untracked` is the event id of a message that belongs to no turn, even if a turn is open. It
-    is "" for all other messages. `item` is the item that the message retrieves, or the item that it truncates after
-    `played_ms`.
+    is "" for all other messages. `item` is the item that the message retrieves, or truncates after `played_ms`.
     """
 
     kind: MessageKind

@@ -107,10 +107,7 @@ TOKEN_KINDS = ("text", "audio", "image")
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """The tokens of one or several responses.
-
-    Input tokens include the cached ones, and those written into the cache (`cache_write_in`).
-    """
+    """The tokens of responses. Input tokens include the cached ones, and those written into the cache."""
 
     text_in: int = 0
     audio_in: int = 0

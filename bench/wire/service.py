@@ -1,7 +1,6 @@
 """A service: its addresses, its sign-in, and the dialect of each address. Pure data, registered once for each service.
 
-`bench.services.registry` lists the services. docs/targets.md has the source of each statement about a service, and
-reports what was tried.
+`bench.services.registry` lists the services. docs/targets.md has the sources, and reports what was tried.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ class Link:
     """A kind of connection, which the scheme of a URL selects.
 
     `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
-    `has_media` is True if audio travels in RTP packets, which need ports of their own. `sockets` is the number of
-    sockets that a session needs.
+    `has_media` is True if audio travels in RTP packets, which need ports of their own. A session needs `sockets`
+    sockets.
     """
 
     schemes: tuple[str, str]
@@ -60,10 +59,7 @@ Signed = Literal["key", "entra", "nothing"]
 
 @dataclass(frozen=True)
 class RefusedRequest:
-    """A refused upgrade: the text of the response, and the public claims of the sent token.
-
-    `path` has no prefix of a gateway.
-    """
+    """A refused upgrade: the response's text, and the sent token's public claims. `path` has no gateway's prefix."""
 
     status: int
     message: str

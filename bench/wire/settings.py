@@ -33,8 +33,7 @@ DetectorName = Literal[
 ]
 """The types of turn detection.
 
-Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents, which listen all
-the time.
+Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents.
 """
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]

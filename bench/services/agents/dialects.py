@@ -142,10 +142,10 @@ class Acs(AgentDialect):
 
     The sources of the messages are Azure's "Audio streaming quickstart", and `StreamingData` of
     @azure/communication-call-automation. The agent receives `AudioMetadata` first, and later `DtmfData`. `AudioData`
-    (PCM, 16 or 24 kHz, one channel, 20 ms) is sent in both directions. The agent may send `StopAudio`, which drops the
-    audio that was not played. Agents write keys and kinds with a small first letter, as that package does
-    (`audioData`), or with a capital letter. Both are accepted. The timestamps of sent audio (`timestamp`) begin at the
-    start of 1970, which is the start of the call.
+    (PCM, 16 or 24 kHz, one channel, 20 ms) is sent in both directions. The agent may send `StopAudio`, which drops
+    unplayed audio. Agents write keys and kinds with a small first letter, as that package does (`audioData`), or with a
+    capital letter. Both are accepted. The timestamps of sent audio (`timestamp`) begin at the start of 1970, which is
+    the start of the call.
     """
 
     name = "acs"
@@ -353,9 +353,9 @@ class PcmAgent(AgentDialect):
     """Binary messages of raw audio in both directions, on a plain WebSocket.
 
     voicebench, many self-made agents, and pipecat with its serializer for Vonage use this format. No standard defines
-    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. There is one
-    exception: a text message whose `action` (Vonage, "Audio Connector"), `event` or `type` is `clear` drops the audio
-    that was not played.
+    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. As an exception,
+    a text message whose `action` (Vonage, "Audio Connector"), `event` or `type` is `clear` drops the audio that was not
+    played.
     """
 
     name = "pcm"

@@ -1,8 +1,8 @@
 """The dialect of GPT-Live: OpenAI's `/v1/live/sessions`, Azure's `/openai/v1/live/sessions`.
 
 The names and fields are those of the Live API's client and server events in openai-python 3.51 to 3.57 (`types/live`).
-Audio, including silence, is sent continuously in both directions. There are no responses to request, nothing to commit,
-to cancel or to truncate.
+Audio, including silence, is sent continuously in both directions. There is nothing to request, commit, cancel or
+truncate.
 
 The model hands a task over (a *delegation*) and continues to speak meanwhile:
 

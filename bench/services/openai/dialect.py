@@ -109,8 +109,7 @@ class OpenAIDialect(EventReader):
     """The common part of a `bench.wire.dialect.Dialect` of the Realtime API.
 
     `family` is the dialect that has the same settings. `reply_part` is the type of the assistant's text parts. `stored`
-    has the paths of the settings that only this tool may set in an update, each with a remedy for scripts that set it
-    in `extra`.
+    has the paths of the settings that only this tool may set in an update, each with a remedy for `extra`.
     """
 
     input_formats = output_formats = FORMATS
@@ -190,10 +189,7 @@ class OpenAIDialect(EventReader):
         return None
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return why an update in a script changes what this tool relies on; "" if it does not.
-
-        It may repeat settings of the session's first update, and add others.
-        """
+        """Return why an update changes what this tool relies on; "" if not. It may repeat or add settings."""
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""

@@ -216,8 +216,8 @@ def _loose(message: bytes) -> _Wire:
 class EventReader(Dialect):
     """The decoding half of a Realtime API dialect: mappings from the names of events to their kinds.
 
-    `parts` is for the parts of a response, `other_kinds` for the same with the names of the other dialect, and
-    `own_kinds` for additional events.
+    `parts` is for the parts of a response, `other_kinds` for the other dialect's names of these, and `own_kinds` for
+    others.
     """
 
     parts: Mapping[str, EventKind]
