@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +38,8 @@ def folder() -> Path:
     checkout = Path(PACKAGE_ROOT)
     if (checkout / "pyproject.toml").is_file() and (checkout / "docs" / INDEX).is_file():
         return checkout / "docs"
+    from importlib.metadata import PackageNotFoundError, distribution  # slow, and every command imports this module
+
     try:
         installed = distribution("rtbench").files or []
     except PackageNotFoundError:
