@@ -23,8 +23,8 @@ It has the microseconds of CPU time per period, or `max`, and the period in micr
 BUSY = 0.7
 """A share of all cores' time. If at least this share is in use, a process sometimes waits for a core."""
 STOLEN = 0.02
-"""A share of the time of all cores, by the hypervisor, that counts as a cause of delays; doubled for the worst
-window."""
+"""A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of delays. For the
+worst time window, the limit is twice as high."""
 OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
 HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
 
@@ -174,7 +174,7 @@ def load_average() -> float | None:
 RAISED, LOWERED = -10, 10
 """Values of niceness: of a process that asks for more priority, and of processes with other work during sessions.
 
-RAISED has nine times the weight of an ordinary process, but the kernel's own work still runs.
+A process with RAISED has nine times the weight of an ordinary process, but the kernel's own work still runs.
 """
 AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
 """Two files of the kernel about groups of processes.

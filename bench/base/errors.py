@@ -24,7 +24,7 @@ class RtbenchError(Exception):
 
 
 class UsageError(RtbenchError):
-    """An error that the user can fix, and `others` of the same time, as lines. Commands exit with status 2."""
+    """An error that the user can fix; `others` were found at the same time. Commands print it, and exit with 2."""
 
     others: tuple[UsageError, ...] = ()
 

@@ -28,7 +28,7 @@ def text_width() -> int:
 
 @dataclass(frozen=True)
 class StatusPart:
-    """A part of the status line, in several complete forms of decreasing length, and then shorter ones.
+    """A part of the status line, in several complete forms of decreasing length, and then in incomplete ones.
 
     If the line is too long, the part with the highest `rank` is shortened first: among complete forms, then among
     incomplete ones, and then by removal. So problems have low ranks: they stay longer than good news.

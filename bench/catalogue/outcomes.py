@@ -271,7 +271,7 @@ NOT_COMPUTED = "the remedy could not be determined, because of a bug of this too
 
 
 def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
-    """Return `remedy` without errors, because a peer may send any text, and a report must not fail."""
+    """Return `remedy`, with NOT_COMPUTED for an error: a peer may send any text, and a report must not fail."""
 
     @wraps(remedy)
     def remedy_or_note(*args: Inputs.args, **kwargs: Inputs.kwargs) -> str:

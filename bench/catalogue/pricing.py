@@ -61,7 +61,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """What determines a target's prices before the service responds: its model or deployment, its own prices."""
+    """The facts that determine a target's prices in advance: the requested model or deployment, and own prices."""
 
     requested_model: str | None = None
     own: Prices | None = None

@@ -71,7 +71,7 @@ def tag_bytes(first: bytes) -> int:
 
 
 def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
-    """Return the kind of a file that is not read; None if it may be audio. ID3 tags may precede `first`."""
+    """Return the kind of a file that is not read, or None. `is_tagged` is True if ID3 tags precede `first`."""
     if first.startswith(AUDIO):
         return None
     for at, magic, kind in _MAGIC:

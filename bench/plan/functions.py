@@ -64,7 +64,7 @@ class ExpectedFunctionCall:
 def error_text(
     call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
 ) -> tuple[str, dict[str, Any] | None]:
-    """Return (the problem of a call, or "", its arguments, or None if it cannot be executed).
+    """Return (problem of a call; "" if it is valid, arguments; None if it cannot be executed).
 
     `expected` are the calls that the turn expects; None if any call is accepted.
     """

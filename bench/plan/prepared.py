@@ -88,7 +88,10 @@ class PreparedTurn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message, and perhaps the item of it, and does not wait. It may be within a turn."""
+    """A step that sends one message and does not wait, also while a turn is open if `within_turn` is True.
+
+    `item` is the item that the message adds to the conversation.
+    """
 
     is_turn: ClassVar[Literal[False]] = False
 
@@ -99,7 +102,7 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """A paced sound that should neither interrupt a reply (at `trigger`; None: in silence) nor cause one."""
+    """A paced sound that should neither interrupt a reply nor cause one. `trigger` is None if it is in silence."""
 
     is_turn: ClassVar[Literal[False]] = False
 

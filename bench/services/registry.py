@@ -38,7 +38,7 @@ PUBLIC_CLOUD = next(cloud for service in SERVICES.values() for cloud in service.
 
 
 def service_at(host: str, path: str) -> Service | None:
-    """Return the service at an address, or None. Hosts precede paths, except of services with customers' hosts."""
+    """Return the service at an address, or None. Hosts precede paths, except if its customers have own hosts."""
     services = SERVICES.values()
     by_path = [service for service in services if service.has_path(path)]
     by_host = [service for service in services if service.has_host(host)]

@@ -81,7 +81,7 @@ Fetch = Callable[[EntraSignIn, int], Token]
 
 
 def fetch_token(entra: EntraSignIn, retries: int) -> Token:
-    """Request a token with a new object, because an object returns one again for 30 s. Raise SignInError."""
+    """Request a token with a new credential object, because one repeats its token for 30 s. Raise SignInError."""
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
