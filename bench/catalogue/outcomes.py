@@ -58,6 +58,8 @@ REALTIME_MODELS = (
     *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
 )
 """The models with speech output, from the newest to the oldest."""
+AGENT_DIALECTS = "twilio, acs or pcm"
+"""The dialects of agents on a WebSocket, for texts. `bench.services.agents` has the dialects."""
 NO_PROXY = "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may reach it"
 OTHER_PROXY_LOGIN = (
     "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos: let a local proxy "
@@ -144,7 +146,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "timeout:first_delta": OutcomeRow("no reply started within the time limit", causes={
         NO_MESSAGE: "the agent accepts the call and sends nothing: it may expect the messages of another provider (--dialect) or a parameter (`extra`); see its log",
         NO_PACKET: "the agent stopped sending audio during the call: see its log",
-        NO_AUDIO: "the agent sends messages, but no audio in the form of this dialect: it may expect another provider (--dialect twilio, acs or pcm)",
+        NO_AUDIO: f"the agent sends messages, but no audio in the form of this dialect: it may expect another provider (--dialect {AGENT_DIALECTS})",
         ONLY_TONES: TONES,
         INAUDIBLE: "the agent's audio is never louder than its background: check that it supports this input format (`input_format`), that it sends the expected format (`output_format`), and that it answers by itself; see its log",
     }),
@@ -158,7 +160,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "timeout:end_of_turn": OutcomeRow("the service's VAD detected no end of speech within the time limit", "the VAD takes noise above its threshold for speech: use a quieter recording, or set a higher threshold", causes={
         UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot detect turns, let the client commit the audio (`turn_detection: none`; in a probe --manual-commit)",
     }),
-    "timeout:session": OutcomeRow("session.created, session.updated or mcp_list_tools.completed was not received within the time limit", "the upgrade was accepted, but no session.created was received: the path may be that of another service, or of an agent (set --dialect twilio, acs or pcm), or the model may still be loading", causes={
+    "timeout:session": OutcomeRow("session.created, session.updated or mcp_list_tools.completed was not received within the time limit", f"the upgrade was accepted, but no session.created was received: the path may be that of another service, or of an agent (set --dialect {AGENT_DIALECTS}), or the model may still be loading", causes={
         "session.updated was not received": "the service sent session.created, but did not confirm the settings: check that it supports them (`session`, `extra`, --dialect)",
     }),
     "timeout:proxy": OutcomeRow("the proxy did not respond within the time limit", NO_PROXY),

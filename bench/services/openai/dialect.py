@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.catalogue.outcomes import AGENT_DIALECTS
 from bench.services.openai.events import FILLERS, FUNCTION_CALL, MAX_DURATION_CLOSE, REQUEST_KEY, EventReader
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Feature, MessageKind, secret_placeholder
@@ -154,7 +155,7 @@ class OpenAIDialect(EventReader):
         owner = setting.owners[0]
         if setting.called == FULL_DUPLEX:
             problem = f"{setting.called} needs the {TITLES[owner]} dialect, or that of an agent"
-            remedy = "remove it, or use --dialect twilio, acs or pcm for the URL of an agent, gpt-live for GPT-Live's"
+            remedy = f"remove it, or use --dialect {AGENT_DIALECTS} for the URL of an agent, gpt-live for GPT-Live's"
         else:
             problem = f"{setting.called} needs the {TITLES[owner]} dialect"
             remedy = f"remove it, or use --dialect {owner}"
