@@ -219,7 +219,7 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
-    """Yield a proxy's secrets in each encoding. A user without a password may be a token, so it is one, too."""
+    """Yield a proxy's secrets in each encoding. A user without a password counts, because it may be a token."""
     secret = proxy.password or proxy.user
     if secret:
         user_and_password = f"{proxy.user or ''}:{proxy.password or ''}"

@@ -53,7 +53,7 @@ OF_STANDBY: dict[str, Field[float]] = {
 
 @dataclass(frozen=True)
 class PricesValidator(Validator[T]):
-    """The validator of prices of tokens, of minutes, or of both. Prices of tokens that are then omitted are 0."""
+    """The validator of prices. If there is a price of minutes, each omitted price of tokens is 0."""
 
     build: Callable[..., T]
     extra_keys: Mapping[str, Field[Any]] = field(default_factory=dict)

@@ -256,7 +256,7 @@ def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[s
 def _with_changes(
     file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
 ) -> TargetSettings:
-    """Return settings, replaced by those of a variant. Another model makes the target's prices invalid."""
+    """Return settings, replaced by those of a variant. The target's prices do not hold for another model."""
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
     settings = replace(settings, from_=variant.from_ or settings.from_)
