@@ -36,6 +36,14 @@ FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "
 """
 
 
+ADDED = frozenset({
+    "interruption_missed", "input_characters", "reply_characters",
+    "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
+    "expectations_missed", "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
+})  # fmt: skip
+"""The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
+
+
 @dataclass(frozen=True)
 class ColumnGroup:
     """Columns that share one description, a sentence in Markdown.
