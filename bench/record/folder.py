@@ -37,7 +37,7 @@ from bench.files.safe_io import JsonError, open_file, read_file, read_json, repl
 from bench.record import spool
 from bench.record.document import SCHEMA_VERSION
 from bench.record.presence import not_a_run
-from bench.record.worker_part import parts
+from bench.record.worker_part import parts, with_added
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
 """A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size."""
@@ -51,7 +51,7 @@ ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BI
 def open_rows(
     path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), rows: int = 0
 ) -> Iterator[pq.ParquetFile]:
-    """Open a file of rows that has the columns of `schema`.
+    """Open a file of rows that has the columns of `schema`, except perhaps those of `columns.ADDED`.
 
     `dictionaries` are the text columns that stay dictionary-encoded. The file may have at least `rows` rows, those of
     the file to which it belongs, even if it is very small. Raise OSError if the path is not a regular file. Raise
@@ -72,6 +72,8 @@ def open_rows(
         column_indexes = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
         file_schema = table.schema_arrow
         for field in schema:
+            if field.name in columns.ADDED and field.name not in file_schema.names:
+                continue
             _check_type(path, file_schema, field)
             chunks = [group.column(column_indexes[field.name]) for group in groups]
             is_text = pa.types.is_string(field.type) and field.name not in encoded
@@ -273,7 +275,7 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
     """
     main_schema, uncertainties = _by_file(table, schema)
     with open_rows(folder / f"{table}.parquet", main_schema, dictionaries) as file:
-        rows = file.read(main_schema.names, use_threads=False)
+        rows = with_added(file.read(main_schema.names, use_threads=False), main_schema)
         number = file.metadata.num_rows
     if not uncertainties.names:
         return rows
@@ -292,7 +294,8 @@ def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_r
     main_schema, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", main_schema))
-        batches = file.iter_batches(max_rows, columns=main_schema.names)
+        stored = file.iter_batches(max_rows, columns=main_schema.names)
+        batches: Iterator[pa.RecordBatch] = (with_added(batch, main_schema) for batch in stored)
         if uncertainties.names and no_uncertainty(folder):
             nulls = pa.record_batch([pa.nulls(max_rows, kind) for kind in uncertainties.types], schema=uncertainties)
             batches = _side_by_side(batches, repeat(nulls))
@@ -348,11 +351,12 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
 
 def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[int]) -> list[Any]:
     """Return the values of a column in these rows of a finalized run. Only the row groups with these rows are read."""
-    with open_rows(folder / f"{table}.parquet", pa.schema([SCHEMAS[table].field(column)])) as file:
+    schema = pa.schema([SCHEMAS[table].field(column)])
+    with open_rows(folder / f"{table}.parquet", schema) as file:
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}
         for group, group_indexes in groupby(sorted(indexes), lambda index: bisect_right(ends, index)):
-            rows = file.read_row_group(group, [column]).column(column)
+            rows = with_added(file.read_row_group(group, [column]), schema).column(column)
             values |= {index: rows[index - ends[group]].as_py() for index in group_indexes}
     return [values[index] for index in indexes]
 

@@ -10,19 +10,21 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, BinaryIO, Protocol, cast
+from typing import Annotated, BinaryIO, Protocol, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 
 from bench.base.errors import UsageError
 from bench.base.installation import is_alive
+from bench.catalogue import columns
 from bench.files.safe_io import JsonError, open_file, read_json
 from bench.files.sanitize import escape_control, excerpt
 from bench.record import spool
 from bench.record.document import HostEntry, IncidentEntry
 from bench.record.histograms import Histograms, decode
 
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.json"
 
 
@@ -195,10 +197,19 @@ class WorkerPart:
         self.damage.setdefault(name, excerpt(escape_control(reason.splitlines()[0]), 200))
 
 
+def with_added(rows: Rows, schema: pa.Schema) -> Rows:
+    """Add those of `columns.ADDED` in the schema that the rows lack, with nulls: an older tool wrote the rows."""
+    for field in schema:
+        if field.name in columns.ADDED and field.name not in rows.schema.names:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows
+
+
 def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch with the columns of a schema. Raise ValueError if a column is missing or has another type."""
     if batch.schema.equals(schema):
         return batch
+    batch = with_added(batch, schema)
     names = set(batch.schema.names)
     for field in schema:
         if field.name not in names:

@@ -29,7 +29,7 @@ from bench.catalogue.pricing import (
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.record.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.record.recorder import NO_TRAFFIC, Traffic
-from bench.target.target_settings import GIVE_PRICES, usage_usd
+from bench.target.price_table import GIVE_PRICES, usage_usd
 from bench.wire.events import TokenUsage
 
 WAIT: Final = "wait"

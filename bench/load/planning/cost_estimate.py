@@ -43,8 +43,8 @@ from bench.plan.recordings import RATE_HZ, Pcm
 from bench.plan.script import Script
 from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn
+from bench.target.price_table import GIVE_PRICES, usage_usd
 from bench.target.target import Target
-from bench.target.target_settings import GIVE_PRICES, usage_usd
 from bench.wire.events import TOKEN_KINDS, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT, Image, Message, SessionSettings, TurnDetection, backend_model
 

@@ -20,7 +20,7 @@ from bench.base.errors import USAGE_STATUS, UsageError
 from bench.files.validation import near_options
 from bench.load.planning.command_line import option_of_other_tool
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
-from bench.target.options import OPTION, OPTIONS, ServiceOptions
+from bench.target.target_settings import OPTION, OPTIONS, ServiceOptions
 
 MAX_PAIRS = 500
 """The default maximum of pairs in a run that stops when its comparison is decided."""

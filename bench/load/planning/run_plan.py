@@ -34,8 +34,8 @@ from bench.plan.script import Script
 from bench.record.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
 from bench.record.provenance import named_host, opening_document
 from bench.target.credentials import Credential
+from bench.target.price_table import PriceTable, load_price_table
 from bench.target.target import Target
-from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
 from bench.transport.interface import is_loopback
 from bench.wire.dialect import Peer
@@ -253,7 +253,7 @@ def plan_run(environment: Environment) -> RunPlan:
         targets,
         workloads,
         sessions,
-        load_price_table(options.service_options.prices),
+        load_price_table(options.service_options.price_file),
         concurrency(environment, users, sessions=sessions, targets=len(targets)),
         None if has_media else citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
         _warmup_s(environment, load_model, options, targets, workloads),
