@@ -33,9 +33,7 @@ from bench.transport.connect import connect_first, kernel_timestamps, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
-from bench.transport.sip.hops import call_address
 from bench.transport.tls import shake_hands, tls_context
-from bench.wire.service import SIP
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64
@@ -185,14 +183,11 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
         yield (proxied := _proxied(target, path.proxy, limits))
         yield from _tls(target, limits, reached=proxied.result == "pass")
         return
-    is_udp = False
-    if target.link is SIP:
-        hop = call_address(path.sip_proxy or target.url)
-        is_udp = hop.transport == "UDP"
-        target = replace(target, host=hop.host, port=hop.port, tls=hop.transport == "TLS")
+    hop = target.first_hop
+    target = replace(target, host=hop.host, port=hop.port, tls=hop.transport == "TLS")
     lookup_finding, addresses = _named(path.address or target.host, target.port, limits, target)
     yield lookup_finding
-    if is_udp:  # UDP has no connection, so only a call shows whether the agent is reachable
+    if hop.transport == "UDP":  # it has no connection, so only a call shows whether the agent is reachable
         return
     route_findings = [_try_route(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in route_findings)

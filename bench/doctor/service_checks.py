@@ -38,7 +38,6 @@ from bench.doctor.service_findings import (
     in_other_dialect,
     service_clock,
     settings_in,
-    steps_of,
 )
 from bench.doctor.sign_in import signed_by
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
@@ -64,7 +63,6 @@ from bench.wire.dialect import SOUND, Peer
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.rate_limits import RateLimit, limits_in
 from bench.wire.received import ReceivedMessage
-from bench.wire.service import SIP, WEBSOCKET
 from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40
@@ -128,7 +126,7 @@ def _examine_target(
         yield finding
     if failed := dict.fromkeys(finding.name for finding in earlier if finding.result == "fail"):
         reason = f"needs {', '.join(failed)}"
-        yield from (CheckFinding(name, "skipped", reason) for name in steps_of(target))
+        yield from (CheckFinding(name, "skipped", reason) for name in target.link.steps)
         return
     source = keyring.answered_by(target)
     dialer, claims = Dialer(target, keyring), source.claims if source else {}
@@ -159,7 +157,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
         return CheckFinding("sign-in", "pass", VARIABLES_SENT)
     if sign_in_kind == "nothing" and target.loopback:
         return CheckFinding("sign-in", "pass", NOTHING_SENT)
-    if sign_in_kind == "nothing" and target.link is SIP:
+    if sign_in_kind == "nothing" and target.link.credential == "digest":
         return CheckFinding("sign-in", "pass", NO_PASSWORD)
     if sign_in_kind == "nothing":
         return CheckFinding(
@@ -171,7 +169,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     if sign_in_kind == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
-        if target.link is SIP:
+        if target.link.credential == "digest":
             return CheckFinding("sign-in", "pass", "a user and a password, of which only digests are sent")
         message = f"a key of {len(key)} characters, in the header {name}"
         return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)
@@ -240,21 +238,21 @@ class ServiceProbe:
         """Connect, run the checks, and yield each finding as soon as it is known."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
-        first, *later = steps_of(self._target)
-        has_http = self._target.link is WEBSOCKET
+        link = self._target.link
+        first, *later = link.steps
         if transport is None:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
-        if has_http:  # SIP has no date, no compression and no limits
+        if link.is_http:
             yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
             yield from (CheckFinding(name, "skipped", f"needs {first}") for name in later)
             return
-        if has_http:
+        if "compression" in link.settings:
             yield compression(observed.headers, requested=self._target.network_path.deflate)
         yield from self._session(transport, timeline, with_turn=with_turn)
-        if has_http:
+        if link.is_http:
             yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 
     def answer_findings(self) -> Iterator[CheckFinding]:

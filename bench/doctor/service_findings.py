@@ -39,7 +39,6 @@ from bench.wire.audio import AudioFormat
 from bench.wire.dialect import OTHER_STREAM, Dialect, is_simulated
 from bench.wire.events import TokenUsage
 from bench.wire.rate_limits import RateLimit, wait_of
-from bench.wire.service import SIP
 from bench.wire.settings import backend_model
 
 MINUTE_S = 60
@@ -80,11 +79,6 @@ def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: C
     return CheckFinding(name, "fail", f"{observed.outcome}: {detail}" if detail else observed.outcome, remedy(detail))
 
 
-def steps_of(target: Target) -> tuple[str, ...]:
-    """Return the names of the steps of a target that need a working network, in their order."""
-    return target.link.steps
-
-
 def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
     """Return the finding about a successful upgrade, or about an answered telephone call."""
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
@@ -96,11 +90,10 @@ def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
         if target.subprotocols
         else ""
     )
-    answer = "the call was answered" if target.link is SIP else "HTTP 101"
     return CheckFinding(
-        steps_of(target)[0],
+        target.link.steps[0],
         "pass",
-        f"{_simulated(headers)}{answer} in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}",
+        f"{_simulated(headers)}{target.link.opened} in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}",
     )
 
 

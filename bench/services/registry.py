@@ -46,11 +46,6 @@ def service_at(host: str, path: str) -> Service | None:
     return next(iter((*hosted, *by_host, *by_path)), None)
 
 
-def service_of_link(link: Link) -> Service:
-    """Return the service that is chosen by the kind of connection alone."""
-    return next(service for service in SERVICES.values() if link in service.links)
-
-
 def dialect_of(target: Mapping[str, Any]) -> Dialect:
     """Return the dialect of a target in run.json. If this version does not know it, return one without properties."""
     return DIALECTS.get(target.get("dialect") or "", UNKNOWN)
@@ -62,9 +57,20 @@ def retirement_of(service: str, model: str) -> Retirement | None:
     return models.get(model) or models.get(undated(model))
 
 
-def link_of(dialect: Dialect) -> Link:
-    """Return the kind of connection that a dialect has by default."""
-    return next((service.links[0] for service in SERVICES.values() if service.dialect is dialect), WEBSOCKET)
+def links_of(dialect: Dialect) -> tuple[Link, ...]:
+    """Return the kinds of connections that a dialect has. The first one is the default."""
+    having = (service for service in SERVICES.values() if service.dialect is dialect or service.route_of(dialect))
+    return tuple(dict.fromkeys(link for service in having for link in service.links)) or (WEBSOCKET,)
+
+
+def link_at(scheme: str, service: Service | None, dialect: Dialect) -> Link | None:
+    """Return the kind of connection of a URL. The links of its service come before the others of its dialect.
+
+    Return None if the dialect has none with this scheme.
+    """
+    links = links_of(dialect)
+    own = [link for link in service.links if link in links] if service else []
+    return next((link for link in (*own, *links) if scheme in link.schemes), None)
 
 
 def scope_of(dialect: Dialect) -> str:

@@ -57,8 +57,7 @@ class Dialer:
     def __init__(self, target: Target, keyring: Keyring) -> None:
         self.target, self._keyring = target, keyring
         path = target.network_path
-        # a proxy or a redirection may require TLS for a telephone call
-        has_tls = target.tls or target.link is SIP
+        has_tls = target.tls or not target.link.is_tls_by_scheme
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if has_tls else None
 
     def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
@@ -77,7 +76,7 @@ class Dialer:
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)
             received = with_arrival(self._hidden(error.headers), utc_ns() / NS_PER_S)
-            if (challenge := received.get("www-authenticate")) and self.target.link is WEBSOCKET:
+            if (challenge := received.get("www-authenticate")) and self.target.link.credential == "header":
                 detail += f"{CHALLENGE}{excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}"
             raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)

@@ -14,14 +14,14 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
 from bench.services.azure.service import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
-from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_of, route_at, service_at, service_of_link
+from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_at, links_of, route_at, service_at
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
-from bench.target.sip_uri import EXAMPLE_SIP, host_text, sip_uri
+from bench.target.sip_uri import host_text, sip_uri
 from bench.target.target import Address, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.interface import is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
-from bench.wire.service import SIP, WEBSOCKET, Route, Service
+from bench.wire.service import SIP, Route, Service
 
 EXAMPLE_TRANSCRIPTION = f"wss://HOST{GA_ROUTE.path}?intent=transcription"
 EXAMPLE_URL = f"wss://HOST{GA_ROUTE.path}?model=DEPLOYMENT"
@@ -73,8 +73,8 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     if not route.needs:
         remedy = f"set {names['url']} to wss://HOST{route.path}, and `model` in the session's settings"
         raise refuse(f"has no {route.title}: {remedy}")
-    if link_of(dialect) is SIP:
-        raise refuse(f"has no telephones: set {names['url']} to a SIP URI, e.g. {EXAMPLE_SIP}")
+    if (link := links_of(dialect)[0]) not in AZURE.links:
+        raise refuse(f"has no {link.peers}: set {names['url']} to a {link.address_form}, e.g. {link.example}")
     notices = _azure_notices(route, dialect, version, is_ga, names)
     dated = {"api-version": version or route.versions[0]} if route.versions else {}
     # `model` is the name of the deployment on Azure GA, and the name of the model at Voice Live
@@ -103,13 +103,15 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
             remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
             raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
     known = SERVICES[settings.service] if settings.service else service_at(host, path)
-    link = next((link for link in (known.links if known else ()) if parts.scheme in link.schemes), WEBSOCKET)
     route, default = route_at(path), GA_ROUTE.dialect
     # services with the GA dialect may also have the path of another one, as OpenAI has that of GPT-Live
     own = known.dialect if known and known.dialect is not default else route.dialect if route else default
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
-    if link_of(dialect) is SIP:
-        raise refuse(f"must be a SIP URI, because the dialect {dialect.name} is for telephones, e.g. {EXAMPLE_SIP}")
+    link = link_at(parts.scheme, known, dialect)
+    if link is None:
+        usual = links_of(dialect)[0]
+        reason = f"because the dialect {dialect.name} is for {usual.peers}"
+        raise refuse(f"must be a {usual.address_form}, {reason}, e.g. {usual.example}")
     if dialect.peer is Peer.SERVICE:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, known, source)
     is_behind_gateway = path != url_path(parts)
@@ -131,7 +133,7 @@ def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Ad
         example = f"sip:{url[4:].partition(';')[0]}@{host_text(settings.proxy or '') or 'HOST'}"
         raise SettingError("url", f"{names['url']} is a telephone number: write it with its SIP server, as {example}")
     uri = sip_uri(url, "url", names)
-    service = service_of_link(SIP)
+    service = next(service for service in SERVICES.values() if SIP in service.links)
     for key, name in (("service", settings.service), ("dialect", settings.dialect)):
         if name not in (None, service.name):
             problem = f"is a telephone, but {names[key]} is {name}: set {names[key]} to {service.name}"

@@ -22,7 +22,7 @@ from bench.target.target import Address
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
 from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, HostPort, NetworkPath, Proxy, authority, is_loopback
 from bench.transport.sip.messages import parse_host_port
-from bench.wire.service import SIP
+from bench.wire.service import SIP, WEBSOCKET
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -45,10 +45,10 @@ def network_path_of(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return (the network path to a target, notices to show). Raise SettingError."""
-    if address.link is SIP:
+    if address.link.address_form == "SIP URI":
         return _telephone_path(settings, context, address)
-    for key in ("rtp_ports", "codec", "from_", "srtp", "call_hosts"):
-        if getattr(settings, key) is not None:
+    for key in SIP.settings:
+        if key not in address.link.settings and getattr(settings, key) is not None:
             raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
     path = replace(
@@ -69,12 +69,14 @@ def network_path_of(
 
 
 def _direct_path(settings: TargetSettings, context: SettingsContext) -> NetworkPath:
-    """Return what WebSockets and telephone calls have in common: the certificates and the address."""
+    """Return what all links have in common: the certificates, the address, and the settings of media."""
     return NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", context),
         client_cert=_certificates(settings.client_cert, "client_cert", context),
         client_key=_client_key(settings, context),
         address=_ip_address(settings.resolve, context),
+        rtp_ports=_rtp_ports(settings.rtp_ports, context),
+        codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
     )
 
 
@@ -93,12 +95,10 @@ def _telephone_path(
         direct,
         address=direct.address or (address.zoned if proxy is None else proxy.address),
         sip_proxy="" if proxy is None else str(proxy),
-        rtp_ports=_rtp_ports(settings.rtp_ports, context),
-        codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
         srtp=tls if settings.srtp is None else settings.srtp == "required",
         call_hosts=_call_hosts(settings.call_hosts or (), context),
     )
-    unused = [key for key in ("compression", "max_message_mib") if getattr(settings, key) is not None]
+    unused = [key for key in WEBSOCKET.settings if getattr(settings, key) is not None]
     notices = () if proxy is None else proxy.notices(context.names["proxy"])
     return path, (*notices, *(f"{context.names[key]} is not used: the target is a telephone" for key in unused))
 

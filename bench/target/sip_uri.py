@@ -11,6 +11,7 @@ from bench.transport.interface import bracketed, is_address, is_host_name
 from bench.transport.sip.hops import SipUri, escaped_user, parse_uri
 from bench.transport.sip.messages import DEFAULT_PORTS, quoted_string, unquoted_string
 from bench.wire.dialect import CALL_ID
+from bench.wire.service import SIP
 
 _PLACEHOLDER = re.compile(rf"(\$\{{[A-Za-z_][A-Za-z0-9_]*\}}|{re.escape(CALL_ID)})")
 """The pattern of a variable, or of the id of the call. Both are replaced later."""
@@ -24,7 +25,6 @@ FORM = (
 _ZONE = re.compile(r"\[[^%\]]*%(?:25)?([^\]]*)\]")
 _CALLER = re.compile(r"""(?P<name>"(?:[^"\\]|\\.)*"|[^"<>]*)\s*<(?P<uri>[^<>]+)>|(?P<user>[^"<>]+)""")
 NOT_A_URI = f"is not a valid SIP URI: {FORM}"
-EXAMPLE_SIP = "sip:agent@sip.example.com"
 EXAMPLE_CALLER = '+15550100, or "Support" <sip:+15550100@example.com>'
 PARAMETERS = frozenset({"transport", "user", "lr"})
 """The parameters that have their usual effect. Others are only sent."""
@@ -102,13 +102,13 @@ def checked_uri(text: str, key: str, names: KeyNames) -> SipUri:
 
     scheme, _, rest = text.partition(":")
     if scheme.lower() not in ("sip", "sips"):
-        raise refuse(f"must begin with sip: or sips:, because the target is a telephone, e.g. {EXAMPLE_SIP}")
+        raise refuse(f"must begin with sip: or sips:, because the target is a telephone, e.g. {SIP.example}")
     user, at, host = rest.rpartition("@")
     if ":" in user:
         remedy = f"set {names['api_key_env']} to the name of a variable that contains user:password"
         raise refuse(f"contains a password, which would be written to files: remove it, and {remedy}")
     if not host or host[0] in ":;?":
-        raise refuse(f"names no host{' after the @' if at else ''}, e.g. {EXAMPLE_SIP}")
+        raise refuse(f"names no host{' after the @' if at else ''}, e.g. {SIP.example}")
     parts = _PLACEHOLDER.split(user)
     if not user.isprintable() or bool(at) != bool(user) or not all(map(_USER.fullmatch, parts[::2])):
         raise refuse(NOT_A_URI)

@@ -13,9 +13,9 @@ from bench.catalogue.pricing import Prices, PricingTerms
 from bench.services.registry import SERVICES
 from bench.target.credentials import Credential
 from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed, is_loopback
-from bench.transport.sip.hops import call_address
+from bench.transport.sip.hops import CallAddress, call_address
 from bench.wire.dialect import CALL_ID, Dialect, Peer
-from bench.wire.service import SIP, WEBSOCKET, Link, Service
+from bench.wire.service import WEBSOCKET, Link, Service
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 TRANSCRIPTION = "intent", "transcription"
@@ -126,11 +126,17 @@ class Target(Address):
         A SIP proxy on this machine passes the calls to the host of the URL.
         """
         path = self.network_path
-        first = path.address or (call_address(path.sip_proxy).host if path.sip_proxy else self.host)
-        hosts = [first, *([self.host] if path.sip_proxy else [])]
+        hosts = [path.address or self.first_hop.host, *([self.host] if path.sip_proxy else [])]
         hosts += [path.proxy.host] if path.proxy is not None else []
         hosts += (host.strip("[]") for host, _ in path.call_hosts)
         return next((host for host in hosts if not is_loopback(host)), "")
+
+    @property
+    def first_hop(self) -> CallAddress:
+        """The host that gets the first request, unless the network path has another address, and the transport."""
+        if self.link.address_form == "SIP URI":
+            return call_address(self.network_path.sip_proxy or self.url)
+        return CallAddress(self.host, self.port, "TLS" if self.tls else "TCP")
 
     @property
     def output(self) -> Literal["transcript"] | None:
@@ -167,7 +173,7 @@ class Target(Address):
     @property
     def url(self) -> str:
         """The URL of a connection. The resource of a telephone is the user, and after an `@` the parameters."""
-        if self.link is SIP:
+        if self.link.address_form == "SIP URI":
             user, _, parameters = self.resource.partition("@")
             return sip_url(user, self.host, self.port, parameters, tls=self.tls)
         port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"

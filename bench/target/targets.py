@@ -56,7 +56,7 @@ from bench.target.target_settings import (
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.sip.hops import escaped_user
 from bench.wire.dialect import Peer
-from bench.wire.service import BASIC, BEARER, MODEL, SIP, Service
+from bench.wire.service import BASIC, BEARER, MODEL, Service
 from bench.wire.settings import merged
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
@@ -314,14 +314,15 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names)
-    is_sip = address.link is SIP
-    encode = escaped_user if is_sip else percent_encoded
+    has_sip_uri = address.link.address_form == "SIP URI"
+    encode = escaped_user if has_sip_uri else percent_encoded
     resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encode=encode)
     if address.dialect.peer is Peer.SERVICE:  # again, because a variable may have set it
         check_transcription(resource.partition("?")[2], address.dialect, address.known_service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
-    target_headers, header_secrets = further_headers(settings.headers or {}, context.environ, is_sip=is_sip)
+    own_headers, is_sip = settings.headers or {}, not address.link.is_http
+    target_headers, header_secrets = further_headers(own_headers, context.environ, is_sip=is_sip)
     caller, caller_secrets = _caller(settings, context, address)
     tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.dialect_headers, *caller)
     target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
@@ -340,7 +341,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         prices=_prices(settings, context.price_file),
         model=address.requested_model,
     )
-    if is_sip:
+    if has_sip_uri:
         sip_uri(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)  # again, with the variables
     return target
 
@@ -437,7 +438,8 @@ class SignInResult(NamedTuple):
 def auth_of(settings: TargetSettings, context: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
     """Return the sign-in of a target. Raise SettingError, or UsageError for a key that cannot be in a header."""
     auth, names = settings.auth, context.names
-    if address.link is SIP and auth != "basic" and (auth is not None or settings.api_key_env is not None):
+    needs_password = address.link.credential == "digest"
+    if needs_password and auth != "basic" and (auth is not None or settings.api_key_env is not None):
         needs = f"with user:password in the variable that {names['api_key_env']} names"
         raise context.refuse("auth", f"must be basic for telephone calls, {needs}")
     if (header := settings.api_key_header) is not None:
@@ -463,7 +465,7 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
         if not key:  # the error does not quote it, because some users give the key itself
             problem = "names a variable that is not set: use the variable's name, not the key"
             raise context.refuse("api_key_env", problem)
-        if address.link is SIP and ":" not in key:
+        if address.link.credential == "digest" and ":" not in key:
             raise context.refuse("api_key_env", "names a variable that does not contain user:password")
         if settings.api_key_header is not None and settings.api_key_header.lower() != "authorization":
             return SignInResult(Credential(settings.api_key_header, key))

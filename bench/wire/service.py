@@ -18,22 +18,41 @@ MODEL = "{model}"
 
 @dataclass(frozen=True)
 class Link:
-    """A kind of connection, which the scheme of a URL selects.
+    """A kind of connection. A service has one or more, of which the scheme of a URL selects one.
 
     `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
-    `has_media` is True if audio travels in RTP packets, which need ports of their own. A session needs `sockets`
-    sockets.
+    `opened` states in messages that a connection is open. `peers` and `example` describe what has such addresses.
+    `settings` are the keys of targets that only some links have. `credential` is presented in a header of the first
+    request, or as a digest of user and password if the peer demands it. `is_http` is True if an HTTP request opens the
+    connection. `is_tls_by_scheme` is False if a later hop may require TLS although the scheme does not. `has_media` is
+    True if audio travels in RTP packets, which need ports of their own. `sockets` is the number of sockets that a
+    session needs.
     """
 
     schemes: tuple[str, str]
     steps: tuple[str, ...]
+    opened: str
+    peers: str
+    example: str
+    settings: tuple[str, ...]
+    address_form: Literal["URL", "SIP URI"] = "URL"
+    credential: Literal["header", "digest"] = "header"
+    is_http: bool = True
+    is_tls_by_scheme: bool = True
     has_media: bool = False
     sockets: int = 1
 
 
-WEBSOCKET = Link(("ws", "wss"), ("upgrade", "session", "turn"))
-SIP = Link(("sip", "sips"), ("call", "turn"), has_media=True, sockets=3)
-"""The link of telephone calls. Its sockets are for SIP, RTP and RTCP."""
+WEBSOCKET = Link(
+    ("ws", "wss"), ("upgrade", "session", "turn"), "HTTP 101", "WebSocket servers", "wss://HOST/PATH",
+    settings=("compression", "max_message_mib"),
+)  # fmt: skip
+SIP = Link(
+    ("sip", "sips"), ("call", "turn"), "the call was answered", "telephones", "sip:agent@sip.example.com",
+    settings=("rtp_ports", "codec", "from_", "srtp", "call_hosts"),
+    address_form="SIP URI", credential="digest", is_http=False, is_tls_by_scheme=False, has_media=True, sockets=3,
+)  # fmt: skip
+"""The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
 
 
 class KeyHeader(NamedTuple):

@@ -57,13 +57,13 @@ def calibrate(
     """
     from bench.base.cpu import allowed_cores, assign_cores
     from bench.record.calibration import KINDS, date_of, file_name, machine
-    from bench.services.registry import DIALECTS, link_of
+    from bench.services.registry import DIALECTS, links_of
     from rtbench.calibrate.load_step_search import calibration_of, conclusions, is_concluded
     from rtbench.calibrate.load_steps import plan_of
     from rtbench.calibrate.page import error_lines
     from rtbench.locust_run import terminable
 
-    _check_descriptors(max_sessions, link_of(DIALECTS[agent]).sockets if agent else 1)
+    _check_descriptors(max_sessions, links_of(DIALECTS[agent])[0].sockets if agent else 1)
     folders = _writable_folders(out)
     kinds = (agent,) if agent else KINDS
     plan, cores, start_utc_ns = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()

@@ -34,7 +34,7 @@ from bench.plan.turn_plan import InterruptTrigger
 from bench.record.folder import SCHEMAS
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import link_of
+from bench.services.registry import links_of
 from bench.services.telephone.dialect import TELEPHONE
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn
@@ -436,7 +436,7 @@ def test_facts_of_a_target_contain_no_secret() -> None:
 def test_the_facts_of_a_telephone_say_whether_its_audio_is_encrypted(
     dialect: Dialect, srtp: bool, fact: bool | None
 ) -> None:
-    target = replace(HERE, dialect=dialect, link=link_of(dialect), network_path=NetworkPath(srtp=srtp))
+    target = replace(HERE, dialect=dialect, link=links_of(dialect)[0], network_path=NetworkPath(srtp=srtp))
 
     assert target_facts(target, None)["srtp"] is fact
 

@@ -1,0 +1,64 @@
+"""A third kind of connection: a service that has one is measured without an edit of the code about targets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.base.errors import UsageError
+from bench.catalogue.timeouts import Timeouts
+from bench.services.registry import SERVICES
+from bench.session import dial
+from bench.target.target import Target
+from bench.target.tokens import Keyring
+from bench.transport.interface import ConnectTimings
+from bench.wire.service import WEBSOCKET, Link
+from tests.helpers import resolve_target
+from tests.memory_transport import MemoryTransport
+
+OFFER = Link(
+    ("http", "https"), ("offer", "turn"), "HTTP 201", "media servers", "https://HOST/PATH",
+    settings=("rtp_ports",), has_media=True, sockets=2,
+)  # fmt: skip
+URL = "https://api.openai.com/v1/realtime?model=m"
+
+
+def target(**settings: Any) -> Target:
+    return resolve_target({"K": "some-key-1"}, **{"url": URL, "api_key_env": "K"} | settings)
+
+
+@pytest.fixture(autouse=True)
+def _links(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SERVICES, "openai", replace(SERVICES["openai"], links=(WEBSOCKET, OFFER)))
+
+
+def test_service_and_scheme_select_the_link() -> None:
+    assert [target().link, target(url=URL.replace("https", "wss")).link] == [OFFER, WEBSOCKET]
+    assert (target().url, target().first_hop) == (URL, ("api.openai.com", 443, "TLS"))
+
+
+def test_a_dialect_without_the_link_refuses_its_urls() -> None:
+    with pytest.raises(UsageError, match="must be a URL, because the dialect twilio is for WebSocket servers"):
+        target(dialect="twilio")
+
+
+def test_a_link_has_only_its_own_settings() -> None:
+    assert target(rtp_ports="20000-20009").network_path.rtp_ports == range(20_000, 20_009, 2)
+    with pytest.raises(UsageError, match="--codec is only for telephone calls"):
+        target(codec="PCMU")
+
+
+def test_the_row_of_the_link_opens_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def open_offer(url: str, headers: Any, *others: Any) -> MemoryTransport:
+        calls.append((url, dict(headers)["Authorization"]))
+        return MemoryTransport(lambda message: ())
+
+    monkeypatch.setitem(dial.TRANSPORTS, OFFER, open_offer)  # type: ignore[arg-type]
+    known = target()
+    dial.Dialer(known, Keyring([known])).open(Timeouts(), ConnectTimings())
+
+    assert calls == [(URL, "Bearer some-key-1")]
