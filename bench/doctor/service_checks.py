@@ -278,7 +278,7 @@ class ServiceProbe:
         )
         transport = connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
         if isinstance(transport, TelephoneCall):
-            transport.on_packet = self._packets.add
+            transport.track.on_packet = self._packets.add
         return timeline, transport
 
     def _media(self, transport: Transport) -> Iterator[CheckFinding]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from random import SystemRandom
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
 from bench.base.errors import ConnectError
@@ -24,15 +24,9 @@ HANDFUL = 64
 FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
 SocketAddress = tuple[Any, ...]
 """The address of a peer, as the socket module has it."""
+Datagram = tuple[bytes, SocketAddress, Arrival]
+"""The data of a received datagram, its source, and its arrival."""
 _random = SystemRandom()
-
-
-class Datagram(NamedTuple):
-    """A received datagram."""
-
-    data: bytes
-    source: SocketAddress
-    arrival: Arrival
 
 
 class DatagramSocket:
@@ -76,9 +70,9 @@ class DatagramSocket:
             if at_ns is None:
                 self.fallbacks += 1
                 now_ns = monotonic_ns()
-                yield Datagram(data, source, Arrival(now_ns, now_ns - self._empty_ns, is_kernel=False))
+                yield data, source, Arrival(now_ns, now_ns - self._empty_ns, is_kernel=False)
             else:
-                yield Datagram(data, source, Arrival(at_ns))
+                yield data, source, Arrival(at_ns)
 
     def send(self, data: bytes, destination: SocketAddress) -> SendTime | None:
         """Send a datagram. Return None if the kernel does not accept it."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.datagrams import SocketAddress
+from bench.transport.datagrams import Datagram, SocketAddress
 from bench.transport.interface import HostPort
 from bench.transport.media.codecs import AUDIO, CODECS
 from bench.transport.media.dtmf import key_payloads
@@ -26,7 +26,6 @@ from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import HEADER_BYTES, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
 
-EarlyPacket = tuple[bytes, SocketAddress, Arrival]
 EARLY_NS = 2 * NS_PER_S
 """The duration of the audio before the answer in which a sound may begin that continues after the answer."""
 MIN_GAP_NS = 20 * NS_PER_MS
@@ -129,8 +128,8 @@ class CallMedia:
         self._keys += ((payload, number == 0) for number, payload in enumerate(payloads))
         return True
 
-    def received(self, data: bytes, arrival: Arrival, source: HostPort) -> list[Frame]:
-        """Return the frames that a packet releases. `source` is the address from which it comes."""
+    def received(self, data: bytes, arrival: Arrival, source: SocketAddress) -> list[Frame]:
+        """Return the frames that a packet releases. `source` is the host and port from which it comes."""
         plain = self._encryption.unprotect(data)
         if plain is None and self.receiver.is_silent(arrival.at_ns):
             plain = self._encryption.unprotect_again(data)
@@ -158,13 +157,13 @@ class CallMedia:
         return self._encryption.protect_report(self.rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye))
 
 
-def early_audio(packets: Iterable[EarlyPacket], media: CallMedia, answered_ns: int) -> tuple[bytes, int]:
+def early_audio(packets: Iterable[Datagram], media: CallMedia, answered_ns: int) -> tuple[bytes, int]:
     """Return the last audio before the answer, and the instant at which it ended."""
     frames = [
         frame
         for data, source, arrival in packets
         if answered_ns - EARLY_NS <= arrival.at_ns < answered_ns
-        for frame in media.received(data, arrival, HostPort(*source[:2]))
+        for frame in media.received(data, arrival, source[:2])
     ]
     audio, end_ns = bytearray(), 0
     for frame in (*frames, *media.expire(answered_ns)):

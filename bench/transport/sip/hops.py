@@ -14,7 +14,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -24,6 +24,8 @@ from bench.transport.sip.messages import DEFAULT_PORTS, SipResponse, check_uri_l
 
 MAX_REDIRECTS = 5
 MAX_CONTACTS = 16
+MAX_OTHER_HOSTS = 10
+"""The maximum number of hosts that are listed. A peer decides how many there are."""
 _URI = re.compile(
     r"(?P<scheme>sips?):(?:(?P<user>[^@\s]*|[^?\s]*)@)?(?P<hop>[^@;?\s]+)"
     r"(?P<parameters>(?:;[^;?\s]*)*)(?P<headers>\?\S*)?",
@@ -120,6 +122,17 @@ class Reach:
     """The further hosts that the user permits. Without a port, the port is the usual one."""
     is_local: bool = False
     """Whether the peer may name only hosts of this machine and `call_hosts`."""
+    _noted: dict[tuple[str, str], None] = field(default_factory=dict, compare=False)
+
+    def note(self, host: str, purpose: str) -> None:
+        """Note a host that receives something. Those that the user names do not count."""
+        if (named := canonical_host(host)) not in self.named_hosts and named not in UNSPECIFIED:
+            self._noted.update(dict.fromkeys([(named, purpose)][: MAX_OTHER_HOSTS - len(self._noted)]))
+
+    @property
+    def other_hosts(self) -> str:
+        """The hosts that only the peer named and that receive something, with their purposes."""
+        return ", ".join(f"{host} ({purpose})" for host, purpose in self._noted)
 
     @property
     def named_hosts(self) -> frozenset[str]:

@@ -115,8 +115,8 @@ def assert_bounded(call: TelephoneCall) -> None:
     ways = call._signalling
     assert len(ways._addresses) + len(ways._unaddressed) <= MAX_HOPS
     assert len(ways._connections) <= MAX_HOPS
-    assert len(call._frames) <= MAX_HELD_FRAMES
-    assert call._media is None or len(call._media.buffer._waiting) <= MAX_WAITING
+    assert len(call.track.frames) <= MAX_HELD_FRAMES
+    assert call.track.media is None or len(call.track.media.buffer._waiting) <= MAX_WAITING
 
 
 def assert_safe(*texts: str) -> None:

@@ -32,6 +32,7 @@ from bench.transport.media.dtmf import parse_event
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.rtp import parse_packet
 from bench.transport.media.srtp import PacketEncryption, SrtpKey
+from bench.transport.rtp_track import RtpTrack
 from bench.transport.sip import signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
@@ -343,8 +344,8 @@ def test_a_pressed_key_replaces_the_audio_of_its_frames() -> None:
 def test_a_key_that_cannot_be_sent_ends_the_call(change: dict[str, Any], reason: str, remedy: str) -> None:
     with line() as called:
         call, _ = dial(called)
-        assert call._media is not None
-        call._media.agreed = replace(call._media.agreed, **change)
+        assert call.track.media is not None
+        call.track.media.agreed = replace(call.track.media.agreed, **change)
 
         assert call.send(json.dumps({"type": "dtmf", "digit": "5"}).encode()) is None
         closed = call.closed
@@ -421,13 +422,13 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeyp
     The peer may be stopped between its packets, so both have the arrival of the first one.
     """
     arrivals: list[Arrival] = []
-    accept = TelephoneCall._accept_packet
+    accept = RtpTrack._accept
 
-    def accept_at_once(call: TelephoneCall, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def accept_at_once(track: RtpTrack, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
         arrivals.append(arrival)
-        accept(call, data, source, arrivals[0])
+        accept(track, data, source, arrivals[0])
 
-    monkeypatch.setattr(TelephoneCall, "_accept_packet", accept_at_once)
+    monkeypatch.setattr(RtpTrack, "_accept", accept_at_once)
 
     def skip_a_packet(peer: HostilePeer) -> None:
         peer.answer()
@@ -442,11 +443,11 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeyp
     held_ns: list[int] = []
     with hostile_line(skip_a_packet) as called:
         call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
-        assert call._media is not None
-        call._media.report_ns = NEVER_NS  # so that only the frame can wake the session
+        assert call.track.media is not None
+        call.track.media.report_ns = NEVER_NS  # so that only the frame can wake the session
 
         def on_message(message: ReceivedMessage) -> bool:
-            held_ns.append(call._held_ns)
+            held_ns.append(call.track.held_ns)
             return len(held_ns) == 3
 
         call.receive_until(monotonic_ns() + GUARD_S * NS_PER_S, on_message)
@@ -467,8 +468,8 @@ def test_the_packets_of_both_directions_are_counted() -> None:
         assert msgspec.structs.replace(counted, jitter_ns=0, start_uncertainty_ns=0) == RtpMeasured(
             3, 0, 0, 0, 3, start_uncertainty_ns=0
         )
-        assert call._media is not None
-        peer = call._media.rtcp.peer
+        assert call.track.media is not None
+        peer = call.track.media.rtcp.peer
         peer.reports, peer.expected, peer.cumulative_lost = 1, 3, 2
         peer.jitter, peer.round_trip_ns, peer.min_round_trip_ns = 8, 9, 7
 

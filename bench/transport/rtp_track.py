@@ -1,0 +1,162 @@
+"""The audio of one call in RTP over UDP: its sockets, its media, and the frames for the session.
+
+Each frame of the peer's audio is a message. Its arrival is the instant at which it is played, without the delay of the
+jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable
+from random import SystemRandom
+
+from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.causes import CANNOT_SEND, HELD
+from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, media_sockets
+from bench.transport.interface import UNSPECIFIED, OnMessage, SendReceipt
+from bench.transport.media.call_media import CallMedia, early_audio
+from bench.transport.media.jitter import Frame
+from bench.transport.media.offer_answer import AgreedMedia
+from bench.transport.media.rtp import StreamNumbers
+from bench.wire.connection import RtpMeasured
+from bench.wire.dialect import BinaryMessage
+from bench.wire.received import ReceivedMessage
+
+MAX_EARLY_PACKETS = 500
+"""The maximum number of packets that wait for the media of a call: 10 s of audio."""
+_random = SystemRandom()
+
+
+class RtpTrack:
+    """A track of audio in both directions. Its media are None until they are agreed."""
+
+    def __init__(self, host: str, ports: range) -> None:
+        self.rtp, self.rtcp = map(DatagramSocket, media_sockets(host, ports))
+        self.media: CallMedia | None = None
+        self.drained_ns = monotonic_ns()
+        """The last instant at which all packets that had arrived were read."""
+        self.frames: list[tuple[Frame, int]] = []
+        """The frames that have not been passed on, and the instants at which they became available."""
+        self.held_ns = 0
+        """How long after its instant the last frame became available."""
+        self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
+        """An observer of received RTP packets."""
+        self._early: deque[Datagram] = deque(maxlen=MAX_EARLY_PACKETS)
+        """The RTP packets that were read before the media were agreed."""
+        self._start_ns = 0
+
+    def early_audio(self, agreed: AgreedMedia, answered_ns: int) -> tuple[bytes, int] | None:
+        """Return the last audio before the answer, and the instant at which it ended; None if there is none."""
+        return early_audio(self._early, _new_media(agreed), answered_ns) if self._early else None
+
+    def use(self, agreed: AgreedMedia, answered_ns: int) -> None:
+        """Use agreed media from now on. Audio from before the answer is not passed on."""
+        if self.media is not None:
+            self.media.change(agreed)
+            return
+        self.media, self._start_ns = _new_media(agreed), answered_ns
+        while self._early:
+            self._accept(*self._early.popleft())
+
+    @property
+    def next_ns(self) -> int:
+        return NEVER_NS if self.media is None else self.media.next_ns
+
+    def send(self, media: CallMedia, audio: bytes) -> SendReceipt:
+        if not media.agreed.sends:  # the peer holds the call
+            media.skip_audio(audio)
+            return SendReceipt(SendTime(monotonic_ns()), 0, HELD)
+        packet = media.send_audio(audio)
+        send_time = self.rtp.send(packet, media.peer)
+        if send_time is None:
+            return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(self.rtp.refusal)}")
+        return SendReceipt(send_time, len(packet))
+
+    def read(self, sock: DatagramSocket) -> None:
+        """Read the datagrams of one of the sockets."""
+        now_ns, media = monotonic_ns(), self.media
+        if sock is self.rtp:
+            for data, source, arrival in sock.receive():
+                self._accept(data, source, arrival)
+            self.drained_ns = now_ns
+            return
+        for data, _, arrival in sock.receive():
+            if media is not None:
+                media.received_report(data, arrival.at_ns)
+
+    def _accept(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+        if self.media is None:  # the answer may be in another socket, or its session may not have run yet
+            self._early.append((data, source, arrival))
+            return
+        if arrival.at_ns < self._start_ns:
+            return  # `early_audio` has returned it
+        if self.on_packet is not None:
+            self.on_packet(data, source, arrival)
+        for frame in self.media.received(data, arrival, source[:2]):
+            self.frames.append((frame, arrival.at_ns))
+
+    def expire(self, now_ns: int) -> None:
+        """Release the frames whose earlier packets are missing, and send a report, if these are due."""
+        if (media := self.media) is None:
+            return
+        due_ns = media.buffer.next_ns
+        self.frames += ((frame, due_ns) for frame in media.expire(now_ns))
+        if media.report_ns <= now_ns:
+            self._send_report(media, now_ns)
+
+    def pass_frames(self, on_message: OnMessage | None) -> bool:
+        """Pass the received frames to the session. Return True if the session must act."""
+        frames, media, wakes = self.frames, self.media, False
+        if on_message is None or media is None:
+            return False
+        while frames and not wakes:
+            (at_ns, uncertainty_ns, audio, size), available_ns = frames.pop(0)
+            self.held_ns = max(0, available_ns - at_ns)
+            wire_bytes = size and size + media.overhead_bytes
+            wakes = on_message(ReceivedMessage(BinaryMessage(audio), Arrival(at_ns, uncertainty_ns), wire_bytes))
+        return wakes
+
+    def measured(self, other_hosts: str) -> RtpMeasured | None:
+        """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
+        if self.media is None:
+            return None
+        counts, played, peer = self.media.receiver.counts, self.media.buffer.counts, self.media.rtcp.peer
+        return RtpMeasured(
+            counts.expected,
+            max(0, counts.lost + counts.duplicates),
+            played.late,
+            self.media.receiver.jitter_ns,
+            self.media.packets_sent - self.rtp.unsent,
+            peer.expected if peer.reports else None,
+            min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
+            peer.jitter * NS_PER_S // self.media.clock_hz if peer.reports else None,
+            peer.round_trip_ns,
+            peer.min_round_trip_ns,
+            self.media.buffer.start_uncertainty_ns,
+            self.rtp.unsent,
+            other_hosts,
+            played.uncounted_pauses,
+            played.resyncs - played.uncounted_pauses,
+            counts.without_audio,
+        )
+
+    def say_goodbye(self) -> None:
+        if self.media is not None:
+            self._send_report(self.media, monotonic_ns(), goodbye=True)
+
+    def _send_report(self, media: CallMedia, now_ns: int, *, goodbye: bool = False) -> None:
+        report = media.report(now_ns, goodbye=goodbye)
+        if media.peer_rtcp.host not in UNSPECIFIED:  # the kernel would send it to this machine
+            self.rtcp.send(report, media.peer_rtcp)
+
+    def close(self) -> None:
+        self.rtp.close()
+        self.rtcp.close()
+
+
+def _new_media(agreed: AgreedMedia) -> CallMedia:
+    numbers, cname, now_ns = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench", monotonic_ns()
+    return CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
