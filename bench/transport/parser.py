@@ -210,7 +210,8 @@ class ProtocolParser:
 
     def __init__(self, protocol: ClientProtocol, yield_to_loop: Callable[[], None]) -> None:
         self._protocol, self._rest = protocol, yield_to_loop
-        self._head = b"" if protocol.state is State.CONNECTING else None
+        self.head = b"" if protocol.state is State.CONNECTING else None
+        """The part of the answer to the upgrade that has arrived; None when frames are expected."""
         self.response: HttpResponse | None = None
         """The answer to the upgrade; None until its head is complete."""
         self.deflate: MeasuredDeflate | None = None
@@ -229,11 +230,7 @@ class ProtocolParser:
         """True if the next byte starts a frame of a new, uncompressed message."""
         # otherwise the protocol object holds the start of the message
         is_complete = self._fed == self._framed and not self._message_bytes
-        return is_complete and self._head is None and self.deflate is None
-
-    def expect_frames(self) -> None:
-        """Stop waiting for the answer to the upgrade, because it has arrived or will not arrive."""
-        self.response = self._head = None
+        return is_complete and self.head is None and self.deflate is None
 
     def parse(self, read: SocketRead, start: bytes = b"") -> list[ReceivedMessage]:
         """Return the messages that a read completes. `start` is the start of a frame that earlier reads left over."""
@@ -243,7 +240,7 @@ class ProtocolParser:
         self._fed += len(read.data)
         messages: list[ReceivedMessage] = []
         ends_message = False
-        for event in self._events(read.data) if self._head is None else self._answer_events(read.data):
+        for event in self._events(read.data) if self.head is None else self._answer_events(read.data):
             if isinstance(event, Frame):
                 message = self._message_ended_by(event, read)
                 ends_message = message is not None
@@ -267,7 +264,7 @@ class ProtocolParser:
         error states why. It does not get a refusal. Raise ConnectError if the head is too long.
         """
         received_bytes = self._fed
-        self._head = head = without_interim((self._head or b"") + data)
+        self.head = head = without_interim((self.head or b"") + data)
         self.response = response = read_response(head)
         body_bytes = 0 if response is None else len(response.body)
         if received_bytes - body_bytes > MAX_HEAD_BYTES:

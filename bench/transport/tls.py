@@ -17,7 +17,6 @@ from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import PacedSender
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import TakeRead, TcpStream
-from bench.wire.connection import NetworkMeasured, Transmitted
 
 TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
@@ -55,17 +54,15 @@ class TlsStream:
         self._tcp = tcp
         self._outgoing = ssl.MemoryBIO()
         name = host.removesuffix(".")  # certificates and SNI have no final dot (RFC 6066 §3)
-        self._tls = context.wrap_bio(INCOMING, self._outgoing, server_hostname=name)
+        self.session = context.wrap_bio(INCOMING, self._outgoing, server_hostname=name)
+        """The TLS session, which has the version, the cipher, and the peer's certificate."""
         self._host = host
-        self._decrypter = tcp.sieve = Decrypter(self._tls, INCOMING, self._outgoing)
+        self._decrypter = tcp.sieve = Decrypter(self.session, INCOMING, self._outgoing)
+        self.yield_to_loop, self.flush, self.transmitted = tcp.yield_to_loop, tcp.flush, tcp.transmitted
+        self.network, self.close = tcp.network, tcp.close
         self._end: SocketRead | None = None
         self._refused = False
         self._error_text = ""
-
-    @property
-    def session(self) -> ssl.SSLObject:
-        """The TLS session, which has the version, the cipher, and the peer's certificate."""
-        return self._tls
 
     def handshake(self, until_ns: int) -> None:
         """Do the handshake. Raise ssl.SSLError, or ConnectError if it takes too long or the peer closes the connection.
@@ -83,17 +80,14 @@ class TlsStream:
             data, received_ns = read.data, read.timestamp_ns
 
     def _shaken(self, data: bytes) -> bool:
-        """Continue the handshake with the received bytes, and send the answer.
-
-        Return whether the handshake is complete.
-        """
+        """Continue the handshake with the received bytes, and send the answer. Return whether it is complete."""
         try:
             self._decrypter.shake_hands(data)
-            done = True
+            is_complete = True
         except ssl.SSLWantReadError:
-            done = False
+            is_complete = False
         self._flush()
-        return done
+        return is_complete
 
     def read(self, until_ns: int) -> SocketRead | None:
         """Do the same as `ByteStream.read`. Raise ConnectError if the peer's first data is an alert.
@@ -165,36 +159,21 @@ class TlsStream:
     def error_text(self) -> str:
         return self._tcp.error_text or self._error_text
 
-    def yield_to_loop(self) -> None:
-        self._tcp.yield_to_loop()
-
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        self._tls.write(data)
+        self.session.write(data)
         return self._flush(stamped=stamped, until_ns=until_ns)
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        self._tls.write(data)
+        self.session.write(data)
         return self._tcp.try_write(self._outgoing.read(), stamped=stamped)
-
-    def flush(self) -> SendTime:
-        return self._tcp.flush()
-
-    def transmitted(self) -> list[Transmitted]:
-        return self._tcp.transmitted()
 
     @property
     def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return self._tcp.endpoints
 
-    def network(self) -> NetworkMeasured | None:
-        return self._tcp.network()
-
     def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         data = self._outgoing.read()
         return self._tcp.write(data, stamped=stamped, until_ns=until_ns) if data else SendTime(monotonic_ns())
-
-    def close(self) -> None:
-        self._tcp.close()
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:

@@ -46,7 +46,7 @@ from bench.transport.interface import (
 from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
-from bench.wire.connection import CloseCause, Connected, ConnectionClosed, NetworkMeasured, Transmitted
+from bench.wire.connection import CloseCause, Connected, ConnectionClosed
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
@@ -126,6 +126,7 @@ class WebSocket:
 
     def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
         self._stream, self._protocol = stream, protocol
+        self.transmitted, self.network = stream.transmitted, stream.network
         self.handshake = Connected({}, {})
         self.fill: Callable[[bytes], bytes] | None = None
         self._end: ConnectionClosed | None = None
@@ -197,7 +198,7 @@ class WebSocket:
             self._response_uncertainty_ns = (
                 0 if read.is_complete and not has_more else read.timestamp_ns - read.empty_ns
             )
-        self._parser.expect_frames()
+        self._parser.response = self._parser.head = None  # frames follow, or nothing
         self._reader.expect(plain=self._is_plain())
         return response
 
@@ -235,9 +236,6 @@ class WebSocket:
         except OSError as error:
             self._on_connection_lost(error)
             return None
-
-    def transmitted(self) -> list[Transmitted]:
-        return self._stream.transmitted()
 
     def receive_until(
         self,
@@ -355,9 +353,6 @@ class WebSocket:
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
             self._end = ConnectionClosed(code, at_ns, reason, ours, cause, error_ns)
-
-    def network(self) -> NetworkMeasured | None:
-        return self._stream.network()
 
     def close(self) -> None:
         try:

@@ -66,8 +66,8 @@ class ReceivedPacket(NamedTuple):
 class ReceptionCounts:
     """The numbers of packets of all sources.
 
-    Every packet is in exactly one of `bad`, `rejected`, `strays`, and `received`. `received` includes the duplicates
-    and the reordered packets. `expected` is the number of sequence numbers from the first packet to the highest one.
+    Every packet is in exactly one of `bad`, `rejected`, `strays`, and `received`. `received` includes the duplicates.
+    `expected` is the number of sequence numbers from the first packet to the highest one.
     """
 
     bad: int = 0
@@ -76,16 +76,8 @@ class ReceptionCounts:
     strays: int = 0
     received: int = 0
     duplicates: int = 0
-    reordered: int = 0
     expected: int = 0
-    comfort_noise: int = 0
-    events: int = 0
     unknown_types: int = 0
-    payload_bytes: int = 0
-    ssrc_changes: int = 0
-    restarts: int = 0
-    payload_type_changes: int = 0
-    """How often the payload type of audio changed."""
 
     @property
     def lost(self) -> int:
@@ -124,7 +116,6 @@ class RtpReceiver:
         self._is_named = False
         self._stray: tuple[int, int] | None = None  # what would continue it: (SSRC, sequence number)
         self._received = 0  # the bit n is set if the packet n before the highest one was received
-        self._audio_type = -1
         self._heard_ns = 0
         self._last_ns = self._last_timestamp = -1
         self._highest_timestamp: int | None = None
@@ -170,7 +161,7 @@ class RtpReceiver:
             if not -MAX_MISORDER < ahead < MAX_DROPOUT:
                 return self._on_stray(packet, arrival, is_named)
             if ahead != 1 and self._begins_again(packet, ahead, arrival):
-                return self._restart(packet, arrival, is_named)
+                return self._start(packet, arrival, is_named)
             self._is_named |= is_named
         elif self.ssrc is None:
             return self._start(packet, arrival, is_named)
@@ -189,7 +180,6 @@ class RtpReceiver:
             self._heard_ns = arrival.at_ns
             return None
         else:
-            self.counts.reordered += 1
             self._received |= 1 << -ahead
         return self._received_packet(packet, last + ahead, arrival)
 
@@ -201,7 +191,7 @@ class RtpReceiver:
         takes_over = is_named and not self._is_named
         speaks_again = is_silent and (is_named or not self._is_named or packet.ssrc == self.ssrc)
         if takes_over or speaks_again or (continues and not is_blocked):
-            return self._restart(packet, arrival, is_named)
+            return self._start(packet, arrival, is_named)
         self.counts.strays += 1
         self._stray = packet.ssrc, (packet.sequence_number + 1) % SEQUENCE_NUMBERS
         return None
@@ -219,13 +209,6 @@ class RtpReceiver:
         if media_ns > 0 or gap_ns - media_ns >= MAX_DELAY_NS:
             return True
         return ahead < 0 and gap_ns >= SILENT_NS and bool(self._received & 1 << -ahead)
-
-    def _restart(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket:
-        if packet.ssrc == self.ssrc:
-            self.counts.restarts += 1
-        else:
-            self.counts.ssrc_changes += 1
-        return self._start(packet, arrival, is_named)
 
     def _start(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket:
         """Start a source with its first packet."""
@@ -246,21 +229,12 @@ class RtpReceiver:
         self._heard_ns = arrival.at_ns
         payload_type, _, timestamp, _, payload, marker = packet
         kind = self._kinds.get(payload_type, "unknown")
-        counts = self.counts
-        counts.payload_bytes += len(payload)
         if kind == "audio":
-            if payload_type != self._audio_type:
-                counts.payload_type_changes += self._audio_type >= 0
-                self._audio_type = payload_type
             self._add_jitter(timestamp, arrival.at_ns)
             if sequence == self.highest_sequence:
                 self._highest_timestamp = timestamp
-        elif kind == "event":
-            counts.events += 1
-        elif kind == "comfort_noise":
-            counts.comfort_noise += 1
-        else:
-            counts.unknown_types += 1
+        elif kind == "unknown":
+            self.counts.unknown_types += 1
         return ReceivedPacket(kind, self.source, sequence, timestamp, payload, arrival, marker, payload_type)
 
     def _add_jitter(self, timestamp: int, at_ns: int) -> None:

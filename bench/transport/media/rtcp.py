@@ -6,7 +6,6 @@ The parser never raises an error. It returns None for data that is not a valid c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
@@ -73,7 +72,7 @@ class Report(NamedTuple):
 
 
 class SourceDescription(NamedTuple):
-    """The canonical name of a source; "" if only other items describe the source."""
+    """The canonical name of a source."""
 
     ssrc: int
     cname: str
@@ -84,21 +83,12 @@ class Goodbye(NamedTuple):
     reason: str = ""
 
 
-class OtherPacket(NamedTuple):
-    """A packet of a type that this module does not read."""
+def parse_compound(data: bytes) -> list[Report] | None:
+    """Return the reports of a compound packet; None if it is not valid (RFC 3550 appendix A.2).
 
-    packet_type: int
-
-
-RtcpPacket = Report | SourceDescription | Goodbye | OtherPacket
-
-
-def parse_compound(data: bytes) -> list[RtcpPacket] | None:
-    """Return the packets of a compound packet; None if it is not valid (RFC 3550 appendix A.2).
-
-    It must start with a report. Only its last packet may have padding.
+    It must start with a report. Only its last packet may have padding. The content of other packets is not read.
     """
-    packets: list[RtcpPacket] = []
+    reports: list[Report] = []
     start = 0
     while start < len(data):
         if start + _HEADER.size > len(data):
@@ -107,43 +97,31 @@ def parse_compound(data: bytes) -> list[RtcpPacket] | None:
         end = start + 4 * (words + 1)
         if flags >> 6 != VERSION or end > len(data):
             return None
-        if not packets and (packet_type not in (SENDER_REPORT, RECEIVER_REPORT) or flags & _PADDING):
+        is_report = packet_type in (SENDER_REPORT, RECEIVER_REPORT)
+        if not reports and (not is_report or flags & _PADDING):
             return None
         content = data[start + _HEADER.size : end]
         if flags & _PADDING:
             if end != len(data) or not content or not 0 < content[-1] <= len(content):
                 return None
             content = content[: -content[-1]]
-        parsed = _parse(packet_type, flags & _COUNT, content)
-        if parsed is None:
-            return None
-        packets += parsed
+        if is_report:
+            report = _parse_report(flags & _COUNT, content, is_sender=packet_type == SENDER_REPORT)
+            if report is None:
+                return None
+            reports.append(report)
         start = end
-    return packets or None
+    return reports or None
 
 
-def _parse(packet_type: int, count: int, content: bytes) -> Sequence[RtcpPacket] | None:
-    if packet_type in (SENDER_REPORT, RECEIVER_REPORT):
-        return _parse_report(count, content, is_sender=packet_type == SENDER_REPORT)
-    if packet_type == SOURCE_DESCRIPTION:
-        return _parse_descriptions(count, content)
-    if packet_type == GOODBYE:
-        end = 4 * count
-        if end > len(content) or (len(content) > end and end + 1 + content[end] > len(content)):
-            return None
-        reason = content[end + 1 : end + 1 + content[end]] if len(content) > end else b""
-        return (Goodbye(tuple(ssrc for (ssrc,) in _SSRC.iter_unpack(content[:end])), reason.decode(errors="replace")),)
-    return (OtherPacket(packet_type),)
-
-
-def _parse_report(count: int, content: bytes, *, is_sender: bool) -> Sequence[RtcpPacket] | None:
+def _parse_report(count: int, content: bytes, *, is_sender: bool) -> Report | None:
     start = _SSRC.size + (_SENDER_INFO.size if is_sender else 0)
     end = start + count * _BLOCK.size
     if end > len(content):
         return None
     sender = SenderInfo(*_SENDER_INFO.unpack_from(content, _SSRC.size)) if is_sender else None
     blocks = tuple(_block(fields) for fields in _BLOCK.iter_unpack(content[start:end]))
-    return (Report(_SSRC.unpack_from(content)[0], blocks, sender),)
+    return Report(_SSRC.unpack_from(content)[0], blocks, sender)
 
 
 def _block(fields: tuple[int, ...]) -> ReportBlock:
@@ -152,27 +130,6 @@ def _block(fields: tuple[int, ...]) -> ReportBlock:
     if cumulative_lost > _MAX_LOST:
         cumulative_lost -= 1 << 24
     return ReportBlock(ssrc, lost >> 24, cumulative_lost, *rest)
-
-
-def _parse_descriptions(count: int, content: bytes) -> Sequence[RtcpPacket] | None:
-    descriptions = []
-    start = 0
-    for _ in range(count):
-        if start + _SSRC.size >= len(content):
-            return None
-        (ssrc,) = _SSRC.unpack_from(content, start)
-        start += _SSRC.size
-        cname = ""
-        while content[start : start + 1] != b"\0":
-            if start + 2 > len(content) or start + 2 + content[start + 1] >= len(content):
-                return None
-            kind, end = content[start], start + 2 + content[start + 1]
-            if kind == CNAME:
-                cname = content[start + 2 : end].decode(errors="replace")
-            start = end
-        start += 4 - start % 4  # at least one zero ends the items, and the next source starts at a whole word
-        descriptions.append(SourceDescription(ssrc, cname))
-    return descriptions if start <= len(content) else None
 
 
 def build_compound(*packets: Report | SourceDescription | Goodbye) -> bytes:
@@ -240,10 +197,6 @@ class RtcpSession:
         self.peer = PeerReport()
         self.bad = self.rejected = self.received = 0
         """`rejected` is the number of packets that SRTCP did not accept, which `receive` never gets."""
-        self.other_packets = 0
-        """The number of packets of unknown types, and of reports about other streams."""
-        self.is_ended = False
-        """True if the peer has said goodbye."""
         self._sender, self._receiver, self._cname, self._utc_offset_ns = sender, receiver, cname, utc_offset_ns
         self._expected_before = self._received_before = 0
         self._source = -1
@@ -260,34 +213,24 @@ class RtcpSession:
             info = SenderInfo(now, timestamp, sender.packet_count & _32_BITS, sender.payload_bytes & _32_BITS)
             self._sent_reports.append(now >> 16 & _32_BITS)
         report = Report(sender.ssrc, self._blocks(now_ns), info)
-        description = SourceDescription(sender.ssrc, self._cname)
-        if goodbye:
-            return build_compound(report, description, Goodbye((sender.ssrc,)))
-        return build_compound(report, description)
+        further = (Goodbye((sender.ssrc,)),) if goodbye else ()
+        return build_compound(report, SourceDescription(sender.ssrc, self._cname), *further)
 
     def receive(self, data: bytes, at_ns: int) -> None:
         """Handle a compound packet that arrived at this instant."""
-        packets = parse_compound(data)
-        if packets is None:
+        reports = parse_compound(data)
+        if reports is None:
             self.bad += 1
             return
         self.received += 1
-        for packet in packets:
-            match packet:
-                case Report(ssrc, blocks, sender):
-                    if sender is not None:
-                        self._last_report = ssrc, sender.ntp_timestamp >> 16 & _32_BITS, at_ns
-                    for block in blocks:
-                        self._on_block(block, at_ns)
-                case Goodbye(sources):
-                    self.is_ended = self.is_ended or self._receiver.ssrc in sources
-                case OtherPacket():
-                    self.other_packets += 1
+        for report in reports:
+            if report.sender is not None:
+                self._last_report = report.ssrc, report.sender.ntp_timestamp >> 16 & _32_BITS, at_ns
+            for block in report.blocks:
+                if block.ssrc == self._sender.ssrc:
+                    self._on_block(block, at_ns)
 
     def _on_block(self, block: ReportBlock, at_ns: int) -> None:
-        if block.ssrc != self._sender.ssrc:
-            self.other_packets += 1
-            return
         peer = self.peer
         peer.reports += 1
         peer.cumulative_lost, peer.fraction_lost = block.cumulative_lost, block.fraction_lost / 256

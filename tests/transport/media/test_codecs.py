@@ -55,7 +55,6 @@ def test_a_peer_may_change_between_the_codecs_that_were_offered() -> None:
     assert len(frames) == 3
     for frame in frames:
         np.testing.assert_allclose(G711_ULAW.decode(frame.audio), TONE, atol=400)
-    assert call.receiver.counts.payload_type_changes == 2
 
 
 def test_a_later_agreement_changes_the_codec_of_both_directions() -> None:

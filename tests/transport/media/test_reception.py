@@ -37,7 +37,6 @@ def test_sequence_numbers_are_extended_when_they_wrap_around() -> None:
     packets = receive(subject, *(wire(number) for number in (65534, 65535, 65536, 65539, 65538, 96000)))
 
     assert sequences(packets[:5]) == [65534, 65535, 65536, 65539, 65538]
-    assert subject.counts.reordered == 1
     assert subject.counts.lost == 1  # 65537; the last packet is too far ahead
     assert subject.counts.strays == 1
 
@@ -55,7 +54,7 @@ def test_a_source_that_jumps_restarts_with_the_second_packet() -> None:
     packets = receive(subject, wire(5), wire(6), wire(40_000), wire(40_001), wire(40_002))
 
     assert [packet and packet.source for packet in packets] == [0, 0, None, 1, 1]
-    assert (subject.counts.strays, subject.counts.restarts, subject.counts.lost) == (1, 1, 0)
+    assert (subject.counts.strays, subject.source, subject.counts.lost) == (1, 1, 0)
 
 
 def test_a_reordered_packet_before_the_first_one_of_a_new_source_has_a_number_of_its_own() -> None:
@@ -88,21 +87,22 @@ def restarted(
     [(-80, -80), (-50, -50), (-80, 0), (-80, 250), (500, 0), (2_000, 0), (500, -80), (2_000, 5_000), (20_000, -80)],
 )
 def test_numbers_that_begin_again_after_a_pause_are_a_new_stream(numbers_by: int, time_by: int, pause_ms: int) -> None:
-    counts = restarted(numbers_by=numbers_by, time_by=time_by, pause_ms=pause_ms).counts
+    subject = restarted(numbers_by=numbers_by, time_by=time_by, pause_ms=pause_ms)
 
-    assert (counts.restarts, counts.received, counts.expected) == (1, 160, 160)
-    assert (counts.duplicates, counts.strays, counts.lost, counts.reordered) == (0, 0, 0, 0)
+    counts = subject.counts
+    assert (subject.source, counts.received, counts.expected) == (1, 160, 160)
+    assert (counts.duplicates, counts.strays, counts.lost) == (0, 0, 0)
 
 
 def test_numbers_that_begin_again_without_a_pause_are_a_new_stream_if_no_duplicate_is_so_late() -> None:
-    assert restarted(numbers_by=-80, time_by=-80, pause_ms=0).counts.restarts == 1
-    assert restarted(numbers_by=-80, pause_ms=0, count=30).counts.restarts == 1  # the timestamps go on
+    assert restarted(numbers_by=-80, time_by=-80, pause_ms=0).source == 1
+    assert restarted(numbers_by=-80, pause_ms=0, count=30).source == 1  # the timestamps go on
 
 
 def test_a_new_source_after_a_pause_is_heard_from_its_first_packet() -> None:
-    counts = restarted(ssrc=2).counts
+    subject = restarted(ssrc=2)
 
-    assert (counts.ssrc_changes, counts.strays, counts.received) == (1, 0, 160)
+    assert (subject.source, subject.counts.strays, subject.counts.received) == (1, 0, 160)
 
 
 @pytest.mark.parametrize("gap_ms", [20, 150])
@@ -113,7 +113,7 @@ def test_packets_that_a_network_sends_twice_are_duplicates_and_no_restart(gap_ms
         arrival = Arrival((39 + number - 30) * FRAME_NS + gap_ms * NS_PER_MS)
         assert subject.receive(wire(number), arrival) is None
 
-    assert (subject.counts.duplicates, subject.counts.restarts) == (10, 0)
+    assert (subject.counts.duplicates, subject.source) == (10, 0)
 
 
 def test_packets_that_an_outage_loses_are_lost() -> None:
@@ -121,7 +121,7 @@ def test_packets_that_an_outage_loses_are_lost() -> None:
     receive(subject, wire(0), wire(1))
     subject.receive(wire(251), Arrival(251 * FRAME_NS))
 
-    assert (subject.counts.lost, subject.counts.restarts) == (249, 0)
+    assert (subject.counts.lost, subject.source) == (249, 0)
 
 
 def test_another_source_takes_over_only_when_the_first_one_is_silent() -> None:
@@ -131,7 +131,7 @@ def test_another_source_takes_over_only_when_the_first_one_is_silent() -> None:
 
     assert sequences(mixed) == [0, None, 1, None, 2, None, 3, None]
     assert [packet and packet.source for packet in alone] == [1, 1]
-    assert (subject.counts.ssrc_changes, subject.counts.strays, subject.ssrc) == (1, 4, 2)
+    assert (subject.source, subject.counts.strays, subject.ssrc) == (1, 4, 2)
 
 
 def from_addresses(subject: RtpReceiver, *packets: tuple[bytes, bool]) -> list[ReceivedPacket | None]:
@@ -149,7 +149,7 @@ def test_the_named_address_takes_over_from_a_stream_of_an_earlier_call() -> None
     packets = from_addresses(subject, *(each for pair in zip(stale, own, strict=True) for each in pair))
 
     assert [packet and packet.source for packet in packets] == [0, 1, None, 1, None, 1, None, 1]
-    assert (subject.counts.ssrc_changes, subject.counts.strays) == (1, 3)
+    assert (subject.source, subject.counts.strays) == (1, 3)
 
 
 @pytest.mark.parametrize("kind", [0, 13, 101])
@@ -183,7 +183,7 @@ def test_a_source_whose_address_changes_is_still_the_same_source() -> None:
     packets = from_addresses(subject, (wire(0), True), (wire(1), False), (wire(2), False))
 
     assert sequences(packets) == [0, 1, 2]
-    assert subject.counts.ssrc_changes == 0
+    assert subject.source == 0
 
 
 def test_after_a_new_agreement_the_stream_from_the_new_address_takes_over() -> None:
@@ -217,8 +217,7 @@ def test_payload_types_are_counted() -> None:
     assert [packet and packet.kind for packet in packets] == [
         "audio", "audio", "comfort_noise", "event", "unknown", "audio", "audio",
     ]  # fmt: skip
-    counts = subject.counts
-    assert (counts.comfort_noise, counts.events, counts.unknown_types, counts.payload_type_changes) == (1, 1, 1, 2)
+    assert subject.counts.unknown_types == 1
 
 
 def test_a_regular_stream_has_no_jitter_and_a_pause_adds_none() -> None:
@@ -262,7 +261,7 @@ def test_every_packet_is_counted_once(packets: list[tuple[int, int, int] | None]
     assert len(passed) + counts.duplicates == counts.received
     assert counts.bad == packets.count(None)
     assert len({packet.sequence for packet in passed}) == len(passed)
-    assert sum(packet.kind == "comfort_noise" for packet in passed) == counts.comfort_noise
+    assert sum(packet.kind == "unknown" for packet in passed) == counts.unknown_types
 
 
 @given(st.permutations(range(1, 40)), st.sets(st.integers(1, 39)), st.sets(st.integers(1, 39)))
@@ -272,7 +271,5 @@ def test_the_counts_say_what_the_path_did(order: list[int], lost: set[int], twic
     receive(subject, *map(wire, numbers))
 
     highest = max(numbers)
-    behind = sum(number < max(numbers[:at]) for at, number in enumerate(numbers[: 40 - len(lost)]) if at)
     assert subject.counts.duplicates == len(twice - lost)
-    assert subject.counts.reordered == behind
     assert subject.counts.lost + subject.counts.duplicates == sum(number < highest for number in lost)

@@ -82,7 +82,7 @@ def test_an_encrypted_stream_whose_numbers_begin_again_after_a_pause_is_heard(fi
             packet, arrival = sender.send_audio(audio(number)), Arrival(start_ns + number * FRAME_NS)
             assert receiver.received(packet, arrival, receiver.peer)
 
-    assert (receiver.receiver.counts.restarts, receiver.receiver.counts.rejected) == (1, 0)
+    assert (receiver.receiver.source, receiver.receiver.counts.rejected) == (1, 0)
 
 
 def test_a_recorded_packet_is_rejected_while_the_source_sends() -> None:
@@ -179,10 +179,10 @@ def test_a_goodbye_is_accepted_from_the_peer_only() -> None:
     agent.received(caller.send_audio(audio(0)), Arrival(START_NS), agent.peer)
     stranger.send_audio(audio(0))
     agent.received_report(stranger.report(START_NS, goodbye=True), START_NS)
-    assert not agent.rtcp.is_ended
+    assert (agent.rtcp.received, agent.rtcp.rejected) == (0, 1)
 
     agent.received_report(caller.report(START_NS, goodbye=True), START_NS)
-    assert agent.rtcp.is_ended
+    assert (agent.rtcp.received, agent.rtcp.rejected) == (1, 1)
 
 
 def test_a_new_key_of_the_peer_is_used_from_then_on_and_ours_goes_on() -> None:

@@ -244,7 +244,7 @@ def test_a_recording_that_is_played_again_is_heard_again(count: int, pause_ms: i
 
     assert played.numbers == list(range(3 * count))
     assert (played.receiver.counts.duplicates, played.receiver.counts.lost) == (0, 0)
-    assert (played.receiver.counts.restarts, played.buffer.counts.late) == (2, 0)
+    assert (played.receiver.source, played.buffer.counts.late) == (2, 0)
 
 
 TALKS = st.lists(
