@@ -156,6 +156,11 @@ class NetworkPath:
 DIRECT = NetworkPath()
 
 
+def whole_number(text: str, max_digits: int) -> int | None:
+    """Return the number that ASCII digits state; None if the text is something else, or too long."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= max_digits else None
+
+
 def bracketed(host: str) -> str:
     """Return a host in the form that URLs have: an IPv6 address is in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host

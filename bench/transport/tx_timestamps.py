@@ -122,10 +122,7 @@ class TxTimestamps:
                 self._add(report)
 
     def _add(self, report: TxReport) -> None:
-        """Record a report.
-
-        A retransmission causes further reports that the same byte was sent. These are ignored.
-        """
+        """Record a report. A retransmission causes further reports that the same byte was sent. These are ignored."""
         ticket, acknowledged = self._requested.get(report.position), report.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return

@@ -52,7 +52,7 @@ HEADERS = (
     ("Reason", "Q.850;cause={}"),
 )  # fmt: skip
 AGREED = AgreedMedia(
-    "192.0.2.4", 50_000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", 20, HostPort("192.0.2.4", 50_001)
+    "192.0.2.4", 50_000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", HostPort("192.0.2.4", 50_001)
 )
 
 
@@ -132,7 +132,7 @@ class SignallingPeer(ClockedPeer):
         assert len(call._legs) <= MAX_LEGS
         assert len(call._transactions._clients) <= MAX_TRANSACTIONS
         assert len(call._transactions._servers) <= MAX_TRANSACTIONS
-        assert len(call.counts.dropped) <= MAX_DROPPED_KINDS
+        assert len(call.dropped) <= MAX_DROPPED_KINDS
 
     def end(self) -> None:
         """Hang up, and wait until the call is finished."""

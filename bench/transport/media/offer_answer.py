@@ -51,7 +51,6 @@ class AgreedMedia:
     receive_event_payload_type: int | None
     direction: Direction
     """The direction from this side: with sendonly, this side only sends."""
-    ptime_ms: int | None
     rtcp: HostPort | None
     """The address and port at which the peer receives RTCP; None if RTCP is multiplexed with RTP."""
     send_key: SrtpKey | None = None
@@ -135,7 +134,7 @@ def answer_to(
     number = None if event is None else event.payload_type
     agreed = AgreedMedia(
         audio.address, audio.port, codec.encoding, codec.payload_type, ((codec.payload_type, codec.encoding),),
-        number, number, direction, audio.ptime_ms, _rtcp_of(audio, mux), send_key, receive_key,
+        number, number, direction, _rtcp_of(audio, mux), send_key, receive_key,
     )  # fmt: skip
     return written, agreed
 
@@ -159,7 +158,7 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
         audio.address, audio.port, codec.encoding, codec.payload_type,
         tuple((CODECS[offered_codec].payload_type, offered_codec) for offered_codec in local.codecs),
         None if event is None else event.payload_type, None if event is None else EVENT_PAYLOAD_TYPE,
-        _common(_mirrored(_direction_of(audio)), offered), audio.ptime_ms, _rtcp_of(audio, mux),
+        _common(_mirrored(_direction_of(audio)), offered), _rtcp_of(audio, mux),
         send_key, receive_key,
     )  # fmt: skip
 

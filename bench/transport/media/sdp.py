@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.files.sanitize import CONTROL
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, whole_number
 from bench.transport.media.srtp import CryptoAttribute, usable_crypto, write_crypto
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
@@ -62,6 +62,7 @@ class MediaLine:
     address: str = ""
     direction: Direction = "sendrecv"
     ptime_ms: int | None = None
+    """The duration of a packet that is written. Each packet of the peer states its own."""
     rtcp: HostPort | None = None
     rtcp_mux: bool = False
     crypto: tuple[CryptoAttribute, ...] = ()
@@ -173,8 +174,8 @@ def _media_line(section: _Section, session: _Section) -> MediaLine:
     crypto = [text for name, text in section.attributes if name == "crypto"]  # of a session it is not valid
     return MediaLine(
         kind, port, protocol, format_text, _formats(format_text, section.attributes), address,
-        section.direction or session.direction or "sendrecv", _positive(values.get("ptime")),
-        _rtcp(values.get("rtcp"), address), "rtcp-mux" in values, usable_crypto(crypto),
+        section.direction or session.direction or "sendrecv", None, _rtcp(values.get("rtcp"), address),
+        "rtcp-mux" in values, usable_crypto(crypto),
     )  # fmt: skip
 
 
@@ -201,18 +202,13 @@ def _formats(text: str, attributes: Sequence[tuple[str, str]]) -> tuple[RtpForma
     return tuple(found.values())
 
 
-def _positive(text: str | None) -> int | None:
-    """Return the whole number of a text such as `20`. Return None if it is none, or not positive."""
-    text = (text or "").partition(".")[0]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and int(text) else None
-
-
 def _rtcp(text: str | None, address: str) -> HostPort | None:
     """Return the address of RTCP (RFC 3605), or None if the attribute is missing."""
-    port, *connection = (text or "").split(None, 1) or [""]
-    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
+    digits, *connection = (text or "").split(None, 1) or [""]
+    port = whole_number(digits, 5)
+    if not port or port > 65_535:
         return None
-    return HostPort(_address(connection[0]) if connection else address, int(port))
+    return HostPort(_address(connection[0]) if connection else address, port)
 
 
 def write_description(session_id: int, version: int, address: str, media: Sequence[MediaLine]) -> bytes:

@@ -20,9 +20,7 @@ from bench.transport.media.offer_answer import AgreedMedia, accepted_answer, wri
 from bench.transport.media.srtp import SrtpKey, without_keys
 from bench.transport.sip.bodies import described_in, description_of
 from bench.transport.sip.call_record import (
-    CallCounts,
     CallEnding,
-    CallInstants,
     CallSettings,
     CallState,
     EndedBy,
@@ -44,7 +42,7 @@ from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.hops import Reach, Redirection, hop_of
 from bench.transport.sip.leg import CallLeg, LegContext
 from bench.transport.sip.leg_requests import answer_outside, answer_within, respond
-from bench.transport.sip.messages import Outgoing, SipMessage, SipRequest, SipResponse, accept_message, parse_address
+from bench.transport.sip.messages import SipMessage, SipRequest, SipResponse, accept_message, parse_address
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
 
 MAX_LEGS = 10
@@ -63,8 +61,10 @@ class SipCall:
     def __init__(self, settings: CallSettings, tokens: RandomTokens) -> None:
         self.settings = settings
         self.state = CallState.NEW
-        self.instants = CallInstants()
-        self.counts = CallCounts()
+        self.ringing_ns: int | None = None
+        """The instant of the first 180 to the last INVITE; None if there was none."""
+        self.answered_ns: int | None = None
+        self.ended_ns: int | None = None
         self.ending: CallEnding | None = None
         self.early_media: AgreedMedia | None = None
         """The audio of a provisional response, before the call is answered."""
@@ -74,17 +74,20 @@ class SipCall:
         """The last response to INVITE until the call was answered."""
         self.call_id = tokens()
         self._tokens = tokens
-        self._dropped: Counter[str] = Counter()
-        self.counts.dropped = self._dropped
-        self._transactions = Transactions(self._dropped)
-        self._digest = DigestClient(settings.login)
+        self.dropped: Counter[str] = Counter()
+        """The numbers of messages that were ignored, by their kind."""
+        self.invites = 0
+        """The number of INVITE that began the call. Retransmissions do not count."""
+        self._transactions = Transactions(self.dropped)
+        self.pop_messages = self._transactions.pop_messages
+        self.digest = DigestClient(settings.login)
         proxy = settings.outbound_proxy
         self.reach = Reach(
             hop_of(proxy or settings.request_uri, settings.transport), settings.address, settings.call_hosts,
             settings.is_local,
         )  # fmt: skip
         self._media = replace(settings.media, check_host=partial(self.reach.check, purpose="its audio"))
-        self._redirection = Redirection(settings.request_uri, settings.transport, self.reach)
+        self.redirection = Redirection(settings.request_uri, settings.transport, self.reach)
         self._local_tag = tokens()
         self._local = f"{settings.caller};tag={self._local_tag}"
         self._offer = write_offer(self._media, 1)
@@ -108,7 +111,7 @@ class SipCall:
         if any(CONTROL.search(text) for text in texts):
             raise ValueError("a header is not valid: it contains a control character")
         self._context = LegContext(
-            party, self._transactions, tokens, self._media, self, self._digest, True,
+            party, self._transactions, tokens, self._media, self, self.digest, True,
             settings.session_interval_s,
         )  # fmt: skip
 
@@ -116,7 +119,7 @@ class SipCall:
         settings = self.settings
         parameters = "" if settings.transport == "UDP" else f";transport={settings.transport.lower()}"
         scheme = "sips" if settings.request_uri.lower().startswith("sips:") else "sip"
-        contact = f"{scheme}:{settings.user}@{settings.sent_by}{parameters}"
+        contact = f"{scheme}:rtbench@{settings.sent_by}{parameters}"
         return LocalParty(settings.sent_by, settings.transport, contact, settings.product, reach=self.reach)
 
     @property
@@ -129,16 +132,6 @@ class SipCall:
         """Why this side ends the answered call; "" if it does not, or if its user does."""
         cause = self._answered.end_cause if self._answered is not None else ""
         return without_keys(cause, self.keys) if cause else ""
-
-    @property
-    def has_signed_in(self) -> bool:
-        """Whether this side has answered a challenge of the server that it calls."""
-        return self._digest.has_answered
-
-    @property
-    def redirected_to(self) -> str:
-        """The host and port of the last redirection that was followed; "" if there is none."""
-        return self._redirection.last
 
     @property
     def keys(self) -> tuple[SrtpKey, ...]:
@@ -164,23 +157,19 @@ class SipCall:
             invite is not None and not (invite.is_provisional or invite.is_final) and invite.request.encode().hop == hop
         )
 
-    def pop_messages(self) -> list[Outgoing]:
-        return self._transactions.pop_messages()
-
     def start(self, now_ns: int) -> None:
         """Send INVITE."""
         self.state = CallState.CALLING
-        self.instants.invite_ns = now_ns
         self._ring_end_ns = now_ns + self.settings.ring_timeout_ns
         self._send_invite(now_ns)
 
     def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
         """Accept a message of the peer. A malformed message is counted and ignored."""
-        message = accept_message(data, self._dropped)
+        message = accept_message(data, self.dropped)
         if message is None:
             return
         if message.call_id != self.call_id:
-            self._dropped["other calls"] += 1
+            self.dropped["other calls"] += 1
         elif isinstance(message, SipResponse):
             self._transactions.response_received(message, now_ns)
         else:
@@ -217,15 +206,13 @@ class SipCall:
     # INVITE and its responses
 
     def _send_invite(self, now_ns: int) -> None:
-        self.counts.invites += 1
-        instants = self.instants
-        instants.last_invite_ns = now_ns
-        instants.first_provisional_ns = instants.ringing_ns = instants.progress_ns = None
+        self.invites += 1
+        self.ringing_ns = None
         headers = [("Supported", f"timer, {RELIABLE}"), *timer_headers(self._context.session_interval_s)]
         secrets: Sequence[tuple[str, str]] = ()
-        if not self._redirection.is_elsewhere:
+        if not self.redirection.is_elsewhere:
             uri = routed(self._outside.target, self._outside.routes)[0]
-            secrets = (*self.settings.headers, *self._digest.headers("INVITE", uri, self._tokens()))
+            secrets = (*self.settings.headers, *self.digest.headers("INVITE", uri, self._tokens()))
         branch = new_branch(self._tokens)
         request = self._outside.request("INVITE", self._context.party, branch, None, headers, self._offer, secrets)
         self._legs.clear()
@@ -246,13 +233,8 @@ class SipCall:
             self._refused(response, now_ns)
 
     def _provisional(self, response: SipResponse, now_ns: int) -> None:
-        instants = self.instants
-        if instants.first_provisional_ns is None:
-            instants.first_provisional_ns = now_ns
-        if response.code == 180 and instants.ringing_ns is None:
-            instants.ringing_ns = now_ns
-        if response.code == 183 and instants.progress_ns is None:
-            instants.progress_ns = now_ns
+        if response.code == 180 and self.ringing_ns is None:
+            self.ringing_ns = now_ns
         if self.state is CallState.CALLING:
             self.state = CallState.PROCEEDING
         if self._is_cancelled:
@@ -296,18 +278,17 @@ class SipCall:
             if len(self._legs) >= MAX_LEGS:
                 early = next((key for key, each in self._legs.items() if each.state == "early"), None)
                 if early is None:
-                    self._dropped["forks"] += 1
+                    self.dropped["forks"] += 1
                     return
                 del self._legs[early]
             leg = self._legs[tag] = CallLeg(self._context, dialog, self._offer)
         leg.confirm(response, invite, now_ns)
         if self._answered is not None or self.state is CallState.ENDED:
-            self.counts.forks += 1
             leg.bye("fork", now_ns)
             return
         self._answered = leg
         self._ring_end_ns = NEVER_NS
-        self.instants.answered_ns = self.instants.ack_ns = now_ns
+        self.answered_ns = now_ns
         if self._is_cancelled:
             leg.bye("", now_ns)
             return
@@ -328,20 +309,20 @@ class SipCall:
         cause = ""
         may_repeat = False
         if response.code in (401, 407):
-            if self._redirection.is_elsewhere:
-                cause = f"{REDIRECTED} {self._redirection.last}, which gets no headers and no credentials"
+            if self.redirection.is_elsewhere:
+                cause = f"{REDIRECTED} {self.redirection.last}, which gets no headers and no credentials"
             else:
-                may_repeat = self._digest.challenged(response)
-                cause = "" if may_repeat else self._digest.refusal
+                may_repeat = self.digest.challenged(response)
+                cause = "" if may_repeat else self.digest.refusal
         elif response.code < 400:
-            target, cause = self._redirection.next(response)
+            target, cause = self.redirection.next(response)
             if target is not None:
                 self._outside.target, may_repeat = target, True
-                self._digest.forget(None if self._redirection.is_elsewhere else self.settings.login)
+                self.digest.forget(None if self.redirection.is_elsewhere else self.settings.login)
         elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):
             may_repeat = minimum[0] > (self._context.session_interval_s or 0)
             self._context.session_interval_s = minimum[0]
-        if may_repeat and self.counts.invites < MAX_INVITES:
+        if may_repeat and self.invites < MAX_INVITES:
             self.state = CallState.CALLING
             self._send_invite(now_ns)
         else:
@@ -380,14 +361,13 @@ class SipCall:
             self._end(self._ended_by, None, now_ns, cause)
 
     def media_changed(self, leg: CallLeg) -> None:
-        if leg is self._answered:
-            self.counts.media_changes += 1
+        """Do nothing: the owner compares `media`."""
 
     def _end(self, by: EndedBy, message: SipMessage | None, now_ns: int, cause: str = "") -> None:
         self.state = CallState.ENDED
-        self.instants.ended_ns = now_ns
+        self.ended_ns = now_ns
         self._ring_end_ns = NEVER_NS
-        self.ending = ending_of(by, self._answered is not None, message, cause, self.keys)
+        self.ending = ending_of(by, message, cause, self.keys)
         self._legs = {tag: leg for tag, leg in self._legs.items() if leg.state != "early"}
         if self._invite is not None and not self._invite.is_final:
             self._invite.end_ns = now_ns + TIMEOUT_NS  # a late 2xx still needs ACK and BYE

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.causes import HUNG_UP, OWN_HANG_UP, SIP_STATUS
 from bench.files.sanitize import excerpt
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, whole_number
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import SrtpKey, without_keys
 from bench.transport.sip.digest import DigestLogin
@@ -35,8 +35,6 @@ class CallSettings:
     """The local address, as Via and Contact name it. An IPv6 address is in brackets."""
     media: LocalMedia
     transport: str = "UDP"
-    user: str = "rtbench"
-    """The user part of Contact."""
     product: str = "rtbench"
     outbound_proxy: str = ""
     """The URI of the proxy that receives the first INVITE, such as sip:proxy.example;lr."""
@@ -67,27 +65,6 @@ class CallState(Enum):
     ENDED = "ended"
 
 
-@dataclass(slots=True)
-class CallInstants:
-    """The instants of a call. An instant is None if it has not happened.
-
-    `first_provisional_ns`, `ringing_ns` and `progress_ns` belong to the last INVITE.
-    """
-
-    invite_ns: int | None = None
-    """The instant of the first INVITE."""
-    last_invite_ns: int | None = None
-    """The instant of the INVITE that was answered: the last one after credentials or a redirection."""
-    first_provisional_ns: int | None = None
-    ringing_ns: int | None = None
-    """The instant of the first 180."""
-    progress_ns: int | None = None
-    """The instant of the first 183."""
-    answered_ns: int | None = None
-    ack_ns: int | None = None
-    ended_ns: int | None = None
-
-
 EndedBy = Literal["caller", "peer", "timeout", "transport"]
 ENDED_BY_OTHERS: dict[EndedBy, str] = {
     "peer": HUNG_UP,
@@ -107,7 +84,6 @@ class CallEnding:
 
     by: EndedBy
     """The side that ended the call. `timeout` means that the peer did not answer in time."""
-    was_answered: bool
     code: int | None = None
     """The status code of the response that ended the call. None if no response did."""
     phrase: str = ""
@@ -135,16 +111,14 @@ def shown(text: str, keys: Iterable[SrtpKey], limit: int = MAX_REASON_CHARACTERS
     return excerpt(without_keys(readable(text), keys), limit)
 
 
-def ending_of(
-    by: EndedBy, was_answered: bool, message: SipMessage | None, cause: str = "", keys: Collection[SrtpKey] = ()
-) -> CallEnding:
+def ending_of(by: EndedBy, message: SipMessage | None, cause: str = "", keys: Collection[SrtpKey] = ()) -> CallEnding:
     """Return the ending that a message tells. Without one, nothing is known but who ended the call.
 
     The texts contain nothing of `keys`, those of the call.
     """
     cause = without_keys(cause, keys)  # it may name a host that the peer named
     if message is None:
-        return CallEnding(by, was_answered, cause=cause)
+        return CallEnding(by, cause=cause)
     code, phrase, named = None, "", ""
     if isinstance(message, SipResponse):
         code, phrase = message.code, message.phrase
@@ -152,7 +126,6 @@ def ending_of(
             named = f"{NAMING_EXTENSIONS[code]}: {shown(extensions, keys)}"
     return CallEnding(
         by,
-        was_answered,
         code,
         shown(phrase, keys, MAX_PHRASE_CHARACTERS),
         shown(message.first("Reason"), keys),
@@ -165,10 +138,8 @@ def ending_of(
 
 def retry_after_of(message: SipMessage) -> int | None:
     """Return the seconds of Retry-After. The header may have a comment and parameters."""
-    number = message.first("Retry-After").partition(";")[0].partition("(")[0].strip()
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        return None
-    return min(int(number), MAX_RETRY_AFTER_S)
+    number = whole_number(message.first("Retry-After").partition(";")[0].partition("(")[0].strip(), 9)
+    return None if number is None else min(number, MAX_RETRY_AFTER_S)
 
 
 class CallFacts(NamedTuple):
@@ -185,15 +156,3 @@ class CallFacts(NamedTuple):
     has_signed_in: bool
     media: HostPort
     peer: str
-
-
-@dataclass(slots=True)
-class CallCounts:
-    """The numbers of a call's messages."""
-
-    invites: int = 0
-    """The number of INVITE that began the call. Retransmissions do not count."""
-    forks: int = 0
-    """The number of further answers, which were ended at once."""
-    media_changes: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)

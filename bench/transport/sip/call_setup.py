@@ -96,7 +96,7 @@ def failure_of(call: SipCall) -> ConnectError:
         return ConnectError("timeout:upgrade", f"{ending.text}: {received_of(call)}", headers)
     detail = with_malformed(ending.text, call)
     if ending.code is None:
-        redirected = f"{REDIRECTED} {without_keys(call.redirected_to, call.keys)}: " if call.redirected_to else ""
+        redirected = f"{REDIRECTED} {without_keys(call.redirection.last, call.keys)}: " if call.redirection.last else ""
         return ConnectError("connect_failed:sip", f"{redirected}{detail}", headers)
     refused = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
     return ConnectError(refused, detail, headers)
@@ -104,7 +104,7 @@ def failure_of(call: SipCall) -> ConnectError:
 
 def _ignored(call: SipCall, kinds: Iterable[str]) -> list[str]:
     """Return the numbers of messages that were ignored, by their kind, as texts."""
-    counts = [(call.counts.dropped[kind], *MESSAGES[kind]) for kind in kinds if kind in call.counts.dropped]
+    counts = [(call.dropped[kind], *MESSAGES[kind]) for kind in kinds if kind in call.dropped]
     return [f"1 {one} was {IGNORED}" if n == 1 else f"{n:,} {several} were {IGNORED}" for n, one, several in counts]
 
 
@@ -116,9 +116,9 @@ def with_malformed(text: str, call: SipCall) -> str:
 def received_of(call: SipCall) -> str:
     """Return what was received of a call that was not answered."""
     response, texts = call.response, _ignored(call, MESSAGES)
-    if call.redirected_to:
-        texts.insert(0, f"{REDIRECTED} {without_keys(call.redirected_to, call.keys)}, {WITHOUT_ANSWER}")
-    elif call.instants.ringing_ns:
+    if call.redirection.last:
+        texts.insert(0, f"{REDIRECTED} {without_keys(call.redirection.last, call.keys)}, {WITHOUT_ANSWER}")
+    elif call.ringing_ns:
         texts.insert(0, ONLY_RANG)
     elif response is not None:
         phrase = shown(response.phrase, call.keys, MAX_PHRASE_CHARACTERS)

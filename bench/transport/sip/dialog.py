@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, whole_number
 from bench.transport.sip.hops import ANYWHERE, Reach, hop_of, parse_uri, without_uri_headers
 from bench.transport.sip.messages import (
     ALLOWED,
@@ -24,7 +23,6 @@ RandomTokens = Callable[[], str]
 MIN_INTERVAL_S = 90
 MAX_INTERVAL_S = 86_400
 GRACE_S = 32
-Role = Literal["uac", "uas"]
 MAX_FORWARDS = 70
 RELIABLE = "100rel"
 """The extension by which provisional responses are repeated until PRACK acknowledges them (RFC 3262)."""
@@ -48,9 +46,6 @@ class LocalParty:
     """Additional headers of responses."""
     reach: Reach = ANYWHERE
     """The hosts to which requests may go."""
-
-    def via(self, transport: str, branch: str) -> str:
-        return f"SIP/2.0/{transport} {self.sent_by};rport;branch={branch}"
 
 
 def new_branch(tokens: RandomTokens) -> str:
@@ -141,7 +136,8 @@ class Dialog:
         uri, routes, _ = routed(self.target, self.routes)
         to, transport = self.next_hop(party)
         headers = (*headers, *(secrets if party.reach.is_named(to, transport) else ()))
-        written = [("Via", party.via(transport, branch)), ("Max-Forwards", str(MAX_FORWARDS))]
+        via = f"SIP/2.0/{transport} {party.sent_by};rport;branch={branch}"
+        written = [("Via", via), ("Max-Forwards", str(MAX_FORWARDS))]
         written += [("Route", route) for route in routes]
         written += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{cseq} {method}")]
         written += [("User-Agent", party.product), *headers]
@@ -156,13 +152,11 @@ class Dialog:
 def interval_of(message: SipMessage, header: str = "Session-Expires") -> tuple[int, str] | None:
     """Return (seconds, refresher) of a header. Return None if it is missing or not valid."""
     try:
-        number, *parts = split_outside_quotes(message.first(header), ";")
+        text, *parts = split_outside_quotes(message.first(header), ";")
         refresher = parameters_of(parts).get("refresher", "").lower()
     except ValueError:
         return None
-    if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number)):
-        return None
-    return min(int(number), MAX_INTERVAL_S), refresher
+    return (min(seconds, MAX_INTERVAL_S), refresher) if (seconds := whole_number(text, 9)) else None
 
 
 @dataclass(slots=True)
@@ -204,7 +198,7 @@ class SessionTimer:
         if wanted_s is not None:
             minimum = interval_of(request, "Min-SE")
             interval_s = max(min(interval_s, wanted_s), MIN_INTERVAL_S, minimum[0] if minimum else 0)
-        refresher: Role = "uas" if asked == "uas" or not supported else "uac"
+        refresher = "uas" if asked == "uas" or not supported else "uac"
         self.start(interval_s, refresher == "uas", now_ns)
         headers = [("Session-Expires", f"{interval_s};refresher={refresher}")]
         return [*headers, ("Require", "timer")] if refresher == "uac" else headers

@@ -213,7 +213,8 @@ class Redirection:
         allowed = [uri for uri in allowed if self._called[1] != "TLS" or hop_of(uri, self._transport)[1] == "TLS"]
         if not allowed:
             return None, "the redirection leads from TLS to a transport that does not encrypt"
-        permitted = [uri for uri in allowed if self._is_permitted(uri)]
+        called, called_transport = self._called
+        permitted = [uri for uri in allowed if self._reach.may_redirect(*hop_of(uri, self._transport), called)]
         if not permitted:
             return None, f"{REDIRECTED} {self._hop_text(allowed[0])}, {UNNAMED}"
         uri = permitted[0]
@@ -221,15 +222,10 @@ class Redirection:
         self._visited.add(self._key(uri))
         self.last = self._hop_text(uri)
         hop, transport = hop_of(uri, self._transport)
-        called, called_transport = self._called
         self.is_elsewhere = transport != called_transport or not (
             canonical(hop, transport) == canonical(called, transport) or self._reach.is_named(hop, transport)
         )
         return uri, ""
-
-    def _is_permitted(self, uri: str) -> bool:
-        hop, transport = hop_of(uri, self._transport)
-        return self._reach.may_redirect(hop, transport, self._called[0])
 
     def _hop_text(self, uri: str) -> str:
         host, port = canonical(*hop_of(uri, self._transport))

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.catalogue.causes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, whole_number
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
 from bench.transport.media.sdp import Direction, parse_description
 from bench.transport.sip.bodies import description_of
@@ -161,13 +161,11 @@ class CallLeg:
 
         A repetition is ignored, and so is a response before which another one is missing.
         """
-        number = response.first("RSeq").strip()
-        if not (number.isascii() and number.isdigit() and len(number) <= 10):
+        number = whole_number(response.first("RSeq").strip(), 10)
+        if number is None or (self._last_rseq and number != self._last_rseq + 1):
             return False
-        if self._last_rseq and int(number) != self._last_rseq + 1:
-            return False
-        self._last_rseq = int(number)
-        rack = ("RAck", f"{int(number)} {response.cseq} {response.cseq_method}")
+        self._last_rseq = number
+        rack = ("RAck", f"{number} {response.cseq} {response.cseq_method}")
         self.request("PRACK", lambda answer, request, at_ns: None, now_ns, [rack])
         return True
 

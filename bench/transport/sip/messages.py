@@ -17,7 +17,7 @@ from sipmessage import Headers
 from sipmessage.message import COMPACT_FORMS
 
 from bench.files.sanitize import CONTROL
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, whole_number
 
 MAX_MESSAGE_BYTES = 16_384
 MAX_HEADERS = 128
@@ -222,12 +222,11 @@ def check_uri_length(uri: str) -> None:
 
 
 def _cseq(text: str) -> tuple[int, str]:
-    number, _, method = " ".join(text.split()).partition(" ")
-    if not (number.isascii() and number.isdigit() and len(number) <= 10 and _is_token(method)):
+    digits, _, method = " ".join(text.split()).partition(" ")
+    number = whole_number(digits, 10)
+    if number is None or number > MAX_CSEQ or not _is_token(method):
         raise ValueError("CSeq is not valid")
-    if int(number) > MAX_CSEQ:
-        raise ValueError("CSeq is not valid")
-    return int(number), method
+    return number, method
 
 
 def _is_token(text: str) -> bool:
@@ -247,9 +246,10 @@ def content_length(text: str | None) -> int | None:
     """Return the value of Content-Length. Raise ValueError if it is no number, or too large."""
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 10) or int(text) > MAX_MESSAGE_BYTES:
+    length = whole_number(text, 10)
+    if length is None or length > MAX_MESSAGE_BYTES:
         raise ValueError("Content-Length is not valid")
-    return int(text)
+    return length
 
 
 def _entries(headers: Headers, name: str) -> Iterator[str]:

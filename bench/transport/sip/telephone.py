@@ -122,8 +122,8 @@ class TelephoneCall:
             raise ConnectError("timeout:upgrade", detail, headers_of(call))
         if call.state is not CallState.ANSWERED or call.media is None:
             raise failure_of(call)
-        answered_ns = call.instants.answered_ns or monotonic_ns()
-        if (ringing_ns := call.instants.ringing_ns) is not None:
+        answered_ns = call.answered_ns or monotonic_ns()
+        if (ringing_ns := call.ringing_ns) is not None:
             phases.set_arrival("ringing", ringing_ns, self._uncertainties_ns.get(ringing_ns, 0))
         phases.set_arrival("opened", answered_ns, self._uncertainties_ns.get(answered_ns, 0))
         early = self.track.early_audio(call.early_media or call.media, answered_ns)
@@ -135,7 +135,7 @@ class TelephoneCall:
         assert agreed is not None, "the call is answered"
         for host in (agreed.peer.host, agreed.peer_rtcp.host):
             self._call.reach.note(host, "audio")
-        self.track.use(agreed, self._call.instants.answered_ns or 0)
+        self.track.use(agreed, self._call.answered_ns or 0)
 
     # Sending
 
@@ -270,7 +270,7 @@ class TelephoneCall:
         if ending is None and not cause:
             return False
         if self._closed is None and self.track.media is not None:
-            at_ns = self._call.instants.ended_ns or monotonic_ns()
+            at_ns = self._call.ended_ns or monotonic_ns()
             if ending is None or cause:  # the peer may never answer BYE
                 reason = with_malformed(own_hang_up(cause), self._call)
                 self._closed = ConnectionClosed(NORMAL, at_ns, reason, ours=True)
@@ -302,7 +302,7 @@ class TelephoneCall:
         agreed = self.track.media.agreed
         media = HostPort(agreed.address, agreed.port)
         has_phone_keys, is_encrypted = agreed.send_event_payload_type is not None, agreed.send_key is not None
-        return CallFacts(agreed.codec, is_encrypted, has_phone_keys, self._call.has_signed_in, media, self._peer)
+        return CallFacts(agreed.codec, is_encrypted, has_phone_keys, self._call.digest.has_answered, media, self._peer)
 
     def network(self) -> RtpMeasured | None:
         """Return the numbers of packets, and the hosts that only the peer named."""

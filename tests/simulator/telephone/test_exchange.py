@@ -59,10 +59,7 @@ def test_the_responses_are_sent_at_the_planned_times() -> None:
     call, party = network.calls[0], network.parties[0]
 
     assert short(network) == [">INVITE", "<100", "<180", "<183", "<200", ">ACK", ">BYE", "<200"]
-    instants = call.instants
-    assert (instants.first_provisional_ns, instants.ringing_ns, instants.progress_ns, instants.answered_ns) == (
-        0, 100 * NS_PER_MS, 200 * NS_PER_MS, 300 * NS_PER_MS,
-    )  # fmt: skip
+    assert (call.ringing_ns, call.answered_ns) == (100 * NS_PER_MS, 300 * NS_PER_MS)
     assert call.early_media == call.media
     assert call.media is not None
     assert (call.media.address, call.media.port) == ("198.51.100.7", 42_000)
@@ -204,7 +201,7 @@ def test_planned_requests_are_sent_after_the_ack() -> None:
 
     assert short(network)[3:] == [">ACK", "<INVITE", ">200", "<ACK", "<UPDATE", ">200", "<BYE", ">200"]
     assert [media.direction for media in seen if media is not None] == ["sendrecv", "recvonly", "sendrecv"]
-    assert network.calls[0].counts.media_changes == network.parties[0].media_changes == 2
+    assert network.parties[0].media_changes == 2
     ending = network.calls[0].ending
     assert ending is not None
     assert (ending.by, ending.reason) == ("peer", "Q.850;cause=16")
@@ -379,7 +376,7 @@ def test_planned_requests_at_the_same_time_are_sent_one_after_the_other() -> Non
     network.run()
 
     assert short(network).count("<INVITE") == 3
-    assert network.calls[0].counts.media_changes == 3
+    assert network.parties[0].media_changes == 3
     assert network.calls[0].media is not None
     assert network.calls[0].media.direction == "sendrecv"
 

@@ -76,4 +76,4 @@ def test_every_call_ends_on_both_sides_after_a_limited_number_of_messages(
     assert network.exchange.calls == {}
     assert all(party.ended_ns is not None for party in network.parties if party.invited_ns is not None)
     assert network.messages < 1_000
-    assert set(call.counts.dropped) | set(network.exchange.dropped) <= {"unmatched responses", "unmatched ACKs"}
+    assert set(call.dropped) | set(network.exchange.dropped) <= {"unmatched responses", "unmatched ACKs"}

@@ -92,8 +92,8 @@ def test_a_simulator_survives_random_datagrams(tmp_path: Path, kind: str) -> Non
     random = Random(kind)
     with quick_simulator(tmp_path) as ready:
         call = dial(ready)
-        assert call._media is not None
-        port = ready.port if kind == "signalling" else call._media.peer.port
+        assert call.track.media is not None
+        port = ready.port if kind == "signalling" else call.track.media.peer.port
         first_mib = memory_mib(ready)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for number in range(DATAGRAMS):

@@ -19,7 +19,7 @@ from bench.wire.audio import G711_ALAW, G711_ULAW
 
 TONE = (8_000 * np.sin(np.arange(160) / 5)).astype(np.int16)
 LOCAL = LocalMedia("192.0.2.1", 4_000, 1)
-PLAIN = AgreedMedia("192.0.2.4", 5_000, "PCMU", 0, ((0, "PCMU"), (8, "PCMA")), None, None, "sendrecv", 20,
+PLAIN = AgreedMedia("192.0.2.4", 5_000, "PCMU", 0, ((0, "PCMU"), (8, "PCMA")), None, None, "sendrecv",
                     HostPort("192.0.2.4", 5_001))  # fmt: skip
 FORMATS = {"PCMU": (0, G711_ULAW), "PCMA": (8, G711_ALAW)}
 

@@ -30,7 +30,7 @@ def test_the_audio_of_a_description_is_read() -> None:
     audio = description.audio
 
     assert audio is not None
-    assert (audio.address, audio.port, audio.ptime_ms, audio.direction) == ("192.0.2.4", 5000, 30, "sendonly")
+    assert (audio.address, audio.port, audio.direction) == ("192.0.2.4", 5000, "sendonly")
     assert [(each.payload_type, each.encoding) for each in audio.formats] == [
         (8, "PCMA"), (0, "PCMU"), (96, "TELEPHONE-EVENT"), (13, ""),
     ]  # fmt: skip
@@ -159,9 +159,7 @@ def test_an_answer_has_one_codec_and_the_payload_types_of_the_offer() -> None:
     assert b"m=audio 40000 RTP/AVP 8 96\r\n" in body
     assert b"a=fmtp:96 0-16\r\n" in body
     assert (media.codec, media.send_payload_type, media.receive_event_payload_type) == ("PCMA", 8, 96)
-    assert (media.address, media.port, media.ptime_ms, media.rtcp) == (
-        "192.0.2.4", 5000, 30, HostPort("192.0.2.4", 5001),
-    )  # fmt: skip
+    assert (media.address, media.port, media.rtcp) == ("192.0.2.4", 5000, HostPort("192.0.2.4", 5001))
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -275,9 +273,7 @@ def test_an_invalid_port_of_rtcp_means_the_next_port(text: str) -> None:
     assert answer_to(LOCAL, offer, 1)[1].rtcp == HostPort("192.0.2.4", 5001)
 
 
-@pytest.mark.parametrize(("text", "ptime_ms"), [("20", 20), ("20.0", 20), ("0", None), ("-20", None), ("x", None)])
-def test_the_packet_time_is_a_positive_number(text: str, ptime_ms: int | None) -> None:
+@pytest.mark.parametrize("text", ["20", "20.0", "0", "-20", "x"])
+def test_any_packet_time_is_accepted(text: str) -> None:
     audio = parse_description(described(HEAD, AUDIO.replace("ptime:30", f"ptime:{text}"))).audio
     assert audio is not None
-
-    assert audio.ptime_ms == ptime_ms

@@ -23,7 +23,7 @@ from tests.transport.media.path import START_NS, audio
 
 SUITE_80, SUITE_32 = SUITES
 FRAME_NS = 20 * NS_PER_MS
-PLAIN = AgreedMedia("192.0.2.4", 5000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", 20, HostPort("192.0.2.4", 5001))
+PLAIN = AgreedMedia("192.0.2.4", 5000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", HostPort("192.0.2.4", 5001))
 suites = st.sampled_from(SUITES)
 
 

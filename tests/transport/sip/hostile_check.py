@@ -111,7 +111,7 @@ def assert_bounded(call: TelephoneCall) -> None:
     assert len(signalling._legs) <= MAX_LEGS
     assert len(signalling._transactions._clients) <= MAX_TRANSACTIONS
     assert len(signalling._transactions._servers) <= MAX_TRANSACTIONS
-    assert len(signalling.counts.dropped) <= MAX_DROPPED_KINDS
+    assert len(signalling.dropped) <= MAX_DROPPED_KINDS
     ways = call._signalling
     assert len(ways._addresses) + len(ways._unaddressed) <= MAX_HOPS
     assert len(ways._connections) <= MAX_HOPS

@@ -27,10 +27,7 @@ def test_a_basic_call_is_acknowledged_and_ended_with_bye() -> None:
     assert call.media is not None
     assert (call.media.address, call.media.port, call.media.codec) == ("192.0.2.4", 50_000, "PCMU")
     assert call.media.send_event_payload_type == 101
-    instants = call.instants
-    assert (instants.invite_ns, instants.first_provisional_ns, instants.ringing_ns, instants.answered_ns) == (
-        0, NS_PER_MS, 2 * NS_PER_MS, 3 * NS_PER_MS,
-    )  # fmt: skip
+    assert (call.ringing_ns, call.answered_ns) == (2 * NS_PER_MS, 3 * NS_PER_MS)
 
     peer.hang_up()
     assert peer.take() == ["BYE"]
@@ -39,7 +36,7 @@ def test_a_basic_call_is_acknowledged_and_ended_with_bye() -> None:
     peer.respond(200, to=peer.last("BYE"))
     assert call.state is CallState.ENDED
     assert call.ending is not None
-    assert (call.ending.by, call.ending.was_answered) == ("caller", True)
+    assert call.ending.by == "caller"
 
 
 def test_an_invite_offers_both_codecs_and_telephone_events() -> None:
@@ -180,7 +177,7 @@ def test_nonces_that_are_always_stale_end_the_call() -> None:
             peer.respond(401, (CHALLENGE[0], CHALLENGE[1].replace("n1", f"n{number}") + ", stale=true"))
 
     assert peer.call.ending is not None
-    assert peer.call.counts.invites == 4
+    assert peer.call.invites == 4
 
 
 def test_without_a_login_a_challenge_ends_the_call() -> None:
@@ -208,7 +205,6 @@ def test_early_media_is_known_before_the_answer() -> None:
     assert peer.call.media is None
     peer.answer(body=b"")
     assert peer.call.media == peer.call.early_media
-    assert peer.call.instants.progress_ns == NS_PER_MS
 
 
 @pytest.mark.parametrize(
@@ -248,11 +244,11 @@ def test_only_an_answered_challenge_is_a_login() -> None:
     peer = ScriptedPeer(login=LOGIN, session_interval_s=90)
     peer.respond(422, ("Min-SE", "300"))
     peer.respond(200)
-    assert not peer.call.has_signed_in
+    assert not peer.call.digest.has_answered
 
     peer = ScriptedPeer(login=LOGIN)
     peer.respond(401, CHALLENGE)
-    assert peer.call.has_signed_in
+    assert peer.call.digest.has_answered
 
 
 def test_an_extension_that_the_peer_requires_ends_the_call() -> None:
@@ -279,7 +275,7 @@ def test_a_response_that_belongs_to_no_request_is_counted() -> None:
     peer.deliver(b"\r\n\r\n")
     peer.deliver(b"garbage")
 
-    assert peer.call.counts.dropped == {"unmatched responses": 2, "other calls": 1, "malformed": 1}
+    assert peer.call.dropped == {"unmatched responses": 2, "other calls": 1, "malformed": 1}
     assert peer.call.state is CallState.CALLING
 
 
@@ -296,7 +292,7 @@ def test_over_tcp_messages_name_the_transport_and_are_not_repeated() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"headers": (("X", "a\r\nY: b"),)}, {"product": "a\nb"}, {"user": "a b"}, {"caller": "<sip:a@b>\r\nX: y"}],
+    [{"headers": (("X", "a\r\nY: b"),)}, {"product": "a\nb"}, {"caller": "<sip:a@b>\r\nX: y"}],
 )
 def test_a_setting_that_would_begin_another_header_is_an_error(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="valid"):
@@ -322,14 +318,12 @@ def test_additional_headers_are_in_the_invite() -> None:
 
 def test_the_instants_of_ringing_belong_to_the_last_invite() -> None:
     peer = ScriptedPeer(login=LOGIN)
-    peer.respond(100)
+    peer.respond(180)
     peer.respond(401, CHALLENGE)
-    instants = peer.call.instants
-    assert (instants.invite_ns, instants.last_invite_ns) == (0, 2 * NS_PER_MS)
-    assert instants.first_provisional_ns is None
+    assert peer.call.ringing_ns is None
 
     peer.respond(180)
-    assert (instants.first_provisional_ns, instants.ringing_ns) == (3 * NS_PER_MS, 3 * NS_PER_MS)
+    assert peer.call.ringing_ns == 3 * NS_PER_MS
 
 
 def test_a_response_with_another_number_than_its_request_is_ignored() -> None:
@@ -337,7 +331,7 @@ def test_a_response_with_another_number_than_its_request_is_ignored() -> None:
     whole = peer.outgoing[0].data.partition(b"\r\n")[2]
     peer.deliver(b"SIP/2.0 486 Busy\r\n" + whole.replace(b"CSeq: 1", b"CSeq: 2"))
 
-    assert peer.call.counts.dropped == {"unmatched responses": 1}
+    assert peer.call.dropped == {"unmatched responses": 1}
     assert peer.call.ending is None
 
 
@@ -346,7 +340,7 @@ def test_a_provisional_response_after_the_final_one_is_ignored() -> None:
     peer.answer()
     peer.respond(180)
 
-    assert peer.call.instants.ringing_ns is None
+    assert peer.call.ringing_ns is None
 
 
 def test_a_bye_before_the_answer_does_not_end_the_call() -> None:
@@ -359,15 +353,12 @@ def test_a_bye_before_the_answer_does_not_end_the_call() -> None:
     assert peer.call.state is CallState.ANSWERED
 
 
-def test_repeated_provisional_responses_do_not_change_the_instants() -> None:
+def test_repeated_provisional_responses_do_not_change_the_instant_of_ringing() -> None:
     peer = ScriptedPeer()
     for code in (180, 183, 180, 183):
         peer.respond(code)
-    instants = peer.call.instants
 
-    assert (instants.first_provisional_ns, instants.ringing_ns, instants.progress_ns) == (
-        NS_PER_MS, NS_PER_MS, 2 * NS_PER_MS,
-    )  # fmt: skip
+    assert peer.call.ringing_ns == NS_PER_MS
 
 
 def test_a_repeated_challenge_of_the_first_invite_does_not_end_the_call() -> None:

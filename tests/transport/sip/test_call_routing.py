@@ -37,7 +37,7 @@ def test_more_than_five_redirections_end_the_call() -> None:
     for number in range(6):
         peer.respond(302, ("Contact", f"<sip:bob{number}@biloxi.example>"))
 
-    assert peer.call.counts.invites == 6
+    assert peer.call.invites == 6
     assert peer.call.ending is not None
     assert peer.call.ending.cause == "the call was redirected more than 5 times"
 
@@ -138,7 +138,6 @@ def test_the_first_of_several_answers_has_the_call_and_the_others_are_hung_up() 
 
     assert peer.take() == ["INVITE", "ACK", "ACK", "BYE"]
     assert peer.last("BYE").callee.tag == "one"
-    assert peer.call.counts.forks == 1
     peer.respond(200, to=peer.last("BYE"))
     assert peer.call.state is CallState.ANSWERED
 
@@ -148,9 +147,9 @@ def test_more_answers_than_the_limit_are_counted() -> None:
     for number in range(12):
         peer.answer(tag=f"fork{number}")
 
-    assert peer.take().count("ACK") == 10
-    assert peer.call.counts.forks == 9
-    assert peer.call.counts.dropped == {"forks": 2}
+    sent = peer.take()
+    assert (sent.count("ACK"), sent.count("BYE")) == (10, 9)
+    assert peer.call.dropped == {"forks": 2}
 
 
 def test_an_answer_takes_the_place_of_an_early_dialog_if_there_are_too_many() -> None:

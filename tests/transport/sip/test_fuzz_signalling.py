@@ -102,7 +102,7 @@ def test_damaged_messages_raise_no_error_and_the_call_still_ends(
     assert call.is_confirmed
     assert call.next_ns == NEVER_NS
     assert sent < 300
-    assert len(call.counts.dropped) < 10
+    assert len(call.dropped) < 10
 
 
 @settings(max_examples=60, deadline=None)
