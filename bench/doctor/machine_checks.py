@@ -250,16 +250,13 @@ def _failed(name: str, message: str, error: ConnectError, target: Target) -> Che
 
 
 def _tls(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[CheckFinding]:
+    """Yield findings about TLS: version and cipher, and the certificate. An untrusted certificate is described, too."""
     if not reached:
         yield CheckFinding("tls", "skipped", "the service was not reached")
-    elif not target.tls:
+        return
+    if not target.tls:
         yield CheckFinding("tls", "skipped", f"the connection to {target.host} does not use TLS")
-    else:
-        yield from secured(target, limits)
-
-
-def secured(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
-    """Yield findings about TLS: version and cipher, and the certificate. An untrusted certificate is described, too."""
+        return
     path = target.network_path
     try:
         context = tls_context(path.ca, path.client_cert, path.client_key)

@@ -73,7 +73,6 @@ VARIABLES_SENT = "no key or token is sent, except what variables add to the URL 
 INFORMING = (KEYLESS, PROXIED)
 """Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
-RECORDING = "late_parcel.wav"
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
@@ -361,7 +360,7 @@ class ServiceProbe:
 
 def recording() -> Path:
     """Return the path of the tool's own recording of a caller."""
-    return Path(str(resources.files("scenarios") / "audio" / RECORDING))
+    return Path(str(resources.files("scenarios") / "audio" / "late_parcel.wav"))
 
 
 def _script(target: Target, *, greets: bool) -> PreparedScript:
@@ -374,9 +373,8 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
         return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.turn_source is not SOUND:
         return script_of(target, WORDS, target.session)
-    with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:
-        is_agent, session = target.dialect.peer is Peer.AGENT, {"turn_detection": FULL_DUPLEX, **target.session}
-        return script_of(target, wav, session, LIMITS if is_agent else {}, greets=greets and is_agent)
+    is_agent, session = target.dialect.peer is Peer.AGENT, {"turn_detection": FULL_DUPLEX, **target.session}
+    return script_of(target, recording(), session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
 def round_trip(network: NetworkMeasured | RtpMeasured | None) -> CheckFinding:

@@ -161,7 +161,16 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         if proxy.scheme == "http":
             _connect_by_http(proxy_socket, proxy, authority(host, port))
         else:
-            _connect_by_socks(proxy_socket, proxy, host, port)
+            negotiator = Negotiator(
+                TYPES[proxy.scheme],
+                proxy.host,
+                proxy.port,
+                username=proxy.user,
+                password=proxy.password or "",
+                rdns=True,  # `host` is what the proxy receives, whether a name or an address
+                forward=proxy_socket,  # type: ignore[arg-type]  # only its `connect` is called
+            )
+            negotiator.connect(host, port)
     except TimeoutError:
         raise ConnectError("timeout:proxy", f"the proxy {proxy.public} did not answer in time") from None
     except ProxyError as error:
@@ -176,19 +185,6 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
     if proxy_socket.beyond:
         words = service_message(proxy_socket.beyond, MAX_REFUSAL_BYTES)
         raise _refusal(proxy, _shown(proxy, f"it sent data after its response: {words}"))
-
-
-def _connect_by_socks(proxy_socket: ProxySocket, proxy: Proxy, host: str, port: int) -> None:
-    negotiator = Negotiator(
-        TYPES[proxy.scheme],
-        proxy.host,
-        proxy.port,
-        username=proxy.user,
-        password=proxy.password or "",
-        rdns=True,  # `host` is what the proxy receives, whether a name or an address
-        forward=proxy_socket,  # type: ignore[arg-type]  # only its `connect` is called
-    )
-    negotiator.connect(host, port)
 
 
 def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> None:

@@ -42,8 +42,6 @@ class DatagramSocket:
         enable_timestamps(raw)
         self._empty_ns = monotonic_ns()
         self.address: SocketAddress = raw.getsockname()
-        self.fallbacks = 0
-        """The number of datagrams without a kernel timestamp."""
         self.unsent = 0
         """The number of datagrams that the kernel did not accept."""
         self.refusal = 0
@@ -68,7 +66,6 @@ class DatagramSocket:
                 return
             at_ns = arrival_ns(ancillary)
             if at_ns is None:
-                self.fallbacks += 1
                 now_ns = monotonic_ns()
                 yield data, source, Arrival(now_ns, now_ns - self._empty_ns, is_kernel=False)
             else:

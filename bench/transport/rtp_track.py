@@ -129,7 +129,7 @@ class RtpTrack:
             max(0, counts.lost + counts.duplicates),
             played.late,
             self.media.receiver.jitter_ns,
-            self.media.packets_sent - self.rtp.unsent,
+            self.media.sender.packet_count - self.rtp.unsent,
             peer.expected if peer.reports else None,
             min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
             peer.jitter * NS_PER_S // self.media.clock_hz if peer.reports else None,

@@ -55,10 +55,10 @@ class CallMedia:
         codec = CODECS[agreed.codec]
         self.clock_hz = codec.clock_hz
         """The number of units of the timestamps per second."""
-        self._sender = RtpSender(codec, agreed.send_payload_type, numbers)
+        self.sender = RtpSender(codec, agreed.send_payload_type, numbers)
         self.receiver = RtpReceiver(self.clock_hz, ())
         self.buffer = JitterBuffer(self.clock_hz, AUDIO, HOLD_NS)
-        self.rtcp = RtcpSession(self._sender, self.receiver, cname, utc_offset_ns)
+        self.rtcp = RtcpSession(self.sender, self.receiver, cname, utc_offset_ns)
         self._encryption = PacketEncryption(agreed.send_key, agreed.receive_key)
         self._keys: deque[tuple[bytes, bool]] = deque()
         """The payloads of pressed keys, and whether each is the first one of its press."""
@@ -85,7 +85,7 @@ class CallMedia:
         if agreed.peer != self.peer:
             self.receiver.rename()
         self.peer, self.peer_rtcp = agreed.peer, agreed.peer_rtcp
-        self._sender.codec, self._sender.payload_type = CODECS[agreed.codec], agreed.send_payload_type
+        self.sender.codec, self.sender.payload_type = CODECS[agreed.codec], agreed.send_payload_type
         codecs = {payload_type: CODECS[name] for payload_type, name in agreed.receive_codecs}
         self.receiver.accept(codecs, agreed.receive_event_payload_type)
         self.buffer.accept(codecs)
@@ -93,7 +93,7 @@ class CallMedia:
 
     def skip_audio(self, payload: bytes) -> None:
         """Let media time pass for a frame that is not sent."""
-        self._sender.pause(self._ticks(payload))
+        self.sender.pause(self._ticks(payload))
 
     def _ticks(self, audio: bytes) -> int:
         """Return the duration of a piece of the session's audio, in units of the timestamp."""
@@ -105,20 +105,16 @@ class CallMedia:
 
     def _next_packet(self, payload: bytes) -> bytes:
         if not self._keys:
-            encode = self._sender.codec.encode
-            return self._sender.audio(payload if encode is None else encode(payload))
+            encode = self.sender.codec.encode
+            return self.sender.audio(payload if encode is None else encode(payload))
         key_payload, is_first = self._keys.popleft()
         if is_first:
-            self._key_timestamp = self._sender.timestamp
+            self._key_timestamp = self.sender.timestamp
         event_type = self.agreed.send_event_payload_type
         assert event_type is not None, "a key was accepted without a payload type"
-        packet = self._sender.event(event_type, self._key_timestamp, key_payload, marker=is_first)
-        self._sender.pause(self._ticks(payload))
+        packet = self.sender.packet(event_type, self._key_timestamp, key_payload, marker=is_first)
+        self.sender.pause(self._ticks(payload))
         return packet
-
-    @property
-    def packets_sent(self) -> int:
-        return self._sender.packet_count
 
     def press(self, key: str, frame_samples: int) -> bool:
         """Press a key. Return False if the peer does not receive telephone events."""
@@ -154,7 +150,7 @@ class CallMedia:
     def report(self, now_ns: int, *, goodbye: bool = False) -> bytes:
         """Return an RTCP report, and plan the next one."""
         self.report_ns = now_ns + report_delay_ns(self._random_share(), is_first=False)
-        return self._encryption.protect_report(self.rtcp.report(now_ns, self._sender.timestamp, goodbye=goodbye))
+        return self._encryption.protect_report(self.rtcp.report(now_ns, self.sender.timestamp, goodbye=goodbye))
 
 
 def early_audio(packets: Iterable[Datagram], media: CallMedia, answered_ns: int) -> tuple[bytes, int]:

@@ -61,24 +61,16 @@ def key_payloads(key: str, frames: int, frame_ticks: int) -> list[bytes]:
 
 
 class KeyReceiver:
-    """The receiver of the keys of one stream. A key counts once, with the first packet of its press that arrives.
-
-    `bad` counts the payloads that are too short, and `other_events` the packets of events that are not keys.
-    """
+    """The receiver of the keys of one stream. A key counts once, with the first packet of its press that arrives."""
 
     def __init__(self) -> None:
-        self.bad = self.other_events = 0
         self._source = -1
         self._pressed: int | None = None  # the timestamp of the last press
 
     def receive(self, packet: ReceivedPacket) -> str:
         """Return the key that a packet of kind `event` starts; "" if it starts none."""
         event = parse_event(packet.payload)
-        if event is None:
-            self.bad += 1
-            return ""
-        if event.code >= len(KEYS):
-            self.other_events += 1
+        if event is None or event.code >= len(KEYS):
             return ""
         if packet.source != self._source:
             self._source, self._pressed = packet.source, None

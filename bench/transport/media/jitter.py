@@ -82,10 +82,6 @@ class Frame(NamedTuple):
     audio: bytes
     payload_bytes: int
 
-    @property
-    def is_concealed(self) -> bool:
-        return not self.payload_bytes
-
 
 @dataclass(slots=True)
 class PlayedCounts:

@@ -74,14 +74,6 @@ class AgreedMedia:
         return self.direction in _SENDS
 
 
-def audio_line(local: LocalMedia, direction: Direction = "sendrecv") -> MediaLine:
-    """Return the line of audio that this side offers."""
-    formats = [RtpFormat(CODECS[codec].payload_type, codec) for codec in local.codecs]
-    formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, EVENT, parameters="0-15"))
-    protocol = "RTP/SAVP" if local.keys else "RTP/AVP"
-    return _line(local, protocol, tuple(formats), direction, local.rtcp_mux, tuple(_offered_keys(local).values()))
-
-
 def _offered_keys(local: LocalMedia) -> dict[int, CryptoAttribute]:
     """Return the keys that this side offers, by their tags."""
     return {tag: CryptoAttribute(tag, key) for tag, key in enumerate(local.keys, 1)}
@@ -103,7 +95,11 @@ def _line(
 
 
 def write_offer(local: LocalMedia, version: int, direction: Direction = "sendrecv") -> bytes:
-    return write_description(local.session_id, version, local.address, [audio_line(local, direction)])
+    formats = [RtpFormat(CODECS[codec].payload_type, codec) for codec in local.codecs]
+    formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, EVENT, parameters="0-15"))
+    protocol, keys = "RTP/SAVP" if local.keys else "RTP/AVP", tuple(_offered_keys(local).values())
+    line = _line(local, protocol, tuple(formats), direction, local.rtcp_mux, keys)
+    return write_description(local.session_id, version, local.address, [line])
 
 
 def answer_to(
@@ -117,11 +113,7 @@ def answer_to(
     audio = offer.sdes_audio if local.keys else offer.audio
     if audio is None:
         raise ValueError(_other_encryption(local, offer.media) or "the peer offers no audio")
-    _check_address(local, audio)
-    codec = _narrowband(audio, local.codecs)
-    if codec is None:
-        raise ValueError("the peer offers no codec that is supported")
-    event = _narrowband(audio, (EVENT.upper(),))
+    codec, event = _formats(local, audio, "the peer offers no codec that is supported")
     formats = [RtpFormat(codec.payload_type, codec.encoding)]
     if event is not None:
         formats.append(RtpFormat(event.payload_type, EVENT, parameters=event.parameters or "0-15"))
@@ -147,11 +139,7 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     audio = answer.media[0] if answer.media else None
     if audio is None or not (audio.is_sdes_audio if local.keys else audio.is_plain_audio):
         raise ValueError(_other_encryption(local, answer.media[:1]) or "the peer refuses the audio")
-    _check_address(local, audio)
-    codec = _narrowband(audio, local.codecs)
-    if codec is None:
-        raise ValueError(OTHER_CODEC)
-    event = _narrowband(audio, (EVENT.upper(),))
+    codec, event = _formats(local, audio, OTHER_CODEC)
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key = _answered_keys(local, audio)
     return AgreedMedia(
@@ -208,12 +196,19 @@ def _check_address(local: LocalMedia, audio: MediaLine) -> None:
         raise ValueError(f"the audio of the peer has an IPv{other} address, in an IPv{own} call")
 
 
+def _formats(local: LocalMedia, audio: MediaLine, problem: str) -> tuple[RtpFormat, RtpFormat | None]:
+    """Return the formats of audio and of telephone events. Raise ValueError if audio is not possible."""
+    _check_address(local, audio)
+    codec = _narrowband(audio, local.codecs)
+    if codec is None:
+        raise ValueError(problem)
+    return codec, _narrowband(audio, (EVENT.upper(),))
+
+
 def _narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
     """Return the first format of the peer with one of these encodings, at 8 kHz and mono; None if there is none."""
-    for each in audio.formats:
-        if each.encoding in encodings and each.clock_hz == 8_000 and each.channels == 1:
-            return each
-    return None
+    found = (each for each in audio.formats if each.encoding in encodings)
+    return next((each for each in found if (each.clock_hz, each.channels) == (8_000, 1)), None)
 
 
 def _direction_of(audio: MediaLine) -> Direction:

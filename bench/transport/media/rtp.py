@@ -104,7 +104,7 @@ class RtpSender:
 
     def audio(self, payload: bytes) -> bytes:
         """Return the packet of the next frame. The first frame after a pause has the marker (RFC 3551 §4.1)."""
-        packet = self._packet(self.payload_type, self.timestamp, payload, marker=self._talk_starts)
+        packet = self.packet(self.payload_type, self.timestamp, payload, marker=self._talk_starts)
         self._talk_starts = False
         self.timestamp = (self.timestamp + self.codec.ticks(payload)) % TIMESTAMPS
         return packet
@@ -114,11 +114,8 @@ class RtpSender:
         self.timestamp = (self.timestamp + ticks) % TIMESTAMPS
         self._talk_starts = True
 
-    def event(self, payload_type: int, timestamp: int, payload: bytes, *, marker: bool) -> bytes:
-        """Return a packet of a telephone event that started at `timestamp`. Media time does not pass."""
-        return self._packet(payload_type, timestamp, payload, marker=marker)
-
-    def _packet(self, payload_type: int, timestamp: int, payload: bytes, *, marker: bool) -> bytes:
+    def packet(self, payload_type: int, timestamp: int, payload: bytes, *, marker: bool) -> bytes:
+        """Return the next packet. Media time does not pass."""
         packet = RtpPacket(payload_type, self.sequence_number, timestamp, self.ssrc, payload, marker)
         self.sequence_number = (self.sequence_number + 1) % SEQUENCE_NUMBERS
         self.packet_count += 1

@@ -120,6 +120,7 @@ def ending_of(by: EndedBy, message: SipMessage | None, cause: str = "", keys: Co
     if message is None:
         return CallEnding(by, cause=cause)
     code, phrase, named = None, "", ""
+    wait_s = whole_number(message.first("Retry-After").partition(";")[0].partition("(")[0].strip(), 9)  # or a comment
     if isinstance(message, SipResponse):
         code, phrase = message.code, message.phrase
         if extensions := ", ".join(message.entries(NAMING_EXTENSIONS.get(code, ""))):
@@ -130,16 +131,10 @@ def ending_of(by: EndedBy, message: SipMessage | None, cause: str = "", keys: Co
         shown(phrase, keys, MAX_PHRASE_CHARACTERS),
         shown(message.first("Reason"), keys),
         "" if isinstance(message, SipRequest) else shown(message.first("Warning"), keys),
-        retry_after_of(message),
+        None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S),
         cause,
         named,
     )
-
-
-def retry_after_of(message: SipMessage) -> int | None:
-    """Return the seconds of Retry-After. The header may have a comment and parameters."""
-    number = whole_number(message.first("Retry-After").partition(";")[0].partition("(")[0].strip(), 9)
-    return None if number is None else min(number, MAX_RETRY_AFTER_S)
 
 
 class CallFacts(NamedTuple):

@@ -245,12 +245,8 @@ def _contacts(response: SipResponse) -> list[tuple[float, str]]:
             address = parse_address(text)
             uri = without_uri_headers(address.uri)
             hop_of(uri, "UDP")
-            found.append((_quality(address.parameters.get("q", "1")), uri))
+            quality = float(address.parameters.get("q", "1"))
+            found.append((quality if 0 <= quality <= 1 else 0.0, uri))  # NaN, too, is not between them
         except ValueError:
             continue
     return found
-
-
-def _quality(text: str) -> float:
-    value = float(text)
-    return value if 0 <= value <= 1 else 0.0  # NaN, too, is not between them

@@ -109,7 +109,7 @@ class Signalling:
         data, hop, transport = message.data, message.hop, message.transport
         if transport != "UDP":
             # a response opens no connection, because a peer names its transport in Via
-            is_unasked = data.startswith(b"SIP/") and (hop, transport) not in self._connections
+            is_unasked = message.is_response and (hop, transport) not in self._connections
             if not is_unasked and (connection := self._connection(hop, transport)) is not None:
                 connection.send(data)
         elif self.socket is None:

@@ -162,8 +162,7 @@ class TelephoneCall:
         self._closed = ConnectionClosed(NORMAL, monotonic_ns(), own_hang_up(detail), ours=True)
         return None
 
-    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        return self.send(message, stamped=stamped)
+    try_send = send
 
     def flush(self) -> SendReceipt | None:
         return None  # `try_send` leaves nothing over; it fails only after the end of the call

@@ -54,23 +54,30 @@ class OutgoingRequest:
         return replace(self, method=method, headers=tuple(headers), body=b"")
 
 
-class ClientTransaction:
-    """A request, until its final response was received and may no longer be repeated."""
+class _Transaction:
+    """What the transactions of requests in both directions have in common: their timers."""
 
-    def __init__(self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int) -> None:
-        self.request, self.branch, self.heard = request, branch, heard
-        self.is_reliable = request.transport != "UDP"
-        self.is_invite = request.method == "INVITE"
-        self.is_final = False
-        self.is_provisional = False
+    def __init__(self, method: str, transport: str, now_ns: int) -> None:
+        self.is_reliable, self.is_invite = transport != "UDP", method == "INVITE"
         self._interval_ns = T1_NS
-        self.resend_ns = NEVER_NS if self.is_reliable else now_ns + T1_NS  # A, E
+        self.resend_ns = NEVER_NS
         self.end_ns = now_ns + TIMEOUT_NS  # B, F
-        self._ack: Outgoing | None = None
 
     @property
     def next_ns(self) -> int:
         return min(self.resend_ns, self.end_ns)
+
+
+class ClientTransaction(_Transaction):
+    """A request, until its final response was received and may no longer be repeated."""
+
+    def __init__(self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int) -> None:
+        super().__init__(request.method, request.transport, now_ns)
+        self.request, self.branch, self.heard = request, branch, heard
+        self.is_final = self.is_provisional = False
+        if not self.is_reliable:
+            self.resend_ns = now_ns + T1_NS  # A, E
+        self._ack: Outgoing | None = None
 
     def received(self, response: SipResponse, now_ns: int) -> tuple[bool, Outgoing | None]:
         """Return whether the call must see the response, and the ACK to send."""
@@ -108,27 +115,19 @@ class ClientTransaction:
         return self.request.encode()
 
 
-class ServerTransaction:
+class ServerTransaction(_Transaction):
     """A received request and its last response, until the request may no longer be repeated."""
 
     def __init__(
         self, request: SipRequest, source: HostPort | None, now_ns: int, ack_wait_ns: int = TIMEOUT_NS
     ) -> None:
+        super().__init__(request.method, request.via.transport, now_ns)
         self.request, self.source, self._ack_wait_ns = request, source, ack_wait_ns
-        self.is_reliable = request.via.transport != "UDP"
-        self.is_invite = request.method == "INVITE"
         self.last: Outgoing | None = None
         self.code = 0
         self.is_acknowledged = False
-        self._interval_ns = T1_NS
-        self.resend_ns = NEVER_NS
-        self.end_ns = now_ns + TIMEOUT_NS
         self.unacknowledged: Callable[[int], None] | None = None
         """The function to call if no ACK of the final response is received."""
-
-    @property
-    def next_ns(self) -> int:
-        return min(self.resend_ns, self.end_ns)
 
     @property
     def awaits_ack(self) -> bool:
@@ -213,11 +212,8 @@ class Transactions:
 
     def response_received(self, response: SipResponse, now_ns: int) -> None:
         transaction = self._clients.get((response.via.branch, response.cseq_method))
-        if transaction is None or len(response.vias) != 1:
-            self.dropped["unmatched responses"] += 1
-            return
-        number = transaction.request.header("CSeq").partition(" ")[0]
-        if str(response.cseq) != number:
+        number = transaction.request.header("CSeq").partition(" ")[0] if transaction is not None else ""
+        if transaction is None or len(response.vias) != 1 or str(response.cseq) != number:
             self.dropped["unmatched responses"] += 1
             return
         heard, ack = transaction.received(response, now_ns)

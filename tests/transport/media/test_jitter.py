@@ -86,7 +86,7 @@ def test_a_lost_frame_is_concealed_when_it_is_due() -> None:
     frames = subject.expire(subject.next_ns)
 
     assert numbers(frames) == [None, 2]
-    assert [frame.is_concealed for frame in frames] == [True, False]
+    assert [not frame.payload_bytes for frame in frames] == [True, False]
     assert frames[0].audio == SILENCE
     assert instants(frames) == pytest.approx([1, 2], abs=0.001)
     assert (subject.counts.lost, subject.counts.concealed_ns) == (1, FRAME_NS)
@@ -125,7 +125,7 @@ def test_a_short_silence_that_was_not_sent_is_filled(silent: int) -> None:
     frames = play(subject, on_time(0), received(1, due(1 + silent), ticks=160 * (1 + silent)))
 
     assert [len(frame.audio) for frame in frames] == [160, 160 * silent, 160]
-    assert [frame.is_concealed for frame in frames] == [False, False, False]
+    assert [not frame.payload_bytes for frame in frames] == [False, False, False]
     assert instants(frames) == pytest.approx([0, 1, 1 + silent], abs=0.01)
     assert subject.counts.unsent_ns == silent * FRAME_NS
 
@@ -145,7 +145,7 @@ def test_a_loss_at_the_end_of_a_silence_conceals_the_frame_before_the_next_one()
     subject = new_buffer()
     frames = play(subject, on_time(0), received(2, due(6), ticks=6 * 160)) + subject.expire(due(20))
 
-    assert [(len(frame.audio) // 160, frame.is_concealed) for frame in frames] == [
+    assert [(len(frame.audio) // 160, not frame.payload_bytes) for frame in frames] == [
         (1, False), (4, False), (1, True), (1, False),
     ]  # fmt: skip
     assert instants(frames) == pytest.approx([0, 1, 5, 6], abs=0.01)
@@ -330,7 +330,7 @@ def test_packets_and_sequence_numbers_add_up(steps: list[tuple[int, int, str, in
         by_source.setdefault(packet.source, []).append(packet.sequence)
     spans = sum(max(sequences) - sequences[0] + 1 for sequences in by_source.values())
     assert len(packets) + counts.lost == spans
-    assert counts.concealed_frames == sum(frame.is_concealed for frame in frames)
+    assert counts.concealed_frames == sum(not frame.payload_bytes for frame in frames)
 
 
 @thorough

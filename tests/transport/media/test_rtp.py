@@ -107,7 +107,7 @@ def test_audio_after_a_pause_has_the_marker_and_its_media_time() -> None:
 
 def test_an_event_takes_a_sequence_number_and_no_media_time() -> None:
     sender = RtpSender(CODECS["PCMU"], 0, StreamNumbers(7, 10, 0))
-    event = parse_packet(sender.event(101, 480, b"\1\x0a\0\xa0", marker=True))
+    event = parse_packet(sender.packet(101, 480, b"\1\x0a\0\xa0", marker=True))
 
     assert event == RtpPacket(101, 10, 480, 7, b"\1\x0a\0\xa0", True)
     assert parse_packet(sender.audio(b"\0")) == RtpPacket(0, 11, 0, 7, b"\0", True)
