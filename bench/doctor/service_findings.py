@@ -21,13 +21,7 @@ from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
 from bench.catalogue.outcomes import NO_MEDIA, NO_SOUND, REALTIME_MODELS
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
-from bench.doctor.diagnosis import (
-    CheckFinding,
-    Refusal,
-    doctor_remedy,
-    explain,
-    warning_unless,
-)
+from bench.doctor.diagnosis import CheckFinding, Refusal, doctor_remedy, explain, warning_unless
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text

@@ -19,13 +19,7 @@ from bench.transport.interface import HostPort
 from bench.transport.media.offer_answer import AgreedMedia, accepted_answer, write_offer
 from bench.transport.media.srtp import SrtpKey, without_keys
 from bench.transport.sip.bodies import described_in, description_of
-from bench.transport.sip.call_record import (
-    CallEnding,
-    CallSettings,
-    CallState,
-    EndedBy,
-    ending_of,
-)
+from bench.transport.sip.call_record import CallEnding, CallSettings, CallState, EndedBy, ending_of
 from bench.transport.sip.dialog import (
     RELIABLE,
     Dialog,
