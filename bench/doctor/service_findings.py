@@ -314,7 +314,6 @@ def _duration_usd(duration_ns: int, note: str, paid: TurnPricing, usd: float) ->
 
 
 def billed_tokens(reported: TokenUsage | None, paid: TurnPricing) -> str:
-    """Return the reported tokens and their cost."""
     if reported is None:
         return "unpriced: the service reported no tokens"
     if reported.unread:

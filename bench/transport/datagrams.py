@@ -114,7 +114,6 @@ def _request_errors(raw: socket.socket) -> bool:
 
 
 def family_of(host: str) -> socket.AddressFamily:
-    """Return the family of an IP address."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 

@@ -304,22 +304,13 @@ class Transport(Protocol):
         """Close the connection at once, without waiting or switching greenlets."""
 
 
-class OpenTransport(Protocol):
-    """A function that opens a transport. There is one for each scheme of URLs."""
+OpenTransport = Callable[
+    [str, Iterable[tuple[str, str]], ssl.SSLContext | None, Timeouts, ConnectTimings, NetworkPath, Sequence[str]],
+    Transport,
+]
+"""A function that opens a transport, for each kind of connection.
 
-    def __call__(
-        self,
-        url: str,
-        headers: Iterable[tuple[str, str]],
-        context: ssl.SSLContext | None,
-        limits: Timeouts,
-        phases: ConnectTimings,
-        path: NetworkPath,
-        subprotocols: Sequence[str],
-        /,
-    ) -> Transport:
-        """Connect, and set the instants in `phases`. The last instant is `opened`.
-
-        `context` is for TLS, if the scheme uses TLS. Raise ConnectError with an outcome: `connect_failed:<stage or
-        status>`, `throttled:handshake`, `timeout:<stage>`.
-        """
+Its arguments are the URL, the headers, the context for TLS (None if the URL needs none), the limits, the instants that
+it sets, of which the last one is `opened`, the path, and the subprotocols to offer. It raises ConnectError with an
+outcome: `connect_failed:<stage or status>`, `throttled:handshake`, `timeout:<stage>`.
+"""

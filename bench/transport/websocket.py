@@ -213,7 +213,6 @@ class WebSocket:
             return None
 
     def _frame_of(self, message: bytes) -> bytes:
-        """Return the frame of a message."""
         if self._parser.deflate is None and self._protocol.state is State.OPEN:
             return masked_frame(message, os.urandom(MASK_BYTES))
         send = self._protocol.send_binary if type(message) is BinaryMessage else self._protocol.send_text

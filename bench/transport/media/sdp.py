@@ -40,8 +40,6 @@ _CONNECTION = re.compile(r"IN[ \t]+IP([46])[ \t]+(\S{1,255})", re.ASCII | re.IGN
 
 @dataclass(frozen=True, slots=True)
 class RtpFormat:
-    """A format of an audio line."""
-
     payload_type: int
     encoding: str
     """The name in upper case, such as PCMU. It is empty if the description does not state it."""
@@ -84,8 +82,6 @@ class MediaLine:
 
 @dataclass(frozen=True, slots=True)
 class SessionDescription:
-    """A parsed description."""
-
     media: tuple[MediaLine, ...]
 
     @property
@@ -212,7 +208,6 @@ def _rtcp(text: str | None, address: str) -> HostPort | None:
 
 
 def write_description(session_id: int, version: int, address: str, media: Sequence[MediaLine]) -> bytes:
-    """Return the text of a description."""
     family = "IP6" if ":" in address else "IP4"
     network = f"IN {family} {address}"
     lines = ["v=0", f"o=- {session_id} {version} {network}", "s=-", f"c={network}", "t=0 0"]

@@ -121,7 +121,6 @@ def _forms(key: SrtpKey) -> Iterator[str]:
 
 
 def write_crypto(attribute: CryptoAttribute) -> str:
-    """Return the value of the attribute."""
     return f"{attribute.tag} {attribute.key.suite} inline:{base64.b64encode(attribute.key.secret).decode()}"
 
 

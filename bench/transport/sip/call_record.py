@@ -1,4 +1,4 @@
-"""What is known about a telephone call: its settings, its state, its instants and its ending. Pure."""
+"""What is known about a telephone call: its settings, its state, what it agreed, and its ending. Pure."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ MAX_RETRY_AFTER_S = 86_400 * 365
 
 @dataclass(frozen=True, slots=True)
 class CallSettings:
-    """The settings of one call."""
-
     request_uri: str
     """The URI to call."""
     caller: str
@@ -53,8 +51,6 @@ class CallSettings:
 
 
 class CallState(Enum):
-    """The states of a call."""
-
     NEW = "new"
     CALLING = "calling"
     """INVITE was sent, and nothing was received."""

@@ -135,7 +135,6 @@ class DigestClient:
 
     @property
     def has_answered(self) -> bool:
-        """Whether a challenge was answered."""
         return bool(self._answered)
 
     @property

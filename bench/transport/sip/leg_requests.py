@@ -29,7 +29,6 @@ def respond(
     body: bytes = b"",
     phrase: str = "",
 ) -> None:
-    """Send a response."""
     added = [*headers, *party.headers, ("Server", party.product)]
     if body:
         added.append(("Content-Type", SDP))

@@ -138,16 +138,12 @@ class SipMessage:
 
 @dataclass(frozen=True, slots=True)
 class SipRequest(SipMessage):
-    """A received request."""
-
     method: str
     uri: str
 
 
 @dataclass(frozen=True, slots=True)
 class SipResponse(SipMessage):
-    """A received response."""
-
     code: int
     phrase: str
 
