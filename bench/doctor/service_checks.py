@@ -16,7 +16,7 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.catalogue.timeouts import Timeouts
-from bench.doctor.diagnosis import CheckFinding, printable_finding, without_repeated_remedies
+from bench.doctor.diagnosis import CheckFinding, printable_finding, warning_unless, without_repeated_remedies
 from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
@@ -151,24 +151,16 @@ def configuration(target: Target) -> Iterator[CheckFinding]:
 
 def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     """Check the credentials: that a key is set, or, if the target uses Entra ID, that a token can be fetched."""
-    sign_in_kind = signed_by(target)
-    if sign_in_kind == "nothing" and target.secrets:
-        return CheckFinding("sign-in", "pass", VARIABLES_SENT)
-    if sign_in_kind == "nothing" and target.loopback:
-        return CheckFinding("sign-in", "pass", NOTHING_SENT)
-    if sign_in_kind == "nothing" and target.link.credential == "digest":
-        return CheckFinding("sign-in", "pass", NO_PASSWORD)
+    sign_in_kind, takes_password = signed_by(target), target.link.credential == "digest"
     if sign_in_kind == "nothing":
-        return CheckFinding(
-            "sign-in",
-            "warning",
-            NOTHING_SENT,
-            "set --api-key-env to the name of the key's variable, or set --auth entra",
-        )
+        nothing = NO_PASSWORD if takes_password and not target.loopback else NOTHING_SENT
+        is_usual = bool(target.secrets) or target.loopback or takes_password
+        remedy = "set --api-key-env to the name of the key's variable, or set --auth entra"
+        return warning_unless(is_usual, "sign-in", VARIABLES_SENT if target.secrets else nothing, remedy)
     if sign_in_kind == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
-        if target.link.credential == "digest":
+        if takes_password:
             return CheckFinding("sign-in", "pass", "a user and a password, of which only digests are sent")
         message = f"a key of {len(key)} characters, in the header {name}"
         return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)

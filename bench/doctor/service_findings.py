@@ -76,19 +76,12 @@ def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: C
 def check_upgrade(observed: SessionObservation, target: Target) -> CheckFinding:
     """Return the finding about a successful upgrade, or about an answered telephone call."""
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
-    chosen = headers.get("sec-websocket-protocol")
-    subprotocol_text = (
-        f"; subprotocol {chosen}"
-        if chosen
-        else "; the service chose none of the offered subprotocols"
-        if target.subprotocols
-        else ""
-    )
-    return CheckFinding(
-        target.link.steps[0],
-        "pass",
-        f"{_simulated(headers)}{target.link.opened} in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}",
-    )
+    message = f"{_simulated(headers)}{target.link.opened} in {took_ms:.1f} ms"
+    if chosen := headers.get("sec-websocket-protocol"):
+        message += f"; subprotocol {chosen}"
+    elif target.subprotocols:
+        message += "; the service chose none of the offered subprotocols"
+    return CheckFinding(target.link.steps[0], "pass", message + _ids(headers))
 
 
 def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETED) -> str:

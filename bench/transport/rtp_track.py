@@ -121,26 +121,28 @@ class RtpTrack:
 
     def measured(self, other_hosts: str) -> RtpMeasured | None:
         """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
-        if self.media is None:
+        if (media := self.media) is None:
             return None
-        counts, played, peer = self.media.receiver.counts, self.media.buffer.counts, self.media.rtcp.peer
+        counts, played, peer = media.receiver.counts, media.buffer.counts, media.rtcp.peer
+        has_report = bool(peer.reports)
         return RtpMeasured(
-            counts.expected,
-            max(0, counts.lost + counts.duplicates),
-            played.late,
-            self.media.receiver.jitter_ns,
-            self.media.sender.packet_count - self.rtp.unsent,
-            peer.expected if peer.reports else None,
-            min(max(0, peer.cumulative_lost), peer.expected) if peer.reports else None,  # duplicates make it negative
-            peer.jitter * NS_PER_S // self.media.clock_hz if peer.reports else None,
-            peer.round_trip_ns,
-            peer.min_round_trip_ns,
-            self.media.buffer.start_uncertainty_ns,
-            self.rtp.unsent,
-            other_hosts,
-            played.uncounted_pauses,
-            played.resyncs - played.uncounted_pauses,
-            counts.without_audio,
+            expected=counts.expected,
+            lost=max(0, counts.lost + counts.duplicates),
+            late=played.late,
+            jitter_ns=media.receiver.jitter_ns,
+            sent=media.sender.packet_count - self.rtp.unsent,
+            peer_expected=peer.expected if has_report else None,
+            # duplicates make the peer's number negative
+            peer_lost=min(max(0, peer.cumulative_lost), peer.expected) if has_report else None,
+            peer_jitter_ns=peer.jitter * NS_PER_S // media.clock_hz if has_report else None,
+            rtt_ns=peer.round_trip_ns,
+            min_rtt_ns=peer.min_round_trip_ns,
+            start_uncertainty_ns=media.buffer.start_uncertainty_ns,
+            unsent=self.rtp.unsent,
+            other_hosts=other_hosts,
+            uncounted_pauses=played.uncounted_pauses,
+            restarts=played.resyncs - played.uncounted_pauses,
+            without_audio=counts.without_audio,
         )
 
     def say_goodbye(self) -> None:

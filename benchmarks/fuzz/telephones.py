@@ -256,7 +256,7 @@ class MediaPeer:
         payload = b"\x11" * (160 if random.random() < 0.8 else random.choice((0, 1, 4, 480, 1_600, 2_036)))
         kind = 0 if random.random() < 0.8 else random.choice((0, 8, 13, 101, 127))
         sequence, timestamp = self._sequence & 0xFFFF, self._timestamp & 0xFFFFFFFF
-        return build_packet(RtpPacket(kind, sequence, timestamp, self._ssrc, payload, random.random() < 0.1))
+        return build_packet(*RtpPacket(kind, sequence, timestamp, self._ssrc, payload, random.random() < 0.1))
 
     def _control(self) -> bytes:
         random = self._random

@@ -42,7 +42,7 @@ def heard(
         packet = RtpPacket(0, number % 65_536, (number * 160 + 2**32 - 8_000) % 2**32, 7, bytes(160), marker=False)
         delay_ns = number * FRAME_NS * drift_ppm / 1e6 + random.exponential(jitter_ms * NS_PER_MS)
         source = sources[number % len(sources)]
-        probe.add(build_packet(packet), (source, port), Arrival(number * FRAME_NS + int(delay_ns)))
+        probe.add(build_packet(*packet), (source, port), Arrival(number * FRAME_NS + int(delay_ns)))
     return probe
 
 
@@ -161,7 +161,7 @@ def test_a_stream_whose_timestamps_stand_still_has_no_known_drift() -> None:
     probe = PacketProbe()
     for number in range(500):
         packet = RtpPacket(0, number, 0, 7, bytes(160), marker=False)
-        probe.add(build_packet(packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS))
+        probe.add(build_packet(*packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS))
 
     assert probe.drift_ppm(8_000) is None
 
@@ -170,7 +170,7 @@ def test_pauses_that_the_timestamps_do_not_count_are_a_warning_and_no_drift() ->
     probe = PacketProbe()
     for number in range(600):
         packet = RtpPacket(0, number, number * 160, 7, bytes(160), marker=False)
-        probe.add(build_packet(packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * 3 * NS_PER_S))
+        probe.add(build_packet(*packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * 3 * NS_PER_S))
     found = results(probe, packets=msgspec.structs.replace(GOOD, uncounted_pauses=3))
 
     assert found["pauses"][:2] == ("warning", "its RTP stopped 3 × for longer than its timestamps say")
@@ -183,7 +183,7 @@ def test_a_stream_that_began_again_with_the_same_source_is_a_warning(ssrcs: int,
     probe = PacketProbe()
     for number in range(300):
         packet = RtpPacket(0, number % 150, number % 150 * 160, 7 + number // 150 % ssrcs, bytes(160), marker=False)
-        probe.add(build_packet(packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * NS_PER_S))
+        probe.add(build_packet(*packet), (PUBLIC, 4_000), Arrival(number * FRAME_NS + number // 150 * NS_PER_S))
 
     assert results(probe, packets=msgspec.structs.replace(GOOD, restarts=1))["restarts"][0] == result
 

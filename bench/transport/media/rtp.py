@@ -66,9 +66,10 @@ def parse_packet(data: bytes) -> RtpPacket | None:
     return RtpPacket(kind & 0x7F, sequence_number, timestamp, ssrc, data[start:size], kind >= _MARKER)
 
 
-def build_packet(packet: RtpPacket) -> bytes:
+def build_packet(
+    payload_type: int, sequence_number: int, timestamp: int, ssrc: int, payload: bytes, marker: bool = False
+) -> bytes:
     """Return the bytes of a packet without contributing sources, header extension, and padding."""
-    payload_type, sequence_number, timestamp, ssrc, payload, marker = packet
     kind = payload_type | _MARKER if marker else payload_type
     return _HEADER.pack(VERSION << 6, kind, sequence_number, timestamp, ssrc) + payload
 
@@ -116,8 +117,8 @@ class RtpSender:
 
     def packet(self, payload_type: int, timestamp: int, payload: bytes, *, marker: bool) -> bytes:
         """Return the next packet. Media time does not pass."""
-        packet = RtpPacket(payload_type, self.sequence_number, timestamp, self.ssrc, payload, marker)
+        packet = build_packet(payload_type, self.sequence_number, timestamp, self.ssrc, payload, marker)
         self.sequence_number = (self.sequence_number + 1) % SEQUENCE_NUMBERS
         self.packet_count += 1
         self.payload_bytes += len(payload)
-        return build_packet(packet)
+        return packet

@@ -31,7 +31,7 @@ def media(codec: str) -> CallMedia:
 
 def packet(codec: str, sequence: int) -> bytes:
     number, audio = FORMATS[codec]
-    return build_packet(RtpPacket(number, sequence, 160 * sequence, 7, audio.encode(TONE)))
+    return build_packet(*RtpPacket(number, sequence, 160 * sequence, 7, audio.encode(TONE)))
 
 
 @pytest.mark.parametrize("codec", FORMATS)
@@ -62,7 +62,7 @@ def test_a_later_agreement_changes_the_codec_of_both_directions() -> None:
     call.change(replace(PLAIN, codec="PCMA", send_payload_type=96, receive_codecs=((97, "PCMA"),)))
     sent = parse_packet(call.send_audio(G711_ULAW.encode(TONE)))
     assert sent is not None
-    received = build_packet(RtpPacket(97, 1, 160, 7, G711_ALAW.encode(TONE)))
+    received = build_packet(*RtpPacket(97, 1, 160, 7, G711_ALAW.encode(TONE)))
     (frame,) = call.received(received, Arrival(1), call.peer)
 
     assert sent.payload_type == 96
@@ -101,7 +101,7 @@ def squeezed(monkeypatch: pytest.MonkeyPatch) -> CallMedia:
 def test_the_duration_of_a_received_frame_comes_from_its_codec(squeezed: CallMedia) -> None:
     start_ms, ms, frames = 1_000, 0, []
     for sequence, parts in enumerate((8, 24, 4, 48, 8)):  # 20, 60, 10, 120 and 20 ms; the one of 10 ms is lost
-        data = build_packet(RtpPacket(96, sequence, 48 * ms, 7, bytes((parts, sequence))))
+        data = build_packet(*RtpPacket(96, sequence, 48 * ms, 7, bytes((parts, sequence))))
         if sequence != 2:
             frames += squeezed.received(data, Arrival((start_ms + ms) * NS_PER_MS), squeezed.peer)
         ms += parts * 5 // 2
@@ -118,7 +118,7 @@ def test_a_payload_that_the_codec_cannot_read_is_silence(squeezed: CallMedia) ->
         frame
         for sequence, payload in enumerate((b"\x08a", b"", b"\x08a"))
         for frame in squeezed.received(
-            build_packet(RtpPacket(96, sequence, 960 * sequence, 7, payload)),
+            build_packet(*RtpPacket(96, sequence, 960 * sequence, 7, payload)),
             Arrival((1_000 + 20 * sequence) * NS_PER_MS),
             squeezed.peer,
         )

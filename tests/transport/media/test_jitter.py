@@ -371,7 +371,7 @@ WIRE = st.builds(
     st.integers(0, 40_000) | st.integers(0, 0xFFFFFFFF),
     st.sampled_from([1, 1, 1, 2]),
     st.sampled_from([bytes(160), bytes(80), b"", bytes(1600)]),
-).map(build_packet) | st.binary(max_size=40).map(lambda data: b"\x80\0" + data)
+).map(lambda packet: build_packet(*packet)) | st.binary(max_size=40).map(lambda data: b"\x80\0" + data)
 
 
 @thorough

@@ -17,7 +17,7 @@ FRAME_NS = 20 * NS_PER_MS
 
 def wire(number: int, *, ssrc: int = 1, kind: int = 0, timestamp: int | None = None) -> bytes:
     timestamp = number * 160 if timestamp is None else timestamp
-    return build_packet(RtpPacket(kind, number % 65536, timestamp % (1 << 32), ssrc, bytes(160)))
+    return build_packet(*RtpPacket(kind, number % 65536, timestamp % (1 << 32), ssrc, bytes(160)))
 
 
 def receive(receiver: RtpReceiver, *packets: bytes) -> list[ReceivedPacket | None]:

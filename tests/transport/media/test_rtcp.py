@@ -188,7 +188,7 @@ def test_the_fraction_is_that_since_the_report_before() -> None:
 def test_the_highest_number_is_extended_and_duplicates_make_the_loss_negative() -> None:
     caller, agent = Member(1, 0), Member(2, 0)
     caller.hear(agent, 10)
-    again = build_packet(RtpPacket(0, 3, 9 * 160, 2, bytes(160)))
+    again = build_packet(*RtpPacket(0, 3, 9 * 160, 2, bytes(160)))
     caller.receiver.receive(again, Arrival(NS_PER_S))
     report = own_report(caller, NS_PER_S)
 

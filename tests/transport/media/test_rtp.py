@@ -38,7 +38,7 @@ PACKETS = st.builds(
 def test_a_packet_is_read_without_sources_extension_and_padding(
     packet: RtpPacket, sources: list[int], extension: bytes | None, padding: int | None
 ) -> None:
-    wire = bytearray(build_packet(packet))
+    wire = bytearray(build_packet(*packet))
     middle = b"".join(struct.pack("!I", source) for source in sources)
     if extension is not None:
         extension += bytes(-len(extension) % 4)

@@ -204,8 +204,8 @@ def test_a_new_key_of_the_peer_is_used_from_then_on_and_ours_goes_on() -> None:
 def test_a_key_has_a_limited_number_of_sources() -> None:
     own = key(b"a")
     sender, receiver = PacketEncryption(own, None), PacketEncryption(None, own)
-    packets = [sender.protect(build_packet(RtpPacket(0, 1, 0, ssrc, b"x"))) for ssrc in range(1, MAX_SOURCES + 3)]
+    packets = [sender.protect(build_packet(*RtpPacket(0, 1, 0, ssrc, b"x"))) for ssrc in range(1, MAX_SOURCES + 3)]
     accepted = [receiver.unprotect(packet) is not None for packet in packets]
 
     assert accepted == [True] * MAX_SOURCES + [False] * 2
-    assert receiver.unprotect(sender.protect(build_packet(RtpPacket(0, 2, 0, 1, b"x")))) is not None
+    assert receiver.unprotect(sender.protect(build_packet(*RtpPacket(0, 2, 0, 1, b"x")))) is not None

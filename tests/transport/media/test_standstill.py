@@ -102,7 +102,7 @@ def play(
             )
             arrives_ms = changed(number, sent_ms + (delay(chance) if number else 0))  # a stream starts in order
             if arrives_ms is not None and chance.random() >= loss:
-                arrivals.append((arrives_ms, number, build_packet(packet)))
+                arrivals.append((arrives_ms, number, build_packet(*packet)))
             sequence, timestamp, number, at_ms = sequence + 1, timestamp + 8 * ptime, number + 1, at_ms + ptime * rate
     receiver, buffer = RtpReceiver(8_000, {0}), new_buffer()
     frames: list[Frame] = []

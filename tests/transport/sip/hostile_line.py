@@ -200,7 +200,7 @@ class HostilePeer:
         self.packet(RtpPacket(payload_type, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, ssrc, payload))
 
     def packet(self, packet: RtpPacket) -> None:
-        self.media(build_packet(packet))
+        self.media(build_packet(*packet))
 
     def media(self, data: bytes, sock: socket.socket | None = None) -> None:
         (sock or self.rtp).sendto(data, self.caller_rtp)

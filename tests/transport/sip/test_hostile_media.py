@@ -51,7 +51,7 @@ def frames(payload: bytes, *, payload_type: int = 0, samples: int = 160, times: 
 
 
 def packet(number: int, timestamp: int, ssrc: int = 7, payload: bytes = SPEECH, payload_type: int = 0) -> bytes:
-    return build_packet(RtpPacket(payload_type, number & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc, payload))
+    return build_packet(*RtpPacket(payload_type, number & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc, payload))
 
 
 def flood_of_a_stranger(peer: HostilePeer) -> None:
