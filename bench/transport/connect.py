@@ -35,6 +35,7 @@ from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
 from bench.transport.names import look_up
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
+    QUOTED,
     HttpResponse,
     may_be_response,
     read_response,
@@ -51,7 +52,6 @@ BODY_NS = 1_000_000_000
 MAX_REFUSAL_BYTES = 16_384
 UNAUTHORIZED = 407
 NO_METHOD = "No acceptable authentication methods"
-QUOTED = 300
 
 
 def connect(

@@ -7,11 +7,11 @@ is then at most as early as the last instant at which the socket was empty.
 from __future__ import annotations
 
 import errno
+import secrets
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from random import SystemRandom
 from typing import Any
 
 from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
@@ -26,7 +26,6 @@ SocketAddress = tuple[Any, ...]
 """The address of a peer, as the socket module has it."""
 Datagram = tuple[bytes, SocketAddress, Arrival]
 """The data of a received datagram, its source, and its arrival."""
-_random = SystemRandom()
 
 
 class DatagramSocket:
@@ -143,7 +142,7 @@ def own_host(family: int, peer: SocketAddress) -> str:
 
 def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:
     """Return the sockets for RTP and RTCP, on an even port and the next one. Raise ConnectError if no pair is free."""
-    first = _random.randrange(len(ports))
+    first = secrets.randbelow(len(ports))
     for port in (*ports[first:], *ports[:first]):
         opened: list[socket.socket] = []
         try:

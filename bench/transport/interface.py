@@ -21,11 +21,8 @@ from bench.wire.events import ServerEvent
 from bench.wire.received import MatchedDelta, ReceivedMessage
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
-BAD_FRAME, TOO_LARGE = 1002, 1009
-"""The close codes with which we end a connection: for an unreadable frame, and for a message that is too large.
-
-RFC 6455 §7.4.1 defines them.
-"""
+NORMAL, BAD_FRAME, ABNORMAL, TOO_LARGE = 1000, 1002, 1006, 1009
+"""The close codes of all transports: normal, unreadable, without a close frame, too large (RFC 6455 §7.4.1)."""
 UNSPECIFIED = ("0.0.0.0", "::")
 """The addresses of no host. The kernel sends packets for them to this machine."""
 MIB = 1 << 20

@@ -27,7 +27,6 @@ from bench.wire.received import ReceivedMessage
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
-_random = SystemRandom()
 
 
 class RtpTrack:
@@ -160,5 +159,5 @@ class RtpTrack:
 
 
 def _new_media(agreed: AgreedMedia) -> CallMedia:
-    numbers, cname, now_ns = StreamNumbers.drawn(_random.getrandbits), f"{secrets.token_hex(6)}@rtbench", monotonic_ns()
-    return CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, _random.random)
+    numbers, cname, now_ns = StreamNumbers.drawn(secrets.randbits), f"{secrets.token_hex(6)}@rtbench", monotonic_ns()
+    return CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, SystemRandom().random)

@@ -32,9 +32,11 @@ from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.fast.frames import MASK_BYTES, MAX_LENGTH, masked_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
+    ABNORMAL,
     BAD_FRAME,
     DIRECT,
     MIB,
+    NORMAL,
     TOO_LARGE,
     ConnectTimings,
     DeltaListener,
@@ -51,8 +53,6 @@ from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
 
-ABNORMAL = 1006
-NORMAL = 1000
 CAUSES: Mapping[int, CloseCause] = {
     errno.ECONNRESET: "reset",
     errno.ETIMEDOUT: "timed_out",

@@ -6,7 +6,6 @@ import json
 import secrets
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
@@ -15,6 +14,8 @@ from bench.catalogue.causes import HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import (
+    ABNORMAL,
+    NORMAL,
     ConnectTimings,
     DeltaListener,
     HostPort,
@@ -39,10 +40,8 @@ from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.received import ReceivedMessage
 
-NORMAL, ABNORMAL = 1000, 1006
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
-_random = SystemRandom()
 
 
 def open_call(
@@ -93,7 +92,7 @@ class TelephoneCall:
         datagrams = () if signalling.socket is None else (signalling.socket,)
         self._listener = Listener((*datagrams, self.track.rtp, self.track.rtcp))
         keys = new_keys(secrets.token_bytes) if path.srtp else ()
-        media = LocalMedia(host, self.track.rtp.address[1], _random.getrandbits(31), path.codecs, keys=keys)
+        media = LocalMedia(host, self.track.rtp.address[1], secrets.randbits(31), path.codecs, keys=keys)
         own = HostPort(bracketed(host), port)
         settings = call_settings(url, own, signalling.transport, signalling.peer, media, headers, path)
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
