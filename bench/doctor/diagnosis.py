@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bench.catalogue.causes import NO_READ, OTHER_LOGIN
+from bench.catalogue.causes import CHALLENGE, NO_READ, OTHER_LOGIN
 from bench.catalogue.outcomes import (
     NO_CREDIT,
     NO_MEDIA,
@@ -29,18 +29,19 @@ from bench.catalogue.outcomes import (
     remedy_of,
     service_code,
 )
-from bench.doctor.sign_in import NO_KEY, signed_by, unauthorized
-from bench.files.sanitize import escape_control
+from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
 from bench.services.registry import DIALECTS, SERVICES, agent_dialects, route_at
 from bench.services.siblings import UNGREETED, dialect_remedy
 from bench.target.address import known_path
-from bench.target.target import Target
+from bench.target.credentials import Credential
+from bench.target.target import EntraSignIn, Target
+from bench.transport.challenges import challenges
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind
-from bench.wire.service import RefusedRequest
+from bench.wire.service import RefusedRequest, Signed
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
 
@@ -117,6 +118,14 @@ def lines(finding: CheckFinding, width: int) -> Iterator[str]:
 
 RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn", NO_MEDIA, NO_SOUND})
 """The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
+NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
+OF_SCHEMES = {
+    "basic": "the server requires a user and a password: set --auth basic, with USER:PASSWORD in the variable of "
+    "--api-key-env",
+    "bearer": "the server requires a bearer token: set --api-key-env, and --api-key-header Authorization if the key is "
+    "sent in another header, or sign in with --auth entra",
+}
+"""The remedies if a server accepts only one scheme of `WWW-Authenticate`, by its name in lower case."""
 
 
 @dataclass(frozen=True)
@@ -259,3 +268,72 @@ def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
     if not own.in_doctor or outcome in RECEIVED or NO_READ in detail:
         return remedy_of(outcome, detail, own)
     return own.in_doctor.get(outcome, "")
+
+
+def signed_by(target: Target) -> Signed:
+    """Return the kind of credentials with which the client signs in to a target."""
+    if target.auth is None:
+        return "nothing"
+    return "entra" if isinstance(target.auth, EntraSignIn) else "key"
+
+
+def unauthorized(message: str, claims: Mapping[str, str], target: Target) -> str:
+    """Return the remedy for status 401. `claims` are the public claims of the token that the client sent."""
+    signed, known = signed_by(target), target.known_service
+    if remedy := _other_sign_in(message, target):
+        return remedy
+    if signed == "nothing":
+        return f"{NO_KEY}, or sign in with --auth entra" if known and known.clouds else NO_KEY
+    if signed == "entra":
+        aud = claims.get("aud")
+        sent = f" (the token is for {aud})" if aud else ""
+        return (
+            f"the token is refused{sent}: check that it is for this cloud and tenant, and that this machine's clock "
+            "is right"
+        )
+    if known is None or not known.key_page or not (known.has_host(target.host) or target.loopback):
+        return (
+            f"the key in the header {_sent_header(target)[0]} is refused: check the variable that --api-key-env names, "
+            "and that the server reads the key from this header (--api-key-header)"
+        )
+    key_page = known.key_page.replace("{host}", target.host)
+    return f"the key is wrong, or that of another resource: copy {key_page} again"
+
+
+def _sent_header(target: Target) -> tuple[str, str]:
+    """Return (header, scheme) with which the client signs in; ("", "") if it does not sign in."""
+    match target.auth:
+        case Credential(name=name, scheme=scheme):
+            return name, scheme
+        case EntraSignIn():
+            return "Authorization", "Bearer"
+    return "", ""
+
+
+def _other_sign_in(message: str, target: Target) -> str:
+    """Return the remedy if the server's challenges name other ways to sign in than that of the client; otherwise "".
+
+    Gateways name the header of their key, as Azure API Management does. The scheme says nothing at a resource of Azure,
+    which accepts both keys and tokens.
+    """
+    remedies = []
+    (header, scheme), known = _sent_header(target), target.known_service
+    for name, parameters in challenges(message.partition(CHALLENGE)[2]):
+        key = excerpt(parameters.get("name", ""))
+        if key and parameters.get("type", "").lower() == "query":
+            if f"{key}=" in target.resource:
+                return ""
+            remedies.append(f"the server reads the key from the query: add {key}=${{VARIABLE}} to the URL")
+        elif key:
+            if key.lower() == header.lower():
+                return ""
+            remedies.append(
+                f"the server reads the key from the header {key}: set --api-key-header {key}, with the key in the "
+                "variable of --api-key-env"
+            )
+        elif name.lower() == scheme.lower() or (known and known.clouds and known.has_host(target.host)):
+            return ""
+        else:
+            other = f"the server does not accept the header {header}, see its WWW-Authenticate"
+            remedies.append(OF_SCHEMES.get(name.lower(), f"{other}: name the header of the key with --api-key-header"))
+    return remedies[0] if remedies else ""

@@ -16,7 +16,7 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.catalogue.timeouts import Timeouts
-from bench.doctor.diagnosis import CheckFinding, printable_finding, warning_unless, without_repeated_remedies
+from bench.doctor.diagnosis import CheckFinding, printable_finding, signed_by, warning_unless, without_repeated_remedies
 from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
@@ -39,7 +39,6 @@ from bench.doctor.service_findings import (
     service_clock,
     settings_in,
 )
-from bench.doctor.sign_in import signed_by
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
 from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation

@@ -14,6 +14,7 @@ from bench.base.clock import Arrival
 from bench.catalogue.causes import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
+    NO_KEY,
     CheckFinding,
     FindingState,
     Refusal,
@@ -23,7 +24,6 @@ from bench.doctor.diagnosis import (
     lines,
     printable_finding,
 )
-from bench.doctor.sign_in import NO_KEY
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.record.event_log import EventLog, LoggedTimeline
