@@ -58,8 +58,11 @@ class Mistakes:
         try:
             yield
         except UsageError as error:
-            self.errors += [error, *error.others]
-            error.others = ()
+            self.add(error)
+
+    def add(self, error: UsageError) -> None:
+        self.errors += [error, *error.others]
+        error.others = ()
 
     def refuse(self) -> None:
         """Raise the first collected error, with all other errors in its `others`. Return if there are no errors."""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from bench.base.errors import UsageError
 from bench.simulator.delay import Delay
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
@@ -99,7 +100,7 @@ GA_FORMATS: Mapping[AudioFormatName, Json] = {
 """The formats in the notation of GA. The client has another table, so that a mistake in one of them is found."""
 
 
-class RejectedError(Exception):
+class RejectedError(UsageError):
     """A client event that violates a rule of the service. It causes one `error` event and changes nothing."""
 
     def __init__(self, code: str | None, message: str, param: str | None = None) -> None:

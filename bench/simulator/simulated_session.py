@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from bench.files.safe_io import JsonError, read_json
+from bench.files.validation import Validator
 from bench.simulator import refusals
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
@@ -129,13 +130,20 @@ Handler = Callable[[SessionT, Json, int], ReceiptFields | None]
 
 
 class ClientEvent(NamedTuple, Generic[SessionT]):
-    """The handler, the fields, and the required fields of one type of client event."""
+    """The handler and the form of one type of client event."""
 
     handler: Handler[SessionT]
-    table: checks.CheckTable
-    required: Sequence[str]
+    form: Validator[Json]
+
+    def handled(self, session: SessionT, event: Json, at_ns: int) -> ReceiptFields:
+        """Check an event and call its handler. Raise RejectedError if the event is invalid."""
+        noted: list[str] = []
+        fields = self.form.read(checks.EventValue("", event, noted))
+        receipt = self.handler(session, fields, at_ns) or {}
+        return receipt | {"not_simulated": noted} if noted else receipt
 
 
-def client_event(handler: Handler[SessionT], *required: str, **fields: checks.SettingCheck) -> ClientEvent[SessionT]:
+def client_event(handler: Handler[SessionT], *required: str, **fields: Validator[Any]) -> ClientEvent[SessionT]:
     """Return the description of a type of client event. `fields` are those in addition to `type` and `event_id`."""
-    return ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
+    form = checks.object_of({"type": checks.ANYTHING, "event_id": checks.short(512), **fields}, *required)
+    return ClientEvent(handler, form)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bench.base.units import NS_PER_MS
 from bench.simulator.server_events import Json, RejectedError
-from bench.simulator.session.checks import CheckTable, EventPath, accepted, ignored, missing
+from bench.simulator.session.checks import IGNORED, EventValue, SettingsOf, SettingTable, settings_of
 from bench.wire.audio import AudioFormat, AudioFormatName
 from bench.wire.dialect import SIMULATOR_VALUE
 
@@ -83,14 +84,22 @@ class SessionForm:
     """
 
     opened: Callable[[str, str, int], Json]  # from its id, model, and expiry
-    table: CheckTable
+    table: SettingTable
     input: Callable[[Json], InputSettings]
     output: Callable[[Json, Json], OutputSettings]
-    response: CheckTable | None = None
+    response: SettingTable | None = None
     family: str = "session"
     type: str | None = None
     transcript_deltas: bool = True
     settled: Callable[[Json, Json], Json] = lambda merged, requested: merged
+
+    @cached_property
+    def settings(self) -> SettingsOf:
+        return settings_of({SIMULATOR_VALUE: IGNORED, **self.table})  # some clients send the mark back
+
+    @cached_property
+    def response_settings(self) -> SettingsOf:
+        return settings_of(self.response or {})
 
 
 def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
@@ -172,17 +181,18 @@ class EffectiveSession:
         self.form, self.model = form, model
         self._take(form.opened(session_id, model, expires_at_s))
 
-    def update(self, requested: Any, event_path: EventPath, *, has_spoken: bool) -> None:
+    def update(self, requested: EventValue, *, has_spoken: bool) -> None:
         """Apply all settings of a session.update. If one is invalid, apply none and raise RejectedError."""
-        if self.form.type is not None and isinstance(requested, dict):
-            kind = requested.get("type")
+        data: Any = requested.data
+        if self.form.type is not None and isinstance(data, dict):
+            kind = data.get("type")
             if kind is None:
-                raise missing(event_path.key("type"))
+                raise requested.missing("type")
             if kind in GA_TYPES and kind != self.form.type:
                 problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
                 raise RejectedError("invalid_parameter", problem)
-        table = {SIMULATOR_VALUE: ignored, **self.form.table}  # some clients send the mark back
-        updated = self.form.settled(accepted(table, self.shown, requested, event_path), requested)
+        settings = self.form.settings
+        updated = self.form.settled(settings.merged(self.shown, settings.read(requested)), data)
         if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)

@@ -17,7 +17,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.conversation.client_items import audio_bytes
+from bench.files.validation import OrNull
+from bench.simulator.conversation.client_items import AUDIO
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.profile import Profile, is_drawn
@@ -29,7 +30,7 @@ from bench.simulator.services.gpt_live.delegation import Delegation
 from bench.simulator.services.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks
-from bench.simulator.session.checks import EventPath
+from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import (
     ClientEvent,
@@ -122,11 +123,7 @@ class GptLiveBehaviour(SimulatedSession):
             raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
         if self._input is None and name != START:
             raise RejectedError("session_not_started", "Send session.start first.", "type")
-        kind = _EVENTS[name]
-        noted: list[str] = []
-        fields = checks.accepted(kind.table, {}, event, EventPath("", noted), required=kind.required)
-        receipt = kind.handler(self, fields, at_ns) or {}
-        return receipt | ({"not_simulated": noted} if noted else {})
+        return _EVENTS[name].handled(self, event, at_ns)
 
     def _start(self, event: Json, at_ns: int) -> None:
         if self._input:
@@ -152,7 +149,7 @@ class GptLiveBehaviour(SimulatedSession):
             )
 
     def _update(self, event: Json, at_ns: int) -> None:
-        self.session = session_form.updated(self.session, event["session"], EventPath("session"))
+        self.session = session_form.updated(self.session, event["session"])
         if self._backend:
             self._backend.settings = self.session["delegation"]["responses"]
         self._acknowledge("session.updated", event, at_ns, {"session": self.session})
@@ -198,7 +195,7 @@ class GptLiveBehaviour(SimulatedSession):
             problem = f"Invalid 'content'. Expected at most {MAX_CONTENT_TOKENS} tokens, but got {tokens}."
             raise RejectedError("string_above_max_length", problem, "content")
         if "delegation_id" not in event:
-            raise checks.missing(EventPath("delegation_id"))
+            raise EventValue("", event).missing("delegation_id")
         delegation_id = event["delegation_id"]
         if delegation_id is None:
             return None
@@ -338,13 +335,13 @@ class GptLiveBehaviour(SimulatedSession):
 
 
 def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour]:
-    return client_event(handler, "content", content=checks.text, delegation_id=checks.Nullable(checks.text))
+    return client_event(handler, "content", content=checks.TEXT, delegation_id=OrNull(checks.TEXT))
 
 
 _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
-    START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
-    "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.anything),
-    "session.input_audio.append": client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
+    START: client_event(GptLiveBehaviour._start, "session", session=session_form.STARTED),
+    "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.LATER),
+    "session.input_audio.append": client_event(GptLiveBehaviour._append, "audio", audio=AUDIO),
     "session.input_audio.mute": client_event(GptLiveBehaviour._mute),
     "session.input_audio.unmute": client_event(GptLiveBehaviour._mute),
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
