@@ -11,12 +11,10 @@ events. No client event raises an exception: an invalid one causes an `error` ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from bench.files.validation import Validator, either
 from bench.files.yaml_file import INVALID_VALUE
@@ -24,12 +22,10 @@ from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import AUDIO, ITEMS, ItemReader
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
-from bench.simulator.profile import Profile, is_drawn
-from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
-from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.profile import is_drawn
 from bench.simulator.responses.lifecycle import Composer, ResponseManager
 from bench.simulator.responses.mcp_servers import McpServers
-from bench.simulator.server_events import GA, PREVIEW, Ids, Json, Outbox, RejectedError, WireNames
+from bench.simulator.server_events import GA, PREVIEW, Json, Outbox, RejectedError, WireNames
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveSession, SessionForm
@@ -46,40 +42,19 @@ from bench.wire.audio import AudioFormatName
 class Behaviour(SimulatedSession):
     """One session of the Realtime API, in the dialect of a service."""
 
-    def __init__(
-        self,
-        dialect: WireDialect,
-        model: str,
-        expires_at_s: int,
-        profile: Profile,
-        replies: Sequence[RecordedReply],
-        rng: np.random.Generator,
-        ids: Ids,
-        quota: ServiceQuota | None = None,
-        servers: ResponseSlots | None = None,
-    ) -> None:
+    def __init__(self, dialect: WireDialect, model: str, parts: SessionParts) -> None:
+        ids, profile, rng = parts.ids, parts.profile, parts.rng
         self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
         self._delays = profile.delays
         self._events = _TRANSCRIPTION_EVENTS[dialect.names] if dialect.transcribes else dialect.events
-        self.session = EffectiveSession(dialect.form(dialect), ids.session, model, expires_at_s)
+        self.session = EffectiveSession(dialect.form(dialect), ids.session, model, parts.expires_at_s)
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names])
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
-        self._servers = servers or ResponseSlots()
+        self._servers = parts.servers
         self._servers.sessions += 1
         self._mcp = McpServers(self._conversation, self._outbox, profile.mcp, rng)
-        composer = Composer(
-            self.session,
-            self._conversation,
-            self._reader,
-            self._outbox,
-            profile,
-            replies,
-            rng,
-            quota or ServiceQuota(UNLIMITED),
-            self._servers,
-            self._mcp,
-        )
+        composer = Composer(parts, self.session, self._conversation, self._reader, self._outbox, self._mcp)
         self._responses = ResponseManager(composer)
         self._turns = CallerTurns(composer, self._responses)
 
@@ -131,12 +106,12 @@ class Behaviour(SimulatedSession):
         due_ns = self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
         if is_approval:
             self._mcp.answer(item.body["approval_request_id"], item.body["approve"], due_ns)
-        return {"item_id": item.id, "call_id": item.body.get("call_id")}
+        return {"item": item.id, "call": item.body.get("call_id")}
 
     def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event["item_id"], "item_retrieve_invalid_item_id")
         self._acknowledge(at_ns, "conversation.item.retrieved", {"item": item.with_audio()})
-        return {"item_id": item.id}
+        return {"item": item.id}
 
     def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.truncatable(event["item_id"], event["audio_end_ms"])
@@ -145,13 +120,13 @@ class Behaviour(SimulatedSession):
         self._turns.stop_playing()
         fields = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
         self._acknowledge(at_ns, "conversation.item.truncated", fields)
-        return {"item_id": item.id, "audio_end_ms": item.spoken_ms}
+        return {"item": item.id, "audio_end_ms": item.spoken_ms}
 
     def _item_delete(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event["item_id"], "item_delete_invalid_item_id")
         self._conversation.items.remove(item)
         self._acknowledge(at_ns, "conversation.item.deleted", {"item_id": item.id})
-        return {"item_id": item.id}
+        return {"item": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         settings = self.session.form.response_settings.read(event["response"]) if "response" in event else {}
@@ -160,10 +135,10 @@ class Behaviour(SimulatedSession):
             settings["instructions"] = f"{instructions}\n{event['additional_instructions']}"
         response = self._responses.create(settings, at_ns)
         self._outbox.answered_ns = response.plan.created_ns
-        return {"response_id": response.id}
+        return {"response": response.id}
 
     def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
-        return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
+        return {"response": self._responses.cancel(event.get("response_id"), at_ns)}
 
     def _send_session(self, at_ns: int, name: str, delay: Delay) -> int:
         return self._outbox.answer(
@@ -230,4 +205,4 @@ class WireDialect:
 
     def new_session(self, model: str, parts: SessionParts) -> Behaviour:
         formats = parts.profile.formats
-        return Behaviour(replace(self, formats=formats) if formats and self.formats else self, model, *parts)
+        return Behaviour(replace(self, formats=formats) if formats and self.formats else self, model, parts)

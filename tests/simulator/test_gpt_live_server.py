@@ -225,6 +225,7 @@ def injected(*lines: str) -> tuple[LiveCall, list[Any], list[InjectedFault]]:
         return np.random.default_rng([1, fault, response])
 
     injector = FaultInjector([read_line(line) for line in lines], 1, AT_NS, rng, noted.append)
+    injector.places = call.behaviour.fault_places
     return call, list(islice(injector.actions(call.sent, AT_NS), 5000)), noted
 
 

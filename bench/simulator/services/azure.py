@@ -64,4 +64,5 @@ SERVICE = SimulatedService(
         preview=f"{PREVIEW_PATH}?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview",
     ),
     limits_headers=True,
+    titles={"ga": "Azure GA", "preview": "Azure preview"},
 )

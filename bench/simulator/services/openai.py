@@ -203,8 +203,17 @@ def _transcription(request: UpgradeRequest) -> AcceptedUpgrade | None:
 
 
 SERVICE = SimulatedService(
-    _answer, websocket_urls(openai=f"{PATH}?model=gpt-realtime"), "event", refusals.BAD_OPENAI_KEY
+    _answer,
+    websocket_urls(openai=f"{PATH}?model=gpt-realtime"),
+    "event",
+    refusals.BAD_OPENAI_KEY,
+    titles={"openai": "OpenAI"},
+    note="(preview with the header OpenAI-Beta: realtime=v1)",
 )
 TRANSCRIPTION = replace(
-    SERVICE, answer=_transcription, urls=websocket_urls(transcription=f"{PATH}?intent=transcription")
+    SERVICE,
+    answer=_transcription,
+    urls=websocket_urls(transcription=f"{PATH}?intent=transcription"),
+    titles={"transcription": "transcription"},
+    note="",
 )

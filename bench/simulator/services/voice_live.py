@@ -215,5 +215,8 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
 
 
 SERVICE = SimulatedService(
-    _answer, websocket_urls(voice_live=f"{PATH}?api-version={VERSIONS[0]}&model=gpt-realtime"), limits_headers=True
+    _answer,
+    websocket_urls(voice_live=f"{PATH}?api-version={VERSIONS[0]}&model=gpt-realtime"),
+    limits_headers=True,
+    titles={"voice_live": "Voice Live"},
 )

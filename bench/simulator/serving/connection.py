@@ -171,7 +171,7 @@ class Connection:
         self._behaviour = self._state.new_session(accepted)
         self._session_id = self._behaviour.ids.session
         if self._injector:
-            self._injector.session_id = self._session_id
+            self._injector.session_id, self._injector.places = self._session_id, self._behaviour.fault_places
         if self._truth and self._state.config.authenticator.tokens:
             self._truth.opened(self._session_id, accepted.token, at_ns)
         opened_ns = monotonic_ns()

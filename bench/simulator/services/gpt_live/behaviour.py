@@ -9,7 +9,7 @@ Decisions and sideband connections are not simulated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle
 from typing import Literal, NamedTuple
@@ -21,9 +21,9 @@ from bench.files.validation import OrNull
 from bench.simulator.conversation.client_items import AUDIO
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import text_tokens
-from bench.simulator.profile import Profile, is_drawn
+from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply
-from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.server_events import Json, Outbox, OutgoingEvent, RejectedError, event_bytes
 from bench.simulator.services.gpt_live import session_form
 from bench.simulator.services.gpt_live.backend import Backend
 from bench.simulator.services.gpt_live.delegation import Delegation
@@ -52,6 +52,18 @@ CONTEXT_TOKENS = 128_000
 """The size of the voice model's context if the profile has no `context_limit_tokens`. An assumption."""
 NORMAL_CLOSURE = 1000
 
+PLACES = {
+    "session.input_audio.append": "input",
+    "session.started": "session",
+    "session.updated": "settings",
+    "session.input_transcript.delta": "speech",
+    "response.created": "response",
+    "response.completed": "done",
+    "response.failed": "done",
+    "response.incomplete": "done",
+}
+"""The place of faults that each event is."""
+
 
 class PlannedTurn(NamedTuple):
     """The reaction to the caller's speech. It starts with the slice number `begin`.
@@ -65,17 +77,16 @@ class PlannedTurn(NamedTuple):
 
 
 class GptLiveBehaviour(SimulatedSession):
-    """One GPT-Live session. The arguments are those of `Behaviour`."""
+    """One GPT-Live session."""
 
-    def __init__(
-        self, model: str, expires_at_s: int, profile: Profile, replies: Sequence[RecordedReply],
-        rng: np.random.Generator, ids: Ids,
-    ) -> None:  # fmt: skip
-        self.ids = ids
+    fault_places = PLACES
+
+    def __init__(self, parts: SessionParts) -> None:
+        self.ids = parts.ids
         self.session: Json = {}
-        self._expires_at_s, self._profile = expires_at_s, profile
-        self._next_reply, self._rng = cycle(replies).__next__, rng
-        self._outbox = Outbox(ids, rng, obfuscated=False)
+        self._expires_at_s, self._profile = parts.expires_at_s, parts.profile
+        self._next_reply, self._rng = cycle(parts.replies).__next__, parts.rng
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._audio = InputAudio()
         self._audio.silence_ms = SILENCE_MS
         self._input: InputSettings | None = None  # None until the session has started
@@ -176,7 +187,7 @@ class GptLiveBehaviour(SimulatedSession):
         if event["type"] == "session.thinking.append":
             self._stream.drop_fillers()
         self._acknowledge_context(event, at_ns)
-        return {"delegation_id": delegation.id if delegation else None}
+        return {"delegation": delegation.id if delegation else None}
 
     def _add_commentary(self, event: Json, at_ns: int) -> ReceiptFields:
         """Accept commentary, which is spoken: the result of a delegated task, or anything else without a task."""
@@ -187,7 +198,7 @@ class GptLiveBehaviour(SimulatedSession):
         self._stream.drop_fillers()
         say = partial(self._say, "answer" if delegation else "greeting", self._next_reply(), delegation)
         self._acknowledge_context(event, at_ns, None if delegation and delegation.is_unanswered else say)
-        return {"delegation_id": delegation.id if delegation else None}
+        return {"delegation": delegation.id if delegation else None}
 
     def _delegation_of(self, event: Json) -> Delegation | None:
         """Return the delegation that appended context is for; None for context of the whole session."""
@@ -210,14 +221,14 @@ class GptLiveBehaviour(SimulatedSession):
         item = event["item"]
         delegation = self._responses_backend(event).add(item)
         return {
-            "item_id": item.get("id"),
-            "call_id": item.get("call_id"),
-            "delegation_id": delegation.id if delegation else None,
+            "item": item.get("id"),
+            "call": item.get("call_id"),
+            "delegation": delegation.id if delegation else None,
         }
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         response_id, delegation = self._responses_backend(event).create(at_ns)
-        return {"response_id": response_id, "delegation_id": delegation.id if delegation else None}
+        return {"response": response_id, "delegation": delegation.id if delegation else None}
 
     def _responses_backend(self, event: Json) -> Backend:
         if self._backend is None:
@@ -360,11 +371,11 @@ class GptLiveDialect:
     """The dialect of GPT-Live, which has no turns."""
 
     def new_session(self, model: str, parts: SessionParts) -> GptLiveBehaviour:
-        return GptLiveBehaviour(model, *parts[:5])
+        return GptLiveBehaviour(parts)
 
 
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
     return AcceptedUpgrade(GptLiveDialect(), "") if request.path in (PATH, f"/openai{PATH}") else None
 
 
-SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True)
+SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True, titles={"gpt_live": "GPT-Live"})

@@ -15,7 +15,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
-from bench.simulator.services.agents import FRAME_MS, TelephoneWire, new_agent
+from bench.simulator.services.agents import FRAME_MS, AgentBehaviour, TelephoneWire
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.services.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
 from bench.simulator.services.telephone.called_party import CalledParty
@@ -90,7 +90,7 @@ class TelephoneAgent:
         """The instants until which faults stop each direction."""
         self._vanishes = False
         wire = wire_of(media)
-        self._behaviour = new_agent(wire, shared.next_session())
+        self._behaviour = AgentBehaviour(wire, shared.next_session())
         self.session_id = self._behaviour.ids.session
         codec, self._random = CODECS[media.codec], Random(self.session_id)
         self._sender = RtpSender(codec, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))

@@ -20,6 +20,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
+from bench.simulator.services.agents import TITLE
 from bench.simulator.services.telephone.agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.call_faults import CallFaults
@@ -273,8 +274,9 @@ class CallerConnection:
 def _urls(address: ServerAddress) -> Mapping[str, str]:
     if address.workers > 1:
         return {}
-    schemes = ("sip", "sips") if address.has_tls else ("sip",)
+    schemes = SCHEMES if address.has_tls else SCHEMES[:1]
     return {f"agent_{scheme}": f"{scheme}:agent@{address.authority}" for scheme in schemes}
 
 
-SERVICE = SimulatedService(urls=_urls, listen=TelephoneLine)
+SCHEMES = ("sip", "sips")
+SERVICE = SimulatedService(urls=_urls, listen=TelephoneLine, titles={f"agent_{scheme}": TITLE for scheme in SCHEMES})
