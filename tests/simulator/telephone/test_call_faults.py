@@ -11,9 +11,9 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.services.telephone.agent import ring_frames, silent_frames
 from bench.simulator.services.telephone.answer_plan import AnswerPlan
 from bench.simulator.services.telephone.call_faults import CallFaults, ends_silently, reason_of
-from bench.simulator.services.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.media.offer_answer import LocalMedia
 from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
 

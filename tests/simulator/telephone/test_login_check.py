@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.simulator.services.telephone import login_check
-from bench.simulator.services.telephone.answer_plan import LoginDemand
-from bench.simulator.services.telephone.login_check import LoginCheck
+from bench.simulator.services.telephone.answer_plan import LoginCheck, LoginDemand
 from bench.transport.sip.digest import DigestLogin, digest_response
 from bench.transport.sip.messages import SipRequest, parse_message
 from tests.transport.sip.scripted_peer import tokens

@@ -28,7 +28,7 @@ from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import calls_of, tools_of
 from bench.simulator.server_events import GA, Json, Outbox, PlannedSeries, RejectedError
 from bench.simulator.services.gpt_live.backend_response import BackendResponse, ResponseSchedule, reasons
-from bench.simulator.services.gpt_live.delegation import Delegation
+from bench.simulator.services.gpt_live.output_stream import Delegation
 
 MAX_BUFFER_ITEMS, MAX_BUFFER_BYTES = 128, 32_768
 """The maximum number and total size of the items that a client may add between two responses, as the service reports

@@ -15,7 +15,7 @@ from bench.simulator.conversation.items import ContextUsage
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.server_events import Ids, Json, OutboxStep, OutgoingEvent, event_bytes
-from bench.simulator.services.gpt_live.delegation import Delegation
+from bench.simulator.services.gpt_live.output_stream import Delegation
 
 RESPONSE_EVENT = "response.event"
 

@@ -26,8 +26,7 @@ from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import Json, Outbox, OutgoingEvent, RejectedError, event_bytes
 from bench.simulator.services.gpt_live import session_form
 from bench.simulator.services.gpt_live.backend import Backend
-from bench.simulator.services.gpt_live.delegation import Delegation
-from bench.simulator.services.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
+from bench.simulator.services.gpt_live.output_stream import SLICE_MS, Delegation, OutputStream, delta, slice_number
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
