@@ -203,6 +203,6 @@ class WireDialect:
     def transcribing(self) -> WireDialect:
         return replace(self, transcribes=True)
 
-    def new_session(self, model: str, parts: SessionParts) -> Behaviour:
+    def __call__(self, model: str, parts: SessionParts) -> Behaviour:
         formats = parts.profile.formats
         return Behaviour(replace(self, formats=formats) if formats and self.formats else self, model, parts)

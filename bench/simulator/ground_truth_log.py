@@ -165,18 +165,9 @@ class GroundTruthLog:
         self._write(RefusedSession("refused", at_ns, status, code))
 
     def struck(self, injected: InjectedFault) -> None:
-        fault = injected.fault
-        self._write(
-            FaultEntry(
-                injected.session_id,
-                "fault",
-                fault.kind,
-                fault.at,
-                injected.at_ns,
-                injected.connection,
-                injected.response_id,
-            )
-        )
+        kind, place = injected.fault.kind, injected.fault.at
+        session, response = injected.session_id, injected.response_id
+        self._write(FaultEntry(session, "fault", kind, place, injected.at_ns, injected.connection, response))
 
     def ended(self, counts: ServedCounts) -> None:
         lateness = counts.lateness

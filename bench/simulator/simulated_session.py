@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -126,13 +126,8 @@ class SessionParts(NamedTuple):
     servers: ResponseSlots
 
 
-class SimulatedDialect(Protocol):
-    """The protocol of a simulated service, which makes its sessions."""
-
-    def new_session(self, model: str, parts: SessionParts) -> SimulatedSession:
-        """Return a new session with this model."""
-
-
+SimulatedDialect = Callable[[str, SessionParts], SimulatedSession]
+"""A function that makes a session with a model, in the protocol of a service."""
 SessionT = TypeVar("SessionT", bound=SimulatedSession)
 Handler = Callable[[SessionT, Json, int], ReceiptFields | None]
 

@@ -364,21 +364,13 @@ DEFAULT_FORMAT = "pcm16@16000"
 """The audio format of an agent, if the address does not state it."""
 
 
-class AgentProtocol(NamedTuple):
-    """The protocol of an agent. The model is the format of the agent's audio, unless the protocol determines it."""
-
-    wire: type[AgentWire]
-
-    def new_session(self, model: str, parts: SessionParts) -> AgentBehaviour:
-        return AgentBehaviour(self.wire(cast("AudioFormatName", model)), parts)
-
-
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
     kind = request.path.removeprefix(PATH)
     if not request.path.startswith(PATH) or kind not in WIRES:
         return None
-    format = request.query.get("format", DEFAULT_FORMAT)
-    return AcceptedUpgrade(AgentProtocol(WIRES[kind]), format if format in ALL_FORMATS else DEFAULT_FORMAT)
+    named = request.query.get("format", DEFAULT_FORMAT)
+    format = cast("AudioFormatName", named if named in ALL_FORMATS else DEFAULT_FORMAT)
+    return AcceptedUpgrade(lambda model, parts: AgentBehaviour(WIRES[kind](format), parts), format)
 
 
 TITLE = "agents"

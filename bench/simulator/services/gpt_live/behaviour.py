@@ -366,15 +366,12 @@ _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
 PATH = "/v1/live/sessions"
 
 
-class GptLiveDialect:
-    """The dialect of GPT-Live, which has no turns."""
-
-    def new_session(self, model: str, parts: SessionParts) -> GptLiveBehaviour:
-        return GptLiveBehaviour(parts)
-
-
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return AcceptedUpgrade(GptLiveDialect(), "") if request.path in (PATH, f"/openai{PATH}") else None
+    return (
+        AcceptedUpgrade(lambda model, parts: GptLiveBehaviour(parts), "")
+        if request.path in (PATH, f"/openai{PATH}")
+        else None
+    )
 
 
 SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True, titles={"gpt_live": "GPT-Live"})

@@ -52,12 +52,7 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class TelephoneLine:
     """The calls of one server. With several workers there is no telephone line, because a call has several sockets."""
 
-    def __init__(
-        self,
-        shared: ServerState,
-        address: tuple[str, int],
-        workers: int,
-    ) -> None:
+    def __init__(self, shared: ServerState, address: tuple[str, int], workers: int) -> None:
         self._shared = shared
         self._host = ANY.get(address[0], address[0])
         key = shared.config.authenticator.key
