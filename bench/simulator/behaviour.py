@@ -29,13 +29,7 @@ from bench.simulator.server_events import GA, PREVIEW, Json, Outbox, RejectedErr
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveSession, SessionForm
-from bench.simulator.simulated_session import (
-    ClientEvent,
-    ReceiptFields,
-    SessionParts,
-    SimulatedSession,
-    client_event,
-)
+from bench.simulator.simulated_session import ClientEvent, ReceiptFields, SessionParts, SimulatedSession, client_event
 from bench.wire.audio import AudioFormatName
 
 

@@ -300,10 +300,7 @@ class CallerTurns:
         """Commit the buffered audio for the client. Raise RejectedError if it is shorter than MIN_COMMIT_MS."""
         buffered_ms = self._audio.buffered_ms
         if buffered_ms < MIN_COMMIT_MS:
-            problem = (
-                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {buffered_ms:.2f}ms of audio."
-            )
+            problem = f"A commit needs at least 100ms of audio, but the buffer only has {buffered_ms:.2f}ms."
             raise RejectedError("input_audio_buffer_commit_empty", problem)
         self._audio.empty()
         self._commit(buffered_ms, at_ns, self._delays.committed)

@@ -68,8 +68,7 @@ class SimulatedSession(ABC):
         return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
-        problem = "Expected a text WebSocket message; binary frames are not supported."
-        return self._unreadable(at_ns, "invalid_event", problem)
+        return self._unreadable(at_ns, "invalid_event", "A binary message is not supported.")
 
     def _unreadable(self, at_ns: int, code: str, problem: str) -> EventReceipt:
         self._reject(at_ns, RejectedError(code, problem), None)

@@ -149,8 +149,9 @@ class LiveCall:
         return [kind for _, kind in self.speech()]
 
     @property
-    def errors(self) -> list[tuple[str, str]]:
-        return [(event["error"]["code"], event["error"]["message"]) for event in self.all_of("error")]
+    def errors(self) -> list[tuple[str, str | None]]:
+        """The code and the parameter of each error."""
+        return [(event["error"]["code"], event["error"]["param"]) for event in self.all_of("error")]
 
     @property
     def delegation_id(self) -> str:

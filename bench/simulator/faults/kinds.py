@@ -221,9 +221,7 @@ KINDS: dict[str, FaultKind] = {
         IN_SESSION,
         "next_delta",
         reason=Field(
-            Choice((EXPIRED, "content", "connection_lost")),
-            "the reason in `session.closed`",
-            default=EXPIRED,
+            Choice((EXPIRED, "content", "connection_lost")), "the reason in `session.closed`", default=EXPIRED
         ),
     ),
     "error": _kind(

@@ -313,10 +313,7 @@ class ResponseManager:
         """Start the response that is requested at `at_ns`. Raise RejectedError if another one is active."""
         in_band = settings.get("conversation") != "none"
         if in_band and self.active is not None:
-            problem = (
-                f"Conversation already has an active response in progress: {self.active.id}. "
-                "Wait until the response is finished before creating a new one."
-            )
+            problem = f"The conversation has an active response: {self.active.id}. Wait until it is finished."
             raise RejectedError("conversation_already_has_active_response", problem)
         response = self._composer.compose(settings, at_ns, in_band)
         self._active = response if in_band else self._active

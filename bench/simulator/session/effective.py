@@ -189,13 +189,11 @@ class EffectiveSession:
             if kind is None:
                 raise requested.missing("type")
             if kind in GA_TYPES and kind != self.form.type:
-                problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
-                raise RejectedError("invalid_parameter", problem)
+                raise RejectedError("invalid_parameter", f"A {self.form.type} session cannot become a {kind} session.")
         settings = self.form.settings
         updated = self.form.settled(settings.merged(self.shown, settings.read(requested)), data)
         if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
-            problem = "Cannot update a conversation's voice if assistant audio is present."
-            raise RejectedError("cannot_update_voice", problem)
+            raise RejectedError("cannot_update_voice", "The voice cannot change after the assistant has spoken.")
         self._take(updated)
 
     def output(self, response: Json) -> OutputSettings:

@@ -17,12 +17,7 @@ from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName
 FUNCTION_NAME = checks.short(64, "[a-zA-Z0-9_-]+")
 
 FUNCTION = checks.object_of(
-    {
-        "type": checks.choice("function"),
-        "name": FUNCTION_NAME,
-        "description": checks.TEXT,
-        "parameters": checks.OBJECT,
-    },
+    {"type": checks.choice("function"), "name": FUNCTION_NAME, "description": checks.TEXT, "parameters": checks.OBJECT},
     "name",
     type="function",
 )

@@ -192,8 +192,7 @@ class GptLiveBehaviour(SimulatedSession):
         """Accept commentary, which is spoken: the result of a delegated task, or anything else without a task."""
         delegation = self._delegation_of(event)
         if delegation and delegation.is_answered:
-            problem = f"Delegation '{delegation.id}' is already answered."
-            raise RejectedError("invalid_value", problem, "delegation_id")
+            raise RejectedError("invalid_value", f"Delegation '{delegation.id}' is answered.", "delegation_id")
         self._stream.drop_fillers()
         say = partial(self._say, "answer" if delegation else "greeting", self._next_reply(), delegation)
         self._acknowledge_context(event, at_ns, None if delegation and delegation.is_unanswered else say)
@@ -210,8 +209,7 @@ class GptLiveBehaviour(SimulatedSession):
         if delegation_id is None:
             return None
         if self._backend:
-            problem = "delegation_id must be null with Responses delegation."
-            raise RejectedError("invalid_value", problem, "delegation_id")
+            raise RejectedError("invalid_value", "With Responses delegation it must be null.", "delegation_id")
         if delegation_id not in self._delegations:
             raise RejectedError("invalid_value", f"Delegation '{delegation_id}' not found.", "delegation_id")
         return self._delegations[delegation_id]
