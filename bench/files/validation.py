@@ -541,7 +541,8 @@ class KindOf(Validator[T]):
     default: str | None = None
 
     def read(self, value: LocatedValue) -> T:
-        word = entries_of(value, nothing=False).get(self.key)
+        hint = f"; its `{self.key}` determines which other keys are allowed"
+        word = entries_of(value, hint, nothing=False).get(self.key)
         if word is not None and word.content() is not None:
             return self.kinds[Choice(tuple(self.kinds)).read(word)].read(value)
         if self.default is None:

@@ -19,7 +19,7 @@ from bench.base.errors import UsageError
 from bench.base.status_line import StatusLine, StatusPart, fitted
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
-from bench.simulator.faults.injection import InjectedFault
+from bench.simulator.faults.injection import FaultEntry
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent, json_string
 from bench.simulator.simulated_session import EventReceipt, NonNegative
 
@@ -98,18 +98,6 @@ class RefusedSession(msgspec.Struct, frozen=True):
     code: str
 
 
-class FaultEntry(msgspec.Struct, frozen=True):
-    """A fault that was injected. `connection`: the number of the connection in its worker, from 1."""
-
-    session: str | None
-    direction: Literal["fault"]
-    type: str
-    place: str
-    at_ns: int
-    connection: NonNegative
-    response: str | None
-
-
 class WorkerEnd(msgspec.Struct, frozen=True):
     """The last line of a worker. The values `late_…` describe the lateness of the sent events."""
 
@@ -164,10 +152,8 @@ class GroundTruthLog:
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write(RefusedSession("refused", at_ns, status, code))
 
-    def struck(self, injected: InjectedFault) -> None:
-        kind, place = injected.fault.kind, injected.fault.at
-        session, response = injected.session_id, injected.response_id
-        self._write(FaultEntry(session, "fault", kind, place, injected.at_ns, injected.connection, response))
+    def struck(self, fault: FaultEntry) -> None:
+        self._write(fault)
 
     def ended(self, counts: ServedCounts) -> None:
         lateness = counts.lateness

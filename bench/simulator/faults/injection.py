@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -175,18 +175,20 @@ FIRST_UTTERANCE = 1 << 20
 """The number that is added to the numbers of utterances, so that they differ from those of responses."""
 
 
-@dataclass(frozen=True)
-class InjectedFault:
-    """A fault that was injected, with the number of the connection (from 1) and the instant.
+class FaultEntry(msgspec.Struct, frozen=True):
+    """A fault that was injected, as a line of the ground-truth log.
 
-    The ids of the session and of the response are set if the fault belongs to them.
+    `connection` is the number of the connection in its worker, from 1. The ids of the session and of the response are
+    set if the fault belongs to them.
     """
 
-    fault: Fault
-    connection: int
+    session: str | None
+    direction: Literal["fault"]
+    type: str
+    place: str
     at_ns: int
-    session_id: str | None
-    response_id: str | None
+    connection: Annotated[int, msgspec.Meta(ge=0)]
+    response: str | None
 
 
 Rng = Callable[[int, int], np.random.Generator]
@@ -205,7 +207,7 @@ class FaultInjector:
         connection: int,
         started_ns: int,
         rng: Rng,
-        on_fault: Callable[[InjectedFault], None],
+        on_fault: Callable[[FaultEntry], None],
     ) -> None:
         self._faults = [
             numbered_fault for numbered_fault in enumerate(faults) if numbered_fault[1].sessions.holds(connection)
@@ -322,7 +324,8 @@ class FaultInjector:
             self._injections[key] = self._injections.get(key, 0) + 1
             if self._injections[key] == 1:
                 response_id = self._response.id if self._response and utterance is None else None
-                self._noted(InjectedFault(fault, self._connection, now_ns, self.session_id, response_id))
+                where = now_ns, self._connection, response_id
+                self._noted(FaultEntry(self.session_id, "fault", fault.kind, fault.at, *where))
             yield fault
 
     def _selects(self, number: int, fault: Fault, now_ns: int, utterance: int | None) -> bool:

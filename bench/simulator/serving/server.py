@@ -33,7 +33,7 @@ import numpy as np
 from bench.base.clock import enable_timestamps, monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.simulator.faults.injection import FaultInjector, InjectedFault
+from bench.simulator.faults.injection import FaultEntry, FaultInjector
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
 from bench.simulator.quota import ResponseSlots, ServiceQuota
@@ -160,7 +160,7 @@ class Server:
 
     def _stop_listening_for_fault(self, fault: Fault) -> None:
         self._stop_listening()
-        self._on_fault(InjectedFault(fault, self._connection_count, monotonic_ns(), None, None))
+        self._on_fault(FaultEntry(None, "fault", fault.kind, fault.at, monotonic_ns(), self._connection_count, None))
 
     def _listen_again(self) -> None:
         if not self._stopping:
@@ -205,7 +205,7 @@ class Server:
             self._servers,
         )
 
-    def _on_fault(self, injected: InjectedFault) -> None:
+    def _on_fault(self, injected: FaultEntry) -> None:
         self.faults += 1
         if self._config.truth:
             self._config.truth.struck(injected)

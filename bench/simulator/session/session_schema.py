@@ -16,11 +16,13 @@ from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName
 
 FUNCTION_NAME = checks.short(64, "[a-zA-Z0-9_-]+")
 
-FUNCTION = checks.object_of(
-    {"type": checks.choice("function"), "name": FUNCTION_NAME, "description": checks.TEXT, "parameters": checks.OBJECT},
-    "name",
-    type="function",
-)
+FUNCTION_KEYS: SettingTable = {
+    "type": checks.choice("function"),
+    "name": FUNCTION_NAME,
+    "description": checks.TEXT,
+    "parameters": checks.OBJECT,
+}
+FUNCTION = checks.object_of(FUNCTION_KEYS, "name", type="function")
 TOOLS = checks.array(KindOf({"function": FUNCTION}, default="function"))
 MCP_SERVER = checks.object_of(
     {

@@ -16,7 +16,7 @@ from bench.simulator.responses.function_calls import tools_of
 from bench.simulator.server_events import GA_FORMATS, Json
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue, SettingTable
-from bench.simulator.session.session_schema import FUNCTION_NAME, TOOL_CHOICE
+from bench.simulator.session.session_schema import FUNCTION_KEYS, TOOL_CHOICE
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat
 
 CLIENT, RESPONSES = "client", "responses"
@@ -34,17 +34,7 @@ def _audio_format(value: LocatedValue, read: Any) -> Json:
     return dict(read)
 
 
-FUNCTION = checks.object_of(
-    {
-        "type": checks.choice("function"),
-        "name": FUNCTION_NAME,
-        "description": checks.TEXT,
-        "parameters": checks.OBJECT,
-        "strict": checks.FLAG,
-    },
-    "name",
-    "type",
-)
+FUNCTION = checks.object_of({**FUNCTION_KEYS, "strict": checks.FLAG}, "name", "type")
 BACKEND: SettingTable = {
     "model": checks.TEXT,
     "instructions": checks.TEXT,
