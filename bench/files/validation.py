@@ -395,15 +395,15 @@ class StructOf(Validator[T]):
         """Return the values of the readable keys, and the defaults of the others. Add the errors to `mistakes`."""
         values = dict(self._defaults)
         try:
-            entries = entries_of(value, f"; {self._allowed}", nothing=self.nothing or bool(self.required))
+            entries = entries_of(value, self._hint, nothing=self.nothing or bool(self.required))
         except UsageError as error:
             mistakes.errors.append(error)
             return values
         for key, entry in entries.items():
             known = self.fields.get(key)
             if known is None:
-                hint = similar_name_hint(key, self.fields) or ";"
-                mistakes.add(entry.unknown(value.name, f"{hint} {self._allowed}"))
+                hint = (similar_name_hint(key, self.fields) or ";") + self._hint.removeprefix(";")
+                mistakes.add(entry.unknown(value.name, hint))
             elif not known.nothing or entry.content() is not None:
                 try:
                     values[key] = known.read(entry)
@@ -415,8 +415,8 @@ class StructOf(Validator[T]):
         return values
 
     @cached_property
-    def _allowed(self) -> str:
-        return f"allowed: {', '.join(self.fields)}"
+    def _hint(self) -> str:
+        return f"; allowed: {', '.join(self.fields)}"
 
     @cached_property
     def _defaults(self) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
@@ -60,9 +59,10 @@ class SimulatedSession(ABC):
         """Start the session. The connection calls this after the response to the client's upgrade."""
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        event = None
-        with contextlib.suppress(JsonError):
+        try:
             event = read_json(bytes(message), numbers=False)
+        except JsonError:
+            event = None
         if isinstance(event, dict):
             return self.receive(event, at_ns)
         return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")

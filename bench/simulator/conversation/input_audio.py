@@ -120,7 +120,14 @@ class InputAudio:
         complete_bytes = len(buffered) // frame_bytes * frame_bytes
         self._rest = buffered[complete_bytes:]
         samples = settings.format.decode(buffered[:complete_bytes])
-        for active in active_frames(samples, frame_samples, settings.detection.threshold):
+        flags = active_frames(samples, frame_samples, settings.detection.threshold)
+        if flags and self._begin is None and True not in flags:  # for speed
+            self._run = 0
+            self._quiet += len(flags)
+            self._frames += len(flags)
+            self._frame_end = self._frame_end.after(complete_bytes, settings.format)
+            return
+        for active in flags:
             frame = self._frame_end
             self._frame_end = StreamPosition(frame.byte + frame_bytes, frame.tick + FRAME_MS * TICKS_PER_MS)
             speech = self._active_edge(frame) if active else self._end_edge()
