@@ -20,7 +20,7 @@ from bench.base.status_line import StatusLine, StatusPart, fitted
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
 from bench.simulator.faults.injection import FaultEntry
-from bench.simulator.server_events import ArrivalSpan, OutgoingEvent, json_string
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.simulated_session import EventReceipt, NonNegative
 
 SCHEMA: Literal[4] = 4
@@ -182,8 +182,8 @@ class GroundTruthLog:
 
 
 def _further(event: OutgoingEvent) -> str:
-    item = f',"item":{json_string(event.item_id).decode()}' if event.item_id else ""
-    call = f',"call":{json_string(event.call_id).decode()}' if event.call_id else ""
+    item = f',"item":{msgspec.json.encode(event.item_id).decode()}' if event.item_id else ""
+    call = f',"call":{msgspec.json.encode(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
         item = f'{item},"audible_at_byte":{"null" if event.audible_byte is None else event.audible_byte}'
     nested = f',"event":"{event.nested}"' if event.nested else ""

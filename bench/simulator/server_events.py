@@ -150,10 +150,6 @@ class DeltaTemplate:
         return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
 
 
-def json_string(text: str) -> bytes:
-    return msgspec.json.encode(text)
-
-
 def whole_frame(body: bytes) -> bytes:
     """Return a message as one unmasked frame (RFC 6455 §5.2). Frames of servers are not masked."""
     size, first = len(body), b"\x82" if type(body) is BinaryMessage else b"\x81"

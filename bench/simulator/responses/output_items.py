@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, message_body
 from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
 from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS, DeltaSchedule, PlannedCall, PlannedMessage
@@ -24,7 +26,6 @@ from bench.simulator.server_events import (
     OutgoingEvent,
     Render,
     WireNames,
-    json_string,
 )
 from bench.simulator.session.effective import OutputSettings
 
@@ -160,7 +161,9 @@ class MessageItem(OutputItem):
     def _word(self, due_ns: int) -> OutgoingEvent:
         token, writer = self._tokens[len(self._words)], self._writer
         self._words.append(token)
-        body = self._word_template.render(writer.outbox.ids.event(), json_string(token), writer.outbox.obfuscation())
+        body = self._word_template.render(
+            writer.outbox.ids.event(), msgspec.json.encode(token), writer.outbox.obfuscation()
+        )
         return OutgoingEvent(due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id)
 
     def _audio(self, due_ns: int) -> OutgoingEvent:

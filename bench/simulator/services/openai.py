@@ -89,12 +89,8 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 
 def _ga_input(session: Json) -> InputSettings:
     settings = session["audio"]["input"]
-    return InputSettings(
-        session_schema.format_of(settings["format"]),
-        effective.detection_of(settings["turn_detection"]),
-        effective.transcriber_of(settings["transcription"]),
-        effective.delay_of(settings["transcription"]),
-    )
+    format = session_schema.format_of(settings["format"])
+    return effective.input_settings(format, settings["turn_detection"], settings["transcription"])
 
 
 def _unanswered(settings: InputSettings) -> InputSettings:
@@ -157,9 +153,10 @@ def ga_form(dialect: WireDialect, transcriber: Validator[Any] = TRANSCRIBER) -> 
     """Return the form of GA. `transcriber`: the check of the name of a transcription model."""
     format = session_schema.format_check(dialect.formats)
     if dialect.transcribes:
+        hearing = session_schema.ga_hearing(transcriber, format)
         return SessionForm(
             ga_transcription,
-            session_schema.ga_transcription_table(transcriber, format),
+            {"type": checks.choice("transcription"), "audio": {"input": hearing}, "include": checks.NOT_SIMULATED},
             lambda session: _unanswered(_ga_input(session)),
             _ga_output,
             type="transcription",

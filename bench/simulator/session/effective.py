@@ -106,10 +106,6 @@ def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
 
 
-def delay_of(transcription: Mapping[str, Any] | None) -> str:
-    return str((transcription or {}).get("delay") or "")
-
-
 def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
     """Return the initial session of a service that has all settings at the top level, as in preview."""
     return {
@@ -133,26 +129,22 @@ def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json
     }
 
 
-def detection_of(setting: Json | None) -> EffectiveTurnDetection | None:
-    """Return the requested turn detection; None if it is off.
+def input_settings(format: AudioFormat, detection: Json | None, transcription: Json | None) -> InputSettings:
+    """Return the settings of the caller's audio. `detection` and `transcription` are the settings of the session.
 
     Azure's semantic detectors have a silence duration, as `server_vad` has.
     """
-    if setting is None:
-        return None
-    kind = "semantic_vad" if setting["type"] == "semantic_vad" else "server_vad"
-    known = {key: value for key, value in setting.items() if key in EffectiveTurnDetection.__dataclass_fields__}
-    return EffectiveTurnDetection(**known | {"type": kind})
+    detector = None
+    if detection is not None:
+        known = {key: value for key, value in detection.items() if key in EffectiveTurnDetection.__dataclass_fields__}
+        kind = "semantic_vad" if detection["type"] == "semantic_vad" else "server_vad"
+        detector = EffectiveTurnDetection(**known | {"type": kind})
+    return InputSettings(format, detector, transcriber_of(transcription), str((transcription or {}).get("delay") or ""))
 
 
 def flat_input(session: Json, format: AudioFormat) -> InputSettings:
     """Return the input settings of a session that has all settings at the top level, as in preview."""
-    return InputSettings(
-        format,
-        detection_of(session["turn_detection"]),
-        transcriber_of(session["input_audio_transcription"]),
-        delay_of(session["input_audio_transcription"]),
-    )
+    return input_settings(format, session["turn_detection"], session["input_audio_transcription"])
 
 
 def flat_output(session: Json, response: Json) -> OutputSettings:

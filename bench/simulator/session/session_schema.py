@@ -238,15 +238,6 @@ def ga_session_table(transcriber: Validator[Any], format: Validator[Any]) -> Set
     }
 
 
-def ga_transcription_table(transcriber: Validator[Any], format: Validator[Any]) -> SettingTable:
-    """Return the settings of a GA session that only transcribes."""
-    return {
-        "type": checks.choice("transcription"),
-        "audio": {"input": ga_hearing(transcriber, format)},
-        "include": checks.NOT_SIMULATED,
-    }
-
-
 PREVIEW_TRANSCRIPTION: SettingTable = {
     **PREVIEW_HEARING,
     "input_audio_transcription": PREVIEW_TRANSCRIBER,  # cannot be switched off: the session does nothing else

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle, repeat
 from random import Random, SystemRandom
 from typing import Protocol
 
@@ -39,21 +40,18 @@ TONE_HZ, ON_MS, PERIOD_MS = 425, 1_000, 5_000
 AMPLITUDE = 0.1 * FULL_SCALE
 
 
-def ring_frames(audio: AudioFormat) -> Iterator[bytes]:
-    """Yield the frames of a ring tone without end."""
-    while True:
-        yield from _period(audio)
-
-
 def silent_frames(audio: AudioFormat) -> Iterator[bytes]:
-    """Yield frames of silence without end."""
-    silent = audio.encode(np.zeros(audio.rate_hz * FRAME_MS // 1000, np.int16))
-    while True:
-        yield silent
+    """Return frames of silence without end."""
+    return repeat(audio.encode(np.zeros(audio.rate_hz * FRAME_MS // 1000, np.int16)))
+
+
+def ring_frames(audio: AudioFormat) -> Iterator[bytes]:
+    """Return the frames of a ring tone without end."""
+    return cycle(_ring_period(audio))
 
 
 @cache
-def _period(audio: AudioFormat) -> tuple[bytes, ...]:
+def _ring_period(audio: AudioFormat) -> tuple[bytes, ...]:
     at_s = np.arange(audio.rate_hz * PERIOD_MS // 1000) / audio.rate_hz
     tone = AMPLITUDE * np.sin(2 * np.pi * TONE_HZ * at_s) * (at_s < ON_MS / 1000)
     size = audio.rate_hz * FRAME_MS // 1000
