@@ -48,18 +48,15 @@ class EventValue(PythonValue):
         if isinstance(self.data, dict):
             prefix, context = self.path_of(""), self.context
             return {key: EventValue(prefix + key, item, context) for key, item in self.data.items()}
-        return self.entries() if isinstance(self.data, list) else self.data
-
-    def entries(self) -> list[EventValue]:
-        """Return the values of an array."""
-        values: Any = self.data
-        return [EventValue(f"{self.name}[{i}]", item, self.context) for i, item in enumerate(values)]
+        if isinstance(self.data, list):
+            return [EventValue(f"{self.name}[{i}]", item, self.context) for i, item in enumerate(self.data)]
+        return self.data
 
     def path_of(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key
 
     def error(self, problem: str, code: str = INVALID_VALUE) -> RejectedError:
-        return RejectedError(code, problem, self.name)
+        return RejectedError(code, problem, self.name or None)
 
     def refuse(self, problem: str, code: str = INVALID_VALUE) -> RejectedError:
         return self.error(f"'{self.name}' {problem}.", code)
