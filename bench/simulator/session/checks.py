@@ -113,10 +113,11 @@ class ObjectOf(StructOf[Json]):
 
     def read(self, value: LocatedValue) -> Json:
         sent = value.data if isinstance(value, EventValue) else None
-        if isinstance(sent, dict):
-            for key in self.required:  # these errors come first, as at the service
-                if sent.get(key) is None:
-                    raise value.missing(key)
+        if not isinstance(sent, dict):
+            raise value.type_error("an object")
+        for key in self.required:  # these errors come first, as at the service
+            if sent.get(key) is None:
+                raise value.missing(key)
         return super().read(value)
 
 
