@@ -5,8 +5,8 @@ An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream o
 between them (`bench.record.event_log`). The lines of the log omit fields with their default value. Received messages
 are the most frequent events, so they are not inputs: `Timeline.received` applies them.
 
-`Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and
-reports them as inputs. The inputs that a transport reports are in `bench.wire.connection`.
+`bench.observe.due_actions` determines the actions that are due now, one value for each. The session performs these
+actions and reports them as inputs. The inputs that a transport reports are in `bench.wire.connection`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ ended and wait for late events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from bench.base.units import NS_PER_S
@@ -211,22 +211,24 @@ class PendingTurns:
         """
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
 
-    def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
-        """Yield the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
+    def cuts(self) -> list[inputs.Action]:
+        """Return the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
+        found: list[inputs.Action] = []
         stopped_turn = self.interrupted
         if stopped_turn is not None and stopped_turn.interruption is not None and stopped_turn.turn_source is not SOUND:
             interruption, prefix = stopped_turn.interruption, stopped_turn.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
-                yield inputs.CancelResponse(f"{prefix}{CANCEL}")
+                found.append(inputs.CancelResponse(f"{prefix}{CANCEL}"))
             if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, played_ms) in enumerate(stopped_turn.reply.cuts(), 1):
-                    yield inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}")
+                    found.append(inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}"))
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
                 for item_id in sorted(turn.check.truncated - turn.check.requested):
                     self._retrieves += 1
-                    yield inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
+                    found.append(inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}"))
+        return found
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
         """Remove a delivered turn.

@@ -13,15 +13,17 @@ from dataclasses import InitVar, dataclass, field, fields
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.catalogue.causes import SERVICE_REPORTED
 from bench.catalogue.metrics import awaited
-from bench.catalogue.outcomes import EXPECTED, SUCCESSFUL, WHOLE
+from bench.catalogue.outcomes import SUCCESSFUL, WHOLE
+from bench.observe.attribution import Attributor
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
+from bench.observe.turn import PendingTurn, State
 from bench.wire.connection import ASSUMED_START_NS
-from bench.wire.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.wire.dialect import SOUND
+from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta
 
 
@@ -51,6 +53,36 @@ class FalseReplyWatch:
             self.reply.received_deltas(
                 [MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)]
             )
+
+
+class FalseReplies:
+    """The replies of a service to the script's sounds that need none. They are recorded with the next turn."""
+
+    __slots__ = ("_events", "_owners", "_replied", "watch")
+
+    def __init__(self, events: PlannedEvents, owners: Attributor) -> None:
+        self._events, self._owners = events, owners
+        self.watch: FalseReplyWatch | None = None
+        """The watch of the current sound; None between sounds."""
+        self._replied: bool | None = None
+        """True if the service replied to a sound since the last turn started; None if there was no sound."""
+
+    def start(self, reply: Reply) -> None:
+        """Apply the start of a sound. `reply` gets the audio of the replies to it."""
+        self._events.reach("sounds")
+        self._events.occur("sounds")
+        self.watch = FalseReplyWatch(reply)
+
+    def end(self) -> None:
+        """Apply the end of the sound. Store nothing if the client requests all responses."""
+        if self.watch is not None and self._owners.service_responds and not self.watch.is_unsent:
+            self._replied = self.watch.replied or bool(self._replied)
+        self.watch = None
+
+    def pop(self) -> bool | None:
+        """Return whether the service replied to a sound since the last call; None if there was no sound."""
+        replied, self._replied = self._replied, None
+        return replied
 
 
 class ConversationLength:
@@ -92,11 +124,6 @@ AWAITED: Mapping[EventKind, str] = {**DESCRIPTIONS, EventKind.MCP_LISTED: "mcp_l
 """A mapping from an event for which the set-up waits to the instant at which the wait ends."""
 CONSTANT_SETTINGS = ("model",)
 """Settings that never change during a session. They are stored even if a later description omits them."""
-UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
-"""The prefixes of outcomes that do not state their cause.
-
-The cause may be an earlier error that ended neither a turn nor the session.
-"""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,12 +147,11 @@ class SessionFacts(SessionObservation):
     """The number of MCP servers whose tools are not listed yet."""
     mcp_lists: dict[str, str] = field(default_factory=dict)
     """The label of the MCP server of each list of tools, by the id of the list."""
-    last_error: ServiceFailure | None = None
-    """The last error since the last turn started. Only an error that ended neither a turn nor the session is stored."""
     billed: set[str] = field(default_factory=set)
     """The ids of responses whose tokens were already counted."""
     unpaid: TokenUsage | None = None
     """The tokens of ended responses that no `ReportUsage` action contains yet."""
+    length: ConversationLength = field(default_factory=ConversationLength)
 
     def __post_init__(self, start: SessionStart) -> None:
         self.start_ns, self.turns_planned, self.mcp_unlisted = start.start_ns, start.planned, start.mcp_servers
@@ -143,15 +169,6 @@ class SessionFacts(SessionObservation):
         if not self.outcome:
             self.outcome, self.detail = outcome, detail
             self.instants.setdefault("ended", at_ns)
-
-    def explain(self, outcome: str, detail: str) -> str:
-        """Return the detail of an ending.
-
-        If the outcome does not state its cause, include the last error before the ending.
-        """
-        if self.last_error is None or not outcome.startswith(UNEXPLAINED):
-            return detail
-        return "; ".join(filter(None, (detail, SERVICE_REPORTED + self.last_error.detail)))
 
     def set_connection(self, connected: Connected) -> None:
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
@@ -233,9 +250,25 @@ class SessionFacts(SessionObservation):
         known = name in self.unknown_events or len(self.unknown_events) < UNKNOWN_NAMES
         self.unknown_events[name if known else "other"] += 1
 
-    def count_error(self, failure: ServiceFailure) -> None:
-        self.service_errors += 1
-        self.last_error = failure
+    def bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
+        """Add the tokens of a response to its open turn. Without an open turn, add them to the session.
+
+        The tokens count even if the response does not count as the turn's reply.
+        """
+        if response_id:
+            self.billed.add(response_id)
+        self.unpaid = usage if self.unpaid is None else self.unpaid + usage
+        if turn is None or turn.state is State.OVER:
+            self.stray_usage = usage if self.stray_usage is None else self.stray_usage + usage
+            return
+        turn.usage = usage if turn.usage is None else turn.usage + usage
+        if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
+            return
+        if turn.context is None and usage.input:
+            turn.context = usage
+        of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
+        if of_conversation and self.length.answered(usage, instructed=turn.plan.instructed):
+            turn.after_truncation = True
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
         """Count a delivered turn.

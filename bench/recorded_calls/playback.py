@@ -93,7 +93,8 @@ def measure(
             timeline.apply(happened)
         if isinstance(happened, inputs.InterruptionAwaited) and not timeline.turns.is_interruptible:
             timeline.apply(inputs.TurnEnded(at_ns))
-        turns += _ended_turns(timeline, at_ns)
+        timeline.expire(at_ns)
+        turns += timeline.pop_turns(at_ns)
     timeline.apply(inputs.ScriptFinished(end_ns))
     turns += timeline.pop_turns(end_ns)
     uncertainties_ns = {
@@ -113,12 +114,6 @@ def _tone_error_ns(call: RecordedCall, end: int) -> int:
     reply = next((sound.start for sound in call.agent_sounds if sound.start > end), end)
     near = (any(start <= position <= until for start, until in call.removed) for position in (end, reply))
     return TONE_ERROR_NS * sum(near)
-
-
-def _ended_turns(timeline: Timeline, now_ns: int) -> Iterator[TurnObservation]:
-    for action in timeline.actions(now_ns, now_ns):
-        if isinstance(action, inputs.DeliverTurn):
-            yield action.turn
 
 
 def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int, codec_ns: int) -> TurnObservation:

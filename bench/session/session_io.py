@@ -17,8 +17,10 @@ from typing import Protocol
 
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
+from bench.observe.due_actions import DueActions
 from bench.observe.inputs import (
     AcknowledgeMark,
+    Action,
     ApproveMcpCall,
     CallFunction,
     CancelResponse,
@@ -37,7 +39,7 @@ from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.transport.interface import SendReceipt, Transport
 from bench.wire.dialect import ClientMessage, Dialect, MessageKind
-from bench.wire.events import DELTAS, ServerEvent, TokenUsage
+from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
@@ -104,6 +106,24 @@ def _length_ns(message: ClientMessage) -> int:
 
 
 FAR_NS = 3_600_000_000_000
+DECISIVE = frozenset(
+    (
+        EventKind.INPUT_TRANSCRIBED,
+        EventKind.INPUT_NOT_TRANSCRIBED,
+        EventKind.SPEECH_STARTED,
+        EventKind.CALL_DONE,
+        EventKind.MCP_APPROVAL,
+        EventKind.MCP_CALL_ENDED,
+        EventKind.MCP_CALL_FAILED,
+        EventKind.DELEGATED,
+        EventKind.BACKEND_DONE,
+        EventKind.RESPONSE_DONE,
+        EventKind.TRUNCATED,
+        EventKind.CLEARED,
+        EventKind.MARKED,
+    )
+)
+"""The events after which the session may have work to do although the turn continues."""
 LATE_SHARE = 10
 """A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
 
@@ -331,14 +351,15 @@ class SessionIO:
 
         `for_turn` is True if only the end of the turn is awaited.
         """
-        until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
-        self.streaming, self._wake_ns = self._timeline.turns.is_streaming, until_ns
+        timeline, far_ns = self._timeline, self._transport.now_ns() + FAR_NS
+        until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
+        self.streaming, self._wake_ns = timeline.turns.is_streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
         self._matches = for_turn and not self.microphone.speaking
         # a chunk that is due now may have results, to which the session must react before it sleeps
         if not self.send_due():
-            reply = self if self._matches and self._timeline.turns.is_answering else None
+            reply = self if self._matches and timeline.turns.is_answering else None
             self._transport.receive_until(until_ns, self._on_message, reply, self)
         # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
         # is reported before the next actions are determined.
@@ -367,8 +388,15 @@ class SessionIO:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
                 self._transport.add_template(message, event)
         # A wake-up costs more than decoding a message. Therefore a session that waits for the turn's end wakes only if
-        # it must.
-        return not self._for_turn or timeline.must_wake(events, self._wake_ns, streaming=self.streaming)
+        # it must: after an event of `DECISIVE`, if the reply has begun or ceased to stream, or for a deadline.
+        if not self._for_turn:
+            return True
+        for event in events:
+            if event.kind in DECISIVE:
+                return True
+        turns = timeline.turns
+        is_unchanged = self.streaming is turns.is_streaming and not turns.are_all_over
+        return not is_unchanged or timeline.next_deadline_ns < self._wake_ns
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:
@@ -380,32 +408,39 @@ class SessionIO:
         """Execute the actions that are due now."""
         if self._ticket:  # first, because a delivered turn does not change any more
             self._record_transmitted()
-        timeline = self._timeline
-        for action in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
-            match action:
-                case ReportUsage(usage):
-                    self._listener.usage_reported(usage)
-                case AcknowledgeMark(mark):
-                    if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
-                        self.send(report)
-                case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
-                    self.send(_message_of(action, self._script.dialect))
-                case MeasureNetwork():
-                    if (network := self._transport.network()) is not None:
-                        timeline.apply(network)
-                case DeliverTurn(turn):
-                    self._listener.turn_ended(turn)
-                    if turn.retry_after_ns is not None:
-                        wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
-                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
-                case RequestResponse():
-                    if self._turn is not None and self._turn.request is not None:
-                        self.send(self._turn.request)
-                case CallFunction(call):
-                    self.functions.call(call, self._transport.now_ns())
-                    self._send_function_outputs()
-                case RequestContinuation():
-                    self._request_continuation()
+        now_ns = self._transport.now_ns()
+        # not `now_ns`: the socket may contain an unread message that was in time
+        self._timeline.expire(self._transport.watermark_ns)
+        due = DueActions(self._timeline, now_ns, self._judges)
+        while actions := due.take():
+            for action in actions:
+                self._execute(action)
+
+    def _execute(self, action: Action) -> None:
+        match action:
+            case ReportUsage(usage):
+                self._listener.usage_reported(usage)
+            case AcknowledgeMark(mark):
+                if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
+                    self.send(report)
+            case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
+                self.send(_message_of(action, self._script.dialect))
+            case MeasureNetwork():
+                if (network := self._transport.network()) is not None:
+                    self._timeline.apply(network)
+            case DeliverTurn(turn):
+                self._listener.turn_ended(turn)
+                if turn.retry_after_ns is not None:
+                    wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
+                    self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
+            case RequestResponse():
+                if self._turn is not None and self._turn.request is not None:
+                    self.send(self._turn.request)
+            case CallFunction(call):
+                self.functions.call(call, self._transport.now_ns())
+                self._send_function_outputs()
+            case RequestContinuation():
+                self._request_continuation()
 
     def _request_continuation(self) -> None:
         """Request the next response. If the run's budget is used up, end the session as unfinished."""
