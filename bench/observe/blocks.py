@@ -33,17 +33,7 @@ class Blocks:
     subclass stores each block, because a call for each block takes 3 % of the detection of sounds.
     """
 
-    __slots__ = (
-        "_blocks",
-        "_energies",
-        "_lag",
-        "_left",
-        "_number",
-        "_received",
-        "_received_end",
-        "_retained",
-        "_size",
-    )
+    __slots__ = ("_blocks", "_energies", "_lag", "_left", "_number", "_received", "_received_end", "_retained", "_size")
 
     def __init__(self, rate_hz: int, count: int, retained: int) -> None:
         self._size = rate_hz * BLOCK_MS // 1_000

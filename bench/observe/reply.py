@@ -43,12 +43,7 @@ class ItemPlayer:
     """The player of one item of a reply. It starts when earlier audio has been played, at `busy_until_ns` or later."""
 
     def __init__(
-        self,
-        audio: AudioFormat,
-        jitter_buffer_ns: int,
-        first_audio_ns: int,
-        error_ns: int = 0,
-        busy_until_ns: int = 0,
+        self, audio: AudioFormat, jitter_buffer_ns: int, first_audio_ns: int, error_ns: int = 0, busy_until_ns: int = 0
     ) -> None:
         self._audio = audio
         self._first_uncertainty_ns = error_ns

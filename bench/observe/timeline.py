@@ -54,13 +54,7 @@ Deltas that are applied together come from one read, or from a few reads.
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset(
-    {
-        *AWAITED,
-        EventKind.MCP_NOT_LISTED,
-        EventKind.SESSION_CLOSED,
-        EventKind.MALFORMED,
-        EventKind.ERROR,
-    }
+    {*AWAITED, EventKind.MCP_NOT_LISTED, EventKind.SESSION_CLOSED, EventKind.MALFORMED, EventKind.ERROR}
 )
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 

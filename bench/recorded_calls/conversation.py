@@ -184,9 +184,6 @@ def _reply_pauses(
 ) -> Iterator[float]:
     """Yield the duration of each pause in the agent's speech in which the caller does not speak."""
     for first, second in pairwise(agent):
-        is_quiet = not any(
-            utterance.start < second.start and utterance.end > first.end - rate_hz * PAUSE_NS // NS_PER_S
-            for utterance in utterances
-        )
-        if is_quiet:
+        quiet_from = first.end - rate_hz * PAUSE_NS // NS_PER_S
+        if not any(spoken.start < second.start and spoken.end > quiet_from for spoken in utterances):
             yield (second.start - first.end) / rate_hz

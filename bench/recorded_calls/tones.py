@@ -99,11 +99,10 @@ def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], 
             beep = _beep(samples, tone, rate_hz)
             if beep is None:
                 continue
-            kind = next((kind for kind in kinds if abs(kind[0].hz - beep.hz) <= SAME_HZ), None)
-            if kind is None:
-                kinds.append([beep])
-            else:
-                kind.append(beep)
+            same = (kind for kind in kinds if abs(kind[0].hz - beep.hz) <= SAME_HZ)
+            if (kind := next(same, None)) is None:
+                kinds.append(kind := [])
+            kind.append(beep)
     return [
         Beep(hz, amplitude, max(beep.length for beep in kind), rest)  # the others may begin or end in speech
         for kind in kinds

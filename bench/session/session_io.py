@@ -18,27 +18,14 @@ from typing import Protocol
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
-from bench.observe.inputs import (
-    AcknowledgeMark,
-    Action,
-    ApproveMcpCall,
-    CallFunction,
-    CancelResponse,
-    DeliverTurn,
-    MeasureNetwork,
-    ReportUsage,
-    RequestContinuation,
-    RequestResponse,
-    RetrieveItem,
-    TruncateItem,
-)
+from bench.observe.inputs import Action
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.transport.interface import SendReceipt, Transport
-from bench.wire.dialect import ClientMessage, Dialect, MessageKind
+from bench.wire.dialect import ClientMessage, MessageKind
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import ONLY_TRANSCRIPT
@@ -108,19 +95,9 @@ def _length_ns(message: ClientMessage) -> int:
 FAR_NS = 3_600_000_000_000
 DECISIVE = frozenset(
     (
-        EventKind.INPUT_TRANSCRIBED,
-        EventKind.INPUT_NOT_TRANSCRIBED,
-        EventKind.SPEECH_STARTED,
-        EventKind.CALL_DONE,
-        EventKind.MCP_APPROVAL,
-        EventKind.MCP_CALL_ENDED,
-        EventKind.MCP_CALL_FAILED,
-        EventKind.DELEGATED,
-        EventKind.BACKEND_DONE,
-        EventKind.RESPONSE_DONE,
-        EventKind.TRUNCATED,
-        EventKind.CLEARED,
-        EventKind.MARKED,
+        *(EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED, EventKind.SPEECH_STARTED, EventKind.CALL_DONE),
+        *(EventKind.MCP_APPROVAL, EventKind.MCP_CALL_ENDED, EventKind.MCP_CALL_FAILED, EventKind.DELEGATED),
+        *(EventKind.BACKEND_DONE, EventKind.RESPONSE_DONE, EventKind.TRUNCATED, EventKind.CLEARED, EventKind.MARKED),
     )
 )
 """The events after which the session may have work to do although the turn continues."""
@@ -227,13 +204,9 @@ class SessionIO:
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
-        """Return the next deadline while the microphone has speech of a turn to record.
-
-        Return None if it has none, or if the turn is over.
-        """
-        return (
-            None if self._opening is None and timeline.turns.are_all_over else self.until_sound_sent(timeline, now_ns)
-        )
+        """Return the next deadline while the microphone has speech of an open turn to record, else None."""
+        is_over = self._opening is None and timeline.turns.are_all_over
+        return None if is_over else self.until_sound_sent(timeline, now_ns)
 
     def _start(self, turn: PreparedTurn) -> None:
         self.functions.start(turn.calls, turn.response, turn.plan.event_prefix)
@@ -340,12 +313,6 @@ class SessionIO:
         else:
             self._record_sent(message, receipt, due_ns)
 
-    def _flush(self) -> None:
-        """Wait until the rest of the offered chunk is handed over."""
-        if self._offered is not None:
-            (message, due_ns), self._offered = self._offered, None
-            self._record_sent(message, self._transport.flush(), due_ns)
-
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
 
@@ -363,7 +330,9 @@ class SessionIO:
             self._transport.receive_until(until_ns, self._on_message, reply, self)
         # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
         # is reported before the next actions are determined.
-        self._flush()
+        if self._offered is not None:  # wait until the rest of the chunk is handed over
+            (message, due_ns), self._offered = self._offered, None
+            self._record_sent(message, self._transport.flush(), due_ns)
         self._record_close()
         self._send_function_outputs()
         self.run_actions()
@@ -417,39 +386,41 @@ class SessionIO:
                 self._execute(action)
 
     def _execute(self, action: Action) -> None:
+        dialect = self._script.dialect
         match action:
-            case ReportUsage(usage):
+            case inputs.ReportUsage(usage):
                 self._listener.usage_reported(usage)
-            case AcknowledgeMark(mark):
+            case inputs.AcknowledgeMark(mark):
                 if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
                     self.send(report)
-            case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
-                self.send(_message_of(action, self._script.dialect))
-            case MeasureNetwork():
+            case inputs.CancelResponse(event_id):
+                self.send(dialect.cancel(event_id))
+            case inputs.TruncateItem(item_id, played_ms, event_id):
+                message = dialect.truncate(item_id, played_ms, event_id)
+                self.send(replace(message, item=item_id, played_ms=played_ms))
+            case inputs.RetrieveItem(item_id, event_id):
+                self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
+            case inputs.ApproveMcpCall(request_id, event_id):
+                self.send(dialect.mcp_approval(request_id, event_id))
+            case inputs.MeasureNetwork():
                 if (network := self._transport.network()) is not None:
                     self._timeline.apply(network)
-            case DeliverTurn(turn):
+            case inputs.DeliverTurn(turn):
                 self._listener.turn_ended(turn)
                 if turn.retry_after_ns is not None:
                     wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
                     self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
-            case RequestResponse():
+            case inputs.RequestResponse():
                 if self._turn is not None and self._turn.request is not None:
                     self.send(self._turn.request)
-            case CallFunction(call):
+            case inputs.CallFunction(call):
                 self.functions.call(call, self._transport.now_ns())
                 self._send_function_outputs()
-            case RequestContinuation():
-                self._request_continuation()
-
-    def _request_continuation(self) -> None:
-        """Request the next response. If the run's budget is used up, end the session as unfinished."""
-        if self._listener.may_request():
-            self.send(self._script.dialect.request(*self.functions.next_request()))
-        else:
-            self._timeline.apply(
-                inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's budget is spent")
-            )
+            case inputs.RequestContinuation() if self._listener.may_request():
+                self.send(dialect.request(*self.functions.next_request()))
+            case inputs.RequestContinuation():
+                now_ns = self._transport.now_ns()
+                self._timeline.apply(inputs.SessionFailed("unfinished", now_ns, "the run's budget is spent"))
 
     def _send_function_outputs(self) -> None:
         """Send the outputs that functions have returned by now. Drop those for turns that are over."""
@@ -462,18 +433,3 @@ class SessionIO:
                 self.send(self._script.dialect.function_output(result.output, event_id))
                 output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
                 self._timeline.apply(output_sent)
-
-
-def _message_of(
-    action: CancelResponse | TruncateItem | RetrieveItem | ApproveMcpCall, dialect: Dialect
-) -> ClientMessage:
-    """Return the message that an action sends."""
-    match action:
-        case CancelResponse(event_id):
-            return dialect.cancel(event_id)
-        case TruncateItem(item_id, played_ms, event_id):
-            return replace(dialect.truncate(item_id, played_ms, event_id), item=item_id, played_ms=played_ms)
-        case RetrieveItem(item_id, event_id):
-            return replace(dialect.retrieve(item_id, event_id), item=item_id)
-        case ApproveMcpCall(request_id, event_id):
-            return dialect.mcp_approval(request_id, event_id)
