@@ -21,8 +21,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.observe.delegation import DELEGATION_KINDS
 from bench.observe.turn import ARRIVALS, TRANSCRIPTIONS, Decision, PendingTurn, State
+from bench.observe.turn_parts import DELEGATION_KINDS
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServerEvent
 

@@ -62,6 +62,12 @@ class Instants:
         if instant not in self.instants:
             self.instants[instant], self.widths_ns[instant] = at_ns, width_ns
 
+    def include(self, *others: Instants) -> None:
+        for other in others:
+            self.instants |= other.instants
+            self.uncertainties_ns |= other.uncertainties_ns
+            self.widths_ns |= other.widths_ns
+
 
 class TurnScore(NamedTuple):
     """The score of a turn's words. The fields are the columns of the same names. A field is None if there is nothing to

@@ -12,7 +12,7 @@ A loud and steady start of a stream may be a sound or background. It is no backg
 it stops within `SETTLED` blocks.
 
 Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that is not voiced
-(`bench.observe.voiced`) is therefore not reported until it is. If `LEAD` steady blocks precede its voiced part, they
+(`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady blocks precede its voiced part, they
 are background. Fewer blocks may be an unvoiced consonant or noise: the sound starts with them, and they are its
 uncertainty, until its level falls so far that no noise is behind the voice. A sound without any voiced part for
 `SETTLED` blocks is background if it is steady, and otherwise a sound. Steady noise after a voice ends the sound.
@@ -36,8 +36,7 @@ from typing import Literal, NamedTuple
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.blocks import BLOCK_MS, GROUP, SMOOTHED, STEADY, Blocks, end_of_even, is_even, rise_in
-from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
-from bench.observe.voiced import is_voiced
+from bench.observe.tones import Tone, is_pure, is_tone, is_voiced, noise_energy
 from bench.wire.audio import Samples
 
 PAUSE_NS = 200 * NS_PER_MS

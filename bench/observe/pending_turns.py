@@ -14,12 +14,12 @@ from bench.catalogue.causes import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHE
 from bench.catalogue.outcomes import outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.delegation import NOT_DONE, NOT_SPOKEN
 from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.planned_events import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State
 from bench.observe.turn_events import failed_expectation, output_sent, transcript_ending
 from bench.observe.turn_observation import all_instants
+from bench.observe.turn_parts import NOT_DONE, NOT_SPOKEN
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServiceFailure
 from bench.wire.settings import ONLY_TRANSCRIPT
@@ -274,7 +274,7 @@ class PendingTurns:
         """
         kind, turn = EventKind[expected.kind.upper()], self.last
         self.events.reach("expectations")
-        if turn is not None and ARRIVALS[kind] in all_instants(turn):
+        if turn is not None and ARRIVALS[kind] in all_instants(turn).instants:
             self.events.occur("expectations")
         elif turn is not None and turn.state is not State.OVER:
             turn.expected[kind] = expected.until_ns

@@ -237,7 +237,10 @@ class Reply(Instants):
                 if not self._add_audio(event, payload_bytes, at_ns, error_ns):
                     return False
             elif kind is TRANSCRIPT_DELTA and event.payload is not EMPTY:
-                self._add_transcript(event)
+                self.unread.append(event.payload)
+                self.unread_bytes += event.payload_bytes
+                if self.unread_bytes > MAX_TEXT_CHARACTERS:
+                    self.heard()
         return True
 
     def on_sound(self, delta: MatchedDelta) -> None:
@@ -280,12 +283,6 @@ class Reply(Instants):
             self.created_ns = arrival.at_ns
         if kind in ENDS_TEXT:
             self.unread.append(WORD_END)
-
-    def _add_transcript(self, event: ServerEvent) -> None:
-        self.unread.append(event.payload)
-        self.unread_bytes += event.payload_bytes
-        if self.unread_bytes > MAX_TEXT_CHARACTERS:
-            self.heard()
 
     def heard(self) -> HeardText:
         """Return the transcript that was received. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
@@ -445,30 +442,21 @@ class Reply(Instants):
             return None if self.spoken_answer.sound is None else not self.spoken_answer.sound.is_first
         return self.answer is not next(iter(self.items.values())) if self.items else None
 
-    def all_instants(self) -> dict[str, int]:
-        """Return the reply's instants, including those of its audio."""
-        return self.instants | {name: at_ns for name, (at_ns, _) in self._of_audio().items()}
-
-    def all_uncertainties_ns(self) -> dict[str, int]:
-        """Return how much earlier each of `all_instants` may really have been."""
-        return self.uncertainties_ns | {name: error_ns for name, (_, error_ns) in self._of_audio().items()}
-
-    def _of_audio(self) -> dict[str, tuple[int, int]]:
-        """Return a mapping from each instant of the audio to (time, how much earlier it may really have been)."""
+    def audio_instants(self) -> dict[str, Arrival | None]:
+        """Return the instants of the audio, each with how much earlier it may really have been; None if unknown."""
         if self.item is None:
             return {}
-        instants = {"last_audio": (self.item.last_ns, self.item.last_uncertainty_ns)}
+        instants: dict[str, Arrival | None] = {"last_audio": Arrival(self.item.last_ns, self.item.last_uncertainty_ns)}
         if self.last_sound is not None:
-            instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.uncertainty_ns
-        if (audible := _first_audible(item.player for item in self.items.values())) is not None:
-            instants["first_audible"] = audible[0], audible[1] + self.start_uncertainty_ns
+            last_audible_ns = self.late_until_ns or self.silent_ns
+            instants["last_audible"] = Arrival(last_audible_ns, self.item.player.uncertainty_ns)
+        if (audible := first_audible(item.player for item in self.items.values())) is not None:
+            instants["first_audible"] = Arrival(audible.at_ns, audible.uncertainty_ns + self.start_uncertainty_ns)
         if self.spoken_answer is not None:
-            if self.spoken_answer.sound is not None:
-                instants["answer_audible"] = self.spoken_answer.sound[:2]
+            if (sound := self.spoken_answer.sound) is not None:
+                instants["answer_audible"] = Arrival(sound.at_ns, sound.uncertainty_ns)
         elif (answer := self.answer) is not None:
-            instants["answer_audio"] = answer.first.at_ns, answer.first.uncertainty_ns
-            if (audible := _first_audible([answer.player])) is not None:
-                instants["answer_audible"] = audible
+            instants["answer_audio"], instants["answer_audible"] = answer.first, first_audible([answer.player])
         return instants
 
     @property
@@ -484,10 +472,10 @@ class Reply(Instants):
         return after_first / self.audio.bytes_per_s / (duration_ns / NS_PER_S)
 
 
-def _first_audible(players: Iterable[ItemPlayer]) -> tuple[int, int] | None:
-    """Return (playback time of the first audible sample, how much earlier it may have been); None if all is silent."""
+def first_audible(players: Iterable[ItemPlayer]) -> Arrival | None:
+    """Return the playback time of the first audible sample; None if all is silent."""
     instants = ((player.first_audible_ns, player.audible_uncertainty_ns) for player in players)
-    return next(((at_ns, error_ns) for at_ns, error_ns in instants if at_ns is not None), None)
+    return next((Arrival(at_ns, error_ns) for at_ns, error_ns in instants if at_ns is not None), None)
 
 
 def _joined(text: str, addition: str) -> str:

@@ -17,13 +17,12 @@ from typing import Literal
 
 from bench.base.clock import Arrival, SendTime
 from bench.catalogue.outcomes import STARVED, SUCCESSFUL
-from bench.observe.delegation import Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
+from bench.observe.turn_parts import CALL_INSTANTS, Delegations, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured

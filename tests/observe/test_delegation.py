@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.delegation import NO_FUNCTIONS, NOT_DONE, NOT_SPOKEN
 from bench.observe.inputs import CallFunction, RequestContinuation, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
+from bench.observe.turn_parts import NO_FUNCTIONS, NOT_DONE, NOT_SPOKEN
 from bench.services.gpt_live.dialect import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
 from bench.wire.audio import PCM16
 from bench.wire.events import FunctionCall
