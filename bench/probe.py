@@ -37,10 +37,7 @@ STAND_IN = {
         "delay": 1,
     }
 }
-"""The function that does a task which the service delegates to the client.
-
-Its delay lets the service say a filler first.
-"""
+"""The function that does a delegated task, with a delay in which the service may say a filler."""
 
 
 def script_of(

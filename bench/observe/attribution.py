@@ -60,10 +60,7 @@ class PendingRequest(NamedTuple):
 
 
 class Attributor:
-    """The record of which turn owns each response and each item of a session.
-
-    `service_responds` is True if the service's VAD starts responses.
-    """
+    """The owners of a session's responses and items. `service_responds`: the service's VAD starts responses."""
 
     def __init__(self, *, service_responds: bool) -> None:
         self.service_responds = service_responds
@@ -86,10 +83,7 @@ class Attributor:
         self._expect(PendingRequest(None, by_vad=False, event_id=event_id))
 
     def _expect(self, request: PendingRequest) -> None:
-        """Add a request that awaits a response.
-
-        Drop the requests that the service may have refused: a response to them would have arrived by now.
-        """
+        """Add a request. Drop doubted requests: a response to them would have arrived by now."""
         if self._doubted:
             self._unanswered = [pending for pending in self._unanswered if pending not in self._doubted]
             self._doubted = []
@@ -228,10 +222,7 @@ class Attributor:
         return False
 
     def _drop(self, requests: Iterable[PendingRequest]) -> PendingRequest | None:
-        """Drop the first of these requests, because no response to it will arrive.
-
-        Return the dropped request; None if `requests` is empty.
-        """
+        """Drop and return the first of these requests, to which no response will arrive; None if there is none."""
         request = next(iter(requests), None)
         if request is not None:
             self._unanswered.remove(request)
@@ -262,9 +253,7 @@ class Attributor:
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:
-        """Forget the service's pending work, so that the session no longer waits for it. The work belongs to ended
-        turns.
-        """
+        """Forget the service's pending work, so that no wait for it continues. It belongs to ended turns."""
         self._under_way.clear()
         if self.service_responds:
             self._unanswered.clear()
@@ -289,10 +278,7 @@ def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
 
 
 def _reaches_into(event: ServerEvent, turn: PendingTurn | None) -> bool:
-    """Return whether speech that started before the turn's speech includes the turn's speech.
-
-    `event` reports that the earlier speech has stopped.
-    """
+    """Return whether earlier speech, whose end `event` reports, includes the turn's speech."""
     if turn is None or not turn.plan.vad or event.audio_ms is None or turn.input_speech.commits:
         return False
     start_ns = turn.input_speech.clock_ns.get("speech_start")

@@ -64,10 +64,7 @@ class SendTimestamps:
 
 
 UNDETECTED_NS = 1_000_000_000
-"""The time for which the client waits for the VAD after the end of speech.
-
-Speech that the VAD has not detected by then will not be detected.
-"""
+"""The wait for the VAD after the end of speech. What it has not detected by then, it will not detect."""
 MAX_UNSENT_NS = 40 * NS_PER_MS
 """The duration of speech that may be missing in a turn: two packets, which are shorter than a syllable.
 
@@ -87,10 +84,7 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """The speech of one turn: when it was sent, and how much of it the service has detected.
-
-    `vad` and `end_tolerance_ns` are the fields of `TurnPlan`.
-    """
+    """The speech of one turn. `vad`, `end_tolerance_ns` and `awaits_transcript` follow from its `TurnPlan`."""
 
     vad: bool
     end_tolerance_ns: int
@@ -99,10 +93,7 @@ class InputSpeech(Instants):
     clock_ns: dict[str, int] = field(default_factory=dict)
     """A mapping from an instant of the speech to its position on the session's clock of input audio."""
     received_to_ns: int | None = None
-    """The position of the last reported end of speech on the session's clock of input audio.
-
-    None if the service reports no position.
-    """
+    """The last reported end of speech on the session's clock of input audio; None if no position was reported."""
     open: bool = False
     """True if the service detects speech and has not reported its end."""
     uncommitted: bool = False

@@ -128,10 +128,7 @@ class InputTranscript:
         return True
 
     def lag(self, speech_start_ns: int, speech_end_ns: int, width_ns: int) -> TranscriptLag | None:
-        """Return how far the deltas lag behind the speech; None if it is unknown.
-
-        `width_ns` is how much later the speech may really have been sent.
-        """
+        """Return the lag; None if it is unknown. The speech may really have been sent `width_ns` later."""
         total = character_count(self.text)
         if speech_end_ns - speech_start_ns < MIN_SPEECH_NS or not MIN_DELTAS <= self.deltas <= MAX_DELTAS:
             return None

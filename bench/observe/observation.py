@@ -47,12 +47,9 @@ class Instants:
 
     instants: dict[str, int] = field(default_factory=dict, kw_only=True)
     uncertainties_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """A mapping from an instant to how much earlier it may really have been, in ns. Its keys are arrivals."""
+    """By how much earlier an arrival may really have been, in ns, by instant."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """A mapping from an instant to how much later it may really have been, in ns. Its keys are sends.
-
-    The value is the duration of the send call.
-    """
+    """By how much later a send may really have been, in ns, by instant: the duration of the send call."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
         self.instants[instant], self.uncertainties_ns[instant] = arrival.at_ns, arrival.uncertainty_ns
@@ -144,10 +141,7 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None, 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NO_TURNS_MISSING = frozenset({"ok", "renewed", "unfinished"})
-"""The outcomes of sessions without missing turns.
-
-In such a session, the script was completed, continues in another session, or ended with the run.
-"""
+"""The outcomes of sessions that completed the script, continue in another session, or ended with the run."""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
@@ -238,9 +232,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def measured_from(self) -> str | None:
-        """The name of the instant from which this turn's latency is measured; None if the turn ended before that
-        instant.
-        """
+        """The instant from which this turn's latency is measured; None if the turn ended before."""
         for name in MEASURED_FROM:  # a generator takes four times as long, and this runs several times per turn
             if name in self.instants:
                 return name
@@ -335,10 +327,7 @@ class SessionObservation(Instants):
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
-    """The number of commits that belong to no turn of the script.
-
-    The service made them after noise between turns, or after its idle timeout.
-    """
+    """The number of commits of no turn: after noise between turns, or after the service's idle timeout."""
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
     billed_ns: int | None = None
@@ -348,10 +337,7 @@ class SessionObservation(Instants):
     rtp: RtpMeasured | None = None
     """The numbers of a telephone call at the end of the last turn; None elsewhere."""
     stray_usage: TokenUsage | None = None
-    """The usage of responses outside of any turn and of responses that ended after their turn.
-
-    None if no such response reported usage.
-    """
+    """The usage of responses outside of any turn, or that ended after their turn; None if none was reported."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -396,10 +382,7 @@ class SessionObservation(Instants):
         return {name: ns for scope in scopes for name, ns in times_ns(scope, self.instants, self.column).items()}
 
     def column(self, name: str) -> Any:
-        """Return the value of a column: the field of its name, else the field of `rtp` without `rtp_` in its name.
-
-        Without RTP, return None.
-        """
+        """Return the field of this name, else the field of `rtp` without `rtp_` in its name; None without RTP."""
         if hasattr(self, name):
             return getattr(self, name)
         return None if self.rtp is None else getattr(self.rtp, name.replace("rtp_", ""))
@@ -444,10 +427,7 @@ def detail_text(outcome: str, detail: str) -> str:
 
 
 def receive_timestamp_source(kernel: int, user: int) -> str | None:
-    """Return `kernel`, `userspace` or `mixed`; None if there are no timestamps.
-
-    `kernel` and `user` are the numbers of timestamps from each source.
-    """
+    """Return `kernel`, `userspace` or `mixed`, from the numbers of timestamps; None if there are none."""
     if kernel and user:
         return "mixed"
     if kernel:
@@ -456,9 +436,6 @@ def receive_timestamp_source(kernel: int, user: int) -> str | None:
 
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:
-    """Return the time metrics of a scope in nanoseconds.
-
-    A metric is absent if these instants and columns are not sufficient to compute it.
-    """
+    """Return the time metrics of a scope in ns that can be computed from these instants and columns."""
     values = ((metric.name, metric.value_ns(instants, column)) for metric in TIMES[scope])
     return {name: value for name, value in values if value is not None}

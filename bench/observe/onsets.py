@@ -54,23 +54,18 @@ REACH = 24
 UNKNOWN = 40
 """The number of blocks that the detector needs at the start of a stream to know the background."""
 SETTLED = 120
-"""The number of blocks after which the start of a stream is judged again. A sound at the start may have stopped by
-then."""
+"""The number of blocks after which the start of a stream is judged again: a sound there may have stopped."""
 VARIED = 12
 """A ratio of the highest to the lowest level in the first `UNKNOWN` blocks.
 
 A voice at the start of the stream may exceed this ratio. Noise does not exceed it.
 """
 EARLY = 200
-"""A number of blocks from the start of a stream.
-
-A sound that starts in these blocks may be the second word of a voice that started with the stream.
-"""
+"""A sound in so many first blocks may be the second word of a voice that started with the stream."""
 GROUPS = 60
 """The number of stored groups (3 s). The detector stores the mean energy of each group."""
 HELD = 7
-"""The number of consecutive groups with the same level after which the detector checks whether a sound is a held tone.
-"""
+"""The number of groups with the same level after which a sound is checked for a held tone."""
 SAME, NEARLY_SAME = (103, 100), (5, 4)
 """The maximum ratios of energies at which the level of a tone counts as constant, as (numerator, denominator).
 
@@ -80,8 +75,7 @@ groups. `NEARLY_SAME` is for later checks.
 RECHECKED = 20
 """The number of groups between two checks of whether a sound is still a held tone."""
 CERTAIN, CHANGING = 36, 80
-"""The number of blocks after which a sound is certainly a tone, if all of it has the same spectral lines, and if its
-lines change."""
+"""The blocks after which a sound with the same spectral lines, and with changing lines, is certainly a tone."""
 RECENT = 16
 """The number of blocks that are checked while a tone lasts."""
 SILENT = 8
@@ -96,10 +90,7 @@ RETAINED = CERTAIN + GROUP
 At the start of a stream, `SETTLED` blocks more are stored, because they are classified again.
 """
 STREAMED = 16
-"""The number of consecutive groups of noise which proves that the service sends its background continuously.
-
-No reply ends with as much noise.
-"""
+"""The number of groups of noise after which the background is sent continuously. No reply ends with so much."""
 LEAD, EVEN = 50, (5, 2)
 """The minimum number of blocks before a voice that are noise, and no unvoiced consonant of the voice, if the ratio of
 their highest to their lowest level is at most `EVEN`, as (numerator, denominator)."""
@@ -108,18 +99,14 @@ CHECKED = 5
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS has this level."""
 PLATEAU, QUIETER = 36, 8
-"""Noise has ended a sound if it is steady for `PLATEAU` blocks, and if the ratio of the sound's energy to it is at
-least `QUIETER`."""
+"""Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER` times as high."""
 DROP, DROP_BLOCKS = 3, 6
 """A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
 HUSHED = 16
-"""The maximum energy of digital silence, dither and rounding.
-
-If the background has at most this energy, the first audible sample of a sound is exact.
-"""
+"""The maximum energy of digital silence, dither and rounding. Above it, the first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
 """The maximum errors of the start of a sound, in descending order of loudness.
 
@@ -131,10 +118,7 @@ All errors were smaller than the maximum.
 
 
 HELD_NS = 800 * NS_PER_MS
-"""The maximum duration of audio between the start of a sound and its detection.
-
-A detection takes longest if the sound is not voiced.
-"""
+"""The maximum audio between the start of a sound and its detection, which takes longest if it is not voiced."""
 What = Literal["begins", "sounds", "ends"]
 
 
@@ -215,8 +199,7 @@ class OnsetDetector(Blocks):
         self._first_level = 0
         """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
         self._level = self._same = 0
-        """`_level` is the energy of the first of the last groups with the same level. `_same` is the number of these
-        groups."""
+        """The energy of the first of the last groups with the same level, and the number of these groups."""
         self._tone = False
         self._sent = True
         self._noise = 0
@@ -249,10 +232,7 @@ class OnsetDetector(Blocks):
         """The position in the stream after the last audible sample of the sound."""
 
     def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
-        """Process the next samples and return the changes that they reveal.
-
-        `sent` is False if the samples are silence that the service did not send.
-        """
+        """Return the changes in the next samples. `sent` is False for silence that the service did not send."""
         self._sent = sent
         changes: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
@@ -265,18 +245,13 @@ class OnsetDetector(Blocks):
 
     @property
     def pending(self) -> int | None:
-        """The start of a sound that is not certain yet, in samples before the end of the received samples.
-
-        None if there is none.
-        """
+        """The start of an uncertain sound, in samples before the end of the received samples; None if there is none."""
         if self._onset is None or (self._suspect is not None and self._suspect.is_certain):
             return None
         return (self._number - self._onset) * self._size + len(self._left)
 
     def drop(self) -> None:
-        """Forget the current sound, because the rest of the sound will not be played. The end of the sound is not
-        reported.
-        """
+        """Forget the current sound, whose rest will not be played. Its end is not reported."""
         self._sounding, self._onset, self._suspect, self._energies = False, None, None, (0, 0, 0)
 
     def _pop(self, energy: int, first: int, last: int) -> Known:
@@ -341,10 +316,7 @@ class OnsetDetector(Blocks):
             yield from self._classify(number)
 
     def _began_from(self, behind: int) -> None:
-        """Use the energy `behind` as the background before the stream.
-
-        Store this energy for all groups, so that it remains the background.
-        """
+        """Use this energy as the background before the stream. Store it for all groups, so that it remains."""
         self._behind, self._first_level, self._onset, self._suspect = behind, 0, None, None
         self.tones.clear()
         self._groups.extend([behind] * GROUPS)

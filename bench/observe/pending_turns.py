@@ -178,24 +178,17 @@ class PendingTurns:
         return turn is not None and self.is_answering and turn.is_streaming
 
     def awaits_output(self, call_id: str) -> bool:
-        """Return whether the client must still send the output of a function call.
-
-        The client must send it only if the current turn made the call.
-        """
+        """Return whether the client must still send the output of a call: if the current turn made it."""
         turn = self.current
         return turn is not None and call_id in turn.calls.made
 
     @property
     def played_until_ns(self) -> int | None:
-        """The instant at which all received audio of the last turn's reply has been played; None if no audio was
-        received.
-        """
+        """The instant at which the received audio of the last turn's reply has been played; None without audio."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
     def next_timeout(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
-        """Return (instant, outcome, detail, turn) of the earliest deadline of all open turns; None if there is no
-        deadline.
-        """
+        """Return (instant, outcome, detail, turn) of the earliest deadline of the open turns; None without one."""
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
@@ -268,10 +261,7 @@ class PendingTurns:
             turn.transmitted(timestamp)
 
     def expect(self, expected: inputs.EventExpected) -> None:
-        """Record that the script requires an event of the last turn by an instant, if it has not arrived.
-
-        If the turn is already over, the event is missed.
-        """
+        """Record that the script requires an event of the last turn. If that turn is over, the event is missed."""
         kind, turn = EventKind[expected.kind.upper()], self.last
         self.events.reach("expectations")
         if turn is not None and ARRIVALS[kind] in all_instants(turn).instants:
@@ -310,10 +300,7 @@ class PendingTurns:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
 
     def note_unsent(self, turn: PendingTurn, instants: Mapping[str, int], unsent_ns: int, cause: str) -> None:
-        """Record audio of the caller that was not sent, for the turns whose values depend on it.
-
-        `instants` are the instants of speech in this audio.
-        """
+        """Record unsent audio of the caller, with these instants, for the turns whose values depend on it."""
         speech, sound = turn.input_speech.instants, turn.interruption
         ends_speech, ends_sound = "speech_end" in instants, "sound_end" in instants
         if "speech_start" in speech and (ends_speech or "speech_end" not in speech):

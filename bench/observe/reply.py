@@ -50,10 +50,7 @@ class ItemPlayer:
         self.uncertainty_ns = error_ns
         """The uncertainty of the arrival of the delta that started the playback since the last stall."""
         self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
-        """The start of playback, and the start of the playback since the last stall.
-
-        Times count from the second one, so that rounding errors do not add up.
-        """
+        """The start of playback, and of playback since the last stall, so that rounding errors do not add up."""
         self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
@@ -85,10 +82,7 @@ class ItemPlayer:
         return self._audio.duration_ns(self._bytes_before) + since_ns
 
     def played_at_ns(self, length_ns: int) -> int:
-        """Return when this duration of received audio has been played.
-
-        If the position is before an ended stall, the result may be too late.
-        """
+        """Return when this duration has been played; perhaps too late if that was before an ended stall."""
         return self._start_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
@@ -116,10 +110,7 @@ class ItemPlayer:
 
 EXACT_GAP_NS = 1_000_000
 AUDIO_DELTA, TRANSCRIPT_DELTA = EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA
-"""The kinds with which each delta is compared.
-
-They are constants because access to an attribute of an enumeration is slow.
-"""
+"""Constants, because access to an attribute of an enumeration is slow for each delta."""
 
 # kind of event → the instant of its arrival: the first one for opening events, the last one for closing events
 REPLY_INSTANTS = {
@@ -166,10 +157,7 @@ class Reply(Instants):
     _heard: HeardText = field(default_factory=lambda: HeardText(MAX_TEXT_CHARACTERS))
     """The decoded part of the transcript."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
-    """The transcript deltas that are not decoded yet.
-
-    They are needed only if a script looks for a word, which is rare.
-    """
+    """The transcript deltas that are not decoded. They are needed only if a script looks for a word."""
     unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
     """The texts and function calls, in the order in which they were completed."""
@@ -331,10 +319,7 @@ class Reply(Instants):
     def _next_item(
         self, item_id: str, payload_bytes: int, first: Arrival, position: PlayoutPosition | None
     ) -> ItemAudio:
-        """Return the item with this id.
-
-        It is played after the items before it. If it has a `position`, it is played there.
-        """
+        """Return the item with this id. It is played at its `position`, or after the items before it."""
         if self.item is not None:
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
@@ -434,10 +419,7 @@ class Reply(Instants):
 
     @property
     def preamble(self) -> bool | None:
-        """True if audio came before the answer.
-
-        None if there is no audio, or no sound is long enough for an answer.
-        """
+        """True if audio came before the answer. None if there is no audio, or no sound is long enough for an answer."""
         if self.spoken_answer is not None:
             return None if self.spoken_answer.sound is None else not self.spoken_answer.sound.is_first
         return self.answer is not next(iter(self.items.values())) if self.items else None

@@ -40,10 +40,7 @@ GAP_NS = 100 * NS_PER_MS
 
 
 class PlaybackTime(NamedTuple):
-    """The latest possible playback time of a delta, without the jitter buffer.
-
-    The real playback time may be up to `uncertainty_ns` earlier.
-    """
+    """The latest playback time of a delta without jitter buffer, and how much earlier it may really be."""
 
     at_ns: int
     uncertainty_ns: int
@@ -110,10 +107,7 @@ class PlayoutQueue:
 
     @property
     def due_ns(self) -> int:
-        """The instant at which the next mark is played.
-
-        0 if a mark was played and is not reported yet. `NEVER_NS` if there is no mark.
-        """
+        """The instant of the next mark; 0 if one was played and not reported, `NEVER_NS` if there is none."""
         if self._played:
             return 0
         return self._waiting[0][0] if self._waiting else NEVER_NS
@@ -194,15 +188,11 @@ class ReplyDetector:
         Sound that follows without a pause belongs to the cleared reply: the service sent it before the clear.
         """
         self._dropped = False
-        """True if audio of the reply was cleared, or arrived after the clear.
-
-        In both cases, the service has cancelled the reply.
-        """
+        """True if audio of the reply was cleared or came after it, so the service has cancelled the reply."""
         self._pending: int | None = None
         """The position in the stream, in samples, of a sound that is not certain yet; None if there is none."""
         self._began_ns = self._caller_ns = 0
-        """The arrival of the first delta of the last reply, and the instant at which the caller last started to
-        speak."""
+        """The arrival of the last reply's first delta, and the last start of the caller's speech."""
         self._words = ""
 
     @property
@@ -381,9 +371,7 @@ class ReplyDetector:
 
     @property
     def over_ns(self) -> int:
-        """The instant at which the current reply ends if no more of it arrives; `NEVER_NS` if only received audio can
-        end it.
-        """
+        """The end of the current reply if no more of it arrives; `NEVER_NS` if only audio can end it."""
         if not (self._pauses and self._speaking):
             return NEVER_NS
         silent_ns = 0 if self._may_continue else self._silent_ns
@@ -416,10 +404,7 @@ class ReplyDetector:
         yield event, arrival
 
     def _start_reply(self, last: HeldDelta, sound: StrippedAudio, start: int) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the first deltas of a reply.
-
-        They are the stored deltas from the one in which the reply begins, and `last`, in which the reply was detected.
-        """
+        """Yield a reply's first deltas: the stored ones from its start, and `last`, in which it was detected."""
         self._replies += 1
         self._speaking = True
         known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
@@ -453,10 +438,7 @@ class ReplyDetector:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
     def _held_sound(self, start: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the stored deltas that contain a sound which was detected after they arrived.
-
-        The sound begins at the sample `start`.
-        """
+        """Yield the stored deltas that contain a sound which begins at the sample `start`."""
         for held in self._held:
             if held.end > start:
                 audible = max(0, start - self._start_of(held))
@@ -498,10 +480,7 @@ class SplitSamples:
         """The audio stream of the item whose last delta ended with half a sample; None if no half sample waits."""
 
     def detect_replies(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
-        """Return the events of a message.
-
-        If a delta begins or ends with half a sample, the position of its first audible sample replaces its payload.
-        """
+        """Return a message's events. In deltas with half a sample, the first audible sample replaces the payload."""
         audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
         if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
             return events

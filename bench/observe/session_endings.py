@@ -21,10 +21,7 @@ from bench.wire.events import ErrorScope, ServiceFailure
 ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
 """The effects of errors that end the open turn, even if the error names no message of the turn."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
-"""The prefixes of outcomes that do not state their cause.
-
-The cause may be an earlier error that ended neither a turn nor the session.
-"""
+"""The prefixes of outcomes that do not state their cause. An earlier error may be the cause."""
 
 
 class SessionEndings:
@@ -51,10 +48,7 @@ class SessionEndings:
         """The last error since the last turn started that ended neither a turn nor the session."""
 
     def explain(self, outcome: str, detail: str) -> str:
-        """Return the detail of an ending.
-
-        If the outcome does not state its cause, include the last error before the ending.
-        """
+        """Return the detail of an ending, with the last error before it if the outcome does not state its cause."""
         if self.last_error is None or not outcome.startswith(UNEXPLAINED):
             return detail
         return "; ".join(filter(None, (detail, SERVICE_REPORTED + self.last_error.detail)))
@@ -67,10 +61,7 @@ class SessionEndings:
             turn.end(outcome, at_ns, detail)
 
     def _expire(self, at_ns: int, detail: str) -> None:
-        """End a session that reached the service's age limit.
-
-        If the call continues in another session, this session has not failed.
-        """
+        """End a session that reached its age limit. It has not failed if the call continues in another session."""
         if self._renewable and self._facts.is_ready:
             self._facts.end("renewed", at_ns, detail)  # the first outcome is final; open turns fail nevertheless
         self.fail("session_expired", at_ns, detail)

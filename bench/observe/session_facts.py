@@ -29,10 +29,7 @@ from bench.wire.received import MatchedDelta
 
 @dataclass(slots=True, eq=False)
 class FalseReplyWatch:
-    """The watch for replies to one sound that needs no reply.
-
-    `reply` is the audio of the replies to the sound, as the caller hears it.
-    """
+    """The watch for replies to one sound. `reply` is their audio, as the caller hears it."""
 
     reply: Reply
     replied: bool = False
@@ -271,10 +268,7 @@ class SessionFacts(SessionObservation):
             turn.after_truncation = True
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
-        """Count a delivered turn.
-
-        `first` is True for the first turn of the session. `greeting` is True if the service spoke first in this turn.
-        """
+        """Count a turn: the session's `first` one, or one with a `greeting`, in which the service spoke first."""
         self.turns_ended += 1
         self.turns_succeeded += turn.outcome in SUCCESSFUL
         if turn.outcome not in WHOLE:

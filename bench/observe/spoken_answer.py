@@ -49,8 +49,7 @@ class SpokenAnswer:
     _candidates: list[Sound] = field(default_factory=list)
     """The sounds that may be the answer. The first of them is the answer."""
     _merged: Sound | None = None
-    """The part after the longest gap in a sound that began before the result and continued after it; None without a
-    gap."""
+    """The part after the longest gap in a sound from before the result; None without a gap."""
     _merged_gap_ns: int = 0
     _is_start_unknown: bool = False
     """True if the answer follows a filler without a gap."""

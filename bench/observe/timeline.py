@@ -47,10 +47,7 @@ from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 AT_ONCE_BYTES = 1 << 26
-"""An upper limit for the bytes of deltas that are applied together.
-
-Deltas that are applied together come from one read, or from a few reads.
-"""
+"""An upper limit for the bytes of deltas that are applied together, from one read or a few reads."""
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset(
@@ -59,8 +56,7 @@ SESSION_KINDS = frozenset(
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 
 DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
-"""The events by which a service reports that it detects its caller's speech. When such an event arrives, a player
-stops."""
+"""The events that report the caller's speech. A player stops when such an event arrives."""
 
 UNTIMED = frozenset(
     {
@@ -83,10 +79,7 @@ ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
 
 
 class Timeline:
-    """The state machine of one session.
-
-    `reply_format` is the format of the service's audio. The service may send audio before the first turn.
-    """
+    """The state machine of a session. `reply_format` is the format of audio that may come before the first turn."""
 
     __slots__ = (
         "_delivered",
@@ -260,11 +253,7 @@ class Timeline:
             wire_bytes = 0  # the bytes belong to the whole message, and count once
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events.
-
-        The positions of detected sound replace the audio of a continuous stream, and the audio of deltas with half
-        samples.
-        """
+        """Return a message's events. Positions of sound replace the audio of a stream, or with half samples."""
         if self._detector is None:
             return self._split.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
@@ -366,10 +355,7 @@ class Timeline:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
-        """Apply an event that is not a delta to the facts of the session.
-
-        `turn` is the turn that owns the event; None if no turn owns it.
-        """
+        """Apply an event that is not a delta to the facts of the session. `turn` is the owner of the event, if any."""
         kind = event.kind
         if kind is EventKind.COMMITTED and turn is not None:
             turn.input_speech.commits += 1
@@ -392,10 +378,7 @@ class Timeline:
                 self._endings.fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        """Apply an event to the open turn that owns it.
-
-        A protocol error and an exceeded limit end the session. Every other ending ends only the turn.
-        """
+        """Apply an event to its open turn. Protocol errors and exceeded limits also end the session."""
         before, between_items = turn.state, turn.is_between_items
         ending = turn_events.received(turn, event, arrival, wire_bytes)
         if ending is not None:

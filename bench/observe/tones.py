@@ -74,10 +74,7 @@ def _is_multiple(line: float, lowest: float) -> bool:
 
 
 def _lines_hz(samples: Samples) -> tuple[Sequence[float], float]:
-    """Return (frequencies of the spectral lines, the strongest first; share of the other energy).
-
-    There are no lines if the samples are no tone.
-    """
+    """Return (spectral lines in Hz, the strongest first; share of the other energy); no lines without a tone."""
     count = len(samples)
     bins = 1_024 if count <= 640 else 2_048
     spectrum = np.fft.rfft(samples * _window(count), bins)
@@ -115,8 +112,7 @@ HUM = 72
 MAX_HUM = 2**19
 """The maximum energy of a hum in the background: −33 dBFS."""
 ORDER = 16
-"""The number of samples from which the next sample is predicted. A prediction needs two samples for each sine of a
-tone."""
+"""The number of samples that predict the next one: two for each sine of a tone."""
 GAIN = 50
 """The minimum ratio of a tone's energy to the part of its energy that cannot be predicted."""
 ROUNDING = 1 / 12
@@ -143,10 +139,7 @@ def is_tone(samples: Samples) -> bool:
 
 
 def _unpredicted(products: list[list[int]], correlations: list[int], energy: float, rounding: float) -> float:
-    """Return the energy that the best prediction cannot explain.
-
-    The method is a Cholesky decomposition of the normal equations.
-    """
+    """Return the energy that the best prediction leaves, by a Cholesky decomposition of the normal equations."""
     rows, solved = list[list[float]](), list[float]()
     for index, product_row in enumerate(products):
         row = list[float]()

@@ -99,10 +99,7 @@ class PendingTurn(Instants):
     """The id of the last response of the reply. Replies in `dropped` do not count."""
     item_id: str = ""
     is_between_items: bool = False
-    """True if an item of the reply is complete or announced, and no delta has followed.
-
-    A function call has no deltas.
-    """
+    """True if an item is complete or announced without a delta after it. A function call has no deltas."""
     dropped: list[Reply] = field(default_factory=list)
     """The replies to pauses in the caller's speech. These replies do not count."""
     transmit_delay_ns: int | None = None
@@ -134,8 +131,7 @@ class PendingTurn(Instants):
     context: TokenUsage | None = None
     """The usage of the first response that reported its input tokens."""
     false_reply: bool | None = None
-    """True if the service replied, before this turn, to a sound that needs no reply; None if no such sound was played.
-    """
+    """True if the service replied to an earlier sound that needs no reply; None if there was no such sound."""
     fillers: set[str] = field(default_factory=set)
     """The ids of responses without a request, which the service sends while functions run."""
     filler: str = ""
@@ -254,10 +250,7 @@ class PendingTurn(Instants):
         return self.state is State.CALLING and self.calls.are_all_answered and self.calls.is_request_due and is_idle
 
     def state_after_speech(self) -> State:
-        """Return the state after the caller's speech.
-
-        If a VAD has mistaken a pause for the end, the turn may already be in a later state.
-        """
+        """Return the state after the caller's speech. A VAD that took a pause for the end may be further."""
         return (
             State.ANSWERING
             if self.reply.has_started
@@ -272,10 +265,7 @@ class PendingTurn(Instants):
         return self.input_speech.is_end_detected or self.turn_source is SOUND
 
     def transmitted(self, timestamp: Transmitted) -> None:
-        """Apply the kernel's timestamp of a sent or acknowledged message.
-
-        Ignore it if the message is another turn's, or too old.
-        """
+        """Apply the timestamp of a message, unless the message is another turn's, or too old."""
         if self.state is State.OVER and timestamp.at_ns > self.instants["ended"]:
             return
         instants, late_ns = self.sending.transmitted(timestamp)
@@ -299,10 +289,7 @@ class PendingTurn(Instants):
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def assign_request(self, event: ServerEvent, decides: Decision, requests: int) -> None:
-        """Apply `decides`, the meaning of the first event of a response or item.
-
-        A response answers `requests` requests of the turn.
-        """
+        """Apply the meaning of a response's or item's first event. The response answers `requests` requests."""
         if decides == "speaks":
             self.item_id = event.item_id
         elif decides == "fills":

@@ -36,10 +36,7 @@ WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
 
 
 def received(turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
-    """Apply an event of this open turn: update counts, instants and state.
-
-    Return (outcome, detail) if it ends the turn.
-    """
+    """Apply an event of this open turn: counts, instants and state. Return the ending of the turn, if any."""
     (at_ns, error_ns, kernel), kind = arrival, event.kind
     sent = event.name != "" or turn.turn_source is not SOUND  # otherwise the event was detected in the audio
     _count(turn, sent, at_ns, error_ns, wire_bytes, kernel)
@@ -178,10 +175,7 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
 
 
 def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    """Return (outcome, detail) of the turn when its response is completed.
-
-    The turn ends well only if the response has the requested kind of output.
-    """
+    """Return the ending of a turn whose response is completed. It is good only with the requested kind of output."""
     at_ns = arrival.at_ns
     service_responds = turn.plan.vad and turn.plan.service_responds
     # A VAD may mistake a pause for the end and answer it completely. That reply does not count; the next one does.

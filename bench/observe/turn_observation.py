@@ -86,10 +86,7 @@ def all_instants(turn: PendingTurn) -> Instants:
 
 
 def _function_audible(turn: PendingTurn) -> Arrival | None:
-    """Return the start of the answer of a turn with function calls or delegated tasks.
-
-    Return None for another turn, or if no answer is audible.
-    """
+    """Return the start of the audible answer of a turn with calls or delegated tasks; None if there is none."""
     if turn.is_delegated:
         sound = turn.reply.spoken_answer.sound if turn.reply.spoken_answer is not None else None
         return None if sound is None else Arrival(sound.at_ns, sound.uncertainty_ns)
@@ -98,10 +95,7 @@ def _function_audible(turn: PendingTurn) -> Arrival | None:
 
 
 def turn_type(turn: PendingTurn) -> str:
-    """Return the type of a turn: how it differs from other turns of its step.
-
-    Turns of different types are never pooled.
-    """
+    """Return how a turn differs from other turns of its step. Turns of different types are never pooled."""
     differences = {
         "function_calls": bool(turn.calls.rounds) or turn.is_delegated,
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
@@ -112,10 +106,7 @@ def turn_type(turn: PendingTurn) -> str:
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
-    """Return whether playback of a reply began before the caller's speech ended.
-
-    None if the turn has no VAD, or if its speech has not ended.
-    """
+    """Return whether playback of a reply began before the speech ended; None without a VAD or that end."""
     speech_end_ns = turn.input_speech.instants.get("speech_end")
     if not turn.plan.vad or speech_end_ns is None:
         return None
@@ -124,10 +115,7 @@ def cut_off(turn: PendingTurn) -> bool | None:
 
 
 def _is_missed(turn: PendingTurn) -> bool | None:
-    """Return whether the reply ended before the interruption or sound that the script planned.
-
-    None if the script planned none, or if the run ended before.
-    """
+    """Return whether the reply ended before the planned interruption or sound; None if unplanned or unfinished."""
     if turn.interruption is None or outcome_class(turn.outcome) == "unfinished":
         return None
     return not turn.interruption.has_begun
@@ -194,9 +182,7 @@ def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool
 
 
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
-    """Return the observation of a turn. `task_success` is the judgement of a Python program; None if there is no
-    judgement.
-    """
+    """Return the observation of a turn. `task_success` is the judgement of a Python program, if there is one."""
     reply, calls, mcp = turn.reply, turn.calls, turn.calls.mcp
     interruption, network = turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":

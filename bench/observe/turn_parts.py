@@ -45,10 +45,7 @@ COMPLETE = frozenset({EventKind.CALL_DONE, EventKind.MCP_CALL_DONE})
 
 @dataclass(slots=True, eq=False)
 class TurnFunctionCalls(Instants):
-    """The function calls of one turn.
-
-    `expected` maps each function to the required number of its calls; None if the script does not set them.
-    """
+    """The function calls of one turn. `expected` is the required number for each function, if the script sets it."""
 
     expected: Mapping[str, int] | None = None
     complete_calls: dict[str, FunctionCall] = field(default_factory=dict)
@@ -66,10 +63,7 @@ class TurnFunctionCalls(Instants):
     returned: set[str] = field(default_factory=set)
     """The ids of the calls whose outputs were sent."""
     own_ns: int = 0
-    """The time that the functions took, summed over rounds.
-
-    A round takes from its last call to its last sent output.
-    """
+    """The time of the functions, summed over rounds, each from its last call to its last sent output."""
     last_done_ns: int = 0
     last_output_ns: int = 0
     is_request_due: bool = False
@@ -192,8 +186,7 @@ class Delegations:
     """True if the service may delegate tasks. Then a request is for the backend."""
     count: int = 0
     handed_ns: int = 0
-    """The instant at which the backend last received work, or started a response. The limit on the backend counts from
-    it."""
+    """The instant at which the backend last received work or started a response, from which its limit counts."""
     result_ns: int = 0
     """The instant at which the last open task got its result; 0 while a task is open."""
     _to_start: int = 0
@@ -268,10 +261,7 @@ class TruncationCheck:
 
     @property
     def verdict(self) -> bool | None:
-        """True if the service keeps no more than the caller has heard.
-
-        None if the service truncated nothing, or the wait was too short.
-        """
+        """True if the service keeps only what was heard; None if it truncated nothing, or the wait was too short."""
         if self.failed:
             return False
         return True if self.played_ms and not self.is_pending else None
@@ -328,10 +318,7 @@ class Interruption(Instants):
             self.check.on_event(event)
 
     def on_played_out(self, at_ns: int) -> None:
-        """Record that the reply was played to its end.
-
-        If the end is later than the limit after a barge-in by speech, it is also the instant of silence.
-        """
+        """Record the end of playback. After the limit for speech, it is also the instant of silence."""
         barge_in_ns = self.instants.get("barge_in")
         if (
             self.kind == "speech"
@@ -363,10 +350,7 @@ class Interruption(Instants):
 
     @property
     def false_yield(self) -> bool | None:
-        """True if a sound stopped the reply.
-
-        None if this interruption is not a sound, or if the sound came after the reply.
-        """
+        """True if a sound stopped the reply; None if this is no sound, or if it came after the reply."""
         if self.is_wanted or not self.has_begun:
             return None
         return self._latency_ns is not None and self._latency_ns <= FALSE_YIELD_NS

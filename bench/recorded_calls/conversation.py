@@ -20,8 +20,7 @@ from bench.plan.recordings import SpeechSpan
 from bench.recorded_calls.sounds import ChannelSound
 
 MAX_PAUSE_S = 3.0
-"""The maximum pause within a turn of the caller. After a longer pause, the agent has not answered the turn before it.
-"""
+"""The maximum pause within a turn of the caller. Before a longer pause is a turn without an answer."""
 BACKCHANNEL_S = 1.0
 """The maximum duration of a backchannel, such as "uh-huh"."""
 CONTINUES_S = 0.5

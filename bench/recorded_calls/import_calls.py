@@ -1,7 +1,4 @@
-"""The import of recorded calls: for each call a script, and one run folder with the measurements of all calls.
-
-The rows of the run are those of a live run.
-"""
+"""The import of recorded calls: a script for each call, and one run folder with rows as of a live run."""
 
 from __future__ import annotations
 
@@ -201,10 +198,7 @@ def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[Import
 
 
 def _order_remark(call: RecordedCall, found: Sequence[Phrase], caller: CallerChannel) -> Iterator[Remark]:
-    """Yield a remark if the transcript shows that the channels are swapped.
-
-    Raise UsageError if the user has not named the caller's channel.
-    """
+    """Yield a remark if the channels seem swapped. Raise UsageError if the user has not named the caller's."""
     if not are_swapped(found, call.caller_sounds, call.agent_sounds, call.audio.rate_hz):
         return
     number = channel_number(caller)

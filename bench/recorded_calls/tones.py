@@ -30,8 +30,7 @@ PURE = 0.02
 """The maximum share of a beep's energy that one sine does not explain."""
 HOP_S = 0.005
 LEVEL, PHASE = 0.4, 0.7
-"""The maximum relative difference of the amplitude, and the maximum difference of the phase in radians, of each quarter
-of a beep over speech."""
+"""The maximum difference of each quarter of a beep over speech: relative amplitude; phase in radians."""
 MARGIN_S = 0.06
 FAINT = 4
 """The maximum ratio of the energy of a block, if it has only the rest of a beep, to the energy of `Beep.rest`."""

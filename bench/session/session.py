@@ -40,11 +40,9 @@ from bench.wire.events import EventKind
 from bench.wire.settings import FunctionOutput
 
 HISTORY_ACK_TIMEOUT_NS = 2_000_000_000
-"""The maximum wait for an acknowledgement of the history since the previous one. Some services send no
-acknowledgements."""
+"""The maximum wait for the next acknowledgement of the history. Some services send none."""
 CLOSE_TIMEOUT_NS = 5_000_000_000
-"""The maximum wait for the service's report that a session has ended. Without the report, the billed duration is
-unknown."""
+"""The maximum wait for the report of the session's end, without which the billed duration is unknown."""
 WaitCondition = Callable[[Timeline, int], int | None]
 """A function that returns the end of a wait, from the timeline and the time; None if there is nothing to wait for."""
 
@@ -102,10 +100,7 @@ def until_session_event(kind: EventKind) -> WaitCondition:
 
 
 def until_history_acked(sent_ns: int) -> WaitCondition:
-    """Return a wait for the acknowledgements of the whole history.
-
-    The wait ends if no acknowledgement arrives for HISTORY_ACK_TIMEOUT_NS.
-    """
+    """Return a wait for the acknowledgements of the history, each within HISTORY_ACK_TIMEOUT_NS."""
 
     def wait(timeline: Timeline, _: int) -> int | None:
         facts = timeline.facts
@@ -169,10 +164,7 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        """Set the session up as its dialect requires.
-
-        Usually the service greets, receives the settings, and confirms them.
-        """
+        """Set the session up: usually the service greets, receives the settings, and confirms them."""
         until_ns = self.now_ns + int(self._script.limits.session * NS_PER_S)
         for step in self._script.setup_messages:
             if self._timeline.is_over:
@@ -220,10 +212,7 @@ class Session:
         return not self._timeline.is_over
 
     def wait_until_idle(self, *, settled: bool) -> None:
-        """Wait until the open turn is over and its reply is played.
-
-        If `settled` is True, also wait until the service's pending work is done.
-        """
+        """Wait until the open turn is over and played, and if `settled`, until the service has no pending work."""
         self._wait(until_turns_end, for_turn=True)
         self._wait_for_playback()
         if settled:
@@ -239,10 +228,7 @@ class Session:
         self._io.run_actions()
 
     def close(self) -> None:
-        """Wait for the end of the last turn and for late transcripts, and close.
-
-        If the dialect has a message that ends the session, send it.
-        """
+        """Wait for the last turn and late transcripts, end the session if the dialect has a message, and close."""
         self._wait(until_turns_end, for_turn=True)
         self._wait_unless_ending(until_late_transcripts)
         if not self._timeline.is_over:
@@ -302,10 +288,7 @@ class Session:
         self._io.run_actions()
 
     def send_sound(self, sound: PreparedSound) -> None:
-        """Send a sound that is not a turn.
-
-        It is sent in silence, or at its trigger in the reply. If the reply is over before the trigger, it is not sent.
-        """
+        """Send a sound in silence, or at its trigger in the reply, unless the reply is over before."""
         if sound.trigger is None:
             self._send_sound_in_silence(sound)
         elif self._wait_for_trigger(sound.kind, sound.trigger):

@@ -119,10 +119,7 @@ class SessionListener(Protocol):
         return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Note that a message was handed to the kernel.
-
-        `lag_ns` is the time by which a paced message was late; None if the message is not paced.
-        """
+        """Note that a message was sent. `lag_ns` is how late it was; None if it is not paced."""
         return
 
     def turn_started(self) -> None:
@@ -142,10 +139,7 @@ class SessionListener(Protocol):
 
 
 class SessionIO:
-    """The input and output of one session, over an open transport.
-
-    While it receives, it also sends the microphone's chunks.
-    """
+    """The I/O of one session over an open transport. It sends the microphone's chunks while it receives."""
 
     def __init__(
         self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
@@ -158,8 +152,7 @@ class SessionIO:
         self.functions = FunctionRunner(script.functions, script.choices)
         self._is_unanswered = script.settings.output == ONLY_TRANSCRIPT
         self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._is_unanswered)
-        """True if the VAD starts no response, so the client requests it after the VAD has committed all of the speech.
-        """
+        """True if the client requests the response after the VAD, which starts none, has committed the speech."""
         self._turn: PreparedTurn | None = None
         """The last turn that was started."""
         self._judges: dict[int, SuccessPredicate] = {}
