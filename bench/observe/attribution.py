@@ -47,11 +47,7 @@ Owners = dict[str, Attribution]
 
 
 class PendingRequest(NamedTuple):
-    """A request that awaits a response.
-
-    `turn` is None if the request is outside of any turn. `event_id` is the id of the client event that made the
-    request.
-    """
+    """A request. `turn` is None if it is outside of any turn. `event_id` is that of the requesting client event."""
 
     turn: PendingTurn | None
     by_vad: bool
@@ -240,10 +236,7 @@ class Attributor:
             self.drop_commit(committing)
 
     def drop_answer(self) -> PendingTurn | None:
-        """Drop the request that the VAD's last commit made, because the service will not respond to that commit.
-
-        Return the turn of the request; None if there is no such request, or if it has no turn.
-        """
+        """Drop the request of the VAD's last commit, which the service refused. Return its turn, if any."""
         # The service sends this refusal directly after the commit that it refuses, so it refuses the last commit.
         request = self._drop(request for request in reversed(self._unanswered) if request.by_vad)
         return None if request is None else request.turn

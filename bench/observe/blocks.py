@@ -18,11 +18,7 @@ STEADY = 4
 """The ratio of levels from which on they are not steady: a background does not exceed it, and a voice may."""
 
 Block = tuple[int, int, int, int]
-"""A block: its energy, its level, the position of its first audible sample, and the position after its last audible
-sample.
-
-The positions are -1 if no sample is audible.
-"""
+"""Energy, level, position of the first audible sample, and position after the last one; both -1 if silent."""
 NO_BLOCK: Block = (0, 0, -1, -1)
 
 

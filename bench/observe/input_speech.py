@@ -66,10 +66,7 @@ class SendTimestamps:
 UNDETECTED_NS = 1_000_000_000
 """The wait for the VAD after the end of speech. What it has not detected by then, it will not detect."""
 MAX_UNSENT_NS = 40 * NS_PER_MS
-"""The duration of speech that may be missing in a turn: two packets, which are shorter than a syllable.
-
-The end of the speech must be sent, because latencies are measured from it.
-"""
+"""The speech that may be missing: two packets, shorter than a syllable. The end, a measured instant, may not."""
 
 # kind of event → the instant of its arrival: the first one for the start of speech and for deltas, the last one for all
 # others

@@ -100,10 +100,7 @@ class Sent(Input, frozen=True, tag="sent"):
 
 
 class NotSent(Input, frozen=True, tag="not_sent"):
-    """Audio that was not sent at the instant of the `Sent` before it, which has no audio bytes.
-
-    The kernel refused it, or the peer holds the call. `instants` are those of the speech in it.
-    """
+    """Audio that was not sent at the last `Sent`: the kernel refused it, or the peer holds the call."""
 
     audio_bytes: int
     reason: str
@@ -154,10 +151,7 @@ class ClientInterrupted(Input, frozen=True, tag="interrupt"):
 
 
 class SoundStarted(Input, frozen=True, tag="break_silence"):
-    """The start of a sound that needs no reply, at a time when no reply is played.
-
-    If the service replies to the sound nevertheless, the player plays the reply with these settings.
-    """
+    """The start of a sound in silence that needs no reply. A reply to it is played with these settings."""
 
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0

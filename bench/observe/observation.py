@@ -108,10 +108,7 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int, int]:
-    """Return the number of words in `reference`, of word errors in `words`, and of characters among the former words.
-
-    `reference` must have at least one word.
-    """
+    """Return (number of words in `reference`, at least one; word errors in `words`; characters of the former)."""
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
     expected = normalized_words(reference)
@@ -126,10 +123,7 @@ def load_scorer() -> None:
 
 
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
-    """Return whether a turn has done its task.
-
-    If the turn succeeded, return the result of `judge`. If the turn is unfinished, return None. Otherwise return False.
-    """
+    """Return the result of `judge` if the turn succeeded, None if it is unfinished, and otherwise False."""
     ending_class = outcome_class(outcome)
     return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
 
@@ -240,9 +234,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first audio delta. Without audio, the uncertainty of the first text or transcript
-        delta. Without a reply, that of the finished transcript.
-        """
+        """The uncertainty of the first audio delta, else of the first other delta, else of the finished transcript."""
         if "first_audio" in self.uncertainties_ns:
             return self.uncertainties_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]
@@ -277,10 +269,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return value
 
     def bound_ns(self, metric: Metric) -> int | None:
-        """Return the uncertainty of a metric that is the time between two instants; None if it is unknown.
-
-        The uncertainty follows from the timestamps of the two instants.
-        """
+        """Return the uncertainty of a time between two instants, from their timestamps; None if it is unknown."""
         start, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
         errors_ns, widths_ns = self.uncertainties_ns, self.widths_ns
         if (start in ARRIVALS and start not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
@@ -393,10 +382,7 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 
 
 def model_of(settings: Mapping[str, Any]) -> str | None:
-    """Return the model in a service's settings; None if the settings contain no model.
-
-    If the session only transcribes, it is the model that transcribes.
-    """
+    """Return the model in a service's settings, or that of a session which only transcribes; None without one."""
     model = settings.get("model")
     if not is_answered(settings):
         model = _transcription(settings).get("model")
@@ -419,10 +405,7 @@ def _transcription(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def detail_text(outcome: str, detail: str) -> str:
-    """Return the detail for display after its outcome.
-
-    If the outcome ends with an error code, and the detail begins with the same code, remove the code from the detail.
-    """
+    """Return the detail for display after its outcome, without the error code that the outcome ends with."""
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 

@@ -56,12 +56,9 @@ UNKNOWN = 40
 SETTLED = 120
 """The number of blocks after which the start of a stream is judged again: a sound there may have stopped."""
 VARIED = 12
-"""A ratio of the highest to the lowest level in the first `UNKNOWN` blocks.
-
-A voice at the start of the stream may exceed this ratio. Noise does not exceed it.
-"""
+"""The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and noise does not."""
 EARLY = 200
-"""A sound in so many first blocks may be the second word of a voice that started with the stream."""
+"""A sound that starts in these first blocks may be the second word of a voice from the stream's start."""
 GROUPS = 60
 """The number of stored groups (3 s). The detector stores the mean energy of each group."""
 HELD = 7
@@ -301,10 +298,7 @@ class OnsetDetector(Blocks):
             yield from self._classify(number)
 
     def _search_again(self) -> Known:
-        """Yield the changes since the start of the stream, if the start of the stream was a sound.
-
-        It was a sound if it has stopped by now, or if it is a tone.
-        """
+        """Yield the changes since a start of the stream that is a sound: it has stopped by now, or is a tone."""
         quietest = min(level for _, level, _, _ in list(self._blocks)[UNKNOWN:])
         if self._first_level > VARIED * quietest:
             self._began_from(quietest)
@@ -392,10 +386,7 @@ class OnsetDetector(Blocks):
         self._last, self._quiet, self._moved = (first + 1) * self._size, last - first, True
 
     def _is_background(self, mean: int) -> bool:
-        """Return whether the group that has just ended shows the background.
-
-        If the service sends noise continuously, silence that was not sent does not show the background.
-        """
+        """Return whether the last group shows the background. Unsent silence does not if the service sends noise."""
         if not self._sent:
             return not self._streams
         if self._sounding or mean < HUSHED:

@@ -34,10 +34,7 @@ NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the call
 
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
-    """Return (instant, outcome, detail) of the next deadline of a turn; None if it has no deadline.
-
-    If the deadline passes, the turn ends with this outcome and this detail.
-    """
+    """Return (instant, outcome, detail): when and how a turn ends at its next deadline; None without one."""
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
@@ -101,10 +98,7 @@ def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING)
 
 @cache
 def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
-    """Return (limit in nanoseconds, outcome, detail). A turn that exceeds the limit has this outcome and this detail.
-
-    The result is cached, because this function is called for every second event.
-    """
+    """Return (limit in ns, outcome, detail). It is cached, because every second event calls it."""
     return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within {limit_s:g} s (timeout `{stage}`)"
 
 
@@ -198,10 +192,7 @@ class PendingTurns:
         return first
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
-        """Return the ended turns that await no late event.
-
-        If `session_over` is True, return all ended turns, because no event can arrive after the session's end.
-        """
+        """Return the ended turns that await no late event; after the session's end, all of them."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
 
     def cuts(self) -> list[inputs.Action]:
@@ -224,11 +215,7 @@ class PendingTurns:
         return found
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
-        """Remove a delivered turn.
-
-        If the wait for late events has ended, also end the check of the turn's truncated reply. Missing events count as
-        failures.
-        """
+        """Remove a delivered turn. After the wait for late events, missing events fail the check of its truncation."""
         self.all.remove(turn)
         self.events.occur("expectations", turn.met_expectations)
         if outcome_class(turn.outcome) == "unfinished":
@@ -311,10 +298,7 @@ class PendingTurns:
             turn.input_speech.note_unsent(unsent_ns, cause, is_essential=True)
 
     def note_uncancelled(self, failure: ServiceFailure) -> None:
-        """Apply an error to a client message that cancels, truncates or retrieves a reply.
-
-        The error does not end the turn, because the client's message only came too late.
-        """
+        """Apply an error to a cancel, truncate or retrieve, which only came too late and so ends no turn."""
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue

@@ -173,10 +173,7 @@ class Reply(Instants):
     phases: dict[str, str] = field(default_factory=dict)
     """The phase of each item that has one: commentary or answer."""
     created_ns: int | None = None
-    """The instant at which the response in progress was created.
-
-    If the service does not report the creation, it is the instant of the response's first event.
-    """
+    """The creation of the response in progress; its first event if the service does not report the creation."""
     earlier_items: int = 0
     """The number of items with audio before the request of the response in progress."""
     gaps_ns: list[int] = field(default_factory=list)
@@ -408,10 +405,7 @@ class Reply(Instants):
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The audio of the answer: the last response's first item with the phase ANSWER, otherwise its last item.
-
-        An item with the phase COMMENTARY is not the answer.
-        """
+        """The answer: the last response's first item with phase ANSWER, else its last item that is no COMMENTARY."""
         items = list(self.items.items())[self.earlier_items :]
         answers = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
         others = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)

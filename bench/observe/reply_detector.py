@@ -140,10 +140,7 @@ CAUGHT = "turn_detected"
 MAX_GAP_S = 3
 """The maximum silence that is passed to the onset detector. A longer silence would have the same effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
-"""The duration of audio, from the start of a voiced sound, that the onset detector needs to detect the sound.
-
-Until an unvoiced sound is detected, it is pending.
-"""
+"""The audio that the detector needs to detect a voiced sound. Until an unvoiced one is detected, it is pending."""
 
 
 class HeldDelta(NamedTuple):
@@ -281,10 +278,7 @@ class ReplyDetector:
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Convert the events that `detect_replies` returned to events of the timeline. Yield each with its arrival.
-
-        The name of an event that the detector adds is empty.
-        """
+        """Yield the timeline's events for those of `detect_replies`, with arrivals. Added events have no name."""
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
                 self._words = (self._words + delta_text(event.payload))[:MAX_TEXT_CHARACTERS]

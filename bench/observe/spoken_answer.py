@@ -108,10 +108,7 @@ class SpokenAnswer:
 
     @property
     def merged_ns(self) -> int:
-        """The time for which a sound that began before the result continues after the result.
-
-        Such a sound is a filler. The answer may follow it without a pause.
-        """
+        """The part after the result of a filler that began before it. The answer may follow without a pause."""
         if self._sound is None or not self._sound.arrived_ns < self._from_ns <= self._arrived_ns:
             return 0
         return max(0, self._end_ns - self._from_ns)

@@ -478,10 +478,7 @@ class Timeline:
     # Delivery of turns.
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
-        """Return the turns that have ended and await no late event.
-
-        `judges` maps turn numbers to the Python function that judges the turn. Each function runs once.
-        """
+        """Return the turns to deliver. `judges` maps turn numbers to functions, each of which runs once."""
         if done := self.turns.done(now_ns, session_over=self.is_over):
             # The delivery is an input like all others, so that the replay of a log delivers the same turns at the same
             # instants.

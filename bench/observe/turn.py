@@ -199,10 +199,7 @@ class PendingTurn(Instants):
         is_request: bool,
         late: bool,
     ) -> None:
-        """Count a message that the kernel accepted.
-
-        `instants` are the instants of speech in the message. `is_request` is True if the message requests a response.
-        """
+        """Count a sent message with these instants of speech. `is_request`: it requests a response."""
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
@@ -333,10 +330,7 @@ class PendingTurn(Instants):
     # Interruptions.
 
     def await_interruption(self, kind: InterruptionKind, *, verify: bool) -> None:
-        """Prepare for the script's interruption of the reply, or for the script's sound during the reply.
-
-        An interruption that must stop the reply is not replaced by a later one.
-        """
+        """Prepare for the script's interruption or sound. One that must stop the reply is not replaced later."""
         if self.state is State.OVER or (self.interruption is not None and self.interruption.is_wanted):
             return
         if self.interruption is not None:

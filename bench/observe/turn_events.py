@@ -307,10 +307,7 @@ def _await_result(turn: PendingTurn) -> None:
 
 
 def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
-    """Wait for the answer, if the service now has the results of all delegated tasks.
-
-    Return the ending of the turn if the answer was spoken before its backend had ended.
-    """
+    """Wait for the answer if all results are there. Return the ending if it was spoken before its backend ended."""
     if turn.delegations.awaits_backend or turn.calls.is_request_due or not turn.calls.are_all_answered:
         return None
     turn.delegations.result_ns = at_ns

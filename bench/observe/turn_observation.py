@@ -173,10 +173,7 @@ def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
-    """Return whether a turn has done its task; None if no function judges the turn.
-
-    `judges` maps turn numbers to functions. The function of this turn runs only once.
-    """
+    """Return the judgement of the turn's function, which runs only once; None without a function."""
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 

@@ -340,11 +340,7 @@ class Interruption(Instants):
 
     @property
     def has_yielded(self) -> bool | None:
-        """True if the player was silent in time.
-
-        None if this interruption is not by speech, or if it began so late that the reply ended normally within the
-        limit.
-        """
+        """True if the player was silent in time; None without speech, or if the reply ended normally by then."""
         latency_ns = self._latency_ns if self.kind == "speech" else None
         return None if latency_ns is None else latency_ns <= YIELD_NS
 

@@ -26,9 +26,7 @@ BACKCHANNEL_S = 1.0
 CONTINUES_S = 0.5
 """The minimum time for which the agent continues after a backchannel."""
 SENTENCE_PAUSE_S = 0.5
-"""The maximum pause within a sentence of the agent. An agent that stops for the caller is silent for longer, because it
-waits for the end of the caller's speech.
-"""
+"""The maximum pause in a sentence of the agent. One that stops for the caller waits for the end of speech."""
 IGNORES_S = 1.0
 """The time for which the agent continues after a short utterance, until it has certainly ignored the utterance."""
 MAX_REPLY_PAUSE_S = 10.0

@@ -130,10 +130,7 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
 
 
 def _tail_ms(energies: NDArray[np.float64], level: float) -> int:
-    """Return for how long speech ends with the same low level, as noise that a gate lets through after the last word.
-
-    A word fades, to `DEPTH` below the level of speech.
-    """
+    """Return how long speech ends with one low level, as noise in a gate after the last word, which would fade."""
     tail = energies[: 1 - WINDOW_MS][::-1]
     if not len(tail) or tail[0] > level / TAIL_DEPTH:
         return 0

@@ -97,10 +97,7 @@ class SideWords:
 
 
 def aligned(found: Sequence[Phrase], first_s: float, caller_channel: int) -> list[Phrase]:
-    """Return phrases whose times count from the start of the call.
-
-    `first_s` is the start of the caller's first utterance. It replaces the time of day of the caller's first words.
-    """
+    """Return phrases with times from the start of the call, in which the caller first speaks at `first_s`."""
     first = next((phrase for phrase in found if _side(phrase, caller_channel) == "caller"), None)
     if first is None or first.start_s < MIN_EPOCH_S:
         return list(found)

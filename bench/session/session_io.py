@@ -106,10 +106,7 @@ LATE_SHARE = 10
 
 
 class SessionListener(Protocol):
-    """The callbacks of a session. A class that inherits them overrides those that it needs.
-
-    mypy treats a method without a statement as abstract, hence the `return`s.
-    """
+    """The callbacks of a session. For mypy, a method without a statement is abstract, hence the `return`s."""
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         """Receive a message and its events, after they were handled."""
@@ -307,10 +304,7 @@ class SessionIO:
             self._record_sent(message, receipt, due_ns)
 
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
-        """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
-
-        `for_turn` is True if only the end of the turn is awaited.
-        """
+        """Sleep until an instant, or a message that needs a decision. `for_turn`: only the turn's end is awaited."""
         timeline, far_ns = self._timeline, self._transport.now_ns() + FAR_NS
         until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
         self.streaming, self._wake_ns = timeline.turns.is_streaming, until_ns
