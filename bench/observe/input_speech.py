@@ -56,11 +56,8 @@ class SendTimestamps:
 
     def acknowledged(self, timestamp: Transmitted) -> Sequence[str]:
         """Return the instants of an acknowledged message; none if the message has no send timestamp."""
-        return (
-            self.departures[timestamp.ticket][1]
-            if timestamp.acknowledged and timestamp.ticket in self.timestamped
-            else ()
-        )
+        is_known = timestamp.acknowledged and timestamp.ticket in self.timestamped
+        return self.departures[timestamp.ticket][1] if is_known else ()
 
 
 UNDETECTED_NS = 1_000_000_000
@@ -202,9 +199,8 @@ class InputSpeech(Instants):
         """True if the VAD has detected and committed the speech up to its end, and not only up to a pause."""
         if not self.is_end_detected or "speech_end" not in self.instants or not self.commits or self.uncommitted:
             return False
-        if self.received_to_ns is None or self.received_to_ns < self.clock_ns.get(
-            "speech_start", 0
-        ):  # or on another clock
+        start_ns = self.clock_ns.get("speech_start", 0)
+        if self.received_to_ns is None or self.received_to_ns < start_ns:  # or on another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
         return self.received_to_ns >= self.clock_ns["speech_end"] - self.end_tolerance_ns
 

@@ -152,34 +152,9 @@ class OnsetDetector(Blocks):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
 
     __slots__ = (
-        "_above_lead",
-        "_behind",
-        "_behind_sound",
-        "_behind_start",
-        "_early_ns",
-        "_first_level",
-        "_group",
-        "_groups",
-        "_keys_count",
-        "_last",
-        "_lead_level",
-        "_lead_ns",
-        "_level",
-        "_loud",
-        "_moved",
-        "_noise",
-        "_onset",
-        "_pause",
-        "_peak",
-        "_quiet",
-        "_same",
-        "_sent",
-        "_sounding",
-        "_streams",
-        "_suspect",
-        "_tone",
-        "_unsteady",
-        "tones",
+        *("_above_lead", "_behind", "_behind_sound", "_behind_start", "_early_ns", "_first_level", "_group", "_groups"),
+        *("_keys_count", "_last", "_lead_level", "_lead_ns", "_level", "_loud", "_moved", "_noise", "_onset", "_pause"),
+        *("_peak", "_quiet", "_same", "_sent", "_sounding", "_streams", "_suspect", "_tone", "_unsteady", "tones"),
     )  # an object with more than 30 attributes is slow without it
 
     def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:

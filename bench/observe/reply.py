@@ -230,15 +230,9 @@ class Reply(Instants):
 
     def on_sound(self, delta: MatchedDelta) -> None:
         """Apply the sound that was detected in the last delta, if replies are detected in the audio."""
-        sound, at_ns, error_ns, payload_bytes = (
-            delta.event.payload,
-            delta.at_ns,
-            delta.uncertainty_ns,
-            delta.payload_bytes,
-        )
-        if not isinstance(sound, StrippedAudio):
-            return
-        if self.item is None or sound.until is None or sound.audible is None:
+        event, at_ns, error_ns, _, payload_bytes, _, _ = delta
+        sound = event.payload
+        if not isinstance(sound, StrippedAudio) or self.item is None or sound.until is None or sound.audible is None:
             return
         first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)
         if first and sound.place is not None:
@@ -321,9 +315,7 @@ class Reply(Instants):
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
         if item is None:
-            delay_ns, error_ns = (
-                (0, first.uncertainty_ns) if position is None else (position.delay_ns, position.uncertainty_ns)
-            )
+            delay_ns, error_ns = (0, first.uncertainty_ns) if position is None else position[:2]
             playback_ns = first.at_ns + delay_ns
             player = ItemPlayer(self.audio, self.jitter_buffer_ns, playback_ns, error_ns, self.playback_ends_ns)
             item = ItemAudio(player, first, payload_bytes, *first[:2])
@@ -336,12 +328,8 @@ class Reply(Instants):
     def cuts(self) -> list[tuple[str, int]]:
         """Return (item, played ms) of each item that was not completely played. The milliseconds are rounded down."""
         stopped_ns = self.stopped_ns or 0
-        played = [(item_id, item, item.player.played_ns(stopped_ns)) for item_id, item in self.items.items()]
-        return [
-            (item_id, played_ns // NS_PER_MS)
-            for item_id, item, played_ns in played
-            if played_ns < self.audio.duration_ns(item.bytes)
-        ]
+        played = [(name, item.bytes, item.player.played_ns(stopped_ns)) for name, item in self.items.items()]
+        return [(name, ns // NS_PER_MS) for name, size, ns in played if ns < self.audio.duration_ns(size)]
 
     def played_at_ns(self, length_ns: int) -> int | None:
         """Return when this duration of the reply has been played; None if not enough audio has arrived."""

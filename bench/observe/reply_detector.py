@@ -317,7 +317,10 @@ class ReplyDetector:
         # sound is over, the delta must not begin another reply.
         if sound.audible is None or sound.until is None or (not self._speaking and sound.until <= sound.audible):
             if samples:
-                self._hold(HeldDelta(event, arrival, self._end, playing))
+                self._held.append(HeldDelta(event, arrival, self._end, playing))
+                old = self._end - HELD_NS * rate_hz // NS_PER_S
+                while self._held[0].end < old:
+                    self._held.popleft()
             is_of_reply = self._speaking and not self._cut
             yield self._of_reply(event) if is_of_reply else ServerEvent(EventKind.NOTED, event.name), arrival
             if self._is_over:
@@ -418,12 +421,12 @@ class ReplyDetector:
         of the result covers all deltas in which the reply may begin.
         """
         margin = error_ns * self.audio.rate_hz // NS_PER_S
-        candidates = [
-            held for held in (*self._held, last) if held.end > start - margin and self._start_of(held) <= start + margin
+        # The playback time of each delta in which the reply may begin, minus its time in the stream.
+        offsets_ns = [
+            held.playing.at_ns - self._start_of(held) * NS_PER_S // self.audio.rate_hz
+            for held in (first, *self._held, last)
+            if held is first or (held.end > start - margin and self._start_of(held) <= start + margin)
         ]
-        # The playback time of each delta, minus its time in the stream.
-        rate_hz = self.audio.rate_hz
-        offsets_ns = [held.playing.at_ns - self._start_of(held) * NS_PER_S // rate_hz for held in (first, *candidates)]
         uneven_ns = max(offsets_ns) - min(offsets_ns)
         playback_ns, error_ns = first.playing
         return PlayoutPosition(playback_ns - first.arrival.at_ns, error_ns, uneven_ns)
@@ -438,12 +441,6 @@ class ReplyDetector:
                 audible = max(0, start - self._start_of(held))
                 size = held.event.payload_bytes // self.audio.sample_bytes
                 yield self._of_reply(held.event, StrippedAudio(audible, size, sound.error_ns)), held.arrival
-
-    def _hold(self, held: HeldDelta) -> None:
-        self._held.append(held)
-        old = self._end - HELD_NS * self.audio.rate_hz // NS_PER_S
-        while self._held[0].end < old:
-            self._held.popleft()
 
     def _of_reply(self, event: ServerEvent, sound: StrippedAudio | None = None) -> ServerEvent:
         name = f"heard-{self._replies}"

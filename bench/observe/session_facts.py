@@ -184,10 +184,8 @@ class SessionFacts(SessionObservation):
         self.instants.setdefault(instant, arrival.at_ns)
         self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
         if event.session:
-            previous = self.effective_settings
-            constants = {
-                name: previous[name] for name in CONSTANT_SETTINGS if name in previous and name not in event.session
-            }
+            previous, changed = self.effective_settings, event.session
+            constants = {name: previous[name] for name in CONSTANT_SETTINGS if name in previous and name not in changed}
             self.effective_settings = constants | event.session if constants else event.session
             self.service_session_id = self.service_session_id or event.session_id
 

@@ -60,12 +60,8 @@ DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
 
 UNTIMED = frozenset(
     {
-        EventKind.ITEM_ADDED,
-        EventKind.ITEM_DELETED,
-        EventKind.ITEM_RETRIEVED,
-        EventKind.NOTED,
-        EventKind.RATE_LIMITS,
-        EventKind.UNKNOWN,
+        *(EventKind.ITEM_ADDED, EventKind.ITEM_DELETED, EventKind.ITEM_RETRIEVED),
+        *(EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN),
     }
 )
 """Events that never make a deadline earlier."""
@@ -82,25 +78,9 @@ class Timeline:
     """The state machine of a session. `reply_format` is the format of audio that may come before the first turn."""
 
     __slots__ = (
-        "_delivered",
-        "_detector",
-        "_dialect",
-        "_endings",
-        "_false_replies",
-        "_first",
-        "_format",
-        "_max_bytes",
-        "_max_events",
-        "_responses_left",
-        "_split",
-        "_unanswered",
-        "_wake_ns",
-        "arrived_ns",
-        "facts",
-        "limits",
-        "owners",
-        "playout",
-        "turns",
+        *("_delivered", "_detector", "_dialect", "_endings", "_false_replies", "_first", "_format", "_max_bytes"),
+        *("_max_events", "_responses_left", "_split", "_unanswered", "_wake_ns", "arrived_ns", "facts", "limits"),
+        *("owners", "playout", "turns"),
     )
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:

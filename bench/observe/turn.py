@@ -33,12 +33,7 @@ from bench.wire.settings import ONLY_TRANSCRIPT, Output
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NOT_SENT = SendTime(0)
 Decision = Literal["answers", "fills", "speaks"]
-"""The meaning of the first event of a response or an item.
-
-- `answers`: the response answers its turn.
-- `fills`: the response is a filler while functions run.
-- `speaks`: the item is the turn's speech.
-"""
+"""What the first event shows: a response answers, or fills while functions run; an item is the turn's speech."""
 Ending = tuple[str, str]
 
 
@@ -248,13 +243,9 @@ class PendingTurn(Instants):
 
     def state_after_speech(self) -> State:
         """Return the state after the caller's speech. A VAD that took a pause for the end may be further."""
-        return (
-            State.ANSWERING
-            if self.reply.has_started
-            else State.WAITING
-            if self.is_speech_end_detected
-            else State.UNNOTICED
-        )
+        if self.reply.has_started:
+            return State.ANSWERING
+        return State.WAITING if self.is_speech_end_detected else State.UNNOTICED
 
     @property
     def is_speech_end_detected(self) -> bool:
@@ -350,10 +341,9 @@ class PendingTurn(Instants):
         interruption = self.interruption
         if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
             return
-        if not interruption.has_begun:  # the service has detected the end of the previous speech
-            return
-        interruption.on_detected(arrival)
-        self._stop(arrival.at_ns)
+        if interruption.has_begun:  # otherwise the service has detected the end of the previous speech
+            interruption.on_detected(arrival)
+            self._stop(arrival.at_ns)
 
     def trigger_ns(self, trigger: InterruptTrigger) -> int | None:
         """Return the instant at which to interrupt the reply; None while it is unknown."""

@@ -114,7 +114,7 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         turn.calls.on_event(event, arrival)
         turn.reply.add_calls(turn.calls.complete_calls.values())
         if exceeded_limit := turn.calls.exceeded_limit:
-            return "limit_exceeded:calls", exceeded_limit
+            return exceeded_limit
         if turn.delegations.are_possible:  # the text before the call was no result
             _await_result(turn)
     elif kind in MCP_KINDS or kind is EventKind.MCP_APPROVAL:
@@ -145,8 +145,7 @@ def _apply_mcp_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) ->
     else:
         tool = tool_name(event.mcp or McpItem(""))
         return "failed:mcp_approval", f"the service asks for the approval of a call of {tool}"
-    exceeded_limit = turn.calls.exceeded_limit
-    return ("limit_exceeded:calls", exceeded_limit) if exceeded_limit else None
+    return turn.calls.exceeded_limit
 
 
 def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -190,10 +189,8 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
     if turn.calls.end_response(event, arrival):
         turn.reply.add_calls(turn.calls.complete_calls.values())
         turn.reply.await_another()
-        if exceeded_limit := turn.calls.exceeded_limit:
-            return "limit_exceeded:calls", exceeded_limit
         turn.state = State.CALLING
-        return None
+        return turn.calls.exceeded_limit
     if problem := turn.calls.error_text():
         return "wrong_function_call", problem
     if turn.expected:
@@ -290,8 +287,8 @@ def _end_backend(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
     turn.delegations.on_done(event.backend_response_id, arrival.at_ns)
     if turn.calls.end_response(event, arrival):
         turn.reply.add_calls(turn.calls.complete_calls.values())
-        if endless := turn.calls.exceeded_limit:
-            return "limit_exceeded:calls", endless
+        if exceeded_limit := turn.calls.exceeded_limit:
+            return exceeded_limit
     return _check_result(turn, arrival.at_ns)
 
 

@@ -118,12 +118,12 @@ class TurnFunctionCalls(Instants):
         return True
 
     @property
-    def exceeded_limit(self) -> str:
-        """The limit on calls or rounds that the turn has exceeded; "" if it has exceeded none."""
+    def exceeded_limit(self) -> tuple[str, str] | None:
+        """The ending of a turn that has exceeded a limit on calls or rounds; None if it has exceeded none."""
         if self.rounds > MAX_ROUNDS:
-            return f"over {MAX_ROUNDS} responses in a row that called functions"
+            return "limit_exceeded:calls", f"over {MAX_ROUNDS} responses in a row that called functions"
         calls = len(self.complete_calls) + self.mcp.count
-        return f"over {MAX_CALLS} calls of functions" if calls > MAX_CALLS else ""
+        return ("limit_exceeded:calls", f"over {MAX_CALLS} calls of functions") if calls > MAX_CALLS else None
 
     def forget_response(self) -> None:
         for call_id in list(self.complete_calls)[self.of_rounds :]:

@@ -9,7 +9,6 @@ speech ends with a steady low level, a noise gate may have closed late, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -81,11 +80,7 @@ def sounds_and_tones(
     samples: SampleSequence, rate_hz: int, *, keys_count: bool = False
 ) -> tuple[list[ChannelSound], list[Tone]]:
     """Return the sounds of `sounds`, and all telephone tones in the channel."""
-    detector = OnsetDetector(rate_hz, keys_count=keys_count)
-    return list(_sounds(detector, samples, rate_hz)), detector.tones
-
-
-def _sounds(detector: OnsetDetector, samples: SampleSequence, rate_hz: int) -> Iterator[ChannelSound]:
+    detector, found = OnsetDetector(rate_hz, keys_count=keys_count), list[ChannelSound]()
     start, until, uncertainty_ns = None, 0, 0
     padded = len(samples) + FLUSH_S * rate_hz
     for position in range(0, padded, rate_hz):
@@ -98,10 +93,11 @@ def _sounds(detector: OnsetDetector, samples: SampleSequence, rate_hz: int) -> I
             elif what == "sounds":
                 until, uncertainty_ns = at, error_ns
             elif start is not None:
-                yield ChannelSound(start, min(at, len(samples)), uncertainty_ns)
+                found.append(ChannelSound(start, min(at, len(samples)), uncertainty_ns))
                 start = None
     if start is not None:
-        yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)
+        found.append(ChannelSound(start, min(until, len(samples)), uncertainty_ns))
+    return found, detector.tones
 
 
 def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int, limit: int) -> Speech:
