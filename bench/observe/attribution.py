@@ -154,11 +154,8 @@ class Attributor:
             self._names.setdefault(turn, []).append((owners, name))
 
     def _claim_of_item(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        if (
-            event.kind is EventKind.SPEECH_STOPPED
-            and event.item_id in self._stray_items
-            and _reaches_into(event, current)
-        ):
+        is_stray = event.kind is EventKind.SPEECH_STOPPED and event.item_id in self._stray_items
+        if is_stray and _reaches_into(event, current):
             self._stray_items.remove(event.item_id)  # a noise that continued into the caller's speech
             return self._item_owner(current, event.item_id)
         if event.item_id in self._by_item:
@@ -210,9 +207,8 @@ class Attributor:
         elif event.kind is EventKind.COMMITTED:
             self._under_way.discard(event.item_id)
             self.unattributed_commits += event.item_id in self._stray_items
-            answered = (
-                turn is not None and turn.input_speech.answered >= turn.input_speech.commits
-            )  # the response came first
+            # the response may have come first
+            answered = turn is not None and turn.input_speech.answered >= turn.input_speech.commits
             if self.service_responds and not answered:
                 self._expect(PendingRequest(turn, by_vad=True))
         return False

@@ -263,10 +263,9 @@ class OnsetDetector(Blocks):
             # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
             # back to the start.
             self._unsteady = max_level > STEADY * min_level
-            self._behind = (
-                min(self._groups) if max_level > VARIED * min_level else sum(self._groups) // len(self._groups)
-            )
-            self._first_level = self._behind if max_level <= VARIED * min_level and self._behind >= FAINT else 0
+            is_varied = max_level > VARIED * min_level
+            self._behind = min(self._groups) if is_varied else sum(self._groups) // len(self._groups)
+            self._first_level = 0 if is_varied or self._behind < FAINT else self._behind
             if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
                 self._began_from(0)
         for number in range(self._number):

@@ -6,7 +6,7 @@ ended and wait for late events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 from bench.base.units import NS_PER_S
@@ -53,9 +53,8 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         # service must act.
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
-    if turn.input_complete_ns and (
-        soonest is None or soonest[0] > turn.input_complete_ns + limits.turn * NS_PER_S
-    ):  # seldom
+    latest_ns = turn.input_complete_ns + limits.turn * NS_PER_S
+    if turn.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
         missing = NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else NOT_OVER
         return None if turn.state is State.OVER else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
     return soonest
@@ -274,9 +273,8 @@ class PendingTurns:
         if turn.interrupts is not None:
             if "speech_start" in instants and self.is_interruptible:
                 self.events.begin_awaited()
-                turn.interrupts.sent(
-                    "barge_in", input_speech.instants["speech_start"], input_speech.widths_ns["speech_start"]
-                )
+                start_ns, width_ns = input_speech.instants["speech_start"], input_speech.widths_ns["speech_start"]
+                turn.interrupts.sent("barge_in", start_ns, width_ns)
             if "speech_end" in instants:
                 turn.interrupts.spoken_ns = input_speech.instants["speech_end"]
         if turn.interruption is not None:
@@ -286,10 +284,10 @@ class PendingTurns:
             if "sound_end" in instants:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
 
-    def note_unsent(self, turn: PendingTurn, instants: Mapping[str, int], unsent_ns: int, cause: str) -> None:
-        """Record unsent audio of the caller, with these instants, for the turns whose values depend on it."""
-        speech, sound = turn.input_speech.instants, turn.interruption
-        ends_speech, ends_sound = "speech_end" in instants, "sound_end" in instants
+    def note_unsent(self, turn: PendingTurn, unsent: inputs.NotSent, unsent_ns: int) -> None:
+        """Record unsent audio of the caller for the turns whose values depend on it. It lasts `unsent_ns`."""
+        speech, sound, cause = turn.input_speech.instants, turn.interruption, unsent.reason
+        ends_speech, ends_sound = "speech_end" in unsent.instants, "sound_end" in unsent.instants
         if "speech_start" in speech and (ends_speech or "speech_end" not in speech):
             turn.input_speech.note_unsent(unsent_ns, cause, is_essential=ends_speech)
             if turn.interrupts is not None and self.interrupted is not None:

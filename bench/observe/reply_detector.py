@@ -221,14 +221,10 @@ class ReplyDetector:
         if event.kind is EventKind.CLEARED:
             self._onsets.drop()
             self._stream.rest = b""
-        if (
-            event.kind is not EventKind.AUDIO_DELTA
-            or event.payload_bytes <= 0
-            or isinstance(event.payload, StrippedAudio)
-        ):
+        raw = event.payload
+        if event.kind is not EventKind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(raw, StrippedAudio):
             return event
-        data = audio_payload(event.payload)
-        if data is None:
+        if (data := audio_payload(raw)) is None:
             return event
         changes: list[Change] = []
         if self._early is not None and not self.playout.until_ns:
@@ -239,13 +235,10 @@ class ReplyDetector:
                 self._early.without(self._changes(silence, sent=False), len(silence))
         if unsent := self._unsent(arrival):
             silence = np.zeros(min(unsent, MAX_GAP_S * self.audio.rate_hz), np.int16)
-            silence_changes = self._onsets.add(silence, sent=False)
-            if (
-                silence_changes
-                and silence_changes[0].what == "begins"
-                and unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz
-            ):
-                changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in silence_changes]
+            found = self._onsets.add(silence, sent=False)
+            is_short = unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz
+            if found and found[0].what == "begins" and is_short:
+                changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in found]
         samples = self._stream.samples(data)
         changes += self._changes(samples)
         if self._early is not None:
@@ -444,9 +437,8 @@ class ReplyDetector:
 
     def _of_reply(self, event: ServerEvent, sound: StrippedAudio | None = None) -> ServerEvent:
         name = f"heard-{self._replies}"
-        return msgspec.structs.replace(
-            event, response_id=name, item_id=name, payload=event.payload if sound is None else sound
-        )
+        payload = event.payload if sound is None else sound
+        return msgspec.structs.replace(event, response_id=name, item_id=name, payload=payload)
 
     def _ending(self, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
         name, words = f"heard-{self._replies}", self._words.strip()

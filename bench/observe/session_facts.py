@@ -47,9 +47,8 @@ class FalseReplyWatch:
         elif is_first:
             self.replied = True
         if event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
-            self.reply.received_deltas(
-                [MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)]
-            )
+            delta = MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)
+            self.reply.received_deltas([delta])
 
 
 class FalseReplies:

@@ -89,11 +89,9 @@ class Timeline:
         self.turns = PendingTurns(PlannedEvents(start.planned_events))
         self.owners = Attributor(service_responds=start.service_responds)
         self._format = resolve_format(dialect.output_formats, reply_format)
-        self._detector = (
-            None
-            if dialect.turn_source is not SOUND
-            else ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT)
-        )
+        self._detector: ReplyDetector | None = None
+        if dialect.turn_source is SOUND:
+            self._detector = ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT)
         self._split = SplitSamples()
         self.playout = PlayoutQueue() if self._detector is None else self._detector.playout
         """The caller's playout queue; empty if the service names its replies."""
@@ -112,9 +110,8 @@ class Timeline:
 
     def apply(self, session_input: AnyInput) -> None:
         """Apply an input: an action of the session, or an event other than a received message."""
-        if (
-            type(session_input) is not Sent
-        ):  # the most frequent input; only requests and ends of speech make a deadline earlier
+        # of the most frequent input, only requests and ends of speech make a deadline earlier
+        if type(session_input) is not Sent:
             self._wake_ns = NOT_KNOWN
         _NOTED[type(session_input)](self, session_input)
 
@@ -169,9 +166,7 @@ class Timeline:
             turn.item_sent = send_time
         # without a reply, the commit requests the transcript
         asks = is_request or (message_kind is MessageKind.COMMIT and turn.output == ONLY_TRANSCRIPT)
-        turn.count_sent(
-            send_time, sent.wire_bytes, sent.audio_bytes, instants=instants, is_request=asks, late=sent.late
-        )
+        turn.count_sent(sent, send_time, instants=instants, is_request=asks)
         if asks or instants:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in instants:
@@ -186,7 +181,7 @@ class Timeline:
             self._false_replies.watch.is_unsent = True
         if (turn := self.turns.current) is not None:
             unsent_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(unsent.audio_bytes)
-            self.turns.note_unsent(turn, unsent.instants, unsent_ns, unsent.reason)
+            self.turns.note_unsent(turn, unsent, unsent_ns)
 
     # Received messages.
 
@@ -217,9 +212,8 @@ class Timeline:
         ):
             events = self.detect_replies(events, arrival)
         if self._detector is not None:
-            facts.audio_bytes_received += sum(
-                max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO
-            )
+            sizes = (event.payload_bytes for event in events if event.kind in WITH_AUDIO)
+            facts.audio_bytes_received += sum(max(0, size) for size in sizes)
             for event, event_arrival in self._detector.events_in(events, arrival):
                 self._attribute(event, event_arrival, wire_bytes)
                 wire_bytes = 0
@@ -347,9 +341,8 @@ class Timeline:
             self.facts.length.client_changed()
         elif kind is EventKind.IDLE_TIMEOUT:
             played_ns = self.playback_ends_ns if self.turns.are_all_over else 0
-            self.facts.idle_prompt_received(
-                arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.effective_settings)
-            )
+            timeout_ms = self._dialect.idle_timeout_ms(self.facts.effective_settings)
+            self.facts.idle_prompt_received(arrival, played_ns, timeout_ms)
         elif kind is EventKind.RESPONSE_DONE:
             self._unanswered.restart()
             self._responses_left -= 1

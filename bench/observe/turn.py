@@ -18,7 +18,7 @@ from typing import Literal
 from bench.base.clock import Arrival, SendTime
 from bench.catalogue.outcomes import STARVED, SUCCESSFUL
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
-from bench.observe.inputs import Transmitted
+from bench.observe.inputs import Sent, Transmitted
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.spoken_answer import SpokenAnswer
@@ -184,20 +184,11 @@ class PendingTurn(Instants):
 
     # Sent events.
 
-    def count_sent(
-        self,
-        send_time: SendTime,
-        wire_bytes: int,
-        audio_bytes: int,
-        *,
-        instants: Sequence[str],
-        is_request: bool,
-        late: bool,
-    ) -> None:
+    def count_sent(self, sent: Sent, send_time: SendTime, *, instants: Sequence[str], is_request: bool) -> None:
         """Count a sent message with these instants of speech. `is_request`: it requests a response."""
-        self.wire_bytes_sent += wire_bytes
-        self.audio_bytes_sent += audio_bytes
-        self.late_chunks += late
+        self.wire_bytes_sent += sent.wire_bytes
+        self.audio_bytes_sent += sent.audio_bytes
+        self.late_chunks += sent.late
         if self.state is State.OVER:
             return
         ends_speech = "speech_end" in instants
@@ -382,8 +373,8 @@ class PendingTurn(Instants):
         """Return whether this ended turn may still receive a transcript or a truncation report."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        if self.interruption is not None and (
-            self.interruption.unconfirmed_truncations > 0 or (self.check and self.check.is_pending)
+        if (self.interruption and self.interruption.unconfirmed_truncations > 0) or (
+            self.check and self.check.is_pending
         ):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0

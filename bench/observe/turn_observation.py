@@ -11,7 +11,7 @@ from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import SUCCESSFUL, outcome_class
-from bench.observe.input_transcript import TranscriptLag
+from bench.observe.input_speech import TranscriptLag
 from bench.observe.observation import UNJUDGED, Instants, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.reply import first_audible
 from bench.observe.turn import PendingTurn

@@ -320,12 +320,8 @@ class Interruption(Instants):
     def on_played_out(self, at_ns: int) -> None:
         """Record the end of playback. After the limit for speech, it is also the instant of silence."""
         barge_in_ns = self.instants.get("barge_in")
-        if (
-            self.kind == "speech"
-            and self.stopped_ns is None
-            and barge_in_ns is not None
-            and at_ns - barge_in_ns > YIELD_NS
-        ):
+        is_late = barge_in_ns is not None and at_ns - barge_in_ns > YIELD_NS
+        if self.kind == "speech" and self.stopped_ns is None and is_late:
             self.arrived("barge_in_silent", Arrival(at_ns))
 
     def on_silence(self, at_ns: int, last_sound: Arrival) -> None:

@@ -97,10 +97,8 @@ def measure(
         turns += timeline.pop_turns(at_ns)
     timeline.apply(inputs.ScriptFinished(end_ns))
     turns += timeline.pop_turns(end_ns)
-    uncertainties_ns = {
-        recorded.name: recorded.speech.uncertainty_ns + _tone_error_ns(call, recorded.utterance.end)
-        for recorded in utterances
-    }
+    errors = ((spoken, _tone_error_ns(call, spoken.utterance.end)) for spoken in utterances)
+    uncertainties_ns = {spoken.name: spoken.speech.uncertainty_ns + error_ns for spoken, error_ns in errors}
     session = timeline.session()
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
@@ -178,7 +176,5 @@ def _sent(
     for message in messages:
         at_ns += message.duration_ns or 0
         width_ns = end_uncertainty_ns if "speech_end" in message.instants else 0
-        yield (
-            at_ns,
-            inputs.Sent(message.name, at_ns, 0, width_ns, audio_bytes=message.audio_bytes, instants=message.instants),
-        )
+        sent = inputs.Sent(message.name, at_ns, 0, width_ns, 0, message.audio_bytes, message.instants)
+        yield at_ns, sent

@@ -85,9 +85,8 @@ def _without(
             start, end = max(0, tone.start - margin), min(len(samples), tone.end + margin)
             pieces.append((start, _background(samples, start, end, rate_hz)))
     removed = [(start, start + len(piece)) for start, piece in pieces]
-    return WithoutTones(
-        StoredSamples(_replaced(samples, pieces)) if pieces else samples, len(beeps) + len(others), removed
-    )
+    cleaned = StoredSamples(_replaced(samples, pieces)) if pieces else samples
+    return WithoutTones(cleaned, len(beeps) + len(others), removed)
 
 
 def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int) -> list[Beep]:
@@ -145,9 +144,8 @@ def _found(samples: SampleSequence, beep: Beep, rate_hz: int) -> Iterator[tuple[
     hop = round(HOP_S * rate_hz)
     blocks = beep.length // hop
     quarter = max(1, blocks // 4)
-    phasors = np.concatenate(
-        [_hops(samples, start, beep.hz, rate_hz, hop) for start in range(0, len(samples), BLOCK_SAMPLES // hop * hop)]
-    )
+    starts = range(0, len(samples), BLOCK_SAMPLES // hop * hop)
+    phasors = np.concatenate([_hops(samples, start, beep.hz, rate_hz, hop) for start in starts])
     sums = np.concatenate(([0], np.cumsum(phasors)))
     count = len(sums) - 4 * quarter
     if count <= 0:
@@ -211,16 +209,14 @@ def _background(samples: SampleSequence, start: int, end: int, rate_hz: int) -> 
     It is at most `QUIET` times as loud as the quietest one in the seconds around it.
     """
     size = round(BACKGROUND_S * rate_hz)
-    firsts = sorted(
-        (*range(start - 15 * size, start, size), *range(end, end + 15 * size, size)), key=lambda at: abs(at - start)
-    )
+    around = (*range(start - 15 * size, start, size), *range(end, end + 15 * size, size))
+    firsts = sorted(around, key=lambda at: abs(at - start))
     parts = [samples[at : at + size] for at in firsts if 0 <= at <= len(samples) - size]
     if not parts:
         return np.zeros(end - start, np.int16)
     energies = [_energy(part.astype(np.float64)) for part in parts]
-    nearest = next(
-        part for part, energy in zip(parts, energies, strict=True) if energy <= QUIET * max(1, min(energies))
-    )
+    limit = QUIET * max(1, min(energies))
+    nearest = next(part for part, energy in zip(parts, energies, strict=True) if energy <= limit)
     return np.resize(nearest, end - start)
 
 
