@@ -373,9 +373,8 @@ class PendingTurn(Instants):
         """Return whether this ended turn may still receive a transcript or a truncation report."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        if (self.interruption and self.interruption.unconfirmed_truncations > 0) or (
-            self.check and self.check.is_pending
-        ):
+        is_truncating = self.interruption is not None and self.interruption.unconfirmed_truncations > 0
+        if is_truncating or (self.check and self.check.is_pending):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
         return due and not self.input_speech.is_transcribed
