@@ -75,10 +75,7 @@ MIN_DELTAS = 5
 MAX_DELTAS = 16_384
 """The maximum number of deltas of a turn that are stored. If there are more, the lag is unknown."""
 MAX_UNEQUAL_SHARE = 0.1
-"""The maximum difference between the deltas' characters and the final text's, as a share of the latter.
-
-With a larger difference, the deltas are not parts of the final text, and the lag is unknown.
-"""
+"""The maximum difference of characters, as a share of the final text, of which the deltas are parts."""
 
 
 class TranscriptLag(NamedTuple):
@@ -348,11 +345,7 @@ class InputSpeech(Instants):
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """Wait for the rest of the speech after the service has answered a pause in the speech.
-
-        If the service has detected no more speech since the pause, remove the instants `speech_stopped` and
-        `committed`.
-        """
+        """Wait for the rest of the speech after an answered pause. Remove the instants of the pause."""
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)
             self.instants.pop("committed", None)

@@ -82,10 +82,7 @@ TONE_GROUPS = 5
 TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a voice in a tone."""
 RETAINED = CERTAIN + GROUP
-"""The number of blocks whose samples are stored, in addition to the blocks that were received last.
-
-At the start of a stream, `SETTLED` blocks more are stored, because they are classified again.
-"""
+"""The stored blocks before those received last; at a stream's start also `SETTLED`, which are judged again."""
 STREAMED = 16
 """The number of groups of noise after which the background is sent continuously. No reply ends with so much."""
 LEAD, EVEN = 50, (5, 2)
@@ -447,10 +444,7 @@ class OnsetDetector(Blocks):
         return None if end_of_noise is None else first - 1 + end_of_noise
 
     def _falls_below_lead(self, number: int) -> bool:
-        """Return whether the level falls fast from above the unvoiced start of the sound to below it.
-
-        Then no noise is behind the voice, and the sound started with an unvoiced consonant.
-        """
+        """Return whether the level falls fast through that of the unvoiced start: then no noise is behind the voice."""
         level = self._at(number)[1]
         if level > DROP * self._lead_level:
             self._above_lead = number

@@ -15,7 +15,7 @@ from bench.catalogue.outcomes import outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.mcp_calls import NOT_ENDED
-from bench.observe.planned_events import PlannedEvents
+from bench.observe.session_facts import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State
 from bench.observe.turn_events import failed_expectation, output_sent, transcript_ending
 from bench.observe.turn_observation import all_instants
@@ -264,11 +264,7 @@ class PendingTurns:
                 self._retransmits = network.retransmits
 
     def mark_barge_in(self, turn: PendingTurn, instants: Sequence[str]) -> None:
-        """Record when the caller starts and stops to interrupt a reply, or when a sound during a reply starts and
-        stops.
-
-        `instants` are the names of the new instants of the turn's speech.
-        """
+        """Record the edges of an interruption, or of a sound during a reply, from the new instants of the speech."""
         input_speech = turn.input_speech
         if turn.interrupts is not None:
             if "speech_start" in instants and self.is_interruptible:

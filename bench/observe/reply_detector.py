@@ -95,11 +95,7 @@ class PlayoutQueue:
             self.overflow = "marks", f"{MAX_MARKERS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int, error_ns: int = 0) -> None:
-        """Drop the audio that was not played at the time of a `clear`, which was at `at_ns`, or up to `error_ns`
-        earlier.
-
-        The marks in the dropped audio count as played.
-        """
+        """Drop the unplayed audio at a `clear`, which may be `error_ns` earlier. Its marks count as played."""
         self.until_ns = min(self.until_ns, at_ns)
         self._earliest_until_ns = min(self._earliest_until_ns, at_ns - error_ns)
         self._due_ns = min(self._due_ns[0], at_ns - error_ns), min(self._due_ns[1], at_ns)
@@ -123,18 +119,12 @@ class PlayoutQueue:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the maximum network delay of audio that arrives `gap_ns` after the queue ran empty.
-
-    The longer the gap, the shorter is this delay: the rest of the gap is silence that was not sent.
-    """
+    """Return the maximum network delay after a gap. The longer the gap, the more of it is unsent silence."""
     return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
 
 
 SILENCE_NS = 800 * NS_PER_MS
-"""The silence that ends a reply if the caller has spoken since the reply began. Pauses within speech are shorter.
-
-Audio after this silence may answer the caller, so it belongs to the next reply.
-"""
+"""The silence that ends a reply the caller has spoken into. It is longer than pauses within speech."""
 CAUGHT = "turn_detected"
 """The status reason of a reply that the caller's speech cancels, as in the Realtime API."""
 MAX_GAP_S = 3
@@ -180,10 +170,7 @@ class ReplyDetector:
         self._replies = 0
         self._speaking = False
         self._cut = False
-        """True if the service has cleared the rest of the reply.
-
-        Sound that follows without a pause belongs to the cleared reply: the service sent it before the clear.
-        """
+        """True after a clear. Sound without a pause still belongs to the cleared reply: it was sent before."""
         self._dropped = False
         """True if audio of the reply was cleared or came after it, so the service has cancelled the reply."""
         self._pending: int | None = None

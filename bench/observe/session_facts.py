@@ -4,39 +4,116 @@ Some sounds of the caller need no reply: words to another person, a noise or a m
 while no reply is played and no turn is open, so a response that begins then has no turn. The load generator plays this
 response nevertheless, because a caller would hear it. After a long silence of its caller, the service may speak (the
 idle timeout). Such speech is not a reply to a sound.
+
+A planned interruption or sound does not take place if its cue never comes: the reply ends earlier, or has no such
+words. An expectation takes place if its event arrives in time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields
+from typing import Any
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import awaited
+from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent, awaited
 from bench.catalogue.outcomes import SUCCESSFUL, WHOLE
 from bench.observe.attribution import Attributor
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
-from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.planned_events import PlannedEvents
+from bench.observe.observation import NO_TURNS_MISSING, SessionObservation, TurnObservation
 from bench.observe.reply import Reply
 from bench.observe.turn import PendingTurn, State
+from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.wire.connection import ASSUMED_START_NS
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta
 
 
-@dataclass(slots=True, eq=False)
-class FalseReplyWatch:
-    """The watch for replies to one sound. `reply` is their audio, as the caller hears it."""
+class PlannedEvents:
+    """The planned events of one session. `planned` is the number of each in the script; 0 if it is unknown."""
 
-    reply: Reply
-    replied: bool = False
-    is_unsent: bool = False
-    """True if audio of the caller was not sent meanwhile, so that the service may not have received the sound."""
-    _prompts: int = 0
-    """The number of reported idle timeouts for which the service has not spoken yet."""
+    __slots__ = ("_awaited", "_occurred", "_planned", "_reached")
+
+    def __init__(self, planned: Mapping[str, int]) -> None:
+        self._planned, self._reached, self._occurred = planned, Counter[str](), Counter[str]()
+        self._awaited: PlannedEvent | None = None
+        """The interruption or sound whose cue is awaited; also that of the last missed cue."""
+
+    def reach(self, event: PlannedEvent) -> None:
+        """Count an event that the session has come to in its script."""
+        self._reached[event] += 1
+
+    def occur(self, event: PlannedEvent, number: int = 1) -> None:
+        """Count events that took place."""
+        self._occurred[event] += number
+
+    def await_cue(self, kind: InterruptionKind) -> None:
+        """Count an interruption or sound whose cue the session now waits for."""
+        self._awaited = "sounds" if kind in SOUNDS else "interruptions"
+        self.reach(self._awaited)
+
+    def begin_awaited(self) -> None:
+        """Count the awaited interruption or sound, which has begun while the reply is played."""
+        if self._awaited is not None:
+            self.occur(self._awaited)
+            self._awaited = None
+
+    def withdraw(self, event: PlannedEvent, number: int) -> None:
+        """Do not count events that the session has come to, because the end of the run prevented them."""
+        self._reached[event] -= number
+
+    def withdraw_awaited(self) -> None:
+        """Do not count the awaited interruption or sound, which the end of the run prevented."""
+        if self._awaited is not None:
+            self.withdraw(self._awaited, 1)
+            self._awaited = None
+
+    def counts(self, outcome: str) -> dict[str, Any]:
+        """Return the columns of planned and missed events; of a failed session, also of those it did not come to."""
+        columns: dict[str, Any] = {}
+        is_complete = outcome in NO_TURNS_MISSING
+        for event, (planned_column, missed_column) in PLANNED_COLUMNS.items():
+            planned = self._reached[event]
+            if not is_complete:
+                planned = max(planned, self._planned.get(event, 0))
+            columns[planned_column], columns[missed_column] = planned, planned - self._occurred[event]
+        return columns
+
+
+class FalseReplies:
+    """The replies of a service to the script's sounds that need none. They are recorded with the next turn."""
+
+    def __init__(self, events: PlannedEvents, owners: Attributor) -> None:
+        self._events, self._owners = events, owners
+        self.reply: Reply | None = None
+        """The audio of the replies to the current sound, as the caller hears it; None between sounds."""
+        self.is_unsent = False
+        """True if audio of the caller was not sent meanwhile, so that the service may not have received the sound."""
+        self._is_answered = False
+        self._prompts = 0
+        """The number of reported idle timeouts for which the service has not spoken yet."""
+        self._replied: bool | None = None
+        """True if the service replied to a sound since the last turn started; None if there was no sound."""
+
+    def start(self, reply: Reply) -> None:
+        """Apply the start of a sound. `reply` gets the audio of the replies to it."""
+        self._events.reach("sounds")
+        self._events.occur("sounds")
+        self.reply, self.is_unsent, self._is_answered, self._prompts = reply, False, False, 0
+
+    def end(self) -> None:
+        """Apply the end of the sound. Store nothing if the client requests all responses."""
+        if self.reply is not None and self._owners.service_responds and not self.is_unsent:
+            self._replied = self._is_answered or bool(self._replied)
+        self.reply = None
+
+    def pop(self) -> bool | None:
+        """Return whether the service replied to a sound since the last call; None if there was no sound."""
+        replied, self._replied = self._replied, None
+        return replied
 
     def received(self, event: ServerEvent, arrival: Arrival, *, is_first: bool) -> None:
         """Apply an event that belongs to no turn. `is_first` is True if it is the first event of its response."""
@@ -45,40 +122,10 @@ class FalseReplyWatch:
         elif is_first and self._prompts:
             self._prompts -= 1
         elif is_first:
-            self.replied = True
-        if event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
+            self._is_answered = True
+        if self.reply is not None and event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
             delta = MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)
             self.reply.received_deltas([delta])
-
-
-class FalseReplies:
-    """The replies of a service to the script's sounds that need none. They are recorded with the next turn."""
-
-    __slots__ = ("_events", "_owners", "_replied", "watch")
-
-    def __init__(self, events: PlannedEvents, owners: Attributor) -> None:
-        self._events, self._owners = events, owners
-        self.watch: FalseReplyWatch | None = None
-        """The watch of the current sound; None between sounds."""
-        self._replied: bool | None = None
-        """True if the service replied to a sound since the last turn started; None if there was no sound."""
-
-    def start(self, reply: Reply) -> None:
-        """Apply the start of a sound. `reply` gets the audio of the replies to it."""
-        self._events.reach("sounds")
-        self._events.occur("sounds")
-        self.watch = FalseReplyWatch(reply)
-
-    def end(self) -> None:
-        """Apply the end of the sound. Store nothing if the client requests all responses."""
-        if self.watch is not None and self._owners.service_responds and not self.watch.is_unsent:
-            self._replied = self.watch.replied or bool(self._replied)
-        self.watch = None
-
-    def pop(self) -> bool | None:
-        """Return whether the service replied to a sound since the last call; None if there was no sound."""
-        replied, self._replied = self._replied, None
-        return replied
 
 
 class ConversationLength:
@@ -245,10 +292,7 @@ class SessionFacts(SessionObservation):
         self.unknown_events[name if known else "other"] += 1
 
     def bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
-        """Add the tokens of a response to its open turn. Without an open turn, add them to the session.
-
-        The tokens count even if the response does not count as the turn's reply.
-        """
+        """Add the tokens of a response, even of one that does not count, to its open turn, else to the session."""
         if response_id:
             self.billed.add(response_id)
         self.unpaid = usage if self.unpaid is None else self.unpaid + usage

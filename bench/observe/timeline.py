@@ -31,11 +31,10 @@ from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
 from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import PendingTurns
-from bench.observe.planned_events import PlannedEvents
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector, SplitSamples
 from bench.observe.session_endings import SessionEndings, UnansweredAudio
-from bench.observe.session_facts import AWAITED, FalseReplies, SessionFacts
+from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
 from bench.observe.turn_parts import DELEGATED_OUTSIDE
@@ -177,8 +176,7 @@ class Timeline:
             self.owners.committed(turn)
 
     def _not_sent(self, unsent: inputs.NotSent) -> None:
-        if self._false_replies.watch is not None:
-            self._false_replies.watch.is_unsent = True
+        self._false_replies.is_unsent = True
         if (turn := self.turns.current) is not None:
             unsent_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(unsent.audio_bytes)
             self.turns.note_unsent(turn, unsent, unsent_ns)
@@ -286,14 +284,14 @@ class Timeline:
                     turn.may_have_filler = True
 
     def _attribute(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        kind, watch = event.kind, self._false_replies.watch
+        kind, is_watched = event.kind, self._false_replies.reply is not None
         if kind in SESSION_KINDS:
             self._session_event(event, arrival)
             return
         if kind is EventKind.UNKNOWN:
             self.facts.count_unknown(event.name)
         # before the attribution, which makes the response known
-        is_response_event = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
+        is_response_event = is_watched and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
         is_new = is_response_event and not self.owners.knows(event.response_id)
         # a reply in sound is detected some time after its first delta
         is_detected = self._detector is not None and event.response_id
@@ -302,8 +300,8 @@ class Timeline:
         turn = attribution.turn
         if attribution.decides is not None and turn is not None:
             turn.assign_request(event, attribution.decides, attribution.requests)
-        if turn is None and watch is not None:
-            watch.received(event, arrival, is_first=is_new)
+        if turn is None and is_watched:
+            self._false_replies.received(event, arrival, is_first=is_new)
         if kind not in DELTAS:
             self._on_event(event, arrival, turn)
             if kind not in UNTIMED:
@@ -439,8 +437,8 @@ class Timeline:
     @property
     def playback_ends_ns(self) -> int:
         """The instant at which the player has played the last reply; 0 if there is no playback to wait for."""
-        if self._false_replies.watch is not None:
-            return self._false_replies.watch.reply.playback_ends_ns
+        if self._false_replies.reply is not None:
+            return self._false_replies.reply.playback_ends_ns
         last = self.turns.last
         return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 

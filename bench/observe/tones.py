@@ -120,11 +120,7 @@ ROUNDING = 1 / 12
 
 
 def is_tone(samples: Samples) -> bool:
-    """Return whether 50 ms of audio at 8 kHz are a tone.
-
-    A direct current is not a tone, because it is inaudible. The hum of the mains belongs to the background, unless it
-    is loud.
-    """
+    """Return whether 50 ms at 8 kHz are a tone. Direct current and quiet hum of the mains are none."""
     count = len(samples) - ORDER
     wide = samples.astype(np.int64)
     wide -= int(wide.sum()) // len(wide)

@@ -152,10 +152,7 @@ class PendingTurn(Instants):
         return Reply(self.format, self.plan.jitter_buffer_ns, answer)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`.
-
-        If the caller's speech was not sent, this is the cause of the ending.
-        """
+        """End the turn, if it is open. Unsent speech is the cause if there is any; a doubted success is `starved`."""
         if self.state is not State.OVER:
             unsent = self.input_speech.unsent_ending
             if unsent is not None and (outcome in SUCCESSFUL or outcome.startswith("timeout:")):

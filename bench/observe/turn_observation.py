@@ -40,10 +40,7 @@ RECEIVED = frozenset(
         *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
     }
 )
-"""The instants of a turn that can be known if the service sends no turn events.
-
-Such a service may report that it detects its caller. It reports nothing else about a turn.
-"""
+"""The instants that can be known if the service reports nothing about turns, but perhaps its caller's speech."""
 UNREPORTED: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),
@@ -57,10 +54,7 @@ UNREPORTED: Mapping[str, Any] = {
 
 
 def all_instants(turn: PendingTurn) -> Instants:
-    """Return every known instant of a turn, with how much earlier or later it may really have been.
-
-    If the service sends no turn events, the instants are only those of `RECEIVED`.
-    """
+    """Return every known instant of a turn; only those of `RECEIVED` if the service sends no turn events."""
     found, interruption = Instants(), turn.interruption
     found.include(turn, turn.input_speech, turn.calls, turn.reply, turn.calls.mcp)
     for removed in turn.input_speech.uncertainties_ns.keys() - turn.input_speech.instants.keys():

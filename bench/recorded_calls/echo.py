@@ -61,10 +61,7 @@ class EchoPath(NamedTuple):
 
 
 def echo_paths(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple[EchoPath | None, EchoPath | None]:
-    """Return (path to the near channel, path to the far channel). A path is None if its echo is not audible.
-
-    Both channels have the same length. Two echoes of each other count as one.
-    """
+    """Return (path to near, path to far), None if inaudible. Two echoes of each other count as one."""
     size = round(WINDOW_S * rate_hz)
     taper = np.hanning(size)
     cross = np.zeros(size // 2 + 1, np.complex128)

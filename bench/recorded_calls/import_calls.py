@@ -50,10 +50,7 @@ COMPARED = (
     *("name", "scenario", "digest", "turns", "think_s", "chunk_ms", "output", "jitter_buffer_ms", "reply_silence_ms"),
     "answer_min_ms",
 )
-"""The facts of a script that recorded calls and calls of this tool have in common.
-
-The dialect, the audio formats and the timeouts belong to a service, which the recordings do not name.
-"""
+"""The facts that a recorded call has, too. Dialect, formats and timeouts belong to a service."""
 TARGET_ENTRY = {
     "name": TARGET,
     "url": "",

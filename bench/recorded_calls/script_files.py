@@ -117,10 +117,7 @@ def remove_script(path: Path) -> None:
 
 
 def _free_name(folder: Path, recording: Path) -> str:
-    """Return the name of a script. Recordings of different folders may have the same name, so it may get a number.
-
-    The name does not start with a dot, because `*.yaml` of a shell does not match such a name.
-    """
+    """Return a new name. It does not start with a dot, because a shell's `*.yaml` does not match such a name."""
     stem = slug(recording.stem).lstrip(".") or "call"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     return next(name for name in names if not (folder / name).exists() and not (folder / f"{name}.yaml").exists())

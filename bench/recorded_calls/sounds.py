@@ -60,11 +60,7 @@ class ChannelSound(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """The speech of a caller's turn, in samples of the channel.
-
-    Its real end differs by at most `uncertainty_ns`. It is usually later, because it is below the noise. Noise may also
-    lengthen speech by up to `WINDOW_MS`.
-    """
+    """Speech in samples. Its real end is within `uncertainty_ns`, mostly later: below noise, which may lengthen it."""
 
     start: int
     end: int

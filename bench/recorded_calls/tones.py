@@ -204,10 +204,7 @@ def _energy(wide: Floats) -> float:
 
 
 def _background(samples: SampleSequence, start: int, end: int, rate_hz: int) -> Samples:
-    """Return samples for a stretch of the channel: the nearest stretch of `BACKGROUND_S` that contains no voice.
-
-    It is at most `QUIET` times as loud as the quietest one in the seconds around it.
-    """
+    """Return the nearest `BACKGROUND_S` without a voice: at most `QUIET` times as loud as the quietest around."""
     size = round(BACKGROUND_S * rate_hz)
     around = (*range(start - 15 * size, start, size), *range(end, end + 15 * size, size))
     firsts = sorted(around, key=lambda at: abs(at - start))

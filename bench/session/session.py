@@ -118,11 +118,6 @@ def until_service_idle(timeline: Timeline, _: int) -> int | None:
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
 
 
-def until_closed(timeline: Timeline, _: int) -> int | None:
-    """Return NEVER_NS until the service has reported the end of the session, or the connection has ended; then None."""
-    return None if timeline.facts.is_closed else NEVER_NS
-
-
 def with_deadline(wait: WaitCondition, deadline_ns: int) -> WaitCondition:
     """Return the same wait, but with an end at `deadline_ns` at the latest."""
 
@@ -198,10 +193,7 @@ class Session:
         return self._transport.now_ns()
 
     def run_step(self, step: PreparedStep) -> bool:
-        """Play one step. Return False if the session is over, as it is when the run ends between turns.
-
-        The end of a turn is not awaited here: the next step does so, unless it is a step within the turn.
-        """
+        """Play one step; the next one awaits the end of its turn. Return False if the session is over."""
         if not step.within_turn:
             if step.is_turn:
                 self.wait_until_idle(settled=False)
@@ -237,7 +229,8 @@ class Session:
         message, facts = self._script.dialect.close(f"{SESSION_PREFIX}close"), self._timeline.facts
         if message is not None and facts.is_ready and not facts.is_closed:  # then wait for the billed duration
             self._io.send(message)
-            self._wait_in_time(with_deadline(until_closed, self.now_ns + CLOSE_TIMEOUT_NS))
+            until_ns = self.now_ns + CLOSE_TIMEOUT_NS
+            self._wait_in_time(lambda timeline, _: None if timeline.facts.is_closed else until_ns)
         self._io.close()
 
     def abort(self, outcome: str, detail: str) -> None:

@@ -231,10 +231,7 @@ class SessionIO:
         self._transport.close()
 
     def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
-        """Report that a message was handed to the kernel. If it could not be sent, report the end of the connection.
-
-        `due_ns` is when it was due; None if the message is not paced.
-        """
+        """Report a sent message, or the connection's end if it was not sent. `due_ns` is None if it is not paced."""
         if sent is None:
             self._record_close()
             return
