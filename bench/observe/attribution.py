@@ -70,16 +70,8 @@ class Attributor:
         self._under_way: set[str] = set()  # ids of responses that are not done, and of uncommitted speech items
         self.unattributed_commits = 0
 
-    def note_request(self, turn: PendingTurn) -> None:
-        """Record that a turn's `response.create` was sent."""
-        self._expect(PendingRequest(turn, False, turn.request_event_id, turn.plan.out_of_band))
-
-    def note_untracked_request(self, event_id: str) -> None:
-        """Record that the script requested a response outside of any turn."""
-        self._expect(PendingRequest(None, by_vad=False, event_id=event_id))
-
-    def _expect(self, request: PendingRequest) -> None:
-        """Add a request. Drop doubted requests: a response to them would have arrived by now."""
+    def expect(self, request: PendingRequest) -> None:
+        """Add a sent request. Drop doubted requests: a response to them would have arrived by now."""
         if self._doubted:
             self._unanswered = [pending for pending in self._unanswered if pending not in self._doubted]
             self._doubted = []
@@ -210,7 +202,7 @@ class Attributor:
             # the response may have come first
             answered = turn is not None and turn.input_speech.answered >= turn.input_speech.commits
             if self.service_responds and not answered:
-                self._expect(PendingRequest(turn, by_vad=True))
+                self.expect(PendingRequest(turn, by_vad=True))
         return False
 
     def _drop(self, requests: Iterable[PendingRequest]) -> PendingRequest | None:

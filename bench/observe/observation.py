@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import msgspec
@@ -258,15 +259,11 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     def metrics_ns(self) -> dict[str, int]:
         """Return every time metric that this turn has. Values may be negative."""
-        return times_ns("turn", self.instants, self._column)
+        return times_ns("turn", self.instants, partial(getattr, self))
 
     def metric_ns(self, metric: Metric) -> int | None:
         """Return the value of a time metric; None if this turn does not have the metric."""
-        return metric.value_ns(self.instants, self._column)
-
-    def _column(self, name: str) -> int | str | None:
-        value: int | str | None = getattr(self, name)
-        return value
+        return metric.value_ns(self.instants, partial(getattr, self))
 
     def bound_ns(self, metric: Metric) -> int | None:
         """Return the uncertainty of a time between two instants, from their timestamps; None if it is unknown."""

@@ -180,8 +180,7 @@ class OnsetDetector(Blocks):
         self._loud = 0
         self._sounding = False
         self._behind_start = self._behind_sound = self._peak = 0
-        """`_behind_start` is the energy of the background at the start of the sound, and `_behind_sound` that at its
-        end. `_peak` is the energy of the loudest group of the sound."""
+        """The energies of the background at the start of the sound and at its end, and of the sound's loudest group."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._early_ns = 0

@@ -134,11 +134,7 @@ KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
 
 
 class HeldDelta(NamedTuple):
-    """A delta in which no sound was detected when it arrived.
-
-    `end` is the position of the end of the delta in the stream, in samples. `playing` is the playback time of the
-    delta.
-    """
+    """A delta without sound at its arrival. `end` is its end in the stream in samples, `playing` its playback."""
 
     event: ServerEvent
     arrival: Arrival

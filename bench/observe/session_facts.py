@@ -235,9 +235,6 @@ class SessionFacts(SessionObservation):
             self.effective_settings = constants | event.session if constants else event.session
             self.service_session_id = self.service_session_id or event.session_id
 
-    def closed_by_service(self, event: ServerEvent) -> None:
-        self.billed_ns, self.paused_ns, self.is_closed = event.billed_ns, event.paused_ns, True
-
     def measure_rtp(self, rtp: RtpMeasured) -> None:
         self.rtp = rtp
         self._bound_greeting()

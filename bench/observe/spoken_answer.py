@@ -21,11 +21,7 @@ MAX_FILLER_NS = 5 * NS_PER_S // 2
 
 
 class Sound(NamedTuple):
-    """A sound without a pause.
-
-    `at_ns` is the start of its playback, which may really have been up to `uncertainty_ns` earlier. `arrived_ns` is the
-    arrival of its first delta.
-    """
+    """A sound without a pause: its playback, perhaps `uncertainty_ns` earlier, and its first delta's arrival."""
 
     at_ns: int
     uncertainty_ns: int

@@ -26,7 +26,7 @@ from bench.catalogue.causes import NO_PACKET, NOTHING_AUDIBLE, TEXT_SESSION
 from bench.catalogue.outcomes import EXPECTED, NO_MEDIA, NO_SOUND, WHOLE
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
-from bench.observe.attribution import Attributor
+from bench.observe.attribution import Attributor, PendingRequest
 from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
 from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -142,7 +142,7 @@ class Timeline:
         # This input belongs to no turn, even if a turn is open.
         if sent.untracked:
             if is_request:
-                self.owners.note_untracked_request(sent.untracked)
+                self.owners.expect(PendingRequest(None, by_vad=False, event_id=sent.untracked))
             return
         turn, interrupted = turns.current, turns.interrupted
         if message_kind is MessageKind.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
@@ -171,7 +171,7 @@ class Timeline:
         if "speech_end" in instants:
             self._unanswered.restart()
         if is_request and self._detector is None:  # otherwise no response names the request that it answers
-            self.owners.note_request(turn)
+            self.owners.expect(PendingRequest(turn, False, turn.request_event_id, turn.plan.out_of_band))
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
@@ -268,7 +268,8 @@ class Timeline:
         if event.kind is EventKind.MALFORMED:
             self._endings.fail("protocol_error:json", arrival.at_ns, event.reason)
         elif event.kind is EventKind.SESSION_CLOSED:
-            self.facts.closed_by_service(event)
+            facts = self.facts
+            facts.billed_ns, facts.paused_ns, facts.is_closed = event.billed_ns, event.paused_ns, True
         elif event.kind is EventKind.MCP_LISTED:
             self.facts.mcp_listed(arrival)
         elif event.kind is EventKind.MCP_NOT_LISTED:

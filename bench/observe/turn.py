@@ -60,11 +60,7 @@ TRANSCRIPTIONS = frozenset({EventKind.INPUT_DELTA, EventKind.INPUT_TRANSCRIBED, 
 
 @dataclass(slots=True, eq=False)
 class PendingTurn(Instants):
-    """An open turn. `format` is the audio format of its reply.
-
-    `instants` contains the instants of the turn itself. The caller's speech (`input_speech`) and the reply have their
-    own instants.
-    """
+    """An open turn. Its speech and its reply, whose audio has this `format`, have their own instants."""
 
     plan: TurnPlan
     start_ns: int

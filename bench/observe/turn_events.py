@@ -1,7 +1,4 @@
-"""The effect of received events on an open turn. Pure.
-
-An event may end the turn. The functions return its ending, (outcome, detail), and None if the turn continues.
-"""
+"""The effect of received events on an open turn: the functions return its ending, or None. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The two channels of a recorded call: reading, and the checks of whether the call can be measured.
-
-A call that cannot be measured is refused with one line, which states the remedy.
-"""
+"""The channels of a recorded call. One that cannot be measured is refused with one line and a remedy."""
 
 from __future__ import annotations
 

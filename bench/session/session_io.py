@@ -32,10 +32,7 @@ from bench.wire.settings import ONLY_TRANSCRIPT
 
 
 class Microphone:
-    """The schedule of the caller's audio chunks. It is closed at first.
-
-    `silence_chunks` are the chunks that an open microphone records while no one speaks, in a loop.
-    """
+    """The schedule of audio chunks. While no one speaks, an open microphone loops `silence_chunks`."""
 
     def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
         self._between, self._position = silence_chunks, 0
