@@ -25,10 +25,12 @@ NONE: Sequence[Action] = ()
 class DueActions:
     """The actions of `timeline` that are due at `now_ns`. `judges` has the same meaning as in `Timeline.pop_turns`."""
 
-    __slots__ = ("_judges", "_lists", "_now_ns", "_timeline")
+    __slots__ = ("_judges", "_lists", "_now_ns", "_timeline", "_turn")
 
     def __init__(self, timeline: Timeline, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> None:
         self._timeline, self._now_ns, self._judges = timeline, now_ns, judges
+        self._turn: PendingTurn | None = None
+        """The current turn after the deliveries, if the session is not over."""
         self._lists: Iterator[Callable[[DueActions], Sequence[Action]]] = iter(LISTS)
 
     def take(self) -> Sequence[Action]:
@@ -39,15 +41,16 @@ class DueActions:
         return NONE
 
     def _usage(self) -> Sequence[Action]:
-        facts = self._timeline.facts
-        usage, facts.unpaid = facts.unpaid, None
-        return NONE if usage is None else [inputs.ReportUsage(usage)]
+        if (usage := self._timeline.facts.unpaid) is None:
+            return NONE
+        self._timeline.facts.unpaid = None
+        return [inputs.ReportUsage(usage)]
 
     def _marks(self) -> Sequence[Action]:
-        timeline = self._timeline
-        if timeline.playout.due_ns > self._now_ns or timeline.is_over:
+        playout = self._timeline.playout
+        if playout.due_ns > self._now_ns or self._timeline.is_over:
             return NONE
-        return [inputs.AcknowledgeMark(mark) for mark in timeline.playout.played_by(self._now_ns)]
+        return [inputs.AcknowledgeMark(mark) for mark in playout.played_by(self._now_ns)]
 
     def _cuts(self) -> Sequence[Action]:
         turns = self._timeline.turns
@@ -55,48 +58,36 @@ class DueActions:
 
     def _measurement(self) -> Sequence[Action]:
         turns = self._timeline.turns
-        is_due = turns.awaits_network and turns.are_all_over and turns.all
-        return [inputs.MeasureNetwork()] if is_due else NONE
+        if not turns.awaits_network or not turns.all or turns.all[-1].state is not State.OVER:
+            return NONE
+        return [inputs.MeasureNetwork()] if turns.are_all_over else NONE
 
     def _deliveries(self) -> Sequence[Action]:
         turns = self._timeline.turns.all
-        if len(turns) < 2 and not (turns and turns[0].state is State.OVER):  # only the last turn is open
+        if not turns or (turns[0].state is not State.OVER and len(turns) == 1):  # only the last turn is open
             return NONE
         return [inputs.DeliverTurn(turn) for turn in self._timeline.pop_turns(self._now_ns, self._judges)]
 
-    @property
-    def _turn(self) -> PendingTurn | None:
-        """The current turn; None if the session is over."""
-        return None if self._timeline.is_over else self._timeline.turns.current
-
     def _request(self) -> Sequence[Action]:
-        turn = self._turn
+        self._turn = turn = None if self._timeline.is_over else self._timeline.turns.current
         return [inputs.RequestResponse()] if turn is not None and turn.wants_request(self._now_ns) else NONE
 
     def _approvals(self) -> Sequence[Action]:
-        if (turn := self._turn) is None:
+        if self._turn is None or not (requested := self._turn.calls.mcp.pop_requested()):
             return NONE
-        prefix = turn.plan.event_prefix
-        requested = turn.calls.mcp.pop_requested()
+        prefix = self._turn.plan.event_prefix
         return [inputs.ApproveMcpCall(request_id, f"{prefix}approval-{number}") for number, request_id in requested]
 
     def _calls(self) -> Sequence[Action]:
-        turn = self._turn
-        return NONE if turn is None else [inputs.CallFunction(call) for call in turn.calls.pop_new_calls()]
+        if self._turn is None or not self._turn.calls.complete_calls:
+            return NONE
+        return [inputs.CallFunction(call) for call in self._turn.calls.pop_new_calls()]
 
     def _continuation(self) -> Sequence[Action]:
-        turn = self._turn
-        return [inputs.RequestContinuation()] if turn is not None and turn.wants_continuation else NONE
+        return [inputs.RequestContinuation()] if self._turn is not None and self._turn.wants_continuation else NONE
 
 
 LISTS: Sequence[Callable[[DueActions], Sequence[Action]]] = (
-    DueActions._usage,
-    DueActions._marks,
-    DueActions._cuts,
-    DueActions._measurement,
-    DueActions._deliveries,
-    DueActions._request,
-    DueActions._approvals,
-    DueActions._calls,
-    DueActions._continuation,
+    *(DueActions._usage, DueActions._marks, DueActions._cuts, DueActions._measurement, DueActions._deliveries),
+    *(DueActions._request, DueActions._approvals, DueActions._calls, DueActions._continuation),
 )

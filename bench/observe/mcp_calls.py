@@ -84,6 +84,8 @@ class McpCalls(Instants):
 
     def pop_requested(self) -> list[tuple[int, str]]:
         """Return (number in the turn, id) of each request for an approval that is not answered yet."""
+        if not self._requested:
+            return []
         first, requested = len(self._approvals) - len(self._requested) + 1, self._requested
         self._requested = []
         return list(enumerate(requested, first))

@@ -222,8 +222,9 @@ class PendingTurn(Instants):
         The service accepts no request while a response is in progress, while a function call is unanswered, or while an
         MCP call runs.
         """
-        is_idle = not self.filler and not self.delegations.awaits_backend
-        return self.state is State.CALLING and self.calls.are_all_answered and self.calls.is_request_due and is_idle
+        if self.state is not State.CALLING or self.filler or self.delegations.awaits_backend:
+            return False
+        return self.calls.are_all_answered and self.calls.is_request_due
 
     def state_after_speech(self) -> State:
         """Return the state after the caller's speech. A VAD that took a pause for the end may be further."""
