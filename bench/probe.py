@@ -91,7 +91,6 @@ class ReplyAudioListener(SessionListener):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
 
     def audio(self, response_id: str) -> bytes:
-        """Return the audio of a response; b"" if the response has no audio."""
         return bytes(self._audio.get(response_id, b""))
 
 

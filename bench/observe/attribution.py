@@ -165,7 +165,6 @@ class Attributor:
         return UNATTRIBUTED
 
     def _announced(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        """Return the owner of an item that the service announces."""
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._item_owner(current, event.item_id)
         # The service acknowledges commits in the order of sending, with ids of its own.

@@ -35,8 +35,6 @@ from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 
 @dataclass(slots=True, eq=False)
 class SendTimestamps:
-    """The kernel's timestamps of the messages that one turn has sent."""
-
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
     """A mapping from the ticket of a message to (clock before the send call, instants of the message)."""
@@ -113,8 +111,6 @@ def lags_ns(
 
 @dataclass(slots=True, eq=False)
 class InputTranscript:
-    """The transcript of one turn's speech, as far as it has arrived."""
-
     deltas: int = 0
     """The number of deltas with text."""
     failure: ServiceFailure | None = None
@@ -141,7 +137,6 @@ class InputTranscript:
         return " ".join(filter(None, self._segments.values()))
 
     def add_segment(self, item_id: str) -> None:
-        """Add a segment that the service has committed."""
         self._segments.setdefault(item_id, "")
 
     def add_delta(self, event: ServerEvent, arrival: Arrival) -> bool:

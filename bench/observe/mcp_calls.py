@@ -27,8 +27,6 @@ NOT_ENDED = "the MCP call did not end"
 
 @dataclass(slots=True, eq=False)
 class McpCalls(Instants):
-    """The MCP calls of one turn, by the ids of their items."""
-
     items: dict[str, McpItem] = field(default_factory=dict)
     unended: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)

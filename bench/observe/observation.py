@@ -98,13 +98,10 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
     input_words, input_errors, input_characters = _errors(reference.words, transcript)
     spoken = reply if reply and outcome == "ok" else None
     reply_words, reply_errors, reply_characters = _errors(reference.reply, spoken)
-    known = reference.has_task and (reply or outcome not in SUCCESSFUL)
-
-    def does_task() -> bool:
+    success = None
+    if reference.has_task and (reply or outcome not in SUCCESSFUL):
         has_words = all(contains(reply, text) for text in reference.contains)
-        return has_words and re.search(reference.matches, reply) is not None
-
-    success = is_done(outcome, does_task) if known else None
+        success = is_done(outcome, lambda: has_words and re.search(reference.matches, reply))
     return TurnScore(input_words, input_errors, reply_words, reply_errors, success, input_characters, reply_characters)
 
 
@@ -331,7 +328,6 @@ class SessionObservation(Instants):
 
     @property
     def model(self) -> str | None:
-        """The model that the service reported; None if it reported no model."""
         return model_of(self.effective_settings)
 
     @property

@@ -480,7 +480,6 @@ class OnsetDetector(Blocks):
             yield from self._start_sound(tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS)
 
     def _note_tone(self, tone: SuspectedTone) -> None:
-        """Store a tone, or the new end of the last one."""
         loud = (block for block in range(tone.last, tone.start, -1) if self._at(block)[0] > self._loud_energy)
         found = Tone(tone.start * self._size, (next(loud, tone.start) + 1) * self._size)
         if self.tones and self.tones[-1].start == found.start:

@@ -107,8 +107,6 @@ STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
 
 
 class PendingTurns:
-    """The turns of one session that have started and are not yet delivered."""
-
     __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "events", "interrupted", "last")
 
     def __init__(self, events: PlannedEvents) -> None:

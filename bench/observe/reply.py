@@ -350,7 +350,6 @@ class Reply(Instants):
 
     @property
     def late_ns(self) -> int:
-        """The duration of the audio that arrived after the stop."""
         return self.audio.duration_ns(self.late_bytes)
 
     @property

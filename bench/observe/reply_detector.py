@@ -177,7 +177,6 @@ class ReplyDetector:
 
     @property
     def has_detected(self) -> bool:
-        """True if any reply has been detected in the session."""
         return self._replies > 0
 
     def hear_early(self, data: bytes, end_ns: int) -> None:
@@ -329,7 +328,6 @@ class ReplyDetector:
 
     @property
     def _pause_ns(self) -> int:
-        """The silence that ends the current reply."""
         if self._cut:
             return PAUSE_NS
         return min(SILENCE_NS, self._silence_ns) if self._caller_ns > self._began_ns else self._silence_ns

@@ -54,7 +54,6 @@ class SessionEndings:
         return "; ".join(filter(None, (detail, SERVICE_REPORTED + self.last_error.detail)))
 
     def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the session and its open turns."""
         detail = self.explain(outcome, detail)
         self._facts.end(outcome, at_ns, detail)
         for turn in self._turns.all:

@@ -47,7 +47,6 @@ class PlannedEvents:
         self._reached[event] += 1
 
     def occur(self, event: PlannedEvent, number: int = 1) -> None:
-        """Count events that took place."""
         self._occurred[event] += number
 
     def await_cue(self, kind: InterruptionKind) -> None:
@@ -225,7 +224,6 @@ class SessionFacts(SessionObservation):
         self.service_session_id = connected.call_id
 
     def set_description(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the service's description of the session after its creation or update."""
         instant = DESCRIPTIONS[event.kind]
         self.instants.setdefault(instant, arrival.at_ns)
         self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)

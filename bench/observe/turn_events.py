@@ -246,7 +246,6 @@ def transcript_ending(turn: PendingTurn) -> Ending:
 
 
 def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None:
-    """Record that the output of a call, or the result of a delegated task, was sent."""
     turn.calls.on_output_sent(call_id, at_ns, error)
     if turn.state is State.CALLING and turn.delegations.are_possible and not turn.calls.is_request_due:
         turn.instants["answer_request_sent"] = turn.item_sent.at_ns

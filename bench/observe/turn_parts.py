@@ -79,7 +79,6 @@ class TurnFunctionCalls(Instants):
         self._set_instant(CALL_INSTANTS[event.kind], event.kind, arrival)
 
     def on_mcp_event(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply an event of an MCP call, which the service executes."""
         self.mcp.on_event(event, arrival)
         if event.kind in MCP_CALL_INSTANTS:
             self._set_instant(MCP_CALL_INSTANTS[event.kind], event.kind, arrival)
@@ -256,7 +255,6 @@ class TruncationCheck:
 
     @property
     def is_pending(self) -> bool:
-        """True if the check still waits for an event."""
         return not self.failed and len(self.right) < len(self.played_ms)
 
     @property
@@ -273,8 +271,6 @@ YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
 
 @dataclass(slots=True, eq=False)
 class Interruption(Instants):
-    """A planned interruption of the reply to one turn."""
-
     kind: InterruptionKind
     stopped_ns: int | None = None
     spoken_ns: int | None = None

@@ -53,7 +53,6 @@ CallerChannel = Literal["auto", "1", "2"]
 
 
 def channel_number(caller: CallerChannel) -> int:
-    """Return the number of the caller's channel."""
     return 2 if caller == "2" else 1
 
 

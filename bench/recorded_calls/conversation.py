@@ -112,7 +112,6 @@ def _speeches(agent: Sequence[ChannelSound], rate_hz: int) -> list[ChannelSound]
 
 
 def _grouped(caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSound]]:
-    """Return the sounds of each utterance."""
     groups: list[list[ChannelSound]] = []
     for sound in caller:
         if groups and not _is_separate(groups[-1], sound, agent, rate_hz):

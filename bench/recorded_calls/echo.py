@@ -132,7 +132,6 @@ def _explains(energies: _Energies) -> bool:
 
 
 def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDArray[np.float64]:
-    """Return the expected echo in a part of the near channel."""
     needed = stop - start + len(path.response) - 1
     source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(np.float64)
     expected: NDArray[np.float64] = oaconvolve(np.pad(source, (needed - len(source), 0)), path.response, mode="valid")

@@ -141,7 +141,6 @@ def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    """Return the line about a call that is left out."""
     match error:
         case UsageError():
             return str(error)

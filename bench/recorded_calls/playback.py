@@ -62,8 +62,6 @@ UNKNOWN_INSTANTS = frozenset({"connect_start"})
 
 @dataclass(frozen=True)
 class MeasuredCall:
-    """The observations of a recorded call."""
-
     turns: tuple[TurnObservation, ...]
     session: SessionObservation
 

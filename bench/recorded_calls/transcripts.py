@@ -80,8 +80,6 @@ def phrases(document: Any) -> list[Phrase]:
 
 
 class SideWords:
-    """The words of one side of a call."""
-
     def __init__(self, found: Sequence[Phrase], whose: Literal["caller", "agent"], caller_channel: int) -> None:
         spoken = (phrase for phrase in found if _side(phrase, caller_channel) == whose)
         self._texts = sorted(
@@ -140,7 +138,6 @@ def _phrases(document: Any) -> Iterator[Phrase]:
 
 
 def _message(entry: Mapping[str, Any]) -> Phrase:
-    """Return a message of a framework, or a segment."""
     metrics = entry.get("metrics") or {}
     starts = (metrics.get("started_speaking_at"), *map(entry.get, ("start", "start_time", "timestamp", "created_at")))
     start_s = _seconds(next((value for value in starts if value is not None), None))

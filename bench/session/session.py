@@ -94,7 +94,6 @@ def until_truncations_verified(timeline: Timeline, now_ns: int) -> int | None:
 
 
 def until_session_event(kind: EventKind) -> WaitCondition:
-    """Return a wait for an event of the set-up."""
     instant = AWAITED[kind]
     return lambda timeline, _: None if timeline.is_over or instant in timeline.facts.instants else NEVER_NS
 
@@ -311,11 +310,9 @@ class Session:
         return self._timeline.turns.is_interruptible
 
     def pause(self, pause: PreparedPause) -> None:
-        """Stay silent for the duration of the pause."""
         self._wait_unless_ending(until_instant(self.now_ns + pause.duration_ns))
 
     def send_event(self, step: PreparedEvent) -> None:
-        """Send a message without waiting for a response."""
         self._io.send(step.message)
 
     def wait_for_event(self, expected: PreparedExpectation) -> None:

@@ -43,7 +43,6 @@ class Microphone:
         """The instant up to which the microphone has recorded; None while it is closed."""
 
     def open(self, now_ns: int) -> None:
-        """Begin to record at this instant."""
         self._recorded_ns = now_ns
 
     def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
@@ -55,7 +54,6 @@ class Microphone:
         self._speech[:0] = reversed(chunks)
 
     def stop_speech(self) -> None:
-        """Drop the speech that is not recorded yet."""
         self._speech.clear()
 
     @property
@@ -109,7 +107,6 @@ class SessionListener(Protocol):
         """Receive a message and its events, after they were handled."""
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Receive matched deltas, after they were handled."""
         return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
@@ -120,7 +117,6 @@ class SessionListener(Protocol):
         return
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Receive the observation of a turn that is over and complete."""
         return
 
     def usage_reported(self, usage: TokenUsage) -> None:
@@ -319,7 +315,6 @@ class SessionIO:
         self.run_actions()
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Report deltas of the reply in progress."""
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
 
@@ -355,7 +350,6 @@ class SessionIO:
     # Actions of the timeline.
 
     def run_actions(self) -> None:
-        """Execute the actions that are due now."""
         if self._ticket:  # first, because a delivered turn does not change any more
             self._record_transmitted()
         now_ns = self._transport.now_ns()
