@@ -48,9 +48,9 @@ class Instants:
 
     instants: dict[str, int] = field(default_factory=dict, kw_only=True)
     uncertainties_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """By how much earlier an arrival may really have been, in ns, by instant."""
+    """The ns by which an arrival may really have been earlier, by instant."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """By how much later a send may really have been, in ns, by instant: the duration of the send call."""
+    """The ns by which a send may really have been later, by instant: the duration of the send call."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
         self.instants[instant], self.uncertainties_ns[instant] = arrival.at_ns, arrival.uncertainty_ns
