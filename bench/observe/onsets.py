@@ -84,7 +84,7 @@ TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 RETAINED = CERTAIN + GROUP
 """The stored blocks before those received last; at a stream's start also `SETTLED`, which are judged again."""
 STREAMED = 16
-"""The number of groups of noise after which the background is sent continuously. No reply ends with so much."""
+"""The number of groups of noise that proves a continuously sent background. No reply ends with so much."""
 LEAD, EVEN = 50, (5, 2)
 """The minimum number of blocks before a voice that are noise, and no unvoiced consonant of the voice, if the ratio of
 their highest to their lowest level is at most `EVEN`, as (numerator, denominator)."""
@@ -100,7 +100,7 @@ FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
 HUSHED = 16
-"""The maximum energy of digital silence, dither and rounding. Above it, the first audible sample is exact."""
+"""The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
 """The maximum errors of the start of a sound, in descending order of loudness.
 

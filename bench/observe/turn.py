@@ -227,7 +227,7 @@ class PendingTurn(Instants):
         return self.calls.are_all_answered and self.calls.is_request_due
 
     def state_after_speech(self) -> State:
-        """Return the state after the caller's speech. A VAD that took a pause for the end may be further."""
+        """Return the state after the caller's speech, which may be a later one if a VAD took a pause for the end."""
         if self.reply.has_started:
             return State.ANSWERING
         return State.WAITING if self.is_speech_end_detected else State.UNNOTICED
