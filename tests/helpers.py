@@ -34,8 +34,8 @@ from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.session.session import Session
-from bench.target.options import ServiceOptions
 from bench.target.target import Target
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
 from bench.wire.connection import ConnectionClosed, RtpMeasured
