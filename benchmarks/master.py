@@ -25,7 +25,7 @@ from locust.rpc.protocol import Message
 from locust.rpc.zmqrpc import Client
 
 from bench.load.execution.progress import ProgressReport
-from bench.load.runners.messages import CHUNK, HERE, STANDING, host_facts
+from bench.load.runners.messages import CHUNK, HERE, PROGRESS, host_facts
 from bench.record.replica import ChunkAck, PartSource, new_key
 from bench.record.spool import path_of, prepare
 from bench.record.worker_part import rows_of
@@ -74,7 +74,7 @@ class SimulatedWorker:
             usage = {"current_cpu_usage": 10, "current_memory_usage": 1}
             self.send("heartbeat", {"state": "running" if self._run_id else "ready"} | usage)
             if self._run_id:
-                self.send(STANDING, {"standing": asdict(ProgressReport()), "held_s": {}})
+                self.send(PROGRESS, asdict(ProgressReport()))
             gevent.sleep(1)
 
     def _ship(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import sessions_to_publish
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from rtbench.cli import quickstart
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -63,7 +63,7 @@ def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(quickstart, "_locust", note)
 
-    assert quickstart.quick_run(ServiceOptions(("west", "east")), simulate=False, yes=True, runs=tmp_path) == 0
+    assert quickstart.quick_run(ServiceOptions(targets=("west", "east")), simulate=False, yes=True, runs=tmp_path) == 0
     assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
     assert started[started.index("--targets") + 1] == "west,east"
     assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
@@ -106,7 +106,11 @@ def test_sessions_sets_the_number_of_sessions(
     (tmp_path / "targets.yaml").write_text(TARGETS)
     with pytest.raises(UsageError, match="add --yes"):
         quickstart.quick_run(
-            ServiceOptions(("west",), tmp_path / "targets.yaml"), simulate=False, yes=False, runs=tmp_path, sessions=45
+            ServiceOptions(targets=("west",), target_file=tmp_path / "targets.yaml"),
+            simulate=False,
+            yes=False,
+            runs=tmp_path,
+            sessions=45,
         )
     assert ", 45 sessions, 3 at a time: about " in capsys.readouterr().out
 

@@ -44,7 +44,7 @@ from bench.observe.pending_turns import UNDETECTED
 from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
 from bench.services.telephone.remedies import OF_SIP, REMEDIES, ROWS
-from bench.target.target_settings import load_price_table
+from bench.target.price_table import load_price_table
 from tests.faults.cells import cells
 
 OUTCOMES = sorted({outcome for cell in cells() for outcome in cell.outcomes})

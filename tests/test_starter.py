@@ -11,7 +11,7 @@ from bench.base.errors import UsageError
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.plan.steps import PauseStep
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
 from reports.statistics import unseen, verdicts
 from reports.statistics.differences import LEVEL

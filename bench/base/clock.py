@@ -42,10 +42,9 @@ class Arrival(NamedTuple):
 
 
 class SendTime(NamedTuple):
-    """The instant of a send.
+    """The clock just before a send call, and the duration of the call.
 
-    `at_ns` is the clock just before the send call. `width_ns` is the duration of the call. `ticket` identifies the
-    timestamp that the kernel will record for this send; it is 0 if none was requested, or none is available.
+    `ticket` identifies the kernel's timestamp of the send; 0 if none was requested, or none is available.
     """
 
     at_ns: int
@@ -75,10 +74,7 @@ def enable_timestamps(sock: socket.socket) -> bool:
 
 
 def now_with_realtime() -> tuple[int, int]:
-    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant.
-
-    If this process was preempted between the two reads, read both clocks again, up to TRIES times.
-    """
+    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant. After a preemption, read again, up to TRIES times."""
     closest, pair = 1 << 62, (0, 0)
     for _ in range(TRIES):
         before = time.monotonic_ns()
@@ -92,20 +88,16 @@ def now_with_realtime() -> tuple[int, int]:
 
 
 def monotonic_of(realtime_ns: int) -> int | None:
-    """Convert a kernel timestamp from CLOCK_REALTIME to CLOCK_MONOTONIC.
-
-    Return None if the age of the timestamp is negative or over a minute, because then the wall clock was stepped.
-    """
+    """Convert a timestamp to CLOCK_MONOTONIC; None if its age, below 0 or over 60 s, shows a stepped wall clock."""
     now, wall = now_with_realtime()
     lag = wall - realtime_ns
     return now - lag if 0 <= lag <= MAX_LAG_NS else None
 
 
 def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
-    """Return the kernel's receive timestamp, converted to CLOCK_MONOTONIC.
+    """Return the kernel's receive timestamp in CLOCK_MONOTONIC, from the ancillary data of `recvmsg`.
 
-    `ancillary` is the ancillary data of `recvmsg`. Return None if it contains no usable timestamp. The caller then
-    reads its own clock instead, and counts this.
+    Return None if there is none. The caller then reads its own clock, and counts this.
     """
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:

@@ -18,16 +18,13 @@ from bench.base.units import NS_PER_S
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """The file with the CPU limit of a container (cgroup v2).
 
-The first value is the number of microseconds of CPU time per period, or `max`. The second is the period in
-microseconds.
+It has the microseconds of CPU time per period, or `max`, and the period in microseconds.
 """
 BUSY = 0.7
 """A share of all cores' time. If at least this share is in use, a process sometimes waits for a core."""
 STOLEN = 0.02
-"""A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of delays.
-
-For the worst time window, the limit is twice as high.
-"""
+"""A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of delays. For the
+worst time window, the limit is twice as high."""
 OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
 HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
 
@@ -53,9 +50,8 @@ def cpu_limit() -> float | None:
 class CpuUsage(TypedDict):
     """The use of a machine's cores, as shares of the time of all cores; null if the system does not report it.
 
-    `all_programs` is the share that all programs used, including this run and the kernel. `total_max` is the share that
-    programs and the hypervisor used together, in the worst time window of some seconds. `steal_max` is the share that
-    the hypervisor used, in its worst time window. `load_start` and `load_end` are the load average over one minute.
+    `all_programs` includes this run and the kernel. `total_max` (with the hypervisor) and `steal_max` are those of the
+    worst time window of some seconds. `load_start` and `load_end` are the load average over one minute.
     """
 
     cores: int
@@ -100,10 +96,7 @@ class CpuMonitor:
         self._stolen_max: float | None = None
 
     def sample(self) -> CpuUsage:
-        """Return the CPU use since the monitor was made.
-
-        The time since the last sample counts as a time window, unless it is shorter than about one second.
-        """
+        """Return the use since the start. The time since the last sample is a window, unless it is below about 1 s."""
         cores, now = os.cpu_count() or 1, cpu_times()
         own = programs = stolen = taken_max = None
         if now is not None and self._begin is not None and self._last is not None and now.all_s > self._begin.all_s:
@@ -130,11 +123,7 @@ def _larger(*values: float | None) -> float | None:
 
 
 def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
-    """Return four shares of all cores' time between two instants.
-
-    The shares are what this process used, what all programs used, what the hypervisor used (None if unknown), and what
-    programs and the hypervisor used together.
-    """
+    """Return the shares of all cores' time of this process, programs, the hypervisor (None: unknown), the last two."""
     all_s, programs_s = end.all_s - start.all_s, end.taken_s - start.taken_s
     is_known = start.stolen_s is not None and end.stolen_s is not None
     stolen_s = (end.stolen_s or 0.0) - (start.stolen_s or 0.0)
@@ -159,10 +148,7 @@ def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Return why this process had to wait for a core, and what to do; "" if no such cause is known.
-
-    The cause is other programs, the hypervisor, or both.
-    """
+    """Return why other programs or the hypervisor delayed this process, with the remedy; "" if neither did."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_max = (
@@ -174,10 +160,7 @@ def busy_reason(processors: Mapping[str, Any] | None) -> str:
 
 
 def load_average() -> float | None:
-    """Return the load average: the mean number of processes that had a core or waited for one, over the last minute.
-
-    Return None if it is unknown.
-    """
+    """Return the mean number of processes that had a core or waited for one in the last minute; None if unknown."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
@@ -189,11 +172,9 @@ def load_average() -> float | None:
 # terminals.
 
 RAISED, LOWERED = -10, 10
-"""Values of niceness.
+"""Values of niceness: of a process that asks for more priority, and of processes with other work during sessions.
 
-RAISED is the niceness of a process that asks for more priority. Such a process has nine times the weight of an ordinary
-process, but the kernel's own work still runs. LOWERED is the niceness of processes that do other work while sessions
-run.
+A process with RAISED has nine times the weight of an ordinary process, but the kernel's own work still runs.
 """
 AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
 """Two files of the kernel about groups of processes.
@@ -204,10 +185,9 @@ process, in a line such as `/autogroup-812 nice 0`.
 
 
 class Priority(NamedTuple):
-    """The priority that a process gets if it asks for more.
+    """The niceness of a process that asks for more priority.
 
-    `niceness` is the niceness that it gets. `hindrance` is the reason why this niceness has little or no effect; "" if
-    it has its full effect. `remedy` is how to remove this reason.
+    `hindrance` is why it has little or no effect, and `remedy` how to change this; "" if it has its full effect.
     """
 
     niceness: int
@@ -221,18 +201,12 @@ def niceness() -> int:
 
 
 def set_niceness(value: int) -> None:
-    """Set the niceness. Raise PermissionError if `value` is lower and the process may not lower it.
-
-    The permission is RLIMIT_NICE or CAP_SYS_NICE.
-    """
+    """Set the niceness. Raise PermissionError without the permission to lower it (RLIMIT_NICE, CAP_SYS_NICE)."""
     os.setpriority(os.PRIO_PROCESS, 0, value)
 
 
 def available_priority() -> Priority:
-    """Return the priority that this process gets if it asks for more.
-
-    Ask for the priority, read the result, and restore the old priority.
-    """
+    """Return the priority that this process gets: ask for it, read the result, and restore the old one."""
     before = niceness()
     try:
         set_niceness(min(RAISED, before))
@@ -261,10 +235,8 @@ def available_priority() -> Priority:
 PROC = Path("/proc")
 MAX_SIMULATOR_CORES = 4
 PROGRAMS = ("user", "nice", "system", "steal")
-"""The kinds of CPU time that count as use of a core: by programs, or by the hypervisor.
-
-Interrupts are not included, because the network's interrupts are part of the work that is measured.
-"""
+"""The kinds of CPU time, by programs or the hypervisor, that count as use of a core. Interrupts do not, because those
+of the network are part of the work that is measured."""
 
 
 @dataclass(frozen=True)
@@ -290,10 +262,7 @@ class CpuAssignment:
 
 
 def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
-    """Divide the allowed cores: one for the load generator, which is one process, and others for the simulator.
-
-    If there are fewer than two cores, both use the same cores.
-    """
+    """Divide the cores: one for the load generator, the others for the simulator. Of one core, both use it."""
     if len(allowed) < 2:
         return CpuAssignment(allowed, allowed)
     *others, last = sorted(allowed)
@@ -332,10 +301,7 @@ class ProcessCpuUsage(NamedTuple):
 
 
 def read_cpu(load_generator: int, simulator: int, cores: frozenset[int]) -> CpuReading:
-    """Read the CPU time of two processes, and of everything that ran on `cores`.
-
-    `load_generator` and `simulator` are the ids of these processes.
-    """
+    """Read the CPU time of two processes, by their ids, and of everything that ran on `cores`."""
     return CpuReading(monotonic_ns(), _process_s(load_generator), _process_s(simulator), _busy_s(cores))
 
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+INVALID_VALUE, INVALID_TYPE = "invalid_value", "invalid_type"
+"""The codes of refused values: a value that is not permitted, and one of another type. Services use the same codes."""
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses.
+"""Exit statuses: the request cannot be fulfilled, the run is complete but invalid, and a signal interrupted the run.
 
-USAGE_STATUS means that the request cannot be fulfilled. INVALID_STATUS means that the run is complete but invalid.
-INTERRUPTED_STATUS means that a signal interrupted the run: shells report 130 for SIGINT (128 + 2). SIGTERM has the same
-status, because both signals end a run in the same way.
+Shells report 130 for SIGINT (128 + 2). SIGTERM, which ends a run in the same way, has the same status.
 """
 
 
@@ -26,19 +26,13 @@ class RtbenchError(Exception):
 
 
 class UsageError(RtbenchError):
-    """An error that the user can fix, in an option, a variable or a file. Commands print it and exit with status 2.
-
-    `others` are further errors that were found at the same time. Each is one line.
-    """
+    """An error that the user can fix; `others` were found at the same time. Commands print it, and exit with 2."""
 
     others: tuple[UsageError, ...] = ()
 
 
 class ScriptError(UsageError):
-    """An error in a file of the user.
-
-    The text states what is wrong and at which line and column of the file. Both count from 1; None if unknown.
-    """
+    """An error in a file of the user, with the line and column (from 1; None if unknown), and what is wrong."""
 
     def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
         position = ":".join(str(value) for value in (path, line, column) if value is not None)
@@ -82,10 +76,7 @@ def _place(error: RtbenchError) -> tuple[int, int]:
 
 
 class ConnectError(RtbenchError):
-    """A failure to open a session. `outcome` is the outcome of the session, such as `connect_failed:401`.
-
-    `headers` are the headers of the service's response, if there was a response.
-    """
+    """A failure to open a session: its outcome, such as `connect_failed:401`, and the response's headers."""
 
     def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{outcome}: {detail}")

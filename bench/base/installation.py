@@ -1,10 +1,7 @@
 """The installed version, the exit on Windows, and the start and end of this tool's processes.
 
-Windows does not have the sockets, signals and files of Linux and macOS. Therefore the check for Windows comes before
-any import that needs them.
-
-Python searches modules in the working folder first, and then along PYTHONPATH. Without precautions, it would import a
-user's own `bench.py` or `reports/` instead of ours.
+The check for Windows comes before any import of sockets, signals and files that Windows does not have. Python searches
+modules in the working folder first, and would import a user's own `bench.py` or `reports/` instead of ours.
 """
 
 from __future__ import annotations
@@ -52,10 +49,7 @@ def python_command(module: str, *words: str) -> list[str]:
 
 
 def child_environment(environ: Mapping[str, str], *, captured: bool = True) -> dict[str, str]:
-    """Return `environ`, but with our packages first in PYTHONPATH, if PYTHONPATH is set.
-
-    If `captured` is True, this process reads what the child prints, which is in UTF-8 whatever the locale.
-    """
+    """Return `environ` with our packages first in a PYTHONPATH, and UTF-8 if this process reads the child's output."""
     path = environ.get("PYTHONPATH")
     packages = {"PYTHONPATH": os.pathsep.join((PACKAGE_ROOT, path))} if path else {}
     return dict(environ) | packages | ({"PYTHONIOENCODING": "utf-8"} if captured else {})
@@ -74,10 +68,7 @@ def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
 
 
 def last_line(printed: str, otherwise: str = "it printed nothing") -> str:
-    """Return the last line of a text that a process of this tool printed, without the prefix `rtbench: `.
-
-    Return `otherwise` if the process printed nothing.
-    """
+    """Return the last line that a process of this tool printed, without `rtbench: `; else `otherwise`."""
     return (printed.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +38,8 @@ def folder() -> Path:
     checkout = Path(PACKAGE_ROOT)
     if (checkout / "pyproject.toml").is_file() and (checkout / "docs" / INDEX).is_file():
         return checkout / "docs"
+    from importlib.metadata import PackageNotFoundError, distribution  # slow, and every command imports this module
+
     try:
         installed = distribution("rtbench").files or []
     except PackageNotFoundError:
@@ -66,10 +67,7 @@ def plain(text: str) -> str:
 
 
 def find(name: str) -> Path:
-    """Return the file of a page (`check`, `check.md`), or of an example (`ci/azure-steps.yml`).
-
-    Raise UsageError if there is no such file. The message suggests the most similar name.
-    """
+    """Return the file of a page (`check`, `check.md`) or example (`ci/azure-steps.yml`). Raise UsageError."""
     root = folder()
     known = {
         path.relative_to(root).with_suffix("" if path.suffix == ".md" else path.suffix).as_posix(): path

@@ -39,19 +39,13 @@ codecs.register_error(REPLACED := "rtbench.replaced", _replaced)
 
 
 class OutputFile(io.FileIO):
-    """The file of standard output or standard error. If it cannot be written, the text is discarded.
-
-    `rtbench check RUN | head -1` closes the pipe after one line. The exit status is still that of the verdict.
-    """
+    """The file of an output stream. Text that it does not take (`rtbench check RUN | head -1`) is discarded."""
 
     error: OSError | None = None
     """The error by which output was lost. A reader that closes the pipe wants no more output, so it loses none."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write in the same way as FileIO, but without raising OSError. Report the first error on standard error.
-
-        If a descriptor does not block, wait until it accepts more.
-        """
+        """Write as FileIO does, and wait for a full descriptor. Report the first OSError on standard error instead."""
         try:
             while (written := super().write(data)) is None:
                 select.select([], [self], [])
@@ -68,8 +62,8 @@ def prepare() -> None:
     """Make the standard streams of this process safe to use. Do this before the process opens files.
 
     A missing stream (`>&-`) becomes the null device, also for child processes. Otherwise the next file that is opened
-    would get its number. Characters that the encoding of a stream lacks are replaced. Streams of a notebook or a test
-    are not changed.
+    would get its number. Characters that the encoding of a stream lacks are replaced. Streams of notebooks and tests
+    stay.
     """
     for number in range(STDERR + 1):
         try:

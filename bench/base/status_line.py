@@ -28,12 +28,10 @@ def text_width() -> int:
 
 @dataclass(frozen=True)
 class StatusPart:
-    """A part of the status line, in several forms of decreasing length.
+    """A part of the status line, in several complete forms of decreasing length, and then in incomplete ones.
 
-    `forms` are complete texts, the longest first. `shorter_forms` are shorter, incomplete texts, which are used after
-    the last of `forms`. If the line is too long, the part with the highest `rank` is shortened first. When no part has
-    a shorter complete form, the same order holds for incomplete forms, and then for the removal of parts. Therefore
-    problems have low ranks: they stay longer than good news.
+    If the line is too long, the part with the highest `rank` is shortened first: among complete forms, then among
+    incomplete ones, and then by removal. So problems have low ranks: they stay longer than good news.
     """
 
     rank: int
@@ -47,7 +45,10 @@ def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: boo
     remaining = list(parts)
     while width is not None and remaining and len(SEPARATOR.join(part.forms[0] for part in remaining)) > width:
         _shorten(remaining)
-    return SEPARATOR.join(_coloured(part.forms[0], part.style if colour else "") for part in remaining)
+    return SEPARATOR.join(
+        f"\x1b[{COLOURS[part.style]}m{part.forms[0]}\x1b[0m" if colour and part.style else part.forms[0]
+        for part in remaining
+    )
 
 
 def _shorten(parts: list[StatusPart]) -> None:
@@ -61,10 +62,6 @@ def _shorten(parts: list[StatusPart]) -> None:
         parts[index] = replace(part, forms=part.shorter_forms[:1], shorter_forms=part.shorter_forms[1:])
     else:
         del parts[index]
-
-
-def _coloured(text: str, style: str) -> str:
-    return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
 
 
 class StatusLine:

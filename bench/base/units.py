@@ -1,7 +1,4 @@
-"""The factors between units, the unit that suits a number of bytes, and an instant in the endless future.
-
-Factors are integers, so that integer nanoseconds stay integers.
-"""
+"""Factors between units (integers, so that ns stay integers), the unit of bytes, and the endless future."""
 
 from __future__ import annotations
 

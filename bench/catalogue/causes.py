@@ -33,10 +33,7 @@ UNANSWERED, FORGOTTEN = "the peer did not answer a request in the call", "the pe
 NO_READ = "the peer accepted no data"
 """The text about a connection that this tool ended, because nothing could be sent."""
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
-"""Texts about a reply without audible audio.
-
-They state that there was no message, that no message contained audio, or that no audio was loud enough.
-"""
+"""Texts about an inaudible reply: no message, no message with audio, or no audio that was loud enough."""
 ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
 """A text about audio without a reply. After it follows the number of tones."""
 NO_PACKET = "no RTP packet with the agreed audio was received"

@@ -2,8 +2,8 @@
 
 Other modules and pages are made from this list: the schemas of Parquet and of the spool (`bench.record.folder`), the
 rows (`bench.record.rows`), the dtypes of frames (`reports.runs`), and the tables of docs/run-folder.md and
-docs/metrics.md. The end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. A column without a unit is a
-count, a share or a text.
+docs/metrics.md. The end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. Others are counts, shares or
+texts.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "
 """
 
 
+ADDED = frozenset({
+    "interruption_missed", "input_characters", "reply_characters",
+    "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
+    "expectations_missed", "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
+})  # fmt: skip
+"""The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
+
+
 @dataclass(frozen=True)
 class ColumnGroup:
     """Columns that share one description, a sentence in Markdown.
@@ -46,7 +54,7 @@ class ColumnGroup:
     names: tuple[str, ...]
     kind: ColumnKind
     sentence: str
-    filled: FilledBy = "same"
+    source: FilledBy = "same"
     audit: bool = False
 
 
@@ -55,7 +63,7 @@ class InstantGroup:
     """Instants that share one description, a sentence in Markdown. Their columns are named `<name>_at_ns`."""
 
     names: tuple[str, ...]
-    timestamp_kind: InstantSource
+    source: InstantSource
     sentence: str
 
 
@@ -76,29 +84,16 @@ def _instants(source: InstantSource, names: str, sentence: str) -> InstantGroup:
 _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "send"), partial(_instants, "clock")
 
 
-def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
-    """Return the names of columns, in the order of the groups.
-
-    If `filled` is given, return only columns that are filled in one of these ways.
-    """
-    return tuple(name for group in columns if not filled or group.filled in filled for name in group.names)
-
-
-def instants_by_source(instants: Iterable[InstantGroup], *sources: InstantSource) -> tuple[str, ...]:
-    """Return the names of instants, in the order of the groups.
-
-    If `sources` are given, return only instants from one of these sources.
-    """
-    return tuple(name for group in instants if not sources or group.timestamp_kind in sources for name in group.names)
+def names_of(
+    groups: Iterable[ColumnGroup] | Iterable[InstantGroup], *sources: FilledBy | InstantSource
+) -> tuple[str, ...]:
+    """Return the names of columns or instants, in the order of the groups; if `sources` are given, only of these."""
+    return tuple(name for group in groups if not sources or group.source in sources for name in group.names)
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
     """Return the columns of instants, and the columns of their uncertainties."""
-    at_ns, sends, arrivals = (
-        instants_by_source(instants),
-        instants_by_source(instants, "send"),
-        instants_by_source(instants, "arrival"),
-    )
+    at_ns, sends, arrivals = names_of(instants), names_of(instants, "send"), names_of(instants, "arrival")
     return (
         _whole(
             " ".join(f"{name}_at_ns" for name in at_ns),
@@ -137,9 +132,7 @@ IDENTITY = (
     _RUN,
     _label("session_id", "ours, unique in the run: `w0-000001`", "identity"),
     _label(
-        "service_session_id",
-        "the service's own; for a call with an agent, the `{uuid}` in its address",
-        "identity",
+        "service_session_id", "the service's own; for a call with an agent, the `{uuid}` in its address", "identity"
     ),
     _TARGET,
     _whole(
@@ -355,8 +348,7 @@ TURNS = (
         "marks the answer",
     ),
     _flag(
-        "yielded",
-        "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself",
+        "yielded", "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself"
     ),
     _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
     _flag(
@@ -567,21 +559,12 @@ SECONDS = (
     _number("cpu", "share of one core that the worker's process took"),
 )
 
-TURN_INSTANTS, SESSION_INSTANTS = instants_by_source(TURN_INSTANT_GROUPS), instants_by_source(SESSION_INSTANT_GROUPS)
-TURN_ARRIVALS, TURN_SENDS = (
-    instants_by_source(TURN_INSTANT_GROUPS, "arrival"),
-    instants_by_source(TURN_INSTANT_GROUPS, "send"),
-)
-SESSION_ARRIVALS, SESSION_SENDS = (
-    instants_by_source(SESSION_INSTANT_GROUPS, "arrival"),
-    instants_by_source(SESSION_INSTANT_GROUPS, "send"),
-)
+TURN_INSTANTS, SESSION_INSTANTS = names_of(TURN_INSTANT_GROUPS), names_of(SESSION_INSTANT_GROUPS)
+TURN_ARRIVALS, SESSION_ARRIVALS = names_of(TURN_INSTANT_GROUPS, "arrival"), names_of(SESSION_INSTANT_GROUPS, "arrival")
+TURN_SENDS, SESSION_SENDS = names_of(TURN_INSTANT_GROUPS, "send"), names_of(SESSION_INSTANT_GROUPS, "send")
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
 UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)
-"""The columns with the uncertainties of a turn: of its instants, of `stall_duration_ns`, and of the onset.
-
-These columns are stored in a separate file, after TURN_KEYS.
-"""
+"""The columns of a turn's uncertainties, which are stored in a separate file, after TURN_KEYS."""
 LABELS = frozenset(name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names)
 """The columns with texts that rows often repeat."""

@@ -2,8 +2,7 @@
 
 A metric of a turn or session is the difference of two instants unless its definition states otherwise. Instants are
 columns of the run folder (`bench.catalogue.columns`). Metrics are not stored: they are computed when a run is read.
-Reports use the names, units and sentences of this module. Live views and reports use the same rule for
-which quantiles are published.
+Reports use the names, units and sentences of this module. Live views publish quantiles by the same rule.
 """
 
 from __future__ import annotations
@@ -19,16 +18,11 @@ Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 2
-"""The version of the definitions. If the meaning of a value changes, the version is raised.
-
-Runs of different versions are not compared.
-"""
+"""The version of the definitions. It grows if a value's meaning changes. Runs of two versions are not compared."""
 
 MEASURED_FROM = ("request_sent", "speech_end")
-"""The instants from which latency may be measured.
-
-Of these, a turn's latency is measured from the first that the turn has. The column `measured_from` contains its name.
-"""
+"""The instants from which latency may be measured, and is, from the first that a turn has, as in the column
+`measured_from`."""
 ORIGIN = "measured_from"
 """The value of `begin` for metrics that begin at the instant that the column `measured_from` names."""
 REGULAR = "regular"
@@ -50,11 +44,8 @@ TRANSCRIPT = "input_transcribed"
 TRANSCRIPT_METRICS = ("input_transcript_total", "input_transcript")
 """The metrics of that instant. The second one is for recordings that are not paced, which have no end of speech."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
-"""The ends of the phases of connecting, in their order.
-
-A phase that did not happen (a name lookup, TLS) took no time: the next phase begins when the phase before it ends.
-"""
-
+"""The ends of the phases of connecting, in their order. A phase that did not happen (a name lookup, TLS) took no time:
+the next phase begins when the phase before it ends."""
 
 ColumnValue = Callable[[str], int | str | None]
 """A function that returns the value of a column, by its name, for one turn or session; None if the column is absent."""
@@ -98,10 +89,7 @@ class Metric:
 
     @cached_property
     def is_answer_wait(self) -> bool:
-        """True if the metric is the wait for an answer. Then a negative value counts as absent.
-
-        The reason is that a reply before the end of the caller's turn is not the answer to that turn.
-        """
+        """True if the metric is the wait for an answer. A reply before the turn's end is none: the value is absent."""
         return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
@@ -115,10 +103,9 @@ class Metric:
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """Return a time for one turn or session, from its instants and its columns; None if the value is absent.
+        """Return a time for one turn or session, from its instants and its columns; None if it is absent.
 
-        `bench.record.metric_values.values_ns` does the same for whole tables. Only that function computes other values,
-        such as shares.
+        For tables, and for other values such as shares, use `bench.record.metric_values.values_ns`.
         """
         if self.unless is not None and column(self.unless[0]) == self.unless[1]:
             return None
@@ -225,29 +212,8 @@ CATALOGUE: dict[str, Metric] = {
     )
 }  # fmt: skip
 
-
 AUDIBLE = 104
-"""The smallest magnitude of an audible sample: −50 dBFS, which is 104 of 32,768.
-
-Replies begin with samples that are not audible.
-"""
-
-VAD_SEGMENTS = (
-    "speech_end",
-    "speech_stopped",
-    "committed",
-    "request_sent",
-    "response_created",
-    "first_audio",
-    "first_audible",
-)
-MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audio", "first_audible")
-"""The instants that divide `voice_to_voice` into segments.
-
-VAD_SEGMENTS are those of turns whose end the service detects. MANUAL_SEGMENTS are those of other turns. If an instant
-did not happen, the segments before and after it merge, so that the segments always add up to the whole. A segment may
-be negative.
-"""
+"""The smallest magnitude of an audible sample: −50 dBFS, 104 of 32,768. Replies begin with less."""
 
 SEGMENT_NAMES = {
     "speech_end": "speech_end",
@@ -258,9 +224,14 @@ SEGMENT_NAMES = {
     "first_audio": "audio_generation",
     "first_audible": "playback_start",
 }
-"""The name of each segment, by the instant at which the segment ends."""
+"""The name of each segment of `voice_to_voice`, by the instant at which the segment ends."""
+VAD_SEGMENTS = tuple(SEGMENT_NAMES)
+MANUAL_SEGMENTS = tuple(name for name in VAD_SEGMENTS if name not in ("speech_stopped", "committed"))
+"""The instants that divide `voice_to_voice`, of turns whose end the service detects, and of other turns.
 
-
+If an instant did not happen, the segments before and after it merge, so that the segments always add up to the whole. A
+segment may be negative.
+"""
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
 """The headline metrics. If the values of one of them are not exact, the run is invalid."""
 WAITS = (*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS)
@@ -313,9 +284,8 @@ MIN_TURNS_BEYOND = 5
 ALIKE, INDEPENDENT = 0.5, 3.6
 """Assumptions about when a quantile in a tail is published.
 
-ALIKE is the assumed correlation between the turns of one session. INDEPENDENT is the number of independent turns that
-must lie beyond a quantile so that the largest turn bounds the quantile. The bound needs p^n ≤ 2.5 %, so n(1−p) must be
-3.6 at p95, and 3.7 at p99.
+ALIKE is the assumed correlation between the turns of one session. INDEPENDENT turns must lie beyond a quantile so that
+the largest turn bounds it. The bound needs p^n ≤ 2.5 %, so n(1−p) must be 3.6 at p95, and 3.7 at p99.
 """
 MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish) for a published quantile.
@@ -338,9 +308,8 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
     `turns`, `sessions` and `effective_sessions` describe the design of the run. `effective_sessions` is the effective
     number of sessions (Kish). Only the design decides whether a quantile is published. If the result also decided, low
     values would be published more often. Each quantile needs six effective sessions (2^−6 < 2.5 %), and a median up to
-    nine if sessions have few turns. A quantile in a tail also needs 5 turns beyond it, and enough turns to bound it:
-    n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This formula assumes a correlation of one half between the turns of one
-    session.
+    nine if sessions have few turns. A quantile in a tail also needs 5 turns beyond it, and enough turns to bound it: n
+    / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). It assumes a correlation of one half within sessions.
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p == 0.5:
@@ -356,6 +325,4 @@ PlannedEvent = Literal["interruptions", "sounds", "expectations"]
 PLANNED_COLUMNS: dict[PlannedEvent, tuple[str, str]] = {
     event: (f"{event}_planned", f"{event}_missed") for event in get_args(PlannedEvent)
 }
-"""The columns of sessions with the numbers of the events that a script plans besides turns, and that did not take
-place.
-"""
+"""The columns of sessions that count a script's planned events, besides turns, and those that did not happen."""

@@ -1,8 +1,4 @@
-"""The days on which services retire models, with the source of each day.
-
-The tables of the services are as of 26 November 2026; a service may postpone a day. This module reads no clock: the
-caller passes the current day, in UTC.
-"""
+"""The days, as of 26 November 2026, on which services retire models, with sources. Pure. A day may be postponed."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 
 SOON_DAYS = 60
-"""The number of days before a retirement from which a warning is shown.
-
-Results for such a model say little about later models. Azure sends its notices equally early.
-"""
+"""The number of days before a retirement from which a warning is shown. Results for such a model say little about later
+models. Azure sends its notices equally early."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,5 @@ class Retirement:
 
 
 def retirements(*rows: tuple[str, str, str]) -> dict[str, Retirement]:
-    """Return the retirements by model. A row has the model, the day and the source.
-
-    A dated version of a model retires with the model, unless it has a row of its own.
-    """
+    """Return (model, day, source) by model. A dated version retires with the model, unless it has its own row."""
     return {model: Retirement(model, date.fromisoformat(day), source) for model, day, source in rows}

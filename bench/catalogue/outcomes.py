@@ -44,23 +44,22 @@ EXPIRED = "session_expired"
 EXPECTED = "failed:missing_"
 """The prefix of the outcome if an expected event was not received. The name of the event follows."""
 HOLD, UNSENT = "failed:hold", "failed:unsent"
-"""The outcomes of a turn whose speech was not sent: because the agent held the call, and because this machine could
-not send it."""
+"""The outcomes of a turn whose speech was not sent: the agent held the call, or this machine could not send."""
 OWN_FAULT = "failed:load_generator"
 """The outcome of a session that failed because of a fault of this tool or of this machine."""
 HANG_UP = "failed:hung_up"
 """The outcome of an answered telephone call that this tool ended before the end of the script."""
 NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
-"""The outcomes of a telephone call that was answered, and in which nothing was audible until the first limit.
-
-With NO_MEDIA, no packet with audio was received. With NO_SOUND, all packets had silence, even noise, or tones.
-"""
+"""The outcomes of an answered telephone call in which nothing was audible until the first limit: no packet with audio
+was received, or all packets had silence, even noise, or tones."""
 
 REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
     *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
 )
 """The models with speech output, from the newest to the oldest."""
+AGENT_DIALECTS = "twilio, acs or pcm"
+"""The dialects of agents on a WebSocket, for texts. `bench.services.agents` has the dialects."""
 NO_PROXY = "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may reach it"
 OTHER_PROXY_LOGIN = (
     "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos: let a local proxy "
@@ -100,8 +99,8 @@ class OutcomeRow(NamedTuple):
     """A row of the table.
 
     `text` is the meaning of the outcome, and `of_session` its meaning for sessions, if that differs. `causes` maps a
-    text in the detail to the remedy for this cause, which precedes `remedy`. If a row has no text or no remedy, those
-    of the beginning of its code hold.
+    text in the detail to the remedy for this cause, which precedes `remedy`. Without text or remedy, those of the
+    code's beginning hold.
     """
 
     text: str = ""
@@ -147,7 +146,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "timeout:first_delta": OutcomeRow("no reply started within the time limit", causes={
         NO_MESSAGE: "the agent accepts the call and sends nothing: it may expect the messages of another provider (--dialect) or a parameter (`extra`); see its log",
         NO_PACKET: "the agent stopped sending audio during the call: see its log",
-        NO_AUDIO: "the agent sends messages, but no audio in the form of this dialect: it may expect another provider (--dialect twilio, acs or pcm)",
+        NO_AUDIO: f"the agent sends messages, but no audio in the form of this dialect: it may expect another provider (--dialect {AGENT_DIALECTS})",
         ONLY_TONES: TONES,
         INAUDIBLE: "the agent's audio is never louder than its background: check that it supports this input format (`input_format`), that it sends the expected format (`output_format`), and that it answers by itself; see its log",
     }),
@@ -161,7 +160,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "timeout:end_of_turn": OutcomeRow("the service's VAD detected no end of speech within the time limit", "the VAD takes noise above its threshold for speech: use a quieter recording, or set a higher threshold", causes={
         UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot detect turns, let the client commit the audio (`turn_detection: none`; in a probe --manual-commit)",
     }),
-    "timeout:session": OutcomeRow("session.created, session.updated or mcp_list_tools.completed was not received within the time limit", "the upgrade was accepted, but no session.created was received: the path may be that of another service, or of an agent (set --dialect twilio, acs or pcm), or the model may still be loading", causes={
+    "timeout:session": OutcomeRow("session.created, session.updated or mcp_list_tools.completed was not received within the time limit", f"the upgrade was accepted, but no session.created was received: the path may be that of another service, or of an agent (set --dialect {AGENT_DIALECTS}), or the model may still be loading", causes={
         "session.updated was not received": "the service sent session.created, but did not confirm the settings: check that it supports them (`session`, `extra`, --dialect)",
     }),
     "timeout:proxy": OutcomeRow("the proxy did not respond within the time limit", NO_PROXY),
@@ -274,10 +273,7 @@ NOT_COMPUTED = "the remedy could not be determined, because of a bug of this too
 
 
 def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
-    """Return a function that returns NOT_COMPUTED if `remedy` raises an error.
-
-    Remedies search texts of a peer, who may send anything. An error must not prevent a report.
-    """
+    """Return `remedy`, with NOT_COMPUTED for an error: a peer may send any text, and a report must not fail."""
 
     @wraps(remedy)
     def remedy_or_note(*args: Inputs.args, **kwargs: Inputs.kwargs) -> str:

@@ -61,10 +61,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """The facts about a target's prices that are known before the service responds.
-
-    `requested_model` is the requested model or deployment. `own` is the target's own prices.
-    """
+    """The facts that determine a target's prices in advance: the requested model or deployment, and own prices."""
 
     requested_model: str | None = None
     own: Prices | None = None
@@ -77,10 +74,7 @@ class PricingTerms:
 
 
 class BilledModel(NamedTuple):
-    """A model that the service reported. `name` is None if it reported none.
-
-    `is_backend` is True for the backend of a session. Its tokens are billed, but no minutes.
-    """
+    """A model that the service reported, if it reported one. A backend's tokens are billed, but no minutes."""
 
     name: str | None
     is_backend: bool = False
@@ -154,10 +148,7 @@ def audio_out_usd(prices: Prices, tokens: float) -> float:
 
 
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
-    """Return the prices of a model. If the table does not contain its name, use its name without the date.
-
-    Return None if the table contains neither. Prices of a model with a similar name are never used.
-    """
+    """Return the prices of a model, or of its undated name, and never those of a similar name; None if unknown."""
     return table.get(model) or table.get(undated(model))
 
 

@@ -1,13 +1,11 @@
 """The reference workload: the scripts that represent what voice services are asked, and the load that measures them.
 
 It has two forms: the caller speaks or types. Published values of services are comparable only if they were measured
-with the same version of a form. Therefore this module pins the digest of each script. docs/reference.md describes the
-workload. Pure.
+with the same version of a form. So this module pins their digests. docs/reference.md describes the workload. Pure.
 
 The number of sessions is chosen so that p50 and p95 of each published metric can be reported, by the rule
 `bench.catalogue.metrics.sessions_to_publish`. Interruptions and function calls occur in one script each, three and four
-times per session. Their p95 needs 48 sessions of this script; 60 leave a margin for failed sessions. All scripts have
-the same number of sessions.
+times per session. Their p95 needs 48 sessions of this script; 60, of each script, leave a margin for failed sessions.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.services.registry import retirement_of
 from bench.services.siblings import REMEDIES, SIBLINGS, UNGREETED, shape_of
+from bench.target.price_table import GIVE_PRICES
 from bench.target.target import Target
-from bench.target.target_settings import GIVE_PRICES
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import OTHER_STREAM, Dialect, is_simulated
 from bench.wire.events import TokenUsage

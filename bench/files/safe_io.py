@@ -42,8 +42,7 @@ def read_json(
     """Return the value of a JSON text, as the msgspec type `kind`.
 
     Raise JsonError if the text is invalid or has too many levels. If `numbers` is True, integers must fit into 64 bits.
-    Set it to False for values that are only displayed. `make_value` is a function that makes a value of a type that
-    msgspec does not know.
+    Set it to False for values that are only displayed. `make_value` makes values of types that msgspec does not know.
     """
     try:
         value = msgspec.json.decode(data, type=kind, dec_hook=make_value)
@@ -96,10 +95,7 @@ def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
 
 
 def _check(value: Any, *, numbers: bool) -> None:
-    """Raise JsonError if a limit is exceeded.
-
-    The check goes level by level, because Python limits the depth of recursion.
-    """
+    """Raise JsonError if a limit is exceeded. Go level by level, because Python limits recursion."""
     level, depth = [value], 0
     while level:
         if numbers and any(type(item) is int and item not in WHOLE for item in level):
@@ -112,10 +108,7 @@ def _check(value: Any, *, numbers: bool) -> None:
 
 
 def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
-    """Open a regular file for reading. If `follow_link` is True, a link to a regular file is also opened.
-
-    Raise OSError at once for everything else.
-    """
+    """Open a regular file, or a link to one if `follow_link` is True. Raise OSError at once for all else."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
@@ -124,10 +117,7 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
 
 
 def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
-    """Return the content of a regular file.
-
-    Raise OSError as `open_file` does, and if the file has more than `max_bytes` bytes.
-    """
+    """Return the content of a regular file. Raise OSError, also if it has more than `max_bytes` bytes."""
     with open_file(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -135,11 +125,19 @@ def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
     return data
 
 
-class AppendFile:
-    """A new file, to which each piece of data is appended completely or not at all.
+def read_named(path: Path, max_bytes: int = -1) -> bytes:
+    """Return up to `max_bytes` bytes of a file that the user names. Raise UsageError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(max_bytes)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"{path}: cannot be read ({error})") from None
 
-    Raises FileExistsError if the file exists.
-    """
+
+class AppendFile:
+    """A new file that gets each piece of data completely or not at all. Raises FileExistsError."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -170,8 +168,7 @@ def is_regular(path: Path) -> bool:
 def fresh_beside(path: Path) -> Path:
     """Return the path of a new file, which is written first and then replaces `path`.
 
-    A file that already has this path is removed. It may come from a killed process. In a folder from others it may be a
-    link, which would redirect the write.
+    A file of a killed process, or a link in a folder from others, may have this path: remove it.
     """
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)

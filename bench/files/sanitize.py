@@ -1,8 +1,7 @@
 """Texts from others, made safe to display: as one line that controls neither a terminal nor a CI, or as a name. Pure.
 
 Texts from services, proxies and the files of others may contain line breaks, escape sequences, characters that change
-the writing direction, and commands to the program that reads a CI log. Here these become visible, and the text stays
-readable.
+the writing direction, and commands to the program that reads a CI log. Here these become visible.
 """
 
 from __future__ import annotations
@@ -22,10 +21,7 @@ MAX_KINDS = 5
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
 """CI commands: `::name` of GitHub Actions at the start of a line, and `##vso[` of Azure Pipelines at any position."""
 SUSPECT = r"[^ -~]|::|##"
-"""The pattern of texts that `escape_control` may change.
-
-The pattern is also valid for RE2, which searches many texts at once.
-"""
+"""The pattern, also for RE2, which searches many texts at once, of texts that `escape_control` may change."""
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """The control characters of ASCII, except the tab."""
 _NO_WORD = re.compile("[^A-Za-z0-9_.-]")
@@ -63,10 +59,7 @@ def excerpt(text: str, longest: int = 40) -> str:
 
 
 def top_counts(kinds: Mapping[str, int]) -> str:
-    """Return a list of the most frequent kinds with their counts, such as `restart 400, ping 12, 3 more kinds 7`.
-
-    Others chose the names of the kinds.
-    """
+    """Return the most frequent kinds, whose names others chose: `restart 400, ping 12, 3 more kinds 7`."""
     ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
     texts = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in ranked[:MAX_KINDS]]
     if more := ranked[MAX_KINDS:]:
@@ -75,8 +68,5 @@ def top_counts(kinds: Mapping[str, int]) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a code or reason in the form that an outcome contains.
-
-    It has at most 64 characters. Characters other than A-Z a-z 0-9 _ . - become _. "" stays empty.
-    """
+    """Return a text as a part of an outcome: at most 64 characters, and `_` for all but A-Z a-z 0-9 _ . -."""
     return _NO_WORD.sub("_", text[:MAX_SLUG_CHARACTERS])

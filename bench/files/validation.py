@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from functools import cached_property
 from keyword import iskeyword
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from bench.base.errors import Mistakes, UsageError
+from bench.base.errors import INVALID_TYPE, INVALID_VALUE, Mistakes, UsageError
 from bench.files.sanitize import excerpt
-from bench.files.yaml_file import INVALID_TYPE, INVALID_VALUE, TABLE, LocatedValue
+
+if TYPE_CHECKING:
+    from bench.files.yaml_file import LocatedValue
 
 ENTRY, ENTRIES = "entry", "entries"
 T = TypeVar("T")
@@ -33,10 +35,7 @@ class Validator(ABC, Generic[T]):
 
     @abstractmethod
     def read(self, value: LocatedValue) -> T:
-        """Return the checked and converted value.
-
-        Raise UsageError if the value is wrong. It states the problem, the position, and what is allowed.
-        """
+        """Return the converted value. Raise UsageError with the problem, the position, and what is allowed."""
 
     @abstractmethod
     def schema(self) -> Schema:
@@ -45,10 +44,7 @@ class Validator(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string.
-
-    `allowed` describes the form in messages. `blank` is True if the string may be empty or only white space.
-    """
+    """A string, also empty or white space if `blank` is True. `allowed` describes the form in messages."""
 
     allowed: str = "a string"
     blank: bool = False
@@ -226,10 +222,7 @@ class ListOf(Validator[tuple[T, ...]]):
 
 @dataclass(frozen=True)
 class MapOf(Validator[dict[str, T]]):
-    """A mapping. Its names match `pattern`, and its values have the form `shape`.
-
-    It has from `minimum` to `maximum` entries. `allowed` describes all these rules in messages.
-    """
+    """A mapping of names that match `pattern` to values of the form `shape`. `allowed` describes all rules."""
 
     pattern: str
     shape: Validator[T]
@@ -299,10 +292,9 @@ class JsonObject(Validator[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Converted(Validator[T]):
-    """A value of the form `shape` that is converted by the function `make`.
+    """A value of the form `shape` that `make` converts, from the located value and the read one.
 
-    `make` is called with the located value, which it needs for errors, and the value that was read. `more` is what the
-    schema contains in addition to the schema of the form.
+    `more` is what the schema has in addition to the schema of the form.
     """
 
     shape: Validator[Any]
@@ -317,12 +309,23 @@ class Converted(Validator[T]):
 
 
 @dataclass(frozen=True)
-class Field(Generic[T]):
-    """The value at a key of a table.
+class Deferred(Validator[T]):
+    """A value of the form that `make` returns. `make` is called at each use, because it imports a slow module."""
 
-    `note` is a description in one line. `default` is the value if the key is absent. `nothing` is True if null at this
-    key means the same as an absent key. `is_hidden` is True if errors must not quote the value, because it may be a
-    secret.
+    make: Callable[[], Validator[T]]
+
+    def read(self, value: LocatedValue) -> T:
+        return self.make().read(value)
+
+    def schema(self) -> Schema:
+        return self.make().schema()
+
+
+@dataclass(frozen=True)
+class Field(Generic[T]):
+    """The value at a key of a table, with a note of one line, and the default for an absent key.
+
+    If `nothing` is True, null is an absent key. If `is_hidden` is True, errors must not quote the value.
     """
 
     shape: Validator[T]
@@ -351,10 +354,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a mapping in which the value at `key` selects one of `tables`.
-
-    The reported errors are those of the selected table.
-    """
+    """Return the schema of a mapping whose value at `key` selects one of `tables`, which reports the errors."""
     chosen = [
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
         for name, schema in tables.items()
@@ -372,10 +372,9 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping that has only the keys of `fields`.
+    """A mapping that has only the keys of `fields`, or null for an empty one if `nothing` is True.
 
-    `build` makes the result, and may raise InvalidCombinationError. `nothing` is True if null means the same as an
-    empty mapping.
+    `build` makes the result, and may raise InvalidCombinationError.
     """
 
     fields: Mapping[str, Field[Any]]
@@ -446,8 +445,7 @@ def field_key(
     """Return a field of a dataclass that describes a table of a file.
 
     The key in the file has the name of the field, without the final underscore of a keyword of Python. The value at the
-    key has the form `shape`. `absent` is the value of the field if the file does not have the key and the key has no
-    default.
+    key has the form `shape`. `absent` is the value of an absent key without a default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
     value = absent if default is None else default
@@ -455,18 +453,14 @@ def field_key(
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """Return a field of a dataclass (see `field_key`) that contains several keys of a table.
-
-    In a file, these keys are at the same level as the other keys of the dataclass.
-    """
+    """Return a field of a dataclass that has several keys of a table, at the level of the dataclass's other keys."""
     return field(default=table.build(), metadata={ENTRIES: table})
 
 
 def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
-    """Return the table that a dataclass describes. Its fields must be made by `field_key` and `field_keys`.
+    """Return the table that a dataclass with `field_key` and `field_keys` describes.
 
-    If `nulls` is True, a key that is optional and has no default may be null; null means the same as an absent key. If
-    `nulls` is False, the table itself may be null.
+    If `nulls` is True, null is an absent key, if that is optional without a default. Otherwise, the table may be null.
     """
     entries: dict[str, Field[Any]] = {}
     groups: dict[str, StructOf[Any]] = {}
@@ -584,15 +578,12 @@ class OneKeyOf(Validator[T]):
 
 
 def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
-    """Return the values of a mapping. If `nothing` is True, null counts as an empty mapping.
-
-    Raise UsageError for any other value.
-    """
+    """Return the values of a mapping; of null, if `nothing` is True, an empty one. Otherwise raise UsageError."""
     content = value.content()
     if content is None and nothing:
         return {}
     if not isinstance(content, dict):
-        raise value.type_error(TABLE, hint)
+        raise value.type_error("a table (`key: value`)", hint)
     return content
 
 

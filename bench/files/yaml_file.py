@@ -21,28 +21,22 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from bench.base.errors import ScriptError, UsageError
+from bench.base.errors import INVALID_TYPE, INVALID_VALUE, ScriptError, UsageError
 from bench.files.sanitize import excerpt
 
 MAX_BYTES = 4 << 20
 MAX_VALUES = 100_000
-"""The maximum number of values of a file, counted with aliases expanded.
-
-Without a limit, a few lines of nested aliases could fill the memory.
-"""
+"""The maximum number of values, with aliases expanded. Few lines of nested aliases could fill the memory."""
 MAX_DEPTH = 64
 """The maximum depth of nested lists and mappings."""
 TAG = "tag:yaml.org,2002:"
-TABLE = "a table (`key: value`)"
-INVALID_VALUE, INVALID_TYPE = "invalid_value", "invalid_type"
 
 
 @dataclass(frozen=True)
 class LocatedValue(ABC):
-    """A value and its position.
+    """A value and its position, with the name that errors use, such as its key.
 
-    `name` is the name of the value in errors, such as its key. `is_hidden` is True if errors must not quote the value.
-    `context` is data about the whole file. Inner values have it too, so that their validators can use it.
+    Errors quote no value that `is_hidden`. `context` is data about the whole file, which inner values have, too.
     """
 
     name: str
@@ -57,10 +51,7 @@ class LocatedValue(ABC):
     @property
     @abstractmethod
     def position(self) -> str:
-        """The position FILE:LINE:COLUMN of the value's key, or of the value itself if it has no key.
-
-        It is "" if the value is not from a file.
-        """
+        """The position FILE:LINE:COLUMN of the value's key, or of the value without one; "" without a file."""
 
     @property
     @abstractmethod
@@ -69,10 +60,9 @@ class LocatedValue(ABC):
 
     @abstractmethod
     def content(self) -> object:
-        """Return a str, bool, int, float, date, None, list[LocatedValue], dict[str, LocatedValue], or another object.
+        """Return the value: scalars, list[LocatedValue], dict[str, LocatedValue]; another object for other types.
 
-        Another object means that the value has none of these types. Raise UsageError for a mapping that contains a key
-        twice, or a key that is not a string.
+        Raise UsageError for a mapping that contains a key twice, or a key that is not a string.
         """
 
     @abstractmethod
@@ -172,11 +162,7 @@ class PythonValue(LocatedValue):
 
 @dataclass(frozen=True)
 class YamlValue(LocatedValue):
-    """A node of a YAML file.
-
-    `mark` is the node whose start is the position in errors. It is the key of the node; the node itself if it has no
-    key.
-    """
+    """A node of a YAML file. The start of `mark`, which is its key if it has one, is the position in errors."""
 
     path: Path
     node: Node
@@ -213,10 +199,7 @@ class YamlValue(LocatedValue):
         return self.node
 
     def _entries(self, mapping: MappingNode) -> dict[str, LocatedValue]:
-        """Return the mapping's own entries, and the entries that it merges in (`<<`).
-
-        If several entries have the same name, the first one counts. The mapping's own entries come first.
-        """
+        """Return the own entries, and those merged in (`<<`), of which the first with a name counts."""
         own: dict[str, LocatedValue] = {}
         merged: dict[str, LocatedValue] = {}
         for key, node in mapping.value:
@@ -247,10 +230,7 @@ def yaml_text(content: Mapping[str, Any]) -> str:
 
 
 def _quoted(value: Any) -> Any:
-    """Return a value in which those texts are quoted that the library writes plain, and reads in another way.
-
-    These are texts with control characters, and texts that start with a question mark.
-    """
+    """Quote texts that the library writes plain and reads in another way: control characters, and a first `?`."""
     match value:
         case str():
             is_safe = value.isprintable() and not value.startswith("?")
@@ -263,10 +243,7 @@ def _quoted(value: Any) -> Any:
 
 
 def read_yaml(path: Path, name: str) -> YamlValue:
-    """Return the content of a YAML file; null for an empty file.
-
-    Raise ScriptError if the file cannot be read, or is not YAML.
-    """
+    """Return the content of a YAML file; null if it is empty. Raise ScriptError if it is unreadable or not YAML."""
     return parsed_yaml(path, read_text(path), name)
 
 
@@ -327,10 +304,7 @@ def _syntax_problem(error: MarkedYAMLError) -> str:
 
 
 def _refuse_too_much(path: Path, root: Node) -> None:
-    """Raise ScriptError if a node contains itself, has too many values, or is nested too deeply.
-
-    Aliases are counted as if they were expanded.
-    """
+    """Raise ScriptError if a node contains itself, or, with aliases expanded, has too many values or levels."""
     measured: dict[int, tuple[int, int] | None] = {}
 
     def measure(node: Node) -> tuple[int, int]:
@@ -364,10 +338,7 @@ def _count_values(node: Node) -> Iterator[Node]:
 
 
 def _scalar(node: ScalarNode) -> object:
-    """Return the value of a scalar.
-
-    Return the node itself for an invalid date, and for a number of YAML that Python cannot read (`0o14`, `.nan`).
-    """
+    """Return the value of a scalar; the node for a date or number that Python cannot read (`0o14`, `.nan`)."""
     if _is_a(node, "str"):
         return str(node.value)
     if _is_a(node, "null"):
@@ -390,8 +361,5 @@ def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
 
 
 def _is_a(node: Node, *types: str) -> bool:
-    """Return whether a node is a scalar of one of the given YAML types.
-
-    The types are str, int, float, bool, null, timestamp and merge.
-    """
+    """Return whether a node is a scalar of one of these types: str, int, float, bool, null, timestamp, merge."""
     return isinstance(node, ScalarNode) and node.tag in {TAG + name for name in types}

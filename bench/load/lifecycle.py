@@ -6,7 +6,8 @@ actions that it returns, in this order. Four rules hold:
 * The first cause that ends a run is its reason. If the first stop has no reason, the first later cause with a reason
   is the reason.
 * After the run begins to drain, no session and no turn starts.
-* A run that has started is drained once and then closed once, in all cases. After that, it ignores all events.
+* A run that has started is drained once and then closed once, in all cases. After that, it ignores all events, except
+  that a signal ends a worker.
 * The process that leads a run ends it. A worker asks its master to end the run, and continues until the master lets it
   drain.
 
@@ -63,10 +64,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A component of the run requests the end of the run.
-
-    `spent` is True if the budget is used up, so that open turns get no further response.
-    """
+    """A component requests the end of the run. `spent` is True if open turns get no further response (the budget)."""
 
     reason: str
     spent: bool = False
@@ -92,10 +90,7 @@ class MasterLost:
 
 @dataclass(frozen=True)
 class UsersStopping:
-    """Locust stops the users, or a master lets its worker drain.
-
-    `reason` is why; "" if unknown. `spent` is as in `StopRequested`.
-    """
+    """Locust stops the users, or a master lets its worker drain, for a reason, if known. `spent`: `StopRequested`."""
 
     reason: str = ""
     spent: bool = False
@@ -166,10 +161,7 @@ RunActions: TypeAlias = tuple[RunAction, ...]
 
 
 class RunLifecycle:
-    """The lifecycle of one run in one process.
-
-    `leads` is True if this process decides when the run ends. It is False in a worker.
-    """
+    """The lifecycle of one run in one process. `leads` is False in a worker: its master decides when the run ends."""
 
     def __init__(self, *, leads: bool = True) -> None:
         self._leads = leads
@@ -190,6 +182,8 @@ class RunLifecycle:
     def apply(self, event: RunEvent) -> RunActions:
         """Process an event. Return the actions that must be executed, in this order."""
         match event:
+            case SignalReceived() if self.state is RunState.REPORTED and not self._leads:
+                return (StopTest(),)  # the worker only waits for another run
             case _ if self.state is RunState.REPORTED:
                 return ()
             case SignInStarted() if self.state is RunState.IDLE:
@@ -272,9 +266,6 @@ class RunLifecycle:
 
 
 def not_started_text(reason: str) -> str:
-    """Return a line about a run that ended during sign-in.
-
-    `reason` is "" if the run's time was over, or the run was stopped.
-    """
+    """Return a line about a run that ended during sign-in, for a reason, or because its time was over or it stopped."""
     cause = reason or "its time was over, or it was stopped"
     return f"the run did not start: {cause} (during sign-in); no session was opened"

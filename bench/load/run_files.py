@@ -29,7 +29,7 @@ class Argument(str):
 
 
 def positional_arguments(words: Sequence[str]) -> set[int]:
-    """Return the positions of the words that are neither options nor values of options for Locust's parser."""
+    """Return the positions of the words that are neither options nor their values for Locust's parser."""
     parser = get_parser()
     parser._actions = [action for action in parser._actions if action.option_strings]
     placed = [Argument(word) for word in words]

@@ -101,10 +101,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     # Sessions.
 
     def run(self) -> None:
-        """Run the user. Locust calls this method.
-
-        An error ends the run, because the run would otherwise wait for this user.
-        """
+        """Run the user. Locust calls this. An error ends the run, because it would otherwise wait for this user."""
         self._copies = ()
         for name in ("on_start", "on_stop"):
             setattr(self, name, partial(self._guard, name, getattr(self, name)))

@@ -37,10 +37,7 @@ from bench.plan.wav_container import (
 )
 
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
-"""The formats of libsndfile in which programs write speech.
-
-libsndfile reads other formats, too, but may not report a position in them.
-"""
+"""The formats of libsndfile in which programs write speech, and of which it reports positions."""
 MAX_RATE_HZ = 768_000
 MAX_SAMPLES = 1_000_000_000
 """The maximum number of samples of all channels. Two hours in two channels at 48 kHz have 691,200,000."""
@@ -56,25 +53,21 @@ MAX_TAGS = 8
 # Lines of libsndfile about a header that states more bytes than the file has: `data : 125640 (should be 19956)`.
 _PROMISED = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 OGG_START, MAX_OGG_STARTS_BYTES = b"OggS\0\x02", 4_096
-"""The first bytes of an Ogg page that starts a stream, and the size of the pages that start all streams of a recording.
-"""
+"""The first bytes of an Ogg page that starts a stream, and the size of all such pages of a recording."""
 _OGG_CUT = "Last page lacks an end-of-stream bit"
 
 
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A file that is read from its start to its end.
-
-    Otherwise `soundfile` seeks after each block: some codecs cannot seek, and others decode the block again.
-    """
+    """A file that is read without seeks between blocks: some codecs cannot seek, others decode a block again."""
 
     def seekable(self) -> bool:
         return False
 
 
 class _WavFile:
-    """The audio of a WAV after a header with its true size. `error` is an error of reading.
+    """The audio of a WAV after a header with its true size.
 
-    libsndfile prints the traceback of each error of a Python file, so no method raises an error.
+    No method raises an error, because libsndfile prints its traceback: it is in `error`.
     """
 
     def __init__(self, file: io.FileIO, audio: WavAudio) -> None:
@@ -169,10 +162,7 @@ class AudioFile:
 
 @contextmanager
 def open_audio(path: Path, max_minutes: int) -> Iterator[AudioFile]:
-    """Open an audio file of up to `max_minutes`.
-
-    Raise UsageError, with the reason and a remedy, for a file that is missing, empty, truncated, or not audio.
-    """
+    """Open an audio file of up to `max_minutes`. Raise UsageError with a remedy if it is missing, cut, or no audio."""
     with _opened(path) as opened:
         source = _source(path, opened)
         with _errors(path):
@@ -285,10 +275,9 @@ def _to_wav(path: Path, converter: str | None = "ffmpeg", codec: str = "") -> st
 
 
 def _command(path: Path, converter: str = "ffmpeg -i", options: str = "", codec: str = "") -> str:
-    """Return the command that converts a file to a WAV in the same folder.
+    """Return the command that converts a file to a WAV in its folder, under another name.
 
-    The new file has another name, because the file itself may be a WAV. The name states the lossy codec of the file,
-    because the import of recorded calls uses it.
+    The name states the lossy codec of the file, because the import of recorded calls uses it.
     """
     suffix = f".{codec}.wav" if codec else "-pcm.wav"
     return f"{converter} {quote(path.name)} {options}{quote(path.stem + suffix)}"

@@ -1,7 +1,6 @@
-"""A script that is encoded once for all sessions, and the choices that differ between sessions. Pure.
+"""A script that is encoded once for all sessions, and what differs between sessions. Pure.
 
-For each session, a `CompiledScript` chooses a row of variables and the length of pauses. If a turn has several
-recordings, it also chooses one of them.
+A `CompiledScript` chooses a session's row of variables, the length of pauses, and one of a turn's recordings.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from bench.wire.settings import SessionSettings
 
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are evenly distributed for any count
 
-
 OUTSIDE = ("history", "mcp_servers")
 """The settings of a session that are no keys of `session` in a script."""
 
@@ -29,8 +27,7 @@ OUTSIDE = ("history", "mcp_servers")
 class CompiledScript:
     """A script for any number of sessions, encoded for one dialect.
 
-    It encodes the speech of the script's own turns once, and stores it. The constructor raises ScriptError for anything
-    that the dialect cannot express.
+    Its turns' speech is encoded once. The constructor raises ScriptError for what the dialect cannot express.
     """
 
     def __init__(self, script: Script, dialect: Dialect) -> None:
@@ -70,10 +67,9 @@ class CompiledScript:
         return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
 
     def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
-        """Return a step in the form in which a session plays it.
+        """Return a step as a session plays it. Raise UsageError for an event that the dialect cannot send.
 
-        `number` is the number of the turn, from 1. For a step that is not a turn, it is the number of the last turn
-        before it. Raise UsageError for an event that the dialect cannot send.
+        `number` is the number of the turn, from 1; for another step, that of the last turn before it.
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")
@@ -111,11 +107,7 @@ class CompiledScript:
 
 
 def _reject_unsupported(script: Script, settings: SessionSettings, dialect: Dialect) -> None:
-    """Raise ScriptError for a setting or step that the dialect does not support.
-
-    Also raise it for an event that would undo the session's settings. `settings` contain the history if it is one of
-    them.
-    """
+    """Raise ScriptError for what the dialect does not support. `settings` have the history if it is one of them."""
     refused = dialect.unsupported_setting(settings)
     if refused is not None:
         keys = refused.setting if refused.setting[0] in OUTSIDE else ("session", *refused.setting)

@@ -1,22 +1,22 @@
 """The messages that a script adds to a conversation.
 
 They come from a step, from a response's own input, or from a history file. Images are PNG or JPEG, and are sent
-unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in pixels, so only this size is read from
-the file. It is in the first chunk of a PNG (ISO/IEC 15948, 11.2.2), and in the frame header of a JPEG (ITU-T T.81,
-B.2.2).
+unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in pixels, so only this is read: from the
+first chunk of a PNG (ISO/IEC 15948, 11.2.2), or the frame header of a JPEG (ITU-T T.81, B.2.2).
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, get_args
 
 from bench.base.errors import UsageError
-from bench.files.safe_io import JsonError, read_json
+from bench.files.safe_io import JsonError, read_json, read_named
 from bench.files.validation import Choice, Converted, Field, InvalidCombinationError, String, StructOf, Validator
 from bench.files.yaml_file import LocatedValue, PythonValue, read_text
 from bench.wire.settings import Image, Message, MessageRole
@@ -24,28 +24,19 @@ from bench.wire.settings import Image, Message, MessageRole
 T = TypeVar("T")
 MAX_MESSAGES = 10_000
 MAX_BYTES = 4 << 20
-"""The maximum size of an image file.
-
-An event must not be larger than 15 MiB, and base64 makes the file a third larger.
-"""
+"""The maximum size of an image file. In base64 it is a third larger, and an event has at most 15 MiB."""
 PNG, PNG_HEADER, PNG_END = b"\x89PNG\r\n\x1a\n", slice(8, 16), b"\x00\x00\x00\x00IEND"
 FIRST_CHUNK = b"\x00\x00\x00\x0dIHDR"
 JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers SOF0 to SOF15, which begin a frame. Three markers in this range do not, and are left out.
-
-Source: T.81, table B.1.
-"""
+"""The markers SOF0 to SOF15, which begin a frame, without three others in this range (T.81, table B.1)."""
 START_OF_SCAN = 0xDA
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 def file_of(load: Callable[..., T]) -> Validator[T]:
-    """Return a validator for the path of a file, which reads the file with `load`.
-
-    The path is relative to the folder of the file that contains the path.
-    """
+    """Return a validator of the path of a file, relative to the file that names it. `load` reads the file."""
 
     def load_path(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
@@ -59,10 +50,9 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
 
 
 class ReadOnce(Generic[T]):
-    """A function that reads a file, with a cache.
+    """A function that reads a file again only if its size or modification time has changed.
 
-    A file is read again only if its size or modification time has changed. The cache has one version of each file. It
-    has the `max_files` files that were used last. If `load` raises an error, nothing is cached.
+    The cache has one version of each of the `max_files` files that were used last, and no errors.
     """
 
     def __init__(self, load: Callable[[Path], T], max_files: int) -> None:
@@ -90,13 +80,7 @@ class ReadOnce(Generic[T]):
 
 def load_image(path: Path) -> Image:
     """Read an image. Raise UsageError for a file that is missing, too large, truncated, or neither PNG nor JPEG."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({error})") from None
+    data = read_named(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; make the image smaller")
     if data.startswith(PNG):
@@ -116,7 +100,7 @@ def png_size(data: bytes) -> Size | None:
     """Return the width and height of a PNG; None if they are not in its first chunk."""
     if data[PNG_HEADER] != FIRST_CHUNK or len(data) < 24:
         return None
-    return _positive(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
+    return _positive(*struct.unpack_from(">II", data, 16))
 
 
 def jpeg_size(data: bytes) -> Size | None:
@@ -127,10 +111,7 @@ def jpeg_size(data: bytes) -> Size | None:
         if marker == 0xFF:  # a fill byte
             position += 1
         elif marker in FRAME_HEADERS:
-            height, width = (
-                int.from_bytes(data[position + 5 : position + 7]),
-                int.from_bytes(data[position + 7 : position + 9]),
-            )
+            height, width = struct.unpack_from(">HH", data, position + 5)
             return _positive(width, height)
         elif marker == START_OF_SCAN:
             return None
@@ -145,10 +126,7 @@ def _positive(width: int, height: int) -> Size | None:
 
 @dataclass(frozen=True)
 class History:
-    """The conversation before a session begins.
-
-    `digest` is the SHA-256, in hex, over the file and the images that the file names.
-    """
+    """The messages before a session. `digest` is the SHA-256, in hex, over the file and the images that it names."""
 
     path: Path
     digest: str
@@ -173,10 +151,9 @@ MESSAGE = StructOf(
 
 
 def load_history(path: Path) -> History:
-    """Read a .jsonl file of messages. Each line has one message with the keys of `MESSAGE`. Empty lines are ignored.
+    """Read a .jsonl file of messages, one with the keys of `MESSAGE` on each line that is not empty.
 
-    Raise UsageError with the file and line for a line that is not a message, and UsageError for a file without
-    messages.
+    Raise UsageError, with the line if there is one, for a file without messages or with anything else.
     """
     text = read_text(path)
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())

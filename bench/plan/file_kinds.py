@@ -13,10 +13,9 @@ FIRST_BYTES = 1 << 14
 
 
 class FileKind(NamedTuple):
-    """What a file is, as the rest of a sentence.
+    """What a file is, as the rest of a sentence, and its lossy codec, or "".
 
-    `converter` is the start of the command that converts it to a WAV, before `-i`; None if `text` has the remedy.
-    `codec` is its lossy codec; "" if it has none.
+    `converter` starts the command that converts it to a WAV, before `-i`; None if `text` has the remedy.
     """
 
     text: str
@@ -50,11 +49,7 @@ _MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\xfd7zXZ", FileKind("is compressed with xz: unpack it", converter=None)),
     (0, b"\x28\xb5\x2f\xfd", FileKind("is compressed with zstd: unpack it", converter=None)),
     (0, b"%PDF", FileKind(f"is a PDF, and no audio: {_LATER}", converter=None)),
-    (
-        0,
-        b"version https://git-lfs",
-        FileKind("is a pointer of Git LFS: run git lfs pull", converter=None),
-    ),
+    (0, b"version https://git-lfs", FileKind("is a pointer of Git LFS: run git lfs pull", converter=None)),
 )
 _KBPS = {  # (MPEG version 1, layer) → kbit/s by index
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -76,10 +71,7 @@ def tag_bytes(first: bytes) -> int:
 
 
 def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
-    """Return the kind of a file that is not read; None if it may be audio.
-
-    `first` are its bytes after the ID3 tags. `is_tagged` is True if there are such tags.
-    """
+    """Return the kind of a file that is not read, or None. `is_tagged` is True if ID3 tags precede `first`."""
     if first.startswith(AUDIO):
         return None
     for at, magic, kind in _MAGIC:

@@ -1,8 +1,7 @@
-"""The functions that a script declares to the service, and their results.
+"""The functions that a script declares to the service, and their results. Pure: the caller passes the time.
 
-The result of a function is a fixed value, a value from a list whose values are used in turn, or the result of a Python
-callable. Each call of a function gets an output, as from a real client. An invalid call gets an error that the model
-can read. This module is pure: its caller passes the time.
+A result is fixed, the next of a list, or that of a Python callable. As from a real client, each call gets an output; an
+invalid one gets an error that the model can read.
 """
 
 from __future__ import annotations
@@ -28,11 +27,9 @@ Compute = Callable[..., Any]
 
 @dataclass(frozen=True)
 class ScriptFunction:
-    """A function that a script declares.
+    """A function that a script declares, with the results of its calls, which are used in turn.
 
-    `returns` is the list of its results. Each call uses the next result, and after the last one, the first one again.
-    `compute` is a callable that is used instead of `returns`. `delay` is the duration of a call in seconds, or the
-    distribution from which the duration of each call is drawn.
+    `compute` is a callable that is used instead. `delay` is the duration of a call in seconds, or its distribution.
     """
 
     tool: FunctionTool
@@ -46,10 +43,7 @@ class ScriptFunction:
         return self.delay if isinstance(self.delay, float | int) else self.delay.mean_s
 
     def output(self, arguments: Mapping[str, Any], number: int) -> str:
-        """Return the result of call `number` (from 0) of this function.
-
-        A text is unchanged; any other result becomes JSON.
-        """
+        """Return the result of call `number` (from 0): a text unchanged, anything else as JSON."""
         value = self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -70,10 +64,9 @@ class ExpectedFunctionCall:
 def error_text(
     call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
 ) -> tuple[str, dict[str, Any] | None]:
-    """Return (the problem of a call, its arguments). The problem is "" if the call is valid.
+    """Return (problem of a call; "" if it is valid, arguments; None if it cannot be executed).
 
-    The arguments are None if the call cannot be executed. `expected` are the calls that the turn expects; None if any
-    call is accepted.
+    `expected` are the calls that the turn expects; None if any call is accepted.
     """
     try:
         value = read_json(call.arguments or "{}", numbers=False)
@@ -100,10 +93,7 @@ def error_of(problem: str) -> str:
 
 
 class FunctionResult(NamedTuple):
-    """The result of a call, and the instant at which it is returned.
-
-    `number` is the number of the call in its turn, from 1. `error` is the problem of the call; "" if it has none.
-    """
+    """The result of a call, the instant of its return, its number in the turn (from 1), and its error, or ""."""
 
     due_ns: int
     number: int
@@ -129,10 +119,7 @@ class FunctionRunner:
         """The returned outputs, by the id of their call. The code that uses an output removes it."""
 
     def start(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
-        """Begin a turn whose message ids have this prefix.
-
-        Outputs that are still due belong to the preceding turn, and are dropped.
-        """
+        """Begin a turn whose message ids have this prefix. Drop outputs that the preceding turn still awaits."""
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
         self.prefix, self.called, self._requests = prefix, 0, 1
@@ -162,16 +149,12 @@ class FunctionRunner:
     def _calls_for_task(self) -> Sequence[ExpectedFunctionCall]:
         """Return the calls that do a delegated task, of which the service reports nothing.
 
-        They are the calls that the turn expects. If it expects none, it is a call of the only function, or of one that
-        is drawn at random.
+        They are the calls that the turn expects, or else a call of a function that is drawn at random.
         """
         return self._expected or [ExpectedFunctionCall(self._choices.one_of(sorted(self._functions)))]
 
     def _do(self, call: ExpectedFunctionCall) -> tuple[str, str, int]:
-        """Return (output, error, delay in ns) of a call for a delegated task.
-
-        Arguments are needed only if the function is computed.
-        """
+        """Return (output, error, delay in ns) of a delegated task's call. Only computed functions need arguments."""
         function = self._functions[call.name]
         missing = [name for name in function.tool.required if name not in call.arguments] if function.compute else []
         if missing:
@@ -197,9 +180,6 @@ class FunctionRunner:
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:
-        """Return (settings, event id) of the next request for a response.
-
-        This response continues the reply after a function call. The settings do not contain `tool_choice`.
-        """
+        """Return (settings without `tool_choice`, event id) of the request that continues the reply after a call."""
         self._requests += 1
         return self._response, f"{self.prefix}response-{self._requests}"

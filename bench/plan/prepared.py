@@ -40,7 +40,6 @@ Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 AS_SESSION = ResponseSettings()
 """Response settings that change nothing: the settings of the session apply."""
-NO_ROW: Mapping[str, str] = {}
 OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
 """The names of two instants, the start and the end: for the caller's speech, and for a sound."""
 BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
@@ -57,8 +56,8 @@ class PreparedTurn:
     microphone is switched off. `judge` returns whether the turn has done its task. `response` has the settings of the
     turn's responses. `calls` are the expected function calls; None if any call is accepted. `interrupts` is the trigger
     at which the turn interrupts the preceding reply; None if the turn waits for the end of that reply. `verifies` is
-    True if the client checks that the service retains no part of that reply that was not played. `item` is the caller's
-    message, if this is a text turn.
+    True if the client checks that the service retains no part of that reply that was not played. `item` is the message
+    of a text turn.
     """
 
     is_turn: ClassVar[Literal[True]] = True
@@ -89,10 +88,9 @@ class PreparedTurn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message and does not wait.
+    """A step that sends one message and does not wait, also while a turn is open if `within_turn` is True.
 
-    `within_turn` is True if the step may run while a turn is open. `item` is the item that the message adds to the
-    conversation.
+    `item` is the item that the message adds to the conversation.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -104,10 +102,7 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """A paced sound that should neither interrupt a reply nor cause one.
-
-    `trigger` is the instant in the preceding reply at which the sound starts; None if the sound is played in silence.
-    """
+    """A paced sound that should neither interrupt a reply nor cause one. `trigger` is None if it is in silence."""
 
     is_turn: ClassVar[Literal[False]] = False
 
@@ -166,8 +161,7 @@ class PreparedScript:
     the same conversation in encoded form. `renew_after_ns` is `Script.renew_after` in ns. `silence_chunks` is the audio
     that an open microphone records before the first turn. `phase_ns` is the time from the instant at which the session
     is ready to the start of the microphone. It differs between sessions. Otherwise the chunks of sessions that start
-    together would be due at the same instant. `variables_row` is the number of the row of variables, from 1; None
-    without variables.
+    together would be due at the same instant. `variables_row` is the number of the row of variables, from 1.
     """
 
     name: str
@@ -230,11 +224,10 @@ class PreparedScript:
 
 
 class ScriptEncoder:
-    """An encoder of a script's texts and recordings for one dialect. It encodes each recording once.
+    """An encoder of a script's texts and recordings for one dialect, each recording once.
 
-    `fills` is True if the script has variables. Then each `${name}` in a text is replaced by a value.
-    `jitter_buffer_ns` is the duration of the audio that the simulated player buffers before it plays. `answer_min_ns`
-    has the same meaning as in `TurnPlan`.
+    `fills` is True if texts have variables. `jitter_buffer_ns` is the audio that the simulated player buffers before it
+    plays. `answer_min_ns` is that of `TurnPlan`.
     """
 
     def __init__(
@@ -282,10 +275,7 @@ class ScriptEncoder:
         return replace(reference, reply=self.fill_variables(reference.reply, row), contains=contains)
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
-        """Return the request for a response.
-
-        Return None if the dialect has no such request, because the model decides when to speak.
-        """
+        """Return the request for a response; None if the model itself decides when to speak."""
         if self.dialect.turn_source is SOUND:
             return None
         response = self.with_instructions(response, row)
@@ -298,10 +288,7 @@ class ScriptEncoder:
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
-        """Return the messages of a recording that is the speech of turn `number`.
-
-        If `keep` is True, the messages are stored for other sessions.
-        """
+        """Return the messages of the speech of turn `number`. `keep` stores them for other sessions."""
         chunk_ms = self._chunk_ms(chunk_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
@@ -323,10 +310,7 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def silence_chunks(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
-        """Return the audio that an open microphone records after a recording: background noise, or silence.
-
-        Return () if the microphone is closed.
-        """
+        """Return the noise or silence that an open microphone records after a recording; () if it is closed."""
         if not self.detects_turns or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._chunk_ms(chunk_ms)
@@ -353,10 +337,7 @@ class ScriptEncoder:
         return self._end_tolerances_ns[key]
 
     def _chunk_ms(self, chunk_ms: int) -> int:
-        """Return the duration of one chunk of audio, in ms.
-
-        If a telephony provider prescribes one, it replaces `chunk_ms`.
-        """
+        """Return the duration of a chunk in ms: `chunk_ms`, unless a telephony provider prescribes one."""
         return chunk_ms if self.dialect.frame_ms is None else self.dialect.frame_ms
 
     def _wire(self, pcm: Pcm) -> bytes:

@@ -17,22 +17,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist, fmean
-from typing import Any
 
 import numpy as np
 
 from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_S
+from bench.files.safe_io import read_named
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import read_text
 
 MAX_PAUSE_S = 3_600.0
 """The maximum duration of a pause in a script, in seconds. It applies to fixed pauses and to random pauses."""
 PAUSES, DELAYS, NAMES = 2, 3, 4
-"""A number that is appended to the seed for each kind of choice, so that the kinds are independent.
-
-The number 1 is used by `bench.load.execution.pairs`.
-"""
+"""Numbers that are appended to the seed, so that kinds of choices are independent. `bench.load.execution.pairs` uses
+the number 1."""
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -65,10 +63,9 @@ class LogNormalTimes:
 
 @dataclass(frozen=True)
 class RecordedTimes:
-    """Think times from a file, drawn at random. `digest` is the SHA-256 of the file, in hex.
+    """Think times from a file, with its SHA-256 in hex, drawn at random.
 
-    The times are not used in the order of the file. Sessions with neighbouring numbers start together. With that order,
-    they would have neighbouring think times.
+    In the file's order, sessions that start together would have neighbouring think times.
     """
 
     path: Path
@@ -89,10 +86,9 @@ ThinkTime = LogNormalTimes | RecordedTimes
 
 
 def load_think_times(path: Path) -> RecordedTimes:
-    """Read a file of think times. Each line has one number of seconds.
+    """Read a file of think times: a number of seconds on each line, except comments (`#`) and blank lines.
 
-    Comments after a `#` and blank lines are ignored. Raise ScriptError with the line for anything else, and ScriptError
-    for a file without a number.
+    Raise ScriptError with the line for anything else, and ScriptError for a file without a number.
     """
     text = read_text(path)
     seconds = tuple(_numbers(path, text))
@@ -113,20 +109,14 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
 
 
 class SessionChoices:
-    """The random choices of session `number`, drawn in the order of its steps.
-
-    Sessions are numbered from 0, over all processes.
-    """
+    """The random choices of session `number` (from 0, over all processes), drawn in the order of its steps."""
 
     def __init__(self, seed: int, number: int) -> None:
         self._seed, self._number = seed, number
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
-        """Draw a number. This number, modulo the number of recordings of a turn, selects the turn's recording.
-
-        Call this for every turn, also for a turn without recordings.
-        """
+        """Draw a number, modulo which a turn selects its recording. Draw one also for a turn without recordings."""
         return int(self._generator().integers(1 << 30))
 
     def pause_ns(self, length: ThinkTime) -> int:
@@ -169,10 +159,7 @@ class VariableRows:
 
 
 def fill_variables(text: str, row: Mapping[str, str]) -> str:
-    """Return a text in which the values of `row` replace each `${name}`. `$$` before a brace becomes one dollar sign.
-
-    Raise UsageError for a name that is not in `row`.
-    """
+    """Return a text with the values of each `${name}`. `$$` before a brace is `$`. Raise UsageError for other names."""
 
     def value(match: re.Match[str]) -> str:
         dollars, name = match.groups()
@@ -205,20 +192,11 @@ def load_rows(path: Path) -> VariableRows:
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise UsageError(f"{path}: is not a .csv or .jsonl file, as variables must be")
-    content = _content(path)
+    content = read_named(path)
     rows = tuple(read(path, _text(path, content)))
     if not rows:
         raise UsageError(f"{path}: has no row of variables")
     return VariableRows(path, hashlib.sha256(content).hexdigest(), rows)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({error})") from None
 
 
 def _text(path: Path, content: bytes) -> str:
@@ -239,10 +217,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of each row. If a row has several lines, the number is that of its last line.
-
-    Empty lines are ignored.
-    """
+    """Yield (number of the last line, cells) of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
@@ -267,24 +242,17 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
     """Return the object on one line of a .jsonl file. Numbers stay as they are written in the file."""
     try:
         pairs = json.loads(
-            line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
+            line, object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
         )
     except (ValueError, RecursionError):
         raise _refusal(path, number, "is not JSON") from None
-    if not isinstance(pairs, _Pairs):
+    if not isinstance(pairs, tuple):  # arrays are lists; a dict would have only one of two equal names
         raise _refusal(path, number, 'must be an object, as in {"name": "Ada"}')
     for name, value in pairs:
         if not isinstance(value, str):
             raise _refusal(path, number, f"must have text or a number for {_quoted(name)}")
     _check_names(path, number, [name for name, _ in pairs])
     return {name: value.strip() for name, value in pairs}
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object, in the order of the file.
-
-    If two members have the same name, a dict would contain only one of them.
-    """
 
 
 def _check_names(path: Path, number: int, names: list[str]) -> None:

@@ -40,16 +40,10 @@ CLICK_MS = 40
 FAR_MS = 300
 PAUSE_MS = 100
 PAUSE_DEPTH = 10 ** (20 / 10)
-"""The depth of a pause below the level of speech: 20 dB, as a ratio of energies.
-
-A VAD may take such a pause for silence.
-"""
+"""The depth of a pause below the level of speech, which a VAD may take for silence: 20 dB of energy."""
 
 Windows = NDArray[np.intp]
-"""Indexes of windows, in ascending order.
-
-Window n ends with millisecond n of the recording. So the first windows begin before the recording.
-"""
+"""Ascending indexes of windows. Window n ends with millisecond n, so the first begin before the recording."""
 
 
 class SampleSequence(Protocol):
@@ -62,10 +56,7 @@ class SampleSequence(Protocol):
 
 @dataclass(frozen=True)
 class SpeechSpan:
-    """The position of the speech in a recording, in samples.
-
-    `begin` is the first sample of the speech. `end` is the sample after its last sample.
-    """
+    """The position of the speech: its first sample, and the sample after its last sample."""
 
     begin: int
     end: int
@@ -85,10 +76,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int, min_energy: float = 0.
     windows = _audible_windows(energies, floor)
     first, last = (_loud_samples(samples, int(window), per_ms, floor) for window in windows[[0, -1]])
     start, end = int(first[0]), int(last[-1]) + 1
-    return SpeechSpan(
-        begin=0 if start < per_ms else start,
-        end=len(samples) if end > len(samples) - per_ms else end,
-    )
+    return SpeechSpan(begin=0 if start < per_ms else start, end=len(samples) if end > len(samples) - per_ms else end)
 
 
 def _loud_samples(samples: NDArray[np.int16], window: int, per_ms: int, floor: float) -> Windows:
@@ -154,28 +142,20 @@ def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
 
 
 RATE_HZ = 24_000
-"""The sample rate of a script's audio before it is encoded.
-
-The audio format of the connection may have another rate.
-"""
+"""The sample rate of a script's audio before it is encoded for the connection, which may have another rate."""
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
 SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
 CANCELLED = 10 ** (20 / 10)
-"""The minimum loss of energy by mixing from which channels cancel each other: 20 dB, as a ratio of energies.
-
-Channels with different sounds lose none, and those with the same sound gain energy.
-"""
+"""The minimum loss of energy, 20 dB as a ratio, by mixing channels that cancel each other. Others lose none, or
+gain."""
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """Mono PCM16 audio at 24 kHz, little-endian. `digest` is the SHA-256 of its source file, in hex.
-
-    `text` is the text from which the speech was synthesized; "" for any other audio.
-    """
+    """Mono PCM16 at 24 kHz, with the SHA-256 of its file in hex, and the text that was synthesized, or ""."""
 
     path: Path
     digest: str
@@ -203,8 +183,8 @@ class AudioChunk:
 def load_pcm(path: Path) -> Pcm:
     """Read the audio of a file, mix it to mono, and resample it. Samples beyond full scale are clipped.
 
-    Raise UsageError, with the reason, for a file that is missing, empty, truncated, not audio, silent, shorter than 100
-    ms or longer than 15 minutes.
+    Raise UsageError, with the reason, for a file that is unreadable, silent, shorter than 100 ms, or longer than 15
+    minutes.
     """
     with open_audio(path, MAX_MINUTES) as audio:
         energies = _MixedEnergies()
@@ -277,10 +257,7 @@ def resampled(samples: NDArray[np.int16], rate_hz: int, new_rate_hz: int) -> NDA
 
 
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Convert samples in the range ±1.0 to little-endian PCM16.
-
-    Samples outside the range are clipped, because an overflow would sound like a click.
-    """
+    """Convert samples in the range ±1.0 to PCM16. Others are clipped, because an overflow would sound like a click."""
     scaled = np.rint(mono * FULL_SCALE)
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
@@ -293,10 +270,9 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
 
 
 def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, pad: bool) -> Iterator[AudioChunk]:
-    """Yield audio in chunks of `chunk_ms` milliseconds. The last chunk may be shorter.
+    """Yield audio of the connection's format in chunks of `chunk_ms` milliseconds.
 
-    `audio` has the format of the connection. If `pad` is True, silence is added to the last chunk until it is complete,
-    as from a microphone that stays open.
+    The last may be shorter. If `pad` is True, silence completes it, as from a microphone that stays open.
     """
     silent_chunk = silence(format, chunk_ms)
     for start in range(0, len(audio), len(silent_chunk.data)):
@@ -365,10 +341,7 @@ def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
 
 
 def _noise(pcm: Pcm, background: BackgroundNoise, start: int, count: int) -> NDArray[np.float32]:
-    """Return `count` samples of the repeated noise, from index `start` on.
-
-    The speech of `pcm` determines their level.
-    """
+    """Return `count` samples of the repeated noise from `start` on, at a level that the speech of `pcm` determines."""
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)
     gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)

@@ -1,11 +1,8 @@
-"""A script: the content of one session. It comes from YAML and the files that the YAML names, or from Python.
+"""A script: the content of one session, from YAML and the files that it names, or from Python.
 
-docs/scripts.md describes the format. `python -m bench.plan.script` prints the JSON Schema of scripts, for editors;
-`make schema` writes it.
-
-Scripts in YAML and in Python use the same table of keys: the keys of `Script`. `script_keys.py` and `steps.py` read the
-values of these keys. An error in a file is a `ScriptError` with the line and the permitted values. An error in a Python
-call is a `UsageError` with the key.
+docs/scripts.md describes the format. `python -m bench.plan.script` prints the JSON Schema for editors (`make schema`).
+YAML and Python have the same table of keys, the fields of `Script`, whose values `script_keys.py` and `steps.py` read.
+An error is a `ScriptError` with the line, or, in a Python call, a `UsageError` with the key.
 """
 
 from __future__ import annotations
@@ -63,8 +60,8 @@ class Script:
     `digest` is the SHA-256, in hex, over the script's file and all other files that it names. The digest excludes
     thresholds, because they do not change the sessions.
 
-    A field that `field_key` declares is a key of a script's file. Except for `steps`, it is also an attribute of a
-    Python class of tasks.
+    A field that `field_key` declares is a key of a script's file. Except for `steps`, Python classes of tasks have it,
+    too.
     """
 
     name: str
@@ -114,22 +111,13 @@ class Script:
     )
     steps: tuple[Step, ...] = field_key(StepsValidator(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
-    """The task of a script in Python, which runs the steps in a session.
-
-    `steps` are then the steps of the task's rehearsal.
-    """
+    """The task of a script in Python, which runs the steps in a session. `steps` are those of its rehearsal."""
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
     """A reader of the steps of the task."""
     is_complete: bool = True
-    """True if a session has no steps beyond `steps`.
-
-    A rehearsal ends even if its task would never end. Then `steps` are incomplete, and this is False.
-    """
+    """False if the rehearsal of an endless task has taken only some of a session's steps."""
     written: LocatedValue | None = field(default=None, repr=False, compare=False)
-    """The content of the script's file, or None for a script in Python.
-
-    It has the positions of the values, for errors that depend on the dialect.
-    """
+    """The content of the script's file, with positions for errors that depend on the dialect; None in Python."""
 
     @property
     def turns(self) -> tuple[ScriptTurn, ...]:
@@ -164,10 +152,7 @@ SETTINGS = replace(SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.
 
 
 def load_script(path: Path) -> Script:
-    """Read and check a script, and the files that it names. After this, a session needs no file.
-
-    Raise ScriptError for any error in the files.
-    """
+    """Read and check a script and its files, so that a session needs no file. Raise ScriptError."""
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
     synthesizer = root.within("synthesizer")

@@ -1,7 +1,7 @@
 """The keys of a script except its steps, and the permitted values of each key.
 
-`docs/scripts.md` describes them in full. YAML files, Python classes of tasks and the JSON Schema all use this table.
-They also all use `steps.py`.
+`docs/scripts.md` describes them in full. YAML, Python classes of tasks and the JSON Schema use this table, and
+`steps.py`.
 """
 
 from __future__ import annotations
@@ -71,12 +71,8 @@ def _with_word(value: LocatedValue, text: str) -> str:
 WORDS = Converted(String(), _with_word)
 VARIABLE = RegexString("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 
-
 MAX_WAVS = 1_000
-"""The maximum number of recordings in memory. It is higher than the number of recordings of any task.
-
-Without a limit, a task that writes a new WAV for each turn would fill the memory.
-"""
+"""The maximum number of recordings in memory, more than any task has. Some tasks write a WAV for each turn."""
 load_wav = ReadOnce(load_pcm, MAX_WAVS)
 WAV = file_of(load_wav)
 ROWS = file_of(load_rows)
@@ -109,7 +105,6 @@ RESPONSE_FIELDS: dict[str, Field[Any]] = {
 
 RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
 
-
 SERVER_FIELDS = {
     **LEVEL_FIELDS,
     "idle_timeout_ms": Field(
@@ -133,10 +128,7 @@ DETECTION_TABLES: dict[str, StructOf[TurnDetection]] = {
 
 @dataclass(frozen=True)
 class TurnDetectionValidator(Validator[TurnDetection | None]):
-    """A validator of `turn_detection`, which decides how a turn ends.
-
-    The value is a word, or a table whose `type` determines its other keys.
-    """
+    """A validator of how turns end: a word, or a table whose `type` determines its other keys."""
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
 
@@ -180,7 +172,6 @@ RETENTION = StructOf(
 )
 TRUNCATION = OrStruct(Choice(("auto", "disabled")), RETENTION)
 
-
 TRANSCRIPTION = StructOf(
     {
         "model": Field(String(), "The model; on Azure GA its deployment.", required=True),
@@ -197,7 +188,6 @@ INPUT_TRANSCRIPTION: Validator[InputTranscription] = Converted(
     lambda _, value: InputTranscription(model=value) if isinstance(value, str) else value,
 )
 OUTPUT = Field(Choice(get_args(Output)), "Whether the answer is audio or text; transcript: there are no answers.")
-
 
 SESSION = StructOf(
     RESPONSE_FIELDS
@@ -240,10 +230,7 @@ BACKGROUND_NOISE = StructOf(
 
 
 def _function(
-    description: str = "",
-    parameters: dict[str, Any] | None = None,
-    returns: Any = None,
-    delay: float | ThinkTime = 0.0,
+    description: str = "", parameters: dict[str, Any] | None = None, returns: Any = None, delay: float | ThinkTime = 0.0
 ) -> ScriptFunction:
     results = returns if isinstance(returns, list) and returns else [returns]
     compute = returns if callable(returns) else None
@@ -267,8 +254,7 @@ LOG_NORMAL = StructOf(
     _log_normal,
 )
 RECORDED = StructOf(
-    {"file": Field(THINK_TIMES, "A number of seconds per line, all equally likely.", required=True)},
-    lambda file: file,
+    {"file": Field(THINK_TIMES, "A number of seconds per line, all equally likely.", required=True)}, lambda file: file
 )
 DRAWN_TABLES: dict[str, StructOf[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
 DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
@@ -293,7 +279,6 @@ TOOL = StructOf(
 )
 NAME = RegexString("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
 
-
 TOOLS: Validator[tuple[ScriptFunction, ...]] = Converted(
     MapOf(NAME.pattern, TOOL, "a table (`name of a function: its settings`)"),
     lambda _, functions: tuple(
@@ -313,10 +298,7 @@ MCP_SERVER = StructOf(
             Choice(("always", "never")), "Whether the service asks before each call; by default, the service decides."
         ),
         "approve": Field(Boolean(), "Whether this tool then approves the call. Otherwise the turn fails.", False),
-        "authorization_env": Field(
-            VARIABLE,
-            "The environment variable with the access token.",
-        ),
+        "authorization_env": Field(VARIABLE, "The environment variable with the access token."),
     },
     lambda **settings: McpServer(label="", **settings),
 )

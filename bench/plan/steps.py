@@ -66,21 +66,11 @@ from bench.plan.turns import (
 from bench.wire.dialect import MESSAGE_ID, Dialect, Feature
 from bench.wire.settings import ONLY_TRANSCRIPT, Message, SessionSettings
 
-EXPECTED_EVENTS = (
-    "speech_started",
-    "speech_stopped",
-    "committed",
-    "response_created",
-    "text_delta",
-    "audio_delta",
-    "transcript_delta",
-    "audio_done",
-    "transcript_done",
-)
-"""The events that a script can expect. Each name is a name in `bench.wire.events`."""
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
-OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
+OF_SPOKEN_ANSWER = ("audio_delta", "transcript_delta", "audio_done", "transcript_done")
+EXPECTED_EVENTS = (*OF_AUDIO, "response_created", "text_delta", *OF_SPOKEN_ANSWER)
+"""The events that a script can expect. Each name is a name in `bench.wire.events`."""
 NEEDS_VAD = "needs `turn_detection` in the session: without it the service processes only committed audio"
 UNPLAYED = "needs a reply with audio, but the turn before requests text"
 NO_ROW: Mapping[str, str] = {}
@@ -135,10 +125,7 @@ class InterruptSettings:
 
 @dataclass(frozen=True)
 class InterruptStep(AudioTurnBase):
-    """An interruption of the preceding reply.
-
-    The caller interrupts with speech, which is a turn, or the client interrupts without speech.
-    """
+    """An interruption of the preceding reply, by the caller's speech, which is a turn, or by the client."""
 
     verb: ClassVar = "interrupt"
     within_turn: ClassVar = True
@@ -265,10 +252,7 @@ class SoundStep(Step):
 
 @dataclass(frozen=True)
 class PauseStep(Step):
-    """A pause, in which the caller is silent.
-
-    `pause` is its duration in seconds, or a distribution from which each session draws the duration.
-    """
+    """A pause, in which the caller is silent: a duration in seconds, or a distribution from which sessions draw."""
 
     verb: ClassVar = "pause"
 
@@ -382,10 +366,7 @@ EVENT = Converted(JsonObject(), _typed, {"type": "object", "properties": TYPED, 
 
 @dataclass(frozen=True)
 class SendStep(Step):
-    """An event in the service's own format, which is sent at once.
-
-    It belongs to no turn, even if it requests a response.
-    """
+    """An event in the service's own format, sent at once. It belongs to no turn, even if it requests a response."""
 
     verb: ClassVar = "send"
     within_turn: ClassVar = True
@@ -405,16 +386,8 @@ class SendStep(Step):
 
 
 KINDS: tuple[type[Step], ...] = (
-    TextTurn,
-    AudioTurn,
-    RequestTurn,
-    GreetingTurn,
-    InterruptStep,
-    SoundStep,
-    PauseStep,
-    ExpectStep,
-    MessageStep,
-    SendStep,
+    *(TextTurn, AudioTurn, RequestTurn, GreetingTurn, InterruptStep),
+    *(SoundStep, PauseStep, ExpectStep, MessageStep, SendStep),
 )
 
 
@@ -443,9 +416,8 @@ def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
 def step_of(verb: str, folder: Path = Path(), source: SpeechSource | None = None, **values: Any) -> Step:
     """Return the step that a script's file with these keys would have. Keys whose value is None are ignored.
 
-    Paths are relative to `folder`. `source` has the synthesized speech of the script; None if the script has none. If a
-    name is not a key next to the verb, it is taken as a key inside the verb's table. Raise UsageError for anything that
-    would also be an error in a file.
+    Paths are relative to `folder`. `source` is the script's synthesized speech. A name that is no key next to the verb
+    is taken as a key inside the verb's table. Raise UsageError for anything that would also be an error in a file.
     """
     table, values = STEP_TABLES[verb], {name: value for name, value in values.items() if value is not None}
     if verb not in values:
@@ -456,10 +428,7 @@ def step_of(verb: str, folder: Path = Path(), source: SpeechSource | None = None
 
 
 class StepRules:
-    """The rules for the order of a session's steps.
-
-    They apply to YAML, and to Python, whose steps are checked while the session runs.
-    """
+    """The rules for the order of a session's steps, in YAML and in Python, which checks them during the session."""
 
     def __init__(self, session: SessionSettings) -> None:
         self._session = session
@@ -486,10 +455,7 @@ class StepRules:
 
 @dataclass(frozen=True)
 class StepsValidator(Validator[tuple[Step, ...]]):
-    """A validator of a list of steps. At least one step must be a turn.
-
-    A turn without a name gets the name `turn_<number>`.
-    """
+    """A validator of a list of steps, of which one or more are turns. A turn without a name becomes `turn_<number>`."""
 
     def read(self, value: LocatedValue) -> tuple[Step, ...]:
         content = value.content()
@@ -512,18 +478,11 @@ class StepsValidator(Validator[tuple[Step, ...]]):
 
 
 MAX_RETAINED = 64
-"""The maximum number of steps with files that stay in memory.
-
-They stay because tasks repeat them. Steps without files are not stored, because it takes little time to read them
-again.
-"""
+"""The maximum number of steps with files in memory, for tasks that repeat them. Others are quickly read again."""
 
 
 class StepReader:
-    """A reader of the steps of a task in Python. Paths are relative to `folder`. Steps with files are cached.
-
-    `source` has the synthesized speech of the script; None if the script has none.
-    """
+    """A reader of a task's steps in Python, with paths relative to `folder`. Steps with files are cached."""
 
     def __init__(self, folder: Path, source: SpeechSource | None = None) -> None:
         self._folder, self._source = folder, source

@@ -1,10 +1,8 @@
 """Speech from text: the synthesizer of a script, and the WAV that it makes of each text.
 
-This module starts no command and opens no connection. It only reads WAVs that are already made. The command
-`rtbench synthesize` makes them (`rtbench.synthesis`), so a script from another person runs nothing until the user asks.
-
-The name of a WAV is a digest of everything that determines its sound. If the text, the voice, or the synthesizer
-changes, the WAV has another name, and is missing until it is made.
+This module only reads WAVs. `rtbench synthesize` makes them, so a script from another person runs nothing until the
+user asks. The name of a WAV is a digest of everything that determines its sound. If the text, the voice, or the
+synthesizer changes, the WAV has another name, and is missing until it is made.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import hashlib
 import json
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlunsplit
@@ -51,10 +50,9 @@ _PLACE = re.compile(r"\{(text|voice|file)\}")
 
 @dataclass(frozen=True)
 class CommandSynthesizer:
-    """A command that makes a WAV of a text.
+    """A command that makes a WAV of a text, with `{text}`, `{voice}` and `{file}` in its words.
 
-    In the words of `command`, `{text}`, `{voice}` and `{file}` are replaced. If no word contains `{text}`, the text
-    goes to the standard input of the command.
+    If no word contains `{text}`, the text goes to the standard input of the command.
     """
 
     command: tuple[str, ...]
@@ -99,10 +97,7 @@ class CommandSynthesizer:
 
 @dataclass(frozen=True)
 class HttpSynthesizer:
-    """A service with OpenAI's `/audio/speech`.
-
-    `url` is its complete URL. `api_key_env` is the variable with the key; None if the service needs no key.
-    """
+    """A service with OpenAI's `/audio/speech` at `url`. `api_key_env` is None if it needs no key."""
 
     url: str
     model: str
@@ -272,7 +267,6 @@ SYNTHESIZER = OneKeyOf[Synthesizer](
     }
 )
 
-
 SAY: StructOf[dict[str, str]] = StructOf(
     {
         "say": Field(WORDS, "The text to say.", required=True),
@@ -282,19 +276,9 @@ SAY: StructOf[dict[str, str]] = StructOf(
 )
 
 
-def _is_missing(path: Path) -> bool:
-    try:
-        return not path.exists()
-    except OSError:  # no permission: the reading of the file states it
-        return False
-
-
 @dataclass(frozen=True)
 class SpeechValidator(Validator[Pcm]):
-    """A validator of a text to say. The value becomes the recording of its speech.
-
-    The context of the located value is the `SpeechSource` of its script.
-    """
+    """A validator of a text to say, which becomes a recording. Its context is the `SpeechSource` of its script."""
 
     def read(self, value: LocatedValue) -> Pcm:
         entries, source = SAY.read(value), value.context
@@ -311,7 +295,10 @@ class SpeechValidator(Validator[Pcm]):
         if problem := synthesizer.problem(text, voice):
             raise located.refuse(problem)
         speech = source.speech(synthesizer, text, voice)
-        if _is_missing(speech.path):
+        is_missing = False
+        with suppress(OSError):  # no permission: the reading of the file states it
+            is_missing = not speech.path.exists()
+        if is_missing:
             problem = f'the speech "{excerpt(text)}" is not synthesized yet: run {source.command}'
             raise value.error(problem) from MissingSpeechError(speech)
         try:

@@ -1,7 +1,4 @@
-"""The facts of a turn that its observation needs: the turn's plan, its reference, and its interruption. Pure.
-
-The reference has the words that are expected in the turn.
-"""
+"""The facts of a turn that its observation needs: its plan, its expected words, and its interruption. Pure."""
 
 from __future__ import annotations
 
@@ -29,10 +26,7 @@ class TurnReference:
     contains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError if `matches` is not a regular expression.
-
-        The value may come from the log of another person.
-        """
+        """Raise ValueError if `matches`, perhaps from another person's log, is not a regular expression."""
         try:
             re.compile(self.matches)
         except re.error as error:
@@ -46,10 +40,7 @@ class TurnReference:
 
 NO_REFERENCE = TurnReference()
 SuccessPredicate = Callable[[Any], object]
-"""A Python function that receives the observation of a successful turn.
-
-It returns whether the turn has done its task.
-"""
+"""A Python function that gets the observation of a successful turn, and returns whether the task is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +110,13 @@ SoundKind = Literal["backchannel", "noise", "talking_to_others"]
 """The kinds of sounds that should not interrupt: a word of assent, a noise, and words to another person."""
 InterruptionKind = Literal["speech", "client", "backchannel", "noise", "talking_to_others"]
 WATCH_NS = 2_000_000_000
-"""The time to wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686).
-
-If a reply has begun, the wait is longer.
-"""
+"""The minimum wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686). A begun reply extends it."""
 SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 
 @dataclass(frozen=True)
 class InterruptTrigger:
-    """The cue for an interruption.
-
-    `after_ns` is the duration of the reply that must have been played. `share` is the share of the reply that must have
-    been played. The reply's transcript must contain the words of `text`.
-    """
+    """The cue for an interruption: a duration or share of the reply that must be played, or words in its transcript."""
 
     after_ns: int = 0
     share: float | None = None

@@ -1,10 +1,8 @@
 """The base class of all steps of a script, and the steps that are turns.
 
-The class of a kind of step contains everything about that kind.
-
-Its fields are the keys of a script's file (`field_key`, `field_keys`). The reading of YAML, the calls of a task in
-Python, and the JSON Schema are made from these fields. The class also has the features that the step needs from a
-service, the rules and the duration of the step, and the messages that encode it.
+The class of a kind of step has everything about that kind: the keys of a script's file (`field_key`), from which the
+reading of YAML, the calls of a task in Python, and the JSON Schema are made; the features that it needs from a service;
+its rules, its duration and its messages.
 """
 
 from __future__ import annotations
@@ -40,14 +38,7 @@ from bench.files.validation import (
 from bench.files.yaml_file import LocatedValue
 from bench.plan.conversation import IMAGE, MESSAGE
 from bench.plan.functions import ExpectedFunctionCall
-from bench.plan.prepared import (
-    AS_SESSION,
-    InputKind,
-    PreparedStep,
-    PreparedTurn,
-    ScriptEncoder,
-    request_event_id,
-)
+from bench.plan.prepared import AS_SESSION, InputKind, PreparedStep, PreparedTurn, ScriptEncoder, request_event_id
 from bench.plan.random_choices import SessionChoices
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
 from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
@@ -73,10 +64,7 @@ class Step(ABC):
 
     @property
     def within_turn(self) -> bool:
-        """True if the step runs while the preceding turn is open.
-
-        If it is False, the step waits for the end of that turn.
-        """
+        """True if the step runs while the preceding turn is open. Otherwise it waits for the end of that turn."""
         return False
 
     @property
@@ -91,10 +79,7 @@ class Step(ABC):
 
     @property
     def draws(self) -> bool:
-        """True if each session draws a random value for the step.
-
-        For the recordings of turns, see `ScriptTurn.varies`.
-        """
+        """True if each session draws a random value for the step. `ScriptTurn.varies` is about recordings."""
         return False
 
     @property
@@ -129,10 +114,7 @@ class Step(ABC):
 
     @property
     def lasts_s(self) -> float:
-        """The maximum duration of the caller's speech and think time in seconds. Replies are not included.
-
-        Random durations count with their means.
-        """
+        """The maximum seconds of the caller's speech and think time, with the means of random durations."""
         return self.think_s
 
     def features(self) -> Iterator[Feature]:
@@ -141,10 +123,7 @@ class Step(ABC):
             yield Feature.IMAGE
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
-        """Yield (key, problem) for each reason why the step is impossible in a session with these settings.
-
-        `turn` is the open turn. It is never None if `is_of_turn` is True.
-        """
+        """Yield (key, problem) for each reason why the step is impossible. `turn` is the open turn."""
         yield from ()
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
@@ -152,20 +131,16 @@ class Step(ABC):
         return ""
 
     def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
-        """Encode the parts of the step that must not be encoded while sessions run.
-
-        `number` is the number of the turn.
-        """
+        """Encode the parts of turn `number` that must not be encoded while sessions run."""
         return
 
     @abstractmethod
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        """Return the step in prepared form. `row` has the session's variables.
+        """Return the step in prepared form, with the session's variables (`row`).
 
-        `number` is the number of the turn, from 1. For a step that is not a turn, it is the number of the last turn
-        before it.
+        `number` is the number of the turn, from 1; for another step, that of the last turn before it.
         """
 
 
@@ -205,7 +180,6 @@ CALL = StructOf(
     },
     lambda name, arguments=None: ExpectedFunctionCall(name, arguments or {}),
 )
-
 
 CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Converted(
     OneOrMore(OrStruct(NAME, CALL)),
@@ -259,13 +233,8 @@ class ScriptTurn(Step):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        instructions = self.response.instructions
-        return (
-            *super().texts,
-            *([instructions] if instructions else []),
-            self.reference.reply,
-            *self.reference.contains,
-        )
+        instructions = filter(None, [self.response.instructions])
+        return (*super().texts, *instructions, self.reference.reply, *self.reference.contains)
 
     def features(self) -> Iterator[Feature]:
         yield from super().features()
@@ -289,10 +258,7 @@ class ScriptTurn(Step):
         return self.prepared_turn(encoder, number, choices.recording(), row)
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        """Return the turn in prepared form. `number` is its number in the session, from 1.
-
-        `choice` selects the recording.
-        """
+        """Return the turn, which has this number in the session, from 1. `choice` selects the recording."""
         prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
         dialect, output = encoder.dialect, encoder.session.output
         plan = TurnPlan(
@@ -430,7 +396,6 @@ SPEECH = StructOf(
     },
     lambda start, end: SpeechSpan(round(start * RATE_HZ), round(end * RATE_HZ)),
 )
-
 
 SPEECH_NOTE = "Start and end of speech, instead of those that are detected in the WAV."
 

@@ -22,9 +22,8 @@ CONVERT = "convert it to WAV"
 MAX_CHUNKS = 10_000
 MAX_FORMAT_BYTES = 4_096
 ADPCM, MIN_BLOCK_BYTES = (0x02, 0x11), 32
-"""The format tags of Microsoft's and of IMA's ADPCM, and the minimum size of their blocks. libsndfile reads each block
-alone, so smaller blocks would take minutes.
-"""
+"""The tags of Microsoft's and IMA's ADPCM, and the minimum of their blocks. libsndfile reads each block alone, so
+smaller blocks would take minutes."""
 MAX_AUDIO_BYTES = 0xFFFF_0000
 ALL_ONES = 0xFFFF_FFFF
 NO_AUDIO_S, NO_AUDIO_BYTES = 0.1, 65
@@ -85,10 +84,9 @@ class WavAudio:
 
 
 def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
-    """Return the audio of the WAV that begins at `offset` of a file.
+    """Return the audio of the WAV at `offset` of a file; None if there is none, or with true sizes.
 
-    Return None if no WAV begins there, or if its header states the true sizes. Raise WavError if the audio is
-    truncated, has a codec that is not read, or is not the only audio of the file.
+    Raise WavError if the audio is truncated, not the only audio of the file, or of a codec that is not read.
     """
     head = read(offset, 12)
     if head[:4] not in ORDERS or head[8:] != b"WAVE":
@@ -189,10 +187,7 @@ def is_padding(read: Reader, start: int, end: int) -> bool:
 
 
 def are_chunks(read: Reader, position: int, end: int, order: str) -> bool:
-    """Return whether there are chunks from a position on, or nothing. The last chunk may be cut.
-
-    Raise WavError if they contain audio.
-    """
+    """Return whether chunks, the last perhaps cut, or nothing follow a position. Raise WavError if they have audio."""
     if end - position <= 1:  # the end, or a padding byte
         return True
     for number in range(MAX_CHUNKS):

@@ -34,19 +34,11 @@ LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The limits of the p99 error, in ms. Up to `LIMIT_MS` a value is trusted. Up to `EXACT_MS` it is called exact."""
 
 SessionKind = Literal["text", "voice", AgentName]
-"""The kind of sessions.
-
-`text` is for sessions with only text turns. `voice` is for sessions that also have turns with speech, which is sent at
-the rate of a microphone. The name of an agent's dialect is for calls to this agent.
-"""
+"""The kind of sessions: only text turns; also speech, at the rate of a microphone; or calls to an agent, by dialect."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
-"""The result of a load step.
-
-If the result is `simulator_late` or `machine_busy` (other programs took CPU time), the step shows nothing about
-rtbench.
-"""
+"""The result of a load step. The last two (other programs took CPU time) show nothing about rtbench."""
 
 CHANGES = {
     "rtbench": "with another version of rtbench",
@@ -55,10 +47,7 @@ CHANGES = {
     "cores": "with another number of cores, or another CPU limit",
     "python": "with another Python",
 }
-"""The properties of the machine that must be unchanged for a calibration to hold.
-
-The value of each property is the text that reports its change.
-"""
+"""The properties of the machine that must be unchanged for a calibration to hold, each with the text of its change."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -116,11 +105,7 @@ class LoadStep(msgspec.Struct, frozen=True):
 
 
 class TrustedLoad(msgspec.Struct, frozen=True):
-    """The largest load up to which every load step passed.
-
-    `sessions` is the number of sessions of one process. `events_per_s` is the number of events per second of all these
-    sessions together.
-    """
+    """The largest load up to which every step passed: sessions of a process, and all their events per second."""
 
     sessions: int
     events_per_s: float
@@ -162,10 +147,7 @@ def machine() -> dict[str, Any]:
 
 
 def _cores() -> str:
-    """Return the number of cores that this process may use, as text such as `4`.
-
-    If the machine has 4 cores, but the container may use the CPU time of only 2, the text is `2of4`.
-    """
+    """Return the number of cores as text: `4`, or `2of4` if the container may use the CPU time of only 2."""
     limit = cpu_limit()
     return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
 
@@ -183,11 +165,7 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
-    """Return the file name of this machine's calibration.
-
-    The name contains every property of the machine that separates calibrations, because several machines may share a
-    home folder.
-    """
+    """Return the file name of this machine's calibration. It contains every property that separates calibrations."""
     facts = host()
     values = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
     cpu, cores, own_kernel = (re.sub(r"[^A-Za-z0-9.-]+", "_", value).strip("_")[:MAX_LETTERS] for value in values)
@@ -218,10 +196,7 @@ def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
 
 
 def load_calibration(path: Path) -> Calibration | None:
-    """Read a calibration. Return None if the file is missing, unreadable, or of another version.
-
-    A run does not need a calibration.
-    """
+    """Read a calibration. Return None if the file is missing, unreadable, or of another version."""
     try:
         calibration: Calibration = read_json(read_file(path), Calibration)
     except (OSError, JsonError):
@@ -230,20 +205,16 @@ def load_calibration(path: Path) -> Calibration | None:
 
 
 def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
-    """Return the entry in run.json that cites this machine's calibration for this kind of sessions.
+    """Return the entry in run.json that cites this machine's calibration for this kind of sessions, if any.
 
-    Return None if there is no such calibration. A calibration with the same kind of connection (plain or TLS) is
-    preferred. If there is none, a calibration with the other kind of connection is cited. `stale` in the entry then
-    states this.
+    One with the same kind of connection (plain or TLS) is preferred; if it has the other kind, `stale` states this.
     """
     if folder is None:
         return None
     agent = kind if kind in AGENTS else None
     for with_tls in (tls, not tls):
         own_name = file_name(tls=with_tls, agent=agent)
-        others = folder.glob(
-            file_name(tls=with_tls, kernel="*")
-        )  # of this machine with other kernels, the newest first
+        others = folder.glob(file_name(tls=with_tls, kernel="*"))  # of this machine with other kernels
         calibrations = [(path.name, load_calibration(path)) for path in (folder / own_name, *others)]
         matches = [(name, c) for name, c in calibrations if c is not None and c.tls is with_tls and kind in c.trusted]
         if not matches:
@@ -267,11 +238,7 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
 
 
 def at_least(ended: str) -> str:
-    """Return the text before a number of sessions: "at least " if the number is only a lower bound, otherwise "".
-
-    The number is a lower bound if something other than the load generator ended the load steps. `ended` is then the
-    reason.
-    """
+    """Return "at least " for a number of sessions that is only a lower bound, because of `ended`; otherwise ""."""
     return "at least " if ended else ""
 
 

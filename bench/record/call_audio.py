@@ -31,8 +31,7 @@ from bench.wire.events import EMPTY, EventKind, ServerEvent, audio_payload
 JOINED_NS = 2 * NS_PER_MS
 """The maximum distance of two pieces that are joined. A message that is sent later than that has its own instant."""
 MAX_HOURS = 4
-"""The maximum duration of a call. A log of more hours with audio does not exist, because the size of a log is limited.
-"""
+"""The maximum duration of a call. No log has more hours of audio, because its size is limited."""
 STOPS_PLAYER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
 
 

@@ -131,10 +131,7 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that logs each input before it applies the input.
-
-    `about` is the description of the session in the first line of the log.
-    """
+    """A timeline that logs each input before it applies it. `about` describes the session in the log's first line."""
 
     def __init__(
         self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
@@ -155,16 +152,12 @@ class LoggedTimeline(Timeline):
         hide = self._log.redact
         match session_input:
             case inputs.Connected():
-                headers = {
-                    name: hide(value) for name, value in session_input.headers.items() if name not in HIDDEN_HEADERS
-                }
-                # mapping proxies cannot be encoded
-                instants, uncertainties_ns = dict(session_input.instants), dict(session_input.uncertainties_ns)
+                headers = session_input.headers.items()
                 return msgspec.structs.replace(
                     session_input,
-                    instants=instants,
-                    headers=headers,
-                    uncertainties_ns=uncertainties_ns,
+                    instants=dict(session_input.instants),  # mapping proxies cannot be encoded
+                    headers={name: hide(value) for name, value in headers if name not in HIDDEN_HEADERS},
+                    uncertainties_ns=dict(session_input.uncertainties_ns),
                     early_audio=session_input.early_audio if self._log.record_audio else b"",
                 )
             case inputs.Sent():
@@ -212,20 +205,12 @@ class LoggedTimeline(Timeline):
 
 
 def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
-    """Return the data of an audio delta that the simulated player needs.
-
-    For a retrieved item, return the size of its audio.
-    """
+    """Return the data of an audio delta that the simulated player needs; for a retrieved item, its size."""
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):
         stripped = event.payload
         return LoggedAudio(
-            event.payload_bytes,
-            stripped.audible,
-            stripped.until,
-            stripped.error_ns,
-            stripped.tones,
-            stripped.pending,
+            event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns, stripped.tones, stripped.pending
         )
     return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))

@@ -1,6 +1,4 @@
-"""The finalizing of a run: it merges the parts of the workers into Parquet files and exact histograms, and adds the
-verdict
-to run.json.
+"""The finalizing of a run: merge the workers' parts into Parquet files and histograms, and add the verdict to run.json.
 
 A run that ended normally and a run that was killed are finalized in the same way. The part of a worker is removed only
 when all of its data is stored elsewhere.
@@ -51,11 +49,7 @@ CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
 RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
 PER_SECOND, PER_SESSION = "run", "session"
-"""The two values of `step` in the histogram of a rate.
-
-A histogram with `PER_SECOND` has one value for each second of the run. One with `PER_SESSION` has one value for each
-session.
-"""
+"""The two values of `step` in the histogram of a rate, which has one value for each second, or for each session."""
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
@@ -73,10 +67,7 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether a process on this host may still write to a run.
-
-    Return False if the run's writer is on another host.
-    """
+    """Return whether a process on this host may still write to a run; False if its writer is on another host."""
     is_local = (document.get("writer") or {}).get("host") == socket.gethostname()
     return is_local and not writer_is_gone(folder, document)
 
@@ -186,10 +177,7 @@ def _missing(read: files.ReadRows, missing_workers: Sequence[MissingWorker]) -> 
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
-    """Write a table batch by batch, so that memory does not grow with the run.
-
-    Each file is complete when it appears.
-    """
+    """Write a table batch by batch, so that memory does not grow with it. Each file is complete when it appears."""
     about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
     fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}

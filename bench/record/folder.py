@@ -37,34 +37,25 @@ from bench.files.safe_io import JsonError, open_file, read_file, read_json, repl
 from bench.record import spool
 from bench.record.document import SCHEMA_VERSION
 from bench.record.presence import not_a_run
-from bench.record.worker_part import parts
+from bench.record.worker_part import parts, with_added
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
-"""The limits of the number of rows in a file.
-
-A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size.
-"""
+"""A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size."""
 ANY_BYTES, GROWTH = 256 << 20, 200
-"""The limits of the memory that a column may take, in bytes.
-
-A column may take `ANY_BYTES`, plus `GROWTH` bytes for each byte of the file.
-"""
+"""A column may take `ANY_BYTES` of memory, plus `GROWTH` bytes for each byte of the file."""
 ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"})
-"""The encodings whose decoded size is known.
-
-With other encodings, a text can be encoded as a copy of the text before it.
-"""
+"""The encodings whose decoded size is known. With others, a text can be encoded as a copy of the text before it."""
 
 
 @contextmanager
 def open_rows(
     path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), rows: int = 0
 ) -> Iterator[pq.ParquetFile]:
-    """Open a file of rows that has the columns of `schema`.
+    """Open a file of rows that has the columns of `schema`, except perhaps those of `columns.ADDED`.
 
-    `dictionaries` are the text columns that stay dictionary-encoded. `rows` is the number of rows of another file, to
-    which this file belongs. This file may have as many rows as the other file, even if it is very small. Raise OSError
-    if the path is not a regular file. Raise pyarrow.ArrowException if it is not a Parquet file, or not such a table.
+    `dictionaries` are the text columns that stay dictionary-encoded. The file may have at least `rows` rows, those of
+    the file to which it belongs, even if it is very small. Raise OSError if the path is not a regular file. Raise
+    pyarrow.ArrowException if it is not a Parquet file, or not such a table.
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
@@ -81,6 +72,8 @@ def open_rows(
         column_indexes = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
         file_schema = table.schema_arrow
         for field in schema:
+            if field.name in columns.ADDED and field.name not in file_schema.names:
+                continue
             _check_type(path, file_schema, field)
             chunks = [group.column(column_indexes[field.name]) for group in groups]
             is_text = pa.types.is_string(field.type) and field.name not in encoded
@@ -114,8 +107,7 @@ def _is_of_size(
 ) -> bool:
     """Return whether a column takes at most `max_bytes` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
 
-    A text that several rows share may be stored once in the file. In memory, each of these rows has a copy of it.
-    Therefore the texts are read, but only if the copies may take too much memory.
+    Rows may share a text in the file, but not in memory. Texts are read only if their copies may be too large.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
         raise pa.ArrowInvalid(f"the column {name} of {path.name} has the unsupported encoding {min(other)}")
@@ -251,10 +243,7 @@ def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
 def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
-    """Read a table, from the spool if the run is not finalized.
-
-    `dictionaries` are the text columns that stay dictionary-encoded.
-    """
+    """Read a table, from the spool if the run is not finalized. `dictionaries` are as in `open_rows`."""
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
@@ -264,10 +253,7 @@ def read_table(
 
 
 def row_reader(folder: Path) -> ReadRows:
-    """Return a function that reads columns, for callers that read the same run for one metric after another.
-
-    It reads a small table only once, and keeps it in memory.
-    """
+    """Return a function that reads columns of a run. It reads a small table only once, and keeps it in memory."""
     small: dict[TableName, pa.Table] = {}
 
     def read(table: TableName, columns: list[str]) -> pa.Table:
@@ -289,7 +275,7 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
     """
     main_schema, uncertainties = _by_file(table, schema)
     with open_rows(folder / f"{table}.parquet", main_schema, dictionaries) as file:
-        rows = file.read(main_schema.names, use_threads=False)
+        rows = with_added(file.read(main_schema.names, use_threads=False), main_schema)
         number = file.metadata.num_rows
     if not uncertainties.names:
         return rows
@@ -308,7 +294,8 @@ def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_r
     main_schema, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", main_schema))
-        batches = file.iter_batches(max_rows, columns=main_schema.names)
+        stored = file.iter_batches(max_rows, columns=main_schema.names)
+        batches: Iterator[pa.RecordBatch] = (with_added(batch, main_schema) for batch in stored)
         if uncertainties.names and no_uncertainty(folder):
             nulls = pa.record_batch([pa.nulls(max_rows, kind) for kind in uncertainties.types], schema=uncertainties)
             batches = _side_by_side(batches, repeat(nulls))
@@ -363,15 +350,13 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
 
 
 def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[int]) -> list[Any]:
-    """Return the values of a column in the rows with these indexes, from a finalized run.
-
-    Only the row groups that contain these rows are read.
-    """
-    with open_rows(folder / f"{table}.parquet", pa.schema([SCHEMAS[table].field(column)])) as file:
+    """Return the values of a column in these rows of a finalized run. Only the row groups with these rows are read."""
+    schema = pa.schema([SCHEMAS[table].field(column)])
+    with open_rows(folder / f"{table}.parquet", schema) as file:
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}
         for group, group_indexes in groupby(sorted(indexes), lambda index: bisect_right(ends, index)):
-            rows = file.read_row_group(group, [column]).column(column)
+            rows = with_added(file.read_row_group(group, [column]), schema).column(column)
             values |= {index: rows[index - ends[group]].as_py() for index in group_indexes}
     return [values[index] for index in indexes]
 
@@ -379,8 +364,7 @@ def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[i
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
     """Join small batches into tables of about `rows` rows.
 
-    Parquet works better with large batches. Besides, if one column of a small batch is in use, the memory of the whole
-    batch stays allocated.
+    Parquet works better with large batches, and one column in use keeps the memory of its whole batch allocated.
     """
     buffered: list[pa.RecordBatch] = []
     for batch in batches:

@@ -81,11 +81,7 @@ def turn_step(script: str, label: str, turn_type: str | None, measured_from: str
 
 
 class StepLabels:
-    """The labels under which one worker counts its turns.
-
-    For each script, the first MAX_STEPS labels that occur are counted separately. All other labels are counted as
-    OTHER_STEP.
-    """
+    """The labels under which one worker counts its turns: for each script, the first MAX_STEPS, and OTHER_STEP."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -119,10 +115,7 @@ class Histograms:
             self.out_of_range[key.metric] += 1
 
     def recorder(self, key: HistogramKey) -> Callable[[int], None]:
-        """Return a function that records values under `key`, as `record` does.
-
-        The function buffers its values, so use it for values that occur with every event.
-        """
+        """Return a function that records values under `key`, as `record` does, and buffers them."""
         waiting = self._waiting[key]
 
         def record(value: int) -> None:
@@ -212,13 +205,8 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
 
 
 def empty(metric: str) -> HdrHistogram:
-    return HdrHistogram(*_range(metric))
-
-
-def _range(metric: str) -> tuple[int, int, int]:
-    """Return the smallest and the largest value of a metric's histograms, and their number of significant digits."""
-    rate = metric in CATALOGUE and CATALOGUE[metric].unit == BYTES_PER_S
-    return 1, FASTEST_BYTES_PER_S if rate else MAX_TIME_US, DIGITS
+    is_rate = metric in CATALOGUE and CATALOGUE[metric].unit == BYTES_PER_S
+    return HdrHistogram(1, FASTEST_BYTES_PER_S if is_rate else MAX_TIME_US, DIGITS)
 
 
 def header(started_utc_ns: int, *, simulated: bool) -> str:
@@ -233,10 +221,7 @@ def header(started_utc_ns: int, *, simulated: bool) -> str:
 
 
 def read(path: Path) -> Histograms:
-    """Read the histograms of a log. Ignore an incomplete last line.
-
-    Raise UsageError if the file is not a histogram log.
-    """
+    """Read the histograms of a log, without an incomplete last line. Raise UsageError if the file is not such a log."""
     try:
         return decode(read_file(path), str(path))
     except OSError as error:
@@ -273,10 +258,7 @@ def _unreadable(name: str, error: Exception) -> UsageError:
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (highest value, count) of each non-empty bucket, in ascending order.
-
-    Quantiles are computed from these pairs.
-    """
+    """Return (highest value, count) of each non-empty bucket, in ascending order."""
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     non_empty = np.flatnonzero(counts)
     tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in non_empty]

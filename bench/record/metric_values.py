@@ -77,10 +77,7 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
 
 
 def measured_from_ns(rows: Rows) -> Floats:
-    """Return, for each row, the instant from which latency is measured.
-
-    The column `measured_from` contains the name of the instant. The value is NaN if the column is null.
-    """
+    """Return, for each row, the instant that the column `measured_from` names; NaN if the column is null."""
     values = np.full(len(rows), np.nan)
     for name in MEASURED_FROM:
         mask = _is(rows, ORIGIN, name)
@@ -89,10 +86,7 @@ def measured_from_ns(rows: Rows) -> Floats:
 
 
 def floats(rows: Rows, column: str) -> Floats:
-    """Return a column of whole numbers as floats; null becomes NaN.
-
-    Floats are exact up to 2⁵³ ns, which is 104 days.
-    """
+    """Return a column of whole numbers as floats, which are exact up to 2⁵³ ns (104 days); null becomes NaN."""
     values = rows[column]
     if isinstance(values, pd.Series):
         if not isinstance(values.dtype, pd.ArrowDtype):

@@ -18,10 +18,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import outcome_class
 
 UNSEEN_NS = NS_PER_S
-"""The maximum time for which a process may have continued after its last second on disk, if its end is unknown.
-
-The row of a second is written when that second is over.
-"""
+"""The maximum time for which a process continued after its last second on disk, which is written when it is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
 OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
@@ -47,11 +44,7 @@ class WorkerLoad(NamedTuple):
 
 
 class MissingWorker(NamedTuple):
-    """A worker whose data is incomplete.
-
-    `rows` is the number of rows of each table that the worker had written, by its own report. `why` is the damage to
-    its data.
-    """
+    """A worker whose data is incomplete. `rows` are its own counts of written rows. `why` is the damage to its data."""
 
     worker: int
     host: str
@@ -61,11 +54,7 @@ class MissingWorker(NamedTuple):
 
 
 class KnownWork(NamedTuple):
-    """The known work of a missing worker.
-
-    `turns` is the number of its turns that have rows. The other fields are from the last second that it recorded.
-    `until_utc_ns` is the end of that second.
-    """
+    """The known work of a missing worker: its `turns` with rows, and its counts at the end of its last second."""
 
     turns: int = 0
     turns_started: int = 0
@@ -76,8 +65,7 @@ class KnownWork(NamedTuple):
 def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
     """Return the maximum number of turns that a worker started and that have no row; None without a bound.
 
-    `shortest_ns` is the minimum time from the start of a turn to the start of the next turn in the same slot; None if
-    unknown. `calls` is the maximum number of calls that arrived at the worker.
+    `shortest_ns` is as in `shortest_turn_ns`. `calls` is the maximum number of calls that arrived at the worker.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
     bounds = []
@@ -91,10 +79,7 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
 
 
 def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
-    """Return the maximum number of calls that a worker received but did not report; None if `of_peers` is empty.
-
-    `of_peers` has the numbers of calls of those peers whose data is complete.
-    """
+    """Return the maximum of a worker's unreported calls, by those of its complete peers; None if it has none."""
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
@@ -120,10 +105,7 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
 def missing_entries(
     missing_workers: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Return the run.json entries of missing workers (`MissingWorkerEntry`).
-
-    `turns`, `sessions` and `seconds` need the columns OF_TURNS, OF_SESSIONS and OF_SECONDS.
-    """
+    """Return the `MissingWorkerEntry` of missing workers, from the columns OF_TURNS, OF_SESSIONS and OF_SECONDS."""
     if not missing_workers:
         return []
     shortest_ns, known_work = shortest_turn_ns(turns, sessions), _reported(turns, seconds)
@@ -170,10 +152,7 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
 def _calls_of_peers(
     missing: MissingWorker, missing_workers: Sequence[MissingWorker], known_work: Mapping[int, KnownWork]
 ) -> list[int]:
-    """Return the number of calls of each peer of a missing worker.
-
-    Peers whose data ends before the run's end are left out.
-    """
+    """Return the number of calls of each peer of a missing worker whose data does not end before the run's end."""
     incomplete, ends_ns = {other.worker for other in missing_workers}, missing.load.ends_utc_ns
     peers = (missing.load.peers or frozenset()) - {missing.worker}
     known = [
@@ -185,11 +164,7 @@ def _calls_of_peers(
 
 
 def load_of(document: Mapping[str, Any], missing_count: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
-    """Return the planned work of each of the `missing_count` missing workers.
-
-    If other workers disconnected earlier, their users may have moved to the missing worker. So the bound of its slots
-    includes their slots.
-    """
+    """Return the planned work of each missing worker. The users of the others may have moved to it before."""
     workers = max(1, int(document.get("workers") or 1))
     target_count = len(document.get("targets") or [None]) if document.get("interleaved") else 1
     users = -(-int(document.get("concurrency") or 0) // target_count)

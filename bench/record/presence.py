@@ -17,10 +17,7 @@ ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG
 
 
 def file_status(path: Path) -> os.stat_result | None:
-    """Return the status of a file or folder; None if it does not exist.
-
-    Raise UsageError if that cannot be determined.
-    """
+    """Return the status of a file; None if it does not exist. Raise UsageError if that cannot be determined."""
     try:
         return os.stat(path)
     except OSError as error:
@@ -73,10 +70,7 @@ def not_a_run(folder: Path) -> str:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder` that are runs, or may be runs.
-
-    Raise UsageError if `folder` is not a folder, or cannot be read.
-    """
+    """Return the folders in `folder` that are or may be runs. Raise UsageError if `folder` cannot be read."""
     try:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:

@@ -1,7 +1,4 @@
-"""The origin of a run: its hosts, and the part of run.json that is known when the run starts.
-
-Each host has one `HostEntry` (of `bench.record.document`).
-"""
+"""The origin of a run: its hosts (`HostEntry`), and the part of run.json that is known when the run starts."""
 
 from __future__ import annotations
 
@@ -39,10 +36,7 @@ STORED_SETTINGS = frozenset(
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
     }
 )
-"""The options that are stored in run.json: our options, and those options of Locust that shape a load.
-
-All other options may contain a secret.
-"""
+"""The options that are stored in run.json: ours, and Locust's that shape a load. All others may contain a secret."""
 
 
 def opening_document(
@@ -77,7 +71,7 @@ def opening_document(
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run that have a value and that may be stored (STORED_SETTINGS)."""
+    """Return the options of a run that have a value and that may be stored."""
     return {
         name: value
         for name, value in sorted(settings.items())
@@ -123,14 +117,13 @@ def _cpu_model() -> str | None:
 
 RecordedPart = tuple[PartLike, Sequence[Mapping[str, Any]]]
 LOAD_GENERATOR = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
-"""The histograms of event-loop delay and send delay. The value of each is the key of its p99 in a `HostEntry`."""
+"""The key of the p99 of each histogram in a `HostEntry`."""
 
 
 def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
-    """Return the `HostEntry` of each host that recorded a run.
+    """Return the `HostEntry` of each host that recorded a run, from its parts and the sum of their histograms.
 
-    `parts` are all parts of the run, and `histograms` is the sum of their histograms. If the facts of a part are
-    damaged, its host is unknown. Then the part is counted for the host that led the run.
+    If the facts of a part are damaged, the part is counted for the host that led the run.
     """
     by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
@@ -148,10 +141,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one entry for a host from all its entries.
-
-    The numbers of workers and the CPU use are summed. Each other key has its first value.
-    """
+    """Return one entry for a host, with the sums of its workers and CPU use, and the first value of each other key."""
     host: dict[str, Any] = {}
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}
@@ -162,10 +152,9 @@ def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """Return the p99s of event-loop delay and send delay for one host, in ms. Each is the larger of two values.
+    """Return the p99s of a host's event-loop delay and send delay, in ms. Each is the larger of two values.
 
-    The first value is computed from the sum of the parts that only this host recorded. The second value is the largest
-    value in the host's entries of all parts that several hosts recorded.
+    The first is of the sum of the parts that only this host recorded, the second the largest in its other entries.
     """
     total, entries = Histograms(), []
     for part, hosts in by_part:

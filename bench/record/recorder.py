@@ -1,9 +1,7 @@
 """The recorder of a worker process in a run: rows of observations, and histograms of events and of the load generator.
 
-Rows contain the times of turns and sessions. Histograms of these times are computed when the rows are read
-(`bench.record.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never accesses a
-socket. Rows are in the spool within a second (`flush`), and histograms within ten seconds (`histogram_slices`). So they
-are stored even if the process is killed later.
+Histograms of the times of turns and sessions are computed from rows (`bench.record.metric_values`). Rows are in the
+spool within a second (`flush`), and histograms within ten seconds (`histogram_slices`), even if the process is killed.
 """
 
 from __future__ import annotations
@@ -11,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -46,10 +44,7 @@ from bench.wire.rate_limits import limits_in
 from bench.wire.received import MatchedDelta, ReceivedMessage
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
-"""The event kinds with which the kind of every event is compared.
-
-They are names of this module, because access to a member of an enumeration is slow.
-"""
+"""The event kinds with which every event is compared, because access to a member of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 SIMULATOR_OVERLOADED = (
     "{}: since its start (restart it to reset this value), 99 % of the simulator's events were at most {:.1f} ms late"
@@ -90,7 +85,6 @@ class _Target:
 
     second: SecondCounts = field(default_factory=SecondCounts)
     active: int = 0
-    backing_off: int = 0
     simulated: bool = False
     simulator_late_ms: float = 0.0
     events_sent: int = 0
@@ -111,10 +105,9 @@ class Recorder:
     """The recorder of one process in a run. It writes into the process's `spool`.
 
     `hide` removes secrets from the service's messages. `transcripts` is true if transcripts are also stored.
-    `warm_until_ns` is the instant of CLOCK_MONOTONIC at which the warm-up ends. It applies to the rows of seconds and
-    to the event-loop delay. The phase of a session depends on the session's start, and is in its `RowContext`. `host`
-    has the facts about this machine, with at least the facts of `named_host`. `ahead_ns` is by how much this machine's
-    UTC clock is ahead of the run's clock.
+    `warm_until_ns` is the end of the warm-up (CLOCK_MONOTONIC) for seconds and the event-loop delay; the phase of a
+    session is in its `RowContext`. `host` has the facts of `named_host` and possibly others. `ahead_ns` is by how much
+    this machine's UTC clock is ahead of the run's clock.
     """
 
     def __init__(
@@ -146,6 +139,8 @@ class Recorder:
         self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
         self._transcripts: list[str] = []
         self._targets = defaultdict[str, _Target](_Target)
+        self.calls: Counter[str] = Counter()
+        """The counts of calls since the start, by their columns of `seconds`. Each call is one of all targets."""
         self._event_loop_delay_max_ns = 0
         self._record_event_loop_delay = {
             phase: self.histograms.recorder(HistogramKey("event_loop_delay", "all", phase=phase))
@@ -164,19 +159,16 @@ class Recorder:
 
     def count_calls(self, targets: Iterable[str], **counts: int) -> None:
         """Add counts of calls to the current second of each target. The names of `counts` are columns of `seconds`."""
-        for label in targets:
-            second = self._targets[label].second
-            for name, count in counts.items():
+        seconds = [self._targets[label].second for label in targets]
+        for name, count in counts.items():
+            self.calls[name] += count  # True becomes 1; `update` of an empty counter would keep True
+            for second in seconds:
                 setattr(second, name, getattr(second, name) + count)
 
-    def back_off(self, targets: Collection[str], *, starts: bool) -> None:
-        """Count the start or the end of a back-off.
-
-        A call is delayed, because the last call of its caller was refused.
-        """
+    def back_off(self, targets: Iterable[str], *, starts: bool) -> None:
+        """Count the start or the end of a back-off: a delay of a call, because its caller's last call was refused."""
         self.count_calls(targets, calls_backed_off=starts)
-        for label in targets:
-            self._targets[label].backing_off += 1 if starts else -1
+        self.calls["callers_backing_off"] += 1 if starts else -1
 
     def session(self, labels: RowContext) -> SessionRecorder:
         """Start the record of a session that will connect next."""
@@ -207,10 +199,7 @@ class Recorder:
         self._tables["sessions"].append(self._words.clean_row(row))
 
     def _identity(self, labels: RowContext, service_session_id: str) -> tuple[Any, ...]:
-        """Return the values of the columns IDENTITY.
-
-        They state whether the service is a simulator, as far as is known now.
-        """
+        """Return the values of the columns IDENTITY, as far as they are known now."""
         return (
             *(self._run_id, labels.session_id, service_session_id or None, labels.target),
             *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
@@ -220,10 +209,9 @@ class Recorder:
     # Methods that are called rarely.
 
     def incident(self, kind: str, text: str, late_ms: float | None = None) -> None:
-        """Record an incident that may explain results. `kind` is the name of its kind, such as `value_dropped`.
+        """Record an incident that may explain results: count it, and store the first 100.
 
-        `late_ms` is how late a simulator was; None for other incidents.
-        All incidents are counted. The first 100 are stored.
+        `kind` is the name of its kind, such as `value_dropped`. `late_ms` is how late a simulator was, if it was.
         """
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
@@ -233,10 +221,7 @@ class Recorder:
             facts.incidents.append(incident if late_ms is None else {**incident, "late_ms": late_ms})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str) -> None:
-        """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits.
-
-        The other values of the row are stored.
-        """
+        """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits."""
         session_text = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_dropped", f"{column} in {table}{session_text}, null there: {reason}")
 
@@ -251,11 +236,11 @@ class Recorder:
     def end_second(self) -> None:
         """End the current second: append one row for each target.
 
-        A failure becomes an incident, and counting continues.
+        A failure becomes an incident, and counting continues: the rows of turns and sessions must still reach the disk.
         """
         try:
             self._append_seconds()
-        except Exception as error:  # after any failure the rows of turns and sessions must still reach the disk
+        except Exception as error:
             self.incident("second_dropped", f"{type(error).__name__}: {error}")
 
     def _append_seconds(self) -> None:
@@ -266,23 +251,22 @@ class Recorder:
         second = (self._second_start_ns + duration_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s, self._second_start_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
+        common = {
+            "run_id": self._run_id,
+            "second": second,
+            "duration_ns": duration_ns,
+            "phase": phase,
+            "worker": self._worker,
+            "host": self._host_name,
+            "callers_backing_off": self.calls["callers_backing_off"],
+            "event_loop_delay_max_ns": self._event_loop_delay_max_ns,
+            "cpu": cpu,
+        }
         for label, target in self._targets.items():
             self._tables["seconds"].append(
-                {
-                    "run_id": self._run_id,
-                    "second": second,
-                    "duration_ns": duration_ns,
-                    "phase": phase,
-                    "target": label,
-                    "worker": self._worker,
-                    "host": self._host_name,
-                    "simulated": target.simulated,
-                    "callers_backing_off": target.backing_off,
-                    "sessions_active": target.active,
-                    "event_loop_delay_max_ns": self._event_loop_delay_max_ns,
-                    "cpu": cpu,
-                }
-                | vars(target.second),
+                common
+                | {"target": label, "simulated": target.simulated, "sessions_active": target.active}
+                | vars(target.second)
             )
             target.past, target.second = target.traffic, SecondCounts()
         self._event_loop_delay_max_ns = 0
@@ -312,10 +296,7 @@ class Recorder:
         return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
-        """Write the histograms and facts.
-
-        Yield after every histogram, so that the caller can let other greenlets run.
-        """
+        """Write the histograms and facts. Yield after every histogram, so that other greenlets can run."""
         log = [header(self._started_utc_ns, simulated=self.simulated)]
         for line in self.histograms.lines(self._started_utc_ns, utc_ns()):
             log.append(line)
@@ -349,8 +330,7 @@ class Recorder:
 class SessionRecorder:
     """The recorder of one session; a `bench.session.session_io.SessionListener`.
 
-    It counts the session's events in the current second of its target, and passes what ended to the `Recorder`, which
-    alone has the files.
+    It counts events in the current second of the target, and passes what ended to the `Recorder`, which has the files.
     """
 
     def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
@@ -366,10 +346,7 @@ class SessionRecorder:
         )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the headers of the service's response to the upgrade.
-
-        The response may have any status. `call_id` is the id of the call that an agent received; "" for other services.
-        """
+        """Record the headers of the response to the upgrade, of any status. `call_id` is that of an agent's call."""
         self.service_session_id = call_id
         self._set_simulated(headers, {})
         # much later than at the last incident that was recorded

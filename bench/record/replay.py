@@ -37,9 +37,8 @@ SCHEMA_VERSION = 6
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
     """The first line: the session, and the parameters of its timeline.
 
-    `about` has the run, session, target, script, dialect and formats, and the URL if the session is a probe.
-    `about["dialect"]` is always present. `about["output_format"]` is the format of the audio in which replies are
-    detected.
+    `about` has the run, session, target, script, dialect (always) and formats, and the URL if the session is a probe.
+    Replies are detected in audio of `about["output_format"]`.
     """
 
     schema: int
@@ -89,11 +88,7 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """A message on the wire: its time and name.
-
-    `audio_bytes` is the size of the decoded audio. `event` is the service's event, or None for our own message.
-    `message_kind` is the purpose of our own message.
-    """
+    """A message on the wire, with the size of its decoded audio. It has an `event`, or it is ours, with a purpose."""
 
     at_ns: int
     name: str
@@ -104,10 +99,7 @@ class WireTransfer:
 
 @dataclass(frozen=True)
 class ReplayedSession:
-    """A replayed session.
-
-    `cut` is true if the log ends before the session ends. The session then counts as unfinished at the end of the log.
-    """
+    """A replayed session. `cut` is true if the log ends before the session, which then counts as unfinished."""
 
     opened: LogHeader
     session: SessionObservation
@@ -130,13 +122,9 @@ class _LogReader:
 
     def __init__(self, opened: LogHeader) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]
-        self.timeline = Timeline(
-            opened,
-            self._dialect,
-            reply_format=cast("AudioFormatName", str(format_name))
-            if (format_name := opened.about.get("output_format"))
-            else None,
-        )
+        name = opened.about.get("output_format")
+        reply_format = cast("AudioFormatName", str(name)) if name else None
+        self.timeline = Timeline(opened, self._dialect, reply_format=reply_format)
         self.turns: list[TurnObservation] = []
         self.passages: list[WireTransfer] = []
         self.last_ns = opened.start_ns

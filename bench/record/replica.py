@@ -1,10 +1,9 @@
 """The copy of a worker's part of a run on the host of its master, in chunks that may be lost, repeated or reordered.
 
-Each chunk contains the name of its file, and the byte of the file at which the chunk starts. So the copy adds only the
-bytes that it lacks, and acknowledges its new size. The worker continues from this size. Streams (rows, transcripts,
-event logs) only grow. Documents (histograms, facts) are replaced as a whole, and each version has a number. The facts
-may report that a worker is done. The worker reads them before its streams, but sends them after the streams. So they
-arrive after all data that they count. This module does not depend on how chunks are transported.
+A chunk names its file, and the byte at which it starts. So the copy adds only the bytes that it lacks, and acknowledges
+its new size, from which the worker continues. Streams (rows, transcripts, event logs) only grow. Documents (histograms,
+facts) are replaced as a whole, and have version numbers. The facts may report that a worker is done: it reads them
+before its streams, but sends them after these, so that they arrive after all data that they count.
 """
 
 from __future__ import annotations
@@ -28,10 +27,7 @@ CHUNK_BYTES = 128 << 10
 """The maximum size of a chunk before compression. A worker takes one or two milliseconds to make such a chunk."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
-"""The documents, in the order in which they are sent.
-
-The facts are last, because they may report that the worker is done.
-"""
+"""The documents. The facts are sent last, because they may report that the worker is done."""
 MAX_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
@@ -41,11 +37,9 @@ NO_DOCUMENT = 0, b""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
-    """A piece of a file.
+    """A piece of a file, from byte `offset` on, compressed with zlib. `total` is a document's size; 0 for a stream.
 
-    `data` is compressed with zlib; it starts at byte `offset` of the file. `total` is the size of a document, or 0 for
-    a stream. `seal` is a hash of all other fields. Its key was made by the worker, and is known only to the worker and
-    its master.
+    `seal` is a hash of all other fields, with a key that only the worker and its master know.
     """
 
     name: str
@@ -97,10 +91,7 @@ class PartSource:
         """The current version number of each document, and the bytes of this version."""
 
     def chunks(self) -> Iterator[PartChunk]:
-        """Yield chunks of the data that the copy does not have.
-
-        The caller passes the acknowledgement of each chunk to `add` before it requests the next chunk.
-        """
+        """Yield chunks of the data that the copy does not have. The caller passes each one's receipt to `add`."""
         for name in DOCUMENTS:
             # before the streams, because facts that report `done` must not arrive before the rows that they count
             self._read(name)
@@ -153,10 +144,7 @@ class PartReplica:
         """The newest version number of each document, and the bytes of this version that were received."""
 
     def receive(self, chunk: PartChunk) -> ChunkAck:
-        """Store the data of a chunk that the copy does not have. Return the acknowledgement.
-
-        Raise BadChunkError if none of our workers can have sent the chunk.
-        """
+        """Store what is new in a chunk, and acknowledge it. Raise BadChunkError if no worker can have sent it."""
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it differs from what its worker sent")
         unpacking = zlib.decompressobj()

@@ -1,9 +1,8 @@
 """Rows of turns, sessions and seconds, and the removal of secrets and audio from messages. Pure.
 
-Rows and messages contain no secrets. They contain audio only if it is to be recorded. The columns of each table are in
-`bench.catalogue.columns`. Hundreds of turns end per second, so the row of a turn is a tuple, in the order of
-`TURN_COLUMNS`. Columns of `seconds` are counted as events happen. `hide` is a function that removes secrets from texts.
-JSON columns are cleaned before they are encoded. The caller that stores a row cleans its other texts (`TextSanitizer`).
+Rows and messages contain no secrets, and audio only if it is to be recorded. The columns of each table are in
+`bench.catalogue.columns`. Hundreds of turns end per second, so the row of a turn is a tuple (`TURN_COLUMNS`). `hide`
+removes secrets from texts. The caller that stores a row cleans its texts, other than JSON (`TextSanitizer`).
 """
 
 from __future__ import annotations
@@ -74,10 +73,7 @@ def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """Return a message as JSON on one line, without secrets. JSON that has no secret is not encoded again.
-
-    A binary message becomes JSON with one key, whose value is the message in base64.
-    """
+    """Return a message as JSON on one line, without secrets; a binary one as the value of a key, in base64."""
     if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
@@ -95,11 +91,7 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
 
 
 def without_secrets(value: Any, hide: Hide) -> Any:
-    """Return a decoded JSON value without secrets.
-
-    The value is cleaned before it is encoded. Encoding escapes quotation marks, so `hide` would not find a secret that
-    contains one.
-    """
+    """Return a decoded JSON value without secrets. In an encoded one, `hide` finds no secret with quotation marks."""
     match value:
         case str():
             return hide(value)
@@ -114,10 +106,7 @@ UNTRUSTED = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
     "model", "backend_model", "region", "request_id", "input_text", "reply_text", "mcp_error", "other_hosts",
 })  # fmt: skip
-"""The columns with texts from a service, or from an exception in a user's code.
-
-The texts of all other columns are our own, and are not changed.
-"""
+"""The columns with texts from a service, or from an exception in a user's code. All others are our own."""
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts. Their texts are not escaped, because they are stored as JSON."""
 TRUNCATED = frozenset({"detail", "close_reason", "mcp_error"})
@@ -130,10 +119,7 @@ class TextSanitizer:
         self._redact = hide
 
     def clean(self, column: str, text: str) -> str:
-        """Remove secrets from a text of a column, then escape and truncate the text.
-
-        In another order, `hide` would not find a secret that was truncated or escaped.
-        """
+        """Remove secrets from a text of a column, then escape and truncate it: `hide` finds only complete secrets."""
         text = text.encode("utf-8", "replace").decode()
         cleaned = self._redact(text) if column in UNTRUSTED else text
         cleaned = escape_control(cleaned) if column in UNTRUSTED - SPOKEN else cleaned
@@ -143,10 +129,7 @@ class TextSanitizer:
         return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
 
     def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
-        """Clean each text of a column, as `clean` does.
-
-        First all texts are checked together as one joined text, because usually no text has to be cleaned.
-        """
+        """Clean each text of a column. First check all as one joined text, because usually none has to be cleaned."""
         joined = " ".join(filter(None, texts))
         if not joined or self.clean(column, joined) == joined:
             return texts
@@ -160,7 +143,7 @@ SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS,
 
 
 IDENTITY = names_of(TURNS, "identity")
-"""The columns that identify the session of a row. The argument `identity` of `turn_row` has this order."""
+"""The columns that identify the session of a row, in the order of the argument `identity` of `turn_row`."""
 TEXTS = tuple(name for group in TURNS if group.kind in ("label", "text") for name in group.names)
 TURN_COLUMNS = (
     *IDENTITY,
@@ -207,10 +190,7 @@ def turn_columns(rows: Sequence[tuple[Any, ...]], sanitizer: TextSanitizer) -> d
 
 
 def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return (the longest gap, the 95th percentile of the gaps).
-
-    The 95th percentile is the smallest gap that at least 95 % of the gaps do not exceed.
-    """
+    """Return (the longest gap, the smallest gap that at least 95 % of the gaps do not exceed)."""
     if not gaps_ns:
         return None, None
     gaps = sorted(gaps_ns)
@@ -296,10 +276,7 @@ class SecondCounts:
     tokens_remaining: int | None = None
 
     def add(self, limits: Iterable[RateLimit]) -> None:
-        """Record rate limits that the service reported.
-
-        The last value of each limit and the smallest remaining amount are recorded.
-        """
+        """Record the last value of each rate limit that the service reported, and the smallest remaining amount."""
         for limit in limits:
             if limit.name in LIMITED:
                 limit_column, remaining_column = f"{limit.name}_limit", f"{limit.name}_remaining"

@@ -116,10 +116,7 @@ def resolve_run(name: str, folder: Path) -> Path:
 
 
 def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:
-    """Return the newest run that has ended and can be read. The newest run is the one that started last.
-
-    If `prefer_valid`, return the newest valid run if there is one. Raise UsageError if there is no run.
-    """
+    """Return the ended, readable run that started last; preferably a valid one. Raise UsageError if there is none."""
     problems: list[str] = []
     start_keys = {
         path: (prefer_valid and read.validity.status == "valid", read.started_utc_ns, path.name)

@@ -94,24 +94,19 @@ def store(folder: Path, worker: int, name: str, data: bytes) -> None:
 
 
 def is_reached(folder: Path, host: str) -> bool:
-    """Return whether a worker in this process can write to the spool of a master on `host`.
-
-    It can if both are on one machine.
-    """
+    """Return whether a worker in this process is on the machine of its master, and can write to the master's spool."""
     return host == socket.gethostname() and folder.is_dir()
 
 
 BATCH_ROWS = 200
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column, one for each row. If a column is missing, all its values are null."""
-ValueRefused = Callable[[str, Mapping[str, Any], str], None]
-"""The callback for a value that its column cannot hold. Its arguments are the column, the row, and the reason."""
 
 
 class BatchWriter:
     """The writer of one table, in batches.
 
-    If a column cannot hold a value, null is stored, and `refused` is called.
+    If a column cannot hold a value, null is stored, and `refused` is called with the column, the row, and the reason.
     """
 
     def __init__(
@@ -119,7 +114,7 @@ class BatchWriter:
         stream: AppendFile,
         schema: pa.Schema,
         columns_of: Callable[[Sequence[Any]], Columns],
-        refused: ValueRefused,
+        refused: Callable[[str, Mapping[str, Any], str], None],
     ) -> None:
         self._stream, self._schema, self._columns_of, self._refused = stream, schema, columns_of, refused
         self._by_type: dict[pa.DataType, list[str]] = {}
@@ -141,10 +136,7 @@ class BatchWriter:
         return sum(rows for rows, _ in self._sealed) + len(self._rows)
 
     def flush(self) -> None:
-        """Write the buffered rows, in batches of at most 200 rows.
-
-        If a write fails, the rows that were not written stay buffered, and OSError is raised.
-        """
+        """Write the buffered rows, in batches. If a write fails, keep the rows that were not written; raise OSError."""
         while self._sealed or self._rows:
             # only if no batch waits; otherwise every flush on a full disk would make another batch
             if not self._sealed:
@@ -166,10 +158,7 @@ class BatchWriter:
         self._stream.close()
 
     def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
-        """Return the columns as a batch with `rows` rows.
-
-        Columns of the same type are converted together, because each conversion takes the time of a hundred values.
-        """
+        """Return the columns as a batch with `rows` rows. Those of one type are converted together, which is faster."""
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}
         for data_type, names in self._by_type.items():

@@ -32,29 +32,19 @@ from bench.target.target import EntraSignIn
 from bench.transport.interface import is_loopback
 
 URL_VARIABLE = "LOCUST_UPLOAD"
-"""The environment variable with the destination. Locust reads it as the value of `--upload`.
-
-Lists of processes show options but no variables, so the signature in the URL stays secret.
-"""
+"""The environment variable with the destination (`--upload`). Unlike options, lists of processes do not show it."""
 BLOB_HOSTS = {
     ".blob.core.windows.net": None,
     ".blob.storage.azure.net": None,
     ".blob.core.usgovcloudapi.net": "login.microsoftonline.us",
     ".blob.core.chinacloudapi.cn": "login.chinacloudapi.cn",
 }
-"""The ends of the host names of storage accounts, one for each cloud.
-
-The value of each is the sign-in host of its cloud; None for the default of azure-identity.
-"""
+"""The ends of the host names of each cloud's storage, with its sign-in host; None for azure-identity's default."""
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 SERVICE_VERSION = "2021-08-06"
 """The version of the storage service's API. The service accepts tokens only with a version from 2017-11-09 on."""
 TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
-"""The number of tries, the pause after the first try, and a time limit.
-
-The pause doubles from try to try. The limit applies to each step of a connection, not to the transfer of a complete
-file.
-"""
+"""The number of tries, the first pause, which doubles from try to try, and the limit of each step of a connection."""
 SIGN_IN_RETRIES = 2
 MIN_LIFE_NS = 60 * NS_PER_S
 MAX_NAMED = 5
@@ -69,10 +59,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of files.
-
-    `query` is the query of the URL. It may be a signature, so it is never stored or displayed.
-    """
+    """The destination of files. The query of its URL may be a signature, so it is never stored or displayed."""
 
     address: str
     """The URL without the query, and without a slash at its end."""
@@ -85,11 +72,7 @@ class Destination:
 
 
 def destination_of(url: str, source: str) -> Destination:
-    """Parse the URL of a destination.
-
-    Raise UsageError for an invalid URL. The error message uses `source` as the name of the URL, and never quotes its
-    query.
-    """
+    """Parse the URL of a destination. Raise UsageError if it is invalid, without its query, under the name `source`."""
     parts = split_url(url, "upload", source)
     host = parts.hostname or ""
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
@@ -119,11 +102,7 @@ class Uploaded(NamedTuple):
 
 
 class Uploader:
-    """The uploader of files to one destination.
-
-    `fetch` is a function that gets a token. `wait` is a function that sleeps before the next try; its argument is in
-    seconds.
-    """
+    """The uploader of files to one destination. `fetch` gets a token. `wait` sleeps for seconds before the next try."""
 
     def __init__(
         self, destination: Destination, *, fetch: Fetch = fetch_token, wait: Callable[[float], None] = sleep
@@ -134,10 +113,10 @@ class Uploader:
         self._opener = build_opener(ProxyHandler({} if direct else None))
 
     def upload(self, folder: Path) -> Uploaded:
-        """Upload all files of a run. run.json is the last one, so if it has arrived, all other files have, too.
+        """Upload all files of a run, run.json last, so that if it has arrived, all others have, too.
 
-        Links and special files are left out, because a link can lead to any file of this machine. Raise UsageError if
-        the folder is not a run, if the run is active, or if a file cannot be uploaded.
+        Links and special files are left out: a link can lead to any file of this machine. Raise UsageError if the
+        folder is not a run, if the run is active, or if a file cannot be uploaded.
         """
         document = files.read_document(folder)
         if (folder / "run.json").is_symlink():
@@ -196,10 +175,7 @@ class Uploader:
 
 
 def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return (regular files of a run folder, other entries).
-
-    run.json is the last of the regular files. The other entries are links and special files, but no folders.
-    """
+    """Return (regular files of a run folder, run.json last; links and special files)."""
     document = folder / "run.json"
     regular: list[Path] = []
     left_out: list[Path] = []
@@ -212,10 +188,7 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _response_text(error: HTTPError) -> str:
-    """Return a description of an error response: its HTTP status, Azure's error name, and the remedy if one is known.
-
-    The body of the response is not included, because it could quote the request.
-    """
+    """Return the HTTP status, Azure's error name, and the remedy of an error. Its body could quote the request."""
     error_name = slug(error.headers.get("x-ms-error-code") or "")
     text = " ".join(word for word in (str(error.code), error_name or responses.get(error.code, "")) if word)
     return f"{text} ({REMEDIES[error.code]})" if error.code in REMEDIES else text

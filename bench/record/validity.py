@@ -16,34 +16,21 @@ from bench.catalogue.metrics import FIRST_DELTAS, HEADLINE, TRANSCRIPT_METRICS
 from bench.catalogue.outcomes import STARVED
 from bench.record.document import Check, CheckName, UncertainMetric, Validity
 
-MAX_UNCERTAINTY_MS = 1.0
-MAX_UNCERTAINTY_SHARE = 0.01
-"""The limit of `timestamp_uncertainty`, as a share of the metric's median.
+MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE = 1.0, 0.01
+"""The limits of the p99 of `timestamp_uncertainty`, of which the larger applies: in ms, and as a share of the median.
 
-The p99 of the uncertainty may be 1 ms, or 1 % of the median if that is more. The check is made separately for each
-target, each metric, and each instant from which the metric is measured.
+The check is made separately for each target, each metric, and each instant from which the metric is measured.
 """
-MAX_LOOP_DELAY_MS = 5.0
-MAX_LOOP_DELAY_SHARE = 0.05
-"""The limit of `event_loop_delay`, as a share. This check applies if timestamps come from user space.
-
-The p99 of the delay may be 5 ms, or 5 % of the lowest median latency of a first delta if that is more.
+MAX_LOOP_DELAY_MS, MAX_LOOP_DELAY_SHARE, MAX_USER_TIMESTAMPS_SHARE = 5.0, 0.05, 0.01
+"""The limits of the p99 of `event_loop_delay`, of which the larger applies: in ms, and as a share of the lowest median
+latency of a first delta. The check is made if more than this share of the timestamps come from user space.
 """
-MAX_USER_TIMESTAMPS_SHARE = 0.01
 MAX_CHUNK_SHARE = 0.1
-"""The limit of `send_delay`, as a share: its p99 may be a tenth of the duration of a chunk."""
-MAX_START_DELAY_MS = 5.0
-MAX_START_DELAY_SHARE = 0.05
-"""The limit of `start_delay` in an open loop, as a share of the median service time.
-
-The p99 of the delay may be 5 ms, or 5 % of the median service time if that is more.
-"""
+"""The limit of `send_delay`: its p99 may be a tenth of the duration of a chunk."""
+MAX_START_DELAY_MS, MAX_START_DELAY_SHARE = 5.0, 0.05
+"""The limits of the p99 of `start_delay`, of which the larger applies: in ms, and as a share of the service time."""
 MAX_MISSING_PERCENT = 1.0
-"""The limit of `missing_data`: the maximum share of turns whose end is unknown.
-
-The end of a turn is unknown if a part of a merged run could not be read, if a worker is missing, or if a process did
-not run when a timeout ended.
-"""
+"""The limit of `missing_data`: the maximum share of turns whose end is unknown (`missing_share`, `starved_share`)."""
 
 MAX_EARLY_PERCENT = 1.0
 """The maximum percentage of replies that start before their question ends.
@@ -58,11 +45,9 @@ MORE_PROCESSES = "lower the load, free a core of the machine, or use more --proc
 
 @dataclass(frozen=True)
 class MetricUncertainty:
-    """The uncertainty of one metric of one target.
+    """The uncertainty of one metric of one target: its p99, and the metric's median, in its unit; None if unknown.
 
-    `bound_p99` is the p99 of the metric's uncertainty, and `p50` is the metric's median, both in the metric's unit.
-    Each is None if unknown. Targets are not pooled, nor are values of `measured_from`. The limit depends on the median,
-    so a slow target would raise the limit of a fast one.
+    The limit depends on the median. Targets are not pooled, because a slow one would raise the limit of a fast one.
     """
 
     target: str
@@ -73,14 +58,9 @@ class MetricUncertainty:
     host: str = ""
     """The host that recorded these rows; empty for the rows of all hosts together."""
     timestamps_p99: float | None = None
-    """The p99 of the uncertainty that comes only from timestamps.
-
-    It is set if `bound_p99` also includes the uncertainty of detecting a start in the audio.
-    """
+    """The p99 that comes only from timestamps, if `bound_p99` includes the detection of a start in the audio."""
     measured_from: str = ""
-    """The instant from which latency is measured (`bench.catalogue.metrics.MEASURED_FROM`); empty if the metric has
-    only one.
-    """
+    """The instant of MEASURED_FROM from which latency is measured; empty if the metric has only one."""
 
     @property
     def limit(self) -> float:
@@ -99,10 +79,7 @@ class MetricUncertainty:
 
 @dataclass(frozen=True)
 class EarlyReplies:
-    """The replies of a target that started before their question had ended.
-
-    `percent` is the percentage of such replies. `metrics` are the latencies that they affect.
-    """
+    """The percentage of a target's replies that started before their question had ended, and the affected metrics."""
 
     target: str
     percent: float
@@ -132,15 +109,12 @@ class ValidityData:
     missing_share: float | None = None
     """The maximum share of turns that are missing, because parts were not merged or workers are missing.
 
-    It is NaN if unknown.
+    It is None if nothing is missing, and NaN if the number of missing turns is unknown.
     """
     starved_share: float = 0.0
     """The share of measured turns without a known outcome, because their process did not run when a timeout ended."""
     busy_reason: str = ""
-    """A text that names the programs that used the machine's cores, and what to do about them.
-
-    It is empty if no program used many cores, or if their use is unknown.
-    """
+    """The programs that used many of the machine's cores, and what to do about them; empty if none, or unknown."""
     failed: tuple[Check, ...] = ()
     """The failed checks of the runs from which this run was merged."""
     early: tuple[EarlyReplies, ...] = ()
@@ -184,18 +158,12 @@ def _checks(evidence: ValidityData) -> list[Check]:
 
 
 def _worst(checks: Sequence[Check]) -> Check:
-    """Return the check that failed. If no check failed, return the evaluated check that is nearest to its limit.
-
-    If several checks failed, return the one that exceeds its limit most. If several are equal, return the first.
-    """
+    """Return the check that failed, or else an evaluated one: the one with the largest share of its limit."""
     return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
 
 
 def _missing_data(evidence: ValidityData) -> list[Check]:
-    """Return a list with the `missing_data` check; an empty list if the end of each turn is known.
-
-    The end is unknown for missing turns, and for turns of a process that did not run when a timeout ended.
-    """
+    """Return a list with the `missing_data` check; an empty list if the end of each turn is known."""
     missing, starved = evidence.missing_share, evidence.starved_share
     if missing is None and not starved:
         return []
@@ -215,12 +183,12 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
 
     A metric is uncertain if its largest uncertainty is above its limit, or if too many replies began early.
     """
-    worst: dict[tuple[str, ...], MetricUncertainty] = {}
+    worst: dict[tuple[str, str, str], MetricUncertainty] = {}
     for uncertainty in metrics:
         key = (uncertainty.host, uncertainty.target, uncertainty.metric)
         if not uncertainty.exact and (key not in worst or uncertainty.used > worst[key].used):
             worst[key] = uncertainty
-    early_entries: list[UncertainMetric] = [
+    entries: list[UncertainMetric] = [
         {
             "target": replies.target,
             "metric": metric,
@@ -233,20 +201,17 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
         if replies.percent > MAX_EARLY_PERCENT
         for metric in replies.metrics
     ]
-    return [*early_entries, *(_entry(uncertainty) for uncertainty in worst.values())]
-
-
-def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
-    """Return the entry in run.json for an uncertain metric. `value` is null if the uncertainty has no bound."""
-    bound = uncertainty.bound_p99
-    entry: UncertainMetric = {
-        "target": uncertainty.target,
-        "metric": uncertainty.metric,
-        "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
-        "limit": round(uncertainty.limit, 4),
-        "unit": uncertainty.unit,
-    }
-    return {**entry, "host": uncertainty.host} if uncertainty.host else entry
+    for (host, target, name), uncertainty in worst.items():
+        bound = uncertainty.bound_p99
+        entry: UncertainMetric = {
+            "target": target,
+            "metric": name,
+            "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
+            "limit": round(uncertainty.limit, 4),
+            "unit": uncertainty.unit,
+        }
+        entries.append({**entry, "host": host} if host else entry)
+    return entries
 
 
 def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
@@ -290,9 +255,7 @@ def _timestamp_uncertainty(evidence: ValidityData) -> Check:
     value, absent = worst.bound_p99, "no turn had a latency"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
         value, absent = None, f"the uncertainty of {', '.join(unknown)} is unknown in more than 1 % of its turns"
-    return _check("timestamp_uncertainty", value, worst.limit,
-                 note=f"{worst.metric}{from_text}{target_text}",
-                 absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
+    return _check("timestamp_uncertainty", value, worst.limit, f"{worst.metric}{from_text}{target_text}", absent)
 
 
 def _event_loop_delay(evidence: ValidityData) -> Check:
@@ -302,8 +265,8 @@ def _event_loop_delay(evidence: ValidityData) -> Check:
     fastest = min(medians, default=0.0)
     limit = max(MAX_LOOP_DELAY_MS, MAX_LOOP_DELAY_SHARE * fastest)
     is_needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > MAX_USER_TIMESTAMPS_SHARE
-    return _check("event_loop_delay", evidence.event_loop_delay_p99 if is_needed else None, limit,
-                 note="", absent="not needed: the kernel sets the timestamps", remedy=MORE_PROCESSES)  # fmt: skip
+    delay = evidence.event_loop_delay_p99 if is_needed else None
+    return _check("event_loop_delay", delay, limit, "", "not needed: the kernel sets the timestamps")
 
 
 def _send_delay(evidence: ValidityData) -> Check:
@@ -313,16 +276,13 @@ def _send_delay(evidence: ValidityData) -> Check:
         if evidence.paced_audio
         else "no paced audio was sent"
     )
-    return _check("send_delay", evidence.send_delay_p99 if limit else None, limit,
-                 note="a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
+    return _check("send_delay", evidence.send_delay_p99 if limit else None, limit, "a tenth of a chunk", absent)
 
 
 def _start_delay(evidence: ValidityData) -> Check:
     limit = max(MAX_START_DELAY_MS, MAX_START_DELAY_SHARE * (evidence.service_time_p50 or 0.0))
-    value = evidence.start_delay_p99
-    return _check("start_delay", value, None if value is None else limit,
-                 note="open-loop arrivals", absent="closed loop: a session starts when its user is free",
-                 remedy=MORE_PROCESSES)  # fmt: skip
+    absent = "closed loop: a session starts when its user is free"
+    return _check("start_delay", evidence.start_delay_p99, limit, "open-loop arrivals", absent)
 
 
 LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[ValidityData], Check]] = {
@@ -333,8 +293,9 @@ LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[ValidityData], Check]] = {
 }
 
 
-def _check(name: CheckName, value: float | None, limit: float | None, *, note: str, absent: str, remedy: str) -> Check:
+def _check(name: CheckName, value: float | None, limit: float | None, note: str, absent: str) -> Check:
+    """Return a check of the load generator. `absent` is the note if there is no value or no limit."""
     if value is None or limit is None or math.isnan(value):
-        return Check(name, None, None, "not_evaluated", absent, remedy)
+        return Check(name, None, None, "not_evaluated", absent, MORE_PROCESSES)
     result: Literal["pass", "fail"] = "pass" if value <= limit else "fail"
-    return Check(name, round(value, 4), round(limit, 4), result, note, remedy)
+    return Check(name, round(value, 4), round(limit, 4), result, note, MORE_PROCESSES)

@@ -38,15 +38,10 @@ TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 SPEED = (
-    "first_audio_at_ns",
-    "last_audio_at_ns",
-    "first_audio_uncertainty_ns",
-    "last_audio_uncertainty_ns",
-    "audio_speed",
+    *("first_audio_at_ns", "last_audio_at_ns"),
+    *("first_audio_uncertainty_ns", "last_audio_uncertainty_ns", "audio_speed"),
 )
 TRANSCRIPTION_SPEED = ("input_transcribed_at_ns", "input_transcribed_uncertainty_ns", "transcription_speed")
-ONSET = "first_audible"
-"""The instant at which a reply starts in the audio. It is detected if a service sends no events about its replies."""
 STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
 BY_COLUMN = {
     "stall_duration": ("stall_duration_uncertainty_ns",),
@@ -60,19 +55,14 @@ BY_COLUMN = {
     "transcript_lag_max": ("transcript_lag_max_uncertainty_ns",),
     "transcription_speed": TRANSCRIPTION_SPEED,
 }
-"""The metrics that are not the difference of two instants.
+"""The metrics that are not the difference of two instants, with the columns from which their uncertainty is computed.
 
-The value of each is the columns from which its uncertainty is computed. `stall_count` is exact if `stall_duration` is
-exact. The amount of audio after a reply was stopped depends only on the order of events.
+`stall_count` is exact if `stall_duration` is. The audio after a stop depends only on the order of events.
 """
 
 
 class MaskedRows(NamedTuple):
-    """Masks of the rows of one target on one host.
-
-    `counted` selects the measured rows. `succeeded` selects the measured rows that are successful. `host` is "" for all
-    hosts together.
-    """
+    """Masks of the measured rows of one target on one host, and of the successful ones. `host` is "" for all hosts."""
 
     host: str
     target: str
@@ -81,10 +71,7 @@ class MaskedRows(NamedTuple):
 
 
 def load_validity_data(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
-    """Return the data of the validity checks, from the measured phase of a run.
-
-    The first item is the data of the whole run. If there are several hosts, the data of each host follows.
-    """
+    """Return the data of the whole run, from its measured phase; if there are several hosts, each one's follows."""
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
     uncertainties = defaultdict[str, list[MetricUncertainty]](list)
@@ -114,10 +101,7 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], uncertainties: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """Return the data of one host, or of all hosts together.
-
-    `facts` is the host's entry in run.json. For all hosts together, `facts` has the name "" and the p99s of the run.
-    """
+    """Return the data of one host, by its entry in run.json (`facts`); for all hosts, it has no name."""
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
@@ -142,10 +126,7 @@ def _of_host(
 def _missing_share(
     read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> float | None:
-    """Return the maximum share of turns that are missing, because parts were left out or workers are missing.
-
-    Return None if nothing is missing, and NaN if the number of missing turns is unknown.
-    """
+    """Return the maximum share of missing turns (`ValidityData.missing_share`)."""
     missing = [part["turns"] for part in parts if part["excluded_because"]]
     missing += [worker["turns"] for worker in document.get("missing_workers") or []]
     if not missing:
@@ -184,10 +165,7 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 
 
 def _starved_share(read: files.ReadRows) -> float:
-    """Return the share of measured turns whose outcome is unknown.
-
-    It is unknown if the process of the turn did not run when a timeout ended.
-    """
+    """Return the share of measured turns whose outcome is unknown, because their process did not run at a timeout."""
     turns = read("turns", ["phase", "outcome"])
     outcomes = turns["outcome"].filter(is_measured(turns))
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
@@ -206,10 +184,7 @@ def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host
 
 
 def _starts(read: files.ReadRows, host: str) -> pa.Table:
-    """Return the measured sessions that belong to arrived calls.
-
-    The columns of `start_delay` and `service_time` are read.
-    """
+    """Return the measured sessions of arrived calls, with the columns of `start_delay` and `service_time`."""
     needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
     rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
     return rows.filter(pc.and_(is_measured(rows), pc.is_valid(rows["call_arrival_at_ns"])))
@@ -240,10 +215,7 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
 
 
 def bounds_of_rows(folder: Path, metric: Metric) -> Floats:
-    """Return the uncertainty of a metric in each row of its table, in the metric's unit; NaN if it is unknown.
-
-    The metric must have an uncertainty (`bound_columns`).
-    """
+    """Return the uncertainty of a metric that has one, in each row of its table, in its unit; NaN if unknown."""
     return row_bounds(files.read_table(folder, TABLES[metric.scope], bound_columns(metric)), metric)
 
 
@@ -261,9 +233,11 @@ def _positions(read: files.ReadRows, table: files.TableName, hosts: Sequence[str
 def _of_metric(
     read: files.ReadRows, metric: Metric, row_masks: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
 ) -> Iterator[MetricUncertainty]:
-    values, bounds = _values_with_bounds(read, metric)
+    rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
+    values, bounds = metric_values.values_ns(rows, metric), row_bounds(rows, metric)
+    values = values / NS_PER_MS if metric.unit == "ms" else values
     onset_ms = np.zeros(len(values))
-    if metric.scope == "turn" and metric.end == ONSET:
+    if metric.scope == "turn" and metric.end == "first_audible":  # detected if a service sends no events about replies
         onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
     measured_rows, known = ~np.isnan(values), ~np.isnan(bounds)
     strata = origins if metric.begin == ORIGIN else {"": True}
@@ -281,26 +255,13 @@ def _of_metric(
             yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, timestamps_p99, measured_from)
 
 
-def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
-    """Return (the value of a metric in each row, its uncertainty), in the metric's unit; NaN if unknown."""
-    rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
-    values = metric_values.values_ns(rows, metric)
-    return values / NS_PER_MS if metric.unit == "ms" else values, row_bounds(rows, metric)
-
-
 def quantile_or_none(values: Floats, p: float) -> float | None:
-    """Return the quantile `p`: the smallest value that at least the share `p` of all values does not exceed.
-
-    Return None if there are no values.
-    """
+    """Return the smallest value that at least the share `p` of all values does not exceed; None without values."""
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
 
 
 def bound_columns(metric: Metric) -> list[str]:
-    """Return the columns from which `row_bounds` computes the uncertainty of a metric.
-
-    The list is empty if the metric depends on no timestamp, and so has no uncertainty.
-    """
+    """Return the columns for `row_bounds`; none if the metric depends on no timestamp, and has no uncertainty."""
     if metric.column:
         return list(BY_COLUMN.get(metric.name, ()))
     arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
@@ -341,10 +302,9 @@ def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floa
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
-    """Return an upper bound for the error of a speed that is measured over the time from `first` to `last`.
+    """Return an upper bound for the error of a speed that is measured over d = last − first.
 
-    With d = last − first, the true time is between d − last_error and d + first_error. The bound is inf if the true
-    time may be 0.
+    The true time is between d − last_error and d + first_error. The bound is inf if it may be 0.
     """
     span = last - first
     with np.errstate(divide="ignore", invalid="ignore"):

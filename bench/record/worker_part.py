@@ -10,19 +10,21 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, BinaryIO, Protocol, cast
+from typing import Annotated, BinaryIO, Protocol, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 
 from bench.base.errors import UsageError
 from bench.base.installation import is_alive
+from bench.catalogue import columns
 from bench.files.safe_io import JsonError, open_file, read_json
 from bench.files.sanitize import escape_control, excerpt
 from bench.record import spool
 from bench.record.document import HostEntry, IncidentEntry
 from bench.record.histograms import Histograms, decode
 
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.json"
 
 
@@ -33,9 +35,8 @@ def rows_of(table: str) -> str:
 class PartFacts(msgspec.Struct):
     """The counts of a worker that are not in rows and histograms.
 
-    `done` is true if the worker has written its last row. Counts are by name. `out_of_range` and `negative` are the
-    numbers of values that no histogram can hold, by metric. `hosts` is the machine that recorded the part; it is empty
-    if the facts are damaged.
+    `done` is true if the worker has written its last row. `out_of_range` and `negative` are the numbers of values that
+    no histogram can hold, by metric. `hosts` is the machine that recorded the part, unless the facts are damaged.
     """
 
     done: bool = False
@@ -53,25 +54,17 @@ class PartFacts(msgspec.Struct):
 
 
 class PartLike(Protocol):
-    """A part of a run: the record of one worker, or a finalized run that is merged.
-
-    The final files of the run are made from its parts.
-    """
+    """A part of a run: a `WorkerPart`, or a finalized run that is merged. The final files are made from the parts."""
 
     @property
     def facts(self) -> PartFacts: ...
 
-    def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table in complete batches, with every column of the schema."""
+    def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]: ...
 
-    def transcript(self) -> Iterator[bytes] | None:
-        """Return an iterator over the transcripts, a JSON line per turn; None if no transcripts were recorded."""
+    def transcript(self) -> Iterator[bytes] | None: ...
 
     def histograms(self) -> Histograms:
-        """Return the histograms of events and of the load generator.
-
-        Histograms of rows may be missing, because they are computed again from the rows.
-        """
+        """Return the histograms of events and of the load generator; others are computed again from the rows."""
 
     def copy_documents(self, folder: Path) -> None:
         """Store the histograms and facts of each worker in a run folder, if the part has them separately."""
@@ -94,18 +87,13 @@ class WorkerPart:
 
     @cached_property
     def facts(self) -> PartFacts:
-        """The last facts that the worker wrote.
-
-        If they are missing or damaged, the facts of a worker that is not done.
-        """
-        data = self._read(FACTS)
-        if data is None:
-            return PartFacts()
-        try:
-            return cast(PartFacts, read_json(data, PartFacts))
-        except JsonError as error:
-            self._set_damage(FACTS, error)
-            return PartFacts()
+        """The last facts that the worker wrote; if missing or damaged, the facts of a worker that is not done."""
+        if (data := self._read(FACTS)) is not None:
+            try:
+                return cast(PartFacts, read_json(data, PartFacts))
+            except JsonError as error:
+                self._set_damage(FACTS, error)
+        return PartFacts()
 
     @property
     def host(self) -> str:
@@ -127,7 +115,7 @@ class WorkerPart:
         return "; ".join(f"{name}: {reason}" for name, reason in sorted(self.damage.items()))
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table in complete batches.
+        """Yield the rows of a table in complete batches, with every column of the schema.
 
         The rows of a damaged or truncated file end with its last complete batch.
         """
@@ -155,15 +143,20 @@ class WorkerPart:
             return file.seek(0, os.SEEK_END)
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return an iterator over the transcripts, a JSON line per turn, without a truncated last line.
+        """Return an iterator over the complete lines of the transcripts, a JSON line per turn; None if there are none.
 
-        Return None if no transcripts were recorded.
+        The file is opened again when it is read, so that no unread file stays open.
         """
-        file = self._open(TRANSCRIPT)
-        if file is None:
+
+        def complete_lines() -> Iterator[bytes]:
+            if (file := self._open(TRANSCRIPT)) is not None:
+                with file:
+                    yield from (line for line in file if line.endswith(b"\n"))
+
+        if (file := self._open(TRANSCRIPT)) is None:
             return None
         file.close()
-        return self._complete_lines()
+        return complete_lines()
 
     def histograms(self) -> Histograms:
         """Return the last histograms that the worker wrote; empty histograms if they are missing or cannot be read."""
@@ -175,20 +168,11 @@ class WorkerPart:
         return Histograms()
 
     def copy_documents(self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None) -> None:
-        """Store the worker's histograms and facts in a run folder.
-
-        If `as_worker` is given, it replaces the worker's number. If `facts` is given, they replace the worker's facts.
-        """
+        """Store the worker's histograms and facts in a run folder, with another number or other facts if given."""
         worker = self.worker if as_worker is None else as_worker
         spool.store(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
         if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
             spool.store(folder, worker, HISTOGRAMS, data)
-
-    def _complete_lines(self) -> Iterator[bytes]:
-        # the file is opened when it is read, so that no unread file stays open
-        if (file := self._open(TRANSCRIPT)) is not None:
-            with file:
-                yield from (line for line in file if line.endswith(b"\n"))
 
     def _read(self, name: str) -> bytes | None:
         if (file := self._open(name)) is not None:
@@ -213,10 +197,19 @@ class WorkerPart:
         self.damage.setdefault(name, excerpt(escape_control(reason.splitlines()[0]), 200))
 
 
+def with_added(rows: Rows, schema: pa.Schema) -> Rows:
+    """Add those of `columns.ADDED` in the schema that the rows lack, with nulls: an older tool wrote the rows."""
+    for field in schema:
+        if field.name in columns.ADDED and field.name not in rows.schema.names:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows
+
+
 def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch with the columns of a schema. Raise ValueError if a column is missing or has another type."""
     if batch.schema.equals(schema):
         return batch
+    batch = with_added(batch, schema)
     names = set(batch.schema.names)
     for field in schema:
         if field.name not in names:

@@ -1,8 +1,7 @@
 """The dialects of services that send audio whenever they speak, without naming the turn that it answers.
 
-GPT-Live (`gpt_live.py`) is such a service, and so are agents behind a telephony provider (`agents.py`). These services
-have no responses to request, no turns to commit, and no items to truncate: the caller and the service always listen.
-`bench.observe.reply_detector` detects turns in the audio alone.
+GPT-Live is such a service, and so are agents. They have no responses to request, no turns to commit, and no items to
+truncate: caller and service always listen. `bench.observe.reply_detector` detects turns in the audio alone.
 """
 
 from __future__ import annotations

@@ -45,8 +45,7 @@ SERVICE = Service(
     GLM,
     f"wss://open.bigmodel.cn{PATH}",
     hosts=("open.bigmodel.cn",),
-    routes=(Route(PATH, GLM),),
-    paths=(PATH,),
+    routes=(Route(PATH, GLM, is_unique=True),),
     model="glm-realtime",
     api_key_env="ZHIPU_API_KEY",
 )

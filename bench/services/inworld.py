@@ -11,10 +11,7 @@ from bench.wire.settings import Output
 
 
 class Inworld(Ga):
-    """Inworld's Realtime API. It is like GA, but audio output always includes text.
-
-    The sources are pipecat 1.14.0 (`services/inworld/realtime`) and Mastra's adapter.
-    """
+    """Like GA, but audio always has text (pipecat 1.14.0, `services/inworld/realtime`; Mastra's adapter)."""
 
     name = "inworld"
     transcribers = ()
@@ -32,8 +29,7 @@ SERVICE = Service(
     INWORLD,
     f"wss://api.inworld.ai{PATH}?key={{uuid}}&protocol=realtime",
     hosts=("api.inworld.ai",),
-    routes=(Route(PATH, INWORLD),),
-    paths=(PATH,),
+    routes=(Route(PATH, INWORLD, is_unique=True),),
     key_header=BASIC,
     api_key_env="INWORLD_API_KEY",
 )

@@ -46,8 +46,7 @@ SERVICE = Service(
     QWEN,
     f"wss://dashscope-intl.aliyuncs.com{PATH}?model={{model}}",
     hosts=("aliyuncs.com",),
-    routes=(Route(PATH, QWEN),),
-    paths=(PATH,),
+    routes=(Route(PATH, QWEN, is_unique=True),),
     api_key_env="DASHSCOPE_API_KEY",
     minutes=120,
 )

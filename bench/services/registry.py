@@ -32,20 +32,15 @@ _NAMED = {
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}
 """The dialects by the names that users type."""
 
-
 UNKNOWN = Dialect()
 PUBLIC_CLOUD = next(cloud for service in SERVICES.values() for cloud in service.clouds.values())
 """The cloud of Entra ID whose tokens are used if the address names no other."""
 
 
 def service_at(host: str, path: str) -> Service | None:
-    """Return the service at an address; None if it is unknown.
-
-    A service whose customers have hosts of their own is found by the host or the path. For other services the host is
-    compared first. If no service has this host, the path is compared.
-    """
+    """Return the service at an address, or None. Hosts precede paths, except if its customers have own hosts."""
     services = SERVICES.values()
-    by_path = [service for service in services if path.startswith(service.paths)]
+    by_path = [service for service in services if service.has_path(path)]
     by_host = [service for service in services if service.has_host(host)]
     hosted = [service for service in (*by_host, *by_path) if not service.url]
     return next(iter((*hosted, *by_host, *by_path)), None)

@@ -1,7 +1,6 @@
 """GA and preview, the dialects that are easily confused, because both have the same addresses. Pure.
 
-A wrong dialect is recognized in two ways: by the service's error messages, and by the form in which the service
-describes a session.
+A wrong dialect is recognized by the service's error messages, and by the form of its session.
 """
 
 from __future__ import annotations
@@ -53,8 +52,7 @@ def shape_of(session: Mapping[str, Any]) -> Dialect | None:
 def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
     """Return the remedy if the client's wrong dialect caused the outcome; otherwise "".
 
-    `message` is the service's text. `dialect` is the dialect that the client used. `greeting` is the session object in
-    `session.created`.
+    `message` is the service's text, and `greeting` the session object in `session.created`.
     """
     other = SIBLINGS.get(dialect)
     if other is None:

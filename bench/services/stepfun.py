@@ -9,10 +9,7 @@ from bench.wire.settings import SessionSettings, UnsupportedSetting
 
 
 class StepFun(ServerVadOnly, ShelledFunctions):
-    """StepFun's Realtime API. It is like the preview, with 24 kHz PCM only.
-
-    Each function is in a `function` object. Replies are always audio. The source is livekit-plugins-stepfun.
-    """
+    """The preview with functions in `function` objects, PCM of 24 kHz, and audio replies (livekit-plugins-stepfun)."""
 
     name = "stepfun"
     transcribers = ()

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from bench.base.errors import INVALID_VALUE
 from bench.files.validation import Validator, either
-from bench.files.yaml_file import INVALID_VALUE
 from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import AUDIO, ITEMS, ItemReader
 from bench.simulator.conversation.items import Conversation

@@ -203,10 +203,7 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
 def _query_notices(
     route: Route | None, query: Mapping[str, str], source: str, *, may_lack_model: bool
 ) -> tuple[str, ...]:
-    """Return notices about likely mistakes in the query of a known path.
-
-    If the query is certainly wrong, raise SettingError. If `may_lack_model` is True, a gateway may name the model.
-    """
+    """Return notices about likely mistakes in a known path's query. Raise SettingError if it is certainly wrong."""
     if route is None:
         return ()
     required_names, path = () if requests_transcription(urlencode(query)) else route.needs, route.path
@@ -238,8 +235,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
     """Return (the parts of a URL, its port).
 
-    Raise SettingError for the setting `key` if the text is not a URL. The error message uses `source` as the name of
-    the setting.
+    Raise SettingError for the setting `key`, which the message calls `source`, if it is not a URL.
     """
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise SettingError(key, f"{source} contains characters that a URL cannot have: percent-encode them")
@@ -251,10 +247,7 @@ def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None
 
 
 def split_url(text: str, key: str, source: str) -> SplitResult:
-    """Return the parts of a URL that is safe for sockets and request lines, and has no password.
-
-    Otherwise raise SettingError, as `url_parts` does.
-    """
+    """Return the parts of a URL that is safe for sockets and request lines, without a password. Raise SettingError."""
     parts, port = url_parts(text, key, source)
     if port == 0:
         raise SettingError(key, f"{source} has port 0: name the port of the service")
@@ -294,10 +287,9 @@ def is_variable(text: str) -> bool:
 def fill_variables(
     text: str, environ: Mapping[str, str], key: str, source: str, *, encode: Callable[[str], str] = str
 ) -> tuple[str, tuple[Credential, ...]]:
-    """Return (a text in which values replace the variables, these values). Raise SettingError.
+    """Return (a text with the encoded values of its variables, these values). Raise SettingError.
 
-    `encode` encodes the values in the text. Only values that are long enough are returned: they are secrets, which are
-    never shown.
+    Only values that are long enough are returned: they are secrets, which are never shown.
     """
     values = {name: clean(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):

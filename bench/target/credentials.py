@@ -12,17 +12,11 @@ from bench.base.errors import UsageError
 MIN_SECRET_CHARACTERS = 8
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
-"""The pattern of the user in a URL (RFC 3986 §3.2.1), with the password if there is one.
-
-Our own messages contain the example USER:PASSWORD, which is not secret.
-"""
+"""The user in a URL (RFC 3986 §3.2.1), with a password or without. Our example USER:PASSWORD is not secret."""
 
 
 class Credential:
-    """A request header that contains a secret.
-
-    If there is a `scheme`, such as Bearer, it precedes the secret in the header. Only `header` returns the secret.
-    """
+    """A header with a secret, which follows `scheme`, such as Bearer, if there is one. Only `header` returns it."""
 
     __slots__ = ("_secret", "name", "scheme")
 
@@ -35,10 +29,7 @@ class Credential:
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def redact(self, text: str) -> str:
-        """Replace the secret in a text by ***. This is necessary because a service may quote the secret.
-
-        A secret that is shorter than MIN_SECRET_CHARACTERS is not replaced.
-        """
+        """Replace the secret, which a service may quote, by ***, unless it is shorter than MIN_SECRET_CHARACTERS."""
         head = self._secret[:MIN_SECRET_CHARACTERS]
         if len(head) < MIN_SECRET_CHARACTERS or head not in text:  # true for nearly all texts
             return text
@@ -64,8 +55,7 @@ class Credential:
 def redacted(text: str, secrets: Iterable[Credential]) -> str:
     """Return the text without these secrets, and without the user in URLs, which is the part before the @.
 
-    The longest secret is hidden first. If a shorter secret is the start of a longer one, and is hidden first, the rest
-    of the longer one stays in the text.
+    The longest secret is hidden first, because a shorter one may be its start.
     """
     for secret in sorted(secrets, key=attrgetter("length"), reverse=True):
         text = secret.redact(text)
@@ -73,10 +63,9 @@ def redacted(text: str, secrets: Iterable[Credential]) -> str:
 
 
 def clean(text: str, source: str) -> str:
-    """Return a key or setting without the white space and quotes around it. The result can be used in a header or URL.
+    """Return a key or setting, perhaps "", without the white space and quotes around it.
 
-    The result may be empty. Raise UsageError if the text contains a space, a control character, or a character outside
-    ASCII. The error message uses `source` as the name of the text, and never quotes it.
+    Raise UsageError, which quotes nothing, if anything else than visible ASCII is in it.
     """
     text = unquoted(text)
     if not all("!" <= character <= "~" for character in text):
@@ -85,10 +74,9 @@ def clean(text: str, source: str) -> str:
 
 
 def variable_secret(variable: str, environ: Mapping[str, str], source: str, kind: str) -> Credential:
-    """Return the secret that an environment variable contains.
+    """Return the secret, of a kind such as `access token`, that an environment variable contains.
 
-    Raise UsageError if it is missing, or too short to be hidden in texts. The error message names the setting `source`
-    and the kind of the secret, such as `access token`.
+    Raise UsageError if it is missing, or too short to be hidden in texts.
     """
     token = clean(environ.get(variable, ""), f"{source}: the environment variable {variable}")
     if not token:

@@ -74,10 +74,7 @@ def further_headers(
 def subprotocols(
     configured: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
-    """Return (subprotocols to offer, the values of variables in them).
-
-    Raise SettingError, whose message quotes no value.
-    """
+    """Return (subprotocols, values of variables in them). Raise SettingError, which quotes no value."""
     offered = [fill_variables(text, environ, "subprotocols", "subprotocols") for text in configured]
     if not all(_SUBPROTOCOL.fullmatch(name) for name, _ in offered):
         raise SettingError("subprotocols", "subprotocols must be names of only letters, digits and -._")

@@ -4,8 +4,7 @@ The result is a token, with the credential that returned it, or the reasons why 
 
 azure-identity is imported at the first sign-in, because gevent must patch the standard library before that. All
 blocking operations of azure-identity (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain
-greenlet. It cannot run in a thread of gevent's pool. Such a thread cannot start processes, and each first request
-starts a process (`uname`).
+greenlet. A thread of gevent's pool cannot start processes, as each first request does (`uname`).
 """
 
 from __future__ import annotations
@@ -33,19 +32,13 @@ from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
 
 FIRST_RETRIES = 2
-"""The number of retries that azure-identity makes when a run starts, after responses such as 429 and 500.
-
-Later, `TokenRenewer` retries instead.
-"""
+"""The retries of azure-identity at the start, after a 429 or 500. Later, `TokenRenewer` retries instead."""
 CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
 WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
 SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
                     "IDENTITY_HEADER", "MSI_SECRET")  # fmt: skip
-"""The environment variables that azure-identity reads and that must never be shown.
-
-The passwords of proxies must not be shown either.
-"""
+"""The environment variables that azure-identity reads and that must never be shown, besides those of proxies."""
 
 REMEDIES = {
     "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
@@ -61,18 +54,12 @@ _LINKS = re.compile(
     r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this issue)?\.?|https://\S+"
 )
 _MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
-"""The pattern of a misleading text of azure-identity.
-
-azure-identity uses this text if the endpoint of a managed identity refuses, with any status and message.
-"""
+"""azure-identity's misleading text if the endpoint of a managed identity refuses, with any status."""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 
 
 class SignInError(RtbenchError):
-    """The error if a sign-in returns no token.
-
-    The text is one line: the credentials, the reason why each of them failed, and the remedy.
-    """
+    """The error if a sign-in returns no token. Its line has the credentials, why each failed, and the remedy."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
@@ -81,11 +68,7 @@ class SignInError(RtbenchError):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token.
-
-    `expires_ns` is an instant of CLOCK_MONOTONIC. `issuer` is the class of the credential that returned the token.
-    `claims` are the public claims of the token.
-    """
+    """A bearer token of a credential class, with its public claims, and its end in CLOCK_MONOTONIC."""
 
     bearer: Credential
     expires_ns: int
@@ -98,11 +81,7 @@ Fetch = Callable[[EntraSignIn, int], Token]
 
 
 def fetch_token(entra: EntraSignIn, retries: int) -> Token:
-    """Request a new token. No cache of this process is used. Raise SignInError.
-
-    If a credential object had a request in the last 30 s, it returns the same token again. So each request uses a new
-    object.
-    """
+    """Request a token with a new credential object, because one repeats its token for 30 s. Raise SignInError."""
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
@@ -139,10 +118,7 @@ def public_claims(secret: str) -> dict[str, str]:
 
 
 def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
-    """Return a one-line error for an error of azure-identity.
-
-    azure-identity's own text has many lines, with links and even with responses.
-    """
+    """Return a one-line error. azure-identity's own text has many lines, with links and even with responses."""
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
     message = str(getattr(error, "message", None) or error or type(error).__name__)
     text = redacted(message, [*environment_secrets(), *proxy])
@@ -182,20 +158,14 @@ def proxies_of(entra: EntraSignIn) -> dict[str, str]:
 
 @contextmanager
 def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield the trust settings of azure-identity: a file with the usual certificate authorities and `ca`.
-
-    Yield {} if `ca` is None.
-    """
+    """Yield azure-identity's setting for a file with the usual authorities and `ca`; {} if `ca` is None."""
     if ca is None:
         yield {}
         return
-    default_bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
+    default = Path(os.environ.get("REQUESTS_CA_BUNDLE", ""))
     with tempfile.NamedTemporaryFile(suffix=".pem") as bundle:
-        bundle.write(
-            Path(default_bundle if Path(default_bundle).is_file() else certifi.where()).read_bytes()
-            + b"\n"
-            + ca.read_bytes()
-        )
+        usual = default if default.is_file() else Path(certifi.where())
+        bundle.write(usual.read_bytes() + b"\n" + ca.read_bytes())
         bundle.flush()
         yield {"connection_verify": bundle.name}
 
@@ -249,8 +219,7 @@ def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
 def _issuer(credential: Any) -> str:
     """Return the name of the credential class that returned the token.
 
-    For a chain, it is the class of the credential that succeeded. If this credential wraps another one, the name
-    includes the class of the wrapped credential.
+    Of a chain, it is that of the successful credential. The class of a wrapped credential follows it.
     """
     link = getattr(credential, "_successful_credential", None) or credential
     inner = getattr(link, "_credential", None)

@@ -2,8 +2,7 @@
 
 A proxy is named by a URL, or by the usual environment variables: HTTPS_PROXY or, if that is not set, ALL_PROXY.
 NO_PROXY has the exceptions. If a name is set in lower case and in upper case, lower case has priority (as in curl and
-Python). HTTP_PROXY is for addresses without TLS. Targets with such addresses are on this machine, and no proxy is used
-for them (as in Go).
+Python). HTTP_PROXY is for addresses without TLS. Such targets are on this machine, and need no proxy (as in Go).
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "socks4": ("socks4", 1080, False),
     "socks4a": ("socks4", 1080, True),
 }
-"""The schemes of a proxy's URL.
-
-The value of each is (protocol, usual port, True if the proxy resolves host names).
-"""
+"""The proxy schemes of URLs, each with (protocol, usual port, True if the proxy resolves host names)."""
 PROXIED = "through the proxy"
 """The start of the notice that names the proxy."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
@@ -178,10 +174,7 @@ def _content(path: str, key: str, context: SettingsContext) -> bytes:
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
-    """Parse the URL of a proxy.
-
-    Raise SettingError for an invalid URL. The error message never quotes the URL, because it may contain a password.
-    """
+    """Parse the URL of a proxy. Raise SettingError, which never quotes the URL, because of its password."""
 
     def refuse(problem: str) -> SettingError:
         return SettingError("proxy", f"{source} {problem}")
@@ -226,10 +219,7 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
-    """Yield the secrets of a proxy, in each encoding in which they may be sent.
-
-    If there is a user but no password, the user counts as a secret, because it may be a token.
-    """
+    """Yield a proxy's secrets in each encoding. A user without a password counts, because it may be a token."""
     secret = proxy.password or proxy.user
     if secret:
         user_and_password = f"{proxy.user or ''}:{proxy.password or ''}"
@@ -240,10 +230,7 @@ def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
 
 
 def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:
-    """Yield the users and passwords of the proxies in the environment.
-
-    Errors may quote them, even from invalid URLs.
-    """
+    """Yield users and passwords of the environment's proxies, which errors may quote even from invalid URLs."""
     for name in READ_BY_OTHERS:
         for spelling in (name.lower(), name):
             user_part = environ.get(spelling, "").rpartition("@")[0].rpartition("://")[2]
@@ -252,10 +239,7 @@ def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential
 
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """Return (name, value) of an environment variable; None if it is not set, or empty.
-
-    If the name is set in lower case and in upper case, only the variable in lower case is used.
-    """
+    """Return (name, value) of a variable, in lower case before upper case; None if it is not set, or empty."""
     for spelling in (name.lower(), name):
         value = environ.get(spelling)
         if value is not None:
@@ -264,10 +248,7 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
 
 
 def _names(entry: str, host: str, port: int) -> bool:
-    """Return whether an entry of NO_PROXY matches a host and port.
-
-    An entry is `*`, an address, a CIDR range, or a name, which also matches its subdomains. It may have a port.
-    """
+    """Return whether an entry of NO_PROXY (`*`, address, CIDR range, or domain; a port) matches a host and port."""
     if entry == "*":
         return True
     name, entry_port = _host_and_port(entry)

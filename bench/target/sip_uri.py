@@ -59,10 +59,7 @@ class TelephoneUri(NamedTuple):
 
 
 def sip_uri(text: str, key: str, names: KeyNames) -> TelephoneUri:
-    """Return the parts of the SIP URI in the setting `key`. Without a port, the port is that of its transport.
-
-    Raise SettingError, as `checked_uri` does.
-    """
+    """Return the parts of a SIP URI, with the usual port if it has none. Raise SettingError."""
     parsed = checked_uri(text, key, names)
     names_of = [part.partition("=")[0].lower() for part in parsed.parameters.split(";")[1:]]
     if "maddr" in names_of:

@@ -1,7 +1,4 @@
-"""A target: a service, and the data that is needed to connect to it.
-
-The classes are plain data, which all other modules use.
-"""
+"""A target: a service, and the data that is needed to connect to it. All other modules use these classes."""
 
 from __future__ import annotations
 
@@ -34,10 +31,9 @@ _PUBLIC_QUERY = frozenset(
 class EntraSignIn:
     """A sign-in without a key: the credential of azure-identity, the scope, and the network path to the sign-in host.
 
-    `kind` is default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
-    azure_cli. `authority` is the sign-in host of a sovereign cloud; None for the public cloud. `proxy` is the proxy of
-    the target, or "none". If `proxy` is None, the environment determines the proxy. `ca` is the file of a certificate
-    authority that is trusted in addition.
+    `kind` is default (DefaultAzureCredential), managed_identity, service_principal, workload_identity or azure_cli.
+    `authority` is the host of a sovereign cloud. `proxy` is None if the environment determines it. `ca` has another
+    authority.
     """
 
     scope: str
@@ -55,10 +51,9 @@ Auth = Credential | EntraSignIn | None
 
 @dataclass(frozen=True)
 class Address:
-    """The address and dialect of a target.
+    """The address and dialect of a target, and messages to show before a run.
 
-    `resource` is the path and query of the request line. `notices` are messages to show before a run. `zoned` is the
-    IPv6 address of the host with its zone, or None.
+    `resource` is the path and query. `zoned` is the IPv6 address of the host with its zone, or None.
     """
 
     host: str
@@ -93,11 +88,10 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Target(Address):
-    """A service, and the data that is needed to connect to it.
+    """A service, and the data that is needed to connect to it, under the `label` of rows and reports.
 
-    `label` is the name of the target in rows and reports. `headers` are sent with the upgrade, and never stored.
-    `session` has the settings that replace a script's settings for this target. If this target is a variant,
-    `variant_of` is the target from which it is derived.
+    `headers` are sent with the upgrade, and never stored. `session` has the settings that replace a script's settings.
+    `variant_of` is the target from which a variant is derived.
     """
 
     label: str
@@ -106,10 +100,7 @@ class Target(Address):
     network_path: NetworkPath = DIRECT
     region: str | None = None
     connect_rate_per_min: float | None = None
-    """The maximum number of new connections per minute; 0 for no limit.
-
-    None means the default of the service (`connects_per_min`).
-    """
+    """The maximum number of new connections per minute; 0: no limit; None: that of the service."""
     prices: Prices | None = None
     """The prices; None if they depend on the model that answers."""
     model: str | None = None
@@ -143,10 +134,7 @@ class Target(Address):
 
     @property
     def output(self) -> Literal["transcript"] | None:
-        """The output of sessions that the address requests; None if it requests none.
-
-        The query of an agent has its own meaning.
-        """
+        """The output that the address requests; None if none. An agent's query has its own meaning."""
         query = "" if self.dialect.peer is Peer.AGENT else self.resource.partition("?")[2]
         return ONLY_TRANSCRIPT if requests_transcription(query) else None
 
@@ -161,10 +149,7 @@ class Target(Address):
         return self.session_source or (f"{self.label}, which only transcribes" if self.output else "")
 
     def session_mismatch(self, output: str) -> str:
-        """Return why a session with this output cannot run at this address; "" if it can.
-
-        Servers that people run themselves may have both kinds of session at one address.
-        """
+        """Return why this output is impossible here; "" if it is not. People's own servers may have both kinds."""
         transcribes = output == ONLY_TRANSCRIPT
         if self.output and not transcribes:
             return f"{self.label} only transcribes (intent=transcription): set `output: {ONLY_TRANSCRIPT}`"
@@ -193,10 +178,7 @@ class Target(Address):
         return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
-        """Return the headers for the upgrade of one connection: the target's headers, and those of its dialect.
-
-        If both set the same header, the target's header is used.
-        """
+        """Return the headers for an upgrade: the target's, and those of its dialect that the target does not set."""
         own_names = {name.lower() for name, _ in self.headers}
         provided = self.dialect.upgrade_headers
         headers = (*(header for header in provided if header[0].lower() not in own_names), *self.headers)
@@ -204,10 +186,7 @@ class Target(Address):
 
     @property
     def public_url(self) -> str:
-        """The URL for files and screens. Values in its query are hidden, because they may be secret.
-
-        Only the values of well-known parameters are shown.
-        """
+        """The URL for files and screens, with only the query values of well-known parameters."""
         address, separator, query = self.url.partition("?")
         return address + separator + "&".join(_masked(parameter) for parameter in query.split("&"))
 

@@ -1,31 +1,27 @@
-"""The settings of a target: every key of `targets.yaml`, with its permitted values.
+"""The settings of a target: every key of `targets.yaml`, and every option that names a service or the path to it.
 
-No other table has these keys. Settings that are also options are described in `options.py`. Four inputs use the table:
-the file, its JSON Schema (`python -m bench.target.target_settings` prints it), the environment and the command line.
-Each of them except the schema becomes a `TargetSettings`, from which `targets.py` makes the target. `docs/targets.md`
-has the details.
+A setting is declared once, with its permitted values, its text, and its option if there is one. Five inputs use the
+declarations: the file, its JSON Schema (`python -m bench.target.target_settings` prints it), the environment, the
+command line of runs with its environment variables, and the command lines of other commands. Each of them except the
+schema becomes a `TargetSettings`, from which `targets.py` makes the target. `docs/targets.md` has the details.
 
-The price table has the prices of tokens and minutes of each model, with their date and sources.
+Every command imports this module when it starts, so this module imports nothing slow.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench.base.errors import UsageError
-from bench.catalogue.pricing import Prices, cost_usd
 from bench.files.validation import (
+    ENTRY,
     Choice,
-    Date,
+    Deferred,
     Field,
     Integer,
     JsonObject,
@@ -41,47 +37,52 @@ from bench.files.validation import (
     field_key,
     struct_of,
 )
-from bench.files.yaml_file import LocatedValue, read_yaml
-from bench.services.registry import PUBLIC_CLOUD, SERVICES
-from bench.target.options import AUTHS, OPTIONS, SignInName
+from bench.services.names import DialectName
 from bench.transport.challenges import TOKEN_CHARACTER
-from bench.wire.events import TokenUsage
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from bench.catalogue.pricing import Prices
+    from bench.files.yaml_file import LocatedValue
+
+OPTION = "option"
+SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
+"""The credentials of azure-identity. `entra` is its default chain."""
+AUTHS = ("key", "basic", *get_args(SignInName))
+"""The ways to sign in."""
 MAX_HEADERS = 10
 """The maximum number of custom headers. With more headers, Azure responds with status 431."""
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD_PATTERN = "[!-~]{1,1000}"
 SHORT_WORD_PATTERN = "[A-Za-z0-9._-]{1,64}"
 HEADER_NAME = TOKEN_CHARACTER + "{1,64}"
-ENDPOINT = String("a string such as https://RESOURCE.openai.azure.com", blank=True)
-URL = String("a string such as wss://HOST/PATH", blank=True)
-PROXY = String("a string such as http://HOST:PORT, or none", blank=True)
-RTP_PORTS = RegexString(r"\d{1,5}-\d{1,5}", "a range of ports, as in 16384-32767")
 FILE = String("the path of a file", blank=True)
 MODEL = RegexString(WORD_PATTERN, "a name without spaces")
-SCOPE = RegexString(WORD_PATTERN, f"text, as in {PUBLIC_CLOUD.scope}")
-HOST = RegexString(WORD_PATTERN, "the name of a host")
-VARIABLE = RegexString(WORD_PATTERN, "the name of an environment variable")
-TARGET_NAME = RegexString(SHORT_WORD_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -")
 ID = RegexString(SHORT_WORD_PATTERN, "an id, not a secret")
-REGION = RegexString("[ -~]{1,64}", "1 to 64 ASCII characters")
 HEADERS = MapOf(
     HEADER_NAME, String(blank=True), f"a table of at most {MAX_HEADERS} headers (`header: text`)", maximum=MAX_HEADERS
 )
-SERVICE = Choice(tuple(name for name, service in SERVICES.items() if service.url))
-SUBPROTOCOLS = OneOrMore(String("the name of a subprotocol"))
-CALL_HOSTS = OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070"))
-PER_MINUTE = Number(0, 1_000_000, "a minute")
-DOLLARS = Number(0, 100_000, "of US dollars")
-SIGN_IN = Choice(get_args(SignInName))
+
+
+def _service() -> Validator[str]:
+    from bench.services.registry import SERVICES
+
+    return Choice(tuple(name for name, service in SERVICES.items() if service.url))
+
+
+def _scope() -> Validator[str]:
+    from bench.services.registry import PUBLIC_CLOUD
+
+    return RegexString(WORD_PATTERN, f"text, as in {PUBLIC_CLOUD.scope}")
+
+
+def _prices() -> Validator[str | Prices]:
+    from bench.target.price_table import PRICES
+
+    return PRICES
 
 
 class ApiVersionValidator(RegexString):
-    """The validator of an API version that is a date.
-
-    The value is a text or a date, because YAML reads a version without quotes as a date.
-    """
+    """The validator of an API version. YAML reads a version without quotes as a date."""
 
     def read(self, value: LocatedValue) -> str:
         content = value.content()
@@ -103,70 +104,23 @@ class CallerValidator(String):
 
 
 CALLER = CallerValidator("the number or SIP URI of a caller")
-PER_MINUTE_OF_SESSION = "usd_per_minute"
-OF_TOKENS: dict[str, Field[float]] = {
-    "text_input": Field(DOLLARS, "Per million tokens: input text.", required=True),
-    "text_cached_input": Field(DOLLARS, "Cached input text.", required=True),
-    "text_output": Field(DOLLARS, "Output text.", required=True),
-    "audio_input": Field(DOLLARS, "Input audio.", required=True),
-    "audio_cached_input": Field(DOLLARS, "Cached input audio.", required=True),
-    "audio_output": Field(DOLLARS, "Output audio.", required=True),
-}
-NOT_TOKENS: dict[str, Field[float]] = {
-    "image_input": Field(DOLLARS, "Input images; default: the price of text."),
-    "image_cached_input": Field(DOLLARS, "Cached input images; default: the price of text."),
-    "text_cache_write": Field(DOLLARS, "Input text that is written into the cache; default: the price of input text."),
-    PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens are then optional."),
-}
-OF_STANDBY: dict[str, Field[float]] = {
-    "usd_per_standby_minute": Field(DOLLARS, "Per minute of a session in standby; default: as other minutes."),
-}
-
-
-@dataclass(frozen=True)
-class PricesValidator(Validator[T]):
-    """The validator of prices: of tokens, of minutes, or of both.
-
-    If there is a price of minutes, each omitted price of tokens is 0. `build` makes the result. `extra_keys` are
-    additional keys, which `build` must accept.
-    """
-
-    build: Callable[..., T]
-    extra_keys: Mapping[str, Field[Any]] = field(default_factory=dict)
-
-    def read(self, value: LocatedValue) -> T:
-        entries = value.content()
-        by_minute = isinstance(entries, dict) and PER_MINUTE_OF_SESSION in entries
-        return self._table(by_minute=by_minute).read(value)
-
-    def schema(self) -> Schema:
-        of_tokens, by_minute = (self._table(by_minute=by_minute).schema() for by_minute in (False, True))
-        return {"if": {"required": [PER_MINUTE_OF_SESSION]}, "then": by_minute, "else": of_tokens}
-
-    def _table(self, *, by_minute: bool) -> StructOf[T]:
-        of_tokens, extra_keys = OF_TOKENS, NOT_TOKENS
-        if by_minute:
-            of_tokens = {name: replace(entry, required=False, default=0.0) for name, entry in OF_TOKENS.items()}
-            extra_keys = extra_keys | {PER_MINUTE_OF_SESSION: replace(extra_keys[PER_MINUTE_OF_SESSION], required=True)}
-            extra_keys |= OF_STANDBY
-        return StructOf({**of_tokens, **extra_keys, **self.extra_keys}, self.build, nothing=False)
-
-
-PRICES = OrStruct(String("the name of a model of the price table, or a table of prices"), PricesValidator(Prices))
 
 
 @dataclass(frozen=True)
 class AuthSettings:
     """The sign-in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
 
-    type: SignInName = field_key(SIGN_IN, "The credential class of azure-identity.", "entra")
-    scope: str | None = field_key(SCOPE, "The scope of the token; default: determined by the host.", quiet=True)
-    authority: str | None = field_key(HOST, "The sign-in host; default: determined by the target's host.", quiet=True)
+    type: SignInName = field_key(Choice(get_args(SignInName)), "The credential class of azure-identity.", "entra")
+    scope: str | None = field_key(
+        Deferred(_scope), "The scope of the token; default: determined by the host.", quiet=True
+    )
+    authority: str | None = field_key(
+        RegexString(WORD_PATTERN, "the name of a host"),
+        "The sign-in host; default: determined by the target's host.",
+        quiet=True,
+    )
     client_id: str | None = field_key(ID, "The id of an application or a user-assigned identity.", quiet=True)
     tenant_id: str | None = field_key(ID, "The tenant, if the credential needs one.", quiet=True)
-
-
-AUTH = OrStruct(Choice(AUTHS), struct_of(AuthSettings))
 
 
 @dataclass(frozen=True)
@@ -177,74 +131,237 @@ class VariantSettings:
     deployment: str | None = field_key(MODEL, "Another deployment.")
     model: str | None = field_key(MODEL, "Another model.")
     from_: str | None = field_key(CALLER, "Another caller of telephone calls.", quiet=True)
-    prices: str | Prices | None = field_key(PRICES, "The prices of its sessions.")
+    prices: str | Prices | None = field_key(Deferred(_prices), "The prices of its sessions.")
 
 
-VARIANTS = MapOf(NAME, struct_of(VariantSettings))
+@dataclass(frozen=True)
+class TargetOption:
+    """An option of a command line.
 
-
-def as_option(name: str, shape: Validator[Any] | None = None, *, quiet: bool = False) -> Any:
-    """Return a key of `targets.yaml` with the meaning of the option `name`.
-
-    If `shape` is None, the permitted values are those of the option.
+    `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values. `kind` is the
+    type of its value: int, Path or str, or tuple for names that are separated by commas. `word` is another word than
+    the name.
     """
-    return field_key(shape or Choice(OPTIONS[name].words), OPTIONS[name].sentence, quiet=quiet)
+
+    note: str
+    metavar: str | None = None
+    kind: type = str
+    words: tuple[str, ...] = ()
+    word: str = ""
+    name: str = ""
+
+    @property
+    def flag(self) -> str:
+        return "--" + (self.word or self.name.replace("_", "-"))
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.note[0].upper()}{self.note[1:]}."
+
+    def read(self, value: Any) -> Any:
+        """Return a value of the command line as `ServiceOptions` needs it. Raise UsageError for an empty name."""
+        if self.kind is not tuple:
+            return self.kind(value)
+        names = tuple(name.strip() for name in value.split(","))
+        if not all(names):
+            raise UsageError(f"{self.flag} must be names of targets.yaml, separated by commas, as in west,east")
+        return names
+
+
+def only_option(note: str, metavar: str, *, default: Any = None, **more: Any) -> Any:
+    """Return a field that is an option, but no key of `targets.yaml`. `more` is for `TargetOption`."""
+    return field(default=default, metadata={OPTION: TargetOption(note, metavar, **more)})
+
+
+def option(
+    note: str, metavar: str | None = None, shape: Validator[Any] | None = None, *, quiet: bool = False, **more: Any
+) -> Any:
+    """Return a field that is a key of `targets.yaml` and an option. `more` is for `TargetOption`.
+
+    The value has the form `shape`, or is one of the option's `words`. If `quiet` is True, errors do not quote it.
+    """
+    made = TargetOption(note, metavar, **more)
+    entry = Field(shape or Choice(made.words), made.sentence, is_hidden=quiet)
+    return field(default=None, metadata={OPTION: made, ENTRY: entry})
 
 
 @dataclass(frozen=True)
 class TargetSettings:
     """The settings of one target: a service, and how to reach it."""
 
-    endpoint: str | None = field_key(ENDPOINT, "Azure: the URL of the resource.", quiet=True)
-    url: str | None = as_option("url", URL, quiet=True)
-    service: str | None = field_key(SERVICE, "A known service, instead of its `url` or in addition to it.")
-    dialect: str | None = as_option("dialect")
+    endpoint: str | None = field_key(
+        String("a string such as https://RESOURCE.openai.azure.com", blank=True),
+        "Azure: the URL of the resource.",
+        quiet=True,
+    )
+    url: str | None = option(
+        "WebSocket URL of any compatible server, or SIP URI of a telephone (sip:agent@HOST), instead of an Azure "
+        "endpoint; ${NAME} is an environment variable",
+        shape=String("a string such as wss://HOST/PATH", blank=True),
+        quiet=True,
+    )
+    service: str | None = field_key(Deferred(_service), "A known service, instead of its `url` or in addition to it.")
+    dialect: str | None = option(
+        "format of the service's events (default: determined by its address)", "NAME", words=get_args(DialectName)
+    )
     api_version: str | None = field_key(
         ApiVersionValidator(WORD_PATTERN, 'text, as in "2025-04-01-preview"'),
         "With `endpoint` and the preview dialect.",
     )
     deployment: str | None = field_key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = field_key(MODEL, "Another name of `deployment`; with `service`: the model.")
-    name: str | None = field_key(TARGET_NAME, "The name in rows and reports, if it differs from the key.")
-    region: str | None = field_key(REGION, "Its region, for reports.")
-    auth: Literal["key", "basic"] | SignInName | AuthSettings | None = as_option("auth", AUTH, quiet=True)
-    api_key_env: str | None = as_option("api_key_env", VARIABLE, quiet=True)
-    api_key_header: str | None = as_option(
-        "api_key_header", RegexString(HEADER_NAME, "the name of a header, not the key"), quiet=True
+    name: str | None = field_key(
+        RegexString(SHORT_WORD_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -"),
+        "The name in rows and reports, if it differs from the key.",
+    )
+    region: str | None = field_key(RegexString("[ -~]{1,64}", "1 to 64 ASCII characters"), "Its region, for reports.")
+    api_key_env: str | None = option(
+        "environment variable that contains the key; with a URL no other key is sent",
+        "NAME",
+        RegexString(WORD_PATTERN, "the name of an environment variable"),
+        quiet=True,
+    )
+    api_key_header: str | None = option(
+        "header in which the key is sent, as in Ocp-Apim-Subscription-Key (default: api-key for Azure, else "
+        "Authorization, as a bearer token)",
+        "NAME",
+        RegexString(HEADER_NAME, "the name of a header, not the key"),
+        quiet=True,
+    )
+    auth: Literal["key", "basic"] | SignInName | AuthSettings | None = option(
+        "how to sign in: key, Basic authentication, or Entra ID (entra: DefaultAzureCredential) (default: key, "
+        "if one is set)",
+        "KIND",
+        OrStruct(Choice(AUTHS), struct_of(AuthSettings)),
+        words=AUTHS,
+        quiet=True,
     )
     headers: dict[str, str] | None = field_key(HEADERS, "More headers; ${NAME} is an environment variable.", quiet=True)
     subprotocols: tuple[str, ...] | None = field_key(
-        SUBPROTOCOLS, "WebSocket subprotocols to offer; ${NAME} is an environment variable.", quiet=True
+        OneOrMore(String("the name of a subprotocol")),
+        "WebSocket subprotocols to offer; ${NAME} is an environment variable.",
+        quiet=True,
     )
     session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
-    ca_file: str | None = as_option("ca_file", FILE)
-    client_cert: str | None = as_option("client_cert", FILE)
-    client_key: str | None = as_option("client_key", FILE)
-    proxy: str | None = as_option("proxy", PROXY, quiet=True)
-    resolve: str | None = as_option("resolve", RegexString(WORD_PATTERN, "an IP address"))
-    compression: str | None = as_option("compression")
-    max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
-    rtp_ports: str | None = as_option("rtp_ports", RTP_PORTS)
-    codec: str | None = as_option("codec")
-    from_: str | None = as_option("from_", CALLER, quiet=True)
-    srtp: str | None = as_option("srtp")
-    call_hosts: tuple[str, ...] | None = as_option("call_hosts", CALL_HOSTS, quiet=True)
-    prices: str | Prices | None = field_key(
-        PRICES, "The prices of its sessions, if they differ from those of its model."
+    ca_file: str | None = option(
+        "a certificate authority (PEM) to trust in addition to the system's", "FILE", FILE, kind=Path
     )
-    connect_rate: float | None = field_key(PER_MINUTE, "Maximum new connections per minute; 0: no limit.")
-    variants: dict[str, VariantSettings] | None = field_key(VARIANTS, "The same target with other settings, by name.")
+    client_cert: str | None = option(
+        "client certificate (PEM), for a service that requires one", "FILE", FILE, kind=Path
+    )
+    client_key: str | None = option(
+        "private key (PEM) of the client certificate, if it is in another file", "FILE", FILE, kind=Path
+    )
+    proxy: str | None = option(
+        "proxy (http://, socks5://, socks5h://, socks4://; sip: for telephone calls), or none (default: "
+        "HTTPS_PROXY); ${NAME} is an environment variable",
+        "URL",
+        String("a string such as http://HOST:PORT, or none", blank=True),
+        quiet=True,
+    )
+    resolve: str | None = option(
+        "IP address to connect to, instead of resolving the host name",
+        "ADDRESS",
+        RegexString(WORD_PATTERN, "an IP address"),
+    )
+    compression: str | None = option(
+        "compression of messages to offer: deflate means permessage-deflate (default: none)",
+        "KIND",
+        words=("none", "deflate"),
+    )
+    max_message_mib: int | None = option(
+        "maximum size of a message; a larger one ends its session (default: 16 MiB)",
+        "MIB",
+        Integer(1, 1_024, "of MiB"),
+        kind=int,
+    )
+    rtp_ports: str | None = option(
+        "local UDP ports for the audio of telephone calls, two for each call (default: 16384-32767)",
+        "FIRST-LAST",
+        RegexString(r"\d{1,5}-\d{1,5}", "a range of ports, as in 16384-32767"),
+    )
+    from_: str | None = option(
+        "number or SIP URI of the caller in telephone calls, as in '\"Support\" <sip:+15550100@example.com>'; a number "
+        "gets the host of the URL (default: sip:rtbench@ADDRESS)",
+        "CALLER",
+        CALLER,
+        quiet=True,
+        word="caller",  # `rtbench capacity --from` is a load
+    )
+    srtp: str | None = option(
+        "encryption of the audio of telephone calls (default: required with TLS, else none)",
+        "KIND",
+        words=("none", "required"),
+    )
+    codec: str | None = option(
+        "codec of telephone calls (default: offer both, PCMU first)", "CODEC", words=("PCMU", "PCMA")
+    )
+    call_hosts: tuple[str, ...] | None = option(
+        "hosts to which telephone calls may be redirected, and which an agent on this machine may name, as "
+        "HOST or HOST:PORT (default: only the host and port of the URL and the proxy)",
+        "A,B",
+        OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070")),
+        quiet=True,
+    )
+    prices: str | Prices | None = field_key(
+        Deferred(_prices), "The prices of its sessions, if they differ from those of its model."
+    )
+    connect_rate: float | None = field_key(
+        Number(0, 1_000_000, "a minute"), "Maximum new connections per minute; 0: no limit."
+    )
+    variants: dict[str, VariantSettings] | None = field_key(
+        MapOf(NAME, struct_of(VariantSettings)), "The same target with other settings, by name."
+    )
 
 
 TARGET = struct_of(TargetSettings)
 TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
-    {"targets": Field(MapOf(NAME, TARGET, minimum=1), "One entry per service.", required=True)},
-    lambda targets: targets,
+    {"targets": Field(MapOf(NAME, TARGET, minimum=1), "One entry per service.", required=True)}, lambda targets: targets
 )
 
+
+@dataclass(frozen=True)
+class ServiceOptions(TargetSettings):
+    """The options of a command line for the service. Each option may be missing.
+
+    The values of settings are those of the command line. `resolve_targets` checks and converts them. `targets` are
+    names in `target_file`; a variant is `name.variant`. `price_file` is None for the built-in price table.
+    """
+
+    targets: tuple[str, ...] = only_option(
+        "use these targets of targets.yaml, as in west,east.quick (a variant of east); a run compares them in "
+        "pairs of sessions",
+        "A,B",
+        default=(),
+        kind=tuple,
+    )
+    target_file: Path | None = only_option("file that describes --targets (default: targets.yaml)", "FILE", kind=Path)
+    price_file: Path | None = only_option(
+        "file of token prices, instead of the built-in prices", "FILE", kind=Path, word="prices"
+    )
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> ServiceOptions:
+        """Return the options with these values, by name; None means no value. Raise UsageError."""
+        options: Any = {name: OPTIONS[name].read(value) for name, value in values.items() if value is not None}
+        return ServiceOptions(**options)
+
+    def arguments(self) -> list[str]:
+        """Return the command-line arguments that set these options."""
+        values = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
+        texts = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in values.items()}
+        return [str(word) for flag, value in texts.items() if value not in (None, "") for word in (flag, value)]
+
+
+OPTIONS = {
+    entry.name: replace(entry.metadata[OPTION], name=entry.name)
+    for entry in sorted(fields(ServiceOptions), key=lambda entry: not entry.name.startswith("target"))
+    if OPTION in entry.metadata
+}
+"""The options in the order of the help: first those that name targets."""
 IN_FILE = {entry.name: entry.name.removesuffix("_") for entry in fields(TargetSettings)}
 """The names of the settings, each with its key in the file."""
-AS_OPTION = tuple(name for name in OPTIONS if name in IN_FILE and name != "prices")
+AS_OPTION = tuple(name for name in OPTIONS if name in IN_FILE)
 """The keys that are also options."""
 ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {
     "endpoint": "AZURE_OPENAI_ENDPOINT",
@@ -267,10 +384,9 @@ class SettingError(UsageError):
 
 @dataclass(frozen=True)
 class SettingsContext:
-    """The data that is needed to read settings.
+    """The data that is needed to read settings, with the name of each key in errors.
 
-    `names` maps each key to its name in error messages. `folder` is the folder at which relative paths start.
-    `price_file` is the file of the price table; None for the built-in price table.
+    Relative paths start at `folder`. `price_file` is None for the built-in price table.
     """
 
     environ: Mapping[str, str]
@@ -287,69 +403,6 @@ def targets_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of `targets.yaml`."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Targets of Realtime Bench"}
     return head | TARGETS.schema()
-
-
-GIVE_PRICES = "add `prices:` to the target in targets.yaml, or use a price file: --prices FILE"
-
-
-@dataclass(frozen=True)
-class PriceTable:
-    """The prices of models.
-
-    `as_of` is the date of the prices, YYYY-MM-DD. `name` is the name of the file. `sources` has a line for each model.
-    """
-
-    as_of: str
-    name: str
-    sources: tuple[str, ...]
-    models: Mapping[str, Prices]
-
-
-@dataclass(frozen=True)
-class PricedModel:
-    """The prices of one model. `source` describes where they come from."""
-
-    prices: Prices
-    source: str
-
-
-def _priced(source: str = "", **prices: float) -> PricedModel:
-    return PricedModel(Prices(**prices), source)
-
-
-PRICED = PricesValidator(_priced, {"source": Field(String(blank=True), "The source of the prices, in words.")})
-
-
-@dataclass(frozen=True)
-class PriceFileValidator:
-    """The validator of a file of prices."""
-
-    as_of: date = field_key(Date(), "The date of the prices.", required=True)
-    models: dict[str, PricedModel] = field_key(MapOf("[!-~]{1,100}", PRICED), "Prices by model.", required=True)
-
-
-def load_price_table(path: Path | None) -> PriceTable:
-    """Return the price table in a file. If `path` is None, return the built-in price table.
-
-    Raise ScriptError with the file and the line.
-    """
-    if path is None:
-        return _shipped()
-    file = struct_of(PriceFileValidator).read(read_yaml(path, "the file"))
-    models = {name: model.prices for name, model in file.models.items()}
-    sources = tuple(f"{name}: {model.source}" for name, model in file.models.items() if model.source)
-    return PriceTable(file.as_of.isoformat(), path.name, sources, models)
-
-
-@cache
-def _shipped() -> PriceTable:
-    with resources.as_file(resources.files("bench.target") / "prices.yaml") as path:
-        return load_price_table(path)
-
-
-def usage_usd(prices: Prices, usage: TokenUsage) -> float:
-    """Return the cost of these tokens in US dollars."""
-    return float(cost_usd(prices, msgspec.structs.asdict(usage)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's variables.
 
 If the service is chosen by a URL, only two things are read from the environment: the key that `--api-key-env` names,
-and the usual variables of proxies. So no key is sent to a server for which the key is not intended, and a client signs
-in only if the user requests it.
+and the usual variables of proxies. So no key is sent to a server for which it is not intended, and clients sign in only
+on request.
 
 A target is made from its settings: its address, its prices, and its sign-in. The settings may come from any source. The
 sign-in is by a key or through Microsoft Entra ID, or there is none. This module fetches nothing from a network.
@@ -35,22 +35,23 @@ from bench.target.address import (
 from bench.target.credentials import Credential, clean, unquoted
 from bench.target.headers import check_headers, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
-from bench.target.options import OPTIONS, ServiceOptions
+from bench.target.price_table import load_price_table
 from bench.target.sip_uri import caller_address, sip_uri
 from bench.target.target import Address, Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
     IN_FILE,
     ON_COMMAND_LINE,
+    OPTIONS,
     TARGET,
     TARGETS,
     AuthSettings,
     KeyNames,
+    ServiceOptions,
     SettingError,
     SettingsContext,
     TargetSettings,
     VariantSettings,
-    load_price_table,
 )
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.sip.hops import escaped_user
@@ -77,25 +78,21 @@ PATHS = ("ca_file", "client_cert", "client_key")
 
 
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Return the targets that a command line or the environment names.
+    """Return the targets that a command line or the environment names, one or more, with unique names.
 
-    There is at least one target, and each has a unique name. Raise UsageError. Its text is one line, which names what
-    to change.
+    Raise UsageError. Its text is one line, which names what to change.
     """
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
         return _from_file(environ, service_options, options)
-    context = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.prices)
+    context = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.price_file)
     if service_options.url is not None:
         return [build_target(options, context)]
     return [_from_environment(options, context)]
 
 
 def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Return the targets as `resolve_targets` does.
-
-    If neither options nor environment name a target, return all in the file.
-    """
+    """Return the targets as `resolve_targets` does; all in the file if neither options nor environment name one."""
     path = service_options.target_file or TARGET_FILE
     named = service_options.targets or service_options.url is not None
     if named or (service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())):
@@ -104,10 +101,7 @@ def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOpt
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
-    """Return the values of the options. They are checked like the keys of a file.
-
-    Errors contain the names of options.
-    """
+    """Return the values of the options, checked like the keys of a file. Errors name the options."""
     settings = TargetSettings(
         **{
             name: TARGET.fields[IN_FILE[name]].read(PythonValue(OPTIONS[name].flag, value))
@@ -119,10 +113,9 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
 
 
 def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
-    """Return the named targets of a file, in the order of the names. The name of a variant is `name.variant`.
+    """Return the named targets of a file, or variants (`name.variant`), with `options` in place of settings.
 
-    `options` replace settings of the file. Raise ScriptError with the line, or UsageError if names or options are
-    wrong.
+    Raise ScriptError with the line, or UsageError if names or options are wrong.
     """
     if service_options.url is not None:
         raise UsageError("--targets and --url both set the target: omit one of them")
@@ -139,7 +132,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
         for full_name in (name, *(f"{name}.{variant}" for variant in target.variants or {}))
     ]
     _refuse_names(path, names, known)
-    context = SettingsContext(environ, {}, path.parent, service_options.prices)
+    context = SettingsContext(environ, {}, path.parent, service_options.price_file)
     targets = [_with_name(file, settings, name, options, context) for name in names]
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
@@ -252,10 +245,7 @@ def _with_name(
 
 
 def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a target's `session` settings, in which a variant's settings replace those of the target.
-
-    In `extra`, only keys that the variant has are replaced.
-    """
+    """Return `session` settings, replaced by those of a variant; in `extra`, only the keys that the variant has."""
     combined = dict(own) | dict(variant)
     extras = own.get(EXTRA), variant.get(EXTRA)
     if all(isinstance(extra, Mapping) for extra in extras):
@@ -266,10 +256,7 @@ def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[s
 def _with_changes(
     file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
 ) -> TargetSettings:
-    """Return a target's settings, in which a variant's settings replace those of the target.
-
-    If the variant has another model, the target's prices do not apply to the variant.
-    """
+    """Return settings, replaced by those of a variant. The target's prices do not hold for another model."""
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
     settings = replace(settings, from_=variant.from_ or settings.from_)
@@ -294,10 +281,7 @@ def _built(
     options: TargetSettings,
     context: SettingsContext,
 ) -> Target:
-    """Build the target or variant at these nested keys of the file.
-
-    If a variant has inherited a wrong setting, the error has the position in the target.
-    """
+    """Build a target or variant. If a variant inherited a wrong setting, the error has the target's position."""
     overrides = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in overrides}
     try:
@@ -316,10 +300,7 @@ def _built(
 
 
 def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> TargetSettings:
-    """Return the settings, in which the options `overrides` replace settings of the file.
-
-    An option that sets the sign-in also removes the other way to sign in.
-    """
+    """Return the file's settings, replaced by options. One that sets the sign-in removes the other way to sign in."""
     paths = {name: str(Path(overrides[name]).absolute()) for name in PATHS if name in overrides}
     other = {"api_key_env": "auth", "auth": "api_key_env"}
     cleared = {
@@ -329,10 +310,7 @@ def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> Targ
 
 
 def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
-    """Return the target that has these settings. By default, its name is the name of its host.
-
-    Raise SettingError or UsageError.
-    """
+    """Return the target with these settings, named after its host by default. Raise SettingError or UsageError."""
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names)
@@ -393,8 +371,7 @@ def _caller(
 ) -> tuple[Sequence[tuple[str, str]], tuple[Credential, ...]]:
     """Return (the headers that name the caller of telephone calls, the values of variables in them).
 
-    Carriers check From, or P-Asserted-Identity (RFC 3325) if they receive it. A host that ends in .invalid names no one
-    (RFC 3323 §4.1.1.3).
+    Carriers check P-Asserted-Identity (RFC 3325), or From. A host in .invalid names no one (RFC 3323 §4.1.1.3).
     """
     if settings.from_ is None:
         return (), ()
@@ -421,8 +398,7 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
 def with_service_defaults(settings: TargetSettings, known: Service, context: SettingsContext) -> TargetSettings:
     """Return the settings, in which the service's defaults replace missing settings. Raise SettingError.
 
-    The key in the service's usual variable is sent only to the service's own address. If `url` is set, the user must
-    name the variable of the key.
+    The key in its usual variable is sent only to its own address. A `url` needs the name of the variable.
     """
     if settings.url is not None:
         return settings
@@ -439,10 +415,7 @@ def with_service_defaults(settings: TargetSettings, known: Service, context: Set
 
 
 def _usual_key(settings: TargetSettings, known: Service, context: SettingsContext) -> str | None:
-    """Return the variable from which clients of the service read its key.
-
-    Return None if the target signs in in another way.
-    """
+    """Return the usual variable of the service's key; None if the target signs in in another way."""
     if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
     is_set = bool(unquoted(context.environ.get(known.api_key_env, "")))
@@ -511,10 +484,7 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
 
 
 def _basic(key: str) -> SignInResult:
-    """Return a sign-in by Basic authentication (RFC 7617).
-
-    The key is user:password, or the base64 form of this text.
-    """
+    """Return a sign-in by Basic authentication (RFC 7617). The key is user:password, or its base64 form."""
     if ":" not in key:
         return SignInResult(Credential(BASIC.name, key, BASIC.scheme))
     coded = base64.b64encode(key.encode()).decode()

@@ -1,8 +1,7 @@
 """The tokens of a run. They are fetched before its sessions, renewed in the background, and hidden in every text.
 
 There is one token for each way of signing in. All targets that sign in in this way share the token. It is renewed when
-half of its life is over, so callers wait only for the first token. If a renewal fails, the old token is used until it
-expires.
+half of its life is over, so callers wait only for the first token. After a failed renewal, the old token is used.
 """
 
 from __future__ import annotations
@@ -33,31 +32,19 @@ from bench.transport.gevent_patch import with_timeout
 from bench.wire.dialect import secret_placeholder
 
 MARGIN_S = 0.5
-"""The last part of a token's life, in which the token is not sent.
-
-The service checks a token a little after it was sent, and the token could then have expired.
-"""
+"""The last part of a token's life, in which it is not sent, because it could expire before its check."""
 MIN_PAUSE_S = 0.5
 MAX_BACKOFF_S = 60.0
 MAX_OUTAGE_BACKOFF_S = 5.0
-"""The maximum time between two renewals while no token is valid.
-
-It is short, because sessions fail during this time.
-"""
+"""The maximum time between two renewals without a valid token. It is short, because sessions fail meanwhile."""
 FETCH_LIMIT_S = 30.0
 """The time limit for fetching a token. azure-identity limits each connect and each read, but not the total time."""
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
-"""The time after a token's end for which a text may still contain the token.
-
-The text belongs to a session that was opened with the token before its end.
-"""
+"""The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
 
 NoteIncident = Callable[[str, str], None]
-"""A callback for incidents of the load generator outside of its sessions.
-
-Its arguments are a kind and a line of text.
-"""
+"""A callback for incidents of the load generator outside of its sessions: (kind, one line of text)."""
 
 
 def ignore(kind: str, text: str) -> None:
@@ -66,11 +53,7 @@ def ignore(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class TokenSource:
-    """The origin of a target's token.
-
-    `claims` has those of the claims aud, tid, appid, azp, oid and exp that the token contains. It is empty if the token
-    is not a JWT.
-    """
+    """The origin of a token, and its claims aud, tid, appid, azp, oid and exp; {} if it is not a JWT."""
 
     credential: str
     scope: str
@@ -113,10 +96,9 @@ class Keyring:
                 sign_in.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
-        """Return (name, value) of the header that signs in to a target; None if the target needs no such header.
+        """Return (name, value) of the header that signs in to a target; None if the target needs none.
 
-        This blocks only while no token is valid. If that takes longer than `limit_s`, raise ConnectError
-        `connect_failed:token`.
+        Block while no token is valid, and raise ConnectError `connect_failed:token` after `limit_s`.
         """
         auth = target.auth
         if isinstance(auth, EntraSignIn):
@@ -133,8 +115,7 @@ class Keyring:
     def redact(self, text: str) -> str:
         """Return the text without keys, tokens, values of variables in headers, and passwords of proxies.
 
-        A service may quote what it received. So all external text is passed to this function when it arrives, before it
-        is truncated, stored or shown.
+        A service may quote them. So each external text comes here on arrival, before it is truncated.
         """
         tokens = (token.bearer for sign_in in self._renewers.values() for token in sign_in.tokens)
         return redacted(text, (*self._secrets, *tokens))
@@ -169,10 +150,9 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
 
 
 class TokenRenewer:
-    """The renewer of the token for one way of signing in.
+    """The renewer, a thread or greenlet, of the token for one way of signing in.
 
-    `tokens` are all tokens that a text may still contain, the newest last. The thread of the renewer is a greenlet if
-    gevent has patched `threading`.
+    `tokens` are all tokens that a text may still contain, the newest last.
     """
 
     def __init__(self, sign_in: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:

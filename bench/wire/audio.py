@@ -1,7 +1,4 @@
-"""Audio formats on the wire, and the conversion between 16-bit samples and bytes.
-
-The narrowband formats are those of ITU-T G.711. A service's dialect states its formats and their rates.
-"""
+"""Audio formats on the wire, narrowband ones by ITU-T G.711, and the conversion between samples and bytes."""
 
 from __future__ import annotations
 
@@ -25,19 +22,14 @@ except ModuleNotFoundError as missing:
         raise
     first_audible_pcm = measure_blocks = None  # type: ignore[assignment]
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
-"""The name of a format for users and in files. `pcm16` has 24 kHz. The other PCM formats have their rate after the `@`.
-"""
+"""The name of a format for users and in files. `pcm16` has 24 kHz; other PCM formats have their rate after `@`."""
 Samples = NDArray[np.int16]
 UNREADABLE = -1
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """An audio format.
-
-    `encode` converts samples to bytes. `decode` converts bytes to samples. It drops the last sample if it is
-    incomplete.
-    """
+    """An audio format. `encode` and `decode` convert samples and bytes. `decode` drops an incomplete sample."""
 
     name: AudioFormatName
     rate_hz: int
@@ -59,18 +51,12 @@ class AudioFormat:
         return audio_bytes * NS_PER_S // self.bytes_per_s
 
 
-def _pcm_bytes(samples: Samples) -> bytes:
-    return samples.astype("<i2").tobytes()
-
-
 def _pcm_samples(data: bytes) -> Samples:
     return np.frombuffer(data, dtype="<i2", count=len(data) // 2)
 
 
 def ulaw(samples: Samples) -> bytes:
-    """Encode samples in G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, with all bits
-    inverted.
-    """
+    """Encode samples in G.711 µ-law: sign, exponent, mantissa of the biased 14-bit magnitude; all bits inverted."""
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8158) + 33
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
     mantissa = (magnitude >> (exponent + 1)) & 0x0F
@@ -103,10 +89,7 @@ def _alaw_table() -> Samples:
 
 
 def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
-    """Return an encoder that looks up each sample in a table of all 16-bit samples. The table is created at first use.
-
-    A negative sample is an index from the end of the table.
-    """
+    """Return an encoder with a table of all 16-bit samples, made at first use, in which negative ones index the end."""
 
     @cache
     def table() -> NDArray[np.uint8]:
@@ -121,7 +104,7 @@ def _decoder(table: Samples) -> Callable[[bytes], Samples]:
 
 def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
     """Return a format of unencoded little-endian samples."""
-    return AudioFormat(name, rate_hz, 2, _pcm_bytes, _pcm_samples)
+    return AudioFormat(name, rate_hz, 2, lambda samples: samples.astype("<i2").tobytes(), _pcm_samples)
 
 
 def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
@@ -145,10 +128,7 @@ ALL_FORMATS = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALA
 
 
 def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
-    """Return the position of the first audible sample in a delta.
-
-    None if no sample is audible. `UNREADABLE` if the payload is not base64.
-    """
+    """Return the first audible sample of a delta; None if there is none; `UNREADABLE` if it is not base64."""
     if isinstance(payload, StrippedAudio):
         return payload.audible
     if first_audible_pcm is None or not audio.is_pcm:
@@ -172,9 +152,7 @@ def audible_position(samples: Samples) -> int | None:
 
 
 class SampleStream:
-    """Audio in one format that arrives in pieces. A piece may end in the middle of a sample, which the next piece
-    completes.
-    """
+    """Audio in one format that arrives in pieces, which may end in the middle of a sample."""
 
     def __init__(self, audio: AudioFormat) -> None:
         self.audio = audio

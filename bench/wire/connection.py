@@ -36,11 +36,10 @@ class Connected(Input, frozen=True, tag="connected"):
 
 
 class Transmitted(Input, frozen=True, tag="transmitted"):
-    """The kernel's timestamp of a message that was sent with `stamped`.
+    """The kernel's timestamp of a message's departure, or of its acknowledgement by the peer's TCP.
 
-    It is the instant at which the message left, or at which the peer's TCP acknowledged it (`acknowledged`). `ticket`
-    identifies the message, as in `bench.transport.interface.SendReceipt.handed`. The timestamp is used until the turn
-    of the message is delivered. It does not change earlier decisions.
+    `ticket` is that of `bench.transport.interface.SendReceipt.handed`. The timestamp is used until the message's turn
+    is delivered, and changes no earlier decision.
     """
 
     ticket: int

@@ -1,8 +1,7 @@
 """The base class of dialects. A dialect encodes client messages and decodes server events for one kind of service.
 
-Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds
-(`bench.wire.events`), and settings (`bench.wire.settings`). Only a dialect knows their form on the wire.
-`bench.services` has the dialects.
+Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds (`bench.wire.events`),
+and settings (`bench.wire.settings`). Only dialects (`bench.services`) know their form.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ SaidItem = Message | FunctionCall | FunctionOutput
 SIMULATOR_HEADER = "x-rtbench-simulator"
 """A header of every response of `rtbench simulate`. If a gateway answers the upgrade, the header may be missing."""
 SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
-"""A header of the simulator's responses while the simulator is late. Its value is the p99 lateness since its start, in
-ms."""
+"""The header with the p99 lateness of the simulator since its start, in ms, while it is late."""
 SIMULATOR_VALUE = "rtbench_simulator"
 """A key of the simulator's session description. Its value is true. No service has this key, and clients ignore it."""
 SESSION_PREFIX = "session-"
@@ -61,8 +59,7 @@ class MessageKind(Enum):
     REQUEST = auto()
     """Request a response."""
     RAW = auto()
-    """Send an event that the script contains in the format of the service, or send a message of the telephony provider.
-    """
+    """Send an event that the script has in the service's format, or a message of the telephony provider."""
     CANCEL = auto()
     """Cancel the response in progress."""
     TRUNCATE = auto()
@@ -78,10 +75,7 @@ BINARY = "binary"
 
 
 class BinaryMessage(bytes):
-    """Bytes in binary frames of a WebSocket (RFC 6455 §5.6), or in the media of another transport.
-
-    A sent message is audio. A received one is audio or a text, as `Dialect.has_binary_texts` states.
-    """
+    """Bytes of binary frames (RFC 6455 §5.6) or other media: audio, or received texts (`has_binary_texts`)."""
 
     __slots__ = ()
 
@@ -97,8 +91,7 @@ class ClientMessage:
     at the pace of a microphone; the message is due at its last sample. It is None if the message is sent at once.
     `instants` maps instants of speech (`bench.catalogue.columns`) in the message to their time before the recording of
     the last sample, in ns. `untracked` is the event id of a message that belongs to no turn, even if a turn is open. It
-    is "" for all other messages. `item` is the item that the message retrieves, or the item that it truncates after
-    `played_ms`.
+    is "" for all other messages. `item` is the item that the message retrieves, or truncates after `played_ms`.
     """
 
     kind: MessageKind
@@ -120,10 +113,7 @@ class AwaitedEvent(NamedTuple):
 
 
 class Feature(Enum):
-    """A feature of scripts that not every service has.
-
-    The value is a predicate. In an error, the predicate follows a step's name.
-    """
+    """A feature that not every service has. The value is a predicate, which follows a step's name in an error."""
 
     IMAGE = "has an image"
     OUT_OF_BAND = "requests a response outside the conversation, or to an input of its own"
@@ -144,50 +134,35 @@ class Feature(Enum):
 
 
 def secret_placeholder(variable: str) -> str:
-    """Return the placeholder for the value of an environment variable in an encoded message.
-
-    The secret itself is inserted only when the message is sent (`bench.target.tokens.Keyring.fill`).
-    """
+    """Return the placeholder of a secret, which `bench.target.tokens.Keyring.fill` inserts when it is sent."""
     return f"{{secret:{variable}}}"
 
 
 CALL_ID = "{uuid}"
 """The placeholder for the id of the call, or of the connection. It occurs in messages, in a header and in a query."""
 
-
 OTHER_STREAM = " of another stream"
 """The suffix of an event's name in counts. It is added if the event names no stream, or the stream of another call."""
 
 
 class CallCodec:
-    """The converter for the parts of a session's messages that differ by call: ids, numbers and times.
-
-    It has state; a dialect has none.
-    """
+    """The converter for what differs by call in messages: ids, numbers and times. Unlike a dialect, it has state."""
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
-        """Return a message with the ids, numbers and times of this session, ready to be sent next.
-
-        `data` is the message, encoded for all sessions.
-        """
+        """Return a message that was encoded for all sessions with the ids, numbers and times of this one."""
         if isinstance(data, BinaryMessage):
             return data
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        """Return the events of a message, as this call receives them.
-
-        If the message is for another call, its events become unknown events.
-        """
+        """Return the events as this call receives them. Those of another call become unknown events."""
         return events
 
     def acknowledge(self, mark: str) -> ClientMessage | None:
-        """Return the message that reports that all audio before this mark was played or dropped; None if none is
-        needed.
-        """
+        """Return the message that all audio before this mark was played or dropped; None if none is needed."""
         return None
 
     def goodbye(self) -> ClientMessage | None:
@@ -204,8 +179,8 @@ class TurnSource(Enum):
     """Events name turns and responses. The audio is in them, or is a track whose parts the codec of the call gives to
     responses. The client may request responses."""
     SOUND = auto()
-    """The audio is continuous, no event names a turn, and the service decides when to speak. So the turns and replies
-    are detected in the audio."""
+    """The audio is continuous, and the service decides when to speak. No event names turns and replies: they are
+    detected in the audio."""
 
 
 SOUND = TurnSource.SOUND
@@ -281,10 +256,7 @@ class Dialect:
         raise NotImplementedError
 
     def unknown_format(self, settings: SessionSettings, suffix: str = "") -> UnsupportedSetting | None:
-        """Return the error for an audio format that the dialect lacks; None if it has the formats of the session.
-
-        In the error, `suffix` follows the list of the dialect's formats.
-        """
+        """Return the error for a format of the session that the dialect lacks; None if it has both."""
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
@@ -311,10 +283,7 @@ class Dialect:
         raise NotImplementedError
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return why a script's event conflicts with a setting on which this tool relies; "" if there is no conflict.
-
-        The text contains a remedy.
-        """
+        """Return why, with a remedy, an event conflicts with a setting on which this tool relies; "" if not."""
         return ""
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
@@ -330,9 +299,7 @@ class Dialect:
         raise NotImplementedError
 
     def commit(self, event_id: str) -> ClientMessage:
-        """Return the message that ends the caller's speech. It is needed if the service does not detect the end of
-        speech.
-        """
+        """Return the message that ends the caller's speech, if the service does not detect its end."""
         raise NotImplementedError
 
     def clear(self, event_id: str) -> ClientMessage:
@@ -344,10 +311,7 @@ class Dialect:
         raise NotImplementedError
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
-        """Return the message that repeats a function call which the service made in another session.
-
-        The output of the function must follow.
-        """
+        """Return the message that repeats a function call of another session. The function's output must follow."""
         raise NotImplementedError
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
@@ -371,17 +335,13 @@ class Dialect:
         raise NotImplementedError
 
     def close(self, event_id: str) -> ClientMessage | None:
-        """Return the message that ends the session, after which the service reports its billable duration.
-
-        Return None if a session ends with its connection.
-        """
+        """Return the message after which the service reports the billable duration; None if it needs none."""
         return None
 
     # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        """Return the events in one message; an empty sequence if the message has no event. At most one event has
-        audio.
+        """Return the events in one message, of which at most one has audio; an empty sequence if it has none.
 
         Never raise an error: an unreadable message is one event of `EventKind.MALFORMED`.
         """
@@ -402,15 +362,11 @@ class Dialect:
         return ""
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        """Return the caller's silence, in ms, after which the service speaks; None if the service never speaks after
-        silence.
-        """
+        """Return the caller's silence, in ms, after which the service speaks; None if it never does."""
         return None
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Return the settings that make a service speak fillers while its caller waits; None if there are no such
-        settings.
-        """
+        """Return the settings that make a service speak fillers while its caller waits; None if there are none."""
         return None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
@@ -427,10 +383,7 @@ def simulator_late_ms(headers: Mapping[str, str]) -> float:
 
 
 def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
-    """Return whether the server is the simulator.
-
-    `headers` are those of the response to an upgrade. `session` is the server's description of the session.
-    """
+    """Return whether the server is the simulator, by the upgrade's headers and the description of the session."""
     return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session
 
 

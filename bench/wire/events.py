@@ -72,8 +72,7 @@ class EventKind(Enum):
     CLEARED = auto()
     """The client must drop the audio that was not played yet, because the service has detected its caller's speech."""
     MARKED = auto()
-    """The client must report when all audio before this position was played. `text` is the service's name of the
-    position."""
+    """The client must report when all audio before this position, which is named `text`, was played."""
     ITEM_RETRIEVED = auto()
     """The service returns the content that it keeps of an item, because the client has retrieved the item."""
     INPUT_DELTA = auto()
@@ -89,8 +88,7 @@ class EventKind(Enum):
     TRANSCRIPT_DONE = auto()
     RESPONSE_DONE = auto()
     RATE_LIMITS = auto()
-    """The service reports what remains of its rate limits. The limits are for the session or for all sessions, never
-    for a turn."""
+    """The service reports the rest of its rate limits, of the session or of all sessions, never of a turn."""
     ERROR = auto()
     NOTED = auto()
     """A known event for which no instant is recorded. Examples are the end of a part and an acknowledgement."""
@@ -101,23 +99,15 @@ class EventKind(Enum):
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
 COMMENTARY, ANSWER = "commentary", "final_answer"
-"""The phases of an item, if the service reports a phase. `COMMENTARY` comes before the answer, `ANSWER` is the answer.
-"""
+"""The phases of an item, if the service reports one: before the answer, and the answer itself."""
 DELTAS = frozenset({EventKind.TEXT_DELTA, EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA})
 WITH_AUDIO = frozenset({EventKind.AUDIO_DELTA, EventKind.ITEM_RETRIEVED})
 TOKEN_KINDS = ("text", "audio", "image")
-"""The kinds of input tokens.
-
-If cached tokens have no kind, they are assigned to the kinds in this sequence. No output token is an image token.
-"""
+"""The kinds of input tokens. Cached tokens without a kind are assigned in this order. No output is an image."""
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """The tokens of one or several responses.
-
-    The input tokens include the cached tokens, which the service had read before, and the tokens that it wrote into its
-    cache (`cache_write_in`).
-    """
+    """The tokens of responses. Input tokens include the cached ones, and those written into the cache."""
 
     text_in: int = 0
     audio_in: int = 0
@@ -130,11 +120,7 @@ class TokenUsage(msgspec.Struct, frozen=True):
     cached_image_in: int = 0
     cache_write_in: int = 0
     unread: int = 0
-    """The number of responses with an unreadable usage.
-
-    No other field includes the tokens of these responses. If there are such responses, the total number of tokens is
-    unknown.
-    """
+    """The number of responses with an unreadable usage. If it is not 0, the total is unknown."""
 
     @property
     def input(self) -> int:
@@ -188,10 +174,9 @@ class ServiceFailure(msgspec.Struct, frozen=True):
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A call of a client's function.
+    """A call of a client's function, or a task that is delegated without a name (`of_delegation`).
 
-    `arguments` is the JSON text that the model wrote; "" until it is complete. If `of_delegation` is True, it is a task
-    that the service delegated to the client without naming a function.
+    `arguments` is the JSON text that the model wrote; "" until it is complete.
     """
 
     call_id: str
@@ -201,10 +186,9 @@ class FunctionCall(msgspec.Struct, frozen=True):
 
 
 class McpItem(msgspec.Struct, frozen=True):
-    """An item of an MCP server: the list of its tools, a call of a tool, or the request to approve a call.
+    """An item of an MCP server: the list of its tools, a call, or the request to approve a call.
 
-    `server` is the server's label in the script. `tool` is the called tool; "" for a list. `error` is the error of a
-    failed call; "" if there is none.
+    `server` is its label. `tool` is the called tool, and `error` the error of a failed call; "" if there is none.
     """
 
     server: str
@@ -292,10 +276,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
-    """Return the decoded length of a base64 JSON string (RFC 4648 §4); -1 if the string is invalid.
-
-    The length follows from the length and the padding of the string.
-    """
+    """Return the decoded length of a base64 JSON string (RFC 4648 §4), from its length; -1 if it is invalid."""
     text = memoryview(raw)
     characters = len(text) - 2
     if characters <= 2 and text.tobytes() in (b"", b"null"):

@@ -1,8 +1,8 @@
-"""A service's rate limits: how much of each limit is left, and how long to wait after a limit is reached.
+"""A service's rate limits: what is left of each, and how long to wait after one is reached.
 
-The service reports the limits in the headers of its handshake and in the event `rate_limits.updated`. If a response
-fails because of a limit, only the text of the error message contains the wait ("Please try again in 6.232s"). All
-values are only advice from the service. Unreadable values are ignored, and this module never raises an error.
+The service reports them in the headers of its handshake and in the event `rate_limits.updated`. Only the message of an
+error contains a wait ("Please try again in 6.232s"). All this is only advice: unreadable values are ignored, and
+nothing here raises an error.
 """
 
 from __future__ import annotations
@@ -18,19 +18,15 @@ from bench.base.units import NS_PER_S
 from bench.files.values import MAX_ID_CHARACTERS
 
 MAX_WAIT_S = 1e9
-"""The maximum wait in seconds. A longer wait is ignored: it is an error of the service, and might not fit its column.
-"""
+"""The maximum wait in seconds. A longer one is ignored: it is an error, and might not fit its column."""
 RECEIVED_HEADER = "x-rtbench-received"
-"""Our own header of a refusal: the instant of its arrival, by this machine's wall clock, as an HTTP date.
-
-A stored refusal has it only if its `retry-after` is a date, and it has no `date`.
-"""
+"""Our own header of a refusal: its arrival, by this machine's wall clock, as an HTTP date. A stored refusal has it only
+if its `retry-after` is a date, and it has no `date`."""
 MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
 UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-"""A mapping from the units of durations such as "1m26.4s" to seconds. Longer names of units begin with the same
-letters."""
+"""The units of durations such as "1m26.4s", in seconds. Longer names begin with the same letters."""
 
 _NUMBER = r"\d{1,12}(?:\.\d{1,12})?"
 _UNIT = r"(?:ms|milliseconds?|d(?:ays?)?|h(?:ours?)?|m(?:inutes?)?|s(?:econds?)?)(?![a-z])"
@@ -42,11 +38,7 @@ _asked = re.compile(rf"(?:try again|retry) (?:in|after) ({_LENGTH})", _FLAGS).se
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """One limit, such as `requests` or `tokens`.
-
-    `remaining` is how much of the limit remains. `reset_s` is the time until its reset in seconds. A field is None if
-    it is unknown.
-    """
+    """A limit, such as `requests` or `tokens`, its rest, and the seconds until its reset; None if unknown."""
 
     name: str
     limit: int | None = None
@@ -82,20 +74,16 @@ def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
 
 
 def wait_in(message: str) -> int | None:
-    """Return the wait, in ns, that an error message about a reached limit contains; None if it contains no wait.
-
-    Examples are "Please try again in 250ms" and "… in 1m26.4s".
-    """
+    """Return the wait, in ns, in an error message ("Please try again in 250ms", "… in 1m26.4s"), or None."""
     match = _asked(message)
     return None if match is None else _ns(_length_s(match[1]))
 
 
 def wait_of(headers: Mapping[str, str]) -> int | None:
-    """Return the wait, in ns, that the headers of a refusal contain; None if they contain no wait.
+    """Return the wait, in ns, in the headers of a refusal; None if there is none.
 
-    The header is `retry-after-ms`, or else `retry-after` (RFC 9110 §10.2.3). If `retry-after` is a date, the wait
-    starts at the `date` of the response, because the clocks of two hosts may differ. Without a valid `date`, it starts
-    at RECEIVED_HEADER.
+    It is `retry-after-ms`, or `retry-after` (RFC 9110 §10.2.3). A date is relative to the `date` of the response,
+    because clocks of hosts differ, or else to RECEIVED_HEADER.
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _ns(ms / 1_000)
@@ -152,10 +140,7 @@ def _number(value: object) -> float | None:
 
 
 def _date_s(text: str | None) -> float | None:
-    """Return an HTTP date in seconds since 1970, in any of its three forms; None if it is invalid.
-
-    A date without a zone is in GMT (RFC 9110 §5.6.7).
-    """
+    """Return an HTTP date (GMT if it has no zone, RFC 9110 §5.6.7) in seconds since 1970; None if it is invalid."""
     try:
         parsed = parsedate_tz(text) if text else None
         return None if parsed is None else float(mktime_tz((*parsed[:9], parsed[9] or 0)))

@@ -9,10 +9,7 @@ from bench.wire.events import ServerEvent
 
 
 class ReceivedMessage(NamedTuple):
-    """A message with its arrival. `wire_bytes` is the size of its frames with their headers.
-
-    `data` is text, or a `BinaryMessage`.
-    """
+    """A text or `BinaryMessage` with its arrival. `wire_bytes` is the size of its frames with their headers."""
 
     data: bytes
     arrival: Arrival
@@ -20,10 +17,9 @@ class ReceivedMessage(NamedTuple):
 
 
 class MatchedDelta(NamedTuple):
-    """A delta that matched a template (`bench.transport.fast.reader`).
+    """A delta that matched a template, with the template's event (`bench.transport.fast.reader`).
 
-    `event` is the event of the template, without a payload. `lag_ns` is the time from the arrival of the delta to its
-    match. `data` is the message of the delta, if texts are to be stored.
+    `lag_ns` is the time from its arrival to its match. `data` is its message, if texts are to be stored.
     """
 
     event: ServerEvent

@@ -1,7 +1,6 @@
 """A service: its addresses, its sign-in, and the dialect of each address. Pure data, registered once for each service.
 
-`bench.services.registry` lists the services. docs/targets.md has the source of each statement about a service, and
-reports what was tried.
+`bench.services.registry` lists the services. docs/targets.md has the sources, and reports what was tried.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ class Link:
     """A kind of connection, which the scheme of a URL selects.
 
     `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
-    `has_media` is True if audio travels in RTP packets, which need ports of their own. `sockets` is the number of
-    sockets that a session needs.
+    `has_media` is True if audio travels in RTP packets, which need ports of their own. A session needs `sockets`
+    sockets.
     """
 
     schemes: tuple[str, str]
@@ -48,10 +47,7 @@ BEARER, BASIC = KeyHeader(), KeyHeader(scheme="Basic")
 
 
 class Cloud(NamedTuple):
-    """A cloud in which Microsoft Entra ID issues tokens: the scope of the tokens, and the sign-in host.
-
-    The sign-in host is None if it is azure-identity's default.
-    """
+    """A cloud of Entra ID: the scope of its tokens, and its sign-in host; None for azure-identity's default."""
 
     scope: str
     authority: str | None = None
@@ -63,11 +59,7 @@ Signed = Literal["key", "entra", "nothing"]
 
 @dataclass(frozen=True)
 class RefusedRequest:
-    """A request of an upgrade that was refused.
-
-    `message` is the text of the response, and `claims` are the public claims of the token that the client sent. `path`
-    has no prefix of a gateway.
-    """
+    """A refused upgrade: the response's text, and the sent token's public claims. `path` has no gateway's prefix."""
 
     status: int
     message: str
@@ -89,7 +81,8 @@ class Route:
     default; () if the service refuses an api-version here, and None if it is not known whether it has one. `headers`
     select the dialect, if the path has several. `scope` replaces the scope of the public cloud.
     `other_hosts` maps the end of a host that does not have the path to the end of the host that has it.
-    `connects_per_min` is the quota of new connections. `roles` are the roles of Entra ID that permit sessions.
+    `connects_per_min` is the quota of new connections. `is_unique` is True if no other service has such a path, so that
+    the path identifies the service at any host. `roles` are the roles of Entra ID that permit sessions.
     """
 
     path: str
@@ -102,6 +95,7 @@ class Route:
     other_hosts: Mapping[str, str] = field(default_factory=dict)
     connects_per_min: float | None = None
     roles: tuple[str, ...] = ()
+    is_unique: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,15 +104,15 @@ class Service:
 
     `dialect` is its dialect, unless a route of the path has another one. `url` is its address, with `{model}` in place
     of the model; "" if each customer has another host. `links` are the kinds of connections that it accepts. `hosts`
-    are the ends of its host names; a server that people run themselves has none. `paths` are the beginnings of paths
-    that only this service has. `model` is the default model. `key_header` carries the key, and `api_key_env` is the
-    variable from which the service's own clients read it. `clouds` maps the domain of a cloud to its tokens; {} if the
-    service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no limit is known.
-    `has_deployments` is True if requests name a deployment, whose name can differ from that of its model. `retirements`
-    maps a model to its retirement.
-    `transcription` states which address a session without replies needs: any, a separate one, or a separate one without
-    a model. `telemetry_name` is the name in OpenTelemetry's conventions, if it is not `name`. `key_page` states where
-    the user finds the key. `explain` returns the remedy for a status; "" if the service does not cause such refusals.
+    are the ends of its host names; a server that people run themselves has none. `folder` is the beginning of paths
+    that only this service has; "" if it has none. `model` is the default model. `key_header` carries the key, and
+    `api_key_env` is the variable from which the service's own clients read it. `clouds` maps the domain of a cloud to
+    its tokens; {} if the service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no
+    limit is known. `has_deployments` is True if requests name a deployment, whose name can differ from that of its
+    model. `retirements` maps a model to its retirement. `transcription` states which address a session without replies
+    needs: any, a separate one, or a separate one without a model. `telemetry_name` is the name in OpenTelemetry's
+    conventions, if it is not `name`. `key_page` states where the user finds the key. `explain` returns the remedy for a
+    status; "" if the service does not cause such refusals.
     """
 
     name: str
@@ -128,7 +122,7 @@ class Service:
     links: tuple[Link, ...] = (WEBSOCKET,)
     routes: tuple[Route, ...] = ()
     hosts: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
+    folder: str = ""
     model: str | None = None
     key_header: KeyHeader = BEARER
     api_key_env: str | None = None
@@ -140,6 +134,11 @@ class Service:
     telemetry_name: str = ""
     key_page: str = ""
     explain: Callable[[RefusedRequest, Service], str] | None = None
+
+    def has_path(self, path: str) -> bool:
+        """Return whether a path identifies the service."""
+        own = [self.folder, *(route.path for route in self.routes if route.is_unique)]
+        return path.startswith(tuple(filter(None, own)))
 
     def has_host(self, host: str) -> bool:
         """Return whether a host is the service's."""

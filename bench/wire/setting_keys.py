@@ -32,8 +32,7 @@ from bench.wire.settings import TurnDetection
 class SettingKeys:
     """The keys of `session` that only one service has.
 
-    `detection` are keys of `turn_detection`, by its type. `detectors` are types of turn detection, and `voices` are
-    types of voices.
+    `detection` has keys by type of turn detection, `detectors` more such types, and `voices` types of voices.
     """
 
     session: Mapping[str, Field[Any]] = field(default_factory=dict)
@@ -67,12 +66,8 @@ class TypedMapValidator(Validator[dict[str, Any]]):
 
     @property
     def _tables(self) -> dict[str, StructOf[dict[str, Any]]]:
-        return {
-            name: StructOf(
-                {"type": Field(Choice((name,)), "The type.", required=True), **more}, lambda **settings: settings
-            )
-            for name, more in self.fields.items()
-        }
+        types = {name: {"type": Field(Choice((name,)), "The type.", required=True)} for name in self.fields}
+        return {name: StructOf({**types[name], **more}, dict) for name, more in self.fields.items()}
 
 
 DETECTION_FIELDS: dict[str, Field[Any]] = {

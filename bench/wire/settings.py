@@ -1,8 +1,8 @@
 """The settings of a session and its responses, and the content of messages, independent of dialects.
 
-A script can contain settings that this tool does not know (`extra`). They are merged into the update of the session,
-but cannot replace a setting on which this tool relies: which audio is sent, what ends a turn, what a reply contains. If
-`extra` changed such a setting, the measurement would be wrong. Each dialect has its own names for these settings.
+Settings that this tool does not know (`extra`) are merged into the update of the session, but cannot replace one on
+which this tool relies: which audio is sent, what ends a turn, what a reply contains. Otherwise the measurement would be
+wrong. Each dialect has its own names for these settings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
 """The maximum length of a response, in tokens. `inf` allows the maximum length of the model."""
 
-
 FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
 DetectorName = Literal[
     "server_vad",
@@ -34,8 +33,7 @@ DetectorName = Literal[
 ]
 """The types of turn detection.
 
-Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents, which listen all
-the time.
+Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents.
 """
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
@@ -43,11 +41,17 @@ NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppressio
 EchoCancellation = Literal["server_echo_cancellation"]
 
 
-class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's voice activity detection. A field is None if the service's default is used.
+class PartialSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of which a field is None if the service's default is used."""
 
-    `bench/plan/script_keys.py` has the options of each type.
-    """
+    @property
+    def explicit(self) -> dict[str, Any]:
+        """The settings that the script sets, without those for which the service's default is used."""
+        return without_none(**msgspec.structs.asdict(self))
+
+
+class TurnDetection(PartialSettings, frozen=True, kw_only=True):
+    """The service's VAD; None means the service's default. `plan/script_keys.py` has the options of each type."""
 
     type: DetectorName = "server_vad"
     threshold: float | None = None
@@ -63,13 +67,8 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
     create_response: bool | None = None
     interrupt_response: bool | None = None
 
-    @property
-    def explicit(self) -> dict[str, Any]:
-        """The settings that the script sets, without those for which the service's default is used."""
-        return without_none(msgspec.structs.asdict(self))
 
-
-class InputTranscription(msgspec.Struct, frozen=True, kw_only=True):
+class InputTranscription(PartialSettings, frozen=True, kw_only=True):
     """How the service transcribes the caller's audio. None means the service's default.
 
     The fields are those of `AudioTranscription` in the SDK `openai` 3.57. On Azure GA, `model` is a deployment.
@@ -81,11 +80,6 @@ class InputTranscription(msgspec.Struct, frozen=True, kw_only=True):
     delay: Effort | None = None
     keywords: list[str] | None = None
     prompt: str | None = None
-
-    @property
-    def explicit(self) -> dict[str, Any]:
-        """The settings that are not left to the service."""
-        return without_none(msgspec.structs.asdict(self))
 
 
 class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,10 +97,9 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class McpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """An MCP server whose tools the service lists and calls itself. A field is None if the service's default is used.
+    """An MCP server whose tools the service calls itself, by a `url` or a `connector_id`; None: the default.
 
-    The server has a `url` or a `connector_id` of the service. `authorization_env` is the environment variable with the
-    access token. `approve` is True if the client approves each call that the service asks about.
+    `authorization_env` names the variable of the token. With `approve`, the client approves calls if asked.
     """
 
     label: str
@@ -120,11 +113,7 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image of a message.
-
-    `url` is the complete image as a data URL. `width` and `height` are in pixels. `digest` is the SHA-256 of the image
-    file, in hex.
-    """
+    """An image, as a data URL, with its size in pixels, and the SHA-256 of its file in hex."""
 
     url: str
     width: int
@@ -150,10 +139,7 @@ REPLY_SETTINGS = (
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings that a script sends for a session. A field is None if the default is used.
-
-    `bench/plan/script_keys.py` explains the fields.
-    """
+    """The settings that a script sends for a session; None means the default. `plan/script_keys.py` explains them."""
 
     output: Output = "audio"
     instructions: str | None = None
@@ -181,8 +167,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[Message, ...] = ()
     """The conversation before the session, if it is a setting of the session (`Dialect.with_history`)."""
     extra: dict[str, Any] = {}
-    """Additional settings in the dialect's format. They are merged into the update after all other settings (`merged`).
-    """
+    """Additional settings in the dialect's format, which are merged into the update last (`merged`)."""
 
     @property
     def service_responds(self) -> bool:
@@ -216,31 +201,24 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def out_of_band(self) -> bool:
-        """True if the response is outside of the conversation. Another response may then be in progress at the same
-        time.
-        """
+        """True if the response is outside of the conversation, so that another one may be in progress."""
         return self.conversation == "none"
 
 
-def without_none(fields: dict[str, Any]) -> dict[str, Any]:
+def without_none(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 class UnsupportedSetting(NamedTuple):
-    """A setting that a dialect does not support.
-
-    `setting` is the path of the setting below a script's `session`. `reason` is a sentence with a remedy.
-    """
+    """An unsupported setting: its path below a script's `session`, and the reason, a sentence with a remedy."""
 
     setting: tuple[str, ...]
     reason: str
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings merged with `extra`. Two mappings are merged key by key. Any other value of `extra` replaces
-    the old.
-    """
+    """Return the settings merged with `extra`: mappings key by key; any other value of `extra` replaces the old."""
     result = dict(settings)
     for key, value in extra.items():
         old = result.get(key)
@@ -251,11 +229,9 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
 def conflict(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return the first setting in `extra` that conflicts with a setting on which this tool relies; None if there is
-    none.
+    """Return the first setting in `extra`, with a remedy, that conflicts with one on which this tool relies, or None.
 
-    The result contains the remedy. `settings` is the update without `extra`. If `settings` disables a setting, `extra`
-    cannot set details of that setting, because this would enable it.
+    `settings` is the update without `extra`. If it disables a setting, details of it in `extra` would enable it.
     """
     for path, remedy in stored.items():
         keys = _meeting(settings, extra, path)
@@ -267,22 +243,13 @@ def conflict(
 def undone(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return why `extra` cannot be merged into `settings`, with the remedy; None if it can be merged.
-
-    The parameters have the same meaning as in `conflict`.
-    """
+    """Return why, with the remedy, `extra` cannot be merged into `settings`, as in `conflict`; None if it can."""
     unsupported = conflict(settings, extra, stored)
-    return (
-        None
-        if unsupported is None
-        else UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
-    )
+    return unsupported and UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
-    """Return the first part of `path` at which `extra` replaces the value at `path`; None if `extra` does not replace
-    it.
-    """
+    """Return the first part of `path` at which `extra` replaces the value there; None if it does not."""
     for depth, key in enumerate(path):
         if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
             return path[:depth]
@@ -293,21 +260,14 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
 
 
 def backend_model(delegation: object) -> str | None:
-    """Return the model of the backend that does delegated tasks, from a session's setting `delegation`.
-
-    Return None if the client does them, or if the setting names no model.
-    """
+    """Return the backend's model in the setting `delegation`; None if it names none, or the client does the tasks."""
     backend = delegation.get("responses") if isinstance(delegation, Mapping) else None
     model = backend.get("model") if isinstance(backend, Mapping) else None
     return model if isinstance(model, str) and model else None
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of a function that the service called.
-
-    `call_id` is the id of the call. If `of_delegation` is True, the output is the result of the delegated task with
-    this id.
-    """
+    """The output of a function call, or the result of the delegated task with this id (`of_delegation`)."""
 
     call_id: str
     output: str

@@ -61,15 +61,13 @@ def telephone_calls(summary: Summary) -> b.Section | None:
                 ("peer_rtp_loss", "missing, of the caller's packets, by RTCP"),
             )
         ]
-    if any(of.unsent_packets for of in called):
-        unsent = [count(of.unsent_packets) for of in called]
-        rows.append(["packets not sent", *unsent, "refused by the kernel of this machine"])
     for name, counts, meaning in (
+        ("packets not sent", [of.unsent_packets for of in called], "refused by the kernel of this machine"),
         ("pauses not counted", [of.uncounted_pauses for of in called], "by the timestamps of the agent's RTP"),
         ("RTP began again", [of.restarts for of in called], "another source, numbers, timestamps or delay"),
     ):
         if any(counts):
-            rows.append([name, *map(count, counts), meaning])
+            rows.append([name, *(NONE if n is None else count(n) for n in counts), meaning])
     blocks: list[b.Block] = [b.table(heads, rows)]
     if others := [[hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts]:
         named = (b.Column("hosts", left=True), b.Column("target", left=True), "calls")

@@ -66,11 +66,15 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     hang_ups: Annotated[tuple[ReasonCount, ...], about("why this tool ended calls: the most frequent reasons")]
     packets: Annotated[PacketCount, about("the agent's RTP packets that did not arrive, or arrived too late")]
     peer_packets: Annotated[PacketCount, about("the caller's RTP packets that did not reach the agent, by RTCP")]
-    unsent_packets: Annotated[Count, about("the caller's RTP packets that the kernel of this machine refused to send")]
-    uncounted_pauses: Annotated[
-        Count, about("how often the agent's RTP packets stopped for longer than their timestamps say")
+    unsent_packets: Annotated[
+        Count | None,
+        about("the caller's RTP packets that the kernel of this machine refused to send; null: not counted"),
     ]
-    restarts: Annotated[Count, about("how often the agent's RTP stream began again")]
+    uncounted_pauses: Annotated[
+        Count | None,
+        about("how often the agent's RTP packets stopped for longer than their timestamps say; null: not counted"),
+    ]
+    restarts: Annotated[Count | None, about("how often the agent's RTP stream began again; null: not counted")]
     other_hosts: Annotated[
         tuple[OtherHosts, ...], about("hosts that only the agent named and that received something: the most frequent")
     ]
@@ -115,9 +119,9 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         hang_ups=_reasons(calls[hung_up], "detail"),
         packets=_packets(calls, ("rtp_lost", "rtp_late"), "rtp_expected"),
         peer_packets=_packets(calls, ("peer_rtp_lost",), "peer_rtp_expected"),
-        unsent_packets=int(calls["rtp_unsent"].sum()),
-        uncounted_pauses=int(calls["rtp_uncounted_pauses"].sum()),
-        restarts=int(calls["rtp_restarts"].sum()),
+        unsent_packets=_counted(calls["rtp_unsent"]),
+        uncounted_pauses=_counted(calls["rtp_uncounted_pauses"]),
+        restarts=_counted(calls["rtp_restarts"]),
         other_hosts=_other_hosts(calls),
     )
 
@@ -135,6 +139,11 @@ def _other_hosts(calls: pd.DataFrame) -> tuple[OtherHosts, ...]:
     """Return the most frequent texts of `other_hosts`, by decreasing number of calls."""
     ordered = sorted(Counter(map(str, calls["other_hosts"].dropna())).items(), key=lambda entry: (-entry[1], entry[0]))
     return tuple(OtherHosts(hosts, n) for hosts, n in ordered[:MAX_REASONS])
+
+
+def _counted(counts: pd.Series[Any]) -> int | None:
+    """Return the sum of the counts; None if no call has one, as in the rows of an older tool."""
+    return int(counts.sum()) if counts.notna().any() else None
 
 
 def _packets(calls: pd.DataFrame, missing: Sequence[str], expected: str) -> PacketCount:

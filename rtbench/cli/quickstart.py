@@ -30,9 +30,9 @@ from bench.load.planning.cost_estimate import estimate_text, session_cost
 from bench.plan.script import load_script
 from bench.record.document import INTERRUPTED
 from bench.record.validity import LOAD_GENERATOR_CHECKS
-from bench.target.options import ServiceOptions
+from bench.target.price_table import load_price_table
 from bench.target.target import Target
-from bench.target.target_settings import load_price_table
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
 from reports.formatting import join_words, plural
 from reports.runs import load_frames as load_run

@@ -44,7 +44,7 @@ def displayed_parameters() -> list[Any]:
     Typer does not parse them.
     """
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
-    from bench.target.options import OPTIONS
+    from bench.target.target_settings import OPTIONS
 
     tables = {option.name: option for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())}
     flags = {option.flag[2:].replace("-", "_"): option for option in tables.values()}

@@ -22,7 +22,7 @@ from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.base.units import NS_PER_S
 from bench.services.names import AgentName
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:

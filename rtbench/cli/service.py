@@ -21,7 +21,7 @@ import typer
 from bench.base.errors import UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import one_line, to_safe_json
-from bench.target.options import OPTIONS, ServiceOptions, TargetOption
+from bench.target.target_settings import OPTIONS, ServiceOptions, TargetOption
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FAILED_STATUS = 1
 MAX_WIDTH = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the connection to it"
-OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
+OF_COMMANDS = tuple(name for name in OPTIONS if name != "price_file")
 """The options that commands have. A file of prices is missing, because only a run needs it."""
 
 
@@ -100,7 +100,7 @@ def doctor(
     from bench.doctor.diagnosis import CheckFinding, any_failed
     from bench.doctor.machine_checks import check_machine
     from bench.doctor.service_checks import examine, examine_offline
-    from bench.target.target_settings import load_price_table
+    from bench.target.price_table import load_price_table
     from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_every_target, resolve_targets
 
     targets, unnamed = [], ""
@@ -359,7 +359,7 @@ def _event_log(name: str) -> Path:
 
 def print_session(replayed: ReplayedSession, *, again: bool = False, target: Target | None = None) -> None:
     """Print a session in detail. `again` is True for a replay. `target` is the called target, if it is known."""
-    from bench.target.target_settings import load_price_table
+    from bench.target.price_table import load_price_table
     from rtbench.cli.session_text import session_text
 
     prices = load_price_table(None).models

@@ -16,7 +16,7 @@ from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.status_line import text_width
 from bench.files.sanitize import escape_control
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
 

@@ -18,8 +18,8 @@ from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
 from bench.record.replay import replay_log
 from bench.simulator.profile import load_profile
-from bench.target.options import ServiceOptions
-from bench.target.target_settings import load_price_table
+from bench.target.price_table import load_price_table
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from reports import thresholds
 from rtbench.cli.session_text import session_text

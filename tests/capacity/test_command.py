@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from bench.base.errors import UsageError
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from rtbench.capacity import level_evaluation as leveling
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_evaluation import SearchConfig

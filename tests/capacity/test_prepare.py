@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import PreparedSearch, max_calls, prepare_search
 from rtbench.capacity.search import SearchPlan

@@ -58,7 +58,7 @@ def _named(names: tuple[str, ...]) -> str:
 
 
 def _instants(instants: Iterable[InstantGroup]) -> str:
-    entries = ((_code(some.names) + STAMPS[some.timestamp_kind], some.sentence) for some in instants)
+    entries = ((_code(some.names) + STAMPS[some.source], some.sentence) for some in instants)
     return listed(entries)
 
 

@@ -19,7 +19,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.plan.script import load_script
 from bench.record.validity import ValidityData, evaluate_checks
 from bench.target import targets
-from bench.target.options import ServiceOptions
+from bench.target.target_settings import ServiceOptions
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from rtbench.cli.app import app

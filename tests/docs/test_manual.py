@@ -113,7 +113,7 @@ def test_an_installed_wheel_finds_its_pages_through_its_record(tmp_path: Path, m
     (info / "METADATA").write_text("Name: rtbench\nVersion: 1\n")
     (info / "RECORD").write_text("../../share/doc/rtbench/index.md,,\n")
     monkeypatch.setattr(manual, "PACKAGE_ROOT", str(packages))
-    monkeypatch.setattr(manual, "distribution", lambda name: PathDistribution(info))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: PathDistribution(info))
 
     assert manual.folder() == shared
 
@@ -123,7 +123,7 @@ def test_an_installation_without_pages_reports_that(tmp_path: Path, monkeypatch:
     info.mkdir()
     (info / "RECORD").write_text("rtbench/__init__.py,,\n")
     monkeypatch.setattr(manual, "PACKAGE_ROOT", str(tmp_path))
-    monkeypatch.setattr(manual, "distribution", lambda name: PathDistribution(info))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: PathDistribution(info))
 
     with pytest.raises(UsageError, match="has no documentation pages"):
         manual.folder()

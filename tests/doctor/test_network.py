@@ -14,8 +14,8 @@ from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.machine_checks import check_network
-from bench.target.options import ServiceOptions
 from bench.target.target import Target
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport import names
 from bench.transport.interface import NetworkPath, Proxy

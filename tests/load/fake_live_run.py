@@ -40,8 +40,8 @@ from bench.load.planning.workload import load_scripts, workloads_of_targets
 from bench.record import folder as files
 from bench.record.spool import Spool
 from bench.session.dial import Dialer
+from bench.target.price_table import PriceTable
 from bench.target.target import Auth, Target
-from bench.target.target_settings import PriceTable
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, DeltaListener, OnMessage, PacedSender
 from tests.helpers import Service, resolve_target

@@ -34,8 +34,8 @@ from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.recorded_replies import build_reply
+from bench.target.price_table import usage_usd
 from bench.target.target import Target
-from bench.target.target_settings import usage_usd
 from bench.wire.events import TokenUsage
 from bench.wire.settings import FunctionTool, Image, InputTranscription, McpServer, SessionSettings, TurnDetection
 from tests.helpers import build_message, play, respond, say

@@ -291,7 +291,7 @@ def test_a_retry_after_of_one_target_delays_the_other_target(tmp_path: Path) -> 
         gevent.sleep(0)
 
     assert 50 < run.live.progress_report().waiting_s <= 60
-    assert list(run.live.hold_s()) in ([], ["east"])
+    assert list(run.live.progress_report().held_s) in ([], ["east"])
     assert [dialer.dialled for dialer in run.dialers.values()] == [1, 1]
     run.end()
     waiting.join()

@@ -45,19 +45,19 @@ def monitor(
 def test_the_budget_applies_to_the_sum_over_processes() -> None:
     both = monitor(budget_usd=1.0)
 
-    both.on_report(0, ProgressReport(usd=0.6), {})
+    both.on_report(0, ProgressReport(usd=0.6))
     assert not both.over_budget()
-    both.on_report(1, ProgressReport(usd=0.4), {})
+    both.on_report(1, ProgressReport(usd=0.4))
     assert both.over_budget() == "the budget of 1.00 USD is spent: 1.00 USD"
 
 
 def test_the_start_delay_is_the_maximum_over_processes() -> None:
     both = monitor()
-    both.on_report(0, ProgressReport(), {"west": 3.0})
-    both.on_report(1, ProgressReport(), {"west": 5.0, "east": 1.0})
-    both.on_report(1, ProgressReport(), {"west": 6.0, "east": 1.0})
+    both.on_report(0, ProgressReport(held_s={"west": 3.0}))
+    both.on_report(1, ProgressReport(held_s={"west": 5.0, "east": 1.0}))
+    both.on_report(1, ProgressReport(held_s={"west": 6.0, "east": 1.0}))
 
-    assert both.held_s == {"west": 6.0, "east": 1.0}
+    assert both.totals.total.held_s == {"west": 6.0, "east": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_status_line_has_the_phase_and_counts_users_of_all_targets(
 ) -> None:
     screen = io.StringIO()
     shown = monitor(n_targets=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
-    shown.on_report(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
+    shown.on_report(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9))
     shown.poll(state)
 
     assert expected in screen.getvalue()
@@ -88,8 +88,8 @@ def test_interim_analyses_count_the_pairs_of_all_processes_and_are_shown() -> No
         consider=lambda pairs, turns, late: asked.append(pairs), progress=(3, 10), end=lambda: asked.append("end")
     )
     both = monitor(view=TerminalView(screen, {}), looks=looks)
-    both.on_report(0, ProgressReport(pairs_done=40), {})
-    both.on_report(1, ProgressReport(pairs_done=20), {})
+    both.on_report(0, ProgressReport(pairs_done=40))
+    both.on_report(1, ProgressReport(pairs_done=20))
     both.poll()
     both.close()
 
@@ -102,14 +102,14 @@ def test_interim_analyses_count_the_pairs_of_all_processes_and_are_shown() -> No
 )
 def test_a_run_ends_early_if_its_time_or_sessions_remain(run_time_s: float | None, done: int, early: bool) -> None:
     one = monitor(run_time_s=run_time_s)
-    one.on_report(0, ProgressReport(sessions_done=done), {})
+    one.on_report(0, ProgressReport(sessions_done=done))
 
     assert one.is_early is early
 
 
 def test_without_a_view_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     silent = monitor()
-    silent.on_report(0, replace(ProgressReport(), sessions_open=1), {})
+    silent.on_report(0, replace(ProgressReport(), sessions_open=1))
 
     silent.poll()
 

@@ -18,10 +18,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from bench.base.errors import UsageError
-from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveMetricKey
+from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveMetricKey, ProgressReport
 from bench.load.runners import monitor
 from bench.load.runners.monitor import attributes_of, check_installed
-from bench.load.runners.otel_exporter import MAX_SCALE, ExportedProgress, ExportedRun, Instruments
+from bench.load.runners.otel_exporter import MAX_SCALE, ExportedRun, Instruments, Message
 from tests.helpers import resolve_target
 
 RUN = ExportedRun("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
@@ -34,13 +34,12 @@ TIMES = [
 ]
 
 
-def progress_update(worker: int = 0, **changes: Any) -> ExportedProgress:
+def progress_update(worker: int = 0, **changes: Any) -> Message:
     counts = dict.fromkeys(TARGET_COUNTS, 0.0) | changes.pop("counts", {"sessions_open": 3})
-    given = {"worker": worker, "targets": {"sweden": counts}} | changes
-    return msgspec.json.decode(msgspec.json.encode(given), type=ExportedProgress)
+    return worker, ProgressReport(targets={"sweden": counts}, **changes)
 
 
-def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+def points(*every: Message) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     """Export each of these progress updates.
 
     Return the (attributes, point) pairs of each metric after the last export.
@@ -51,7 +50,7 @@ def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any
     provider = MeterProvider([reader], shutdown_on_exit=False)
     instruments = Instruments(provider.get_meter("rtbench"), RUN)
     for one in every:
-        instruments.add(one)
+        instruments.add(msgspec.json.decode(msgspec.json.encode(one), type=Message))
     (resource,) = reader.get_metrics_data().resource_metrics
     provider.shutdown()
     metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics]
@@ -95,12 +94,12 @@ def test_counters_are_summed_over_processes_and_open_sessions_are_current() -> N
 
 
 def test_a_target_without_a_report_has_no_metrics() -> None:
-    assert "rtbench.sessions.active" not in points(progress_update(counts={}), progress_update(late=True))
+    assert "rtbench.sessions.active" not in points(progress_update(counts={}), True)
 
 
 @pytest.mark.parametrize("late", [True, False])
 def test_an_overloaded_load_generator_is_exported(late: bool) -> None:
-    ((_, point),) = points(progress_update(late=late))["rtbench.load_generator.overloaded"]
+    ((_, point),) = points(late)["rtbench.load_generator.overloaded"]
 
     assert point.value == late
 

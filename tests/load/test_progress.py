@@ -603,6 +603,6 @@ def test_unreadable_token_counts_make_a_budget_unenforceable() -> None:
 
 def test_a_false_condition_is_counted_as_zero() -> None:
     made = progress()
-    made.count(calls=1, calls_blocked=False)
+    made.count(pairs_done=False)
 
-    assert msgspec.convert(json.loads(json.dumps(asdict(made.report(NOTHING)))), ProgressReport).calls_blocked == 0
+    assert msgspec.convert(json.loads(json.dumps(asdict(made.report(NOTHING)))), ProgressReport).pairs_done == 0

@@ -35,7 +35,7 @@ from bench.load.planning.run_options import (
     stay_on_loopback,
 )
 from bench.load.runners.finalized_run import check_options
-from bench.target.options import OPTIONS, ServiceOptions
+from bench.target.target_settings import OPTIONS, ServiceOptions
 from rtbench.cli.run import OF_LOCUST
 from rtbench.cli.start import options
 from tests import forked
@@ -60,7 +60,7 @@ RUN: dict[str, tuple[str, Any]] = {
     "name": ("checkout",) * 2, "part_of": ("nightly-7",) * 2,
 }  # fmt: skip
 FIELDS = {"session_pause": "session_pause_s", "budget": "budget_usd", "warmup": "warmup_s",
-          "worker_timeout": "worker_timeout_s", "arrival_rate": "arrivals_per_s"}  # fmt: skip
+          "worker_timeout": "worker_timeout_s", "arrival_rate": "arrivals_per_s", "prices": "price_file"}  # fmt: skip
 FLAGS = ("until_decided", "priority", "record_audio", "record_transcripts", "yes")
 
 
@@ -71,7 +71,7 @@ def test_each_option_is_read() -> None:
     flags: dict[str, Any] = dict.fromkeys(FLAGS, True)
 
     assert options == Options(
-        service_options=ServiceOptions(**{name: value for name, (_, value) in SERVICE.items()}),
+        service_options=ServiceOptions(**{FIELDS.get(name, name): value for name, (_, value) in SERVICE.items()}),
         labels={"commit": "1a2b3c", "note": "two words"},
         stages=None,
         **{FIELDS.get(name, name): value for name, (_, value) in RUN.items()},

@@ -17,8 +17,8 @@ from bench.load.planning.tasks import script
 from bench.load.planning.workload import load_scripts, script_facts, workloads_of_targets
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import Script, load_script
+from bench.target.price_table import load_price_table
 from bench.target.target import Target
-from bench.target.target_settings import load_price_table
 from tests.helpers import resolve_target
 from tests.load.actors import actor, tone
 

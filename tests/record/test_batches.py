@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.catalogue.columns import ADDED
 from bench.files.safe_io import AppendFile
 from bench.record import folder as files
 from bench.record.spool import BATCH_ROWS, BatchWriter, columns_of, path_of
+from bench.record.worker_part import with_columns_of
 
 SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
 
@@ -195,3 +197,13 @@ def test_a_spool_file_is_never_overwritten(path: Path) -> None:
 
     with pytest.raises(FileExistsError):
         BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped)
+
+
+def test_a_spool_of_an_older_tool_is_read_with_null_columns() -> None:
+    schema = files.SCHEMAS["turns"]
+    batch = pa.RecordBatch.from_pylist([{"number": 3}], schema=schema)
+    old = batch.select([name for name in schema.names if name not in ADDED])
+
+    assert with_columns_of(old, schema).equals(batch)
+    with pytest.raises(ValueError, match="number is missing"):
+        with_columns_of(old.drop_columns(["number"]), schema)

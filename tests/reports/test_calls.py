@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.causes import HUNG_UP, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
+from bench.catalogue.columns import ADDED
 from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND
 from bench.services.telephone.dialect import TELEPHONE
 from reports.check.check import check_of
@@ -134,6 +136,15 @@ def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unkn
     assert "the timestamps of the agent's RTP do not count 4 pauses" in plain(text)
     assert "the agent's RTP began again 2 ×" in plain(text)
     assert "hosts that only the agent named: 192.0.2.9 (audio) in 2 calls" in plain(text)
+
+
+def test_counts_that_an_older_tool_did_not_record_are_unknown(tmp_path: Path) -> None:
+    path = called(tmp_path / "run") / "sessions.parquet"
+    rows = pq.read_table(path)
+    pq.write_table(rows.select([name for name in rows.column_names if name not in ADDED]), path)
+    (calls,) = summarise(load_for_report(path.parent)).calls
+
+    assert (calls.unsent_packets, calls.uncounted_pauses, calls.restarts) == (None, None, None)
 
 
 RANG_NS, ANSWERED_NS = 20 * NS_PER_MS, 3000 * NS_PER_MS

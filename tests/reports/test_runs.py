@@ -18,7 +18,7 @@ import pytest
 
 import rtbench
 from bench.base.errors import UsageError
-from bench.catalogue.columns import UNCERTAINTY_COLUMNS
+from bench.catalogue.columns import ADDED, UNCERTAINTY_COLUMNS
 from bench.record import folder as run_folder
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS
@@ -245,6 +245,30 @@ def test_the_stored_paired_run_has_two_targets_in_pairs_and_voice_to_voice() -> 
     assert summary.interleaving.pairs == 8
     assert [answer.turns for answer in summary.voice_to_voice] == [8, 8]
     assert summary.cost.usd > 0
+
+
+@pytest.mark.parametrize("small_bytes", [run_folder.SMALL_BYTES, 0])
+def test_columns_that_an_older_tool_did_not_write_are_null(
+    small_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "SMALL_BYTES", small_bytes)
+    assert not ADDED.intersection(pq.read_schema(STORED / "turns.parquet").names)
+    (batch,) = run_folder.stored_batches(STORED, "turns", ["input_characters"], 1_000)
+    batches = [batch, *run_folder.stored_batches(STORED, "turns", SCHEMAS["turns"].names, 1_000)]
+
+    assert all(batch["input_characters"].null_count == len(batch) == 16 for batch in batches)
+    assert run_folder.read_values(STORED, "sessions", "rtp_restarts", [0]) == [None]
+    assert rtbench.load(STORED).turns["input_characters"].isna().all()
+    assert {name for schema in SCHEMAS.values() for name in schema.names} >= ADDED
+
+
+def test_a_run_without_another_column_is_damaged(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "run")
+    rows = pq.read_table(folder / "turns.parquet")
+    pq.write_table(rows.drop_columns("outcome"), folder / "turns.parquet")
+
+    with pytest.raises(UsageError, match=r"turns\.parquet has no column outcome"):
+        rtbench.load(folder)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import ScriptError
+from bench.catalogue.outcomes import AGENT_DIALECTS
+from bench.files.validation import either
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
-from bench.services.agents.dialects import ACS, PCM, TWILIO, AgentDialect
+from bench.services.agents.dialects import ACS, AGENTS, PCM, TWILIO, AgentDialect
 from bench.wire.audio import G711_ULAW, AudioFormatName
 from bench.wire.dialect import BinaryMessage, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind, audio_payload
@@ -39,6 +41,10 @@ def written_by(*messages: ClientMessage | None, dialect: AgentDialect = TWILIO) 
 def opening(**extra: Any) -> list[ClientMessage]:
     steps = TWILIO.setup_messages(SessionSettings(turn_detection=DUPLEX, extra=extra), "e")
     return [step for step in steps if isinstance(step, ClientMessage)]
+
+
+def test_remedies_name_each_dialect_of_agents() -> None:
+    assert either(agent.name for agent in AGENTS) == AGENT_DIALECTS
 
 
 def test_a_stream_is_opened_as_twilio_opens_it() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError, each_error
-from bench.target.options import ServiceOptions
 from bench.target.target import Target
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import check_targets, resolve_targets
 
 ENVIRONMENT = {"NUMBER": "+15550100", "LOGIN": "agent:secret"}

@@ -12,8 +12,7 @@ import typer
 
 from bench.base.errors import UsageError
 from bench.load.planning.run_options import Options
-from bench.target.options import OPTIONS, ServiceOptions
-from bench.target.target_settings import targets_schema
+from bench.target.target_settings import OPTIONS, ServiceOptions, targets_schema
 from bench.target.targets import resolve_targets
 from rtbench.cli.app import app
 from tests.load.options import help_parser
@@ -92,7 +91,8 @@ def parsed_options(*words: str) -> ServiceOptions:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_passed_on_by_a_command_are_parsed_by_a_run(name: str) -> None:
     option = OPTIONS[name]
-    given = replace(ServiceOptions(), **{name: option.words[-1] if option.words else EXAMPLES[option.kind]})
+    value: Any = option.words[-1] if option.words else EXAMPLES[option.kind]
+    given = replace(ServiceOptions(), **{name: value})
 
     assert given != ServiceOptions()
     assert parsed_options(*given.arguments()) == given

@@ -8,7 +8,7 @@ import pytest
 
 from bench.base.errors import ScriptError
 from bench.catalogue.pricing import Prices
-from bench.target.target_settings import load_price_table
+from bench.target.price_table import load_price_table
 
 GOOD = """\
 as_of: 2026-02-03

@@ -14,8 +14,7 @@ from ruamel.yaml import YAML
 
 from bench.base.errors import UsageError
 from bench.files.yaml_file import PythonValue
-from bench.target.options import ServiceOptions
-from bench.target.target_settings import TARGETS, targets_schema
+from bench.target.target_settings import TARGETS, ServiceOptions, targets_schema
 from bench.target.targets import resolve_targets
 
 ROOT = Path(__file__).parents[2]

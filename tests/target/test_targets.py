@@ -16,8 +16,8 @@ from bench.catalogue.pricing import Prices
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.target.credentials import Credential, redacted
-from bench.target.options import ServiceOptions
 from bench.target.target import EntraSignIn, Target
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import Proxy
 
@@ -249,7 +249,7 @@ def test_prices_refer_to_models_of_the_given_price_table(tmp_path: Path) -> None
     )
     table.write_text(f"as_of: 2026-01-01\nmodels:\n  my-model: {prices}\n")
 
-    assert the_one(tmp_path, URL, "prices: my-model", prices=table).prices == Prices(1, 1, 1, 1, 1, 1)
+    assert the_one(tmp_path, URL, "prices: my-model", price_file=table).prices == Prices(1, 1, 1, 1, 1, 1)
     assert "prices must name a model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
 
 

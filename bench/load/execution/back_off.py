@@ -31,11 +31,7 @@ POLL_S = 0.25
 
 
 class RefusedCall(NamedTuple):
-    """A call that the service refused.
-
-    `start_ns` is the start of the call, and `ended_ns` is its end. `retry_after_ns` is the wait that the service
-    requested; None if it requested none.
-    """
+    """A refused call. `retry_after_ns` is the wait that the service requested; None if it requested none."""
 
     start_ns: int
     ended_ns: int
@@ -73,10 +69,7 @@ def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, jitter: float) -> int
 
 
 class _Refused(NamedTuple):
-    """A caller whose last call was refused.
-
-    `in_a_row` is the number of refusals in a row. `due_ns` is the instant at which the caller may call again.
-    """
+    """A caller whose last call was refused: its refusals in a row, and when it may call again."""
 
     caller: Caller  # referenced, so that no other object gets its identity
     in_a_row: int
@@ -93,16 +86,10 @@ class BackOff:
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
         self._draw, self._waits, self._ending = draw, waits, ending
         self._refused: dict[int, _Refused] = {}
-        """The callers whose last call was refused, by identity.
-
-        They are not compared, because users may define equality.
-        """
+        """The callers whose last call was refused, by identity, because users may define equality."""
 
     def on_call_ended(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
-        """Record which of the calls that a caller started together were refused.
-
-        If `refusals` is empty, none was refused.
-        """
+        """Record which of the calls that a caller started together were refused, if any."""
         refused = list(refusals)
         if not refused:
             self._refused.pop(id(caller), None)

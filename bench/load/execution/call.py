@@ -35,10 +35,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class CallAssignment:
-    """One call of a pair, with the target, script and user that are assigned to it.
-
-    `leaving` is a function that returns True if the user must leave.
-    """
+    """One call of a pair, with its target, script and user. `leaving` returns True if the user must leave."""
 
     target_state: TargetState
     compiled_script: CompiledScript
@@ -63,10 +60,7 @@ class CallTranscript:
         """The items of each turn that is still open, by the number of the turn."""
 
     def add_step(self, step: PreparedStep) -> None:
-        """Add a step that is about to run.
-
-        An out-of-band turn adds no item, because it is not part of the conversation.
-        """
+        """Add a step that is about to run. An out-of-band turn, which is not part of the conversation, adds no item."""
         item = step.item if isinstance(step, PreparedTurn | PreparedEvent) else None
         is_out_of_band = isinstance(step, PreparedTurn) and step.plan.out_of_band
         self._parts.append([] if item is None or is_out_of_band else [item])
@@ -78,11 +72,7 @@ class CallTranscript:
         self._open = {number: other for number, other in self._open.items() if other is not dropped}
 
     def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
-        """Add the transcripts of a turn that has ended, and its function calls with their results.
-
-        `outputs` are the results of function calls, by the id of the call. The results that are added are removed from
-        it.
-        """
+        """Add the transcripts of an ended turn, and its function calls with their results, removed from `outputs`."""
         turn_items = self._open.pop(turn.turn, [])  # an out-of-band turn has no items
         if turn.input_text:
             turn_items.append(Message(role="user", text=turn.input_text))
@@ -98,33 +88,21 @@ class CallTranscript:
 
 
 class Call:
-    """An open call. It has one session, or several sessions one after the other.
-
-    Each step runs in the current session.
-    """
+    """An open call. It has one or several sessions, one after the other. Each step runs in the current session."""
 
     def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
         self._transcript = CallTranscript(self._script.history_items)
         self._number = self._turns_started = 0
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """A function that receives each turn that has ended; None if there is no such function.
-
-        It is set if the script is a task in Python, which may read the results of its turns.
-        """
+        """A function that receives each ended turn, if the script is a task in Python, which may read the results."""
         self._session: Session | None = None
         """The current session; None until it is connected."""
         self.refusal: RefusedCall | None = None
-        """The refusal of the call's last session.
-
-        It is None if the session was not refused, or the call has not ended.
-        """
+        """The refusal of the call's last session; None before the end of the call, or if it was not refused."""
 
     def run(self) -> Exception | None:
-        """Connect, run the steps of the call, and end it.
-
-        Return an exception that the call's task raised for Locust, or an unexpected error; None if there is neither.
-        """
+        """Connect, run the steps, and end the call. Return a task's exception for Locust, or an unexpected error."""
         self.start()
         self._sessions.active.add(gevent.getcurrent())
         try:
@@ -155,10 +133,7 @@ class Call:
         self.on_turn = self._session = None  # reference cycles would wait for the garbage collector
 
     def _run_steps(self) -> Exception | None:
-        """Run the steps of a script or of a task.
-
-        Return the exception that a task raised for Locust; otherwise None.
-        """
+        """Run the steps of a script or of a task. Return the exception that a task raised for Locust, if any."""
         assignment = self._assignment
         script = assignment.compiled_script.script
         if script.task is None:
@@ -206,11 +181,7 @@ class Call:
         self._listener.on_turn = self._on_turn
 
     def start_session(self, number: int, turns_started: int) -> RunListener:
-        """Start the record of a session.
-
-        `number` is the number of the session in the call, from 1. `turns_started` is the number of turns that started
-        in the call's earlier sessions.
-        """
+        """Start the record of session `number` of the call, after `turns_started` turns of its earlier sessions."""
         assignment, script = self._assignment, self._script
         labels = assignment.labels
         turns_planned = max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started)
@@ -266,17 +237,11 @@ class Call:
         return (is_old or timeline.facts.outcome == "renewed") and not self.is_ending()
 
     def _may_renew(self) -> bool:
-        """Return whether the call must now continue in another session.
-
-        If the current session is still open, it continues until the next session may start.
-        """
+        """Return whether the call must now continue in another session. Until that may start, an open one continues."""
         return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
     def has_step(self, *, waits: bool) -> bool:
-        """Return whether the next session may start now.
-
-        If `waits` is True, wait until it may start. Stop waiting, and return False, if the call must end.
-        """
+        """Return whether the next session may start now; if `waits`, wait for that, unless the call must end."""
         pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()
@@ -289,10 +254,7 @@ class Call:
             gevent.sleep(POLL_S)
 
     def _renew(self) -> bool:
-        """Continue the call in another session, which begins with the conversation until now.
-
-        Return False if the new session fails before it is ready.
-        """
+        """Continue the call in a session that begins with the conversation until now. Return False if this fails."""
         before = self._listener.timeline
         before.apply(inputs.ReplacedBySession())
         self._turns_started += before.facts.turns_started
@@ -306,10 +268,9 @@ class Call:
 
 
 class StepRunner(CallSteps):
-    """An object that runs the steps of a task in a session. They run like the steps of a script (see `CompiledScript`).
+    """An object that runs the steps of a task in a session, like those of a script (see `CompiledScript`).
 
-    If a step was not prepared, because the rehearsal of the task did not reach it, the step is prepared just before it
-    runs.
+    A step that the rehearsal of the task did not reach is prepared just before it runs.
     """
 
     def __init__(
@@ -325,10 +286,7 @@ class StepRunner(CallSteps):
         variables = compiled_script.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
         self._requested: WeakValueDictionary[int, Turn] = WeakValueDictionary()
-        """The open turns to which the task still has a reference, by the number of the turn.
-
-        Other turns are not stored.
-        """
+        """The open turns to which the task still has a reference, by the number of the turn."""
 
     def run(self, step: Step) -> None:
         if not self._call.run_step(self._compiled_script.step(step, self.turns, self._choices, self._row)):

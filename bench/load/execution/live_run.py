@@ -41,16 +41,11 @@ from bench.transport.names import warm_up
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0
 MAX_PAUSE_S = 0.001
-"""The maximum time for which callbacks run one after the other before the event loop polls its sockets.
-
-Such callbacks are, for example, those that open sessions.
-"""
+"""The maximum time of callbacks, such as those that open sessions, before the event loop polls its sockets."""
 NEW_OBJECTS, LOOKS = 2_000, 100
-"""Thresholds of the garbage collector.
+"""Thresholds of the garbage collector, during whose searches all sessions wait. Sessions leave no cycles.
 
-After NEW_OBJECTS new objects, it searches for cycles among them, which takes 1 ms. After LOOKS such searches, it
-searches all objects since the start of the run, which may take 100 ms. All sessions wait during a search. Sessions
-leave no cycles.
+After NEW_OBJECTS new objects, it searches these (1 ms). After LOOKS searches, it searches all objects (up to 100 ms).
 """
 HEARTBEAT_NS = 10_000_000
 TICK_S = 0.5
@@ -60,11 +55,7 @@ HISTOGRAMS_EVERY_S = 8.0
 
 
 class LiveRun:
-    """The part of a run that one process executes.
-
-    `plan` is the plan of the run. `slot` is the position of this process in the run. The results are written to
-    `spool`.
-    """
+    """The part of a run that one process executes. `slot` is its position in the run. It writes results to `spool`."""
 
     def __init__(
         self,
@@ -107,7 +98,7 @@ class LiveRun:
         self._dispatcher = self._make_dispatcher(plan.load_model.arrivals)
         self._back_off = BackOff(
             np.random.default_rng([plan.options.seed, slot.worker, BACK_OFF]).random,
-            waits=self._caller_waits,
+            waits=lambda starts: self.recorder.back_off(self._labels, starts=starts),
             ending=lambda: self.sessions.ending or self._left == 0,
         )
         _warm_up()
@@ -120,11 +111,10 @@ class LiveRun:
     # Pairs.
 
     def run_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
-        """Run a pair: a session with each target, all at the same time.
+        """Run a pair: a session with each target, at once in a closed loop; when a call arrives in an open loop.
 
-        In a closed loop, the pair starts at once. In an open loop, it starts when a call arrives. Return False if the
-        run is ending, no pair is left to start, or the caller must leave. Raise the exception that a task raised for
-        Locust, or an unexpected error.
+        Return False if the run is ending, no pair is left to start, or the caller must leave. Raise the exception that
+        a task raised for Locust, or an unexpected error.
         """
         called_ns = None
         if self._dispatcher is None:
@@ -158,10 +148,7 @@ class LiveRun:
     def _run_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
     ) -> None:
-        """Run a pair that may start now. Its sessions start one after the other.
-
-        If sessions raise errors, raise one of them, with the others as notes.
-        """
+        """Run a pair that may start now. Its sessions start one after the other. Raise their errors (`raise_all`)."""
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1
@@ -230,15 +217,6 @@ class LiveRun:
     def _call_arrived(self, blocked: bool) -> None:
         self._waiting_calls += not blocked
         self.recorder.count_calls(self._labels, calls_offered=1, calls_blocked=blocked)
-        self._progress.count(calls=1, calls_blocked=blocked)
-
-    def _caller_waits(self, has_started: bool) -> None:
-        """Count a caller's wait after a refused call.
-
-        `has_started` is True when the wait starts, and False when it ends.
-        """
-        self.recorder.back_off(self._labels, starts=has_started)
-        self._progress.count(calls_backed_off=has_started, callers_backing_off=1 if has_started else -1)
 
     def expect_users(self, count: int) -> None:
         if self._dispatcher is not None:
@@ -248,23 +226,21 @@ class LiveRun:
 
     def progress_report(self) -> ProgressReport:
         """Return the next progress report of this process."""
+        now_ns, calls = monotonic_ns(), self.recorder.calls
+        held_s = {state.label: round(state.pacer.held_ns(now_ns) / NS_PER_S, 1) for state in self.target_states}
         return self._progress.report(
             self.recorder.histograms,
             self.recorder.traffic,
+            calls_offered=calls["calls_offered"],
+            calls_blocked=calls["calls_blocked"],
+            calls_backed_off=calls["calls_backed_off"],
+            callers_backing_off=calls["callers_backing_off"],
+            held_s={label: seconds for label, seconds in held_s.items() if seconds},
             waiting_s=self._starts.waiting_s,
             tokenless=self._keyring.waiter_count,
             own_delays=sum(state.pacer.own_delays for state in self.target_states),
             simulated=self.recorder.simulated,
         )
-
-    def hold_s(self) -> dict[str, float]:
-        """Return for how many seconds each service has delayed starts in this run, by the target's label.
-
-        Targets without a delay are left out.
-        """
-        now_ns = monotonic_ns()
-        held = {state.label: state.pacer.held_ns(now_ns) / NS_PER_S for state in self.target_states}
-        return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
 
     # The end.
 
@@ -273,9 +249,8 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait up to `longest_s` until no session is open.
+        """Wait up to `longest_s` until no session is open. Then abort the rest with `outcome`; return their number.
 
-        Then abort the sessions that are still open, and return their number. These sessions get the outcome `outcome`.
         If the lifecycle is hurried, do not wait, and return 0.
         """
         lifecycle = self._callbacks.lifecycle
@@ -305,10 +280,7 @@ class LiveRun:
 
 
 def raise_all(errors: Sequence[Exception]) -> None:
-    """Raise one of the errors, with the others as notes; return if there are no errors.
-
-    An unexpected error is preferred to an exception for Locust.
-    """
+    """Raise one of the errors, if any, with the others as notes; preferably no exception for Locust."""
     if not errors:
         return
     first = next((error for error in errors if not is_locust_word(error)), errors[0])
@@ -319,10 +291,7 @@ def raise_all(errors: Sequence[Exception]) -> None:
 
 
 def _warm_up() -> None:
-    """Do work now that would otherwise delay sessions.
-
-    Start the resolver's thread, read the sources of the modules, and collect garbage.
-    """
+    """Do work now that would otherwise delay sessions."""
     warm_up()
     inspect.stack()  # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
     gc.collect()
@@ -339,10 +308,7 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """The greenlets that write a recorder's data to disk.
-
-    If data cannot be written, `apply` is called with a request to end the run.
-    """
+    """The greenlets that write a recorder's data to disk. If that fails, `apply` gets a request to end the run."""
 
     def __init__(self, recorder: Recorder, apply: Callable[[RunEvent], None]) -> None:
         self._recorder, self._apply = recorder, apply
@@ -350,10 +316,7 @@ class Flusher:
         self._greenlets = [gevent.spawn(work) for work in (self._send_heartbeats, self._tick, self._store_histograms)]
 
     def _send_heartbeats(self) -> None:
-        """Run a 10 ms timer on a fixed schedule, and record the delay of each beat.
-
-        After a stall, all beats that were due during the stall are recorded as late.
-        """
+        """Run a 10 ms timer on a fixed schedule. Record the delay of each beat, also of those during a stall."""
         due_ns = monotonic_ns() + HEARTBEAT_NS
         while True:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
@@ -363,10 +326,7 @@ class Flusher:
                 due_ns += HEARTBEAT_NS
 
     def _tick(self) -> None:
-        """Write rows to disk twice per second.
-
-        At the end of each second of UTC, also make a row of the table `seconds`.
-        """
+        """Write rows to disk twice per second. At the end of each second of UTC, make a row of the table `seconds`."""
         tick_ns = int(TICK_S * NS_PER_S)
         second = utc_ns() // NS_PER_S
         while True:
@@ -377,10 +337,7 @@ class Flusher:
             self._guarded(self._recorder.flush)
 
     def _store_histograms(self) -> None:
-        """Write histograms to disk every eight seconds, one slice at a time.
-
-        Between two slices, other greenlets can run.
-        """
+        """Write histograms to disk every eight seconds, in slices between which other greenlets can run."""
 
         def write() -> None:
             for _ in self._recorder.histogram_slices():
@@ -391,10 +348,7 @@ class Flusher:
             self._guarded(write)
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Call `write`. If it fails, request the normal end of the run.
-
-        Rows that were not written stay in memory, so that a later attempt can write them.
-        """
+        """Call `write`. If it fails, request the normal end of the run, and leave the rows to a later attempt."""
         try:
             write()
             return

@@ -77,10 +77,7 @@ class PairCounter:
         self._started: Counter[str] = Counter()
 
     def next(self, script: str, intended_ns: int, now_ns: int, called_ns: int | None = None) -> Pair:
-        """Return the next pair. It runs `script` and starts now.
-
-        The pair's numbers determine its variables and recordings.
-        """
+        """Return the next pair, which runs `script` and starts now."""
         slot = self._slot
         number, of_script = self._started.total(), self._started[script]
         self._started[script] += 1
@@ -108,10 +105,7 @@ def block_of(start_ns: int, run_start_ns: int) -> int:
 
 
 def phase_of(start_ns: int, run_start_ns: int, warmup_s: float) -> str:
-    """Return the phase in which a pair started: warm-up or measurement.
-
-    Both instants are of the same monotonic clock.
-    """
+    """Return the phase in which a pair started: warm-up or measurement. Both instants are of one monotonic clock."""
     return WARMUP if start_ns - run_start_ns < warmup_s * NS_PER_S else MEASURED
 
 

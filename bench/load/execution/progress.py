@@ -1,8 +1,8 @@
-"""The progress of a run in one process. The process reports it once a second.
+"""The progress of a run in one process, which reports it once a second.
 
 A report contains counts since the start of the process, so a missing or repeated report does no harm. It also contains
-the times of the turns that ended since the previous report. None of these values is a result of the run: results are
-computed from rows. `bench.load.runners.live_totals` adds up the reports of all processes.
+the times of the turns that ended since the previous report. Results are computed from rows, and not from reports.
+`bench.load.runners.live_totals` adds up the reports of all processes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MINUTE, NS_PER_US
@@ -29,10 +29,9 @@ from bench.catalogue.pricing import (
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.record.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.record.recorder import NO_TRAFFIC, Traffic
-from bench.target.target_settings import GIVE_PRICES, usage_usd
+from bench.target.price_table import GIVE_PRICES, usage_usd
 from bench.wire.events import TokenUsage
 
-LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
 """The role of times that are the latency of a turn's first delta."""
 VALUE: Final = "value"
@@ -44,7 +43,7 @@ BOUND: Final = "bound"
 class LiveMetricKey(NamedTuple):
     """The key under which live views collect times. Times with different `measured_from` have different keys."""
 
-    role: LiveRole
+    role: Literal["wait", "value", "bound"]
     metric: str
     measured_from: str
 
@@ -56,21 +55,15 @@ JUDGED = {
     )
     for measured_from in MEASURED_FROM
 }
-"""For each value of `measured_from`, the headline metrics of turns with and without a reply.
-
-Each metric has the key of its values and the key of its uncertainties.
-"""
+"""The headline metrics by `measured_from`, each with the key of its values and the key of its uncertainties."""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
 """Times in microseconds, by target and step. The list of a step contains each key once, with all times of this key."""
 StepKey = tuple[str, str]
 """The name of a script, and the name of one of its steps."""
 Failures = dict[str, list[tuple[LiveMetricKey | None, int]]]
-"""The failed turns of each target. The list of a target contains each key once, with its number of turns.
-
-A failed turn is counted under several keys. One is the key of the first delta for which it waited; it is None if no
-turn of its step has received a first delta yet. The others are the keys of the headline metrics that other turns of its
-step have.
+"""The failed turns of each target, by key. A turn is counted under the keys of all headline metrics of its step, and
+under the key of the first delta for which it waited; this is None if no turn of its step has received one yet.
 """
 Outcomes = dict[str, dict[str, dict[str, int]]]
 """The numbers of turns, by target, by step, and by the part of the outcome before the colon."""
@@ -78,27 +71,25 @@ Outcomes = dict[str, dict[str, dict[str, int]]]
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """The progress report of one process.
+    """The progress report of one process, as plain data.
 
-    It contains only plain data: `msgspec.convert(asdict(report), ProgressReport)` returns an equal report.
-
-    Four values describe the present. `sessions_open` is the number of open sessions. `callers_backing_off` is the
-    number of callers who wait after a refused call. `tokenless` is the number of sessions that wait for a token.
-    `waiting_s` is the remaining delay of the next start. `times_us` contains the times of turns that ended since the
-    previous report. All other values count from the start of the process. Latency and its uncertainty come only from
-    measured turns.
+    `times_us` contains the times of turns that ended since the previous report. Other values count from the start of
+    the process, if they do not describe the present. Latency and its uncertainty come only from measured turns.
     """
 
-    calls: int = 0
+    calls_offered: int = 0
     calls_blocked: int = 0
     """Calls that were blocked, because no user was idle."""
     calls_backed_off: int = 0
     """Calls that were delayed because the caller's previous call was refused."""
     callers_backing_off: int = 0
+    """Callers who wait now after a refused call."""
     own_delays: int = 0
     """Delays of starts after throttled requests whose length the service did not request."""
     sessions_open: int = 0
+    """Sessions that are open now."""
     tokenless: int = 0
+    """Sessions that wait now for a token."""
     sessions_done: int = 0
     sessions_renewed: int = 0
     """Ended sessions that were replaced by another session of the same call."""
@@ -116,8 +107,11 @@ class ProgressReport:
     usd: float = 0.0
     unpriced: int = 0
     waiting_s: float = 0.0
+    """The remaining delay of the next start."""
     event_loop_delay_p99_ms: float | None = None
     send_delay_p99_ms: float | None = None
+    held_s: dict[str, float] = field(default_factory=dict)
+    """The seconds for which each service has delayed starts, by the target's label, without targets without a delay."""
     simulated: bool = False
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     """The values named in TARGET_COUNTS, for each target, by the target's label."""
@@ -135,11 +129,7 @@ NOTHING_SENT: Mapping[str, Traffic] = {}
 COUNTS = tuple(item.name for item in fields(ProgressReport) if item.type == "int")
 """The names of the counts. They are summed over processes."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
-"""Three counts of measured sessions.
-
-`sessions_measured` is the number of sessions with a turn that ended. `turns_measured` is the number of these turns.
-`turns_squared` is the sum, over the sessions, of the square of a session's number of turns.
-"""
+"""The numbers of measured sessions with an ended turn, of these turns, and the sum of their squares by session."""
 TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
 """The names of the values that are reported for each target. Numbers of bytes are of bytes on the network."""
 
@@ -170,16 +160,13 @@ class ProgressCounter:
             self._of_targets[target][name] += number
 
     def session_opened(self, target: str, session: SessionObservation) -> None:
-        """Count a session when the service has accepted its settings. `target` is the target's label."""
+        """Count a session when the service has accepted its settings."""
         self._count_at(target, sessions_open=1)
         if session.is_answered:  # billed by its audio (`CostMeter.add_audio`)
             self.spending.open(target, session.model, session.instants["opened"])
 
     def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
-        """Count a session when it has ended.
-
-        `target` is the target's label. `opened` is True if `session_opened` was called for the session.
-        """
+        """Count a session when it has ended. `opened` is True if `session_opened` was called for it."""
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(target, sessions_open=-1)
@@ -193,7 +180,7 @@ class ProgressCounter:
             self.count(sessions_refused=outcome_class(session.outcome) == "failed")
 
     def turn_ended(self, target: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
-        """Count a turn when it has ended. `target` is the target's label. `script` is the script's name."""
+        """Count a turn when it has ended."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
             self._count_at(target, turns_succeeded=1)
@@ -219,10 +206,8 @@ class ProgressCounter:
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.count(*step), turn.turn_type, None)
-        outcomes, outcome_word = (
-            self._outcomes.setdefault(target, {}).setdefault(name, {}),
-            turn.outcome.partition(":")[0],
-        )
+        outcomes = self._outcomes.setdefault(target, {}).setdefault(name, {})
+        outcome_word = turn.outcome.partition(":")[0]
         outcomes[outcome_word] = outcomes.get(outcome_word, 0) + 1
         if kind == "success":
             times_us = self._times_us.setdefault(target, {}).setdefault(name, {})
@@ -240,31 +225,21 @@ class ProgressCounter:
         }
 
     def report(
-        self,
-        histograms: Histograms,
-        traffic: Mapping[str, Traffic] = NOTHING_SENT,
-        *,
-        waiting_s: float = 0.0,
-        tokenless: int = 0,
-        own_delays: int = 0,
-        simulated: bool = False,
+        self, histograms: Histograms, traffic: Mapping[str, Traffic] = NOTHING_SENT, **others: Any
     ) -> ProgressReport:
-        """Return the next report. `histograms` and `traffic` are those of the recorder."""
+        """Return the next report. `histograms` and `traffic` are those of the recorder. `others` are further fields."""
         times_us, self._times_us = self._times_us, {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for (target, step), turns in self._failed.items():
             for key in (self._awaited.get(step), *self._headlines[step]):
                 failed[target][key] += turns
         return ProgressReport(
-            **self._counts,
-            tokenless=tokenless,
-            own_delays=own_delays,
+            **others,
+            **dict[str, Any](self._counts),
             usd=self.spending.usd_at(monotonic_ns()),
             unpriced=self.spending.unpriced,
-            waiting_s=waiting_s,
             event_loop_delay_p99_ms=worst_p99_ms(histograms, "event_loop_delay"),
             send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
-            simulated=simulated,
             targets=self._targets(traffic),
             failures={target: list(counts.items()) for target, counts in failed.items()},
             outcomes={
@@ -281,9 +256,9 @@ class ProgressCounter:
 def _add_times(
     times_us: dict[LiveMetricKey, list[int]], wait: tuple[LiveMetricKey, int] | None, turn: TurnObservation
 ) -> list[LiveMetricKey]:
-    """Add the times of a successful turn to `times_us`. Return the keys of the turn's headline metrics.
+    """Add the first delta's latency, and the values and uncertainties of a successful turn's headline metrics.
 
-    The times are the latency of the first delta (`wait`), and the value and uncertainty of each headline metric.
+    Return the keys of these metrics.
     """
     if wait is not None:
         times_us.setdefault(wait[0], []).append(wait[1])
@@ -319,10 +294,9 @@ NO_TERMS = PricingTerms()
 
 
 class CostMeter:
-    """A meter of the cost of one process.
+    """A meter of the cost of one process: of responses when they are done, and of minutes as they pass.
 
-    It adds the cost of responses when they are done, and of minutes as they pass. `table` are the prices by model.
-    `terms` are the pricing terms of each target, by the target's label.
+    `table` are the prices by model. `terms` are the pricing terms by the target's label.
     """
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
@@ -400,10 +374,7 @@ class CostMeter:
         return sum(self.usd_of_targets(now_ns).values())
 
     def usd_of_targets(self, now_ns: int) -> dict[str, float]:
-        """Return the cost of each target until an instant, including the minutes of open sessions.
-
-        Targets without a cost are left out.
-        """
+        """Return the cost of each target that has one, until an instant, including the minutes of open sessions."""
         spent = self._usd.copy()
         for (target, usd_per_minute), count in self._open.items():
             open_ns = count * now_ns - self._opened_ns[target, usd_per_minute]

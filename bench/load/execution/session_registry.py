@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import gevent
@@ -26,8 +26,7 @@ from bench.record.event_log import EventLog, LoggedTimeline, about
 from bench.record.histograms import MEASURED
 from bench.record.recorder import Recorder, RowContext, SessionRecorder
 from bench.record.spool import Spool
-from bench.wire.events import ServerEvent, TokenUsage
-from bench.wire.received import MatchedDelta, ReceivedMessage
+from bench.wire.events import TokenUsage
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -64,7 +63,7 @@ class SessionRegistry:
         target_count: int,
         hide: Callable[[str], str],
     ) -> None:
-        self._spool, self._recorder, self._options, self._target_states = spool, recorder, options, target_count
+        self._spool, self._recorder, self._options, self._target_count = spool, recorder, options, target_count
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
         self.has_log_failed = False
@@ -124,7 +123,7 @@ class SessionRegistry:
             return None
         error = ConnectError(hide(session.outcome), escape_control(hide(detail_text(session.outcome, session.detail))))
         if target_state.is_hopeless and not hopeless:
-            where = f" to {target_state.label}" if self._target_states > 1 else ""
+            where = f" to {target_state.label}" if self._target_count > 1 else ""
             failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
             self.callbacks.apply(StopRequested(failed))
         return error
@@ -143,29 +142,13 @@ class RunListener:
     ) -> None:
         self.timeline, self.log = timeline, log
         self._record, self._target_state, self._sessions = record, target_state, sessions
+        self.connected, self.sent, self.turn_started = record.connected, record.sent, record.turn_started
+        self.received, self.received_deltas = record.received, record.received_deltas
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """A function that receives each turn before all other receivers.
-
-        The session's call sets it; None if not set.
-        """
+        """A function that receives each turn before all other receivers. The session's call sets it."""
         self.refusal: RefusedCall | None = None
-        """The refusal of the session; None if the session has not ended, or was not refused."""
+        """The refusal of the session; None before its end, or if it was not refused."""
         self._opened = self._ended = False
-
-    def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        self._record.connected(headers, call_id)
-
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
-        self._record.received(events, message, handled_ns)
-
-    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        self._record.received_deltas(deltas)
-
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        self._record.sent(wire_bytes, audio_bytes, lag_ns)
-
-    def turn_started(self) -> None:
-        self._record.turn_started()
 
     def on_opened(self) -> None:
         """If the service has accepted the session's settings, report this once."""
@@ -200,10 +183,7 @@ class RunListener:
         return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:
-        """Pass the session, which has ended, to its record, the progress, the checks that end a run, and the dashboard.
-
-        A second call has no effect.
-        """
+        """Pass the ended session to its record, the progress, and the dashboard. A second call has no effect."""
         if self._ended:
             return
         self._ended = True

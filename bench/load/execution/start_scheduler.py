@@ -26,28 +26,18 @@ from bench.transport.event_loop import LoopMonitor
 PROBE_POLL_S = 0.05
 TURN_S = 0.001
 MAX_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
-"""The longest sleep of a waiting pair, and the longest sleep between two checks of the idle users.
-
-The sleeps are limited because, during a sleep, the run may end, a service may request a longer wait, or an idle user
-may have to leave.
-"""
+"""The longest sleeps of a waiting pair and of idle users: meanwhile, the run may end, or the wait may change."""
 
 
 class PairStart(NamedTuple):
-    """The start of a pair.
-
-    `intended_ns` is the intended instant. `taken_ns` is the instant that the pacers have recorded; it may be later.
-    """
+    """The start of a pair: the intended instant, and the instant that the pacers have recorded, which may be later."""
 
     intended_ns: int
     taken_ns: int
 
 
 class StartScheduler:
-    """A scheduler that starts the pairs of one process one by one.
-
-    `ending` is a function that returns True if no more pairs may start.
-    """
+    """A scheduler that starts the pairs of one process one by one. `ending` returns True if no more may start."""
 
     def __init__(self, target_states: Sequence[TargetState], ending: Callable[[], bool]) -> None:
         self._target_states, self._ending = target_states, ending
@@ -87,10 +77,7 @@ class StartScheduler:
         return None
 
     def _yield_to_loop(self) -> None:
-        """Wait until the event loop has polled its sockets since the last start.
-
-        Opening a session takes a millisecond or more, and during this time no socket is polled.
-        """
+        """Let the event loop poll its sockets: it polls none while a session is opened (a millisecond or more)."""
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
             gevent.sleep(TURN_S)
@@ -151,10 +138,7 @@ class CallDispatcher:
         gevent.spawn(self._dismiss)
 
     def next_call(self, user: Caller) -> int | None:
-        """Wait for a call, and return the instant at which it arrived.
-
-        Return None if the run ends or the user must leave.
-        """
+        """Wait for a call. Return the instant at which it arrived; None if the run ends or the user must leave."""
         if self._ending() or user.is_leaving():
             return None
         self._arrived_users[id(user)] = user
@@ -185,11 +169,9 @@ class CallDispatcher:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Set the number of users.
+        """Set the number of users. When they are ready, block waiting calls; from then on, a call without an idle user.
 
-        When this many users are ready, block the calls that still wait for a user. From then on, a call is blocked if
-        no user is idle. Before that, no call is blocked: on a busy machine, a user may exist whose greenlet does not
-        run yet, and this user is a free slot.
+        Before that, no call is blocked: the greenlet of a user, who is a free slot, may not run yet.
         """
         self._users = count
         self._block_early()

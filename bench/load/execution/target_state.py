@@ -51,10 +51,7 @@ class StartPacer:
         self.own_delays = 0
         """The number of delays whose length the service did not request."""
         self._probe_ns: int | None = None
-        """The start of the session that runs alone, as a probe; None if there is no probe.
-
-        The probe shows whether the service accepts requests again.
-        """
+        """The start of the session that runs alone, as a probe; None if there is no probe."""
 
     def earliest_ns(self, now_ns: int) -> int:
         """Return the first instant at which a session may start; `now_ns` if it may start now."""
@@ -86,10 +83,7 @@ class StartPacer:
         return start_ns
 
     def is_due(self, reserved_ns: int, now_ns: int) -> bool:
-        """Return whether the reserved start may happen now.
-
-        After the reservation, the service may have requested a wait.
-        """
+        """Return whether the reserved start may happen now: the service may have requested a wait since."""
         return now_ns >= max(reserved_ns, self._held_until_ns)
 
     def _space_out(self, start_ns: int) -> None:
@@ -97,10 +91,7 @@ class StartPacer:
             self._next_ns = start_ns + interval_ns
 
     def ended(self, start_ns: int) -> None:
-        """Record the end of the session that started at this instant.
-
-        If this session was a probe without a result, the next session is a probe, too.
-        """
+        """Record the end of the session that started then. After a probe without a result, the next is a probe, too."""
         if start_ns == self._probe_ns:
             self._probe_ns = None
 
@@ -172,10 +163,7 @@ class TargetState:
         self.pacer.on_success("connection", start_ns)
 
     def count_session(self, session: SessionObservation, now_ns: int) -> bool:
-        """Count a session that has ended, if it failed to open. Return whether it did.
-
-        `is_hopeless` does not count throttled sessions.
-        """
+        """Return whether an ended session failed to open, and count it; throttled ones do not make it hopeless."""
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
         self._failed += failed and not throttled
@@ -184,11 +172,7 @@ class TargetState:
         return failed
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Pass the end of a turn to the pacer.
-
-        Turns and connections share the deployment's quota. Therefore, if a turn must wait, the starts of sessions wait,
-        too.
-        """
+        """Pass the end of a turn to the pacer: turns and connections share the deployment's quota."""
         if is_throttled(turn.outcome):
             self.pacer.on_throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
         elif outcome_class(turn.outcome) != "unfinished":
@@ -201,10 +185,7 @@ def was_opened(session: SessionObservation) -> bool:
 
 
 def target_states(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[TargetState]:
-    """Return the states of the run's targets in this process.
-
-    Raise UsageError for a certificate that cannot be used.
-    """
+    """Return the states of the run's targets here. Raise UsageError for a certificate that cannot be used."""
     return [
         TargetState(target.label, plan.workloads[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
@@ -212,10 +193,7 @@ def target_states(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[Tar
 
 
 def pacer_of(per_minute: float | None, slot: WorkerSlot) -> StartPacer:
-    """Return the pacer for one worker's share of `per_minute` starts; None means no limit.
-
-    The starts of all workers together are evenly spaced.
-    """
+    """Return the pacer of a worker's share of `per_minute` starts, if any. Those of all workers are evenly spaced."""
     if not per_minute or slot.workers == 1:
         return StartPacer(per_minute)
     return StartPacer(per_minute / slot.workers, slot.started_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

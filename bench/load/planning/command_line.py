@@ -52,10 +52,8 @@ NO_DEFAULTS: Mapping[str, int] = {}
 
 
 class RunArguments(NamedTuple):
-    """The parsed command line of `rtbench run`.
-
-    `files` are the Locust files, followed by the scripts. `others` are all other words, in the order of the command
-    line. `defaults` are the values of options that are not given.
+    """The parsed command line of `rtbench run`: its Locust files, followed by scripts; its other words, in order; and
+    the values of options that are not given.
     """
 
     files: list[Path]
@@ -110,15 +108,15 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
 
 
 def option_of_other_tool(word: str) -> str | None:
-    """Return our option for an option of another tool, such as `--vus=5` or `-c5`; None if there is none."""
+    """Return our option for one of another tool, such as `--vus=5` or `-c5`; None if there is none."""
     name = re.sub(r"^(-[A-Za-z])\d.*", r"\1", word).lstrip("-").partition("=")[0]
     return OF_OTHER_TOOLS.get(name)
 
 
 def _stray_word(words: Sequence[str], stray: Sequence[int], has_classes: bool) -> str:
-    """Return the problem with the first free word that is no file; "" if there is none.
+    """Return the problem with the first free word that is no file, nor a class of a Locust file; "" if there is none.
 
-    The word may be a part of a value that contains a blank. If there is a Locust file, other words may name a class.
+    The word may be a part of a value that contains a blank.
     """
     for position in stray:
         word, value, option = words[position], words[position - 1], f"{words[position - 2]} "
@@ -154,15 +152,9 @@ def scenario_of(scripts: Sequence[Path]) -> str:
 # The command that repeats a run, with the options in force and without those that may contain a secret.
 
 COMMAND = "RTBENCH_COMMAND"
-"""The environment variable that contains the words of the command that started a run, as a JSON list.
-
-A command sets it if it starts a run in a process of its own.
-"""
+"""The variable with the words, as a JSON list, of a command that starts a run in a process of its own."""
 NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
-"""The options that the repeating command leaves out.
-
-The first words of the command imply some of them. The tool itself sets the others.
-"""
+"""The options that the first words of the repeating command imply, or that the tool itself sets."""
 PUBLIC = frozenset({"name", "label"})
 
 
@@ -203,10 +195,7 @@ def repeating_command(
 
 
 def program(name: str) -> str:
-    """Return the word that starts a program of this installation.
-
-    It is the name of the program if the shell finds a program of this name; otherwise, it is the path of the program.
-    """
+    """Return the word that starts a program of this installation: its name if the shell finds it, or else its path."""
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) or not path.exists():
         return name

@@ -43,8 +43,8 @@ from bench.plan.recordings import RATE_HZ, Pcm
 from bench.plan.script import Script
 from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn
+from bench.target.price_table import GIVE_PRICES, usage_usd
 from bench.target.target import Target
-from bench.target.target_settings import GIVE_PRICES, usage_usd
 from bench.wire.events import TOKEN_KINDS, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT, Image, Message, SessionSettings, TurnDetection, backend_model
 
@@ -54,17 +54,11 @@ REPLY_TEXT_SHARE = 3 / 8
 """The number of text tokens per audio token of a spoken reply."""
 DEFAULT_INSTRUCTIONS_TOKENS = 150
 MAX_PIXELS, MIN_PIXELS, TILE_PIXELS = 2_048, 768, 512
-"""Sizes in pixels that determine how an image is scaled before it is divided into tiles.
-
-The image must fit into a square of MAX_PIXELS. Its shorter side is at most MIN_PIXELS. A tile has TILE_PIXELS.
-"""
+"""An image is scaled to fit into a square of MAX_PIXELS, its shorter side at most MIN_PIXELS, and then tiled."""
 IMAGE_TOKENS, TILE_TOKENS = 85, 170
 NO_TOKENS = TokenUsage()
 PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
-"""The default durations of audio that turn detection adds to speech.
-
-PADDING_MS is added before the speech. SILENCE_MS is the silence after it that marks the end of speech.
-"""
+"""The default durations of audio that turn detection adds before speech, and of the silence that ends speech."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +109,7 @@ class SessionCost:
 
 
 def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
-    """Estimate the cost of a session with a target.
-
-    The prices are the target's own; if it has none, they are those of `table`, which has the date `as_of`.
-    """
+    """Estimate the cost of a session, by the target's own prices, or else those of `table`, of the date `as_of`."""
     sessions = [script.session for script in scripts]
     # the URL of a service that delegates names no model
     named = next((session.model for session in sessions if session.model), None) if target.terms.has_backend else None
@@ -139,7 +130,7 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
         usd,
         f"prices of the target {target.label}" if target.prices else f"{basis}, prices of {as_of}",
         has_audio=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
-        transcribed=any(_is_transcribed_apart(session) for session in sessions),
+        transcribed=any(session.input_transcription and session.output != ONLY_TRANSCRIPT for session in sessions),
         backends={
             backend: tariff_of(table, target.terms, BilledModel(backend, is_backend=True)).prices is not None
             for backend in (backend_model(session.delegation) for session in sessions)
@@ -155,15 +146,8 @@ def _transcriber(scripts: Collection[Script]) -> str | None:
     return models[0] if models and all(session.output == ONLY_TRANSCRIPT for session in sessions) else None
 
 
-def _is_transcribed_apart(session: SessionSettings) -> bool:
-    return session.input_transcription is not None and session.output != ONLY_TRANSCRIPT
-
-
 def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
-    """Return (lower bound, upper bound) in USD for `sessions` sessions with each target; None if a target has no price.
-
-    `costs` are the costs of one session, one for each target.
-    """
+    """Return (lower bound, upper bound) in USD for `sessions` with each target; None if a target has no price."""
     ranges = [cost.usd for cost in costs if cost.usd is not None]
     if len(ranges) < len(costs):
         return None
@@ -171,10 +155,7 @@ def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, floa
 
 
 def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
-    """Return the estimate as a sentence. The sentence names targets without a price.
-
-    `sessions` is the number of sessions with each target; None if there is no limit.
-    """
+    """Return the estimate as a sentence, which names targets without a price. `sessions` is None without a limit."""
     known, unknown = priced(costs), [cost for cost in costs if cost.usd is None]
     usd = estimate(known, sessions or 1)
     if usd is None or not known:
@@ -208,10 +189,7 @@ def priced(costs: Iterable[SessionCost]) -> list[SessionCost]:
 
 
 def below_estimate(budget_usd: float | None, costs: Collection[SessionCost], sessions: int | None) -> str:
-    """Return a notice if the budget is below the lower bound of the run's cost; otherwise "".
-
-    `sessions` is the number of sessions with each target; None if there is no limit.
-    """
+    """Return a notice if the budget is below the lower bound of the cost of `sessions` with each target; else ""."""
     usd = None if sessions is None else estimate(priced(costs), sessions)
     if usd is None or budget_usd is None or budget_usd >= usd[0]:
         return ""
@@ -296,11 +274,7 @@ class _Conversation:
     total: TokenUsage = NO_TOKENS
 
     def respond(self, turn: ScriptTurn, session: SessionSettings, written: TokenUsage) -> None:
-        """Add a response to the totals.
-
-        It reads the whole conversation; if the turn has its own input, it reads only that. `written` are the tokens of
-        the response itself.
-        """
+        """Add a response of `written` tokens, which reads the whole conversation, or only the turn's own input."""
         own_input = turn.response.input
         instructions = turn.response.instructions or session.instructions
         tokens = DEFAULT_INSTRUCTIONS_TOKENS if instructions is None else _text(instructions)
@@ -334,10 +308,7 @@ def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Seque
 
 
 def _returned(function: ScriptFunction, assumed: CostAssumptions) -> int:
-    """Return the number of tokens of a function's output.
-
-    If a function is Python code, its output is unknown in advance.
-    """
+    """Return the number of tokens of a function's output, which is unknown in advance if it is Python code."""
     if function.compute is not None:
         return assumed.function_calls
     token_counts = [_text(function.output({}, number)) for number in range(len(function.returns))]
@@ -350,10 +321,7 @@ def _messages(messages: Iterable[Message]) -> TokenUsage:
 
 
 def _image_tokens(image: Image | None) -> int:
-    """Return the number of tokens of an image, by its size, as GPT-4o counts them.
-
-    Other models may count differently.
-    """
+    """Return the number of tokens of an image, by its size, as GPT-4o counts them; other models may differ."""
     if image is None:
         return 0
     within = min(1, MAX_PIXELS / max(image.width, image.height))

@@ -24,11 +24,9 @@ UNNAMED = "the service sends no turn events, so only audio is measured"
 
 @dataclass(frozen=True)
 class MissingFeature:
-    """A condition under which a turn lacks some instants and columns.
+    """A condition under which a turn lacks the instants and columns `names`, and its reason.
 
-    `names` are the names of these instants and columns. `holds` is a function that returns True if the turn lacks them.
-    `reason` is a text about the cause. The name `turn_type:…`, which ends with a name of
-    `bench.catalogue.metrics.TURN_TYPES`, means that there are no turns of this type.
+    The name `turn_type:…`, with one of `bench.catalogue.metrics.TURN_TYPES`, means that it has no such turns.
     """
 
     names: Sequence[str]
@@ -125,9 +123,7 @@ MISSING_FEATURES = (
         "the session has no functions (`tools`)",
     ),
     MissingFeature(
-        ("function_execution_ns",),
-        lambda _, turn: not turn.plan.can_call,
-        "the session has no functions (`tools`)",
+        ("function_execution_ns",), lambda _, turn: not turn.plan.can_call, "the session has no functions (`tools`)"
     ),
     MissingFeature(OF_MCP, lambda _, turn: not turn.plan.mcp_servers, NO_SERVERS),
     MissingFeature(
@@ -141,9 +137,7 @@ MISSING_FEATURES = (
         "the script has no `interrupt` step",
     ),
     MissingFeature(
-        ("false_yield", "false_reply"),
-        lambda script, _: not _sounds(script),
-        "the script has no `sound` step",
+        ("false_yield", "false_reply"), lambda script, _: not _sounds(script), "the script has no `sound` step"
     ),
     MissingFeature(
         tuple(name for name in (*TURN_INSTANTS, *UNREPORTED) if name not in RECEIVED),
@@ -155,10 +149,9 @@ MISSING_FEATURES = (
 
 
 def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
-    """Return the names of the instants and columns that a script's turns and sessions lack; None if nothing is known.
+    """Return the instants and columns that a script's turns and sessions lack, with reasons; None if unknown.
 
-    The entry `turns` contains, for each turn, its `step` and the names that it lacks. The entry `session` contains the
-    names that sessions lack. Each name has a reason. `arrives` is True if calls arrive (open loop).
+    `arrives` is True if calls arrive (open loop).
     """
     if compiled_script.script.task is not None:
         return None
@@ -170,11 +163,7 @@ def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[
 
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
-    """Yield each name that a turn lacks, with a reason.
-
-    A name may have several reasons. The one that comes first in `MISSING_FEATURES` is yielded last, because the caller
-    keeps the last reason.
-    """
+    """Yield each name that a turn lacks, with its reasons. The caller keeps the last one, so the first comes last."""
     for lack in reversed(MISSING_FEATURES):
         if lack.holds(script, turn):
             yield from ((name, lack.reason) for name in lack.names)

@@ -38,10 +38,7 @@ ARRIVALS = 3
 """A component of the seed. With it, arrivals are independent of orders and of choices of recordings."""
 SAMPLES_PER_BATCH = 256
 HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0
-"""The time from the start of a run to the first possible arrival, in seconds.
-
-The second value is for a run with several processes. After this time, all users and processes are ready.
-"""
+"""The seconds until all users are ready for the first arrival, in a run with one process, and with several."""
 MAX_BYTES = 64 << 20
 
 
@@ -49,8 +46,7 @@ MAX_BYTES = 64 << 20
 class ArrivalPattern:
     """The distribution of the gaps between calls.
 
-    `name` is the name of the distribution. `shape` is the shape of a gamma distribution; None for other distributions.
-    The squared coefficient of variation of the gaps is 1/shape.
+    `shape` is that of a gamma distribution: the squared coefficient of variation of the gaps is 1/shape.
     """
 
     name: str
@@ -78,10 +74,7 @@ class ArrivalPattern:
 
 
 def pattern_of(text: str) -> ArrivalPattern | None:
-    """Return the pattern that a text such as `gamma:2` names; None if the text names no pattern.
-
-    Raise UsageError if the shape is invalid.
-    """
+    """Return the pattern that a text such as `gamma:2` names, if any. Raise UsageError if the shape is invalid."""
     name, colon, shape = text.partition(":")
     if name in (POISSON, CONSTANT) and not colon:
         return ArrivalPattern(name)
@@ -101,11 +94,7 @@ def pattern_of(text: str) -> ArrivalPattern | None:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Arrival instants of calls that were read from a file.
-
-    `instants_s` are in seconds: from 0 if the file contains seconds, and from the first instant if it contains times.
-    `digest` is the SHA-256 of the file, in hex.
-    """
+    """Arrival instants from a file: its seconds, or seconds after its first time. `digest` is its SHA-256, in hex."""
 
     path: Path
     digest: str
@@ -164,10 +153,9 @@ def head_start(workers: int) -> float:
 
 
 def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[float]:
-    """Yield the instants at which calls arrive if the rate follows a schedule.
+    """Yield the instants at which calls arrive if the rate follows a schedule: when its integral reaches their sum.
 
-    `sums` are the instants of the same calls at a rate of one call per second. Each call arrives when the integral of
-    the rate reaches its sum.
+    `sums` are the instants of the same calls at a rate of one call per second.
     """
     parts, arrived = schedule.parts(), 0.0
     start_s, duration_s, first, last = next(parts)
@@ -178,18 +166,16 @@ def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[
             if following is None:
                 return
             start_s, duration_s, first, last = following
-        # The instant at which the rate, which changes linearly from `first` to `last`, has produced the remaining
-        # calls.
+        # the instant at which the rate, linear from `first` to `last`, has produced the remaining calls
         remaining, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
         speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * remaining))
         yield start_s + min(2 * remaining / speed if speed else 0.0, duration_s)
 
 
 def load_recorded(path: Path) -> RecordedArrivals:
-    """Read arrival instants from a file. Each line contains seconds, or an ISO 8601 time.
+    """Read arrival instants from a file. Each line contains seconds, an ISO 8601 time, or nothing but a # comment.
 
-    Times are converted to seconds after the first time. Empty lines and lines that begin with # are skipped. Raise
-    ScriptError with the line if a line is invalid. Raise UsageError if the file cannot be read or is too large.
+    Raise ScriptError for an invalid line, and UsageError if the file cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -241,10 +227,7 @@ IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
 
 @dataclass(frozen=True)
 class LoadModel:
-    """The load model of a run: an open loop if it has `arrivals`; otherwise a closed loop.
-
-    In a closed loop, `schedule` may change the number of users.
-    """
+    """An open loop with `arrivals`; without, a closed loop, in which `schedule` may change the number of users."""
 
     arrivals: Arrivals | None = None
     schedule: LoadSchedule | None = None
@@ -280,10 +263,9 @@ CLOSED_LOOP = LoadModel()
 
 
 def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namespace:
-    """Return the parsed options.
+    """Return the parsed options, with the user classes' attributes in place of options IN_SCENARIO that are not given.
 
-    If an option IN_SCENARIO is not given, it has the value of the user classes' attribute. A relative path in an
-    attribute starts at the folder of the class's file. Raise UsageError if classes have different values.
+    A relative path starts at the folder of the class's file. Raise UsageError if classes have different values.
     """
     defaults: dict[str, Any] = {}
     for user in user_classes:
@@ -301,10 +283,7 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
-    """Return the load model that the options set. `parsed` are Locust's parsed options.
-
-    Raise UsageError if options contradict each other.
-    """
+    """Return the load model that the options set. Raise UsageError if they contradict each other."""
     schedule = load_schedule(options.stages) if options.stages else None
     if schedule is not None and getattr(parsed, "run_time", None):
         raise UsageError(f"{options.stages} sets the duration of the run, {schedule.duration_s:g} s: omit --run-time")
@@ -330,7 +309,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
 
 
 def _slots(options: Options, parsed: Any) -> int:
-    """Return the maximum number of concurrent calls. In the web UI, the default is the number of users."""
+    """Return the maximum of concurrent calls. In the web UI, the default is the number of users."""
     users = getattr(parsed, "num_users", None)
     slots = options.max_concurrent or (None if getattr(parsed, "headless", True) else users)
     if slots is None:

@@ -20,9 +20,8 @@ from bench.base.errors import USAGE_STATUS, UsageError
 from bench.files.validation import near_options
 from bench.load.planning.command_line import option_of_other_tool
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
-from bench.target.options import OPTION, OPTIONS, ServiceOptions
+from bench.target.target_settings import OPTION, OPTIONS, ServiceOptions
 
-INTERIM_EVERY = 50
 MAX_PAIRS = 500
 """The default maximum of pairs in a run that stops when its comparison is decided."""
 MAX_COUNT, MAX_USERS, MAX_DURATION_S = 1_000_000_000, 10_000_000, 366 * 86_400
@@ -36,10 +35,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Environment(Protocol):
-    """Locust's `Environment` of one process.
-
-    `shape_class` is the load shape, which is an object; None if there is none.
-    """
+    """Locust's `Environment` of one process. `shape_class` is the load shape, an object, if any."""
 
     runner: Any
     events: Any
@@ -57,10 +53,7 @@ def stay_on_loopback(parser: Any) -> None:
 
 
 def fork_for_allowed_cores(parser: Any) -> None:
-    """Give `--processes -1` the meaning "one process for each core that the run may use".
-
-    Locust itself would count all cores of the machine.
-    """
+    """Make `--processes -1` mean one process for each core that the run may use; for Locust, it is all cores."""
 
     def whole_number(text: str) -> int:
         return core_count() if int(text) == -1 else int(text)
@@ -162,10 +155,7 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
 
 
 def _timeout(value: object, option: str) -> float:
-    """Return a duration in seconds.
-
-    Raise UsageError if it is shorter than MIN_TIMEOUT_S, the time a worker needs to end.
-    """
+    """Return a duration in seconds. Raise UsageError if it is below MIN_TIMEOUT_S, the time a worker needs to end."""
     seconds = _seconds(value, option)
     if seconds is None or seconds < MIN_TIMEOUT_S:
         raise UsageError(f"{option} must be {MIN_TIMEOUT_S:g} s or more, not {value!s:.100}")
@@ -179,9 +169,8 @@ def _timeout(value: object, option: str) -> float:
 class RunOption:
     """An option of a run.
 
-    `metavar` is the name of the option's value in the help; None for a switch. `note` is the help text. `read` is the
-    function that converts the value. `shapes` is True if the option shapes the load. `flag` is the option as in
-    `--flag`. `more` are further arguments for the parser.
+    `metavar` names its value in the help; None for a switch. `note` is the help text. `read` converts the value.
+    `shapes` is True if it shapes the load. `flag` is as in `--flag`. `more` are further arguments for the parser.
     """
 
     metavar: str | None
@@ -197,10 +186,7 @@ class RunOption:
         return self.flag[2:].replace("-", "_")
 
     def of(self, parsed: Any) -> Any:
-        """Return the value of this option from the parsed options, converted for the run.
-
-        Raise UsageError if it is invalid.
-        """
+        """Return the value of this option, converted for the run. Raise UsageError if it is invalid."""
         return self.read(getattr(parsed, self.name), self.flag)
 
     def add_to(self, parser: Any) -> None:
@@ -209,10 +195,7 @@ class RunOption:
 
 
 def valued(metavar: str, note: str, read: Any = _text, *, shapes: bool = False, flag: str = "", **more: Any) -> Any:
-    """Return a field of `Options` for an option that takes a value. The arguments are those of `RunOption`.
-
-    `flag` is the option's flag, if it differs from the name of the field.
-    """
+    """Return a field of `Options` for an option with a value (`RunOption`). `flag` is needed if its name differs."""
     return field(metadata={OPTION: RunOption(metavar, note, read, shapes, flag, more)})
 
 
@@ -225,17 +208,11 @@ def switch(note: str, *, shapes: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The values of this tool's options. Each option has one field.
-
-    `service_options` are the options about services and their prices.
-    """
+    """The values of this tool's options. Each has a field, except those about services and their prices."""
 
     service_options: ServiceOptions
     sessions: int | None = valued(
-        "N",
-        "end the run after N sessions with each target, warm-up included",
-        partial(_whole, minimum=1),
-        shapes=True,
+        "N", "end the run after N sessions with each target, warm-up included", partial(_whole, minimum=1), shapes=True
     )
     arrivals_per_s: float | None = valued(
         "RATE",
@@ -246,8 +223,7 @@ class Options:
     )
     """The arrival rate in calls per second; None if no rate is given."""
     arrival_pattern: str | None = valued(
-        "PATTERN",
-        "pattern of arrivals: poisson, constant, gamma:SHAPE, or a file of instants (default: poisson)",
+        "PATTERN", "pattern of arrivals: poisson, constant, gamma:SHAPE, or a file of instants (default: poisson)"
     )
     max_concurrent: int | None = valued(
         "N",
@@ -276,14 +252,11 @@ class Options:
     interim_every: int = valued(
         "N",
         "pairs between two interim analyses of --until-decided (default: 50)",
-        partial(_whole, minimum=1, otherwise=INTERIM_EVERY),
+        partial(_whole, minimum=1, otherwise=50),
         shapes=True,
     )
     connect_rate: float | None = valued(
-        "N",
-        "maximum new connections per minute, 0 for no limit (Azure preview: 30)",
-        _number,
-        shapes=True,
+        "N", "maximum new connections per minute, 0 for no limit (Azure preview: 30)", _number, shapes=True
     )
     session_pause_s: float = valued(
         "S",
@@ -337,10 +310,7 @@ class Options:
         default="30",
         flag="--worker-timeout",
     )
-    """The seconds without a message after which a master considers a worker missing.
-
-    If a worker receives no message from its master, it ends earlier than this.
-    """
+    """The seconds without a message after which a worker is missing. Without messages, a worker ends before this."""
     priority: bool = switch("run the load processes at a higher priority (niceness -10)")
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")
 
@@ -394,10 +364,8 @@ OF_PROCESSES = (
 )
 """Options that do not change the load. Only the process that leads a run reads them."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)
-"""The names of the options that shape the load. Visitors of the web UI may set them.
-
-All other options can be set only by the person who starts the process: targets, keys, files, folders, what is recorded,
-and what limits the cost. See `bench.load.runners.web_ui`.
+"""The options that shape the load. Visitors of the web UI may set them (`bench.load.runners.web_ui`), but no others:
+targets, keys, files, folders, what is recorded, and what limits the cost.
 """
 
 
@@ -437,7 +405,7 @@ UNRECOGNIZED = "unrecognized arguments: "
 """The beginning of an error of Locust's parser about unknown options."""
 NUMBERS = {"int": "a whole number", "float": "a number"}
 NOT_A_NUMBER = re.compile(rf"\binvalid ({'|'.join(NUMBERS)}) value: ")
-"""A pattern for an error of Locust's parser. It finds the type that a value does not have."""
+"""An error of Locust's parser, with the type that a value does not have."""
 
 
 def add_command(parser: Any) -> None:
@@ -455,7 +423,7 @@ def add_command(parser: Any) -> None:
 
 
 def _option_hint(problem: str, parser: Any) -> str:
-    """Return a hint at the options that the user probably meant; "" if no option is unknown, or similar enough."""
+    """Return a hint at the options that the user probably meant; "" if none is unknown, or similar enough."""
     _, unrecognized, words = problem.partition(UNRECOGNIZED)
     flags = [flag for action in parser._actions for flag in action.option_strings]
     unknown = [word.partition("=")[0] for word in words.split() if unrecognized and word.startswith("-")]

@@ -34,14 +34,12 @@ from bench.plan.script import Script
 from bench.record.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
 from bench.record.provenance import named_host, opening_document
 from bench.target.credentials import Credential
+from bench.target.price_table import PriceTable, load_price_table
 from bench.target.target import Target
-from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
 from bench.transport.interface import is_loopback
 from bench.wire.dialect import Peer
 
-SEVERAL = "bench"
-"""The name of the run if it has several scenarios and no given name."""
 LONG_RUN_S = 600.0
 """The minimum run time in seconds for which a run has a warm-up by default."""
 MIN_STEADY_S = 60.0
@@ -53,11 +51,10 @@ MAX_SHARE_OF_RUN = 0.5
 class RunPlan:
     """The plan of a run.
 
-    `workloads` are the workloads of the targets, by the target's label. `sessions` is the number of sessions with each
-    target; None if there is no limit. `calibration` is this machine's calibration for such sessions, as in run.json;
-    None if there is none. `warmup_s` is the warm-up in seconds (see the function `warmup_s`). `priority` is the
-    priority of the processes that run sessions; None if none was requested. `hosts_advice` are a master's notices about
-    the hosts of its workers. `mcp_tokens` are the access tokens of the scripts' MCP servers.
+    `workloads` are by the target's label. `sessions` is the limit of sessions with each target, if any. `calibration`
+    is this machine's for such sessions, as in run.json. `priority` is that of the processes that run sessions, if
+    requested. `hosts_advice` are a master's notices about its workers' hosts. `mcp_tokens` are the access tokens of the
+    scripts' MCP servers.
     """
 
     options: Options
@@ -80,10 +77,7 @@ class RunPlan:
 
     @property
     def missing_features(self) -> list[dict[str, Any] | None]:
-        """The instants and columns that turns and sessions lack. There is one entry for each script of each target.
-
-        An entry is None if nothing is known about the script. See `bench.load.planning.lacking`.
-        """
+        """What turns and sessions lack, for each script of each target (`bench.load.planning.lacking`)."""
         arrives = self.load_model.arrivals is not None
         distinct = {id(compiled): compiled for workload in self.workloads.values() for compiled in workload.values()}
         return [missing_features(compiled, arrives=arrives) for compiled in distinct.values()]
@@ -94,11 +88,11 @@ class RunPlan:
 
     @property
     def scenario(self) -> str:
-        """The name of the run."""
+        """The name of the run: the given one, or that of its only scenario, or else `bench`."""
         if self.options.name:
             return self.options.name
         scenarios = {user.scenario_name() for user in self.user_classes}
-        return scenarios.pop() if len(scenarios) == 1 else SEVERAL
+        return scenarios.pop() if len(scenarios) == 1 else "bench"
 
     @property
     def connect_rates(self) -> list[float | None]:
@@ -132,10 +126,7 @@ class RunPlan:
 
     @property
     def notices(self) -> list[str]:
-        """The notices that are shown before the run.
-
-        They include the estimated cost, except of targets on this machine, and of agents without prices.
-        """
+        """The notices before the run, with the cost, except of targets on this machine or agents without prices."""
         notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
         if self.sessions is not None and self.options.requested_sessions is None:
             capped = f"sessions may cost money, so at most {self.sessions} are opened"
@@ -167,10 +158,7 @@ class RunPlan:
     def opening_document(
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
-        """Return the content of run.json before the first session.
-
-        `settings` are Locust's parsed options, which include the options of this tool.
-        """
+        """Return the content of run.json before the first session. `settings` are all parsed options."""
         arrivals, schedule = self.load_model.arrivals, self.load_model.schedule
         usd = None if self.sessions is None else estimate(self.session_costs, self.sessions)
         document = opening_document(
@@ -222,11 +210,7 @@ class RunPlan:
 
 
 def kind_of(workloads: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
-    """Return the kind of the run's sessions.
-
-    It is the name of an agent's dialect if a target is an agent. Otherwise it is `voice` if any script sends audio, and
-    `text` if none does.
-    """
+    """Return the kind of the run's sessions: an agent's dialect, or `voice` if any script sends audio, or `text`."""
     spoken = any(fact["chunk_ms"] for fact in script_facts(workloads))
     calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
     return next(calls, "voice" if spoken else "text")
@@ -269,7 +253,7 @@ def plan_run(environment: Environment) -> RunPlan:
         targets,
         workloads,
         sessions,
-        load_price_table(options.service_options.prices),
+        load_price_table(options.service_options.price_file),
         concurrency(environment, users, sessions=sessions, targets=len(targets)),
         None if has_media else citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
         _warmup_s(environment, load_model, options, targets, workloads),
@@ -286,10 +270,7 @@ def _warmup_s(
     targets: Sequence[Target],
     workloads: Mapping[str, Workload],
 ) -> float:
-    """Return the warm-up of the run in seconds. Raise UsageError if the given warm-up is not shorter than the run.
-
-    If the load changes during the run, there is no warm-up by default.
-    """
+    """Return the warm-up in seconds, by default 0 if the load changes. Raise UsageError if the run is not longer."""
     parsed = environment.parsed_options
     duration_s = load_model.duration_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
     if options.warmup_s and duration_s and options.warmup_s >= duration_s:
@@ -310,11 +291,9 @@ def _warmup_s(
 
 
 def warmup_s(explicit_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
-    """Return the warm-up in seconds. It is `explicit_s` if that is given; otherwise the default.
+    """Return the warm-up in seconds: `explicit_s` if given; by default, only a run of known, long duration has one.
 
-    By default, a long run has a warm-up and other runs have none. This warm-up lasts as long as the ramp-up and one
-    session, at least a minute, and at most half of the run. `run_time_s` is the duration of the run; None if it is
-    unknown.
+    This lasts as long as the ramp-up and one session, at least a minute, and at most half of the run.
     """
     if explicit_s is not None:
         return explicit_s
@@ -324,27 +303,18 @@ def warmup_s(explicit_s: float | None, run_time_s: float | None, ramp_up_s: floa
 
 
 def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None]) -> float:
-    """Return the seconds until all users have started and each user has opened a session.
-
-    `per_minute` is the maximum number of new connections per minute, for each target; None if there is no limit.
-    """
+    """Return the seconds until each user has opened a session. `per_minute` is as in `per_minute_of`."""
     paced = max((users * 60 / rate for rate in per_minute if rate), default=0.0)
     return max(users / spawn_rate, paced)
 
 
 def session_s(scripts: Iterable[Script]) -> float:
-    """Return the seconds of speech and pauses in the longest session of any script.
-
-    For a random pause, the mean counts. For a sound in silence, the wait before the sound also counts.
-    """
+    """Return the seconds of speech and (mean) pauses in the longest session, with waits before sounds in silence."""
     return max((script.lasts_s for script in scripts), default=0.0)
 
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
-    """Return the maximum number of new connections per minute, for each target; None if there is no limit.
-
-    Targets that use the same deployment share its maximum.
-    """
+    """Return each target's maximum of new connections per minute, if any. Targets of one deployment share it."""
     deployments = [(target.host, target.port, target.model) for target in targets]
     sharing = Counter(deployments)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
@@ -359,11 +329,7 @@ OFF = "values may have errors over 1 ms, and the run may be INVALID"
 
 @dataclass(frozen=True)
 class Concurrency:
-    """The concurrency of a run.
-
-    `users` is the number of concurrent users. `targets` is the number of targets; each user has one session with each
-    of them. `processes` is the number of processes among which the users are divided.
-    """
+    """The numbers of concurrent users, of targets, with each of which a user has a session, and of processes."""
 
     users: int
     targets: int
@@ -375,42 +341,27 @@ class Concurrency:
         return -(-self.users // self.processes) * self.targets
 
     def processes_for(self, sessions: int) -> int | None:
-        """Return how many processes are needed so that each has at most `sessions` sessions.
-
-        Return None if a single user has more sessions than that.
-        """
+        """Return how many processes have at most `sessions` sessions each; None if a single user has more."""
         users_per_process = sessions // self.targets
         return -(-self.users // users_per_process) if users_per_process else None
 
 
 def concurrency(environment: Environment, users: int, *, sessions: int | None, targets: int) -> Concurrency:
-    """Return the concurrency of a run. The number of users is `users`, but at most `sessions`.
-
-    `sessions` is the number of sessions with each target; None if there is no limit. Workers that were started by hand
-    count as processes, too.
-    """
+    """Return the concurrency of a run of `users`, at most `sessions`, if given. Workers started by hand count, too."""
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
     return Concurrency(users if sessions is None else min(users, sessions), targets, max(*options, workers))
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
-    """Return the peak number of users.
-
-    If the load shape has `stages` in the format of Locust's examples, it is the peak of the stages. Otherwise it is the
-    value of --users.
-    """
+    """Return the peak number of users: of the shape's `stages`, if as in Locust's examples, or else of --users."""
     stages = getattr(shape, "stages", None) or ()
     of_stages = [stage.get("users") for stage in stages if isinstance(stage, Mapping)]
     return max((users for users in of_stages if isinstance(users, int)), default=int(parsed.num_users or 1))
 
 
 def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, cores: int) -> list[str]:
-    """Return a notice if a process has more sessions than this machine is calibrated for; otherwise [].
-
-    `cited` is this machine's calibration as in run.json. If it is None and a process has many sessions, the notice asks
-    the user to calibrate the machine.
-    """
+    """Return a notice if a process has more sessions than this machine is calibrated for (`cited`); otherwise []."""
     load_text = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
         unknown = f"this machine is not calibrated for {load_text}: run `rtbench calibrate`"
@@ -430,7 +381,7 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
 
 @dataclass(frozen=True)
 class WorkerHost:
-    """A host on which a master has workers. `cited` is the host's calibration as in run.json; None if it has none."""
+    """A host on which a master has workers, with its calibration as in run.json, if any."""
 
     name: str
     workers: int
@@ -439,7 +390,7 @@ class WorkerHost:
 
 
 def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
-    """Return a notice that states whether the hosts of a run can carry its load, according to their calibrations."""
+    """Return a notice whether the hosts of a run can carry its load, according to their calibrations."""
     per_process, hosts_text = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
     load = f"{per_process:,} sessions in each of {sum(host.workers for host in hosts)} processes on {hosts_text}"
     beyond = [host for host in hosts if host.cited is not None and per_process > host.cited["sessions"]]
@@ -460,9 +411,9 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """Return the maximum number of sessions with each target; None if there is no limit.
+    """Return the limit of sessions with each target, if any. Without `yes`, a remote host gets at most 20 in total.
 
-    If `yes` is False, a remote host gets at most 20 sessions in total. Raise UsageError if more are requested.
+    Raise UsageError if more are requested.
     """
     far = [target for target in targets if not target.loopback]
     hosts = Counter(target.far_host if is_loopback(target.host) else target.host for target in far)
@@ -484,10 +435,7 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
 
 
 def check_ports(concurrency: Concurrency, targets: Sequence[Target], option: str) -> None:
-    """Raise UsageError if there are fewer pairs of ports for RTP than telephone calls at the same time.
-
-    `option` is the option that sets the number of calls.
-    """
+    """Raise UsageError if there are fewer pairs of ports for RTP than concurrent calls, which `option` sets."""
     ranges = Counter(target.network_path.rtp_ports for target in targets if target.link.has_media)
     for ports, count in ranges.items():
         if len(ports) < concurrency.users * count:

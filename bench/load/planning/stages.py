@@ -49,10 +49,7 @@ class LoadStage(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadSchedule:
-    """A load that changes over time. It begins at the level `start` and continues with the stages.
-
-    Levels are in calls per second, or in open sessions, as `kind` states.
-    """
+    """A load that begins at the level `start`, and continues with the stages. Levels are in the unit of `kind`."""
 
     kind: LoadKind
     start: float
@@ -75,10 +72,7 @@ class LoadSchedule:
             level = stage.target
 
     def level(self, at_s: float) -> float:
-        """Return the level at `at_s` seconds after the start.
-
-        After the last stage, it is the target of the last stage.
-        """
+        """Return the level at `at_s` seconds after the start; after the last stage, its target."""
         level = self.start
         for start_s, duration_s, first, last in self.parts():
             if at_s < start_s:

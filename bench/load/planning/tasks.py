@@ -52,18 +52,12 @@ class SessionTask:
 
 
 def script(path: str | Path) -> SessionTask:
-    """Return a task that runs a YAML script. Put it into the attribute `tasks` of a user class.
-
-    A relative path starts at the folder of this class's file.
-    """
+    """Return a task that runs a YAML script, for `tasks` of a user class, relative to the folder of its file."""
     return SessionTask(Path(path))
 
 
 def as_sessions(tasks: Iterable[Any]) -> list[Any]:
-    """Convert the tasks that Locust collected: each function becomes a `SessionTask`.
-
-    A TaskSet is left unchanged, because `tasks_of` refuses it with a message.
-    """
+    """Make each function that Locust collected a `SessionTask`. A TaskSet stays, because `tasks_of` refuses it."""
     sessions: dict[Any, SessionTask] = {}
     return [
         task if isinstance(task, SessionTask | type) else sessions.setdefault(task, SessionTask(task)) for task in tasks
@@ -71,10 +65,7 @@ def as_sessions(tasks: Iterable[Any]) -> list[Any]:
 
 
 def tasks_of(user_class: Any) -> list[SessionTask]:
-    """Return the tasks of a realtime user's class, each once, without those that `--tags` excludes.
-
-    Raise UsageError if the class has no task, or has a TaskSet.
-    """
+    """Return the tasks of a user class, each once, without those that `--tags` excludes. Raise UsageError if none."""
     where = f"{user_class.__name__} in {inspect.getfile(user_class)}"
     tasks = [task for task in dict.fromkeys(user_class.declared_tasks) if task in user_class.tasks]
     if any(isinstance(task, type) for task in tasks):
@@ -168,10 +159,7 @@ class Caller:
         return False
 
     def doubles(self, target_count: int) -> Sequence[Caller]:
-        """Return one user for each target. Each runs this user's tasks with its target.
-
-        The first is this user itself. The others are copies of it.
-        """
+        """Return the user who runs this user's tasks with each target: this user itself, and copies of it."""
         self._copies = [*self._copies, *(copy.copy(self) for _ in range(target_count - 1 - len(self._copies)))]
         return [self, *self._copies]
 
@@ -198,8 +186,8 @@ class Caller:
     def request_response(self, *, name: str = "", **response: Any) -> Turn:
         """Request a response without new input from the caller.
 
-        `response` are the options `output`, `instructions`, `max_output_tokens`, `conversation`, `input`, `metadata`,
-        `expected_reply` and `success`. They are as in `text` and in a script.
+        `response` are `output`, `instructions`, `max_output_tokens`, `conversation`, `input`, `metadata`,
+        `expected_reply` and `success`, as in `text` and in a script.
         """
         return self._take_turn("request_response", name=name, **response)
 
@@ -218,10 +206,7 @@ class Caller:
         self._take("message", role=role, text=text, image=image)
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Send an event in the service's own format, at once. The event belongs to no turn.
-
-        Do not wait for a response.
-        """
+        """Send an event in the service's own format, at once, and wait for no response. It belongs to no turn."""
         self._take("send", send=event)
 
     def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> Turn | None:
@@ -282,10 +267,7 @@ class CallSteps(ABC):
         """The number of turns that have started."""
 
     def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **options: Any) -> Turn | None:
-        """Run or record a step. If the step is a turn, return the turn; otherwise None.
-
-        Raise UsageError if the step is not allowed in a script.
-        """
+        """Run or record a step. Return its turn, if any. Raise UsageError if the step is not allowed in a script."""
         judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
         step = self._reader.read(verb, name=name or None, success=None if judge else success, **options)
         turn = None
@@ -307,7 +289,7 @@ class CallSteps(ABC):
 
 
 class TaskRecorder(CallSteps):
-    """A recorder of the steps of a task in its rehearsal. There is no session."""
+    """A recorder of the steps of a task in its rehearsal, without a session."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         super().__init__(reader, rules)
@@ -328,10 +310,7 @@ class TaskRecorder(CallSteps):
 
 
 def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
-    """Run a user's task until the task or its session has ended.
-
-    If the task raised an exception for Locust (StopUser, …), return the exception; otherwise None.
-    """
+    """Run a user's task until it or its session has ended. Return its exception for Locust (StopUser, …), if any."""
     user._call = call
     try:
         task(user)
@@ -354,8 +333,7 @@ def is_locust_word(error: Exception) -> bool:
 class Turn:
     """A turn of a task. It may still be open while the task continues. Reading its results waits for its end.
 
-    `number` is the number of the turn in its session, from 1. `wait` is a function that waits for the end of the turn.
-    It is None in a rehearsal, in which there are no replies.
+    `number` is its number in the session, from 1. `wait` waits for its end; None in a rehearsal, without replies.
     """
 
     def __init__(
@@ -375,10 +353,7 @@ class Turn:
 
     @property
     def input_text(self) -> str:
-        """The transcript of the caller's speech; "" if the session does not transcribe speech.
-
-        In a rehearsal, it is "".
-        """
+        """The transcript of the caller's speech; "" in a rehearsal, or if the session does not transcribe speech."""
         return turn.input_text if (turn := self._over()) else ""
 
     @property

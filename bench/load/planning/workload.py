@@ -30,17 +30,13 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""The compiled script of each task. `Scripts` contains the scripts before they are compiled.
-
-A key is a user class and one of its tasks.
-"""
+"""The compiled script of each user class and task. `Scripts` contains them before they are compiled."""
 
 
 def drop_classes_without_tasks(environment: Any) -> list[str]:
-    """Apply `--tags` and `--exclude-tags`. Remove the classes that have no task left, so that they get no users.
+    """Apply `--tags` and `--exclude-tags`. Remove classes without a task, whose users would fail without end.
 
-    Return a notice for each of them. Raise UsageError if no class is left. A user of such a class would fail without
-    end.
+    Return a notice for each of them. Raise UsageError if no class is left.
     """
     logging.disable(logging.WARNING)  # Locust would warn that such a user fails
     try:
@@ -64,10 +60,9 @@ def drop_classes_without_tasks(environment: Any) -> list[str]:
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
-    """Return the script of each task of the realtime users. Each file is read once.
+    """Return the script of each task of the realtime users. A user made for `environment` rehearses methods.
 
-    If a task is a method, a user made for `environment` rehearses it. Raise ScriptError if a script is invalid. Raise
-    UsageError if two different scripts have the same name, because rows identify a script by its name.
+    Raise ScriptError if a script is invalid, and UsageError if two have the same name, which identifies them in rows.
     """
     loaded: dict[Path, Script] = {}
     scripts = {}
@@ -115,10 +110,7 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 
 
 def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
-    """Prepare the workload of each target. Return the workloads by the target's label.
-
-    Raise UsageError if a script does not suit a target's settings.
-    """
+    """Prepare each target's workload, by its label. Raise UsageError if a script does not suit a target's settings."""
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     workloads = {}
     for target in targets:
@@ -137,7 +129,7 @@ def encode_workload(
 ) -> Workload:
     """Prepare the messages of every script. Raise UsageError if a script does not suit the settings.
 
-    `session` are settings that replace those of the scripts. `source` is where these settings come from, for errors.
+    `session` are settings that replace those of the scripts, and come from `source`, for errors.
     """
     prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():
@@ -172,10 +164,7 @@ def mcp_tokens(scripts: Iterable[Script], environ: Mapping[str, str]) -> tuple[C
 
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:
-    """Return for how many seconds a turn can be open, at most. It is computed from recordings and timeouts.
-
-    At the end of a run, this is the longest wait for an open turn.
-    """
+    """Return the maximum seconds of an open turn, by recordings and timeouts: the longest wait at the end of a run."""
     longest_s = (
         max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0) + script.timeouts.turn
         for script in scripts
@@ -200,10 +189,7 @@ def script_notices(played: Iterable[Script]) -> list[str]:
 
 
 def script_facts(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """Return the entries of the scripts in run.json: one for each script of each target.
-
-    `workloads` are the workloads by the target's label.
-    """
+    """Return the entries of the scripts in run.json: one for each script of each target."""
     played = {
         (label, user.scenario_name(), compiled_script.script.name): compiled_script
         for label, workload in workloads.items()
@@ -262,10 +248,7 @@ def _output(script: PreparedScript) -> str:
 
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
-    """Return the entry of a target in run.json. It contains no secrets.
-
-    `per_minute` is the maximum number of new connections per minute; None if there is no limit.
-    """
+    """Return the entry of a target in run.json, without secrets. `per_minute` limits new connections, if given."""
     return {
         "name": target.label,
         "url": target.public_url,

@@ -31,14 +31,13 @@ MAX_CHILD_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Environment variables that limit a child to one core, so that other cores remain for the load."""
 TIMED_OUT = 124
-"""The exit status of a command that took too long. timeout(1) uses the same status."""
+"""The exit status of a command that took too long, as of timeout(1)."""
 
 
 def child_output(command: Sequence[str], *, late: str, failed: str) -> Any:
     """Run a command, and return the JSON that it prints. Raise UsageError if it fails or takes longer than ANSWER_S.
 
-    If it takes too long, the error contains `late`. If it fails, the error is the last line of its stderr; `failed` if
-    that is empty.
+    The error contains `late`, or the last line of the command's stderr, or else `failed`.
     """
     # the message quotes the child's error, so the error must not contain colours
     ended = run_child(command, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")
@@ -87,10 +86,9 @@ def run_child(
 
 
 def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
-    """Run a command, and return what it prints. Other greenlets run meanwhile.
+    """Run a command, and return what it prints. Other greenlets run meanwhile. If this is killed, so is the command.
 
-    If this greenlet is killed, the command is killed, too. Raise OSError if the command takes longer than `longest_s`,
-    or if it fails; then the error contains the last line of its stderr.
+    Raise OSError if the command takes longer than `longest_s`, or fails (with the last line of its stderr).
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
         # gevent installs its handler only after the start of the child, which may have ended by then
@@ -121,9 +119,8 @@ def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
 def _status(pid: int, longest_s: float) -> int | None:
     """Wait until a child has ended. Return its exit status; None if this takes longer than `longest_s`.
 
-    Only the signal SIGCHLD makes the event loop notice that a child has ended. The signal has no effect if its handler
-    was replaced. Therefore, once per second, install the handler again and send the signal; then the loop checks all
-    children.
+    Only SIGCHLD makes the event loop notice that a child has ended, and its handler may have been replaced. Therefore,
+    once per second, install the handler again and send the signal; then the loop checks all children.
     """
     loop = gevent.get_hub().loop
     until_ns = monotonic_ns() + int(longest_s * NS_PER_S)

@@ -21,13 +21,14 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
 from bench.load.planning.run_plan import WorkerHost, hosts_advice
 from bench.load.runners import messages
 from bench.load.runners.leader import Leader
-from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgressMessage
+from bench.load.runners.messages import PartMessage, Pong, WorkerHello
+from bench.load.runners.role import Workers
 from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
-from bench.load.runners.workers import Workers
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.provenance import host_name
@@ -36,11 +37,7 @@ from bench.record.worker_part import parts
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""The seconds for which the master waits, at the end of a run, for workers on its host that have recorded no data.
-
-Such workers may be about to open sessions.
-"""
-NO_WORKER_LEFT = "the last worker went missing"
+"""The seconds for which the master waits, at the end, for local workers without data, which may open sessions."""
 
 
 class ConnectedWorkers(Workers):
@@ -51,12 +48,9 @@ class ConnectedWorkers(Workers):
         self._done: set[str] = set()
         """The workers that have run all their sessions."""
         self._drained: set[str] = set()
-        """The workers that have finished draining.
-
-        If such a worker has recorded no data yet, it will not record any.
-        """
+        """The workers that have finished draining, and so will record no more data."""
         self._hellos: dict[str, WorkerHello] = {}
-        """The first message of each worker that can receive a request to quit. It contains the facts about its host."""
+        """The first message of each worker that can receive a request to quit."""
         self._members: dict[str, int] = {}
         """The numbers of the workers of the current run, by the worker's id."""
         self._replicas: dict[int, PartReplica] = {}
@@ -71,7 +65,7 @@ class ConnectedWorkers(Workers):
             (messages.STOP, self._on_stop_requested),
             (messages.DRAINED, lambda client, _: self._drained.add(client)),
             (messages.REFUSED, lambda _, refused: leader.apply(refused)),
-            (messages.STANDING, self._on_progress),
+            (messages.PROGRESS, self._on_progress),
             (messages.CHUNK, self._on_chunk),
         ):
             messages.subscribe(leader.runner, kind, on_message)
@@ -95,10 +89,7 @@ class ConnectedWorkers(Workers):
             self._runner.quit()
 
     def open(self) -> None:
-        """Wait until the expected workers are connected, if Locust limits this wait.
-
-        Raise UsageError if they are late.
-        """
+        """Wait for the expected workers, if Locust limits this wait. Raise UsageError if they are late."""
         parsed, timeout_s = self._leader.parsed, self._leader.planned.options.worker_timeout_s
         runners.HEARTBEAT_LIVENESS = math.ceil(timeout_s)  # in heartbeats, one per second
         expected, longest_s = int(parsed.expect_workers or 0), parsed.expect_workers_max_wait
@@ -116,7 +107,7 @@ class ConnectedWorkers(Workers):
             gevent.sleep(0.05)
 
     def advice(self) -> tuple[str, ...]:
-        """Return the notices about the hosts of the workers; no notices if all workers are on this host."""
+        """Return the notices about the hosts of the workers; none if all workers are on this host."""
         plan, by_name = self._leader.planned, defaultdict[str, list[WorkerHello]](list)
         key = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
@@ -191,10 +182,7 @@ class ConnectedWorkers(Workers):
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
-        """End the run if no worker has sessions left to run.
-
-        This is checked once a second, because a worker may become missing after all other workers have finished.
-        """
+        """End the run if no worker has sessions left. A worker may become missing after all others have finished."""
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self._leader.apply(StopRequested(ALL_DONE))
         elif reason := self.stop_reason:
@@ -203,13 +191,13 @@ class ConnectedWorkers(Workers):
     @property
     def stop_reason(self) -> str:
         has_lost_all = self._members and self._members.keys().isdisjoint(self._present())
-        return NO_WORKER_LEFT if has_lost_all else ""
+        return "the last worker went missing" if has_lost_all else ""
 
-    def _on_progress(self, client: str, data: WorkerProgressMessage) -> None:
+    def _on_progress(self, client: str, report: ProgressReport) -> None:
         monitor, number = self._leader.run.monitor, self._members.get(client)
         self._set_alive(client)
         if monitor is not None and number is not None:
-            monitor.on_report(number, data["standing"], data["held_s"])
+            monitor.on_report(number, report)
             self._leader.enforce_budget(monitor)
 
     def _on_chunk(self, client: str, data: PartMessage) -> None:
@@ -231,10 +219,7 @@ class ConnectedWorkers(Workers):
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _set_alive(self, client: str) -> None:
-        """Record that a worker is alive. Any message shows this, not only a heartbeat.
-
-        The reason is that on a slow link, heartbeats wait behind recorded data.
-        """
+        """Record that a worker is alive, at any message: on a slow link, heartbeats wait behind recorded data."""
         node = self._runner.clients.get(client)
         if node is not None:
             node.heartbeat = runners.HEARTBEAT_LIVENESS
@@ -242,10 +227,7 @@ class ConnectedWorkers(Workers):
     # The end.
 
     def drain(self) -> None:
-        """Ask the workers to end.
-
-        Wait until each worker has written all its rows, and has sent them if it is on another host.
-        """
+        """Ask the workers to end. Wait until each has written all rows, and sent them if it is on another host."""
         leader, folder = self._leader, self._leader.run.folder
         if folder is None or not spool.is_stored(folder):
             return
@@ -263,12 +245,10 @@ class ConnectedWorkers(Workers):
             gevent.sleep(0.1)
 
     def _awaited(self, folder: Path, waited_s: float) -> set[int]:
-        """Return the numbers of the workers from which data may still come.
+        """Return the numbers of the workers from which data may still come, after the master has waited for `waited_s`.
 
-        `waited_s` is how long the master has waited. Data may come from workers on this host that are alive and have
-        not written everything. In the first seconds, data may also come from workers without data, which may be about
-        to open sessions. Workers on other hosts send their data as long as they are connected. A missing worker has
-        ended.
+        They are: workers on this host that are alive and have not written everything; in the first seconds, also those
+        without data, which may be about to open sessions; workers on other hosts, as long as they are connected.
         """
         recorded, present = {part.worker: part for part in parts(folder)}, set(self._present())
         awaited = set()
@@ -294,7 +274,7 @@ class ConnectedWorkers(Workers):
     def silent(self, folder: Path) -> int:
         """Return the number of workers on other hosts that sent no data and have not confirmed that they have drained.
 
-        A worker without data that has confirmed this has recorded nothing. It is removed from `remote` in run.json.
+        One that has confirmed this has recorded nothing, and is removed from `remote` in run.json.
         """
         recorded = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()

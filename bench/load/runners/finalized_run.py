@@ -30,17 +30,10 @@ from bench.record.upload import URL_VARIABLE
 from bench.record.worker_part import parts
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
-"""The two parts of a child's time limit.
-
-REPORT_S is the limit, in seconds, for a run without rows. SPOOLED_BYTES_PER_S is the number of recorded bytes that add
-one second. A turn takes about 1 kB.
-"""
+"""A child's time limit without rows, and the recorded bytes that add one second. A turn takes about 1 kB."""
 UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 DECIDED = (0, 1, 3, 4)
-"""The exit statuses of a decision or check that was completed.
-
-They are 0 for passed, 1 for failed or regressed, 3 for inconclusive, and 4 for an invalid run.
-"""
+"""The exit statuses of a completed decision or check: passed, failed or regressed, inconclusive, invalid run."""
 
 
 Thresholds = Mapping[str, Sequence[str]]
@@ -93,11 +86,7 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
 
 @dataclass(frozen=True)
 class FinalizedRun:
-    """The result of the end of a run.
-
-    `summary` is the text to print. `error` is the error of a child; "" if there is none. `status` is the exit status of
-    the run; None if Locust's own status is used.
-    """
+    """The end of a run: the text to print, the error of a child or "", and the exit status; None for Locust's own."""
 
     summary: str
     error: str
@@ -165,19 +154,13 @@ def run_status(document: Mapping[str, Any]) -> int | None:
 
 
 def longest_report_s(folder: Path) -> float:
-    """Return the time limit of a child in seconds. It depends on the number of recorded bytes.
-
-    It is several times as long as the slowest machines need.
-    """
+    """Return a child's time limit in seconds, by the recorded bytes: several times what the slowest machines need."""
     recorded = sum(part.size_bytes(table) for part in parts(folder) for table in files.SCHEMAS)
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
 def with_sentence(summary: str, decided: str, width: int) -> str:
-    """Insert the first line of the decision into a summary, before its last two lines.
-
-    The last two lines are the verdict and the page of the report.
-    """
+    """Insert the first line of the decision before the last two lines of a summary: verdict and page of the report."""
     lines, decision = summary.splitlines(), decided.strip().splitlines()
     wrapped = textwrap.wrap(decision[0], width, break_long_words=False, break_on_hyphens=False) if decision else []
     return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])

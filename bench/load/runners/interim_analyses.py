@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +23,22 @@ from bench.load.planning.run_options import Options
 from bench.load.planning.workload import Workload, script_facts
 from bench.load.runners import children
 from bench.load.runners.children import ANSWER_S
+from bench.record.document import SequentialPlanEntry
 from bench.record.validity import MORE_PROCESSES
 
 MIN_PAIRS, MIN_TURNS = 10, 200
-"""Two conditions for ending a run as invalid.
-
-MIN_PAIRS is the minimum number of pairs during the overload. MIN_TURNS is the minimum number of turns of the run, for
-both targets together.
-"""
+"""A run is ended as invalid only after this many pairs during the overload, and this many turns of both targets."""
 MAX_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.sequential", "plan"), python_command("reports.sequential", "look")
 
-SequentialPlan = Mapping[str, Any]
-"""The plan of interim analyses, with the keys that it has in run.json.
-
-`pairs` is the planned number of pairs. `analyses` are the numbers of pairs at the analyses. `primary_metrics` are the
-thresholds by metric. The other keys are `level`, `spending` and `draws`. If there are notices to show before the run,
-they are in `notices`.
-"""
-
 
 def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """Return the scripts of each target as in run.json, and the additional key `steps`.
-
-    `steps` are the names of a script's turns. It is None if the script is a method, which chooses its steps during the
-    session.
-    """
+    """Return the scripts of each target as in run.json, and `steps`, the names of their turns; None for a method."""
     scripts = {
         compiled.script.name: compiled.script for workload in workloads.values() for compiled in workload.values()
     }
     labels = {name: None if script.task else [turn.name for turn in script.turns] for name, script in scripts.items()}
     return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(workloads)]
-
-
-def _main_metric(outputs: Collection[str]) -> str:
-    """Return the metric that decides, from the outputs of the scripts."""
-    if outputs == {"transcript"}:
-        return TRANSCRIPT_METRICS[0]
-    return "ttft" if outputs == {"text"} else "ttfa"
 
 
 def sequential_plan(
@@ -70,16 +48,20 @@ def sequential_plan(
     *,
     lacking: Sequence[Mapping[str, Any] | None] = (),
     thresholds: Mapping[str, Sequence[str]] | None = None,
-) -> SequentialPlan:
+) -> SequentialPlanEntry:
     """Return the plan of a run's interim analyses. Raise UsageError if thresholds cannot be used.
 
-    `scripts` is the result of `scripts_of`. `lacking` is what the turns and sessions of these scripts can never have.
-    `thresholds` are those of the scripts. If the options name a file of thresholds, it replaces them.
+    `scripts` is the result of `scripts_of`. `lacking` is what they can never measure. `thresholds` are theirs, unless
+    the options name a file.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
-    metric = _main_metric({fact["output"] for fact in scripts})
+    outputs = {fact["output"] for fact in scripts}
     if any(fact.get("reply_silence_ms") is not None for fact in scripts):  # a target without turn events has no ttfa
         metric = "voice_to_voice"
+    elif outputs == {"transcript"}:
+        metric = TRANSCRIPT_METRICS[0]
+    else:
+        metric = "ttft" if outputs == {"text"} else "ttfa"
     request = {
         "metric": metric,
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
@@ -90,7 +72,7 @@ def sequential_plan(
         "thresholds": str(options.thresholds) if options.thresholds else None,
         "of_scripts": thresholds or {},
     }
-    plan: SequentialPlan = children.child_output(
+    plan: SequentialPlanEntry = children.child_output(
         [*PLAN, json.dumps(request)],
         late=f"planning interim analyses took over {ANSWER_S:.0f} s",
         failed="the interim analyses could not be planned",
@@ -98,7 +80,7 @@ def sequential_plan(
     return plan
 
 
-def plan_text(plan: SequentialPlan) -> str:
+def plan_text(plan: SequentialPlanEntry) -> str:
     """Return a line that states which thresholds decide the run, and when they are analysed."""
     gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
     analyses = plan["analyses"]
@@ -110,11 +92,7 @@ def plan_text(plan: SequentialPlan) -> str:
 
 
 class OverloadWatch:
-    """A detector of overload of the load generator.
-
-    `pairs` is the planned number of pairs. `say` is a function that prints a notice. `give_up` is a function that ends
-    the run as invalid; its argument is the reason.
-    """
+    """A detector of overload during the planned `pairs`. `give_up` ends the run as invalid, for a reason."""
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], give_up: Callable[[str], None]) -> None:
         self._max_pairs = max(MIN_PAIRS, math.ceil(pairs * MAX_OF_PLAN - 1e-9))
@@ -125,8 +103,7 @@ class OverloadWatch:
     def consider(self, late: str, pairs: int, turns: int) -> bool:
         """Return whether the load generator is overloaded. If the overload has lasted too long, end the run as invalid.
 
-        `late` is the text of the failed check; "" if no check failed. `pairs` and `turns` are the numbers of pairs and
-        turns that have ended.
+        `late` is the text of the failed check, if any. `pairs` and `turns` have ended.
         """
         if not late:
             if self._since is not None:
@@ -146,32 +123,30 @@ class OverloadWatch:
 
 
 def is_due(analyses: Sequence[int], analyses_made: int, pairs: int, tried: int) -> bool:
-    """Return whether an analysis is due during the run. The last analysis is made after the run.
+    """Return whether an analysis is due after `pairs`, if the last attempt was at `tried`. The last is after the run.
 
-    `analyses` are the planned numbers of pairs at the analyses. `analyses_made` is the number of analyses that were
-    made. `pairs` is the number of pairs that have ended. `tried` is the number of pairs at the last attempt.
+    `analyses` are the planned numbers of pairs at the analyses.
     """
     return analyses_made < len(analyses) - 1 and pairs >= analyses[analyses_made] and pairs > tried
 
 
 class InterimAnalyses:
-    """The interim analyses during a run. They are made one at a time.
+    """The interim analyses during a run, made one at a time. `sizes` are the planned numbers of pairs at the analyses.
 
-    `stop` is a function that ends the run; its argument is the reason. `give_up` ends the run as invalid, with the
-    cause. `say` prints a notice of a problem.
+    `stop` ends the run, for a reason. `give_up` ends the run as invalid, with the cause. `say` prints a problem.
     """
 
     def __init__(
         self,
         folder: Path,
-        plan: SequentialPlan,
+        sizes: Sequence[int],
         *,
         stop: Callable[[str], None],
         give_up: Callable[[str], None],
         say: Callable[[str], None],
         command: Sequence[str] = ANALYSIS,
     ) -> None:
-        self._folder, self._sizes, self._command = folder, list(plan["analyses"]), command
+        self._folder, self._sizes, self._command = folder, sizes, command
         self._stop, self._say = stop, say
         self._known = self._tried = self._analyses_made = 0
         self._overload = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
@@ -186,11 +161,9 @@ class InterimAnalyses:
         return self._analyses_made, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start an analysis if one is due.
+        """Start an analysis if one is due for the pairs of the previous call, whose rows are on the disk by now.
 
-        It is due for the number of pairs in the previous call of this method, because their rows are on the disk by
-        now. `pairs` and `turns` are the numbers of pairs and turns that have ended. `late` is why the load generator is
-        overloaded; if it is not "", no analysis starts.
+        The arguments are as in `OverloadWatch.consider`. During an overload, no analysis starts.
         """
         known, self._known = self._known, pairs
         self._late = self._overload.consider(late, pairs, turns)

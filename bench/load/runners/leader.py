@@ -23,14 +23,14 @@ from bench.load.planning.run_options import MAX_PAIRS, Environment, Options, is_
 from bench.load.planning.run_plan import RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
-from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_text, scripts_of, sequential_plan
+from bench.load.runners.interim_analyses import InterimAnalyses, plan_text, scripts_of, sequential_plan
 from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
 from bench.record import folder as files
 from bench.record import lock
-from bench.record.document import GIVEN_UP, INTERRUPTED
+from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
 from bench.record.upload import destination_of
 from bench.record.worker_part import parts
 from bench.target.tokens import Keyring, closed_on_failure
@@ -44,10 +44,7 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
         self._schedule = schedule
 
     def tick(self) -> tuple[int, float] | None:
-        """Return the current number of users, and the maximum number of users that start or stop per second.
-
-        Return None when the schedule has ended.
-        """
+        """Return (users, maximum of users that start or stop per second); None when the schedule has ended."""
         at_s = self.get_run_time()
         if at_s >= self._schedule.duration_s:
             return None
@@ -64,7 +61,7 @@ class Leader(ProcessRole):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._ran = False
-        self._decision: SequentialPlan | None = None
+        self._decision: SequentialPlanEntry | None = None
         self._thresholds: finalized_run.Thresholds = {}
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
@@ -217,7 +214,9 @@ class Leader(ProcessRole):
             run_time_s=self.parsed.run_time or self.planned.load_model.duration_s,
             analyses=None
             if plan is None
-            else InterimAnalyses(folder, plan, stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say),
+            else InterimAnalyses(
+                folder, plan["analyses"], stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say
+            ),
             telemetry=Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None,
         )
 
@@ -227,7 +226,7 @@ class Leader(ProcessRole):
         monitor = self.run.monitor
         if monitor is not None:
             if (live := self.run.live) is not None:
-                monitor.on_report(0, live.progress_report(), live.hold_s())
+                monitor.on_report(0, live.progress_report())
             self.enforce_budget(monitor)
             monitor.poll(self.run.state)
         self.workers.poll()
@@ -258,34 +257,11 @@ class Leader(ProcessRole):
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
-    def _stop_reason(self) -> str:
-        """Return why the workers cannot continue, or `INTERRUPTED` if the user ended interim analyses early, or "".
-
-        Such a run gets no decision, because the user may have seen its values and ended it because of them.
-        """
-        monitor = self.run.monitor
-        is_interrupted = monitor is not None and "sequential_plan" in self.run.document and monitor.is_early
-        return super()._stop_reason() or (INTERRUPTED if is_interrupted else "")
-
-    def _drain(self) -> None:
-        self.run.document["stopping_utc_ns"] = utc_ns()
-        live = self.run.live
-        if live is not None and live.active:
-            is_single = live.active == 1
-            sessions_text = (
-                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
-            )
-            self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
-        super()._drain()
-
-    def _close_run(self) -> None:
-        if self.run.folder is not None and (notice := self.workers.notice()):
+    def _finish(self, folder: Path) -> None:
+        run, reason = self.run, self.run.lifecycle.reason
+        if notice := self.workers.notice():
             self.say(notice)
-            self.run.document["notices"] = [*self.run.document.get("notices", ()), f"{notice}."]
-        super()._close_run()
-        run, folder, reason = self.run, self.run.folder, self.run.lifecycle.reason
-        if folder is None:
-            return
+            run.document["notices"] = [*run.document.get("notices", ()), f"{notice}."]
         self._poll()
         if run.monitor is not None:
             run.monitor.close()
@@ -329,17 +305,15 @@ class Leader(ProcessRole):
                 self._environment.process_exit_code = USAGE_STATUS
 
     def _record_delays(self, monitor: RunMonitor) -> None:
-        """Print how long the service delayed starts, and how many calls waited after refused calls.
-
-        Store the delays.
-        """
-        if held_s := monitor.held_s:
+        """Print and store how long the service delayed starts. Print how many calls waited after refused calls."""
+        total = monitor.totals.total
+        if held_s := total.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
-            is_own = monitor.totals.total.own_delays > 0
+            is_own = total.own_delays > 0
             reason = "after throttled requests" if is_own else "at the request of the service"
             self.say(f"starts were delayed {reason}: {longest} in total")
             self.run.document["start_delays_s"] = held_s
-        if calls := monitor.totals.total.calls_backed_off:  # the rows of seconds contain their number
+        if calls := total.calls_backed_off:  # the rows of seconds contain their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _record_absent_workers(self, folder: Path) -> None:

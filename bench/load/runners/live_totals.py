@@ -45,10 +45,7 @@ EXPORTED = frozenset(
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
-"""The keys of the times that are exported as telemetry. They belong to the metrics LIVE_VALUES.
-
-The latency of a first delta has the role `wait` and also the role `value`; it is exported only once, as `wait`.
-"""
+"""The keys of the times that are exported as telemetry. A first delta, which also has the role `value`, is a `wait`."""
 RATE_REPORTS = 6
 """The number of reports of a process from which rates are computed. A process reports once a second."""
 SILENT_NS = 5 * NS_PER_S
@@ -59,8 +56,8 @@ SILENT_NS = 5 * NS_PER_S
 class LiveLatency:
     """The latency of a target's turns, according to one metric.
 
-    `turns` is the number of turns, and includes the `failed` turns. A failed turn counts as infinite latency, so a
-    quantile may be infinite. A quantile is None if there are too few sessions, so that a report would not publish it.
+    `turns` includes the `failed` turns, which count as infinite latency. A quantile is None if a report would not
+    publish it, because there are too few sessions.
     """
 
     target: str
@@ -89,10 +86,9 @@ class LiveLatency:
 class TargetProgress:
     """The progress of one target.
 
-    `latencies` contains one latency for each metric of LIVE_VALUES and each `measured_from`. `rates` are means over the
-    last few seconds, summed over the processes that reported in these seconds. `usd` is the cost; None if it is
-    unknown. `health` is a text about the load generator, according to this target's values. `verdict` is a text about
-    the validity that the run would have if it ended now, according to the values of all targets.
+    `rates` are means over the last few seconds, summed over the processes that reported in these. `usd` is None if
+    unknown. `health` is a text about the load generator, by this target's values. `verdict` is a text about the
+    validity that the run would have if it ended now, by the values of all targets.
     """
 
     target: str
@@ -113,8 +109,7 @@ class TargetProgress:
 class LiveTotals:
     """The totals of the progress reports of all processes.
 
-    `chunk_ms` is the duration of the shortest audio chunk; None if no audio is paced. `labels` are the labels of the
-    targets, in the order of the run.
+    `chunk_ms` is the duration of the shortest paced audio chunk, if any. `labels` are those of the targets, in order.
     """
 
     def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
@@ -145,19 +140,21 @@ class LiveTotals:
 
     @property
     def total(self) -> ProgressReport:
-        """The sum of the last reports of all processes. It contains no times."""
-        reports, targets = self._last, dict[str, Counter[str]]()
+        """The sum of the last reports of all processes; of delays, the maximum. It contains no times."""
+        reports, targets, held_s = self._last, dict[str, Counter[str]](), dict[str, float]()
         failures: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for report in reports:
             for label, counts in report.targets.items():
                 targets.setdefault(label, Counter(dict.fromkeys(TARGET_COUNTS, 0))).update(counts)
             for target, failed in report.failures.items():
                 failures[target].update(dict(failed))
+            held_s |= {label: max(seconds, held_s.get(label, 0.0)) for label, seconds in report.held_s.items()}
         return ProgressReport(
             **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
             usd=sum((report.usd for report in reports), 0.0),
             targets={label: dict(counts) for label, counts in targets.items()},
             failures={target: list(counts.items()) for target, counts in failures.items()},
+            held_s=held_s,
             waiting_s=max((report.waiting_s for report in reports), default=0.0),
             event_loop_delay_p99_ms=_worst(report.event_loop_delay_p99_ms for report in reports),
             send_delay_p99_ms=_worst(report.send_delay_p99_ms for report in reports),
@@ -191,7 +188,7 @@ class LiveTotals:
         ]
 
     def _rates(self, label: str, now_ns: int) -> Traffic:
-        """Return how many events and bytes per second a target's sessions send and receive."""
+        """Return the events and bytes per second that a target's sessions send and receive."""
         rates: defaultdict[str, float] = defaultdict(float)
         for reports in self._reports.values():
             (since_ns, first), (until_ns, last) = reports[0], reports[-1]
@@ -267,8 +264,7 @@ class LiveTotals:
     def _lacking(self, target: str, p: float, turns: int) -> int:
         """Return the number of sessions that a quantile needs to be published, as in a report; 0 if there are enough.
 
-        `turns` is the number of turns that have the metric. If this is only a share of the target's turns, the same
-        share of its sessions is counted. This is never more than the number of sessions with such turns.
+        `turns` have the metric. Sessions count by the same share, which is never more than those with such turns.
         """
         target_counts = [report.targets.get(target, {}) for report in self._last]
         sessions, measured, squares = (sum(counts.get(name, 0) for counts in target_counts) for name in DESIGN)
@@ -294,10 +290,7 @@ class LiveTotals:
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
-        """Return the validity that the run would have if it ended now.
-
-        `target` is the target of which the values are checked. If it is None, those of all targets are checked.
-        """
+        """Return the validity that the run would have if it ended now, by the values of a target, or of all targets."""
         total, metrics = self.total, []
         for label in sorted({label for label, _ in self._times} if target is None else {target}):
             for name, measured_from in product((*HEADLINE, *TRANSCRIPT_METRICS), MEASURED_FROM):
@@ -335,10 +328,7 @@ def _first_failed(validity: Validity) -> Check | None:
 
 
 def _over(failed: Check) -> str:
-    """Return the name, value and limit of a failed check as text.
-
-    Values have three digits. From 1,000 ms on, they are whole numbers.
-    """
+    """Return the name, value and limit of a failed check, with three digits; from 1,000 ms on, as whole numbers."""
     value_ms, limit_ms = (
         f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
     )

@@ -61,7 +61,8 @@ def _on_init(environment: Any, **_: Any) -> None:
     except RtbenchError as error:
         for problem in each_error(error):
             role.say(str(problem))
-        role.give_up()
+        role.workers.dismiss()
+        sys.exit(USAGE_STATUS)
     gevent.get_hub().loop.update_now()  # Locust measures `-t` from the last time at which its loop read the clock
     if role.screen is not None:
         print_log_in(role.screen)

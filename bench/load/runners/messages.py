@@ -27,16 +27,13 @@ from bench.record.provenance import host_name
 from bench.record.replica import PartChunk
 
 HERE, STOP, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_drained"
-REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
+REFUSED, PROGRESS = "rtbench_refused", "rtbench_progress"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
-"""The messages from workers to their master: HERE, STOP, DRAINED, REFUSED, STANDING, CHUNK and PONG."""
+"""The messages from workers to their master: HERE, STOP, DRAINED, REFUSED, PROGRESS, CHUNK and PONG."""
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """The messages from a master to its workers."""
 NOT_SENT = "(not sent: it may contain a password)"
-"""The text that a master sends in place of an option that may contain a secret.
-
-The reason is that anyone on the network path can read Locust's messages.
-"""
+"""The text in place of an option with a secret, because anyone on the network path can read Locust's messages."""
 MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
 """The maximum wait of the master for the data of its workers, in seconds, after their last session has ended."""
@@ -57,20 +54,7 @@ class WorkerHello(TypedDict):
 
 
 Pong: TypeAlias = tuple[int, int, int]
-"""The instants at which a ping was sent, received and answered.
-
-The first is on the master's clock, the others on the worker's.
-"""
-
-
-class WorkerProgressMessage(TypedDict):
-    """A worker's progress.
-
-    `held_s` is the time for which its starts were delayed, in seconds, by the target's label.
-    """
-
-    standing: ProgressReport
-    held_s: dict[str, float]
+"""The instants at which a ping was sent (master's clock), received, and answered (worker's clock)."""
 
 
 class PartMessage(TypedDict):
@@ -86,11 +70,10 @@ OF_WORKERS: dict[str, Any] = {
     STOP: StopRequested,
     DRAINED: dict,
     REFUSED: RunRefused,
-    STANDING: WorkerProgressMessage,
+    PROGRESS: ProgressReport,
     CHUNK: PartMessage,
 }
 """The form that the content of a worker's message has, by the kind of the message."""
-
 NUMBER, COUNTS = int | float, dict[int | float, int | float]
 
 
@@ -124,10 +107,7 @@ OF_LOCUST: dict[str, Any] = {
     "exception": _holding("RaisedError", {"msg": str, "traceback": str}),
     "logs": _holding("Logs", {"worker_id": str, "logs": list[str]}),
 }
-"""The form that the content of a message of Locust's workers has, by the kind of the message.
-
-It contains only the fields that Locust's handlers read. All other fields belong to the user.
-"""
+"""The form of the content of a message of Locust's workers, by its kind: the fields that Locust's handlers read."""
 
 
 def trust_key(kind: SessionKind, *, tls: bool) -> str:
@@ -159,10 +139,7 @@ def accept_workers_only() -> None:
 
 
 def subscribe(runner: Any, kind: str, on_message: Callable[[str, Any], None]) -> None:
-    """Make the runner call `on_message` for each message of this kind.
-
-    Its arguments are the worker's id and the content.
-    """
+    """Make the runner call `on_message` with the worker's id and the content of each message of this kind."""
 
     def handle(msg: Message, **_: Any) -> None:
         try:

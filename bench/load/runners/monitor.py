@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -52,10 +52,7 @@ def check_installed() -> None:
 
 
 class Telemetry:
-    """The connection to the child process that exports the metrics of one run.
-
-    `say` is a function that prints the child's messages.
-    """
+    """The connection to the child process that exports the metrics of one run. `say` prints the child's messages."""
 
     def __init__(self, run_id: str, planned: RunPlan, say: Callable[[str], None]) -> None:
         self._say, self._backlog = say, False
@@ -72,16 +69,10 @@ class Telemetry:
             os.setpriority(os.PRIO_PROCESS, self._child.pid, LOWERED)
         self._writer, self._reader = gevent.spawn(self._write), gevent.spawn(self._read)
         targets = {target.label: attributes_of(target) for target in planned.targets}
-        self._put({"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets})
+        self.export({"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets})
 
-    def export(self, worker: int, report: ProgressReport) -> None:
-        self._put(vars(report) | {"worker": worker})
-
-    def export_overload(self, *, late: bool) -> None:
-        """Export whether the run would be invalid if it ended now."""
-        self._put({"late": late})
-
-    def _put(self, message: Mapping[str, Any]) -> None:
+    def export(self, message: Any) -> None:
+        """Send a message to the child, in the format that `otel_exporter` describes."""
         if self._writer.dead:  # the child has ended, and has printed why
             return
         try:
@@ -137,11 +128,7 @@ EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """The monitor of a run, in the process that leads the run.
-
-    `view` is None if the run has no live view. `analyses` is None if the run has no interim analyses. `telemetry` is
-    None if no metrics are exported.
-    """
+    """The monitor of a run, in the process that leads it. What the run does not have is None."""
 
     def __init__(
         self,
@@ -157,30 +144,25 @@ class RunMonitor:
         self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
         self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
         """The planned number of sessions with all targets together; None if there is no limit."""
-        self._held_s: dict[int, dict[str, float]] = {}
         self._started_ns = self._exported_ns = monotonic_ns()
         self._targets: list[TargetProgress] = []
         self._targets_ns = 0
 
-    def on_report(self, worker: int, report: ProgressReport, held_s: dict[str, float]) -> None:
+    def on_report(self, worker: int, report: ProgressReport) -> None:
         self.totals.add(worker, report, monotonic_ns())
-        self._held_s[worker] = held_s
         if self._telemetry is not None:
-            self._telemetry.export(worker, report)
+            self._telemetry.export((worker, report))
 
     def over_budget(self) -> str:
         """Return a notice if all processes together have spent the budget; otherwise ""."""
         return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
 
     def poll(self, state: RunState = RunState.RUNNING) -> None:
-        """Do the work that is due. This is called once a second.
-
-        Export whether the load generator is overloaded, start an interim analysis, and draw the status line.
-        """
+        """Export the overload, start an interim analysis, and draw the status line, if due. Call this once a second."""
         now_ns, total, elapsed_s = monotonic_ns(), self.totals.total, self._elapsed_s
         if self._telemetry is not None and now_ns >= self._exported_ns + EXPORT_PERIOD_NS:
             self._exported_ns = now_ns
-            self._telemetry.export_overload(late=bool(self.totals.overload_text()))
+            self._telemetry.export(bool(self.totals.overload_text()))
         if self._analyses is not None and state is RunState.RUNNING:
             self._analyses.consider(total.pairs_done, total.turns_stamped, self.totals.overload_text())
         if self._view is None:
@@ -223,14 +205,6 @@ class RunMonitor:
         if now_ns >= self._targets_ns + NS_PER_S:
             self._targets, self._targets_ns = self.totals.targets(now_ns), now_ns
         return self._targets
-
-    @property
-    def held_s(self) -> dict[str, float]:
-        """The seconds for which starts were delayed, by the target's label. Each is the maximum of all processes."""
-        held: dict[str, float] = {}
-        for of_process in self._held_s.values():
-            held |= {label: max(held_s, held.get(label, 0.0)) for label, held_s in of_process.items()}
-        return held
 
     @property
     def _elapsed_s(self) -> float:

@@ -1,9 +1,9 @@
 """The process that sends metrics to an OpenTelemetry collector. It reads the progress of a run as JSON lines.
 
-The first line is an `ExportedRun`, and each later line is an `ExportedProgress`. When the input ends, the process sends
-the last metrics. It needs the packages of the extra `otel`. The standard environment variables configure the collector
-(OTEL_EXPORTER_OTLP_ENDPOINT and others). A metric has its name in the GenAI conventions for clients if it has one
-there; otherwise its name is `rtbench.*`.
+The first line is an `ExportedRun`. Each later line is the number and the progress report of a process, or whether the
+load generator is overloaded. When the input ends, the process sends the last metrics. It needs the packages of the
+extra `otel`. The standard environment variables configure the collector (OTEL_EXPORTER_OTLP_ENDPOINT and others). A
+metric has its name in the GenAI conventions for clients if it has one there; otherwise its name is `rtbench.*`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -25,7 +25,7 @@ from opentelemetry.sdk.resources import Resource
 from bench.base.units import US_PER_S
 from bench.catalogue.metrics import FIRST_DELTAS
 from bench.catalogue.outcomes import outcome_class
-from bench.load.execution.progress import LiveMetricKey, Outcomes, Times
+from bench.load.execution.progress import LiveMetricKey, ProgressReport
 from bench.load.runners.live_totals import EXPORTED
 
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
@@ -37,7 +37,9 @@ NOT_TAKEN = (
     "no metrics reach the collector: check that it listens at OTEL_EXPORTER_OTLP_ENDPOINT for OTLP over HTTP; "
     "the run continues without them"
 )
+NO_PROGRESS = ProgressReport()
 Attributes = Mapping[str, Any]
+Message: TypeAlias = tuple[int, ProgressReport] | bool
 
 
 class ExportedRun(msgspec.Struct, frozen=True):
@@ -49,26 +51,12 @@ class ExportedRun(msgspec.Struct, frozen=True):
     targets: Mapping[str, Mapping[str, str]]
 
 
-class ExportedProgress(msgspec.Struct, frozen=True):
-    """The progress of a process that is exported.
-
-    It contains some fields of a `ProgressReport`, or only `late`, which is True if the load generator is overloaded.
-    """
-
-    worker: int = -1
-    targets: Mapping[str, Mapping[str, float]] = {}
-    outcomes: Outcomes = {}
-    times_us: Times = {}
-    simulated: bool = False
-    late: bool | None = None
-
-
 class Instruments:
     """The metrics of a run."""
 
     def __init__(self, meter: Meter, run: ExportedRun) -> None:
         self._run = run
-        self._before: dict[int, ExportedProgress] = {}
+        self._before: dict[int, ProgressReport] = {}
         self._first_chunk = meter.create_histogram(
             "gen_ai.client.operation.time_to_first_chunk",
             "s",
@@ -86,12 +74,13 @@ class Instruments:
             "rtbench.load_generator.overloaded", "", "1 if the run would be invalid if it ended now, else 0."
         )
 
-    def add(self, progress: ExportedProgress) -> None:
-        if progress.late is not None:
-            self._late.set(int(progress.late))
+    def add(self, message: Message) -> None:
+        if isinstance(message, bool):
+            self._late.set(int(message))
             return
-        before = self._before.get(progress.worker, ExportedProgress())
-        self._before[progress.worker] = progress
+        worker, progress = message
+        before = self._before.get(worker, NO_PROGRESS)
+        self._before[worker] = progress
         self._add_counts(progress, before)
         for label, steps in progress.outcomes.items():
             for step, outcomes in steps.items():
@@ -107,7 +96,7 @@ class Instruments:
     def _of(self, label: str, simulated: bool) -> dict[str, Any]:
         return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(self._run.targets.get(label, {}))
 
-    def _add_counts(self, progress: ExportedProgress, before: ExportedProgress) -> None:
+    def _add_counts(self, progress: ProgressReport, before: ProgressReport) -> None:
         for label, counts in progress.targets.items():
             if not any(counts.values()):  # it is not known yet whether the service is simulated
                 continue
@@ -151,10 +140,7 @@ class WarnOnceExporter(OTLPMetricExporter):
 
 
 def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
-    """Return a provider of metrics, which sends them to the collector every few seconds.
-
-    Times are sent as exponential histograms, unless the environment sets another aggregation.
-    """
+    """Return a provider that sends metrics every few seconds, times as exponential histograms by default."""
     finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)
     interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS
@@ -175,7 +161,7 @@ def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
     run = msgspec.json.decode(next(messages), type=ExportedRun)
     provider = provider_of(run, environ)
     instruments = Instruments(provider.get_meter("rtbench", run.version), run)
-    decoder = msgspec.json.Decoder(ExportedProgress)
+    decoder = msgspec.json.Decoder[Message](Message)
     for line in messages:
         instruments.add(decoder.decode(line))
     provider.shutdown()

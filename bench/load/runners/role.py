@@ -1,9 +1,8 @@
 """The role of a Locust process in runs: what standalone processes, masters and workers have in common.
 
-A role passes Locust's events and signals to the lifecycle of the run, and executes the actions that the lifecycle
-returns. Long steps (drain, close) run one after another, each in a greenlet of its own, because Locust may kill the
-greenlets in which it stops a run. Several events may stop the same run at the same time. Each of them waits for the
-same steps.
+A role passes Locust's events and signals to the lifecycle of the run, and executes the actions that this returns. Long
+steps (drain, close) run one after another, each in a greenlet of its own, because Locust may kill the greenlets in
+which it stops a run. All events that stop a run wait for the same steps.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import gevent
 
+from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
 from bench.base.errors import USAGE_STATUS, RtbenchError
 from bench.load import lifecycle
@@ -26,14 +26,14 @@ from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import TargetState
-from bench.load.lifecycle import RunAction, RunEvent, RunLifecycle, RunState
+from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, RunState, StopRequested
 from bench.load.planning.run_options import Environment
 from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports, check_shares, plan_run
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
-from bench.load.runners.workers import Workers
 from bench.record import folder as files
+from bench.record.document import INTERRUPTED
 from bench.record.spool import Spool
 from bench.target.tokens import Keyring
 
@@ -46,13 +46,13 @@ class CurrentRun:
 
     lifecycle: RunLifecycle = field(default_factory=RunLifecycle)
     folder: Path | None = None
-    """The run folder. It is set in the process that made the folder, and in workers that record into it."""
+    """The run folder, in the process that made it, and in workers that record into it."""
     document: dict[str, Any] = field(default_factory=dict)
-    """The content of run.json. It is set in the process that made the folder."""
+    """The content of run.json, in the process that made the folder."""
     monitor: RunMonitor | None = None
-    """The monitor of the run. It is set in the process that made the folder."""
+    """The monitor of the run, in the process that made the folder."""
     live: LiveRun | None = None
-    """The sessions of the run in this process. It is set in processes with users: standalone processes and workers."""
+    """The sessions of the run, in processes with users: standalone processes and workers."""
     summary: str = ""
     last_step: gevent.Greenlet | None = None
     """The step of the run's end that was started last."""
@@ -60,6 +60,15 @@ class CurrentRun:
     @property
     def state(self) -> RunState:
         return self.lifecycle.state
+
+    @property
+    def stop_reason(self) -> str:
+        """`INTERRUPTED` if the user ended interim analyses early, or else "".
+
+        Such a run gets no decision, because the user may have seen its values and ended it because of them.
+        """
+        is_early = self.monitor is not None and "sequential_plan" in self.document and self.monitor.is_early
+        return INTERRUPTED if is_early else ""
 
     def then(self, step: Callable[[], None]) -> None:
         """Start a step of the run's end. The step begins when all steps before it have ended."""
@@ -82,16 +91,58 @@ class CurrentRun:
             print(self.summary, file=sys.stderr if parsed.json else sys.stdout, flush=True)
 
 
+class Workers:
+    """The workers of a process that leads runs: none, so that it runs the sessions itself."""
+
+    @property
+    def count(self) -> int:
+        """The number of processes that run the sessions of the next run."""
+        return 1
+
+    @property
+    def stop_reason(self) -> str:
+        """The reason why the workers cannot continue the run; "" if they can."""
+        return ""
+
+    def open(self) -> None:
+        """Wait for the workers before the first run. Raise UsageError if they are late."""
+
+    def dismiss(self) -> None:
+        """End the workers, because there will be no run."""
+
+    def begin(self) -> None:
+        """Forget the last run."""
+
+    def advice(self) -> tuple[str, ...]:
+        """Return the notices about the hosts of the workers."""
+        return ()
+
+    def hand_over(self, folder: Path, slot: WorkerSlot) -> bool:
+        """Let the workers run the sessions. Return False if there are none."""
+        return False
+
+    def poll(self) -> None:
+        """End the run if no worker has sessions left to run. This is called once a second."""
+
+    def drain(self) -> None:
+        """Let the workers end their sessions, and wait for their data."""
+
+    def silent(self, folder: Path) -> int:
+        """Return the number of workers that may have started, but sent no data."""
+        return 0
+
+    def notice(self) -> str:
+        """Return a notice about the messages in the run; "" if there is none."""
+        return ""
+
+
 class ProcessRole(ABC):
     """The role of one process in runs. It determines how a run starts and ends, and who gets the progress."""
 
     _leads = True
     """True if this process decides when a run ends."""
     _all_drain = False
-    """True if all users of this process are realtime users, and the option `--stop-timeout` is not given.
-
-    Then the end of a run waits for all sessions.
-    """
+    """True if the end of a run waits for all sessions: all users are realtime users, without `--stop-timeout`."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -104,10 +155,7 @@ class ProcessRole(ABC):
         self.workers = Workers()
         self.run = CurrentRun()
         self.longest_s = 0.0
-        """The maximum wait for open turns at the end of a run, in seconds.
-
-        It is `--stop-timeout`; if that is not given, it is determined by the limits of the turns.
-        """
+        """The seconds to wait for open turns at the end of a run: `--stop-timeout`, or else the limit of the turns."""
         self._niceness = niceness()
         """The niceness of this process while no sessions run."""
 
@@ -118,16 +166,29 @@ class ProcessRole(ABC):
     def say(self, line: str) -> None:
         self._view.say(line)
 
-    # The plan of the run.
+    # What differs between a leader and a worker.
 
     @abstractmethod
     def open(self) -> None:
         """Prepare this process for runs. This is called when Locust has started. Raise RtbenchError if it fails."""
 
-    def give_up(self) -> NoReturn:
-        """End the process before its first run, because there is a problem that the user must fix."""
-        self.workers.dismiss()
-        sys.exit(USAGE_STATUS)
+    @abstractmethod
+    def _start(self) -> None:
+        """Start a run. Raise RtbenchError if it cannot start, and OSError if the disk cannot be written."""
+
+    @abstractmethod
+    def _poll(self) -> None:
+        """Check the progress of the run. This is called once a second until the run has ended."""
+
+    @abstractmethod
+    def _finish(self, folder: Path) -> None:
+        """Process the run folder, after this process has written its data. This is the last step of a run."""
+
+    def _ask_master(self, request: StopRequested | RunRefused) -> None:
+        """Send a request to the master. The lifecycle of a leader makes no requests."""
+        raise NotImplementedError
+
+    # The plan of the run.
 
     def prepare(self) -> None:
         """Plan a run, and check that this process can execute it. Raise RtbenchError if it cannot."""
@@ -160,24 +221,21 @@ class ProcessRole(ABC):
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
             for number in (signal.SIGINT, signal.SIGTERM):  # the handler can run between any two bytecodes
-                signal.signal(number, lambda *_: gevent.spawn(self._on_signal))
+                signal.signal(number, lambda *_: gevent.spawn(self.apply, lifecycle.SignalReceived()))
         gevent.spawn(self._end_run).join()  # with the web UI, the last run may still be in its report
         self.run = CurrentRun(RunLifecycle(leads=self._leads))
         self._environment.process_exit_code = None
         try:
             self._start()
         except RtbenchError as error:
-            self._refuse_start(str(error))
+            self.apply(RunRefused(str(error)))  # the run has no users yet
         except OSError as error:
-            self._refuse_start(unwritable(error))
+            self.apply(RunRefused(unwritable(error)))
         else:
             gevent.spawn(self._poll_each_second, self.run)
 
     def on_spawning_complete(self, **_: Any) -> None:
-        """Count the users when Locust has created them.
-
-        Their greenlets may not run yet. In a worker, some users may not exist yet, so wait for them.
-        """
+        """Count the users when Locust has created them. In a worker, some users may not exist yet, so wait for them."""
         live = self.run.live
         if live is None:
             return
@@ -191,7 +249,7 @@ class ProcessRole(ABC):
         gevent.spawn(count_users)
 
     def on_test_stopping(self, **_: Any) -> None:
-        self.apply(lifecycle.UsersStopping(self._stop_reason()))
+        self.apply(lifecycle.UsersStopping(self.workers.stop_reason or self.run.stop_reason))
         self.run.wait_for_steps()
 
     def on_test_stop(self, **_: Any) -> None:
@@ -206,57 +264,38 @@ class ProcessRole(ABC):
         if self._ends_itself:
             self.run.print_summary(self.parsed)
 
-    def _on_signal(self) -> None:
-        self.apply(lifecycle.SignalReceived())
-
-    def _stop_reason(self) -> str:
-        """Return why Locust stops the test, if the cause is neither the run nor a signal; "" if unknown."""
-        return self.workers.stop_reason
-
     # The lifecycle.
 
     def apply(self, event: RunEvent) -> None:
         """Pass an event to the lifecycle of the run, and execute the actions that it returns. This never blocks."""
         for action in self.run.lifecycle.apply(event):
-            self._do(action)
-
-    def _do(self, action: RunAction) -> None:
-        match action:
-            case lifecycle.Say(text):
-                self.say(text)
-            case lifecycle.SetExitStatus(status):
-                self._environment.process_exit_code = status
-            case lifecycle.StopTest():
-                gevent.spawn(self._stop_test, self.run)
-            case lifecycle.DrainSessions():
-                self.run.then(self._drain)
-            case lifecycle.CloseRun():
-                self.run.then(self._close)
+            match action:
+                case lifecycle.Say(text):
+                    self.say(text)
+                case lifecycle.SetExitStatus(status):
+                    self._environment.process_exit_code = status
+                case lifecycle.AskMaster(request):
+                    self._ask_master(request)
+                case lifecycle.StopTest():
+                    gevent.spawn(self._stop_test, self.run)
+                case lifecycle.DrainSessions():
+                    self.run.then(self._drain)
+                case lifecycle.CloseRun():
+                    self.run.then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
-        """Make Locust stop the test, and end the run.
-
-        Locust may consider the test stopped already, and send no event. The run ends in this case, too.
-        """
+        """Make Locust stop the test, and end the run, even if Locust considers the test stopped and sends no event."""
         (self.runner.quit if self._headless else self.runner.stop)()
         if self.run is run:
             self._end_run()
 
     def _end_run(self, *, spent: bool = False) -> None:
-        """End the run, even if Locust has omitted some of its events. Return when the run has ended."""
+        """End the run, even if Locust has omitted events. Return when the run has ended."""
         self.apply(lifecycle.UsersStopping(spent=spent))
         self.apply(lifecycle.UsersStopped())
         self.run.wait_for_steps()
 
     # The start.
-
-    @abstractmethod
-    def _start(self) -> None:
-        """Start a run. Raise RtbenchError if it cannot start, and OSError if the disk cannot be written."""
-
-    def _refuse_start(self, problem: str) -> None:
-        """End a run that cannot start. It has no users yet."""
-        self.apply(lifecycle.RunRefused(problem))
 
     def _signed_in(self) -> Keyring | None:
         """Fetch all tokens. Return None if the run ends meanwhile. Raise UsageError if a sign-in is refused."""
@@ -285,10 +324,6 @@ class ProcessRole(ABC):
 
     # During the run.
 
-    @abstractmethod
-    def _poll(self) -> None:
-        """Check the progress of the run. This is called once a second until the run has ended."""
-
     def _poll_each_second(self, run: CurrentRun) -> None:
         gevent.sleep(LOOK_S)
         while self.run is run and run.lifecycle.state is not RunState.REPORTED:
@@ -298,10 +333,18 @@ class ProcessRole(ABC):
     # The end.
 
     def _drain(self) -> None:
+        self.run.document["stopping_utc_ns"] = utc_ns()
+        live = self.run.live
+        if self._leads and live is not None and live.active:
+            is_single = live.active == 1
+            sessions_text = (
+                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
+            )
+            self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
         self.workers.drain()
         # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their own limits.
         outcome = "unfinished" if self.parsed.stop_timeout else "timeout:turn"
-        unfinished = 0 if self.run.live is None else self.run.live.drain(self.longest_s, outcome)
+        unfinished = 0 if live is None else live.drain(self.longest_s, outcome)
         if unfinished:
             self.say(f"cut {unfinished} sessions that were still open {self.longest_s:g} s after the end: {outcome}")
         if self._all_drain:
@@ -310,7 +353,10 @@ class ProcessRole(ABC):
     def _close(self) -> None:
         failed = True
         try:
-            self._close_run()
+            if self.run.live is not None:
+                self._close_live(self.run.live)
+            if self.run.folder is not None:
+                self._finish(self.run.folder)
             failed = False
         finally:
             self._view.clear()
@@ -318,10 +364,7 @@ class ProcessRole(ABC):
         if not self._ends_itself:
             self.run.print_summary(self.parsed)
 
-    def _close_run(self) -> None:
-        live = self.run.live
-        if live is None:
-            return
+    def _close_live(self, live: LiveRun) -> None:
         self._poll()
         self._view.clear()  # if closing fails, a message follows
         live.close()
@@ -332,10 +375,7 @@ class ProcessRole(ABC):
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
-    """Fetch all tokens. Raise UsageError if a sign-in is refused.
-
-    If the sign-in takes longer than `long_s` seconds, `say` is called with a notice.
-    """
+    """Fetch all tokens. After `long_s` seconds, `say` this. Raise UsageError if a sign-in is refused."""
     notice = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()

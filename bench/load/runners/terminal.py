@@ -21,10 +21,7 @@ from bench.load.lifecycle import RunState
 from bench.load.runners.live_totals import OK, LiveLatency, LiveTotals
 
 FAILED = "∞"
-"""The text of an infinite quantile.
-
-A quantile is infinite if it lies among failed turns, which have infinite latency.
-"""
+"""The text of a quantile that lies among failed turns, which have infinite latency."""
 UNKNOWN = "–"
 
 
@@ -53,10 +50,9 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class RunPhase:
-    """The phase of a run, as the line shows it.
+    """The phase of a run, as the line shows it, with what is known of the remaining time and the planned sessions.
 
-    `left_s` is the remaining time in seconds; None if unknown. `sessions` is the planned number of sessions; None if
-    unknown. `analyses` are the number of interim analyses that were made, and the planned number.
+    `analyses` are the number of interim analyses that were made, and the planned number.
     """
 
     phase: str
@@ -80,11 +76,7 @@ def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up:
 
 
 def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int) -> float | None:
-    """Return the remaining time in seconds; None if it is unknown.
-
-    It is computed from the run time, and from the rate at which sessions end. If both are known, the shorter time
-    counts.
-    """
+    """Return the remaining seconds, by the run time or the rate at which sessions end: the shorter; None if unknown."""
     ends = [] if run_time_s is None else [run_time_s - elapsed_s]
     if sessions is not None and done:
         ends.append((sessions - done) * elapsed_s / done)
@@ -92,10 +84,7 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
 
 
 def status_text(totals: LiveTotals, run_phase: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
-    """Return the status line. It has at most `width` columns; None means no limit.
-
-    In the labels of targets, control characters are replaced.
-    """
+    """Return the status line, with at most `width` columns; None means no limit."""
     return fitted(_parts(totals, run_phase), width, colour=colour)
 
 
@@ -136,7 +125,7 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
     of_all = f"{finished} of {planned}" if planned is not None else finished
     yield StatusPart(8, (f"{active}, {of_all} finished", active))
     if blocked := total.calls_blocked:
-        yield StatusPart(3, (f"{blocked} of {total.calls} calls blocked", f"{blocked} blocked"), "bad")
+        yield StatusPart(3, (f"{blocked} of {total.calls_offered} calls blocked", f"{blocked} blocked"), "bad")
     if total.sessions_refused:
         yield StatusPart(3, (f"{total.sessions_refused} failed to connect",), "bad")
     if total.callers_backing_off:
@@ -144,16 +133,11 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
 
 
 def _latencies(latencies: Iterable[LiveLatency]) -> Iterator[StatusPart]:
-    """Yield one part of the line for each metric. Skip metrics with too few sessions.
-
-    The metric with the most turns comes first. The others are left out if the line is short.
-    """
+    """Yield one part of the line for each metric with enough sessions; the one with the most turns ranks highest."""
     groups = [list(group) for _, group in groupby(latencies, lambda latency: latency.name)]
-    displayed_groups = [
-        group_latencies for group_latencies in groups if any(latency.p50_ms is not None for latency in group_latencies)
-    ]
-    for position, group_latencies in enumerate(displayed_groups):
-        yield (_one if len(group_latencies) == 1 else _several)(11 + position if position else 5, group_latencies)
+    displayed = [group for group in groups if any(latency.p50_ms is not None for latency in group)]
+    for position, group in enumerate(displayed):
+        yield (_one if len(group) == 1 else _several)(11 + position if position else 5, group)
 
 
 def _one(rank: int, latencies: list[LiveLatency]) -> StatusPart:
@@ -198,19 +182,12 @@ def _in_ms(values: str) -> str:
 
 
 class TerminalView(StatusLine):
-    """A view that shows the status line of a run on a stream.
-
-    If the stream is not a terminal, it prints a line from time to time.
-    """
+    """A view that shows the status line of a run on a stream."""
 
     _phase, _shown_ns = "", 0
 
     def show(self, totals: LiveTotals, run_phase: RunPhase, now_ns: int) -> None:
-        """Draw the status line if it is due.
-
-        It is due when a new phase begins. Within a phase, it is due twice a second on a terminal, and every 10 s
-        elsewhere.
-        """
+        """Draw the status line in a new phase; later, twice a second on a terminal, and every 10 s elsewhere."""
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
         if (run_phase.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.can_write():
             return

@@ -92,10 +92,7 @@ def show_targets(web_ui: Any, text: Callable[[], str]) -> None:
 
 
 def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
-    """Return why a form is refused, if it changes an option that visitors may not change; otherwise "".
-
-    Locust's page also sends the fields that the visitor did not change.
-    """
+    """Return why a form is refused, if it changes (not only repeats) an option that visitors may not; otherwise ""."""
     for name, value in form:
         own = chosen.get(name)
         own_text = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
@@ -114,10 +111,7 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
 
 
 def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """Return the options that Locust would set from a form. Numbers may still be text.
-
-    Raise UsageError if the number of users is invalid.
-    """
+    """Return the options that Locust would set from a form. Raise UsageError if the number of users is invalid."""
     shape = {name: form[name] for name in SHAPE & form.keys()}
     options: dict[str, Any] = {
         name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
@@ -166,17 +160,12 @@ def _validity(target: TargetProgress) -> str:
 
 
 def _bytes(rate: float) -> str:
-    """Return a rate in bytes per second as text, such as 280 kB/s."""
     size, unit = byte_unit(rate)
     return f"{rate / size:.3g} {unit}/s"
 
 
 def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """Return the content of a table's cell: a number, by which the page can sort, or a text.
-
-    It is a text if the value is missing, or infinite, which JSON does not allow. The first item of `needs` is the
-    number of sessions that a missing value needs.
-    """
+    """Return a number, by which the page can sort; a text if the value is infinite, or missing for lack of sessions."""
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
     return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
@@ -210,10 +199,7 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
     "load_generator": ("load generator", lambda target: target.health or "no verdict yet"),
     "verdict": ("validity so far", _validity),
 }
-"""The columns of the two tables. Each has a key, a title, and a function that returns the content of a cell.
-
-The page changes keys that are not plain words.
-"""
+"""The columns of the two tables: key, title, and content of a cell. The page changes keys that are no plain words."""
 
 
 def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:

@@ -16,11 +16,11 @@ import gevent
 from locust import runners
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import USAGE_STATUS, UsageError
-from bench.load.execution.live_run import ABORT_WAIT_S
+from bench.base.errors import USAGE_STATUS, RtbenchError, UsageError
+from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import target_states
-from bench.load.lifecycle import AskMaster, MasterLost, RunAction, RunRefused, RunStarted, RunState
+from bench.load.lifecycle import MasterLost, RunRefused, RunStarted, StopRequested
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.runners import messages, worker_link
 from bench.load.runners.role import LOOK_S, ProcessRole
@@ -32,10 +32,7 @@ from bench.record.replica import PartSource, new_key
 from bench.target.tokens import closed_on_failure
 
 LEAVE_S = ABORT_WAIT_S
-"""A margin in seconds.
-
-Without messages from its master, a worker ends this long before the master considers it missing.
-"""
+"""The seconds by which a worker without messages ends before its master considers it missing."""
 
 
 class Worker(ProcessRole):
@@ -48,10 +45,7 @@ class Worker(ProcessRole):
         parsed = environment.parsed_options
         self._assigned = messages.secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
-        """True if this process itself has the option --yes.
-
-        Without it, a master cannot make this machine open many sessions with remote hosts.
-        """
+        """True if this process has the option --yes, so that a master may make it open many sessions."""
         self._number, self._shares = 0, True
         """The number of this worker in the run. `_shares` is True if this worker writes into its master's folder."""
         self._part_sender: PartSender | None = None
@@ -86,11 +80,12 @@ class Worker(ProcessRole):
             return
         self._number = assignment["members"][self.runner.client_id]
         self._shares = spool.is_reached(Path(assignment["folder"]), assignment["host"])
-        self._join_run(assignment)
-
-    def _refuse_start(self, problem: str) -> None:
-        """End the run for all processes. Without this worker, it is not the requested run."""
-        super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
+        try:
+            self._join_run(assignment)
+        except (RtbenchError, OSError) as error:  # ends the run for all processes: it is not the requested run
+            problem = unwritable(error) if isinstance(error, OSError) else str(error)
+            where = "" if self._shares else f" (worker {self._number}, on {host_name()})"
+            raise RtbenchError(f"{problem}{where}") from error
 
     def _join_run(self, assignment: dict[str, Any]) -> None:
         """Join the run that the master hands over. Raise UsageError if this worker cannot execute it."""
@@ -126,10 +121,7 @@ class Worker(ProcessRole):
             self._go_live(self.run.folder, slot, states, keyring, run_id=assignment["run_id"])
 
     def _use_own_secrets(self) -> None:
-        """Set the options that the master does not send to their values in this process.
-
-        Raise UsageError if this process has no value.
-        """
+        """Set the options that the master does not send to this process's values. Raise UsageError if it has none."""
         for name in messages.MAY_HOLD_SECRETS:
             if getattr(self.parsed, name, None) == messages.NOT_SENT:
                 if not self._assigned[name]:
@@ -140,10 +132,7 @@ class Worker(ProcessRole):
                 setattr(self.parsed, name, self._assigned[name])
 
     def _slot(self, assignment: dict[str, Any]) -> WorkerSlot:
-        """Return the position of this worker in the run, according to its own clocks.
-
-        CLOCK_MONOTONIC differs between hosts.
-        """
+        """Return the position of this worker in the run, by its own clocks. CLOCK_MONOTONIC differs between hosts."""
         slot_fields = assignment["slot"] | {"worker": self._number}
         if self._shares:
             return WorkerSlot(**slot_fields)
@@ -153,10 +142,7 @@ class Worker(ProcessRole):
         return WorkerSlot(**slot_fields | {"started_ns": monotonic_ns() - since_ns} | clock)
 
     def _own_folder(self, assignment: dict[str, Any], slot: WorkerSlot) -> Path:
-        """Make a folder for this worker's data, and start to send the data to the master.
-
-        `rtbench merge` can read the folder.
-        """
+        """Make a folder for this worker's data, which `rtbench merge` can read. Start to send it to the master."""
         plan, send, run_id = self.planned, self.runner.send_message, assignment["run_id"]
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
         document = plan.opening_document(run_id, slot.started_utc_ns, vars(self.parsed), slot.workers)
@@ -177,8 +163,11 @@ class Worker(ProcessRole):
 
     def _poll(self) -> None:
         if (live := self.run.live) is not None:
-            report = {"standing": asdict(live.progress_report()), "held_s": live.hold_s()}
-            self.runner.send_message(messages.STANDING, report)
+            self.runner.send_message(messages.PROGRESS, asdict(live.progress_report()))
+
+    def _ask_master(self, request: StopRequested | RunRefused) -> None:
+        kind = messages.REFUSED if isinstance(request, RunRefused) else messages.STOP
+        self.runner.send_message(kind, asdict(request))
 
     def _watch_master(self) -> None:
         """Check once a second whether the master is missing. If it is, end this worker."""
@@ -199,33 +188,17 @@ class Worker(ProcessRole):
         self.say(f"{subject} ends, because its master is missing{where}")
         self.runner.quit()
 
-    def _do(self, action: RunAction) -> None:
-        if isinstance(action, AskMaster):
-            kind = messages.REFUSED if isinstance(action.request, RunRefused) else messages.STOP
-            self.runner.send_message(kind, asdict(action.request))
-        else:
-            super()._do(action)
-
     # The end.
-
-    def _on_signal(self) -> None:
-        """Process a signal. If this worker only waits for another run, no turn is open, so end at once."""
-        if self.run.state is RunState.REPORTED:
-            self.runner.quit()
-        else:
-            super()._on_signal()
 
     def _on_master_drain(self, msg: Any, **_: Any) -> None:
         self._end_run(spent=msg.data["spent"])
         self.runner.send_message(messages.DRAINED, {})
 
-    def _close_run(self) -> None:
+    def _finish(self, folder: Path) -> None:
         """Send the remaining data to the master. If all data arrived, remove this worker's folder."""
-        super()._close_run()
-        shipper, folder = self._part_sender, self.run.folder
-        if shipper is None or folder is None:
+        if self._part_sender is None:
             return
-        arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts arrive meanwhile
+        arrived = self._part_sender.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts arrive meanwhile
         self._part_sender = None
         if arrived:
             shutil.rmtree(folder, ignore_errors=True)

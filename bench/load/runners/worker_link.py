@@ -21,7 +21,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gevent
 import msgspec
@@ -37,10 +37,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def tie_forks() -> None:
-    """Make the kernel end every forked child when this process ends, unless the child has called `outlive_parent`.
-
-    This works only on Linux.
-    """
+    """Make Linux end every forked child when this process ends, unless the child has called `outlive_parent`."""
     parents: list[int] = []
 
     def end_with_parent() -> None:
@@ -62,10 +59,7 @@ def _on_end_of_parent(number: int) -> None:
 
 
 class MasterLiveness:
-    """A check whether the master is alive.
-
-    It uses the time since the master's last message. If both share a disk, it also uses the lock on the run's folder.
-    """
+    """A check whether the master is alive: by the time since its last message, and its lock if both share a disk."""
 
     def __init__(self) -> None:
         self.patience_s = math.inf
@@ -73,10 +67,7 @@ class MasterLiveness:
         self._locked: int | None = None
 
     def tie(self, folder: Path | None) -> None:
-        """Watch the lock that the master holds on a run's folder.
-
-        If `folder` is None, the master is on another host. Then only its silence shows that it has ended.
-        """
+        """Watch the lock that the master holds on a run's folder; None if the master is on another host."""
         if self._locked is not None:
             os.close(self._locked)
         self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
@@ -124,10 +115,7 @@ MIN_BYTES = 4 << 10
 
 
 class PartSender:
-    """A sender of the data that one worker recorded.
-
-    `send` is a function that passes a chunk to Locust. Call `receipt` with each receipt of the master.
-    """
+    """A sender of a worker's recorded data. `send` passes a chunk to Locust. Call `receipt` with each receipt."""
 
     def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
@@ -160,10 +148,7 @@ class PartSender:
             gevent.sleep(EVERY_S)
 
     def _send_chunk(self, until_ns: int | None) -> bool:
-        """Send the data that is recorded now.
-
-        Return whether all of it arrived before `until_ns`; None means no limit.
-        """
+        """Send the data that is recorded now. Return whether all of it arrived before `until_ns`, if given."""
         for chunk in self._source.chunks():
             left_s = AGAIN_S if until_ns is None else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
             if self._given_up or left_s <= 0:
@@ -183,9 +168,8 @@ class PartSender:
         self._unacknowledged = chunk, result
         self._send(msgspec.to_builtins(chunk, builtin_types=(bytes,)))
         try:
-            receipt: ChunkAck | None = result.get(timeout=longest_s)
+            return cast("ChunkAck | None", result.get(timeout=longest_s))
         except gevent.Timeout:
             return None
         finally:
             self._unacknowledged = None
-        return receipt

@@ -32,9 +32,6 @@ from bench.record.merging.source_run import DamagedPartError, RunKey, SourceRun
 from bench.record.presence import file_status, is_folder, is_run, run_folders
 from bench.record.spool import EVENTS
 
-UNCOPIED_ONE = "event log was not copied, because it is a link or a special file"
-UNCOPIED_MORE = "event logs were not copied, because they are links or special files"
-
 
 def merge_runs(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     """Merge the runs in other folders into the run folder `out`; return its run.json.
@@ -129,8 +126,10 @@ def _merged(
         documents,
         [*entries, *(entry for _, entry in left_out)],
     )
+    one = "event log was not copied, because it is a link or a special file"
+    more = "event logs were not copied, because they are links or special files"
     uncopied = [
-        f"{part.name}: {count} {UNCOPIED_ONE if count == 1 else UNCOPIED_MORE}."
+        f"{part.name}: {count} {one if count == 1 else more}."
         for part in used
         if (count := part.copy_event_logs(folder / EVENTS))
     ]
@@ -174,11 +173,9 @@ def _add_part(parts: Sequence[SourceRun]) -> None:
 
 
 def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
-    """Return, by worker number, the entry of each worker of one run whose data is incomplete. `parts` are the run's
-    folders.
+    """Return the entry of each worker whose data is incomplete, by number. `parts` are the folders of one run.
 
-    If no folder has the data of a worker, several folders may have an entry for it. The entry in the master's folder is
-    used. If there is no master's folder, the entry of the folder with the largest bound is used.
+    If no folder has a worker's data, its entry is that of the master's folder, or else the one with the largest bound.
     """
     entries: dict[int, dict[str, Any]] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, _bound(part)), reverse=True):
@@ -209,10 +206,7 @@ def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collecti
 
 
 def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
-    """Return one folder for each run, whose document is used as the document of the run.
-
-    It is the master's folder if there is one. Otherwise a folder of a run that ended normally is preferred.
-    """
+    """Return one folder for each run, whose document is the run's: the master's, or else preferably an ended one."""
     by_run: dict[RunKey, SourceRun] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, part.was_ended), reverse=True):
         by_run.setdefault(part.run, part)
@@ -240,8 +234,7 @@ def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[Sou
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
     """Return the entry in run.json for a damaged part, which is left out.
 
-    `known` are runs that have another, readable folder. That folder reports their missing data, so the entry has counts
-    of 0 for them.
+    The readable folders of `known` runs report the missing data, so the entry of a part of these has counts of 0.
     """
     totals = damage.part.document.get("totals") or {}
     missing_counts = {

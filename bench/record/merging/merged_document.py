@@ -33,10 +33,7 @@ _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class RunNumbering:
-    """The new numbers of one run that becomes a part of the merged run `run_id`.
-
-    `workers` maps the number of each worker to its new number.
-    """
+    """The new numbers of one run in the merged run `run_id`. `workers` has the new number of each worker."""
 
     run_id: str
     workers: Mapping[int, int]
@@ -94,21 +91,14 @@ PairIntegers = npt.NDArray[np.int64]
 
 
 class PairStarts(NamedTuple):
-    """The pairs of one run.
-
-    `numbers` are the pairs' numbers in this run, in ascending order. `starts_ns` is the start of each pair (UTC, ns
-    since 1970).
-    """
+    """The numbers of a run's pairs, in ascending order, and the start of each pair (UTC, ns since 1970)."""
 
     numbers: PairIntegers
     starts_ns: PairIntegers
 
 
 class PairNumbering(NamedTuple):
-    """The new numbers of the pairs of one run.
-
-    `numbers` are the pairs' old numbers. `new` and `blocks` are the new number and the new block of each pair.
-    """
+    """The old number, the new number, and the new block of each pair of one run."""
 
     numbers: PairIntegers
     new: PairIntegers
@@ -142,7 +132,7 @@ def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[P
 
 
 ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
-"""The settings whose value in the merged run is the sum of the values of all parts."""
+"""The settings that are summed over all parts."""
 Document = Mapping[str, Any]
 Documents = Sequence[Document]
 
@@ -152,9 +142,8 @@ def merged_document(
 ) -> dict[str, Any]:
     """Return the run.json of the merged run `run_id`, before its rows are counted.
 
-    `documents` are the run.json of each finalized part, in the order of their starts. `entries` are the `PartEntry` of
-    each part. A key that has the same value in all parts is copied. Values that can be added are summed. All other
-    values are only in the key `parts`.
+    `documents` are those of the finalized parts, in the order of their starts. `entries` are their `PartEntry`. Equal
+    values of a key are copied, and those that can be added are summed. All others are only in the key `parts`.
     """
     leader, common = documents[0], _common(documents)
     delays_s = [document.get("start_delays_s") or {} for document in documents]
@@ -238,7 +227,6 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
 
 
 def _missing(entry: Document) -> str:
-    """Return a text with the reason why a part is excluded, and its numbers of missing sessions and turns."""
     if entry["turns"] is None:
         return f"{entry['excluded_because']}: the number of missing sessions and turns is unknown"
     return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
@@ -258,10 +246,7 @@ def _settings(settings: Documents) -> dict[str, Any]:
 
 
 def _targets(documents: Documents) -> list[dict[str, Any]]:
-    """Return one entry for each target, with only the keys whose values are equal in all parts.
-
-    The connection rate is the exception: it is the sum of the parts' rates.
-    """
+    """Return one entry for each target, with the sum of the connection rates, and the other keys that are equal."""
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:

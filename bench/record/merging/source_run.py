@@ -130,8 +130,9 @@ class SourceRun:
 
     @property
     def facts(self) -> PartFacts:
-        taken_parts = self._taken_workers
-        facts = [part.facts for part in taken_parts] or [self._stored_facts]
+        taken_parts, incidents = self._taken_workers, self.document.get("incidents") or []
+        of_run = (self.document.get("totals") or {}) | {"incidents": incidents}  # of all workers together
+        facts = [part.facts for part in taken_parts] or [msgspec.convert(of_run, PartFacts)]
         counts: dict[str, Any] = {
             name: dict(sum((Counter(getattr(part_facts, name)) for part_facts in facts), Counter())) for name in COUNTS
         }
@@ -145,23 +146,14 @@ class SourceRun:
             **counts,
         )
 
-    @property
-    def _stored_facts(self) -> PartFacts:
-        """The counts of all workers together, from run.json."""
-        incidents = self.document.get("incidents") or []
-        return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, PartFacts)
-
     def _incidents(self, facts: PartFacts) -> list[IncidentEntry]:
         return [self.numbering.incident(incident) for incident in facts.incidents]
 
     @property
     def _taken_workers(self) -> list[WorkerPart]:
         """The part of each worker in `added_workers`; empty if the folder has only the sum of all workers."""
-        return (
-            [self.workers[number] for number in sorted(self.added_workers)]
-            if self.added_workers <= self.workers.keys()
-            else []
-        )
+        has_parts = self.added_workers <= self.workers.keys()
+        return [self.workers[number] for number in sorted(self.added_workers)] if has_parts else []
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the workers in `added_workers`, with all columns and with their new numbers."""
@@ -183,10 +175,7 @@ class SourceRun:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return the transcript lines of the workers in `added_workers`; None if the run has no transcripts.
-
-        The lines contain the new names of sessions.
-        """
+        """Return the transcript lines of `added_workers`, with the sessions' new names; None without transcripts."""
         return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
     def _lines(self, path: Path) -> Iterator[bytes]:
@@ -241,10 +230,7 @@ class SourceRun:
         return uncopied
 
     def copy_documents(self, folder: Path) -> None:
-        """Write the facts and histograms of each worker in `added_workers` to a run folder.
-
-        The files have the worker's new number.
-        """
+        """Write the facts and histograms of each worker in `added_workers` to a run folder, under its new number."""
         for part in self._taken_workers:
             facts = replace(part.facts, incidents=self._incidents(part.facts))
             part.copy_documents(folder, self.numbering.workers[part.worker], facts)

@@ -45,10 +45,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class AgentDialect(FullDuplexDialect):
-    """The common part of the dialects for agents.
-
-    `audio_in` is (names, keys) for text messages. The audio is in the objects with these names, under these keys.
-    """
+    """The dialects for agents. `audio_in` has the names of the objects with audio, and its keys in these objects."""
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
     usual_path: ClassVar[str]
@@ -145,10 +142,10 @@ class Acs(AgentDialect):
 
     The sources of the messages are Azure's "Audio streaming quickstart", and `StreamingData` of
     @azure/communication-call-automation. The agent receives `AudioMetadata` first, and later `DtmfData`. `AudioData`
-    (PCM, 16 or 24 kHz, one channel, 20 ms) is sent in both directions. The agent may send `StopAudio`, which drops the
-    audio that was not played. Agents write keys and kinds with a small first letter, as that package does
-    (`audioData`), or with a capital letter. Both are accepted. The timestamps of sent audio (`timestamp`) begin at the
-    start of 1970, which is the start of the call.
+    (PCM, 16 or 24 kHz, one channel, 20 ms) is sent in both directions. The agent may send `StopAudio`, which drops
+    unplayed audio. Agents write keys and kinds with a small first letter, as that package does (`audioData`), or with a
+    capital letter. Both are accepted. The timestamps of sent audio (`timestamp`) begin at the start of 1970, which is
+    the start of the call.
     """
 
     name = "acs"
@@ -180,10 +177,8 @@ class Acs(AgentDialect):
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_acs(message)
-        name, audio = (
-            (wire.kind or wire.capital_kind)[:MAX_ID_CHARACTERS],
-            wire.audio or wire.capital_audio or _AcsAudio(),
-        )
+        name = (wire.kind or wire.capital_kind)[:MAX_ID_CHARACTERS]
+        audio = wire.audio or wire.capital_audio or _AcsAudio()
         kind = name[:1].upper() + name[1:]
         if kind == AUDIO_DATA:
             payload = audio.data if len(audio.data) else audio.capital_data
@@ -229,9 +224,7 @@ _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
 class TwilioCallCodec(CallCodec):
-    """The codec of one call. It numbers the messages of the call. It also numbers the pieces of audio, and adds their
-    times.
-    """
+    """The codec of one call. It numbers the messages and the pieces of audio, and adds the times of these pieces."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -331,10 +324,7 @@ class Twilio(AgentDialect):
 
 
 def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
-    """Return a message with placeholders for the message's number and the stream's id.
-
-    The codec of a call replaces the placeholders.
-    """
+    """Return a message with placeholders for its number and the stream's id, which the codec of a call replaces."""
     message = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
     return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(message))
 
@@ -363,9 +353,9 @@ class PcmAgent(AgentDialect):
     """Binary messages of raw audio in both directions, on a plain WebSocket.
 
     voicebench, many self-made agents, and pipecat with its serializer for Vonage use this format. No standard defines
-    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. There is one
-    exception: a text message whose `action` (Vonage, "Audio Connector"), `event` or `type` is `clear` drops the audio
-    that was not played.
+    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. As an exception,
+    a text message whose `action` (Vonage, "Audio Connector"), `event` or `type` is `clear` drops the audio that was not
+    played.
     """
 
     name = "pcm"

@@ -24,11 +24,7 @@ def explain(refused: RefusedRequest, service: Service) -> str:
             )
         case 400 if _API_VERSION.search(message):
             known = " or ".join((route and route.versions) or preview.versions or ())
-            undated = (
-                ""
-                if route is not None and route.title and route.versions
-                else f", or the path {ga.path}, which needs none"
-            )
+            undated = "" if route and route.title and route.versions else f", or the path {ga.path}, which needs none"
             return f"the service does not support this api-version: use {known}{undated}"
         case 401 if route is not None and route.versions == () and "api-version=" in refused.query:
             return f"remove api-version from the URL: {route.path} has none, and Azure answers 401 if there is one"

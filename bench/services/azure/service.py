@@ -1,7 +1,4 @@
-"""Azure: its clouds, and the paths of its realtime services.
-
-The addresses, queries and headers are those of Azure's reference of the Realtime API.
-"""
+"""Azure: its clouds, and the addresses of its realtime services, as in its reference of the Realtime API."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ AZURE = Service(
     GA,
     routes=(GA_ROUTE, PREVIEW_ROUTE, VOICE_LIVE_ROUTE, GPT_LIVE_ROUTE),
     hosts=tuple(f"{kind}.{domain}" for domain in CLOUDS for kind in ("openai", "cognitiveservices", "services.ai")),
-    paths=("/openai/", VOICE_LIVE_ROUTE.path),
+    folder="/openai/",
     key_header=KeyHeader("api-key", ""),
     api_key_env="AZURE_OPENAI_API_KEY",
     clouds=CLOUDS,

@@ -1,8 +1,8 @@
 """The dialect of GPT-Live: OpenAI's `/v1/live/sessions`, Azure's `/openai/v1/live/sessions`.
 
 The names and fields are those of the Live API's client and server events in openai-python 3.51 to 3.57 (`types/live`).
-Audio, including silence, is sent continuously in both directions. There are no responses to request, nothing to commit,
-to cancel or to truncate.
+Audio, including silence, is sent continuously in both directions. There is nothing to request, commit, cancel or
+truncate.
 
 The model hands a task over (a *delegation*) and continues to speak meanwhile:
 
@@ -26,6 +26,7 @@ import msgspec
 from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import Billing
 from bench.files.sanitize import slug
+from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
 from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
     MAX_ID_CHARACTERS,
@@ -36,11 +37,10 @@ from bench.files.values import (
     string_in,
 )
 from bench.services.full_duplex import FullDuplexDialect
-from bench.services.gpt_live.keys import SETTING_KEYS
 from bench.services.openai.dialect import GPT_LIVE_NAME, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
 from bench.services.openai.ga import ga_format
-from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, by_name
+from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, by_name
 from bench.wire.dialect import NOT_JSON, AwaitedEvent, ClientMessage, MessageKind, decode_again
 from bench.wire.events import (
     EMPTY,
@@ -52,6 +52,7 @@ from bench.wire.events import (
     base64_bytes,
     text_characters,
 )
+from bench.wire.setting_keys import SettingKeys, TypedMapValidator
 from bench.wire.settings import (
     FunctionOutput,
     Keys,
@@ -72,30 +73,18 @@ STARTED, CLOSE, CLOSED, ERROR = "session.started", "session.close", "session.clo
 DELEGATED = "session.delegation.created"
 COMMENTARY, COMMENTARY_ACCEPTED = "session.commentary.append", "session.commentary.appended"
 BACKEND_ITEM, BACKEND_REQUEST, BACKEND_EVENT = "response.item.create", "response.create", "response.event"
-NOTED = frozenset(
-    {
-        "session.updated",
-        "session.input_audio.muted",
-        "session.input_audio.unmuted",
-        "session.output_audio.fixture.playing",
-        "session.output_audio.fixture.played",
-        "session.instructions.appended",
-        "session.thinking.appended",
-        "session.input_transcript.delta",
-        "session.usage.updated",
-        "decision.event",
-        "decision.item.created",
-        "decision.item.deleted",
-        "info",
-    }
-)
+NOTED = frozenset({
+    *("session.updated", "session.input_audio.muted", "session.input_audio.unmuted", "session.input_transcript.delta"),
+    *("session.output_audio.fixture.playing", "session.output_audio.fixture.played", "session.instructions.appended"),
+    *("session.thinking.appended", "session.usage.updated", "decision.event", "decision.item.created"),
+    *("decision.item.deleted", "info"),
+})  # fmt: skip
 """Known events that set no instant."""
 BACKEND_KINDS: Mapping[str, EventKind] = MappingProxyType(
     {"response.created": EventKind.BACKEND_STARTED}
     | dict.fromkeys(("response.completed", "response.failed", "response.incomplete"), EventKind.BACKEND_DONE)
 )
-"""The kinds of the backend's events that contain a response. Two further events contain an item: a call, or a message.
-"""
+"""The backend's events that contain a response. Two others contain an item: a call, or a message."""
 CLIENT, BACKEND = "client", "responses"
 """The executors of delegated tasks. The default is the client."""
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
@@ -115,6 +104,35 @@ MAX_HISTORY = 128
 MAX_SESSION_S = 1_000_000.0
 ROLES = {"system": "developer"}
 """A mapping from the role of a message in a script to GPT-Live's role, if the names differ."""
+ACKNOWLEDGEMENT: dict[str, Any] = {
+    "acknowledgement_delay_ms": Field(Integer(0, 600_000), "The delay of an automatic filler, in ms.")
+}
+DELEGATION = Converted(
+    OrStruct(
+        Choice(("client",)),
+        TypedMapValidator(
+            {
+                "client": ACKNOWLEDGEMENT,
+                "responses": {
+                    "responses": Field(
+                        JsonObject(), "The backend: its `model`, `instructions` and so on, in the service's format."
+                    ),
+                    **ACKNOWLEDGEMENT,
+                },
+            }
+        ),
+    ),
+    lambda _, value: {"type": value} if isinstance(value, str) else value,
+)
+SETTING_KEYS = SettingKeys(
+    {
+        "model": Field(String(), "The model that answers, if it is a setting of the session. GPT-Live only."),
+        "delegation": Field(
+            DELEGATION, "Who does the tasks that GPT-Live delegates: client (the default), or a table with a `type`."
+        ),
+    }
+)
+"""The keys of a script's `session` that only GPT-Live has."""
 
 
 class _Wire(msgspec.Struct):
@@ -198,15 +216,13 @@ class GptLive(FullDuplexDialect):
         return start, AwaitedEvent(EventKind.SESSION_UPDATED, STARTED)
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
-        voice = {"output": {"voice": settings.voice}} if settings.voice else {}
+        voice, format = {"output": {"voice": settings.voice}} if settings.voice else {}, self.input_format_for(settings)
         return without_none(
-            {
-                "model": settings.model or FIRST_MODEL,
-                "instructions": settings.instructions,
-                "audio": {"format": wire_format(self.input_format_for(settings)), **voice},
-                "delegation": _delegation(settings),
-                "input": [_history_message(message) for message in settings.history] or None,
-            }
+            model=settings.model or FIRST_MODEL,
+            instructions=settings.instructions,
+            audio={"format": ga_format(format) | {"rate": format.rate_hz}, **voice},
+            delegation=_delegation(settings),
+            input=[_history_message(message) for message in settings.history] or None,
         )
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
@@ -247,11 +263,8 @@ class GptLive(FullDuplexDialect):
             wire = _decode_wire(message)
             name = wire.type[:MAX_ID_CHARACTERS]
             if name == AUDIO_DELTA:
-                return (
-                    ServerEvent(
-                        EventKind.AUDIO_DELTA, name, payload_bytes=base64_bytes(wire.delta), payload=wire.delta
-                    ),
-                )
+                size = base64_bytes(wire.delta)
+                return (ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=wire.delta),)
             if name == TRANSCRIPT_DELTA:
                 size = text_characters(wire.delta)
                 return (ServerEvent(EventKind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
@@ -269,11 +282,6 @@ class GptLive(FullDuplexDialect):
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
 
 
-def wire_format(format: AudioFormat) -> dict[str, Any]:
-    """Return a session's format, the same for both directions."""
-    return ga_format(format) | {"rate": format.rate_hz}
-
-
 def _is_backed(settings: SessionSettings) -> bool:
     return settings.delegation is not None and settings.delegation.get("type") == BACKEND
 
@@ -284,7 +292,7 @@ def _delegation(settings: SessionSettings) -> dict[str, Any] | None:
         return settings.delegation
     tools = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
     backend = {"tools": tools or None, "tool_choice": tool_choice(settings.tool_choice)}
-    return merged({BACKEND: without_none(backend)}, settings.delegation or {})
+    return merged({BACKEND: without_none(**backend)}, settings.delegation or {})
 
 
 def _history_message(message: Message) -> dict[str, Any]:
@@ -303,13 +311,8 @@ def _started(wire: _Wire) -> Sequence[ServerEvent]:
 def _closed(wire: _Wire) -> Sequence[ServerEvent]:
     """Return the event for the end of a session, which the client requested or the service caused."""
     reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
-    usage = object_in(wire.usage)
-    closed = ServerEvent(
-        EventKind.SESSION_CLOSED,
-        CLOSED,
-        billed_ns=_ns(usage.get("seconds")),
-        paused_ns=_ns(usage.get("paused_seconds")),
-    )
+    billed_ns, paused_ns = (_ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds"))
+    closed = ServerEvent(EventKind.SESSION_CLOSED, CLOSED, billed_ns=billed_ns, paused_ns=paused_ns)
     if reason == ASKED_TO_CLOSE:
         return (closed,)
     effect = ErrorScope.EXPIRED if reason == EXPIRED else ErrorScope.FATAL

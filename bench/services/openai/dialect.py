@@ -1,8 +1,7 @@
-"""The common part of the OpenAI Realtime API dialects, preview and GA (`openai_preview.py`, `openai_ga.py`).
+"""The common part of the OpenAI Realtime API dialects, preview (`preview.py`) and GA (`ga.py`).
 
-Names and fields are those of the Realtime API's client and server events, as in the preview (api-versions
-2024-10-01-preview, 2025-04-01-preview) and in GA. This module encodes client messages. `openai_events.py` decodes
-server events.
+Names and fields are those of the events in the preview (api-versions 2024-10-01-preview, 2025-04-01-preview) and in GA.
+This module encodes client messages, and `events.py` decodes server events.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.catalogue.outcomes import AGENT_DIALECTS
 from bench.services.openai.events import FILLERS, FUNCTION_CALL, MAX_DURATION_CLOSE, REQUEST_KEY, EventReader
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Feature, MessageKind, secret_placeholder
@@ -58,11 +58,9 @@ TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live",
 
 
 class DialectSetting(NamedTuple):
-    """A setting that not every dialect has.
+    """A setting that not every dialect has, with its path below a script's `session`, and its name in errors.
 
-    `keys` is the path of the setting below a script's `session`. `owners` are the names of the dialects that have the
-    setting. `called` is its name in errors. If only some values need such a dialect, `holds` returns whether a value
-    does.
+    `owners` are the dialects that have it. `holds` returns whether a value needs such a dialect.
     """
 
     keys: tuple[str, ...]
@@ -91,7 +89,6 @@ OWNED = (
     DialectSetting((FILLERS,), (VOICE_LIVE_NAME,), FILLERS),
 )
 
-
 WITHOUT_DETECTION: tuple[str, ...] = ("gpt-live-transcribe", "gpt-realtime-whisper")
 """The transcription models that detect no turns. A session with them must have a null `turn_detection`."""
 NO_REPLY = f"but a session with `output: {ONLY_TRANSCRIPT}` has no replies: remove it"
@@ -112,9 +109,8 @@ UNANSWERABLE: Mapping[Feature, str] = MappingProxyType(
 class OpenAIDialect(EventReader):
     """The common part of a `bench.wire.dialect.Dialect` of the Realtime API.
 
-    `family` is the name of a dialect: this dialect has the same settings. `reply_part` is the type of a text part in
-    the assistant's messages. `stored` has the paths of the settings that only this tool may set in an update. It maps
-    each path to a remedy, for scripts that set the path in `extra`.
+    `family` is the dialect that has the same settings. `reply_part` is the type of the assistant's text parts. `stored`
+    has the paths of the settings that only this tool may set in an update, each with a remedy for `extra`.
     """
 
     input_formats = output_formats = FORMATS
@@ -159,7 +155,7 @@ class OpenAIDialect(EventReader):
         owner = setting.owners[0]
         if setting.called == FULL_DUPLEX:
             problem = f"{setting.called} needs the {TITLES[owner]} dialect, or that of an agent"
-            remedy = "remove it, or use --dialect twilio, acs or pcm for the URL of an agent, gpt-live for GPT-Live's"
+            remedy = f"remove it, or use --dialect {AGENT_DIALECTS} for the URL of an agent, gpt-live for GPT-Live's"
         else:
             problem = f"{setting.called} needs the {TITLES[owner]} dialect"
             remedy = f"remove it, or use --dialect {owner}"
@@ -194,11 +190,7 @@ class OpenAIDialect(EventReader):
         return None
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return why a session update in a script conflicts with a setting on which this tool relies; "" if it does
-        not.
-
-        The update may repeat settings of the session's first update, and add other settings.
-        """
+        """Return why an update changes what this tool relies on; "" if not. It may repeat or add settings."""
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""
@@ -208,20 +200,16 @@ class OpenAIDialect(EventReader):
         return "" if unsupported is None else unsupported.reason
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
-        """Return the set-up: wait for the service's first event, send the settings, and wait for the service's
-        confirmation.
+        """Return the set-up: await the first event, send the settings, and await the confirmation.
 
-        Also wait for the tools of MCP servers, because the model can call no tool that is not listed yet.
+        Also await the tools of MCP servers: the model can call no tool that is not listed yet.
         """
         listed = (AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed"),) if settings.mcp_servers else ()
         family = self.session_family(settings)
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, f"{family}.created"),
             self._named(
-                MessageKind.SET_UP,
-                f"{family}.update",
-                event_id,
-                session=merged(self.session(settings), settings.extra),
+                MessageKind.SET_UP, f"{family}.update", event_id, session=merged(self.session(settings), settings.extra)
             ),
             AwaitedEvent(EventKind.SESSION_UPDATED, f"{family}.updated"),
             *listed,
@@ -251,15 +239,13 @@ class OpenAIDialect(EventReader):
         if settings.out_of_band:  # with our own id, which identifies its response
             metadata = (metadata or {}) | {REQUEST_KEY: event_id}
         response = without_none(
-            {
-                "instructions": settings.instructions,
-                **(self.output(settings.output) if settings.output else {}),
-                "max_output_tokens": settings.max_output_tokens,
-                "conversation": settings.conversation,
-                "input": None if settings.input is None else [self._item(message) for message in settings.input],
-                "metadata": metadata,
-                "tool_choice": tool_choice(settings.tool_choice),
-            }
+            instructions=settings.instructions,
+            **(self.output(settings.output) if settings.output else {}),
+            max_output_tokens=settings.max_output_tokens,
+            conversation=settings.conversation,
+            input=None if settings.input is None else [self._item(message) for message in settings.input],
+            metadata=metadata,
+            tool_choice=tool_choice(settings.tool_choice),
         )
         return self._message(MessageKind.REQUEST, event_id, **({"response": response} if response else {}))
 
@@ -294,10 +280,7 @@ class OpenAIDialect(EventReader):
         return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Return the filler settings; None if the session has none. Only Azure Voice Live has fillers.
-
-        With the preview dialect, these settings are in `extra`.
-        """
+        """Return the fillers' settings, which Voice Live has, and preview has in `extra`; None if there are none."""
         interim_response = merged(self.session(settings), settings.extra).get(FILLERS)
         return interim_response if isinstance(interim_response, Mapping) else None
 
@@ -308,22 +291,20 @@ def tools(settings: SessionSettings) -> dict[str, Any]:
         return {}
     functions = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
     declared = [*functions, *map(_mcp_tool, settings.mcp_servers)]
-    return without_none({"tools": declared, "tool_choice": tool_choice(settings.tool_choice)})
+    return without_none(tools=declared, tool_choice=tool_choice(settings.tool_choice))
 
 
 def _mcp_tool(server: McpServer) -> dict[str, Any]:
     token = server.authorization_env
     return without_none(
-        {
-            "type": "mcp",
-            "server_label": server.label,
-            "server_url": server.url,
-            "connector_id": server.connector_id,
-            "server_description": server.description,
-            "allowed_tools": server.allowed_tools,
-            "require_approval": server.require_approval,
-            "authorization": None if token is None else secret_placeholder(token),
-        }
+        type="mcp",
+        server_label=server.label,
+        server_url=server.url,
+        connector_id=server.connector_id,
+        server_description=server.description,
+        allowed_tools=server.allowed_tools,
+        require_approval=server.require_approval,
+        authorization=None if token is None else secret_placeholder(token),
     )
 
 

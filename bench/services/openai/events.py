@@ -1,7 +1,7 @@
 """The decoder of OpenAI Realtime API server events, with the names of the preview and of GA. Pure.
 
 A server message is one event, whatever its content. This module shortens every text of the service that is stored
-(`untrusted/values.py`), because all texts pass through this module.
+(`bench.files.values`), because all texts pass through this module.
 
 The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text. Cached tokens
 without a kind count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an
@@ -74,11 +74,8 @@ SHARED_KINDS = {
     "error": EventKind.ERROR,
 } | dict.fromkeys(
     (
-        "conversation.item.done",
-        "conversation.item.input_audio_transcription.segment",
-        "input_audio_buffer.cleared",
-        "response.content_part.added",
-        "response.content_part.done",
+        *("conversation.item.done", "conversation.item.input_audio_transcription.segment"),
+        *("input_audio_buffer.cleared", "response.content_part.added", "response.content_part.done"),
         "response.function_call_arguments.delta",
     ),
     EventKind.NOTED,
@@ -86,10 +83,7 @@ SHARED_KINDS = {
 
 
 def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
-    """Return a mapping from the names of events to their kinds, for the events of the parts of a response.
-
-    Each argument is the beginning of the names of one type of part.
-    """
+    """Return the kinds of the events of a response's parts, by the beginnings of the names of three parts."""
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
         f"{text}.done": EventKind.TEXT_DONE,
@@ -117,8 +111,7 @@ EFFECTS = {
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
     "conversation_already_has_active_response": ErrorScope.UNANSWERED,
 }
-"""A mapping from the code of an error to its effect. If an error has no code, the type of the error is used as the key.
-"""
+"""The effects of errors, by the code of the error. If an error has no code, its type is the key."""
 REQUEST_KEY = "rtbench_request"
 """The key in a response's metadata under which the service returns the event id of the request."""
 FUNCTION_CALL = "function_call"
@@ -132,18 +125,11 @@ MODALITIES = ("output_modalities", "modalities")
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """The path of the setting for the caller's silence after which the service speaks."""
 FILLERS = "interim_response"
-"""The setting for Azure Voice Live's fillers. It determines which fillers are spoken, and when.
-
-The source is azure-ai-voicelive, `RequestSession`.
-"""
+"""Azure Voice Live's setting of which fillers are spoken, and when (azure-ai-voicelive, `RequestSession`)."""
 MAX_DURATION_CLOSE = (1001, "maximum duration")
-"""(close code, part of the close reason) if a session has reached its maximum age.
-
-Azure sends an error before such a close (`session_expired`).
-"""
+"""(code, part of the reason) of a close at a session's maximum age. Azure sends `session_expired` before it."""
 MANY_TOKENS = 2**40
-"""A limit for a number of tokens. This value and larger ones are invalid, because a turn's sum would not fit its
-column."""
+"""A number of tokens from which numbers are invalid, because a turn's sum would not fit its column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
@@ -202,10 +188,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _loose(message: bytes) -> _Wire:
-    """Decode a message that has fields of unexpected types, or names and ids that are too long.
-
-    Fields of unexpected types count as missing. Names and ids are shortened.
-    """
+    """Decode a message with values of other types, which count as missing, or with long ids, which are cut."""
     names, fields = _decode_names(message), _decode_fields(message)
 
     def raw(name: str) -> msgspec.Raw:
@@ -231,11 +214,10 @@ def _loose(message: bytes) -> _Wire:
 
 
 class EventReader(Dialect):
-    """The decoding half of a Realtime API dialect.
+    """The decoding half of a Realtime API dialect: mappings from the names of events to their kinds.
 
-    The three mappings are from the name of an event to its kind. `parts` is for the events of a response's parts.
-    `other_kinds` is for the same events with the names of the other dialect. `own_kinds` is for the additional events
-    of this dialect.
+    `parts` is for the parts of a response, `other_kinds` for the other dialect's names of these, and `own_kinds` for
+    others.
     """
 
     parts: Mapping[str, EventKind]
@@ -269,16 +251,8 @@ class EventReader(Dialect):
                 text = string_in(wire.delta)[:MAX_TEXT_CHARACTERS]
                 return (ServerEvent(kind, wire.type, item_id=wire.item_id or "", text=text),)
             if kind is None:  # an unknown name, or one of the other dialect
-                is_other_dialect = wire.type in self._other_dialect
-                return (
-                    ServerEvent(
-                        EventKind.UNKNOWN,
-                        wire.type,
-                        wire.response_id or "",
-                        wire.item_id or "",
-                        other_dialect=is_other_dialect,
-                    ),
-                )
+                kind, other = EventKind.UNKNOWN, wire.type in self._other_dialect
+                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", other_dialect=other),)
             if kind is EventKind.RATE_LIMITS:
                 return (ServerEvent(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
             if kind is EventKind.ITEM_RETRIEVED:
@@ -318,10 +292,7 @@ class EventReader(Dialect):
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Return whether the session speaks fillers.
-
-        Only Azure Voice Live speaks fillers. It uses the names of the preview.
-        """
+        """Return whether the session speaks fillers, as only Azure Voice Live does, with the preview's names."""
         return isinstance(session.get(FILLERS), Mapping)
 
 
@@ -432,11 +403,7 @@ class UnreadableError(Exception):
 
 
 def tokens_in(usage: Any) -> dict[str, int]:
-    """Return a mapping from a kind of tokens to their number. The keys are the fields of
-    `bench.wire.events.TokenUsage`.
-
-    Raise `UnreadableError` if a number is invalid or missing.
-    """
+    """Return the fields of `bench.wire.events.TokenUsage`. Raise `UnreadableError` if one is invalid or missing."""
     input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
     output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
@@ -448,8 +415,7 @@ def tokens_in(usage: Any) -> dict[str, int]:
         **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, input_tokens, strict=True)},
         "cached_in": cached or sum(cached_tokens),
         **{
-            f"cached_{kind}_in": min(tokens)
-            for kind, *tokens in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
+            f"cached_{kind}_in": min(both) for kind, *both in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
         },
         "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
         "text_out": text_out,
@@ -485,10 +451,7 @@ def _token_counts(details: Any) -> list[int | None]:
 
 
 def _by_kind(details: Any, *totals: int | None) -> list[int]:
-    """Return the number of tokens of each of `TOKEN_KINDS`.
-
-    If no kind has tokens, return the first reported total as the number of text tokens.
-    """
+    """Return the tokens of each of `TOKEN_KINDS`. If no kind has tokens, the first reported total is text."""
     counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in counts):
@@ -499,8 +462,7 @@ def _by_kind(details: Any, *totals: int | None) -> list[int]:
 def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:
     """Return the number of cached tokens of each of `TOKEN_KINDS`.
 
-    If the service does not report cached tokens by kind, they count as text up to the input's text tokens, then as
-    audio up to the input's audio tokens, and then as image.
+    Without kinds they count as text up to the input's text tokens, then likewise as audio, and then as image.
     """
     counts = _token_counts(details)
     if any(tokens is not None for tokens in counts):

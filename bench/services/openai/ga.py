@@ -35,7 +35,6 @@ STORED: Mapping[Keys, str] = {
     ("audio", "input", "transcription", "model"): "use `input_transcription`",
 }
 
-
 OF_MCP: Mapping[str, EventKind] = MappingProxyType(
     {
         "mcp_list_tools.in_progress": EventKind.NOTED,
@@ -73,25 +72,21 @@ class Ga(OpenAIDialect):
             "format": ga_format(self.input_format_for(settings)),
             "turn_detection": settings.detection_update,  # null disables it
         } | without_none(
-            {
-                "transcription": transcription.explicit if transcription else None,
-                "noise_reduction": {"type": noise} if noise else None,
-            }
+            transcription=transcription.explicit if transcription else None,
+            noise_reduction={"type": noise} if noise else None,
         )
         if settings.output == ONLY_TRANSCRIPT:
             return {"type": "transcription", "audio": {"input": audio_input}}
-        audio_output = without_none({"format": ga_format(self.output_format_for(settings)), "voice": settings.voice})
+        audio_output = without_none(format=ga_format(self.output_format_for(settings)), voice=settings.voice)
         return without_none(
-            {
-                "type": "realtime",
-                **self.output(settings.output),
-                "instructions": settings.instructions,
-                "audio": {"input": audio_input, "output": audio_output},
-                "max_output_tokens": settings.max_output_tokens,
-                "reasoning": settings.reasoning,
-                "truncation": settings.truncation,
-                **tools(settings),
-            }
+            type="realtime",
+            **self.output(settings.output),
+            instructions=settings.instructions,
+            audio={"input": audio_input, "output": audio_output},
+            max_output_tokens=settings.max_output_tokens,
+            reasoning=settings.reasoning,
+            truncation=settings.truncation,
+            **tools(settings),
         )
 
     def output(self, output: Output) -> dict[str, Any]:

@@ -25,17 +25,13 @@ STORED: Mapping[Keys, str] = {
     ("input_audio_transcription", "model"): "use `input_transcription`",
 }
 
-
 TRANSCRIPTION_SESSION = "transcription_session"
 """The prefix of the names of the events about a session that only transcribes."""
 TRANSCRIPTION_UPDATE = f"{TRANSCRIPTION_SESSION}.update"
 
 
 class Preview(OpenAIDialect):
-    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview.
-
-    It is also the dialect of OpenAI with the header `realtime=v1`.
-    """
+    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's `realtime=v1`."""
 
     name = family = PREVIEW_NAME
     parts, other_kinds = PREVIEW_PARTS, GA_PARTS
@@ -55,47 +51,37 @@ class Preview(OpenAIDialect):
         transcription, noise = settings.input_transcription, settings.noise_reduction
         if settings.output == ONLY_TRANSCRIPT:
             heard = without_none(
-                {
-                    "input_audio_format": self.formats(settings)["input_audio_format"],
-                    "input_audio_transcription": transcription.explicit if transcription else None,
-                    "input_audio_noise_reduction": {"type": noise} if noise else None,
-                }
+                input_audio_format=self.formats(settings)["input_audio_format"],
+                input_audio_transcription=transcription.explicit if transcription else None,
+                input_audio_noise_reduction={"type": noise} if noise else None,
             )
             return heard | {"turn_detection": settings.detection_update}
         return without_none(
-            {
-                **self.output(settings.output),
-                "instructions": settings.instructions,
-                "voice": settings.voice,
-                **self.formats(settings),
-                "input_audio_transcription": transcription.explicit if transcription else None,
-                "input_audio_noise_reduction": {"type": noise} if noise else None,
-                "temperature": settings.temperature,
-                "max_response_output_tokens": settings.max_output_tokens,
-                **tools(settings),
-            }
+            **self.output(settings.output),
+            instructions=settings.instructions,
+            voice=settings.voice,
+            **self.formats(settings),
+            input_audio_transcription=transcription.explicit if transcription else None,
+            input_audio_noise_reduction={"type": noise} if noise else None,
+            temperature=settings.temperature,
+            max_response_output_tokens=settings.max_output_tokens,
+            **tools(settings),
         ) | {"turn_detection": settings.detection_update}
 
     def session_family(self, settings: SessionSettings) -> str:
         return TRANSCRIPTION_SESSION if settings.output == ONLY_TRANSCRIPT else super().session_family(settings)
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return the settings for a session's audio formats.
-
-        The rate of OpenAI's own PCM format is not included, because OpenAI has no key for a rate.
-        """
+        """Return the settings for audio formats. OpenAI has no key for a rate, so that of its own PCM is left out."""
         input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
         rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
         name = "pcm16" if input_format.is_pcm else input_format.name
         return {"input_audio_format": name, "output_audio_format": output_format.name} | without_none(
-            {"input_audio_sampling_rate": rate_hz}
+            input_audio_sampling_rate=rate_hz
         )
 
     def output(self, output: Output) -> dict[str, Any]:
-        """Return the setting for the output kinds.
-
-        The preview has no audio without text, so the output is text only, or both.
-        """
+        """Return the setting for the output kinds: text only, or both, because audio always has a text."""
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 

@@ -23,8 +23,7 @@ UNKNOWN: Mapping[Feature, str] = MappingProxyType(
         **NO_MCP,
     }
 )
-"""The features that are undocumented for these services, for which no client shows how to request them either; and MCP.
-"""
+"""MCP, and the features that are undocumented for these services, and that no client shows how to request."""
 
 
 class ServerVadOnly(OpenAIDialect):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bench.base.errors import INVALID_VALUE
 from bench.files.validation import (
     AnyJson,
     Boolean,
@@ -29,7 +30,7 @@ from bench.files.validation import (
     Validator,
     either,
 )
-from bench.files.yaml_file import INVALID_VALUE, LocatedValue, PythonValue
+from bench.files.yaml_file import LocatedValue, PythonValue
 from bench.simulator.server_events import Json, RejectedError
 
 

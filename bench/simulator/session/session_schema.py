@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.base.errors import INVALID_VALUE
 from bench.files.validation import Converted, KindOf, OrKeyword, OrNull, OrStruct, Validator, either
-from bench.files.yaml_file import INVALID_VALUE, LocatedValue
+from bench.files.yaml_file import LocatedValue
 from bench.services.openai.dialect import FORMATS
 from bench.simulator.profile import EFFORTS
 from bench.simulator.server_events import GA_FORMATS, Json, RejectedError

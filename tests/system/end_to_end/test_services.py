@@ -13,8 +13,8 @@ import pytest
 from bench.probe import probe_target, script_of
 from bench.record.replay import ReplayedSession, replay_log
 from bench.simulator.ground_truth_log import read_truth
-from bench.target.options import ServiceOptions
 from bench.target.target import Target
+from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.wire.audio import PCM16, PCM16_16K, AudioFormat
 from tests.helpers import resolve_target

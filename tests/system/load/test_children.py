@@ -96,7 +96,7 @@ def test_a_child_that_does_not_read_blocks_nothing_and_is_reported_once() -> Non
     output: list[str] = []
     stuck = made(output, "sleep", "1000")
     for _ in range(2 * MAX_LINES):
-        stuck.export(0, ProgressReport())
+        stuck.export((0, ProgressReport()))
     stuck._child.kill()
     stuck.close()
 
@@ -108,7 +108,7 @@ def test_output_of_a_child_is_printed_and_its_end_is_ignored() -> None:
     ended = made(output, "sh", "-c", "echo no more metrics >&2")
     ended._child.wait()
     for _ in range(2 * MAX_LINES):
-        ended.export(0, ProgressReport())
+        ended.export((0, ProgressReport()))
         gevent.sleep(0)
     ended.close()
 

@@ -21,12 +21,12 @@ from bench.load.planning.tasks import script
 from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import (
     InterimAnalyses,
-    SequentialPlan,
     is_due,
     plan_text,
     scripts_of,
     sequential_plan,
 )
+from bench.record.document import SequentialPlanEntry
 from bench.services.openai.ga import GA
 from tests import forked
 from tests.load.actors import Actor, actor
@@ -50,11 +50,11 @@ Script = dict[str, Any]
 LOOKS = [50, 100, 150]
 
 
-def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> SequentialPlan:
+def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> SequentialPlanEntry:
     return sequential_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
 
 
-def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlan:
+def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlanEntry:
     """Return the plan of a run with this thresholds file."""
     file = folder / "ci.yaml"
     file.write_text(thresholds)
@@ -218,7 +218,7 @@ def test_thresholds_that_decide_nothing_are_refused_in_one_line(text: str, tmp_p
 
 
 def test_the_plan_of_interim_analyses_is_one_line() -> None:
-    plan = {
+    plan: Any = {
         "primary_metrics": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
         "analyses": [50, 100, 150],
     }
@@ -264,7 +264,7 @@ class RecordedAnalyses:
         self.messages: list[str] = []
         self.looks = InterimAnalyses(
             folder,
-            {"analyses": LOOKS},
+            LOOKS,
             stop=self.stopped.append,
             give_up=self.stopped.append,
             say=self.messages.append,

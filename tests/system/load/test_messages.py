@@ -83,7 +83,7 @@ entry = {"name": "turn", "method": "WSR"}
 malformed = [
     ("heartbeat", None), ("heartbeat", {"state": None, "current_cpu_usage": 1.0}),
     ("heartbeat", {"state": "running", "current_cpu_usage": "x"}), ("spawning_complete", None),
-    ("spawning_complete", {"user_classes_count": None}), ("rtbench_standing", {"standing": {"usd": "x"}}),
+    ("spawning_complete", {"user_classes_count": None}), ("rtbench_progress", {"usd": "x"}),
     ("exception", {"msg": None, "traceback": None}), ("exception", {"msg": "x", "traceback": []}),
     ("logs", None), ("logs", {"worker_id": [], "logs": []}), ("client_ready", None), ("client_ready", {}),
     ("stats", None), ("stats", []), ("stats", 7), ("stats", {}), ("stats", spoilt("stats", None)),

@@ -44,7 +44,7 @@ import gevent
 from gevent.event import Event
 from bench.load.runners import leader
 from bench.load.runners.finalized_run import FinalizedRun
-from bench.load.runners.workers import Workers
+from bench.load.runners.role import Workers
 from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunStarted, RunState, SignInStarted
 
@@ -155,6 +155,7 @@ def test_with_json_only_locust_prints_to_standard_output(how: str) -> None:
 ENDED_DURING_SIGN_IN = (
     STANDALONE
     + """
+from bench.load.lifecycle import SignalReceived
 from bench.load.runners import role
 door, closes, starts = Event(), [], []
 role.Keyring = lambda targets, *, mcp_tokens, incident: SimpleNamespace(close=lambda: closes.append(1))
@@ -165,7 +166,7 @@ start = gevent.spawn(alone.on_test_start)
 while alone.run.lifecycle.state is not RunState.SIGNING_IN:
     assert not start.ready(), start.exception
     gevent.sleep(0)
-alone._on_signal() if how == "a signal" else alone.on_test_stopping()
+alone.apply(SignalReceived()) if how == "a signal" else alone.on_test_stopping()
 door.set()
 start.join()
 alone.on_quitting()
@@ -237,7 +238,7 @@ from types import SimpleNamespace
 import gevent
 from bench.load.runners import worker as module
 from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunStarted, RunClosed, RunLifecycle, SignInStarted, UsersStopped
+from bench.load.lifecycle import RunStarted, RunClosed, RunLifecycle, SignalReceived, SignInStarted, UsersStopped
 
 worker, quits = module.Worker.__new__(module.Worker), []
 worker._headless = worker._ends_itself = True
@@ -250,11 +251,11 @@ worker.run = CurrentRun(RunLifecycle(leads=False))
 waits = sys.argv[1] == "waits"
 for event in (SignInStarted(), RunStarted(), *([UsersStopped(), RunClosed()] if waits else [])):
     worker.apply(event)
-gevent.spawn(worker._on_signal)
+gevent.spawn(worker.apply, SignalReceived())
 gevent.idle()
 gevent.idle()
 assert quits == [1], quits
-gevent.spawn(worker._on_signal)
+gevent.spawn(worker.apply, SignalReceived())
 gevent.idle()
 gevent.idle()
 assert (quits, worker.run.lifecycle.is_hurried) == (([1, 1], False) if waits else ([1], True)), quits

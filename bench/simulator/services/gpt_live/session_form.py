@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.base.errors import INVALID_VALUE
 from bench.files.validation import Converted, KindOf, OrNull, OrStruct, Validator
-from bench.files.yaml_file import INVALID_VALUE, LocatedValue
+from bench.files.yaml_file import LocatedValue
 from bench.simulator.profile import EFFORTS
 from bench.simulator.responses.function_calls import tools_of
 from bench.simulator.server_events import GA_FORMATS, Json
